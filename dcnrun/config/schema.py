@@ -1,0 +1,240 @@
+"""Every setting of dcnrun, with its type, unit and meaning: the one list.
+
+The YAML files under `conf/` fill these dataclasses; nothing outside them gets in.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+
+def setting(default: Any, meaning: str) -> Any:
+    """A dataclass field with its meaning, for error messages, completion and the docs."""
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"meaning": meaning})
+    return field(default=default, metadata={"meaning": meaning})
+
+
+class ConvKind(StrEnum):
+    standard = "standard"
+    dilated = "dilated"
+    deformable = "deformable"
+    modulated = "modulated"
+
+
+class Head(StrEnum):
+    deeplab = "deeplab"
+    deeplabv3 = "deeplabv3"
+    fcn = "fcn"
+
+
+class Backbone(StrEnum):
+    resnet18 = "resnet18"
+    resnet34 = "resnet34"
+    resnet50 = "resnet50"
+    resnet101 = "resnet101"
+
+
+class Source(StrEnum):
+    shapes = "shapes"
+    folder = "folder"
+    voc2012 = "voc2012"
+    cityscapes = "cityscapes"
+
+
+class Optimizer(StrEnum):
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+class Schedule(StrEnum):
+    constant = "constant"
+    poly = "poly"
+    step = "step"
+    cosine = "cosine"
+
+
+class Precision(StrEnum):
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Accelerator(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class WandbMode(StrEnum):
+    offline = "offline"
+    online = "online"
+
+
+@dataclass
+class ConvConfig:
+    """Which convolution stands in the last 3x3 layers of the backbone."""
+
+    kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1) or modulated (DCNv2)")
+    layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
+    dilation: Optional[int] = setting(None, "of the replaced layers; null keeps each layer's own (from output_stride)")
+    groups: int = setting(1, "weight groups of the replaced layers, for every kind")
+    offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)")
+    mask_start: float = setting(
+        1.0, "modulation before training: 1 (2 x sigmoid) or 0.5 (sigmoid, as in the DCNv2 paper)"
+    )
+
+
+@dataclass
+class ModelConfig:
+    """A ResNet backbone and a segmentation head."""
+
+    head: Head = setting(MISSING, "deeplab (as in the DCN papers), deeplabv3 or fcn")
+    backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
+    width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one")
+    output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32")
+    weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
+    head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)")
+    head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view")
+    head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate")
+
+
+@dataclass
+class DataConfig:
+    """What every data set has: where it is, how it is batched, cropped and augmented."""
+
+    source: Source = setting(MISSING, "the reader: shapes, folder, voc2012 or cityscapes")
+    root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
+    download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
+    batch_size: int = setting(8, "images in a training step, over all devices")
+    eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ")
+    workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself")
+    crop_size: int = setting(0, "side of the square training crop in pixels; 0: the whole image")
+    scale_min: float = setting(1.0, "smallest random resize of training images (factor)")
+    scale_max: float = setting(1.0, "largest random resize of training images (factor)")
+    flip: float = setting(0.5, "probability of a horizontal flip")
+    vertical_flip: float = setting(0.0, "probability of a vertical flip")
+    color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation")
+    mean: list[float] = setting([0.485, 0.456, 0.406], "per channel (RGB, 0 to 1), subtracted")
+    std: list[float] = setting([0.229, 0.224, 0.225], "per channel (RGB, 0 to 1), divided by")
+
+
+@dataclass
+class ShapesConfig(DataConfig):
+    """The built-in data set: generated shapes with known scale, rotation and warp."""
+
+    source: Source = setting(Source.shapes, "the reader")
+    seed: int = setting(0, "of the images; independent of the run's seed")
+    image_size: int = setting(128, "side of an image in pixels")
+    train_images: int = setting(2000, "number of training images")
+    val_images: int = setting(200, "number of validation images")
+    objects_min: int = setting(2, "fewest objects in an image")
+    objects_max: int = setting(6, "most objects in an image")
+    object_scale_min: float = setting(0.08, "smallest object radius, as a share of the image's side")
+    object_scale_max: float = setting(0.25, "largest object radius, as a share of the image's side")
+    rotation: float = setting(180.0, "largest rotation of an object, degrees either way")
+    warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius")
+    distractors: int = setting(4, "most distractors (background that looks like objects) in an image")
+    texture: float = setting(0.5, "strength of the texture, 0 (flat colours) to 1")
+
+
+@dataclass
+class FolderConfig(DataConfig):
+    """A user's own images and index-colour masks."""
+
+    source: Source = setting(Source.folder, "the reader")
+    classes: list[str] = setting([], "class names in the order of the mask's values, background included")
+    images: str = setting("images", "folder of the images, below root")
+    masks: str = setting("masks", "folder of the masks (same names, .png), below root")
+    train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
+    val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
+    ignore_label: int = setting(255, "mask value that is neither trained on nor scored")
+
+
+@dataclass
+class Voc2012Config(DataConfig):
+    """Pascal VOC 2012 segmentation, 21 classes."""
+
+    source: Source = setting(Source.voc2012, "the reader")
+    train: str = setting("train", "image set to train on: train or trainval")
+    val: str = setting("val", "image set to validate on")
+
+
+@dataclass
+class CityscapesConfig(DataConfig):
+    """Cityscapes fine annotations, 19 classes."""
+
+    source: Source = setting(Source.cityscapes, "the reader")
+    train: str = setting("train", "split to train on")
+    val: str = setting("val", "split to validate on")
+
+
+DATA_SCHEMAS: dict[Source, type[DataConfig]] = {
+    Source.shapes: ShapesConfig,
+    Source.folder: FolderConfig,
+    Source.voc2012: Voc2012Config,
+    Source.cityscapes: CityscapesConfig,
+}
+
+
+@dataclass
+class OptimConfig:
+    """Optimizer, learning rates and their schedule."""
+
+    optimizer: Optimizer = setting(MISSING, "sgd or adamw")
+    lr: float = setting(0.01, "base learning rate, before schedule and multipliers")
+    momentum: float = setting(0.9, "of sgd")
+    weight_decay: float = setting(1e-4, "of every parameter")
+    offset_lr_mult: Optional[float] = setting(None, "offset branches learn at lr x this; null is 1 (DCNv2 used 0.1)")
+    offset_bias_lr_mult: Optional[float] = setting(
+        None, "biases of offset branches learn at lr x offset_lr_mult x this; null is 1"
+    )
+    schedule: Schedule = setting(Schedule.poly, "constant, poly, step or cosine, over trainer.steps")
+    poly_power: float = setting(0.9, "exponent of the poly schedule")
+    step_at: list[float] = setting([0.6667], "step schedule: shares of trainer.steps after which lr drops")
+    step_gamma: float = setting(0.1, "step schedule: factor of each drop")
+    warmup_steps: int = setting(0, "steps of linear warm-up, part of trainer.steps")
+    clip_norm: Optional[float] = setting(None, "largest norm of the whole gradient; null: no clipping")
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, and how often to log, validate and save."""
+
+    steps: int = setting(1000, "training steps (batches)")
+    log_every: int = setting(20, "steps between logged training metrics")
+    eval_every: int = setting(250, "steps between validations; the last step is always validated")
+    save_every: int = setting(250, "steps between checkpoints; the last step is always saved")
+    accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda")
+    devices: int = setting(1, "devices on this machine; more than 1 under torchrun")
+    nodes: int = setting(1, "machines, under torchrun")
+    precision: Precision = setting(Precision.fp32, "fp32, bf16 or fp16 (mixed)")
+    threads: int = setting(0, "CPU threads of a process; 0: one per core")
+    channels_last: bool = setting(True, "store feature maps channels-last, the faster layout")
+
+
+@dataclass
+class LoggerConfig:
+    """Where metrics go beside metrics.jsonl, which is always written."""
+
+    csv: bool = setting(False, "also write metrics.csv")
+    wandb: bool = setting(False, "also log to Weights & Biases")
+    wandb_project: str = setting("dcnrun", "project on Weights & Biases")
+    wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online")
+
+
+@dataclass
+class Config:
+    """The whole of a run."""
+
+    conv: ConvConfig = MISSING
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    optim: OptimConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    logger: LoggerConfig = MISSING
+    seed: int = setting(0, "of initial weights, data order and augmentation")
+    name: str = setting("${conv.kind}-${data.source}", "part of the run folder's name")
+    runs_dir: str = setting("runs", "folder that run folders are made in")

@@ -1,0 +1,1 @@
+"""Networks: the conv family, its placement in a backbone, heads."""

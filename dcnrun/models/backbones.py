@@ -1,0 +1,136 @@
+"""ResNets of torchvision as backbones: any width, dilated to the wanted output stride, with given weights."""
+
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from dcnrun.config.schema import Backbone, ModelConfig
+from dcnrun.errors import UsageError
+
+_BLOCKS: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    Backbone.resnet18: (BasicBlock, [2, 2, 2, 2]),
+    Backbone.resnet34: (BasicBlock, [3, 4, 6, 3]),
+    Backbone.resnet50: (Bottleneck, [3, 4, 6, 3]),
+    Backbone.resnet101: (Bottleneck, [3, 4, 23, 3]),
+}
+PUBLISHED_WIDTH = 64
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+class ResNetBackbone(ResNet):  # type: ignore[misc]
+    """torchvision's ResNet without its classifier: an image to the features of its last stage."""
+
+    def __init__(self, backbone: Backbone, width: int) -> None:
+        block, depths = _BLOCKS[backbone]
+        super().__init__(block, depths)
+        if width != PUBLISHED_WIDTH:
+            self._build_stages(block, depths, width)
+        self.out_channels: int = 8 * width * block.expansion
+        del self.avgpool, self.fc
+
+    def _build_stages(self, block: type[BasicBlock | Bottleneck], depths: list[int], width: int) -> None:
+        self.inplanes = width
+        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        for stage, depth in enumerate(depths):
+            layer = self._make_layer(block, width * 2**stage, depth, stride=1 if stage == 0 else 2)
+            setattr(self, f"layer{stage + 1}", layer)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, out_channels, H / output stride, W / output stride), rounded up."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+
+
+def build_backbone(model: ModelConfig) -> ResNetBackbone:
+    """Build the backbone of a config: weights loaded, then dilated to its output stride."""
+    backbone = ResNetBackbone(model.backbone, model.width)
+    if model.weights is not None:
+        load_weights(backbone, model.backbone, model.weights)
+    set_output_stride(backbone, model.output_stride)
+    return backbone
+
+
+def set_output_stride(backbone: ResNetBackbone, output_stride: int) -> None:
+    """Trade the stride of the last stages for dilation, in place.
+
+    Each strided layer becomes dense and all that follow it in its stage and after are dilated, so every weight meets the
+    same pixels as before: the features are those of the strided network, computed at more places (the à trous algorithm).
+    """
+    stride, dilation = 4, 1
+    for stage in (backbone.layer2, backbone.layer3, backbone.layer4):
+        keeps_stride = stride < output_stride
+        stage_dilation = dilation if keeps_stride else dilation * 2
+        stride = stride * 2 if keeps_stride else stride
+        for block in stage:
+            for layer in block.modules():
+                if not isinstance(layer, nn.Conv2d):
+                    continue
+                is_strided = layer.stride != (1, 1)
+                if is_strided and not keeps_stride:
+                    layer.stride = (1, 1)
+                if layer.kernel_size == (3, 3):
+                    d = dilation if is_strided else stage_dilation
+                    layer.dilation, layer.padding = (d, d), (d, d)
+        dilation = stage_dilation
+
+
+def load_weights(backbone: nn.Module, name: Backbone, weights: str) -> None:
+    """Load a torchvision weight name (DEFAULT, IMAGENET1K_V1) or a file of a state dict into the backbone.
+
+    UsageError says what is wrong: no such name or file, nothing in it that fits, or another shape.
+    """
+    path = Path(weights)
+    state = _read_state(path) if path.suffix or path.exists() else _download_state(name, weights)
+    state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    wanted = backbone.state_dict()
+    for key in wanted.keys() & state.keys():
+        if wanted[key].shape != state[key].shape:
+            raise UsageError(
+                f"model.weights={weights}: {key} has shape {tuple(state[key].shape)}, but {name.value} needs "
+                f"{tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
+            )
+    missing = [key for key in wanted.keys() - state.keys() if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise UsageError(
+            f"model.weights={weights} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
+            f"{sorted(missing)[0]} for one: it is not a state dict of this backbone."
+        )
+    backbone.load_state_dict({key: state[key] for key in wanted.keys() & state.keys()}, strict=False)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"model.weights={path}: no such file.") from None
+    except Exception as error:  # a damaged or foreign file fails in many ways
+        raise UsageError(f"model.weights={path} can't be read as a file of tensors: {error}") from error
+    for key in ("model", "state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UsageError(f"model.weights={path} holds no state dict (names to tensors).")
+    return state
+
+
+def _download_state(name: Backbone, weights: str) -> dict[str, Tensor]:
+    offered = torchvision.models.get_model_weights(name.value)
+    if weights not in offered.__members__:
+        raise UsageError(
+            f"model.weights={weights} is neither a file nor one of {name.value}'s weights: {', '.join(offered.__members__)}"
+        )
+    try:
+        return offered[weights].get_state_dict(progress=False, check_hash=True)  # type: ignore[no-any-return]
+    except (URLError, OSError) as error:
+        raise UsageError(
+            f"model.weights={weights} can't be downloaded ({error}). Fetch {offered[weights].url} elsewhere and give the file."
+        ) from error

@@ -1,0 +1,109 @@
+"""Checks of an operator's arguments, done before any memory is touched."""
+
+import torch
+from torch import Tensor
+
+
+def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
+    """(height, width) from one number or two; ValueError when not whole numbers of at least `least`."""
+    two = (value, value) if isinstance(value, int) else tuple(value)
+    if len(two) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in two):
+        raise ValueError(f"{name} must be one or two whole numbers >= {least}, but is {value!r}")
+    return two[0], two[1]
+
+
+def output_size(
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Height and width of a convolution's output."""
+    out_h, out_w = (
+        (size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i] + 1 for i in range(2)
+    )
+    return out_h, out_w
+
+
+def check_deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    mask: Tensor | None,
+) -> None:
+    """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
+    optional = {"bias": bias, "mask": mask}
+    present = {"offset": offset, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
+    for name, tensor in {"input": input, **present}.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, but is {type(tensor).__name__}")
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} must have a floating-point dtype, but has {tensor.dtype}")
+        if tensor.device != input.device:
+            raise ValueError(
+                f"{name} is on {tensor.device}, but input is on {input.device}: they must be on one device"
+            )
+        dimensions = 1 if name == "bias" else 4
+        if tensor.dim() != dimensions:
+            raise ValueError(f"{name} must have {dimensions} dimensions, but has shape {tuple(tensor.shape)}")
+    _check_dtypes(input, present)
+
+    n, channels, height, width = input.shape
+    out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
+    if 0 in (channels, out_channels, channels_per_group, kernel_h, kernel_w):
+        raise ValueError(
+            f"input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} must have no empty channel or kernel"
+        )
+    if channels % channels_per_group:
+        raise ValueError(
+            f"weight has {channels_per_group} input channels per group, which does not divide input's {channels} channels"
+        )
+    groups = channels // channels_per_group
+    if out_channels % groups:
+        raise ValueError(f"weight has {out_channels} output channels, which {groups} groups do not divide")
+    if bias is not None and bias.shape[0] != out_channels:
+        raise ValueError(f"bias has {bias.shape[0]} elements, but weight has {out_channels} output channels")
+
+    taps = kernel_h * kernel_w
+    if offset.shape[1] == 0 or offset.shape[1] % (2 * taps):
+        raise ValueError(
+            f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * taps} (2 x {taps} taps)"
+        )
+    offset_groups = offset.shape[1] // (2 * taps)
+    if channels % offset_groups:
+        raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
+
+    size = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    if min(size) < 0 or (min(size) == 0 and min(height, width) > 0):
+        raise ValueError(
+            f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
+        )
+    _check_map("offset", offset, n, size)
+    if mask is not None:
+        _check_map("mask", mask, n, size)
+        if mask.shape[1] != offset_groups * taps:
+            raise ValueError(
+                f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {taps} taps need {offset_groups * taps}"
+            )
+
+
+def _check_map(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:
+    if tensor.shape[0] != batch:
+        raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
+    if tuple(tensor.shape[2:]) != size:
+        raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")
+
+
+def _check_dtypes(input: Tensor, others: dict[str, Tensor]) -> None:
+    """Weight and bias share input's dtype; offsets and masks may be wider, as positions need more precision."""
+    for name, tensor in others.items():
+        positions = name in ("offset", "mask")
+        if tensor.dtype == input.dtype or (positions and tensor.dtype == torch.float32 and input.dtype.itemsize == 2):
+            continue
+        allowed = f"{input.dtype} or torch.float32" if positions and input.dtype.itemsize == 2 else f"{input.dtype}"
+        raise TypeError(f"{name} has {tensor.dtype}, but input has {input.dtype}: {name} must have {allowed}")

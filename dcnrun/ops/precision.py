@@ -1,0 +1,15 @@
+"""Positions and sums in fp32, also where autocast would make them half."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def autocast_is_on(device_type: str) -> bool:
+    """Whether autocast rules the operators of this kind of device."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """A region in which autocast changes nothing; free where it is off."""
+    return torch.autocast(device_type, enabled=False) if autocast_is_on(device_type) else nullcontext()
