@@ -3,6 +3,8 @@
 The YAML files under `conf/` fill these dataclasses; nothing outside them gets in.
 """
 
+# ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
+
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Optional
@@ -18,6 +20,8 @@ def setting(default: Any, meaning: str) -> Any:
 
 
 class ConvKind(StrEnum):
+    """The convolutions that are compared."""
+
     standard = "standard"
     dilated = "dilated"
     deformable = "deformable"
@@ -25,12 +29,16 @@ class ConvKind(StrEnum):
 
 
 class Head(StrEnum):
+    """What makes class scores of the backbone's features."""
+
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
     fcn = "fcn"
 
 
 class Backbone(StrEnum):
+    """ResNets of torchvision."""
+
     resnet18 = "resnet18"
     resnet34 = "resnet34"
     resnet50 = "resnet50"
@@ -38,6 +46,8 @@ class Backbone(StrEnum):
 
 
 class Source(StrEnum):
+    """Where images and masks come from: one reader each."""
+
     shapes = "shapes"
     folder = "folder"
     voc2012 = "voc2012"
@@ -45,11 +55,15 @@ class Source(StrEnum):
 
 
 class Optimizer(StrEnum):
+    """How weights follow gradients."""
+
     sgd = "sgd"
     adamw = "adamw"
 
 
 class Schedule(StrEnum):
+    """How the learning rate goes over the training steps."""
+
     constant = "constant"
     poly = "poly"
     step = "step"
@@ -57,18 +71,24 @@ class Schedule(StrEnum):
 
 
 class Precision(StrEnum):
+    """Numbers the network computes with; bf16 and fp16 are mixed with fp32."""
+
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
 
 
 class Accelerator(StrEnum):
+    """What the network runs on."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
 
 
 class WandbMode(StrEnum):
+    """Whether Weights & Biases is sent to at once."""
+
     offline = "offline"
     online = "online"
 
@@ -131,9 +151,9 @@ class ShapesConfig(DataConfig):
     train_images: int = setting(2000, "number of training images")
     val_images: int = setting(200, "number of validation images")
     objects_min: int = setting(2, "fewest objects in an image")
-    objects_max: int = setting(6, "most objects in an image")
-    object_scale_min: float = setting(0.08, "smallest object radius, as a share of the image's side")
-    object_scale_max: float = setting(0.25, "largest object radius, as a share of the image's side")
+    objects_max: int = setting(6, "most objects in an image; fewer where there is no room")
+    object_scale_min: float = setting(0.07, "smallest object radius, as a share of the image's side")
+    object_scale_max: float = setting(0.28, "largest object radius, as a share of the image's side")
     rotation: float = setting(180.0, "largest rotation of an object, degrees either way")
     warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius")
     distractors: int = setting(4, "most distractors (background that looks like objects) in an image")

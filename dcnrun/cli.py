@@ -1,0 +1,253 @@
+"""The command line: parse, call one function, print. Nothing heavy is imported before a command runs."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import traceback
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import dcnrun
+from dcnrun.errors import DcnrunError, UsageError
+
+_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Runs a command: what it returns becomes the object of --json, what it raises a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        # With --json, standard output is for the object alone; what people read goes to standard error.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result, exit_code = self._run(ctx)
+        if as_json and _is_first_process():
+            print(json.dumps(_jsonable(result), default=str), flush=True)
+        raise typer.Exit(exit_code)
+
+    def _run(self, ctx: Any) -> tuple[Any, int]:
+        try:
+            return super().invoke(ctx), 0
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            return _failure("interrupted", _INTERRUPTED)
+        except DcnrunError as error:
+            if os.environ.get("DCNRUN_DEBUG") == "1":
+                traceback.print_exc()
+            return _failure(str(error), error.exit_code)
+        except Exception as error:
+            if hasattr(error, "format_message"):
+                return _wrong_command_line(error)
+            traceback.print_exc()
+            return _failure(f"unexpected {type(error).__name__}: {error}", 1)
+
+
+def _wrong_command_line(error: Any) -> tuple[dict[str, Any], int]:
+    """What Typer raises for an unknown option and the like; its class has no public name in all versions."""
+    if error.ctx is not None:
+        print(error.ctx.get_usage(), file=sys.stderr)
+    return _failure(error.format_message(), error.exit_code)
+
+
+def _failure(message: str, exit_code: int) -> tuple[dict[str, Any], int]:
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return {"status": "error", "error": message, "exit_code": exit_code}, exit_code
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process, or the one of several under torchrun that reports."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _jsonable(value: Any) -> Any:
+    """The same with null for numbers that JSON doesn't have: NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    from dcnrun.config.completion import offers
+
+    config_dir = ctx.params.get("config_dir")
+    try:
+        return offers(incomplete, os.environ, Path(config_dir) if config_dir else None)
+    except DcnrunError:
+        return []
+
+
+class _Checkpoint(StrEnum):
+    best = "best"
+    last = "last"
+
+
+_OVERRIDES = "Settings (optim.lr=0.1) and choices of groups (conv=dilated); `dcnrun config --list` shows all."
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="OVERRIDE", help=_OVERRIDES, autocompletion=_complete_override)
+]
+ConfigDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="A folder of your own, laid out as conf/: its choices join dcnrun's.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Compose and build everything, show it, and train nothing.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on standard output, all else on standard error.")
+]
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Compare standard, dilated and deformable convolution on your data.",
+    no_args_is_help=True,
+    # Plain help and plain tracebacks: rich takes longer to import than the rest of --help.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    dry_run: DryRun = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run from its last checkpoint, as it was set up.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new one below runs_dir.")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Train a segmentation network.
+
+    For example: dcnrun train conv=dilated data=nuclei
+    """
+    if resume is not None:
+        if overrides or config_dir or dry_run or run_dir:
+            raise UsageError("--resume goes on with a run as it was set up: give no overrides and no other options.")
+        from dcnrun.training.run import resume as resume_run
+
+        return resume_run(resume)
+
+    from dcnrun.config.compose import compose
+
+    config = compose(overrides or [], config_dir)
+    if dry_run:
+        if run_dir:
+            raise UsageError("--dry-run makes no run folder: leave out --run-dir.")
+        from dcnrun.training.dry_run import dry_run as show_plan
+
+        return show_plan(config)
+
+    from dcnrun.training.run import train as train_run
+
+    return train_run(config, overrides or [], run_dir)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    overrides: Overrides = None,
+    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Evaluate a run again, perhaps on other data.
+
+    For example: dcnrun evaluate runs/20250101-120000-dilated-nuclei --checkpoint last
+    """
+    from dcnrun.training.evaluate import evaluate as evaluate_run
+
+    return evaluate_run(run, checkpoint.value, overrides or [])
+
+
+@app.command()
+def compare(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="OVERRIDE|RUN",
+            help="Overrides with several values (conv=standard,dilated seed=0,1,2), or folders of finished runs.",
+            autocompletion=_complete_override,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the comparison is written.")] = None,
+    config_dir: ConfigDir = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Train and compare variants, or compare finished runs.
+
+    For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
+    """
+    overrides = [argument for argument in arguments or [] if "=" in argument]
+    runs = [Path(argument) for argument in arguments or [] if "=" not in argument]
+    if not overrides and not runs:
+        raise UsageError("Nothing to compare: give overrides such as conv=standard,deformable, or folders of runs.")
+    if overrides and runs:
+        raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
+    if runs:
+        if config_dir or dry_run:
+            raise UsageError("--config-dir and --dry-run are for runs to be trained, not for folders of finished ones.")
+        from dcnrun.compare import compare_runs
+
+        return compare_runs(runs, out)
+
+    from dcnrun.compare import run_grid
+
+    return run_grid(overrides, out, config_dir, dry_run)
+
+
+@app.command()
+def config(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    list_all: Annotated[
+        bool, typer.Option("--list", help="Every setting with its value, type and meaning, and each group's choices.")
+    ] = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Show the settings of a run, or list them all.
+
+    For example: dcnrun config conv=dilated data=nuclei
+    """
+    from dcnrun.config.compose import compose, to_yaml
+    from dcnrun.config.listing import as_text, list_settings
+
+    composed = compose(overrides or [], config_dir)
+    if list_all:
+        listing = list_settings(composed, config_dir)
+        print(as_text(listing))
+        return listing
+    print(to_yaml(composed), end="")
+    return {"config": asdict(composed)}
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dcnrun {dcnrun.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Compare standard, dilated and deformable convolution on your data."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app()

@@ -1,0 +1,149 @@
+"""From overrides to a config that is checked as a whole, and to and from a run's config.yaml."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
+from dcnrun.config.messages import choose_data, explain, is_unknown_key, unknown_key
+from dcnrun.config.overrides import Parsed, parse
+from dcnrun.config.schema import DATA_SCHEMAS, Config, Source
+from dcnrun.config.settings import all_settings
+from dcnrun.config.store import compose_choices, register_resolvers
+from dcnrun.config.suggest import did_you_mean
+from dcnrun.errors import ConfigError
+
+
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """Compose the config of a run from `conf/`, a user's own folder beside it and overrides such as `conv=dilated`.
+
+    Raises ConfigError with every problem of the overrides at once.
+    """
+    config_dirs(config_dir)
+    changes, problems = _read_overrides(overrides, config_dir)
+    try:
+        node = compose_choices(_chosen(changes), config_dir)
+    except ConfigError as error:
+        raise ConfigError(problems + error.problems) from error
+    return _finish(node, changes, problems)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the config.yaml of a run and apply overrides; a group override composes that section anew from `conf/`.
+
+    Raises ConfigError when the file is not the config of a run, or with every problem of the overrides at once.
+    """
+    node = _read_saved(path)
+    changes, problems = _read_overrides(overrides, None)
+    chosen = _chosen(changes)
+    if chosen.pop(EXPERIMENT, None):
+        problems.append(f"An {EXPERIMENT} can't be applied to the saved {path}: override its settings one by one.")
+    if chosen:
+        fresh = compose_choices(chosen)
+        for section in chosen:
+            node[section] = fresh[section]
+    return _finish(node, changes, problems)
+
+
+def to_yaml(config: Config) -> str:
+    """Write a config as YAML that `load` reads; enums by their plain names."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _read_overrides(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Parsed], list[str]]:
+    """The overrides that can be read, each with one value and, for a group, one that is there; and the problems."""
+    changes, problems = [], []
+    for override in overrides:
+        try:
+            change = parse(override)
+            _require_one_value(change)
+            if change.is_group:
+                _require_choice(change, config_dir)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            changes.append(change)
+    return changes, problems
+
+
+def _require_one_value(change: Parsed) -> None:
+    if len(change.values) > 1:
+        raise ConfigError([f"{change.text}: one value is wanted here; `dcnrun compare` takes several and runs each."])
+
+
+def _require_choice(change: Parsed, config_dir: Path | None) -> None:
+    if change.key == EXPERIMENT and change.elements == [None]:
+        return
+    available = choices(change.key, config_dir)
+    choice = change.values[0]
+    if choice not in available:
+        hint = did_you_mean(choice, available) or "."
+        raise ConfigError([f"{change.text}: {change.key} is one of {', '.join(available)}{hint}"])
+
+
+def _chosen(changes: list[Parsed]) -> dict[str, str]:
+    return {change.key: change.values[0] for change in changes if change.is_group and change.elements != [None]}
+
+
+def _finish(node: DictConfig, changes: list[Parsed], problems: list[str]) -> Config:
+    """Set the values on the composed node, report every problem so far, or resolve it."""
+    data_refused = any(problem.startswith(("data=", f"{EXPERIMENT}=")) for problem in problems)
+    problems = problems + _set_values(node, changes, data_refused)
+    if problems:
+        raise ConfigError(problems)
+    return _resolve(node)
+
+
+def _set_values(node: DictConfig, changes: list[Parsed], data_refused: bool) -> list[str]:
+    """Set the values that are no choices of a group, in their order; returns what was wrong with them."""
+    problems = []
+    for change in changes:
+        if change.is_group:
+            continue
+        if change.key not in all_settings() and change.key not in SECTIONS:
+            problems.append(f"{change.text}: {unknown_key(change.key)}")
+            continue
+        try:
+            OmegaConf.update(node, change.key, change.elements[0], merge=True)
+        except OmegaConfBaseException as error:
+            # With another data set in the refused one's place, a setting of the wanted one is no second mistake.
+            if not (data_refused and is_unknown_key(error)):
+                problems.append(f"{change.text}: {explain(error)}")
+    return problems
+
+
+def _resolve(node: DictConfig) -> Config:
+    """Make the dataclasses, with interpolations resolved and nothing missing."""
+    try:
+        config = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise ConfigError([explain(error)]) from error
+    assert isinstance(config, Config)
+    source = config.data.source
+    if type(config.data) is not DATA_SCHEMAS[source]:
+        raise ConfigError([f"data.source={source} needs the settings of data={source}: {choose_data(source)}."])
+    return config
+
+
+def _read_saved(path: Path) -> DictConfig:
+    """Read a saved config into the schema, with the settings of the data set that it names."""
+    register_resolvers()
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError([f"{path} can't be read: {' '.join(str(error).split())}."]) from error
+    if not isinstance(saved, dict) or not all(isinstance(saved.get(section), dict) for section in SECTIONS):
+        raise ConfigError([f"{path} is not the config of a run: it must have the sections {', '.join(SECTIONS)}."])
+    source = saved["data"].get("source")
+    if source not in list(Source):
+        raise ConfigError([f"{path}: data.source is {source}; it must be one of {', '.join(Source)}."])
+    node: DictConfig = OmegaConf.structured(Config(data=DATA_SCHEMAS[source]()))
+    try:
+        node.merge_with(saved)
+        OmegaConf.to_object(node)  # finds what is missing
+        return node
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{path}: {explain(error)}"]) from error

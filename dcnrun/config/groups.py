@@ -1,0 +1,40 @@
+"""The groups of `conf/` and the choices in each: ours, and those of a user's own folder."""
+
+from pathlib import Path
+
+from dcnrun.errors import ConfigError
+from dcnrun.resources import resource_dir
+
+SECTIONS = ("conv", "model", "data", "optim", "trainer", "logger")
+"""Groups that fill the section of the config with the same name."""
+
+EXPERIMENT = "experiment"
+"""The group whose choices may set anything; none is chosen unless asked for."""
+
+GROUPS = (*SECTIONS, EXPERIMENT)
+
+
+def config_dirs(config_dir: Path | None = None) -> list[Path]:
+    """Folders that choices are looked up in; ConfigError when the user's is missing or hides a file of ours."""
+    ours = resource_dir("conf")
+    if config_dir is None:
+        return [ours]
+    if not config_dir.is_dir():
+        raise ConfigError([f"--config-dir {config_dir}: there is no such folder."])
+    clashes = [name for name in _yaml_files(config_dir) if (ours / name).is_file()]
+    if clashes:
+        raise ConfigError(
+            [f"{config_dir / name} has the name of a choice of dcnrun's own: rename it." for name in clashes]
+        )
+    return [ours, config_dir.resolve()]
+
+
+def choices(group: str, config_dir: Path | None = None) -> list[str]:
+    """Choices of a group, sorted, such as `deformable` for `conv`."""
+    return sorted(
+        name.removesuffix(".yaml") for folder in config_dirs(config_dir) for name in _yaml_files(folder / group)
+    )
+
+
+def _yaml_files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))

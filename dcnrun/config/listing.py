@@ -1,0 +1,63 @@
+"""Every setting with its type, value and meaning, as `dcnrun config --list` shows it."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from dcnrun.config.groups import GROUPS, choices
+from dcnrun.config.schema import DATA_SCHEMAS, Config
+from dcnrun.config.settings import Setting, all_settings, settings, sources_with
+
+
+def list_settings(config: Config, config_dir: Path | None = None) -> dict[str, Any]:
+    """The choices of each group, and every setting: with its value in this config, or its default where it has none."""
+    here = {setting.key for setting in settings(type(config.data))}
+    return {
+        "groups": {group: choices(group, config_dir) for group in GROUPS},
+        "settings": [
+            {
+                "key": setting.key,
+                "type": setting.allowed,
+                "value": _value(setting, config) if setting.key in here else setting.default,
+                "meaning": setting.meaning,
+                "only_with": _only_with(setting),
+            }
+            for setting in all_settings().values()
+        ],
+    }
+
+
+def as_text(listing: dict[str, Any]) -> str:
+    """The same for people to read."""
+    lines = ["Groups, chosen with group=choice"]
+    lines += [f"  {f'{group}=':<14}{', '.join(names)}" for group, names in listing["groups"].items()]
+    lines += ["", "Settings, set with key=value"]
+    for entry in listing["settings"]:
+        only_with = f", with data={' or '.join(entry['only_with'])} only" if entry["only_with"] else ""
+        override = f"{entry['key']}={_as_typed(entry['value'])}"
+        lines.append(f"  {override:<40}  {entry['meaning']}")
+        lines.append(f"{'':44}({entry['type']}{only_with})")
+    return "\n".join(lines)
+
+
+def _value(setting: Setting, config: Config) -> Any:
+    value: Any = config
+    for name in setting.key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _only_with(setting: Setting) -> list[str]:
+    sources = sources_with(setting.key)
+    return [] if len(sources) == len(DATA_SCHEMAS) else [source.value for source in sources]
+
+
+def _as_typed(value: Any) -> str:
+    """The value as an override would have it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_typed, value))}]"
+    return value.name if isinstance(value, Enum) else str(value)

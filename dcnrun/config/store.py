@@ -1,0 +1,60 @@
+"""Hydra's part: compose one choice of each group from the YAML files, on top of the schema."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dcnrun.config.groups import config_dirs
+from dcnrun.config.messages import explain
+from dcnrun.config.schema import DATA_SCHEMAS, Config
+from dcnrun.errors import ConfigError
+from dcnrun.resources import resource_dir
+
+
+def compose_choices(choices: Mapping[str, str], config_dir: Path | None = None) -> DictConfig:
+    """Compose `{"conv": "dilated", ...}` and the defaults of the other groups; interpolations stay as they are.
+
+    Raises ConfigError when a YAML file can't be read or holds what is not in the schema.
+    """
+    register_resolvers()
+    _register_schema()
+    ours, *users = config_dirs(config_dir)
+    search_path = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in users]
+    overrides = [f"{group}={choice}" for group, choice in choices.items()]
+    try:
+        with initialize_config_dir(str(ours), version_base="1.3"):
+            return compose("config", [*overrides, f"hydra.searchpath=[{','.join(search_path)}]"])
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError([_explain_composition(error, config_dir)]) from error
+
+
+@cache
+def register_resolvers() -> None:
+    """Make `${sample:nuclei}`, the folder of a sample data set, known to OmegaConf."""
+    OmegaConf.register_new_resolver("sample", lambda name: str(resource_dir("samples") / name))
+
+
+@cache
+def _register_schema() -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for source, schema in DATA_SCHEMAS.items():
+        store.store(group="schema/data", name=source.value, node=schema)
+
+
+def _explain_composition(error: Exception, config_dir: Path | None) -> str:
+    """Name the file, which Hydra's message begins with, and what OmegaConf found in it."""
+    message = " ".join(str(error).partition("Config search path")[0].split())
+    found = error.__cause__ or error.__context__
+    if isinstance(found, OmegaConfBaseException):
+        file = message.partition(":")[0]
+        return f"{file}: {explain(found)}"
+    return f"--config-dir {config_dir}: {message}" if config_dir else message

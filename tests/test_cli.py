@@ -1,0 +1,396 @@
+import json
+import math
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer.main
+import yaml
+from typer.testing import CliRunner
+
+import dcnrun
+from dcnrun.cli import app
+from dcnrun.config.compose import compose
+from dcnrun.errors import DataError, RunError
+
+CODE = Path(dcnrun.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CODE), "COLUMNS": "100"}
+
+
+def run(*arguments, **environment):
+    """Run the command line in this process."""
+    return CliRunner().invoke(app, list(arguments), env=environment)
+
+
+def run_process(*command, **environment):
+    return subprocess.run(
+        [sys.executable, *command], env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def last_object(standard_output):
+    return json.loads(standard_output.splitlines()[-1])
+
+
+@pytest.fixture
+def replaced(monkeypatch):
+    """Put a function in the place of one that a command calls; returns the arguments of its calls."""
+
+    def replace(module, name, result=None, error=None):
+        calls = []
+
+        def function(*arguments):
+            calls.append(arguments)
+            print("progress")
+            if error is not None:
+                raise error
+            return {} if result is None else result
+
+        fake = ModuleType(module)
+        setattr(fake, name, function)
+        monkeypatch.setitem(sys.modules, module, fake)
+        return calls
+
+    return replace
+
+
+def test_the_options_of_every_command_are_those_that_users_rely_on():
+    commands = typer.main.get_command(app).commands
+    options = {name: sorted(option for p in command.params for option in p.opts) for name, command in commands.items()}
+    assert options == {
+        "train": ["--config-dir", "--dry-run", "--json", "--resume", "--run-dir", "overrides"],
+        "evaluate": ["--checkpoint", "--json", "overrides", "run"],
+        "compare": ["--config-dir", "--dry-run", "--json", "--out", "arguments"],
+        "config": ["--config-dir", "--json", "--list", "overrides"],
+    }
+
+
+# What each command calls.
+
+
+def test_train(replaced, tmp_path):
+    calls = replaced("dcnrun.training.run", "train")
+    assert run("train", "conv=dilated", "--run-dir", str(tmp_path), "seed=3").exit_code == 0
+    overrides = ["conv=dilated", "seed=3"]
+    assert calls == [(compose(overrides), overrides, tmp_path)]
+    assert run("train").exit_code == 0
+    assert calls[1:] == [(compose([]), [], None)]
+
+
+def test_train_with_an_own_folder(replaced, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cells.yaml").write_text("defaults: [folder, _self_]\nclasses: [background, cell]\n")
+    calls = replaced("dcnrun.training.run", "train")
+    assert run("train", "data=cells", "--config-dir", str(tmp_path)).exit_code == 0
+    assert calls[0][0].data.classes == ["background", "cell"]
+
+
+def test_dry_run(replaced):
+    calls = replaced("dcnrun.training.dry_run", "dry_run")
+    assert run("train", "--dry-run", "conv=standard").exit_code == 0
+    assert calls == [(compose(["conv=standard"]),)]
+
+
+def test_resume(replaced, tmp_path):
+    calls = replaced("dcnrun.training.run", "resume")
+    assert run("train", "--resume", str(tmp_path)).exit_code == 0
+    assert calls == [(tmp_path,)]
+
+
+def test_evaluate(replaced, tmp_path):
+    calls = replaced("dcnrun.training.evaluate", "evaluate")
+    assert run("evaluate", str(tmp_path)).exit_code == 0
+    assert run("evaluate", str(tmp_path), "data.flip=0", "--checkpoint", "last", "seed=1").exit_code == 0
+    assert calls == [(tmp_path, "best", []), (tmp_path, "last", ["data.flip=0", "seed=1"])]
+
+
+def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
+    grids = replaced("dcnrun.compare", "run_grid")
+    assert run("compare", "conv=standard,dilated", "seed=0,1", "--dry-run", "--out", str(tmp_path)).exit_code == 0
+    assert grids == [(["conv=standard,dilated", "seed=0,1"], tmp_path, None, True)]
+    finished = replaced("dcnrun.compare", "compare_runs")
+    assert run("compare", "runs/a", "runs/b").exit_code == 0
+    assert finished == [([Path("runs/a"), Path("runs/b")], None)]
+
+
+def test_config():
+    result = run("config", "conv=dilated", "data=nuclei")
+    assert result.exit_code == 0
+    shown = yaml.safe_load(result.stdout)
+    assert (shown["conv"]["kind"], shown["conv"]["dilation"], shown["data"]["source"]) == ("dilated", 4, "folder")
+
+
+def test_config_list():
+    result = run("config", "--list", "optim.lr=0.125")
+    assert result.exit_code == 0
+    for part in ["optim.lr=0.125", "base learning rate", "a number", "deformable, dilated, modulated, standard"]:
+        assert part in result.stdout
+
+
+def test_version():
+    assert run("--version").stdout == f"dcnrun {dcnrun.__version__}\n"
+
+
+# --json.
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("dcnrun.training.run", "train", ["train"]),
+        ("dcnrun.training.dry_run", "dry_run", ["train", "--dry-run"]),
+        ("dcnrun.training.run", "resume", ["train", "--resume", "x"]),
+        ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
+        ("dcnrun.compare", "run_grid", ["compare", "seed=0,1"]),
+        ("dcnrun.compare", "compare_runs", ["compare", "x"]),
+    ],
+)
+def test_json_is_all_there_is_on_standard_output(replaced, module, name, arguments):
+    replaced(module, name, {"loss": math.nan, "all": [1.5, (math.inf, "a")], "run": Path("runs/x"), "none": None})
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    assert json.loads(result.stdout) == {"loss": None, "all": [1.5, [None, "a"]], "run": "runs/x", "none": None}
+    assert result.stderr == "progress\n"
+    assert run(*arguments).stdout == "progress\n"
+
+
+def test_json_of_config():
+    assert last_object(run("config", "conv=dilated", "--json").stdout)["config"]["conv"]["dilation"] == 4
+    listing = last_object(run("config", "--list", "--json").stdout)
+    assert listing["groups"]["optim"] == ["adamw", "sgd"]
+    assert {"key", "type", "value", "meaning"} <= listing["settings"][0].keys()
+
+
+def test_only_the_first_of_several_processes_prints_json(replaced):
+    replaced("dcnrun.training.run", "train", {"a": 1})
+    assert run("train", "--json", RANK="0").stdout == '{"a": 1}\n'
+    assert run("train", "--json", RANK="1").stdout == ""
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "message"),
+    [
+        (RunError("the disk is full"), 1, "the disk is full"),
+        (DataError("a.png: unreadable"), 1, "a.png: unreadable"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("not foreseen"), 1, "unexpected ValueError: not foreseen"),
+    ],
+)
+def test_errors_while_running(replaced, error, exit_code, message):
+    replaced("dcnrun.training.run", "train", error=error)
+    result = run("train", "--json")
+    assert result.exit_code == exit_code
+    assert json.loads(result.stdout) == {"status": "error", "error": message, "exit_code": exit_code}
+    assert result.stderr.splitlines()[-1] == f"error: {message}"
+    assert ("Traceback" in result.stderr) == isinstance(error, ValueError)
+    assert run("train").stdout == "progress\n"
+
+
+def test_all_problems_a_line_each():
+    result = run("train", "lr=0.1", "conv=deformabel", "+a=1", "--json")
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("error: ") for line in lines)
+    assert any("optim.lr?" in line for line in lines)
+    assert json.loads(result.stdout)["error"].splitlines() == [line.removeprefix("error: ") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["train", "--nope"], "--nope"),
+        (["trian"], "train"),
+        (["evaluate"], "RUN"),
+        (["evaluate", "x", "--checkpoint", "worst"], "best"),
+        (["train", "--config-dir", "nowhere"], "no such folder"),
+        (["train", "--resume", "x", "seed=1"], "no overrides"),
+        (["train", "--resume", "x", "--dry-run"], "no other options"),
+        (["train", "--resume", "x", "--run-dir", "y"], "no other options"),
+        (["train", "--dry-run", "--run-dir", "y"], "--run-dir"),
+        (["compare"], "Nothing to compare"),
+        (["compare", "seed=0,1", "runs/a"], "runs/a"),
+        (["compare", "runs/a", "--dry-run"], "--dry-run"),
+        (["compare", "runs/a", "--config-dir", "x"], "--config-dir"),
+        (["config", "conv=x"], "conv is one of"),
+    ],
+)
+def test_wrong_usage(arguments, part):
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert part in result.stderr
+    assert "Traceback" not in result.stderr
+    as_json = run(*arguments, "--json")
+    assert as_json.exit_code == 2
+    assert part in json.loads(as_json.stdout)["error"]
+
+
+def test_tracebacks_on_request():
+    assert "Traceback" not in run("config", "conv=x").stderr
+    assert "Traceback" in run("config", "conv=x", DCNRUN_DEBUG="1").stderr
+
+
+# As a process.
+
+
+def test_exit_codes_of_a_process():
+    assert run_process("-m", "dcnrun", "--help").returncode == 0
+    failed = run_process("-m", "dcnrun", "config", "modle=fcn", "--json")
+    assert failed.returncode == 2
+    assert last_object(failed.stdout)["exit_code"] == 2
+    assert "did you mean model" in failed.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dcnrun", "config", "--list"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    assert "Traceback" not in process.communicate(timeout=60)[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("import dcnrun.cli", ["torch", "hydra", "omegaconf", "rich", "numpy"]),
+        ("import dcnrun.config.compose, dcnrun.config.listing; dcnrun.config.compose.compose([])", ["torch", "numpy"]),
+        ("import dcnrun.config.completion as c; c.complete('conv=')", ["torch", "hydra"]),
+    ],
+)
+def test_nothing_heavy_is_imported(code, unwanted):
+    result = run_process("-c", f"{code}; import sys; print([m for m in {unwanted} if m in sys.modules])")
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def median_seconds(work, name):
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    print(f"{name}: {statistics.median(times):.3f} s")
+    return statistics.median(times)
+
+
+def test_help_is_quick():
+    assert median_seconds(lambda: run_process("-m", "dcnrun", "--help"), "dcnrun --help") < 0.6
+
+
+# Shell completion.
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """A folder with a program `dcnrun`, as an installation makes it."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "dcnrun").write_text(f"#!{sys.executable}\nfrom dcnrun.cli import main\n\nmain()\n")
+    (folder / "dcnrun").chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bash(program):
+    """A bash one types into, with completion set up as `dcnrun --show-completion` says."""
+    pexpect = pytest.importorskip("pexpect")
+    if shutil.which("bash") is None:
+        pytest.skip("no bash")
+    environment = ENVIRONMENT | {"PATH": f"{program}:{os.environ['PATH']}", "TERM": "dumb", "INPUTRC": "/dev/null"}
+    shell = pexpect.spawn(
+        "bash",
+        ["--norc", "--noprofile", "-i"],
+        env=environment,
+        encoding="utf-8",
+        timeout=20,
+        dimensions=(50, 300),
+        cwd=program,
+    )
+    shell.sendline("bind 'set enable-bracketed-paste off'")
+    shell.sendline('eval "$(dcnrun --show-completion)"; echo "ready:$?"')
+    shell.expect_exact("ready:0")
+    yield shell
+    shell.close(force=True)
+
+
+def after_tab(shell, typed):
+    """The line as it stands after Tab: the shell is made to print it."""
+    to_start, to_end = "\x01", "\x05"
+    shell.send(f"{typed}\t{to_start}echo '<{to_end}>'\r")
+    shell.expect(r"\n<(.*?)>\r\n")
+    return shell.match.group(1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("dcnrun tra", "dcnrun train "),
+        ("dcnrun train conv=def", "dcnrun train conv=deformable "),
+        ("dcnrun train conv=d", "dcnrun train conv=d"),
+        ("dcnrun train conv=", "dcnrun train conv="),
+        ("dcnrun train seed=1 model=f", "dcnrun train seed=1 model=fcn "),
+        ("dcnrun train logger.csv=t", "dcnrun train logger.csv=true "),
+        ("dcnrun train optim.l", "dcnrun train optim.lr="),
+        ("dcnrun train optim.lr=", "dcnrun train optim.lr=0.01 "),
+        ("dcnrun train mod", "dcnrun train model"),
+        ("dcnrun train experi", "dcnrun train experiment="),
+        ("dcnrun compare conv=standard,dil", "dcnrun compare conv=standard,dilated "),
+        ("dcnrun evaluate runs/x data=nuc", "dcnrun evaluate runs/x data=nuclei "),
+        ("dcnrun config data.root=dcn", "dcnrun config data.root=dcnrun "),
+        ("dcnrun evaluate dcn", "dcnrun evaluate dcnrun "),
+        ("dcnrun train nothing", "dcnrun train nothing"),
+    ],
+)
+def test_completion_in_bash(bash, typed, expected):
+    assert after_tab(bash, typed) == expected
+
+
+def completed(program, shell, line):
+    """What Typer's script for zsh or fish is given for a line; here an override arrives whole."""
+    environment = {
+        "_DCNRUN_COMPLETE": f"complete_{shell}",
+        "_TYPER_COMPLETE_ARGS": line,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    return run_process(str(program / "dcnrun"), **environment).stdout
+
+
+def test_completion_in_zsh_and_fish(program):
+    zsh = completed(program, "zsh", "dcnrun train conv=d")
+    assert re.findall(r'"(conv=\w+)"', zsh) == ["conv=deformable", "conv=dilated"]
+    fish = completed(program, "fish", "dcnrun train optim.s")
+    assert [line.split("\t")[0] for line in fish.splitlines()] == [
+        "optim.schedule=",
+        "optim.step_at=",
+        "optim.step_gamma=",
+    ]
+    assert "over trainer.steps" in fish
+
+
+def test_completion_knows_an_own_folder_and_keeps_quiet_when_it_is_missing(program, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cells.yaml").touch()
+    assert completed(program, "fish", f"dcnrun train --config-dir {tmp_path} data=ce").startswith("data=cells")
+    assert completed(program, "fish", "dcnrun train --config-dir nowhere data=ce").strip() == ""
+
+
+def test_completion_is_quick(program):
+    words = {"COMP_WORDS": "dcnrun\ntrain\nconv\n=\nd", "COMP_CWORD": "4", "_DCNRUN_COMPLETE": "complete_bash"}
+
+    def complete():
+        assert run_process(str(program / "dcnrun"), **words).stdout == "deformable\ndilated\n"
+
+    assert median_seconds(complete, "completion") < 1.0
