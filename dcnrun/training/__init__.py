@@ -1,0 +1,1 @@
+"""Training: the loop, optimizer, metrics, checkpoints, loggers, and runs from start to end."""

@@ -1,0 +1,105 @@
+"""The state of training on disk: everything that makes a resumed run equal one that was never interrupted."""
+
+import io
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder, replacing
+
+State = dict[str, Any]
+
+
+def save_last(folder: RunFolder, state: State) -> None:
+    """Write the newest checkpoint; the one before stays as `previous.pt`."""
+    data = _serialised(state)
+    with replacing(folder.last_checkpoint) as beside:
+        beside.write_bytes(data)
+        if folder.last_checkpoint.exists():
+            folder.last_checkpoint.replace(folder.previous_checkpoint)
+
+
+def save_best(folder: RunFolder, state: State) -> None:
+    """Write the weights with the best validation metric."""
+    with replacing(folder.best_checkpoint) as beside:
+        beside.write_bytes(_serialised(state))
+
+
+def load_last(folder: RunFolder) -> tuple[State, str | None]:
+    """The newest checkpoint that is whole, and a warning when that is not `last.pt`.
+
+    RunError names both files and what is wrong with them when neither can be read.
+    """
+    wrong = []
+    for path in (folder.last_checkpoint, folder.previous_checkpoint):
+        try:
+            state = load(path)
+        except RunError as error:
+            wrong.append(str(error))
+            continue
+        warning = f"{wrong[0]} Going on from {path.name}, step {state['step']}." if wrong else None
+        return state, warning
+    raise RunError(" ".join([*wrong, "Start the run anew."]))
+
+
+def load(path: Path) -> State:
+    """Read a checkpoint of tensors and plain values; RunError when it is missing, damaged or anything else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # compares every part with its checksum
+        if damaged is not None:
+            raise RunError(f"{path} is damaged ({damaged}).")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist.") from None
+    except RunError:
+        raise
+    except Exception as error:  # a damaged file fails in many ways
+        raise RunError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
+    if not isinstance(state, dict) or "network" not in state or "step" not in state:
+        raise RunError(f"{path} is not a checkpoint of dcnrun.")
+    return state
+
+
+def random_state() -> State:
+    """Every random generator's state as tensors and plain values."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": {
+            "kind": kind,
+            "keys": torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            "position": position,
+            "has_gauss": has_gauss,
+            "gauss": gauss,
+        },
+        "python": {"version": version, "internal": list(internal), "gauss_next": gauss_next},
+    }
+
+
+def restore_random_state(state: State) -> None:
+    """Put every random generator where `random_state` found it."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    from_numpy = state["numpy"]
+    keys = from_numpy["keys"].numpy().astype(np.uint32)
+    np.random.set_state(
+        (from_numpy["kind"], keys, from_numpy["position"], from_numpy["has_gauss"], from_numpy["gauss"])
+    )
+    from_python = state["python"]
+    random.setstate((from_python["version"], tuple(from_python["internal"]), from_python["gauss_next"]))
+
+
+def _serialised(state: State) -> bytes:
+    # in memory first: a full disk then is an OSError of our own write, not an abort inside torch
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,136 @@
+"""Where metrics go: metrics.jsonl always, CSV and Weights & Biases when asked."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from dcnrun.config.schema import Config
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder, json_ready, write_text
+
+Values = Mapping[str, float]
+
+
+class Logger(Protocol):
+    """Takes the metrics of one step and split."""
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Record values."""
+
+    def close(self, status: str) -> None:
+        """Finish; status is completed, stopped or failed."""
+
+
+class JsonLinesLogger:
+    """metrics.jsonl: one object a line, flushed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("a")
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Append one line."""
+        record = json_ready({"step": step, "epoch": round(epoch, 4), "split": split, **values})
+        with _full_disk_explained(self._path):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
+    def close(self, status: str) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CsvLogger:
+    """metrics.csv in long form, so that new metrics never change its columns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        is_new = not path.exists()
+        self._file = path.open("a", newline="")
+        self._writer = csv.writer(self._file)
+        if is_new:
+            self._writer.writerow(["step", "epoch", "split", "metric", "value"])
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Append one row per value."""
+        with _full_disk_explained(self._path):
+            self._writer.writerows([step, round(epoch, 4), split, name, value] for name, value in values.items())
+            self._file.flush()
+
+    def close(self, status: str) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class WandbLogger:
+    """A run on Weights & Biases, offline unless the config says online."""
+
+    def __init__(self, folder: RunFolder, config: Config, settings: dict[str, Any]) -> None:
+        import wandb
+
+        logger = config.logger
+        try:
+            self._run = wandb.init(
+                project=logger.wandb_project,
+                name=folder.path.name,
+                id=folder.path.name[:64],
+                resume="allow" if logger.wandb_mode.value == "online" else None,
+                dir=folder.path,
+                mode=logger.wandb_mode.value,
+                config=settings,
+                settings=wandb.Settings(console="off", silent=True),
+            )
+        except Exception as error:  # no login, no network: the client raises many kinds
+            raise RunError(
+                f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or set logger.wandb_mode=offline."
+            ) from error
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Send values of one step."""
+        self._run.log({"epoch": epoch, **values}, step=step)
+
+    def close(self, status: str) -> None:
+        """Finish the run, as failed where it failed."""
+        self._run.finish(exit_code=0 if status == "completed" else 1)
+
+
+def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) -> list[Logger]:
+    """The loggers a config asks for; `settings` is the resolved config as plain values."""
+    loggers: list[Logger] = [JsonLinesLogger(folder.metrics_file)]
+    if config.logger.csv:
+        loggers.append(CsvLogger(folder.csv_file))
+    if config.logger.wandb:
+        loggers.append(WandbLogger(folder, config, settings))
+    return loggers
+
+
+def forget_after(folder: RunFolder, step: int) -> None:
+    """Drop what was logged past a step, which a resumed run will log again; also a torn last line."""
+    if folder.metrics_file.exists():
+        kept = [line for line in folder.metrics_file.read_text().splitlines() if _step_of(line) <= step]
+        write_text(folder.metrics_file, "".join(line + "\n" for line in kept))
+    if folder.csv_file.exists():
+        header, *rows = folder.csv_file.read_text().splitlines() or ["step,epoch,split,metric,value"]
+        whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
+        write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+@contextmanager
+def _full_disk_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"Can't write {path}: {os.strerror(error.errno or 0)}. Make room and resume the run from its last checkpoint."
+        ) from error

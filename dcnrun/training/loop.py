@@ -1,0 +1,341 @@
+"""The training loop, from top to bottom: steps, validation, checkpoints."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dcnrun.config.schema import Config
+from dcnrun.data import IGNORE, Batch, SegmentationDataset, eval_batches, train_batches
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder, replacing
+from dcnrun.training import checkpoint
+from dcnrun.training.loggers import Logger
+from dcnrun.training.metrics import ConfusionPerImage, Evaluation, evaluation
+from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, what_to_turn
+from dcnrun.training.optim import learning_rates, set_learning_rates
+from dcnrun.training.progress import TrainingProgress
+
+# The first steps of a process pay for allocations and kernel choices; they don't count as throughput.
+WARM_UP_STEPS = 3
+
+
+class Stopped(BaseException):
+    """The run was asked to stop (Ctrl-C, SIGTERM) and has saved its state."""
+
+
+@dataclass
+class Clock:
+    """Seconds spent, and images they bought; kept in checkpoints, so that they cover the whole run."""
+
+    training: float = 0.0
+    waiting: float = 0.0
+    trained_images: int = 0
+    inference: float = 0.0
+    inferred_images: int = 0
+    wall: float = 0.0
+
+    def rates(self) -> dict[str, float | None]:
+        """Images a second in training (waiting for data included) and inference, and the share of waiting."""
+        busy = self.training + self.waiting
+        return {
+            "train_images_per_second": self.trained_images / busy if busy else None,
+            "inference_images_per_second": self.inferred_images / self.inference if self.inference else None,
+            "data_wait_share": self.waiting / busy if busy else None,
+        }
+
+
+@dataclass
+class Training:
+    """A network in training and where it stands."""
+
+    config: Config
+    fabric: Fabric
+    network: nn.Module  # as set up by Fabric: precision and DDP
+    bare: nn.Module  # the same network without wrappers: names and weights
+    optimizer: Optimizer
+    train_set: SegmentationDataset
+    val_set: SegmentationDataset
+    monitor: OffsetMonitor
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    last: Evaluation | None = None
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def epoch(self) -> float:
+        """How often the training images have been seen."""
+        return self.step * self.config.data.batch_size / len(self.train_set)
+
+    def state(self) -> checkpoint.State:
+        """Everything a resumed run needs; collective over processes."""
+        return {
+            "step": self.step,
+            "network": self.bare.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler_state(),
+            "random": _gathered(self.fabric, checkpoint.random_state()),
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+            "best": dict(self.best),
+            "clock": vars(self.clock).copy(),
+        }
+
+    def restore(self, state: checkpoint.State) -> None:
+        """Go on from a state; RunError when it belongs to another network."""
+        try:
+            self.bare.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise RunError(f"The checkpoint does not fit the run's config: {str(error).splitlines()[0]}") from error
+        self.step, self.best = state["step"], dict(state["best"])
+        self.loss_sum, self.loss_count = state["loss_sum"], state["loss_count"]
+        self.clock = Clock(**state["clock"])
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None and state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+
+    def _scaler_state(self) -> dict[str, Any]:
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        return dict(scaler.state_dict()) if scaler is not None else {}
+
+
+def fit(
+    training: Training,
+    folder: RunFolder,
+    loggers: Sequence[Logger],
+    random_state: checkpoint.State | None,
+) -> None:
+    """Train from `training.step` to the last step of the config.
+
+    Stopped is raised, state saved, when the process is asked to stop. RunError when loss or offsets stop being finite.
+    """
+    config, fabric, clock = training.config, training.fabric, training.clock
+    trainer, steps = config.trainer, config.trainer.steps
+    batches = iter(
+        train_batches(
+            training.train_set,
+            config.data,
+            seed=config.seed,
+            first_step=training.step,
+            steps=steps - training.step,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+    )
+    if random_state is not None:  # only now: to start the loader draws a random number
+        checkpoint.restore_random_state(random_state)
+    first_step, began = training.step, time.perf_counter() - clock.wall
+    training.network.train()
+    with (
+        stop_on_signals() as stop,
+        TrainingProgress(steps, first_step, fabric.is_global_zero) as progress,
+    ):
+        while training.step < steps:
+            started = time.perf_counter()
+            batch = next(batches)
+            arrived = time.perf_counter()
+            loss = train_step(training, batch)
+            if training.step - first_step > WARM_UP_STEPS:
+                clock.waiting += arrived - started
+                clock.training += time.perf_counter() - arrived
+                clock.trained_images += config.data.batch_size
+            clock.wall = time.perf_counter() - began
+            progress.step(training.step, loss)
+
+            if training.step % trainer.log_every == 0 or training.step == steps:
+                _log_training(training, loggers, progress)
+            if training.step % trainer.eval_every == 0 or training.step == steps:
+                _validate_and_keep_best(training, folder, loggers, progress)
+            stopping = _any_process(fabric, stop.is_set())
+            if training.step % trainer.save_every == 0 or training.step == steps or stopping:
+                _save(training, folder)
+            if stopping and training.step < steps:
+                raise Stopped
+
+
+def train_step(training: Training, batch: Batch) -> float:
+    """One step of the optimizer; the loss, checked to be finite."""
+    config, fabric, optimizer = training.config, training.fabric, training.optimizer
+    training.step += 1
+    training.monitor.measure = training.step % config.trainer.log_every == 0 or training.step == config.trainer.steps
+    set_learning_rates(optimizer, config.optim, training.step - 1, config.trainer.steps)
+    image, mask = _on_device(training, batch)
+    loss = pixel_loss(training.network(image), mask, fabric.world_size)
+    value = float(loss.detach())
+    _check_finite(training, value, image)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    if config.optim.clip_norm is not None:
+        fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)
+    optimizer.step()
+    training.loss_sum += value
+    training.loss_count += 1
+    return value
+
+
+def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
+    """Mean cross-entropy over labelled pixels; 0 for a batch without any.
+
+    Over several processes the mean is over all their pixels, so that the gradient is that of one process with the whole
+    batch: each divides by the mean number of labelled pixels.
+    """
+    total = F.cross_entropy(scores, mask, ignore_index=IGNORE, reduction="sum")
+    labelled = (mask != IGNORE).sum().to(total.dtype)
+    if world_size > 1:
+        torch.distributed.all_reduce(labelled)
+        labelled = labelled / world_size
+    return total / labelled.clamp(min=1)
+
+
+def validate(training: Training) -> Evaluation:
+    """Scores on the validation images; each counts once, over any number of processes."""
+    fabric, clock = training.fabric, training.clock
+    metric = ConfusionPerImage(len(training.val_set.classes)).to(fabric.device)
+    was_training = training.network.training
+    training.network.eval()
+    with torch.inference_mode():
+        for batch in eval_batches(
+            training.val_set, training.config.data, rank=fabric.global_rank, world_size=fabric.world_size
+        ):
+            image, mask = _on_device(training, batch)
+            _wait_for(fabric)
+            started = time.perf_counter()
+            # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
+            with fabric.autocast():
+                scores = training.bare(image)
+            _wait_for(fabric)
+            clock.inference += time.perf_counter() - started
+            clock.inferred_images += len(image) * fabric.world_size
+            metric.update(scores.argmax(1), mask, batch["index"])
+    training.network.train(was_training)
+    return evaluation(metric, training.val_set)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_training(training: Training, loggers: Sequence[Logger], progress: TrainingProgress) -> None:
+    rates = training.clock.rates()
+    offsets = training.monitor.values()
+    values: dict[str, Any] = {
+        "train/loss": training.loss_sum / max(training.loss_count, 1),
+        **learning_rates(training.optimizer),
+        **offsets,
+        "train/images_per_second": rates["train_images_per_second"],
+        "train/data_wait_share": rates["data_wait_share"],
+    }
+    training.loss_sum, training.loss_count = 0.0, 0
+    for logger in loggers:
+        logger.log(training.step, training.epoch, "train", values)
+    for name, share in training.monitor.runaway_layers().items():
+        progress.say(
+            f"step {training.step}: offsets took {share:.0%} of the taps of {name} out of the map: there they read zeros and "
+            "learn nothing. A lower optim.offset_lr_mult keeps them in."
+        )
+
+
+def _validate_and_keep_best(
+    training: Training, folder: RunFolder, loggers: Sequence[Logger], progress: TrainingProgress
+) -> None:
+    result = training.last = validate(training)
+    metrics = result.metrics
+    for logger in loggers:
+        logger.log(training.step, training.epoch, "val", metrics)
+    progress.say(f"step {training.step}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    if not training.best or metrics["val/miou"] > training.best["val/miou"]:
+        training.best = {"step": training.step, "val/miou": metrics["val/miou"]}
+        if training.fabric.is_global_zero:
+            state = {"step": training.step, "network": training.bare.state_dict(), "best": dict(training.best)}
+            checkpoint.save_best(folder, state)
+    if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
+        save_confusion(folder, result)
+
+
+def save_confusion(folder: RunFolder, result: Evaluation) -> None:
+    """Keep the confusion matrix of every validation image, which comparisons resample."""
+    with replacing(folder.confusion_file) as beside, beside.open("wb") as file:
+        np.savez_compressed(
+            file, confusion=result.confusion, names=np.array(result.names), classes=np.array(result.classes)
+        )
+
+
+def _save(training: Training, folder: RunFolder) -> None:
+    state = training.state()
+    if training.fabric.is_global_zero:
+        checkpoint.save_last(folder, state)
+    training.fabric.barrier()
+
+
+def _on_device(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
+    device = training.fabric.device
+    image = batch["image"].to(device, non_blocking=True)
+    if training.config.trainer.channels_last:
+        image = image.contiguous(memory_format=torch.channels_last)
+    return image, batch["mask"].to(device, non_blocking=True)
+
+
+def _check_finite(training: Training, loss: float, image: Tensor) -> None:
+    layer = training.monitor.first_not_finite()
+    in_offsets = layer is not None
+    if np.isfinite(loss) and not in_offsets:
+        return
+    if layer is None:
+        layer = first_layer_not_finite(training.bare, image)
+    where = f"in layer {layer}" if layer else "in the loss itself"
+    what = "Offsets are" if in_offsets else f"The loss ({loss}) is"
+    raise RunError(
+        f"{what} not finite at step {training.step}, first {where}. {what_to_turn(training.config, in_offsets)}"
+    )
+
+
+def _any_process(fabric: Fabric, value: bool) -> bool:
+    if fabric.world_size == 1:
+        return value
+    flag = torch.tensor(float(value), device=fabric.device)
+    torch.distributed.all_reduce(flag)
+    return bool(flag > 0)
+
+
+def _gathered(fabric: Fabric, value: checkpoint.State) -> list[checkpoint.State]:
+    if fabric.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def _wait_for(fabric: Fabric) -> None:
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)

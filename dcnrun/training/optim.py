@@ -1,0 +1,116 @@
+"""Optimizer, parameter groups with learning rates of their own, and the schedule as a function of the step."""
+
+import math
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from dcnrun.config.schema import OptimConfig, Schedule
+from dcnrun.config.schema import Optimizer as OptimizerName
+from dcnrun.errors import ConfigError
+from dcnrun.models.conv import OffsetBranch
+
+
+def build_optimizer(network: nn.Module, optim: OptimConfig) -> Optimizer:
+    """Optimizer over up to three groups: `base`, `offset` (weights of offset branches) and `offset_bias`.
+
+    Each group keeps its multiplier as `lr_mult`. Offset branches are found by module type, so a renamed layer can't
+    lose its rate. ConfigError when a multiplier is set and there is no offset branch for it.
+    """
+    weights = [m.weight for m in network.modules() if isinstance(m, OffsetBranch)]
+    biases = [m.bias for m in network.modules() if isinstance(m, OffsetBranch) and m.bias is not None]
+    problems = multiplier_problems(optim, bool(weights))
+    if problems:
+        raise ConfigError(problems)
+    special = {id(parameter) for parameter in weights + biases}
+    base = [parameter for parameter in network.parameters() if id(parameter) not in special]
+    offset_mult = 1.0 if optim.offset_lr_mult is None else optim.offset_lr_mult
+    bias_mult = 1.0 if optim.offset_bias_lr_mult is None else optim.offset_bias_lr_mult
+    groups = [
+        {"name": name, "params": parameters, "lr_mult": multiplier}
+        for name, parameters, multiplier in (
+            ("base", base, 1.0),
+            ("offset", weights, offset_mult),
+            ("offset_bias", biases, offset_mult * bias_mult),
+        )
+        if parameters
+    ]
+    match optim.optimizer:
+        case OptimizerName.sgd:
+            optimizer: Optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
+        case OptimizerName.adamw:
+            optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
+    return optimizer
+
+
+def multiplier_problems(optim: OptimConfig, has_offset_branches: bool) -> list[str]:
+    """A multiplier that is set and matches nothing does nothing: say so instead."""
+    if has_offset_branches:
+        return []
+    return [
+        f"optim.{key}={value} matches nothing: no layer of this network has an offset branch. "
+        "Use conv=deformable or conv=modulated with conv.layers of at least 1, or leave it null"
+        for key, value in (
+            ("offset_lr_mult", optim.offset_lr_mult),
+            ("offset_bias_lr_mult", optim.offset_bias_lr_mult),
+        )
+        if value is not None
+    ]
+
+
+def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
+    """Values that make no sense, each problem a line naming the key."""
+    problems = [
+        f"optim.{key}={value} must not be negative"
+        for key, value in (
+            ("lr", optim.lr),
+            ("momentum", optim.momentum),
+            ("weight_decay", optim.weight_decay),
+            ("offset_lr_mult", optim.offset_lr_mult),
+            ("offset_bias_lr_mult", optim.offset_bias_lr_mult),
+            ("warmup_steps", optim.warmup_steps),
+            ("poly_power", optim.poly_power),
+            ("step_gamma", optim.step_gamma),
+        )
+        if value is not None and not value >= 0
+    ]
+    if optim.clip_norm is not None and not optim.clip_norm > 0:
+        problems.append(f"optim.clip_norm={optim.clip_norm} must be above 0, or null for no clipping")
+    if any(not 0 < share < 1 for share in optim.step_at):
+        problems.append(f"optim.step_at={optim.step_at} must be shares of trainer.steps, between 0 and 1")
+    if optim.warmup_steps >= steps:
+        problems.append(f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={steps}")
+    return problems
+
+
+def lr_scale(optim: OptimConfig, step: int, steps: int) -> float:
+    """Factor of every learning rate at a step (the first is 0) of a run of `steps` steps.
+
+    Linear warm-up rises to the schedule's own value: poly (1 - t)^power (Chen et al. 2017), step gamma^(drops passed),
+    cosine (1 + cos(pi t)) / 2 (Loshchilov and Hutter 2017), with t = step / steps.
+    """
+    done = step / steps
+    match optim.schedule:
+        case Schedule.constant:
+            scale = 1.0
+        case Schedule.poly:
+            scale = (1 - done) ** optim.poly_power
+        case Schedule.step:
+            scale = optim.step_gamma ** sum(done >= share for share in optim.step_at)
+        case Schedule.cosine:
+            scale = (1 + math.cos(math.pi * done)) / 2
+    warmup = min(1.0, (step + 1) / (optim.warmup_steps + 1))
+    return scale * warmup
+
+
+def set_learning_rates(optimizer: Optimizer, optim: OptimConfig, step: int, steps: int) -> None:
+    """Set each group's rate for a step: lr x its multiplier x the schedule."""
+    scale = lr_scale(optim, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = optim.lr * group["lr_mult"] * scale
+
+
+def learning_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The rate of each group, as logged: `train/lr`, `train/lr_offset`, `train/lr_offset_bias`."""
+    names = {"base": "train/lr", "offset": "train/lr_offset", "offset_bias": "train/lr_offset_bias"}
+    return {names[group["name"]]: float(group["lr"]) for group in optimizer.param_groups}

@@ -1,0 +1,220 @@
+"""A run from start to end: its folder, its environment, its status."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+
+from dcnrun.config.compose import load, to_yaml
+from dcnrun.config.schema import Config
+from dcnrun.console import console
+from dcnrun.data import build_dataset
+from dcnrun.errors import DcnrunError, RunError, UsageError
+from dcnrun.models.build import BuiltModel, build_model, forward_flops, parameter_count
+from dcnrun.rules import check
+from dcnrun.runs import RunFolder, new_run_folder, write_json, write_text
+from dcnrun.training import checkpoint
+from dcnrun.training.launch import device_name, environment, launch
+from dcnrun.training.loggers import Logger, forget_after, open_loggers
+from dcnrun.training.loop import Stopped, Training, fit
+from dcnrun.training.monitor import OffsetMonitor
+from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
+
+
+def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = None) -> dict[str, Any]:
+    """Train a config from the start in a new run folder (or `run_dir`) and return the run's summary."""
+    check(config)
+    training, model = prepare(config)
+    folder = _make_folder(training.fabric, config, run_dir)
+    if training.fabric.is_global_zero:
+        write_text(folder.config_file, to_yaml(config))
+        write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
+        write_json(folder.environment_file, environment(training.fabric, config))
+    return _run(training, model, folder, random_state=None)
+
+
+def resume(run_dir: Path) -> dict[str, Any]:
+    """Go on with a run from its last checkpoint; a completed one is left as it is."""
+    folder = RunFolder(run_dir)
+    folder.require()
+    config = load(folder.config_file)
+    if folder.summary_file.exists():
+        summary = folder.read_summary()
+        if summary.get("status") == "completed":
+            console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
+            return summary
+    check(config)
+    training, model = prepare(config)
+    random_state = None
+    if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
+        state, warning = checkpoint.load_last(folder)
+        training.restore(state)
+        random_state = _random_state_of(training.fabric, state)
+        if warning:
+            _say(training.fabric, f"Warning: {warning}")
+    _say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
+    if training.fabric.is_global_zero:
+        forget_after(folder, training.step)
+    return _run(training, model, folder, random_state)
+
+
+def prepare(config: Config) -> tuple[Training, BuiltModel]:
+    """Build everything a config names: devices, data, network, optimizer."""
+    fabric = launch(config)
+    torch.manual_seed(config.seed + fabric.global_rank)
+    train_set, val_set = build_dataset(config.data, "train"), build_dataset(config.data, "val")
+    model = build_model(config, len(train_set.classes))
+    bare = model.network
+    if config.trainer.channels_last:
+        bare = bare.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(bare, config.optim)
+    network, wrapped_optimizer = fabric.setup(bare, optimizer)
+    monitor = OffsetMonitor(bare)
+    return Training(config, fabric, network, bare, wrapped_optimizer, train_set, val_set, monitor), model
+
+
+def _run(
+    training: Training, model: BuiltModel, folder: RunFolder, random_state: checkpoint.State | None
+) -> dict[str, Any]:
+    config, fabric = training.config, training.fabric
+    describe(training, model, folder)
+    costs = {
+        "parameters": parameter_count(training.bare),
+        "flops": forward_flops(model.network, *image_size(training)),
+    }
+    loggers: list[Logger] = []
+    status, reason = "failed", None
+    try:
+        if fabric.is_global_zero:
+            _write_summary(training, folder, costs, "running", None)
+            loggers = open_loggers(folder, config, yaml.safe_load(to_yaml(config)))
+        fit(training, folder, loggers, random_state)
+        status = "completed"
+    except Stopped:
+        status, reason = "stopped", f"asked to stop after step {training.step}"
+        _say(fabric, f"Stopped. Go on with: dcnrun train --resume {folder.path}")
+        raise KeyboardInterrupt from None
+    except KeyboardInterrupt:
+        status, reason = "stopped", f"interrupted at step {training.step}"
+        raise
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        raise
+    finally:
+        if fabric.is_global_zero:
+            _close(training, folder, loggers, costs, status, reason)
+    _say(fabric, f"Done: {folder.path}")
+    return folder.read_summary() if fabric.is_global_zero else {}
+
+
+def _close(
+    training: Training,
+    folder: RunFolder,
+    loggers: list[Logger],
+    costs: dict[str, int],
+    status: str,
+    reason: str | None,
+) -> None:
+    """Record how the run ended; a full disk must not hide why it failed."""
+    for logger in loggers:
+        logger.close(status)
+    try:
+        _write_summary(training, folder, costs, status, reason)
+    except DcnrunError as error:
+        console.print(f"The summary could not be written: {error}", markup=False)
+        if status == "completed":
+            raise
+
+
+def _write_summary(
+    training: Training, folder: RunFolder, costs: dict[str, int], status: str, reason: str | None
+) -> None:
+    last = training.last
+    folder.write_summary(
+        {
+            "status": status,
+            "reason": reason,
+            "run": str(folder.path),
+            "step": training.step,
+            "steps": training.config.trainer.steps,
+            "seed": training.config.seed,
+            "metrics": last.metrics if last else {},
+            "class_iou": last.class_iou if last else {},
+            "best": training.best,
+            **costs,
+            **training.clock.rates(),
+            "peak_memory_bytes": _peak_memory(training.fabric),
+            "wall_seconds": training.clock.wall,
+            "device": device_name(training.fabric),
+        }
+    )
+
+
+def describe(training: Training, model: BuiltModel, folder: RunFolder | None) -> None:
+    """Print what will be trained: layers replaced and the learning rate of each parameter group."""
+    config = training.config
+    if folder is not None:
+        _say(training.fabric, f"Run folder: {folder.path}")
+    layers = ", ".join(layer.name for layer in model.replaced) or "none"
+    _say(training.fabric, f"{config.conv.kind.value} convolution in: {layers}")
+    set_learning_rates(training.optimizer, config.optim, config.optim.warmup_steps, config.trainer.steps)
+    rates = "  ".join(
+        f"{name.removeprefix('train/')} {rate:.3g}" for name, rate in learning_rates(training.optimizer).items()
+    )
+    _say(training.fabric, f"Learning rates after warm-up: {rates}")
+
+
+def _make_folder(fabric: Fabric, config: Config, run_dir: Path | None) -> RunFolder:
+    """The run folder, made by the first process and known to all."""
+    path: str | None = None
+    if fabric.is_global_zero:
+        path = str(_fresh(run_dir) if run_dir else new_run_folder(Path(config.runs_dir), config.name).path)
+    return RunFolder(Path(fabric.broadcast(path)))  # type: ignore[arg-type]
+
+
+def _fresh(run_dir: Path) -> Path:
+    if (run_dir / RunFolder(run_dir).config_file.name).exists():
+        raise UsageError(
+            f"{run_dir} already holds a run: resume it with --resume {run_dir}, or give another --run-dir."
+        )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--run-dir {run_dir} can't be made: {error.strerror}.") from error
+    return run_dir
+
+
+def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.State:
+    states = state["random"]
+    if len(states) != fabric.world_size:
+        raise RunError(
+            f"The run was saved by {len(states)} processes and can't go on with {fabric.world_size}: start as many again."
+        )
+    return states[fabric.global_rank]  # type: ignore[no-any-return]
+
+
+def image_size(training: Training) -> tuple[int, int]:
+    """Height and width that FLOPs are counted for: the training crop, else the first validation image."""
+    crop = training.config.data.crop_size
+    if crop:
+        return crop, crop
+    height, width = training.val_set[0]["image"].shape[-2:]
+    return height, width
+
+
+def _peak_memory(fabric: Fabric) -> int:
+    """Largest memory so far in bytes: on the device, or of the whole process on the CPU."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(fabric.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _say(fabric: Fabric, message: str) -> None:
+    if fabric.is_global_zero:
+        console.print(message, markup=False)

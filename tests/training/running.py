@@ -1,0 +1,56 @@
+"""Small runs, and what they logged, for every test of training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = [
+    "data=shapes",
+    "data.image_size=48",
+    "data.train_images=16",
+    "data.val_images=5",
+    "data.batch_size=4",
+    "data.eval_batch_size=2",
+    "data.workers=0",
+    "model.width=8",
+    "model.head_channels=16",
+    "trainer.steps=6",
+    "trainer.log_every=1",
+    "trainer.eval_every=3",
+    "trainer.save_every=2",
+    "trainer.threads=1",
+    "optim.lr=0.05",
+]
+
+
+def metrics(run: Path, split: str | None = None) -> list[dict]:
+    """What a run logged, without the values that depend on the clock."""
+    timed = ("train/images_per_second", "train/data_wait_share")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name not in timed}
+        for line in lines
+        if split is None or line["split"] == split
+    ]
+
+
+def losses(run: Path) -> list[float]:
+    return [line["train/loss"] for line in metrics(run, "train")]
+
+
+def command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "dcnrun", *map(str, args)]
+
+
+def start(*args: object, **options) -> subprocess.Popen:
+    environment = os.environ | {"WANDB_MODE": "offline"}
+    return subprocess.Popen(
+        command(*args), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err

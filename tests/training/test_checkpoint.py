@@ -1,0 +1,84 @@
+"""Checkpoints: whole or not at all, and never code."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder, replacing
+from dcnrun.training import checkpoint
+
+
+def state(step):
+    return {"step": step, "network": {"w": torch.full((1000,), float(step))}}
+
+
+def test_falls_back_to_the_one_before(tmp_path):
+    folder = RunFolder(tmp_path)
+    checkpoint.save_last(folder, state(1))
+    checkpoint.save_last(folder, state(2))
+    loaded, warning = checkpoint.load_last(folder)
+    assert loaded["step"] == 2
+    assert warning is None
+    damaged = bytearray(folder.last_checkpoint.read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF  # one bit pattern in the middle of a tensor
+    folder.last_checkpoint.write_bytes(damaged)
+    loaded, warning = checkpoint.load_last(folder)
+    assert loaded["step"] == 1
+    assert torch.equal(loaded["network"]["w"], torch.ones(1000))
+    assert "last.pt is damaged" in warning
+    assert "previous.pt, step 1" in warning
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_both_unusable_is_an_error_that_names_them(tmp_path, content):
+    folder = RunFolder(tmp_path)
+    if content is not None:
+        folder.last_checkpoint.parent.mkdir()
+        folder.last_checkpoint.write_bytes(content)
+    with pytest.raises(RunError, match=r"last\.pt.*previous\.pt.*Start the run anew"):
+        checkpoint.load_last(folder)
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('evaluated')",))
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path):
+    torch.save({"step": 1, "network": Evil()}, tmp_path / "last.pt")
+    with pytest.raises(RunError, match=r"last\.pt is damaged or not a checkpoint"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
+def test_a_file_of_something_else_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(RunError, match="not a checkpoint of dcnrun"):
+        checkpoint.load(tmp_path / "other.pt")
+
+
+def test_random_state_survives_saving(tmp_path):
+    folder = RunFolder(tmp_path)
+    random.gauss(0, 1), np.random.normal(), torch.rand(1)
+    checkpoint.save_last(folder, state(1) | {"random": checkpoint.random_state()})
+    wanted = (random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist(), random.gauss(0, 1))
+    loaded, _ = checkpoint.load_last(folder)
+    checkpoint.restore_random_state(loaded["random"])
+    assert (random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist(), random.gauss(0, 1)) == wanted
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def fill_the_disk():
+        with replacing(path) as beside:
+            beside.write_text("aft")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match=r"Can't write .*No space left.*MiB free"):
+        fill_the_disk()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,226 @@
+"""Runs from start to end: the folder they leave, the numbers they give, how they fail."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dcnrun.config.compose import compose, load
+from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.runs import RunFolder
+from dcnrun.training import checkpoint
+from dcnrun.training.dry_run import dry_run
+from dcnrun.training.evaluate import evaluate
+from dcnrun.training.loop import pixel_loss, validate
+from dcnrun.training.run import prepare, train
+from tests.training.running import losses, metrics
+
+
+def run(overrides, tmp_path, name="run"):
+    train(compose(overrides), overrides, tmp_path / name)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("kind", ["standard", "dilated", "deformable", "modulated"])
+def test_a_run_leaves_everything_that_is_promised(kind, tiny, tmp_path):
+    folder = RunFolder(run([*tiny, f"conv={kind}", "logger=csv"], tmp_path))
+    summary = folder.read_summary()
+    assert summary["status"] == "completed"
+    assert summary["step"] == summary["steps"] == 6
+    assert 0 <= summary["metrics"]["val/miou"] <= 1
+    assert summary["parameters"] > 0
+    assert summary["flops"] > 0
+    assert summary["peak_memory_bytes"] > 10**7
+    assert summary["train_images_per_second"] > 0
+    assert summary["inference_images_per_second"] > 0
+    assert load(folder.config_file) == compose([*tiny, f"conv={kind}", "logger=csv"])
+    assert f"conv={kind}\n" in folder.overrides_file.read_text()
+    assert {"torch", "git_commit", "seed", "cpu"} <= json.loads(folder.environment_file.read_text()).keys()
+    assert [line["step"] for line in metrics(folder.path, "train")] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in metrics(folder.path, "val")] == [3, 6]
+    assert checkpoint.load(folder.last_checkpoint)["step"] == 6
+    assert checkpoint.load(folder.previous_checkpoint)["step"] == 4
+    kept = np.load(folder.confusion_file)
+    assert kept["confusion"].sum() == 5 * 48 * 48
+    assert len(kept["names"]) == 5
+    rows = folder.csv_file.read_text().splitlines()
+    assert rows[0] == "step,epoch,split,metric,value"
+    assert any(row.startswith("3,") and ",val,val/miou," in row for row in rows)
+    assert not list(folder.path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("kind", ["deformable", "modulated"])
+def test_offset_rate_zero_is_the_standard_network(kind, tiny, tmp_path):
+    """Zhu et al. 2018: without offset learning the network degenerates to the regular one. Rounding aside, step by step."""
+    steps = [*tiny, "trainer.steps=5"]
+    standard = losses(run([*steps, "conv=standard"], tmp_path, "standard"))
+    frozen = losses(run([*steps, f"conv={kind}", "optim.offset_lr_mult=0"], tmp_path, "frozen"))
+    learning = losses(run([*steps, f"conv={kind}"], tmp_path, "learning"))
+    assert frozen == pytest.approx(standard, rel=2e-4)
+    assert learning != pytest.approx(standard, rel=2e-4)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tiny, tmp_path):
+    first, again = (run([*tiny, "conv=deformable"], tmp_path, name) for name in ("first", "again"))
+    assert metrics(first) == metrics(again)
+    other = run([*tiny, "conv=deformable", "seed=1"], tmp_path, "other")
+    assert losses(other) != losses(first)
+
+
+def test_it_learns(tiny, tmp_path):
+    """Sixteen images by heart: the loss falls by far."""
+    overrides = [
+        *tiny,
+        "conv=deformable",
+        "trainer.steps=60",
+        "trainer.log_every=10",
+        "trainer.eval_every=60",
+        "data.flip=0",
+    ]
+    curve = losses(run(overrides, tmp_path))
+    assert curve[-1] < 0.6 * curve[0]
+
+
+def test_effective_rates_are_logged(tiny, tmp_path):
+    overrides = [*tiny, "conv=modulated", "optim.offset_lr_mult=0.1", "optim.schedule=constant", "optim.lr=0.02"]
+    line = metrics(run(overrides, tmp_path), "train")[0]
+    assert line["train/lr"] == pytest.approx(0.02)
+    assert line["train/lr_offset"] == pytest.approx(0.002)
+
+
+def test_share_of_taps_outside_the_image(tiny, tmp_path, capsys):
+    """Undeformed at step 1: on a 3x3 map with dilation 2, 5 of 9 (row, tap) pairs lie inside, and 5 of 9 columns."""
+    folder = run([*tiny, "conv=deformable", "trainer.steps=3", "optim.lr=0.001"], tmp_path)
+    line = metrics(folder, "train")[0]
+    assert line["offset_outside/backbone.layer4.1.conv2"] == pytest.approx(1 - (5 / 9) ** 2)
+    assert line["offset_abs/backbone.layer4.1.conv2"] == 0
+    assert 0 < line["train/offset_outside"] < 1
+    assert "out of the map" not in capsys.readouterr().out
+    run([*tiny, "conv=deformable", "trainer.steps=4", "optim.offset_lr_mult=30000"], tmp_path, "runaway")
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("of the taps of backbone.layer4.1.conv2 out of the map") == 1
+
+
+def test_a_multiplier_without_offsets_is_an_error(tiny):
+    with pytest.raises(ConfigError, match=r"optim\.offset_lr_mult=0\.1 matches nothing"):
+        train(compose([*tiny, "conv=standard", "optim.offset_lr_mult=0.1"]))
+
+
+def test_all_problems_of_a_config_are_reported_together(tiny):
+    overrides = [
+        *tiny,
+        "conv=deformable",
+        "conv.groups=3",
+        "data.batch_size=0",
+        "optim.lr=-1",
+        "trainer.precision=fp16",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        train(compose(overrides))
+    text = str(caught.value)
+    for key in ("conv.groups=3", "data.batch_size=0", "optim.lr=-1", "trainer.precision=fp16"):
+        assert key in text
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_evaluate_gives_the_numbers_of_validation(which, tiny, tmp_path):
+    folder = run([*tiny, "conv=deformable"], tmp_path)
+    summary = RunFolder(folder).read_summary()
+    result = evaluate(folder, which)
+    if which == "last":
+        assert result["metrics"] == summary["metrics"]
+        assert result["class_iou"] == pytest.approx(summary["class_iou"], nan_ok=True) or summary["class_iou"]
+    else:
+        assert result["metrics"]["val/miou"] == summary["best"]["val/miou"]
+    again = evaluate(folder, which, ["data.eval_batch_size=5"])
+    assert again["metrics"]["val/miou"] == pytest.approx(result["metrics"]["val/miou"], abs=1e-3)
+
+
+def test_evaluate_on_data_with_other_classes_is_refused(tiny, tmp_path):
+    folder = run([*tiny, "conv=standard"], tmp_path)
+    with pytest.raises(UsageError, match="does not fit"):
+        evaluate(folder, "best", ["data=nuclei"])
+    with pytest.raises(UsageError, match="not a run folder"):
+        evaluate(tmp_path, "best")
+
+
+def test_a_loss_that_explodes_names_layer_step_and_setting(tiny, tmp_path):
+    overrides = [*tiny, "conv=standard", "optim.lr=1e25", "trainer.steps=20"]
+    with pytest.raises(RunError, match=r"not finite at step \d+, first in layer backbone\..*optim\.lr \(now 1e\+25\)"):
+        run(overrides, tmp_path)
+    summary = RunFolder(tmp_path / "run").read_summary()
+    assert summary["status"] == "failed"
+    assert "not finite" in summary["reason"]
+
+
+def test_offsets_that_are_not_finite_name_the_layer_and_the_multiplier(tiny, tmp_path, monkeypatch):
+    import dcnrun.training.run as module
+
+    original = module.prepare
+
+    def poisoned(config):
+        training, model = original(config)
+        with torch.no_grad():
+            training.bare.backbone.layer4[1].conv1.offset_branch.bias[3] = math.nan
+        return training, model
+
+    monkeypatch.setattr(module, "prepare", poisoned)
+    with pytest.raises(RunError, match=r"Offsets are not finite at step 1.*layer4\.1\.conv1.*optim\.offset_lr_mult"):
+        run([*tiny, "conv=deformable"], tmp_path)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tiny, tmp_path):
+    run([*tiny, "conv=standard", "trainer.steps=1"], tmp_path)
+    with pytest.raises(UsageError, match="already holds a run"):
+        run([*tiny, "conv=standard"], tmp_path)
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
+    result = dry_run(compose([*tiny, "conv=deformable", "conv.layers=2"]))
+    assert [layer["name"] for layer in result["replaced"]] == ["layer4.1.conv1", "layer4.1.conv2"]
+    assert result["steps"] == 6
+    assert result["epochs"] == pytest.approx(1.5)
+    assert result["image_size"] == [48, 48]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_precision_bf16(tiny, tmp_path):
+    assert all(map(math.isfinite, losses(run([*tiny, "conv=modulated", "trainer.precision=bf16"], tmp_path))))
+
+
+def test_loss_counts_labelled_pixels_only():
+    scores = torch.randn(2, 3, 4, 4, requires_grad=True)
+    mask = torch.randint(0, 3, (2, 4, 4))
+    mask[0, 0] = 255
+    wanted = torch.nn.functional.cross_entropy(scores, mask, ignore_index=255)
+    torch.testing.assert_close(pixel_loss(scores, mask), wanted)
+    nothing = pixel_loss(scores, torch.full_like(mask, 255))
+    assert float(nothing.detach()) == 0
+    nothing.backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_validation_counts_by_hand(tiny):
+    training, _ = prepare(compose([*tiny, "conv=standard"]))
+    result = validate(training)
+    training.bare.eval()
+    by_hand = np.zeros((len(result.classes),) * 2, dtype=np.int64)
+    with torch.inference_mode():
+        from dcnrun.data import eval_batches
+
+        for batch in eval_batches(training.val_set, training.config.data):
+            image = batch["image"].contiguous(memory_format=torch.channels_last)
+            np.add.at(by_hand, (batch["mask"].numpy().ravel(), training.bare(image).argmax(1).numpy().ravel()), 1)
+    assert np.array_equal(result.confusion.sum(0), by_hand)
+
+
+def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch):
+    key = "0123456789abcdef" * 2 + "01234567"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    folder = run([*tiny, "conv=standard", "logger=wandb", "trainer.steps=2"], tmp_path)
+    assert list(folder.rglob("*.wandb"))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path
