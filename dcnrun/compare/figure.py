@@ -1,0 +1,120 @@
+"""A comparison as a picture: every seed, the intervals, and what accuracy costs."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dcnrun.compare.results import Comparison, VariantResult
+from dcnrun.config.schema import ConvKind
+
+# Okabe and Ito's colours, told apart with any colour vision, and a shape each for print in grey.
+_COLOURS = {
+    ConvKind.standard.value: "#000000",
+    ConvKind.dilated.value: "#D55E00",
+    ConvKind.deformable.value: "#0072B2",
+    ConvKind.modulated.value: "#009E73",
+}
+_MARKERS = {
+    ConvKind.standard.value: "o",
+    ConvKind.dilated.value: "s",
+    ConvKind.deformable.value: "^",
+    ConvKind.modulated.value: "D",
+}
+_GREY = "#888888"
+_SPEED = "inference_images_per_second"
+_LINE_OF_LABEL = 24
+_MOST_LINES = 4
+_ABOVE = 0.2  # seeds stand a little above their row, so that the mean hides none
+
+
+def draw(comparison: Comparison, path: Path) -> None:
+    """Write the PNG."""
+    figure_of(comparison).savefig(path, format="png")
+
+
+def figure_of(comparison: Comparison) -> Figure:
+    """Left: seeds, means and intervals; right: mIoU against speed, a label for each variant."""
+    lines = max(_label(variant).count("\n") + 1 for variant in comparison.variants)
+    height = 1.6 + (0.32 + 0.15 * lines) * max(len(comparison.variants), 3)
+    figure = Figure(figsize=(12, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    _draw_seeds(left, comparison)
+    _draw_cost(right, comparison.variants)
+    return figure
+
+
+def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
+    reference = comparison.variants[0]
+    if reference.mean is not None:
+        axes.axvline(100 * reference.mean, color=_GREY, linestyle="--", linewidth=1, zorder=0)
+    for row, (variant, difference) in enumerate(zip(comparison.variants, comparison.differences, strict=True)):
+        if variant.mean is None:
+            continue
+        colour, mean = _COLOURS[_kind(variant)], 100 * variant.mean
+        if difference is not None and difference.interval is not None:
+            ends = [mean + 100 * (end - difference.mean) for end in (difference.interval.low, difference.interval.high)]
+            axes.plot(ends, [row, row], color=colour, linewidth=2.5, alpha=0.45, solid_capstyle="butt")
+        scores = [100 * run.miou for run in variant.runs]
+        axes.scatter(scores, [row - _ABOVE] * len(scores), s=22, facecolor="none", edgecolor=colour, linewidth=1.2)
+        axes.scatter([mean], [row], s=60, marker=_MARKERS[_kind(variant)], color=colour, zorder=3)
+    axes.set_yticks(range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=9)
+    axes.set_ylim(len(comparison.variants) - 0.4, -0.6)
+    axes.set_xlabel("val/miou (%)")
+    judged = any(len(variant.runs) > 1 for variant in comparison.variants)
+    axes.set_title(
+        "Rings: seeds. Filled: their mean, with the 95 % interval\n"
+        "of the difference to the first variant (dashed):\n"
+        + ("told apart where the bar misses the line" if judged else "one seed is not judged"),
+        fontsize=9,
+        loc="left",
+    )
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_cost(axes: Axes, variants: Sequence[VariantResult]) -> None:
+    placed = [
+        (variant, speed, 100 * variant.mean)
+        for variant in variants
+        if (speed := variant.cost(_SPEED)) is not None and variant.mean is not None
+    ]
+    for variant, speed, score in placed:
+        axes.scatter([speed], [score], s=60, marker=_MARKERS[_kind(variant)], color=_COLOURS[_kind(variant)], zorder=3)
+    axes.set_xlabel("images a second in inference")
+    axes.set_ylabel("val/miou (%)")
+    axes.set_title("Accuracy against speed:\nup and to the right is better", fontsize=9, loc="left")
+    axes.grid(alpha=0.25)
+    axes.margins(0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    _label_beside(axes, placed)
+
+
+def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float]]) -> None:
+    """Labels in a column beside the axes, evenly spaced in the order of the scores, so that none overlap."""
+    ordered = sorted(placed, key=lambda item: (item[2], item[1]))
+    for place, (variant, speed, score) in enumerate(ordered):
+        axes.annotate(
+            _label(variant),
+            xy=(speed, score),
+            xytext=(1.04, (place + 0.5) / len(ordered)),
+            textcoords="axes fraction",
+            color=_COLOURS[_kind(variant)],
+            va="center",
+            fontsize=9,
+            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.6, "shrinkB": 4, "relpos": (0, 0.5)},
+        )
+
+
+def _kind(variant: VariantResult) -> str:
+    return str(variant.settings["conv.kind"])
+
+
+def _label(variant: VariantResult) -> str:
+    """The name, broken into short lines; a $ would begin a formula."""
+    lines = textwrap.wrap(variant.name, _LINE_OF_LABEL, max_lines=_MOST_LINES, placeholder=" …")
+    return "\n".join(lines).replace("$", r"\$")

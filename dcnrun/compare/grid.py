@@ -1,0 +1,184 @@
+"""From overrides with several values to the variants and seeds of a comparison."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcnrun.compare.variants import (
+    DILATION,
+    LAYERS,
+    Settings,
+    as_text,
+    difference_of_tasks,
+    digest,
+    identity,
+    settings_of,
+    slugs,
+    variant_names,
+    without_effect,
+)
+from dcnrun.config.compose import compose
+from dcnrun.config.overrides import split_choices
+from dcnrun.config.schema import Config, ConvKind
+from dcnrun.config.settings import all_settings
+from dcnrun.errors import ConfigError, UsageError
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things compared: its name, a name for files, what `dcnrun train` is given, and the whole config."""
+
+    name: str
+    slug: str
+    overrides: tuple[str, ...]
+    config: Config
+
+    @property
+    def settings(self) -> Settings:
+        """The config, flat."""
+        return settings_of(self.config)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every variant with every seed. The first variant is the reference; `left_out` names settings that a kind does not have."""
+
+    variants: tuple[Variant, ...]
+    seeds: tuple[int, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the variants. Not of the seeds, so that more seeds go on with the same comparison."""
+        return digest([identity(variant.settings) for variant in self.variants])
+
+
+def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
+    """Every combination of the overrides' values as a variant; the values of `seed` are its seeds.
+
+    What a kind of convolution does not have is left out for it and equal variants become one, so that
+    `conv=standard,dilated conv.dilation=2,4` is standard, dilated 2 and dilated 4. Where dilated is one of several kinds,
+    `conv.dilation` is of that control alone. ConfigError holds every problem of every variant, with its name.
+    """
+    choices = _choices(overrides)
+    asked = _combinations([choice for choice in choices if choice[0] != SEED])
+    seeds = [f"{SEED}={value}" for key, values in choices if key == SEED for value in values]
+    composed = _composed([*asked, *((*asked[0], seed) for seed in seeds)], config_dir)
+    configs, with_seeds = composed[: len(asked)], composed[len(asked) :]
+    kinds = {config.conv.kind for config in configs}
+    control = ConvKind.dilated in kinds and len(kinds) > 1
+    reduced: dict[tuple[str, ...], Config] = {}
+    left_out: dict[str, dict[str, None]] = {}
+    for own, config in zip(asked, configs, strict=True):
+        foreign = _foreign(config, control)
+        kept = tuple(override for override in own if _key(override) not in foreign)
+        if kept not in reduced:
+            reduced[kept] = config if kept == own else compose(kept, config_dir)
+        for key in {_key(override) for override in own} & foreign:
+            left_out.setdefault(key, {})[config.conv.kind.value] = None
+    grid = Grid(
+        _distinct([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()]),
+        tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
+        tuple(f"{key} ({', '.join(kinds)})" for key, kinds in sorted(left_out.items())),
+    )
+    _check(grid)
+    return grid
+
+
+def _choices(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Key and values of each override; ConfigError with all that can't be read."""
+    choices: list[tuple[str, list[str]]] = []
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            choices.append(split_choices(override))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return choices
+
+
+def _combinations(choices: Sequence[tuple[str, list[str]]]) -> list[tuple[str, ...]]:
+    """Overrides with one value each, for every combination; the last key's values alternate fastest."""
+    return list(itertools.product(*([f"{key}={value}" for value in values] for key, values in choices)))
+
+
+def _composed(all_overrides: Sequence[tuple[str, ...]], config_dir: Path | None) -> list[Config]:
+    """The config of each; ConfigError with the problems of all, which name their override."""
+    configs = []
+    problems: dict[str, None] = {}
+    for overrides in all_overrides:
+        try:
+            configs.append(compose(overrides, config_dir))
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise ConfigError(list(problems))
+    return configs
+
+
+def _foreign(config: Config, control: bool) -> frozenset[str]:
+    """Settings that this kind does not have; with a dilated control in the grid, dilation is the control's."""
+    kind = config.conv.kind
+    settings = settings_of(config)
+    if kind is ConvKind.standard:
+        settings[DILATION] = None
+    without_dilation = kind is ConvKind.standard or (control and kind is not ConvKind.dilated)
+    return without_effect(settings) | (frozenset({DILATION}) if without_dilation else frozenset())
+
+
+def _without_foreign(
+    overrides: tuple[str, ...], config: Config, config_dir: Path | None
+) -> tuple[tuple[str, ...], Config]:
+    """Undo what a YAML file sets and this kind does not have, by further overrides."""
+    settings = settings_of(config)
+    defaults = {key: all_settings()[key].default for key in sorted(_foreign(config, control=False) - {LAYERS})}
+    undone = tuple(f"{key}={as_text(value)}" for key, value in defaults.items() if settings[key] != value)
+    return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
+
+
+def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Variant, ...]:
+    """Equal configs once, as variants with names that tell them apart."""
+    distinct: list[tuple[tuple[str, ...], Config]] = []
+    for overrides, config in configs:
+        if all(identity(settings_of(config)) != identity(settings_of(other)) for _, other in distinct):
+            distinct.append((overrides, config))
+    names = variant_names([settings_of(config) for _, config in distinct])
+    return tuple(
+        Variant(name, slug, overrides, config)
+        for name, slug, (overrides, config) in zip(names, slugs(names), distinct, strict=True)
+    )
+
+
+def _check(grid: Grid) -> None:
+    """Raise what would stop a run after hours of others: data that differ, and the rules across settings."""
+    from dcnrun.rules import check  # imports torch
+
+    differing = difference_of_tasks(
+        [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]
+    )
+    if differing:
+        raise UsageError(
+            "\n".join(differing) + "\nVariants are compared on the same data after the same number of steps: "
+            "give one value here, and start one comparison for each."
+        )
+    found: dict[str, list[str]] = {}
+    for variant in grid.variants:
+        try:
+            check(variant.config)
+        except ConfigError as error:
+            for problem in error.problems:
+                found.setdefault(problem, []).append(variant.name)
+    problems: list[str] = []
+    for problem, names in found.items():
+        problems += [problem] if len(names) == len(grid.variants) else [f"{name}: {problem}" for name in names]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]

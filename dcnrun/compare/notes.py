@@ -1,0 +1,125 @@
+"""What a reader of a comparison must know beside its numbers, in words."""
+
+from collections.abc import Sequence
+
+from dcnrun.compare.results import Comparison, VariantResult
+from dcnrun.compare.statistics import LEVEL
+from dcnrun.compare.variants import DILATION
+from dcnrun.config.schema import ConvKind
+
+# From benchmarks/results/interval_coverage.json.
+COVERAGE = (
+    "In simulated experiments with 3 seeds it held the true difference in 95 to 97 % of cases, the bootstrap alone in "
+    "76 to 95 %, t alone in 66 to 95 %."
+)
+_OFFSET_KINDS = (ConvKind.deformable.value, ConvKind.modulated.value)
+# With one seed there is no deviation to measure the last improvement by: one point of mIoU.
+_STILL_RISING_WITHOUT_STD = 0.01
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """How the numbers were made."""
+    runs = [run for variant in comparison.variants for run in variant.runs]
+    settings = comparison.variants[0].settings
+    images = {len(run.images.names) for run in runs if run.images is not None}
+    validated = f"{images.pop()} validation images" if len(images) == 1 else "the validation images"
+    notes = [
+        f"Equal budget: {settings['trainer.steps']} steps of {settings['data.batch_size']} images for every run, scored at "
+        f"the last step on {validated}. mIoU in percent, ± the standard deviation over seeds (n - 1).",
+    ]
+    if len(comparison.variants) > 1:
+        notes.append(
+            f"Difference: to {comparison.variants[0].name}, in points, mean over the seeds that both have, with its "
+            f"{100 * LEVEL:.0f} % interval: the span of a bootstrap over seeds and validation images and of Student's t "
+            f"over seeds. Higher or lower is said only where it excludes 0. {COVERAGE}"
+        )
+    if len(comparison.variants) > 2:
+        notes.append("Each interval stands for itself: among many variants, some exclude 0 by chance.")
+    devices = sorted({str(run.summary.get("device")) for run in runs})
+    notes.append(f"Speed and memory: means over the runs, on {' and '.join(devices)}.")
+    return notes
+
+
+def warnings(comparison: Comparison) -> list[str]:
+    """What keeps the numbers from meaning what they seem to."""
+    return [
+        *_few_seeds(comparison),
+        *_missing_reference(comparison),
+        *_same_as_reference(comparison),
+        *_dilated_control(comparison.variants),
+        *_without_images(comparison),
+        *_still_rising(comparison.variants),
+        *_different_devices(comparison),
+    ]
+
+
+def _few_seeds(comparison: Comparison) -> list[str]:
+    most = max(len(variant.runs) for variant in comparison.variants)
+    if most > 1:
+        return []
+    return ["A single seed shows nothing about chance: differences are not judged. Give more, as in seed=0,1,2."]
+
+
+def _missing_reference(comparison: Comparison) -> list[str]:
+    reference = comparison.variants[0]
+    if reference.runs:
+        return []
+    return [f"{reference.name}, the reference, has no completed run: there are no differences."]
+
+
+def _same_as_reference(comparison: Comparison) -> list[str]:
+    return [
+        f"{variant.name} scored exactly as {comparison.variants[0].name} did: the settings changed nothing, or neither learned."
+        for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
+        if difference is not None and not any(difference.per_seed.values())
+    ]
+
+
+def _dilated_control(variants: Sequence[VariantResult]) -> list[str]:
+    if not any(variant.settings["conv.kind"] in _OFFSET_KINDS for variant in variants):
+        return []
+    dilations = {v.settings[DILATION] for v in variants if v.settings["conv.kind"] == ConvKind.dilated.value}
+    if not dilations:
+        return [
+            "There is no dilated control: part of what offsets gain, a larger dilation may gain too. Add conv=dilated."
+        ]
+    if len(dilations) == 1:
+        return [
+            "Only one dilation was tried, and an untuned dilated control misleads. Add some, as in conv.dilation=2,4,6."
+        ]
+    return []
+
+
+def _without_images(comparison: Comparison) -> list[str]:
+    return [
+        f"{variant.name}: {difference.without_images}, so its interval knows of seeds only."
+        for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
+        if difference is not None and difference.without_images is not None
+    ]
+
+
+def _still_rising(variants: Sequence[VariantResult]) -> list[str]:
+    rising = [variant.name for variant in variants if _is_rising(variant)]
+    if not rising:
+        return []
+    which = ", ".join(rising) if len(rising) < len(variants) else "any variant"
+    return [
+        f"Training had not converged for {which}: the last validation was the best, by more than seeds differ. "
+        "The order may change with more trainer.steps."
+    ]
+
+
+def _is_rising(variant: VariantResult) -> bool:
+    """Whether the mean curve over seeds still rose at the last validation by more than the deviation over seeds."""
+    curves = [dict(run.curve) for run in variant.runs]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    if len(steps) < 2:
+        return False
+    means = [sum(curve[step] for curve in curves) / len(curves) for step in steps]
+    threshold = variant.std if variant.std is not None else _STILL_RISING_WITHOUT_STD
+    return means[-1] - max(means[:-1]) > threshold
+
+
+def _different_devices(comparison: Comparison) -> list[str]:
+    devices = {str(run.summary.get("device")) for variant in comparison.variants for run in variant.runs}
+    return ["The runs were on different devices: don't compare their speeds."] if len(devices) > 1 else []

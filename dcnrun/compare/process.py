@@ -1,0 +1,83 @@
+"""One training run as a process of its own, and what is left of it afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from dcnrun.compare import tether
+
+SECONDS_TO_SAVE = 30.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+_LINES_OF_LOG = 5
+
+
+def run_process(
+    command: Sequence[str], log: Path, look: Callable[[], None] = lambda: None, keep_open: Sequence[int] = ()
+) -> int:
+    """Run a command, its output appended to `log`, and return its exit status; `look` is called twice a second.
+
+    The process is in a session of its own, so that Ctrl-C reaches it once, from here: an interrupt asks it to stop, gives
+    it 30 s to save, and goes on as KeyboardInterrupt. `keep_open` are file descriptors that it inherits.
+    """
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(Path(tether.__file__)), str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=keep_open,
+        )
+    try:
+        while True:
+            try:
+                return process.wait(_SECONDS_BETWEEN_LOOKS)
+            except subprocess.TimeoutExpired:
+                look()
+    finally:
+        _stop(process)
+
+
+def last_lines(log: Path, start: int) -> str:
+    """The last few lines that a process wrote after byte `start` of its log, as one."""
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return " ".join([line for line in lines if line][-_LINES_OF_LOG:])
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that a comparison that is asked to stop passes it on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a process that still runs to stop, and kill it if it takes too long or a second interrupt comes."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_SAVE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

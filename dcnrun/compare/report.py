@@ -1,0 +1,106 @@
+"""The files of a comparison: compare.json, compare.md and compare.png."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import dcnrun
+from dcnrun.compare.figure import draw
+from dcnrun.compare.notes import footnotes, warnings
+from dcnrun.compare.results import METRIC, Comparison, FinishedRun, VariantResult
+from dcnrun.compare.statistics import LEVEL, Difference, Interval
+from dcnrun.compare.tables import FIGURE_NAME, markdown, terminal
+from dcnrun.console import console
+from dcnrun.runs import json_ready, replacing, write_json, write_text
+
+COSTS = ("parameters", "flops", "train_images_per_second", "inference_images_per_second", "peak_memory_bytes")
+_LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
+
+
+def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """Write the three files, each beside and renamed, and return what is in compare.json."""
+    report: dict[str, Any] = json_ready(as_dict(comparison, folder))
+    write_json(folder / "compare.json", report)
+    write_text(folder / "compare.md", markdown(comparison))
+    with replacing(folder / FIGURE_NAME) as beside:
+        draw(comparison, beside)
+    return report
+
+
+def print_report(comparison: Comparison, folder: Path) -> None:
+    """Print the tables, the notes and where the files are."""
+    console.print(terminal(comparison))
+    console.print(f"Written: {folder}/compare.md, compare.json, {FIGURE_NAME}", markup=False, soft_wrap=True)
+
+
+def as_dict(comparison: Comparison, folder: Path) -> dict[str, Any]:
+    """Everything: per variant, per run, settings, versions. mIoU from 0 to 1."""
+    return {
+        "folder": str(folder),
+        "metric": METRIC,
+        "level": LEVEL,
+        "reference": comparison.variants[0].name,
+        "variants": [
+            _variant(variant, difference)
+            for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
+        ],
+        "failed": _not_included(comparison, failed=True),
+        "not_included": _not_included(comparison, failed=False),
+        "notes": footnotes(comparison),
+        "warnings": warnings(comparison),
+        "versions": _versions(),
+    }
+
+
+def _variant(variant: VariantResult, difference: Difference | None) -> dict[str, Any]:
+    return {
+        "name": variant.name,
+        "seeds": [run.seed for run in variant.runs],
+        METRIC: {"mean": variant.mean, "std": variant.std},
+        "difference": _difference(difference),
+        **{key: variant.cost(key) for key in COSTS},
+        "settings": dict(variant.settings),
+        "runs": [_run(run) for run in variant.runs],
+    }
+
+
+def _difference(difference: Difference | None) -> dict[str, Any] | None:
+    if difference is None:
+        return None
+    return {
+        "mean": difference.mean,
+        "per_seed": {str(seed): value for seed, value in difference.per_seed.items()},
+        "interval": _interval(difference.interval),
+        "bootstrap": _interval(difference.bootstrap),
+        "student": _interval(difference.student),
+        "verdict": difference.verdict,
+        "without_images": difference.without_images,
+    }
+
+
+def _interval(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _run(run: FinishedRun) -> dict[str, Any]:
+    return {"folder": str(run.folder), "seed": run.seed, METRIC: run.miou, "summary": run.summary}
+
+
+def _not_included(comparison: Comparison, failed: bool) -> list[dict[str, Any]]:
+    return [
+        {"variant": run.name, "seed": run.seed, "folder": str(run.folder), "reason": run.reason}
+        for run in comparison.unfinished
+        if run.failed == failed
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Of dcnrun, Python and the libraries that numbers depend on, without importing them."""
+    versions = {"dcnrun": dcnrun.__version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,147 @@
+"""A comparison as tables: for the terminal and as Markdown. mIoU in percent, two decimals, everywhere."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dcnrun.compare.notes import footnotes, warnings
+from dcnrun.compare.results import Comparison, Unfinished, VariantResult
+from dcnrun.compare.statistics import Difference
+
+ACCURACY_COLUMNS = ("variant", "seeds", "val/miou", "difference", "verdict")
+COST_COLUMNS = ("parameters", "FLOPs", "images/s training", "images/s inference", "peak memory")
+FIGURE_NAME = "compare.png"
+
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant, as text."""
+
+    accuracy: tuple[str, ...]
+    cost: tuple[str, ...]
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """The cells of each variant, under ACCURACY_COLUMNS and COST_COLUMNS."""
+    return [
+        Row(
+            (
+                variant.name,
+                _seeds(variant, comparison.unfinished),
+                miou_text(variant),
+                "reference" if variant is comparison.variants[0] else difference_text(difference),
+                difference.verdict if difference else _NONE,
+            ),
+            (
+                _scaled(variant.cost("parameters")),
+                _scaled(variant.cost("flops")),
+                _rate(variant.cost("train_images_per_second")),
+                _rate(variant.cost("inference_images_per_second")),
+                _mebibytes(variant.cost("peak_memory_bytes")),
+            ),
+        )
+        for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
+    ]
+
+
+def terminal(comparison: Comparison) -> RenderableType:
+    """Two tables, accuracy and cost, which fit a terminal of 80 columns, and the notes."""
+    lines = rows(comparison)
+    accuracy = _table(ACCURACY_COLUMNS, [row.accuracy for row in lines])
+    cost = _table(("variant", *COST_COLUMNS), [(row.accuracy[0], *row.cost) for row in lines])
+    notes = [Text(note, style="dim") for note in footnotes(comparison)]
+    cautions = [Text(f"Warning: {warning}", style="yellow") for warning in warnings(comparison)]
+    missing = [Text(_missing(run), style="red" if run.failed else "") for run in comparison.unfinished]
+    return Group(accuracy, cost, *notes, *cautions, *missing)
+
+
+def markdown(comparison: Comparison) -> str:
+    """One GitHub table, the figure and the notes."""
+    columns = (*ACCURACY_COLUMNS, *COST_COLUMNS)
+    aligned = ["---" if column in ("variant", "verdict") else "---:" for column in columns]
+    lines = [
+        _line(columns),
+        _line(aligned),
+        *(_line([escape(cell) for cell in (*row.accuracy, *row.cost)]) for row in rows(comparison)),
+        "",
+        f"![mIoU of each variant and seed, and against speed]({FIGURE_NAME})",
+        "",
+        *(f"- {escape(note)}" for note in footnotes(comparison)),
+        *(f"- **Warning:** {escape(warning)}" for warning in warnings(comparison)),
+        *(f"- {escape(_missing(run))}" for run in comparison.unfinished),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
+
+
+def miou_text(variant: VariantResult) -> str:
+    """`71.23 ± 0.45`."""
+    if variant.mean is None:
+        return _NONE
+    return f"{100 * variant.mean:.2f} ± " + (_NONE if variant.std is None else f"{100 * variant.std:.2f}")
+
+
+def difference_text(difference: Difference | None) -> str:
+    """`+1.23 [-0.10, +2.56]`, in points."""
+    if difference is None:
+        return _NONE
+    interval = difference.interval
+    text = f"{100 * difference.mean:+.2f}"
+    return text if interval is None else f"{text} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
+
+
+def _seeds(variant: VariantResult, unfinished: Sequence[Unfinished]) -> str:
+    done = len(variant.runs)
+    missing = sum(run.name == variant.name for run in unfinished)
+    return f"{done} of {done + missing}" if missing else str(done)
+
+
+def _scaled(number: float | None) -> str:
+    """With a unit prefix and three or four digits: `11.2 M`."""
+    if number is None:
+        return _NONE
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{_digits(number / size)} {prefix}"
+    return f"{number:.0f}"
+
+
+def _rate(number: float | None) -> str:
+    return _NONE if number is None else _digits(number)
+
+
+def _mebibytes(number: float | None) -> str:
+    return _NONE if number is None else f"{number / 2**20:.0f} MiB"
+
+
+def _digits(number: float) -> str:
+    """Three digits, more only before the point."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+
+
+def _missing(run: Unfinished) -> str:
+    seed = "" if run.seed is None else f", seed {run.seed}"
+    return f"{'Failed' if run.failed else 'Not included'}: {run.name}{seed} ({run.folder}): {run.reason}"
+
+
+def _table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("variant", "verdict") else "right")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,70 @@
+import itertools
+
+import pytest
+from matplotlib.text import Text
+
+from dcnrun.compare.figure import draw, figure_of
+from dcnrun.compare.results import VariantResult, compare, read_finished
+from dcnrun.compare.variants import variant_names
+from tests.compare.fake import write_run
+
+CHOICES = [
+    ["conv=standard"],
+    ["conv=deformable", "optim.offset_lr_mult=0.1", "conv.layers=6"],
+    ["conv=dilated", "conv.dilation=2"],
+    ["conv=dilated", "conv.dilation=4"],
+    ["conv=modulated", "optim.offset_lr_mult=0.1"],
+    ["conv=modulated", "optim.offset_lr_mult=0.1", "conv.mask_start=0.5"],
+    ["conv=dilated", "conv.dilation=6"],
+    ["conv=modulated"],
+    ["conv=deformable", "optim.offset_lr_mult=0.2", "conv.offset_groups=4"],
+    ["conv=deformable"],
+]
+
+
+def comparison(tmp_path, count, seeds=2):
+    """Scores and speeds that all but coincide: the hardest case for labels."""
+    runs = [
+        tuple(
+            read_finished(
+                write_run(tmp_path / f"{i}-{seed}", overrides, seed, 0.7, inference_images_per_second=99 + i / 9)
+            )
+            for seed in range(seeds)
+        )
+        for i, overrides in enumerate(CHOICES[:count])
+    ]
+    names = variant_names([group[0].settings for group in runs])
+    return compare([VariantResult(name, group[0].settings, group) for name, group in zip(names, runs, strict=True)])
+
+
+@pytest.mark.parametrize("count", [2, 6, 10])
+def test_no_texts_overlap(tmp_path, count):
+    figure = figure_of(comparison(tmp_path, count))
+    figure.draw_without_rendering()
+    texts = [text for axes in figure.axes for text in [*axes.texts, axes._left_title]]
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+        texts += [axis.label, *(label for place, label in ticks if low <= place <= high)]
+    # not the text's own method: that of an annotation includes its line
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in texts if text.get_text()]
+    assert len(boxes) > 2 * count
+    overlapping = [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]
+    assert overlapping == []
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for _, box in boxes)
+
+
+def test_variants_without_runs_or_speed_and_odd_names_are_drawn(tmp_path):
+    (standard,) = comparison(tmp_path, 1, seeds=1).variants
+    slow = read_finished(write_run(tmp_path / "slow", ["conv=dilated"], inference_images_per_second=None))
+    draw(
+        compare(
+            [
+                VariantResult("not_run $x$ _{", standard.settings, ()),
+                VariantResult("a $ and \\alpha ^ {", slow.settings, (slow,)),
+                standard,
+            ]
+        ),
+        tmp_path / "figure",
+    )
+    assert (tmp_path / "figure").read_bytes().startswith(b"\x89PNG")

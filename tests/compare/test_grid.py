@@ -1,0 +1,122 @@
+import pytest
+
+from dcnrun.compare.grid import build_grid
+from dcnrun.errors import ConfigError, UsageError
+
+
+def names(*overrides):
+    return [variant.name for variant in build_grid(overrides).variants]
+
+
+def test_each_kind_and_seed():
+    grid = build_grid(["conv=standard,dilated,deformable,modulated", "seed=0,1,2"])
+    assert [variant.name for variant in grid.variants] == ["standard", "dilated 4", "deformable", "modulated"]
+    assert [variant.overrides for variant in grid.variants] == [
+        ("conv=standard",),
+        ("conv=dilated",),
+        ("conv=deformable",),
+        ("conv=modulated",),
+    ]
+    assert grid.seeds == (0, 1, 2)
+
+
+def test_without_seeds_there_is_the_configured_one(tmp_path):
+    assert build_grid(["conv=standard"]).seeds == (0,)
+    assert build_grid(["conv=standard", "seed=5"]).seeds == (5,)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    assert build_grid(["experiment=mine"], tmp_path).seeds == (3,)
+
+
+def test_dilation_is_of_the_dilated_control():
+    expected = ["standard", "dilated 2", "dilated 4", "dilated 6", "deformable"]
+    assert names("conv=standard,dilated,deformable", "conv.dilation=2,4,6") == expected
+    grid = build_grid(["conv=standard,dilated,deformable", "conv.dilation=2,4,6"])
+    assert [v.config.conv.dilation for v in grid.variants] == [None, 2, 4, 6, None]
+    assert grid.left_out == ("conv.dilation (standard, deformable)",)
+
+
+def test_without_a_dilated_control_dilation_is_of_every_kind_that_has_it():
+    assert names("conv=standard,deformable", "conv.dilation=2,4") == [
+        "standard",
+        "deformable dilation=2",
+        "deformable dilation=4",
+    ]
+
+
+def test_settings_of_offsets_are_left_out_elsewhere():
+    grid = build_grid(
+        ["conv=standard,dilated,deformable,modulated", "optim.offset_lr_mult=0.1,1", "conv.mask_start=0.5,1"]
+    )
+    assert [variant.name for variant in grid.variants] == [
+        "standard",
+        "dilated 4",
+        "deformable offset_lr_mult=0.1",
+        "deformable offset_lr_mult=1.0",
+        "modulated mask_start=0.5 offset_lr_mult=0.1",
+        "modulated mask_start=1.0 offset_lr_mult=0.1",
+        "modulated mask_start=0.5 offset_lr_mult=1.0",
+        "modulated mask_start=1.0 offset_lr_mult=1.0",
+    ]
+    assert all(v.config.optim.offset_lr_mult is None for v in grid.variants[:2])
+
+
+def test_layers_change_a_plain_convolution_only_with_groups():
+    assert names("conv=standard,deformable", "conv.layers=3,6") == [
+        "standard",
+        "deformable layers=3",
+        "deformable layers=6",
+    ]
+    assert names("conv=standard", "conv.layers=3,6", "conv.groups=2") == ["standard layers=3", "standard layers=6"]
+
+
+def test_stages_are_one_value():
+    assert names("conv=deformable", "conv.layers=c3,c4,c5") == ["deformable"]
+
+
+def test_what_an_experiment_sets_is_undone_where_it_has_no_effect(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\noptim: {offset_lr_mult: 0.1}\nconv: {dilation: 2, offset_groups: 4}\n"
+    )
+    grid = build_grid(["experiment=mine", "conv=standard,deformable"], tmp_path)
+    standard, deformable = (variant.config for variant in grid.variants)
+    assert (standard.conv.dilation, standard.conv.offset_groups, standard.optim.offset_lr_mult) == (None, 1, None)
+    assert (deformable.conv.dilation, deformable.conv.offset_groups, deformable.optim.offset_lr_mult) == (2, 4, 0.1)
+    assert "conv.dilation=null" in grid.variants[0].overrides
+
+
+def test_the_first_value_is_the_reference():
+    assert names("conv=deformable,standard")[0] == "deformable"
+
+
+def test_the_hash_is_of_the_variants():
+    one = build_grid(["conv=standard,deformable", "seed=0"])
+    assert one.digest == build_grid(["conv=standard,deformable", "seed=0,1", "name=x", "logger=csv"]).digest
+    assert one.digest != build_grid(["conv=standard,deformable", "optim.lr=0.5"]).digest
+    assert one.digest != build_grid(["conv=standard,modulated"]).digest
+
+
+def test_all_problems_are_reported_together():
+    with pytest.raises(ConfigError) as error:
+        build_grid(["conv=standard,deformble", "optim.lr=a,b", "seed=0,x"])
+    text = str(error.value)
+    assert "deformable?" in text
+    assert all(wrong in text for wrong in ("optim.lr=a:", "optim.lr=b:", "seed=x:"))
+    assert len(error.value.problems) == 4
+    with pytest.raises(ConfigError) as error:
+        build_grid(["conv", "+optim.foo=1"])
+    assert len(error.value.problems) == 2
+
+
+def test_rules_across_settings_are_checked_for_each_variant_before_anything_starts():
+    with pytest.raises(ConfigError) as error:
+        build_grid(["conv=standard,deformable", "conv.offset_groups=1,7"])
+    (problem,) = error.value.problems
+    assert problem.startswith("deformable offset_groups=7: ")
+
+
+@pytest.mark.parametrize("override", ["data.warp=0,0.3", "trainer.steps=10,20", "data=shapes,nuclei"])
+def test_variants_on_other_data_or_of_other_length_are_refused(override):
+    with pytest.raises(UsageError, match="one comparison for each"):
+        build_grid(["conv=standard,deformable", override])

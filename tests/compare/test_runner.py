@@ -1,0 +1,264 @@
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dcnrun.compare import report, runner
+from dcnrun.compare.grid import build_grid
+from dcnrun.compare.runner import run_grid
+from dcnrun.errors import ConfigError, RunError, UsageError
+from tests.compare.fake import write_run
+from tests.training.running import TINY
+
+PRETENDER = Path(__file__).with_name("pretend_training.py")
+
+
+class Trainer:
+    """A pretended `dcnrun`, what each of its runs does, and what it was called with."""
+
+    def __init__(self, folder: Path, overrides: list[str]) -> None:
+        self.folder = folder
+        self.program = [sys.executable, "-S", str(PRETENDER), str(folder)]
+        self.overrides = overrides
+        folder.mkdir()
+        self.prepare(overrides)
+
+    def prepare(self, overrides: list[str]) -> None:
+        grid = build_grid(overrides)
+        for skill, variant in enumerate(grid.variants):
+            for seed in grid.seeds:
+                name = f"{variant.slug}-seed{seed}"
+                write_run(self.folder / name, list(variant.overrides), seed, 0.6 + skill / 10)
+
+    def does(self, run: str, action: str | None) -> None:
+        file = self.folder / f"{run}.does"
+        file.write_text(action) if action else file.unlink()
+
+    def calls(self) -> list[list[str]]:
+        """What it was called with since this was last asked."""
+        file = self.folder / "calls.jsonl"
+        calls = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        file.unlink(missing_ok=True)
+        return calls
+
+
+@pytest.fixture(autouse=True)
+def no_figure(monkeypatch):
+    """Drawing takes longer than all else in these tests."""
+    monkeypatch.setattr(report, "draw", lambda comparison, path: path.touch())
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    return Trainer(tmp_path / "templates", ["conv=standard,dilated", "seed=0,1", f"runs_dir={tmp_path / 'runs'}"])
+
+
+def run_names(calls):
+    return [Path(call[call.index("--run-dir") + 1]).name for call in calls]
+
+
+def test_runs_every_variant_of_a_seed_before_the_next_seed(trainer, tmp_path, capsys):
+    result = run_grid(trainer.overrides, program=trainer.program)
+    calls = trainer.calls()
+    assert run_names(calls) == ["standard-seed0", "dilated-4-seed0", "standard-seed1", "dilated-4-seed1"]
+    runs_dir = f"runs_dir={tmp_path / 'runs'}"
+    assert calls[3] == ["train", *calls[3][1:3], "conv=dilated", runs_dir, "seed=1"]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == f"compare-{build_grid(trainer.overrides).digest}"
+    assert {path.name for path in folder.iterdir()} >= {"compare.md", "compare.json", "compare.png", "grid.json"}
+    assert result["variants"][1]["difference"]["per_seed"].keys() == {"0", "1"}
+    assert result["failed"] == result["not_included"] == []
+    assert json.loads((folder / "compare.json").read_text()) == result
+    assert json.loads((folder / "grid.json").read_text())["overrides"] == trainer.overrides
+    assert "pretending to finish" in (folder / "standard-seed0.log").read_text()
+    out = capsys.readouterr().out
+    assert "[1/4] standard, seed 0: val/miou " in out
+    assert "│ dilated 4 │" in out
+
+
+def test_finished_runs_are_not_run_again_and_seeds_can_be_added(trainer):
+    first = run_grid(trainer.overrides, program=trainer.program)
+    trainer.calls()
+    assert run_grid(trainer.overrides, program=trainer.program) == first
+    assert trainer.calls() == []
+    more = [override.replace("seed=0,1", "seed=0,1,2") for override in trainer.overrides]
+    trainer.prepare(more)
+    result = run_grid(more, program=trainer.program)
+    assert run_names(trainer.calls()) == ["standard-seed2", "dilated-4-seed2"]
+    assert result["variants"][0]["seeds"] == [0, 1, 2]
+
+
+def test_a_failed_run_is_listed_and_the_rest_go_on(trainer, tmp_path):
+    trainer.does("dilated-4-seed0", "fail")
+    trainer.does("standard-seed1", "crash")
+    result = run_grid(trainer.overrides, program=trainer.program)
+    assert [(run["variant"], run["seed"]) for run in result["failed"]] == [("dilated 4", 0), ("standard", 1)]
+    assert result["failed"][0]["reason"] == "the loss is nan at step 3"
+    assert result["failed"][1]["reason"] == "exit status 3: pretending to crash ValueError: no such luck"
+    assert [variant["seeds"] for variant in result["variants"]] == [[0], [1]]
+    assert result["variants"][1]["difference"] is None
+    trainer.calls()
+    trainer.does("dilated-4-seed0", None)
+    trainer.does("standard-seed1", None)
+    assert run_grid(trainer.overrides, program=trainer.program)["failed"] == []
+    again, anew = trainer.calls()
+    assert again[:2] == ["train", "--resume"]
+    assert "--run-dir" in anew
+
+
+def test_an_old_reason_is_not_given_for_a_new_failure(trainer, tmp_path):
+    trainer.does("dilated-4-seed0", "fail")
+    run_grid(trainer.overrides, program=trainer.program)
+    (summary,) = (tmp_path / "runs").glob("*/dilated-4-seed0/summary.json")
+    os.utime(summary, (time.time() - 100, time.time() - 100))
+    trainer.does("dilated-4-seed0", "crash")
+    result = run_grid(trainer.overrides, program=trainer.program)
+    assert result["failed"][0]["reason"] == "exit status 3: pretending to crash ValueError: no such luck"
+
+
+def test_when_every_run_fails_so_does_the_comparison(trainer):
+    for run in ("standard-seed0", "dilated-4-seed0", "standard-seed1", "dilated-4-seed1"):
+        trainer.does(run, "crash")
+    with pytest.raises(RunError, match=r"(?s)Every run failed.*standard, seed 0: exit status 3.*standard-seed0\.log"):
+        run_grid(trainer.overrides, program=trainer.program)
+
+
+def test_a_program_that_does_not_start_is_a_failed_run(trainer):
+    with pytest.raises(RunError, match="No such file"):
+        run_grid(trainer.overrides, program=["/does/not/exist"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_the_run_save_and_the_same_command_resumes_it(trainer, tmp_path, number):
+    trainer.does("dilated-4-seed0", "wait")
+
+    def interrupt():
+        while not list(tmp_path.glob("runs/*/dilated-4-seed0/waiting")):
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(trainer.overrides, program=trainer.program)
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    (folder,) = (tmp_path / "runs").iterdir()
+    summary = json.loads((folder / "dilated-4-seed0" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    partial = json.loads((folder / "compare.json").read_text())
+    assert [variant["seeds"] for variant in partial["variants"]] == [[0], []]
+    trainer.calls()
+    trainer.does("dilated-4-seed0", None)
+    result = run_grid(trainer.overrides, program=trainer.program)
+    resumed, *new = trainer.calls()
+    assert resumed == ["train", "--resume", str(folder / "dilated-4-seed0")]
+    assert run_names(new) == ["standard-seed1", "dilated-4-seed1"]
+    assert result["not_included"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells a run of its parent's end on Linux only")
+def test_a_run_stops_when_the_comparison_is_killed(trainer, tmp_path):
+    trainer.does("dilated-4-seed0", "wait")
+    run = tmp_path / "dilated-4-seed0"
+    command = [*trainer.program, "train", "--run-dir", str(run)]
+    code = (
+        f"from pathlib import Path; from dcnrun.compare.process import run_process; run_process({command}, Path('log'))"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
+    _wait_until((run / "waiting").exists)
+    parent.kill()
+    parent.wait()
+    _wait_until(lambda: json.loads((run / "summary.json").read_text() or "{}").get("status") == "stopped")
+
+
+def test_a_run_of_another_config_in_the_folder_is_an_error(trainer, tmp_path):
+    out = tmp_path / "out"
+    write_run(out / "dilated-4-seed1", ["conv=dilated", "optim.lr=0.5"], seed=1)
+    message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.01"
+    with pytest.raises(UsageError, match=message):
+        run_grid(trainer.overrides, out, program=trainer.program)
+    assert trainer.calls() == []
+
+
+def test_two_comparisons_do_not_share_a_folder(trainer, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="is at work in"):
+            run_grid(trainer.overrides, out, program=trainer.program)
+    assert trainer.calls() == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(trainer, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="can't be made"):
+        run_grid(trainer.overrides, tmp_path / "file" / "out", program=trainer.program)
+
+
+def test_a_dry_run_prints_the_runs_and_trains_nothing(trainer, tmp_path, capsys):
+    plan = run_grid([*trainer.overrides, "conv.dilation=2,4"], dry_run=True, program=trainer.program)
+    out = capsys.readouterr().out
+    assert trainer.calls() == []
+    assert not (tmp_path / "runs").exists()
+    assert plan["total_steps"] == 6 * 1000
+    assert plan["states"] == ["new"] * 6
+    assert "dilated 2, seed 1" in out
+    assert "6000 steps" in out
+    assert "conv.dilation (standard)" in out
+
+
+def test_a_wrong_grid_starts_nothing(trainer, tmp_path):
+    with pytest.raises(ConfigError):
+        run_grid([*trainer.overrides, "optim.lrr=1"], program=trainer.program)
+    assert trainer.calls() == []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_config_dir_is_passed_on(trainer, tmp_path):
+    (tmp_path / "conf" / "optim").mkdir(parents=True)
+    (tmp_path / "conf" / "optim" / "mine.yaml").write_text("optimizer: sgd\nlr: 0.2\n")
+    with pytest.raises(RunError):  # the pretender has no such run
+        run_grid(["conv=deformable", "optim=mine"], tmp_path / "out", tmp_path / "conf", program=trainer.program)
+    (call,) = trainer.calls()
+    assert call[:3] == ["train", "--config-dir", str(tmp_path / "conf")]
+
+
+def test_the_last_step_is_read_from_the_end_of_the_metrics(tmp_path):
+    assert runner._last_step(tmp_path) == 0
+    lines = [json.dumps({"step": step, "filling": "x" * 90}) for step in range(500)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 50')
+    assert runner._last_step(tmp_path) == 499
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")])
+def test_durations(seconds, text):
+    assert runner._duration(seconds) == text
+
+
+@pytest.mark.slow
+def test_real_training(tmp_path):
+    overrides = ["conv=standard,deformable", f"runs_dir={tmp_path}", *TINY]
+    result = run_grid(overrides)
+    standard, deformable = result["variants"]
+    assert deformable["parameters"] > standard["parameters"]
+    assert deformable["difference"]["without_images"] is None
+    assert result["failed"] == []
+    assert run_grid(overrides, program=["/does/not/exist"]) == result
+
+
+def _wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
