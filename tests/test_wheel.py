@@ -1,0 +1,62 @@
+"""The built wheel works from any folder: what ships beside the code is inside it."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
+    subprocess.run(build, check=True, capture_output=True, timeout=200)
+    return next(folder.glob("dcnrun-*.whl"))
+
+
+def test_what_the_wheel_holds(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for name in ("dcnrun/cli.py", "dcnrun/conf/config.yaml", "dcnrun/conf/conv/deformable.yaml"):
+        assert name in names
+    for folder in ("dcnrun/kernels/", "dcnrun/sweeps/", "dcnrun/samples/nuclei/images/train/"):
+        assert any(name.startswith(folder) for name in names), folder
+    assert not any(name.startswith(("tests/", "benchmarks/", "dcnrun/tests/")) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["shapes", "nuclei"])
+def test_an_installed_wheel_trains_elsewhere(wheel, data, tmp_path):
+    """A new environment that sees this one's libraries, but not this checkout."""
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    # A folder named in a .pth file is searched, but the .pth of an editable install in it is not followed.
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = environment / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=100)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    where = subprocess.run(
+        [python, "-c", "import dcnrun; print(dcnrun.__file__)"],
+        cwd=elsewhere,
+        env=clean,
+        capture_output=True,
+        text=True,
+    )
+    assert where.stdout.startswith(str(environment)), where
+    train = [environment / "bin" / "dcnrun", "train", f"data={data}", "trainer.steps=2", "model.width=8", "--json"]
+    done = subprocess.run(train, cwd=elsewhere, env=clean, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["status"] == "completed"
+    assert (elsewhere / summary["run"] / "config.yaml").is_file()
