@@ -1,0 +1,142 @@
+"""Data sets that are pairs of files, an image and its mask; whatever is wrong with a file is a DataError naming it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
+from torchvision.tv_tensors import Image, Mask
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.data.sample import IGNORE, Sample, SegmentationDataset
+from dcnrun.errors import DataError, UsageError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_MASK_MODES = ("1", "L", "P")
+_OUT_OF_RANGE = -1
+
+
+class Pair(NamedTuple):
+    """One sample on disk."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """What the values in mask files stand for: `meaning` (256,) is a class, IGNORE or out of range (-1)."""
+
+    meaning: NDArray[np.int16]
+    expected: str
+
+    @classmethod
+    def identity(cls, classes: int, ignore: int) -> "LabelTable":
+        """Values 0 to classes - 1 are the classes themselves, `ignore` is IGNORE, any other is out of range."""
+        meaning = np.full(256, _OUT_OF_RANGE, np.int16)
+        meaning[:classes] = np.arange(classes)
+        meaning[ignore] = IGNORE
+        return cls(meaning, f"0 to {classes - 1} (the classes) or {ignore} (ignored)")
+
+
+class FileDataset(SegmentationDataset):
+    """Samples read from pairs of files; that all files are there is checked at once, their content when read."""
+
+    def __init__(self, pairs: Sequence[Pair], classes: Sequence[str], labels: LabelTable) -> None:
+        _require_unique(pair.name for pair in pairs)
+        _require_files([pair.image for pair in pairs], "image")
+        _require_files([pair.mask for pair in pairs], "mask")
+        self.classes = tuple(classes)
+        self._pairs = list(pairs)
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self._pairs[index]
+        image = read_image(pair.image)
+        values = read_mask(pair.mask)
+        if values.shape != image.shape[1:]:
+            raise DataError(
+                f"{pair.mask}: the mask is {_size(values.shape)} but its image {pair.image} is"
+                f" {_size(image.shape[1:])} (width x height); expected the same size"
+            )
+        mask = self._labels.meaning[values]
+        if (wrong := mask == _OUT_OF_RANGE).any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{pair.mask}: label {values[row, column]} at row {row}, column {column} is out of range"
+                f" (as are {wrong.sum()} pixels in all); expected {self._labels.expected}"
+            )
+        return {"image": image, "mask": Mask(torch.from_numpy(mask.astype(np.uint8))), "name": pair.name}
+
+    def name(self, index: int) -> str:
+        """Name of the sample at `index`, without reading it."""
+        return self._pairs[index].name
+
+
+def root_folder(config: DataConfig, content: str) -> Path:
+    """The folder that data.root names; UsageError if it names none."""
+    if config.root is None:
+        raise UsageError(f"data.root is not set; expected the folder that holds {content}")
+    return Path(config.root).expanduser()
+
+
+def read_image(path: Path) -> Image:
+    """The image in a file as uint8 (3, H, W), RGB, turned upright as its EXIF entry says."""
+    picture = ImageOps.exif_transpose(_read(path, _IMAGE_MODES, "an RGB, grey or index-colour image of 8 bits"))
+    return Image(torch.from_numpy(np.array(picture.convert("RGB")).transpose(2, 0, 1).copy()))
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """The values in a mask's file (H, W): colour indices, or grey values."""
+    return np.array(_read(path, _MASK_MODES, "an index-colour or grey image of 8 bits, a class per pixel"), np.uint8)
+
+
+def _require_files(paths: Sequence[Path], what: str) -> None:
+    """DataError naming the first few of `paths` that are not there."""
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(paths)} {what} files are missing; expected {first_few(missing)}")
+
+
+def _require_unique(names: Iterable[str]) -> None:
+    """DataError naming the first few of `names` that occur more than once."""
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"every image needs a name of its own, but these occur more than once: {first_few(repeated)}")
+
+
+def first_few(names: Sequence[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
+    """The decoded picture, if its mode (Pillow's name for channels and bits) is one of `modes`."""
+    try:
+        with Pillow.open(path) as picture:
+            picture.load()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected {expected}") from None
+    except Exception as error:  # damaged files make Pillow's decoders raise almost anything
+        raise DataError(f"{path}: can't be read ({error}); expected {expected}") from error
+    if picture.mode not in modes:
+        raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
+    return picture
+
+
+def _size(shape: Sequence[int]) -> str:
+    height, width = shape
+    return f"{width}x{height}"

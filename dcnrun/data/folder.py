@@ -1,0 +1,87 @@
+"""A user's own data: a folder of images, a folder of masks, a list of classes."""
+
+from pathlib import Path
+from typing import Literal
+
+from dcnrun.config.schema import FolderConfig
+from dcnrun.data.files import IMAGE_SUFFIXES, FileDataset, LabelTable, Pair, first_few, root_folder
+from dcnrun.errors import DataError, UsageError
+
+
+class FolderDataset(FileDataset):
+    """Images and masks of the same name; the mask's index colours or grey values are the classes.
+
+    With sub-folders (`train: train`):            With split files (`train: train.txt`, a name a line):
+
+        root/images/train/cat.jpg                     root/train.txt
+        root/masks/train/cat.png                      root/images/cat.jpg
+                                                      root/masks/cat.png
+    """
+
+    def __init__(self, config: FolderConfig, split: Literal["train", "val"]) -> None:
+        """UsageError if the layout is not the one above; DataError for an image without a mask."""
+        if not config.classes:
+            raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
+        super().__init__(
+            _pairs(config, split),
+            config.classes,
+            LabelTable.identity(len(config.classes), config.ignore_label),
+        )
+
+
+def _pairs(config: FolderConfig, split: Literal["train", "val"]) -> list[Pair]:
+    root = root_folder(config, f"{config.images} and {config.masks}")
+    part = config.train if split == "train" else config.val
+    if part.endswith(".txt"):
+        images, masks = root / config.images, root / config.masks
+        _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
+        names = _listed_names(root / part)
+        found = _images_by_name(images, {str(Path(name).parent) for name in names})
+        if absent := [name for name in names if name not in found]:
+            raise DataError(
+                f"{len(absent)} of {len(names)} names in {root / part} have no image: {first_few(absent)};"
+                f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line"
+            )
+    else:
+        images, masks = root / config.images / part, root / config.masks / part
+        _require_layout(root, f"data.{split}={part}", [images, masks])
+        found = _images_by_name(images, {"."})
+        names = sorted(found)
+    if not names:
+        raise UsageError(
+            f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
+        )
+    return [Pair(name, found[name], masks / f"{name}.png") for name in names]
+
+
+def _require_layout(root: Path, setting: str, places: list[Path]) -> None:
+    absent = [str(place) for place in places if not place.exists()]
+    if absent:
+        raise UsageError(
+            f"data.root={root} with {setting} lacks {', '.join(absent)}; expected either sub-folders"
+            " (images/train/NAME.jpg and masks/train/NAME.png with data.train=train) or a split file"
+            " (images/NAME.jpg, masks/NAME.png and NAMEs in train.txt with data.train=train.txt)"
+        )
+
+
+def _listed_names(split_file: Path) -> list[str]:
+    try:
+        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{split_file}: can't be read ({error}); expected a text file, an image's name a line"
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _images_by_name(images: Path, folders: set[str]) -> dict[str, Path]:
+    """Image files in `folders` below `images`, by their path without the ending."""
+    found: dict[str, Path] = {}
+    for folder in sorted(folders):
+        for file in sorted((images / folder).glob("*")):
+            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
+                name = str(file.relative_to(images).with_suffix(""))
+                if name in found:
+                    raise DataError(f"{file}: another image has the same name, {found[name]}; expected one of them")
+                found[name] = file
+    return found

@@ -1,0 +1,206 @@
+"""Batches for training and evaluation.
+
+Training reads a stream of positions: one shuffled epoch after the other, cut into batches. What stands at a position,
+augmentation included, depends on the seed and the position alone: not on the number of workers or processes, nor on
+where the stream was entered. So a resumed run sees what a run never interrupted would have seen.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import DataLoader, Dataset
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.data.sample import IGNORE, SegmentationDataset
+from dcnrun.data.transforms import Transform, evaluation_transform, training_transform
+from dcnrun.errors import DataError, UsageError
+
+_ORDER, _AUGMENTATION = 0, 1
+
+# Forking is quick: a worker neither imports torch again nor receives a copy of the data set. It is safe with the thread
+# pool that torch keeps for its operators, which does not survive a fork, since a worker runs everything in one thread.
+# Elsewhere than on Linux the system's own default is the safe one.
+_START_METHOD = "fork" if sys.platform == "linux" else None
+
+
+class Batch(TypedDict):
+    """Samples of one step, stacked."""
+
+    image: Tensor
+    """float32 (B, 3, H, W), normalised"""
+    mask: Tensor
+    """int64 (B, H, W), classes or IGNORE"""
+    index: list[int]
+    """Of the samples in their data set."""
+    name: list[str]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What to prepare: the sample at `index`, with the augmentation that belongs to `position`."""
+
+    position: int
+    index: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    image: Tensor
+    mask: Tensor
+    index: int
+    name: str
+
+
+def train_batches(
+    dataset: SegmentationDataset,
+    config: DataConfig,
+    *,
+    seed: int,
+    first_step: int,
+    steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterable[Batch]:
+    """The batches of the `steps` steps from `first_step` on (0 is the very first), this rank's share of each.
+
+    Step s takes the positions from s * batch_size on, rank r every world_size-th of them from the r-th on. UsageError
+    if the ranks can't share a batch evenly; DataError when a sample can't be read.
+    """
+    size = config.batch_size
+    if size % world_size:
+        raise UsageError(f"data.batch_size={size} does not divide among {world_size} processes; choose a multiple")
+
+    def places() -> Iterator[list[_Place]]:
+        for step in range(first_step, first_step + steps):
+            positions = range(step * size + rank, (step + 1) * size, world_size)
+            yield [_Place(position, _shuffled(position, len(dataset), seed)) for position in positions]
+
+    return _batches(_PreparedSamples(dataset, training_transform(config), seed), places(), config.workers)
+
+
+def eval_batches(
+    dataset: SegmentationDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
+) -> Iterable[Batch]:
+    """This rank's share of the samples, in order; over all ranks each sample comes exactly once.
+
+    Ranks may differ by a sample, and so by a batch. DataError when a sample can't be read.
+    """
+    indices = range(rank, len(dataset), world_size)
+    size = config.eval_batch_size
+    places = (
+        [_Place(index, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
+    )
+    return _batches(_PreparedSamples(dataset, evaluation_transform(config), seed=0), places, config.workers)
+
+
+class _PreparedSamples(Dataset[_Prepared | DataError]):
+    """Samples as the network sees them.
+
+    A DataError is given back rather than raised, since DataLoader would bury its message in a worker's traceback.
+    """
+
+    def __init__(self, dataset: SegmentationDataset, transform: Transform, seed: int) -> None:
+        self._dataset = dataset
+        self._transform = transform
+        self._seed = seed
+
+    def __getitem__(self, place: _Place) -> _Prepared | DataError:
+        try:
+            sample = self._dataset[place.index]
+        except DataError as error:
+            return error
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would also reset the generators of CUDA devices, which fork_rng does not restore here.
+            torch.default_generator.manual_seed(_derived_seed(self._seed, place.position))
+            image, mask = self._transform(sample)
+        return _Prepared(image, mask, place.index, sample["name"])
+
+
+def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers: int) -> Iterator[Batch]:
+    loader = DataLoader(
+        samples,
+        batch_sampler=places,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
+        multiprocessing_context=_START_METHOD if workers else None,
+        # DataLoader draws a seed for its workers: not from the generator that the training process uses.
+        generator=torch.Generator(),
+    )
+    for batch in _started(loader):
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
+
+
+# Ctrl-C and a scheduler's SIGTERM reach every process of a group. Whether to stop is for the training process to decide,
+# which then ends its workers, by SIGTERM if need be. Only Linux tells who sent a signal.
+_HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} if sys.platform == "linux" else {signal.SIGINT}
+
+
+def _started(loader: DataLoader[_Prepared | DataError]) -> Iterator[Batch | DataError]:
+    """The loader's iterator; its workers start with the signals held, so that there is no moment when one hits them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    if sys.platform == "linux":
+        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _collate(samples: Sequence[_Prepared | DataError]) -> Batch | DataError:
+    """One batch; smaller images are padded on the right and below, by the mean colour, their masks by IGNORE."""
+    prepared: list[_Prepared] = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+        prepared.append(sample)
+    height = max(sample.mask.shape[0] for sample in prepared)
+    width = max(sample.mask.shape[1] for sample in prepared)
+
+    def padded(tensor: Tensor, value: int) -> Tensor:
+        return pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]), value=value)
+
+    return {
+        "image": torch.stack([padded(sample.image, 0) for sample in prepared]),
+        "mask": torch.stack([padded(sample.mask, IGNORE) for sample in prepared]),
+        "index": [sample.index for sample in prepared],
+        "name": [sample.name for sample in prepared],
+    }
+
+
+def _shuffled(position: int, length: int, seed: int) -> int:
+    epoch, place = divmod(position, length)
+    return int(_epoch_order(length, seed, epoch)[place])
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(length: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, _ORDER, epoch]).permutation(length)
+
+
+def _derived_seed(seed: int, position: int) -> int:
+    return int(np.random.SeedSequence([seed, _AUGMENTATION, position]).generate_state(1, np.uint64)[0])

@@ -1,0 +1,75 @@
+"""Pascal VOC 2012, semantic segmentation."""
+
+from pathlib import Path
+from typing import Literal
+
+from torchvision.datasets import VOCSegmentation
+
+from dcnrun.config.schema import Voc2012Config
+from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
+from dcnrun.data.sample import IGNORE
+from dcnrun.errors import DataError, UsageError
+
+IMAGE_SETS = ("train", "trainval", "val")
+
+CLASSES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+class Voc2012Dataset(FileDataset):
+    """The 21 classes of VOC 2012; the object borders that its masks leave void (255) are ignored.
+
+    Source: Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 2015.
+    """
+
+    def __init__(self, config: Voc2012Config, split: Literal["train", "val"]) -> None:
+        """UsageError if the data set is not below `config.root`; fetched first if `config.download` says so."""
+        image_set = config.train if split == "train" else config.val
+        reader = _reader(config, image_set)
+        pairs = [
+            Pair(Path(image).stem, Path(image), Path(mask))
+            for image, mask in zip(reader.images, reader.masks, strict=True)
+        ]
+        super().__init__(pairs, CLASSES, LabelTable.identity(len(CLASSES), ignore=IGNORE))
+
+
+def _reader(config: Voc2012Config, image_set: str) -> VOCSegmentation:
+    root = root_folder(config, "VOCdevkit/VOC2012")
+    devkit = root / "VOCdevkit" / "VOC2012"
+    places = [
+        devkit / "ImageSets" / "Segmentation" / f"{image_set}.txt",
+        devkit / "JPEGImages",
+        devkit / "SegmentationClass",
+    ]
+    absent = [str(place) for place in places if not place.exists()]
+    if absent and not config.download:
+        raise UsageError(
+            f"data.root={root}: VOC 2012 is not there, looked for {', '.join(absent)};"
+            " data.download=true fetches it (2 GB)"
+        )
+    try:
+        # torchvision unpacks the archive again whenever it is asked to download: so ask only if something is missing.
+        return VOCSegmentation(root, year="2012", image_set=image_set, download=bool(absent))
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{devkit}: VOC 2012 could not be fetched or read ({error})") from error

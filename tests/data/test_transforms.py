@@ -1,0 +1,127 @@
+"""Augmentation and normalisation: image and mask in step, padding told apart, values exact."""
+
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.data import IGNORE
+from dcnrun.data.transforms import evaluation_transform, training_transform
+
+
+def config(**settings):
+    return DataConfig(**settings)
+
+
+def coded_sample(height=40, width=56):
+    """An image whose colour is its label, in blocks."""
+    blocks = torch.randint(0, 5, (height // 8, width // 8), dtype=torch.uint8)
+    mask = blocks.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    return {
+        "image": tv_tensors.Image((mask * 50).expand(3, -1, -1).clone()),
+        "mask": tv_tensors.Mask(mask),
+        "name": "coded",
+    }
+
+
+def bytes_of(image, settings):
+    """Back from normalised values to 0 to 255."""
+    mean, std = torch.tensor(settings.mean)[:, None, None], torch.tensor(settings.std)[:, None, None]
+    return (image * std + mean) * 255
+
+
+def test_evaluation_only_normalises():
+    settings = config(crop_size=16, scale_min=0.5, scale_max=2.0, flip=1.0, color_jitter=1.0)
+    sample = coded_sample()
+    image, mask = evaluation_transform(settings)(sample)
+    mean, std = torch.tensor(settings.mean), torch.tensor(settings.std)
+    expected = (sample["image"].as_subclass(torch.Tensor) / 255 - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(image, expected)
+    assert torch.equal(mask, sample["mask"].long())
+    assert type(image) is type(mask) is torch.Tensor
+    assert image.dtype == torch.float32
+
+
+def test_ignored_pixels_stay_ignored():
+    sample = coded_sample()
+    sample["mask"][:3] = IGNORE
+    for transform in (evaluation_transform(config()), training_transform(config())):
+        assert (transform(sample)[1][:3] == IGNORE).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("crop", [0, 24, 50, 80])
+def test_image_and_mask_move_together(seed, crop):
+    torch.manual_seed(seed)
+    settings = config(crop_size=crop, flip=0.5, vertical_flip=0.5)
+    image, mask = training_transform(settings)(coded_sample())
+    pixels = bytes_of(image, settings).round()
+    inside = mask != IGNORE
+    assert inside.any()
+    assert (pixels[:, inside] == 50 * mask[inside]).all()
+    if crop:
+        assert mask.shape == (crop, crop)
+        assert image.shape == (3, crop, crop)
+    if crop == 80:  # larger than the image both ways: all of it is there
+        assert inside.sum() == 40 * 56
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_they_resize_together(seed):
+    torch.manual_seed(seed)
+    settings = config(scale_min=0.5, scale_max=2.0)
+    image, mask = training_transform(settings)(coded_sample())
+    assert image.shape[1:] == mask.shape
+    pixels = bytes_of(image, settings)[0]
+    # away from the borders of the blocks, where colours mix
+    assert ((pixels - 50 * mask).abs() < 2).float().mean() > 0.5
+    assert mask.max() < 5, "labels are never mixed"
+
+
+def test_sizes_span_the_range_of_scales():
+    transform = training_transform(config(scale_min=0.5, scale_max=1.5))
+    sample = coded_sample()
+    heights = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        image, _ = transform(sample)
+        heights.append(image.shape[1])
+        assert image.shape[2] == pytest.approx(image.shape[1] * 56 / 40, abs=1.3)
+    assert 20 <= min(heights) < 24
+    assert 56 < max(heights) <= 60
+
+
+def test_padding_is_the_mean_colour():
+    settings = config(crop_size=64, flip=0.0)
+    image, mask = training_transform(settings)(coded_sample())
+    outside = image[:, mask == IGNORE]
+    assert outside.numel() > 0
+    # the mean colour of 8 bits is at most half a step from the mean
+    assert (outside.abs() <= 0.5 / 255 / torch.tensor(settings.std)[:, None] + 1e-6).all()
+
+
+@pytest.mark.parametrize(("setting", "dimension"), [("flip", -1), ("vertical_flip", -2)])
+def test_flips(setting, dimension):
+    sample = coded_sample()
+    plain, turned = (
+        training_transform(config(**{"flip": 0.0, setting: probability}))(sample) for probability in (0.0, 1.0)
+    )
+    for one, other in zip(plain, turned, strict=True):
+        assert torch.equal(one.flip(dimension), other)
+
+
+def test_colours_jitter_without_moving_labels():
+    torch.manual_seed(0)
+    sample = coded_sample()
+    plain = training_transform(config(flip=0.0))(sample)
+    jittered = training_transform(config(flip=0.0, color_jitter=0.5))(sample)
+    assert torch.equal(plain[1], jittered[1])
+    assert (plain[0] - jittered[0]).abs().max() > 0.1
+
+
+def test_leaves_the_sample_as_it_was():
+    sample = coded_sample()
+    before = sample["image"].clone(), sample["mask"].clone()
+    training_transform(config(crop_size=24, color_jitter=0.5, scale_max=1.5))(sample)
+    assert torch.equal(sample["image"], before[0])
+    assert torch.equal(sample["mask"], before[1])
