@@ -131,6 +131,7 @@ class DataConfig:
     batch_size: int = setting(8, "images in a training step, over all devices")
     eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ")
     workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself")
+    cache: bool = setting(False, "keep decoded images in memory, in every worker")
     crop_size: int = setting(0, "side of the square training crop in pixels; 0: the whole image")
     scale_min: float = setting(1.0, "smallest random resize of training images (factor)")
     scale_max: float = setting(1.0, "largest random resize of training images (factor)")

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import IGNORE, SegmentationDataset
+from dcnrun.data.sample import IGNORE, Sample, SegmentationDataset
 from dcnrun.data.transforms import Transform, evaluation_transform, training_transform
 from dcnrun.errors import DataError, UsageError
 
@@ -86,7 +86,8 @@ def train_batches(
             positions = range(step * size + rank, (step + 1) * size, world_size)
             yield [_Place(position, _shuffled(position, len(dataset), seed)) for position in positions]
 
-    return _batches(_PreparedSamples(dataset, training_transform(config), seed), places(), config.workers)
+    samples = _PreparedSamples(dataset, training_transform(config), seed, config.cache)
+    return _batches(samples, places(), config.workers)
 
 
 def eval_batches(
@@ -101,7 +102,8 @@ def eval_batches(
     places = (
         [_Place(index, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
     )
-    return _batches(_PreparedSamples(dataset, evaluation_transform(config), seed=0), places, config.workers)
+    samples = _PreparedSamples(dataset, evaluation_transform(config), seed=0, cache=False)  # each is read once
+    return _batches(samples, places, config.workers)
 
 
 class _PreparedSamples(Dataset[_Prepared | DataError]):
@@ -110,14 +112,15 @@ class _PreparedSamples(Dataset[_Prepared | DataError]):
     A DataError is given back rather than raised, since DataLoader would bury its message in a worker's traceback.
     """
 
-    def __init__(self, dataset: SegmentationDataset, transform: Transform, seed: int) -> None:
+    def __init__(self, dataset: SegmentationDataset, transform: Transform, seed: int, cache: bool) -> None:
         self._dataset = dataset
         self._transform = transform
         self._seed = seed
+        self._cache: dict[int, Sample] | None = {} if cache else None
 
     def __getitem__(self, place: _Place) -> _Prepared | DataError:
         try:
-            sample = self._dataset[place.index]
+            sample = self._read(place.index)
         except DataError as error:
             return error
         with torch.random.fork_rng(devices=[]):
@@ -125,6 +128,13 @@ class _PreparedSamples(Dataset[_Prepared | DataError]):
             torch.default_generator.manual_seed(_derived_seed(self._seed, place.position))
             image, mask = self._transform(sample)
         return _Prepared(image, mask, place.index, sample["name"])
+
+    def _read(self, index: int) -> Sample:
+        if self._cache is None:
+            return self._dataset[index]
+        if index not in self._cache:
+            self._cache[index] = self._dataset[index]
+        return self._cache[index]
 
 
 def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers: int) -> Iterator[Batch]:

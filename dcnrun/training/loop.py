@@ -1,11 +1,12 @@
 """The training loop, from top to bottom: steps, validation, checkpoints."""
 
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,7 @@ from dcnrun.training.progress import TrainingProgress
 
 # The first steps of a process pay for allocations and kernel choices; they don't count as throughput.
 WARM_UP_STEPS = 3
+TIMED_BATCHES = 15
 
 
 class Stopped(BaseException):
@@ -42,16 +44,13 @@ class Clock:
     training: float = 0.0
     waiting: float = 0.0
     trained_images: int = 0
-    inference: float = 0.0
-    inferred_images: int = 0
     wall: float = 0.0
 
     def rates(self) -> dict[str, float | None]:
-        """Images a second in training (waiting for data included) and inference, and the share of waiting."""
+        """Images a second in training (waiting for data included), and the share of waiting."""
         busy = self.training + self.waiting
         return {
             "train_images_per_second": self.trained_images / busy if busy else None,
-            "inference_images_per_second": self.inferred_images / self.inference if self.inference else None,
             "data_wait_share": self.waiting / busy if busy else None,
         }
 
@@ -203,7 +202,7 @@ def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
 
 def validate(training: Training) -> Evaluation:
     """Scores on the validation images; each counts once, over any number of processes."""
-    fabric, clock = training.fabric, training.clock
+    fabric = training.fabric
     metric = ConfusionPerImage(len(training.val_set.classes)).to(fabric.device)
     was_training = training.network.training
     training.network.eval()
@@ -212,17 +211,29 @@ def validate(training: Training) -> Evaluation:
             training.val_set, training.config.data, rank=fabric.global_rank, world_size=fabric.world_size
         ):
             image, mask = _on_device(training, batch)
-            _wait_for(fabric)
-            started = time.perf_counter()
             # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
             with fabric.autocast():
                 scores = training.bare(image)
-            _wait_for(fabric)
-            clock.inference += time.perf_counter() - started
-            clock.inferred_images += len(image) * fabric.world_size
             metric.update(scores.argmax(1), mask, batch["index"])
     training.network.train(was_training)
     return evaluation(metric, training.val_set)
+
+
+def inference_speed(training: Training) -> float:
+    """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
+    fabric = training.fabric
+    batch = next(iter(eval_batches(training.val_set, replace(training.config.data, workers=0))))
+    image, _ = _on_device(training, batch)
+    training.network.eval()
+    times = []
+    with torch.inference_mode(), fabric.autocast():
+        for _ in range(WARM_UP_STEPS + TIMED_BATCHES):
+            _wait_for(fabric)
+            started = time.perf_counter()
+            training.bare(image)
+            _wait_for(fabric)
+            times.append(time.perf_counter() - started)
+    return len(image) / statistics.median(times[WARM_UP_STEPS:])
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from dcnrun.runs import RunFolder, new_run_folder, write_json, write_text
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
-from dcnrun.training.loop import Stopped, Training, fit
+from dcnrun.training.loop import Stopped, Training, fit, inference_speed
 from dcnrun.training.monitor import OffsetMonitor
 from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
 
@@ -83,9 +83,10 @@ def _run(
 ) -> dict[str, Any]:
     config, fabric = training.config, training.fabric
     describe(training, model, folder)
-    costs = {
+    costs: dict[str, float | None] = {
         "parameters": parameter_count(training.bare),
         "flops": forward_flops(model.network, *image_size(training)),
+        "inference_images_per_second": None,
     }
     loggers: list[Logger] = []
     status, reason = "failed", None
@@ -94,6 +95,7 @@ def _run(
             _write_summary(training, folder, costs, "running", None)
             loggers = open_loggers(folder, config, yaml.safe_load(to_yaml(config)))
         fit(training, folder, loggers, random_state)
+        costs["inference_images_per_second"] = inference_speed(training)
         status = "completed"
     except Stopped:
         status, reason = "stopped", f"asked to stop after step {training.step}"
@@ -116,7 +118,7 @@ def _close(
     training: Training,
     folder: RunFolder,
     loggers: list[Logger],
-    costs: dict[str, int],
+    costs: dict[str, float | None],
     status: str,
     reason: str | None,
 ) -> None:
@@ -132,7 +134,7 @@ def _close(
 
 
 def _write_summary(
-    training: Training, folder: RunFolder, costs: dict[str, int], status: str, reason: str | None
+    training: Training, folder: RunFolder, costs: dict[str, float | None], status: str, reason: str | None
 ) -> None:
     last = training.last
     folder.write_summary(

@@ -71,7 +71,23 @@ def shapes():
     return build_dataset(ShapesConfig(image_size=48, train_images=10), "train")
 
 
+class Counted(Numbered):
+    """Counts how often an image is read."""
+
+    reads = 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return super().__getitem__(index)
+
+
 class TestTraining:
+    def test_the_cache_reads_each_image_once_and_changes_nothing(self, shapes):
+        assert_same_batches(stream(shapes, settings(**AUGMENTED)), stream(shapes, settings(cache=True, **AUGMENTED)))
+        dataset = Counted(5)
+        stream(dataset, settings(cache=True, **AUGMENTED), steps=10)
+        assert dataset.reads == 5
+
     @pytest.mark.parametrize("workers", [0, 1, 2])
     def test_a_step_is_the_same_wherever_the_stream_starts(self, shapes, workers):
         whole = stream(shapes, settings(**AUGMENTED))
@@ -234,7 +250,7 @@ workers = multiprocessing.active_children()
         assert done.returncode == 1
 
     def test_can_be_started_by_other_means_than_a_fork(self, shapes):
-        samples = _PreparedSamples(shapes, training_transform(settings(**AUGMENTED)), seed=0)
+        samples = _PreparedSamples(shapes, training_transform(settings(**AUGMENTED)), seed=0, cache=True)
         pickle.loads(pickle.dumps(samples))
 
 
