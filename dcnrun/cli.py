@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import sys
 import traceback
@@ -16,6 +15,7 @@ from typer.core import TyperGroup
 
 import dcnrun
 from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.runs import json_ready
 
 _INTERRUPTED = 130
 
@@ -29,7 +29,7 @@ class _Commands(TyperGroup):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             result, exit_code = self._run(ctx)
         if as_json and _is_first_process():
-            print(json.dumps(_jsonable(result), default=str), flush=True)
+            print(json.dumps(json_ready(result), default=str), flush=True)
         raise typer.Exit(exit_code)
 
     def _run(self, ctx: Any) -> tuple[Any, int]:
@@ -66,15 +66,6 @@ def _failure(message: str, exit_code: int) -> tuple[dict[str, Any], int]:
 def _is_first_process() -> bool:
     """Whether this is the only process, or the one of several under torchrun that reports."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def _jsonable(value: Any) -> Any:
-    """The same with null for numbers that JSON doesn't have: NaN and infinity."""
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -53,6 +53,8 @@ def trainer_problems(config: Config) -> list[str]:
         )
         if value < least
     ]
+    if config.seed < 0:
+        problems.append(f"seed={config.seed} must not be negative")
     on_cuda = trainer.accelerator is not Accelerator.cpu and torch.cuda.is_available()
     if trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         problems.append("trainer.accelerator=cuda, but PyTorch finds no CUDA device here: use auto or cpu")

@@ -67,7 +67,8 @@ def prepare(config: Config) -> tuple[Training, BuiltModel]:
     """Build everything a config names: devices, data, network, optimizer."""
     fabric = launch(config)
     torch.manual_seed(config.seed + fabric.global_rank)
-    train_set, val_set = build_dataset(config.data, "train"), build_dataset(config.data, "val")
+    with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
+        train_set, val_set = build_dataset(config.data, "train"), build_dataset(config.data, "val")
     model = build_model(config, len(train_set.classes))
     bare = model.network
     if config.trainer.channels_last:
