@@ -19,7 +19,7 @@ MASK_START = "conv.mask_start"
 OF_OFFSETS = frozenset({"conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult"})
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
-_OF_SPEED_ONLY = frozenset({"data.workers", "data.eval_batch_size"})
+_OF_SPEED_ONLY = frozenset({"data.workers", "data.eval_batch_size", "data.cache"})
 _WITHOUT_OFFSETS = (ConvKind.standard.value, ConvKind.dilated.value)
 _LONGEST_SLUG = 80
 
