@@ -25,6 +25,7 @@ def evaluate(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> d
     folder = RunFolder(run)
     folder.require()
     config = load(folder.config_file, overrides)
+    config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
     check(config)
     path = folder.best_checkpoint if which == "best" else folder.last_checkpoint
     state = checkpoint.load(path)

@@ -206,6 +206,7 @@ def validate(training: Training) -> Evaluation:
     metric = ConfusionPerImage(len(training.val_set.classes)).to(fabric.device)
     was_training = training.network.training
     training.network.eval()
+    _share_running_statistics(training)
     with torch.inference_mode():
         for batch in eval_batches(
             training.val_set, training.config.data, rank=fabric.global_rank, world_size=fabric.world_size
@@ -307,6 +308,13 @@ def _save(training: Training, folder: RunFolder) -> None:
     if training.fabric.is_global_zero:
         checkpoint.save_last(folder, state)
     training.fabric.barrier()
+
+
+def _share_running_statistics(training: Training) -> None:
+    """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
+    if training.fabric.world_size > 1:
+        for buffer in training.bare.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def _on_device(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:

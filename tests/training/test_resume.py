@@ -15,6 +15,7 @@ from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError
 from dcnrun.runs import RunFolder
 from dcnrun.training import checkpoint
+from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
 from tests.training.running import finish, metrics, start
 
@@ -167,6 +168,7 @@ def test_two_processes_count_each_validation_image_once_and_resume(tiny, tmp_pat
     folder = RunFolder(run)
     assert np.load(folder.confusion_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
     whole = metrics(run)
+    assert evaluate(run, "last")["metrics"] == pytest.approx(folder.read_summary()["metrics"], abs=1e-3)
     folder.last_checkpoint.unlink()
     folder.write_summary(folder.read_summary() | {"status": "stopped"})
     subprocess.run([*torchrun, "-m", "dcnrun", "train", "--resume", str(run)], check=True, timeout=200)

@@ -1,0 +1,49 @@
+"""What is logged, and what a resumed run forgets."""
+
+import json
+import math
+
+import pytest
+
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder
+from dcnrun.training.loggers import CsvLogger, JsonLinesLogger, forget_after
+
+
+def write(folder, steps):
+    for logger in (JsonLinesLogger(folder.metrics_file), CsvLogger(folder.csv_file)):
+        for step in steps:
+            logger.log(step, step / 3, "train", {"train/loss": 1 / step, "train/odd": math.nan})
+        logger.close("completed")
+
+
+def test_forgets_what_comes_after_a_step_and_a_torn_line(tmp_path):
+    folder, wanted = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    for run in (folder, wanted):
+        run.path.mkdir()
+    write(folder, range(1, 7))
+    with folder.metrics_file.open("a") as file:
+        file.write('{"step": 3, "split"')
+    with folder.csv_file.open("a") as file:
+        file.write("7,2.3")
+    forget_after(folder, 4)
+    write(wanted, range(1, 5))
+    assert folder.metrics_file.read_text() == wanted.metrics_file.read_text()
+    assert folder.csv_file.read_text() == wanted.csv_file.read_text()
+
+
+def test_every_line_is_json_and_not_a_number_is_null(tmp_path):
+    folder = RunFolder(tmp_path)
+    write(folder, [1, 2])
+    lines = [json.loads(line) for line in folder.metrics_file.read_text().splitlines()]
+    assert lines[1] == {"step": 2, "epoch": 0.6667, "split": "train", "train/loss": 0.5, "train/odd": None}
+
+
+def test_a_full_disk_names_the_file():
+    from pathlib import Path
+
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(RunError, match=r"Can't write /dev/full: No space left on device.*resume"):
+        JsonLinesLogger(device).log(1, 0.1, "train", {"train/loss": 1.0})
