@@ -115,6 +115,7 @@ class ModelConfig:
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one")
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32")
+    atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
     head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)")
     head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view")

@@ -55,12 +55,12 @@ def build_backbone(model: ModelConfig) -> ResNetBackbone:
     backbone = ResNetBackbone(model.backbone, model.width)
     if model.weights is not None:
         load_weights(backbone, model.backbone, model.weights)
-    set_output_stride(backbone, model.output_stride)
+    set_output_stride(backbone, model.output_stride, model.atrous)
     return backbone
 
 
-def set_output_stride(backbone: ResNetBackbone, output_stride: int) -> None:
-    """Trade the stride of the last stages for dilation, in place.
+def set_output_stride(backbone: ResNetBackbone, output_stride: int, atrous: bool = True) -> None:
+    """Trade the stride of the last stages for dilation, in place; with `atrous` False for nothing.
 
     Each strided layer becomes dense and all that follow it in its stage and after are dilated, so every weight meets the
     same pixels as before: the features are those of the strided network, computed at more places (the à trous algorithm).
@@ -68,7 +68,7 @@ def set_output_stride(backbone: ResNetBackbone, output_stride: int) -> None:
     stride, dilation = 4, 1
     for stage in (backbone.layer2, backbone.layer3, backbone.layer4):
         keeps_stride = stride < output_stride
-        stage_dilation = dilation if keeps_stride else dilation * 2
+        stage_dilation = dilation if keeps_stride or not atrous else dilation * 2
         stride = stride * 2 if keeps_stride else stride
         for block in stage:
             for layer in block.modules():

@@ -126,6 +126,12 @@ def test_dilation_for_stride_keeps_what_weights_mean(backbone, output_stride):
     torch.testing.assert_close(dense(x)[:, :, ::step, ::step], strided(x))
 
 
+def test_without_atrous_all_convolutions_are_plain():
+    network = build_model(config(output_stride=8, atrous=False), 4).network
+    assert {m.dilation for m in network.backbone.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
+    assert network.backbone(torch.randn(2, 3, 64, 64)).shape[-2:] == (8, 8)
+
+
 def test_width_64_is_torchvisions_network():
     from torchvision.models import resnet18
 
