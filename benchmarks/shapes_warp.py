@@ -63,8 +63,10 @@ def main() -> None:
         return
     results = {warp: compare(runs, warp) for warp in COMPARISONS}
     for warp in COMPARISONS:
-        for ending in ("md", "json"):
-            shutil.copy(folder(runs, warp) / f"compare.{ending}", results_dir / f"shapes_warp_{warp:g}.{ending}")
+        kept = results_dir / f"shapes_warp_{warp:g}"
+        kept.mkdir(exist_ok=True)
+        for name in ("compare.md", "compare.json", "compare.png"):
+            shutil.copy(folder(runs, warp) / name, kept)
     shutil.copy(folder(runs, 0.3) / "compare.png", docs / "compare-shapes.png")
     picture(results, docs / "shapes-warp.png")
     table = {
