@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from dcnrun.config.compose import compose, load
+from dcnrun.data import eval_batches, train_batches
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.runs import RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
-from dcnrun.training.loop import pixel_loss, validate
+from dcnrun.training.loop import pixel_loss, train_step, validate
 from dcnrun.training.run import prepare, train
 from tests.training.running import losses, metrics
 
@@ -190,6 +191,21 @@ def test_precision_bf16(tiny, tmp_path):
     assert all(map(math.isfinite, losses(run([*tiny, "conv=modulated", "trainer.precision=bf16"], tmp_path))))
 
 
+def test_gradient_clipping_bounds_the_step(tiny):
+    """Plain SGD at rate 1 moves the weights by the gradient, whose norm is at most clip_norm."""
+    moved = {}
+    for clip in ("null", "0.01"):
+        overrides = [*tiny, "conv=deformable", "optim.lr=1", "optim.momentum=0", "optim.weight_decay=0", "data.flip=0"]
+        training, _ = prepare(compose([*overrides, f"optim.clip_norm={clip}"]))
+        before = [parameter.detach().clone() for parameter in training.bare.parameters()]
+        batch = next(iter(train_batches(training.train_set, training.config.data, seed=0, first_step=0, steps=1)))
+        train_step(training, batch)
+        pairs = zip(training.bare.parameters(), before, strict=True)
+        moved[clip] = math.sqrt(sum(float((after.detach() - old).square().sum()) for after, old in pairs))
+    assert moved["null"] > 0.02
+    assert moved["0.01"] == pytest.approx(0.01, rel=1e-3)
+
+
 def test_loss_counts_labelled_pixels_only():
     scores = torch.randn(2, 3, 4, 4, requires_grad=True)
     mask = torch.randint(0, 3, (2, 4, 4))
@@ -208,8 +224,6 @@ def test_validation_counts_by_hand(tiny):
     training.bare.eval()
     by_hand = np.zeros((len(result.classes),) * 2, dtype=np.int64)
     with torch.inference_mode():
-        from dcnrun.data import eval_batches
-
         for batch in eval_batches(training.val_set, training.config.data):
             image = batch["image"].contiguous(memory_format=torch.channels_last)
             np.add.at(by_hand, (batch["mask"].numpy().ravel(), training.bare(image).argmax(1).numpy().ravel()), 1)
