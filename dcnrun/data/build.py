@@ -37,10 +37,14 @@ def build_dataset(config: DataConfig, split: Literal["train", "val"]) -> Segment
 def problems(config: DataConfig) -> list[str]:
     """What is wrong with the values of the settings, a line each; the files are not looked at."""
     return [
-        f"data.{key}={getattr(config, key)}: expected {expected}"
+        f"data.{key}={_as_typed(getattr(config, key))}: expected {expected}"
         for key, holds, expected in [*_common_rules(config), *_own_rules(config)]
         if not holds
     ]
+
+
+def _as_typed(value: object) -> object:
+    return "null" if value is None else value
 
 
 _Rule = tuple[str, bool, str]

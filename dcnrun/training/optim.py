@@ -61,7 +61,7 @@ def multiplier_problems(optim: OptimConfig, has_offset_branches: bool) -> list[s
 def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
     """Values that make no sense, each problem a line naming the key."""
     problems = [
-        f"optim.{key}={value} must not be negative"
+        f"optim.{key}={value} must be a number of at least 0"
         for key, value in (
             ("lr", optim.lr),
             ("momentum", optim.momentum),
