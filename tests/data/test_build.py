@@ -67,7 +67,7 @@ def test_sound_settings_have_no_problems(name):
 )
 def test_a_problem_names_setting_and_value(name, key, value):
     (line,) = problems(replace(GOOD[name], **{key: value}))
-    assert line.startswith(f"data.{key}={value}: expected ")
+    assert line.startswith(f"data.{key}={'null' if value is None else value}: expected ")
     assert "\n" not in line
 
 
