@@ -1,6 +1,6 @@
 """Seconds that `dcnrun --help` takes, as a user waits for it.
 
-    python benchmarks/startup.py benchmarks/results/startup.json
+python benchmarks/startup.py benchmarks/results/startup.json
 """
 
 import json
