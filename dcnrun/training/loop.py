@@ -164,6 +164,8 @@ def fit(
                 _save(training, folder)
             if stopping and training.step < steps:
                 raise Stopped
+    if training.last is None:  # killed after its last checkpoint, before the end was recorded
+        training.last = validate(training)
 
 
 def train_step(training: Training, batch: Batch) -> float:

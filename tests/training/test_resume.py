@@ -99,6 +99,17 @@ def test_a_completed_run_is_left_alone(tiny, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
+def test_killed_after_the_last_checkpoint_it_still_records_its_metrics(tiny, tmp_path):
+    overrides = [*tiny, "conv=standard"]
+    wanted = train(compose(overrides), overrides, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.write_summary(folder.read_summary() | {"status": "running", "metrics": {}, "class_iou": {}})
+    summary = resume(folder.path)
+    assert summary["status"] == "completed"
+    assert summary["metrics"] == wanted["metrics"]
+    assert summary["class_iou"] == wanted["class_iou"]
+
+
 def test_a_torn_log_line_is_dropped(tiny, tmp_path):
     overrides = [*tiny, "conv=standard"]
     for name in ("whole", "torn"):
