@@ -9,7 +9,6 @@ from dcnrun.compare.variants import (
     DILATION,
     LAYERS,
     Settings,
-    as_text,
     difference_of_tasks,
     digest,
     identity,
@@ -19,7 +18,7 @@ from dcnrun.compare.variants import (
     without_effect,
 )
 from dcnrun.config.compose import compose
-from dcnrun.config.overrides import split_choices
+from dcnrun.config.overrides import as_typed, split_choices
 from dcnrun.config.schema import Config, ConvKind
 from dcnrun.config.settings import all_settings
 from dcnrun.errors import ConfigError, UsageError
@@ -137,7 +136,7 @@ def _without_foreign(
     """Undo what a YAML file sets and this kind does not have, by further overrides."""
     settings = settings_of(config)
     defaults = {key: all_settings()[key].default for key in sorted(_foreign(config, control=False) - {LAYERS})}
-    undone = tuple(f"{key}={as_text(value)}" for key, value in defaults.items() if settings[key] != value)
+    undone = tuple(f"{key}={as_typed(value)}" for key, value in defaults.items() if settings[key] != value)
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
 
 

@@ -26,8 +26,9 @@ from dcnrun.compare.results import (
     compare,
     read_finished,
 )
-from dcnrun.compare.variants import as_text, identity, settings_of
+from dcnrun.compare.variants import identity, settings_of
 from dcnrun.config.compose import load
+from dcnrun.config.overrides import as_typed
 from dcnrun.console import console
 from dcnrun.errors import RunError, UsageError
 from dcnrun.runs import RunFolder, write_json
@@ -141,7 +142,7 @@ def _check_folders(runs: Sequence[PlannedRun]) -> None:
             held = settings_of(load(file))
             held = {"seed": held["seed"], **identity(held)}
             problems += [
-                f"{file} has {key}={as_text(held.get(key))}, but {run.title} needs {key}={as_text(own.get(key))}"
+                f"{file} has {key}={as_typed(held.get(key))}, but {run.title} needs {key}={as_typed(own.get(key))}"
                 for key in sorted(own.keys() | held.keys())
                 if own.get(key) != held.get(key)
             ]

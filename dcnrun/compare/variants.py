@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from dcnrun.config.overrides import as_typed
 from dcnrun.config.schema import Config, ConvKind
 
 Settings = Mapping[str, Any]
@@ -67,7 +68,7 @@ def difference_of_tasks(names: Sequence[str], all_settings: Sequence[Settings]) 
     for name, settings in zip(names, all_settings, strict=True):
         other = task(settings)
         for key in sorted(first.keys() | other.keys()):
-            own, its = as_text(first.get(key)), as_text(other.get(key))
+            own, its = as_typed(first.get(key)), as_typed(other.get(key))
             if own != its:
                 found.setdefault(key, f"{key} is {own} for {names[0]} but {its} for {name}")
     return list(found.values())
@@ -80,7 +81,7 @@ def variant_names(all_settings: Sequence[Settings]) -> list[str]:
     (null) is not said.
     """
     compared = [
-        {key: as_text(value) for key, value in identity(settings).items() if _is_compared(key, settings)}
+        {key: as_typed(value) for key, value in identity(settings).items() if _is_compared(key, settings)}
         for settings in all_settings
     ]
     telling = {key for key in set().union(*compared) if len({own[key] for own in compared if key in own}) > 1}
@@ -102,17 +103,6 @@ def slugs(names: Sequence[str]) -> list[str]:
         slug if len(slug) <= _LONGEST_SLUG and plain.count(slug) == 1 else f"{slug[:_LONGEST_SLUG]}-{digest(name)}"
         for slug, name in zip(plain, names, strict=True)
     ]
-
-
-def as_text(value: Any) -> str:
-    """A value as it is typed in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(as_text, value))}]"
-    return str(value)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

@@ -1,10 +1,10 @@
 """Every setting with its type, value and meaning, as `dcnrun config --list` shows it."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from dcnrun.config.groups import GROUPS, choices
+from dcnrun.config.overrides import as_typed
 from dcnrun.config.schema import DATA_SCHEMAS, Config
 from dcnrun.config.settings import Setting, all_settings, settings, sources_with
 
@@ -34,7 +34,7 @@ def as_text(listing: dict[str, Any]) -> str:
     lines += ["", "Settings, set with key=value"]
     for entry in listing["settings"]:
         only_with = f", with data={' or '.join(entry['only_with'])} only" if entry["only_with"] else ""
-        override = f"{entry['key']}={_as_typed(entry['value'])}"
+        override = f"{entry['key']}={as_typed(entry['value'])}"
         lines.append(f"  {override:<40}  {entry['meaning']}")
         lines.append(f"{'':44}({entry['type']}{only_with})")
     return "\n".join(lines)
@@ -50,14 +50,3 @@ def _value(setting: Setting, config: Config) -> Any:
 def _only_with(setting: Setting) -> list[str]:
     sources = sources_with(setting.key)
     return [] if len(sources) == len(DATA_SCHEMAS) else [source.value for source in sources]
-
-
-def _as_typed(value: Any) -> str:
-    """The value as an override would have it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
-    return value.name if isinstance(value, Enum) else str(value)

@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -66,6 +67,17 @@ def split_choices(override: str) -> tuple[str, list[str]]:
     """The key and the values of a comparison: `conv=standard,dilated` gives `("conv", ["standard", "dilated"])`."""
     parsed = parse(override)
     return parsed.key, parsed.values
+
+
+def as_typed(value: Any) -> str:
+    """The value as an override would have it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _parse_with_hydra(override: str) -> Override:
