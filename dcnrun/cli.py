@@ -83,6 +83,13 @@ class _Checkpoint(StrEnum):
     last = "last"
 
 
+class _Dtype(StrEnum):
+    float32 = "float32"
+    float64 = "float64"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 _OVERRIDES = "Settings (optim.lr=0.1) and choices of groups (conv=dilated); `dcnrun config --list` shows all."
 
 Overrides = Annotated[
@@ -105,6 +112,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+kernels = typer.Typer(help="The operators' own code.", rich_markup_mode=None)
+app.add_typer(kernels, name="kernels")
 
 
 @app.command()
@@ -222,6 +232,34 @@ def config(
         return listing
     print(to_yaml(composed), end="")
     return {"config": asdict(composed)}
+
+
+@app.command()
+def doctor(as_json: Json = False) -> dict[str, Any]:
+    """Show what there is, what would be used, and what is wrong.
+
+    Versions, devices, compiler, kernels and their cache, and what computes each operator.
+    """
+    from dcnrun.doctor import doctor as examine
+
+    return examine()
+
+
+@kernels.command("build")
+def build_kernels(
+    dtype: Annotated[
+        list[_Dtype] | None,
+        typer.Option(metavar="DTYPE", help="float32, float64, bfloat16 or float16, once or more; by default all."),
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Compile the CPU kernels before their first use.
+
+    For example: dcnrun kernels build --dtype float32
+    """
+    from dcnrun.ops.jit.ahead import build_kernels as build
+
+    return build(dtype or [])
 
 
 def _print_version(wanted: bool) -> None:

@@ -62,13 +62,17 @@ def replaced(monkeypatch):
 
 
 def test_the_options_of_every_command_are_those_that_users_rely_on():
-    commands = typer.main.get_command(app).commands
+    commands = dict(typer.main.get_command(app).commands)
+    kernels = commands.pop("kernels").commands
+    commands |= {f"kernels {name}": command for name, command in kernels.items()}
     options = {name: sorted(option for p in command.params for option in p.opts) for name, command in commands.items()}
     assert options == {
         "train": ["--config-dir", "--dry-run", "--json", "--resume", "--run-dir", "overrides"],
         "evaluate": ["--checkpoint", "--json", "overrides", "run"],
         "compare": ["--config-dir", "--dry-run", "--json", "--out", "arguments"],
         "config": ["--config-dir", "--json", "--list", "overrides"],
+        "doctor": ["--json"],
+        "kernels build": ["--dtype", "--json"],
     }
 
 
@@ -134,6 +138,20 @@ def test_config_list():
         assert part in result.stdout
 
 
+def test_doctor(replaced):
+    calls = replaced("dcnrun.doctor", "doctor")
+    assert run("doctor").exit_code == 0
+    assert calls == [()]
+
+
+def test_kernels_build(replaced):
+    calls = replaced("dcnrun.ops.jit.ahead", "build_kernels")
+    assert run("kernels", "build").exit_code == 0
+    assert run("kernels", "build", "--dtype", "float64", "--dtype", "bfloat16").exit_code == 0
+    assert calls == [([],), (["float64", "bfloat16"],)]
+    assert "Missing command" in run("kernels").stderr
+
+
 def test_version():
     assert run("--version").stdout == f"dcnrun {dcnrun.__version__}\n"
 
@@ -150,6 +168,8 @@ def test_version():
         ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
         ("dcnrun.compare", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare", "compare_runs", ["compare", "x"]),
+        ("dcnrun.doctor", "doctor", ["doctor"]),
+        ("dcnrun.ops.jit.ahead", "build_kernels", ["kernels", "build"]),
     ],
 )
 def test_json_is_all_there_is_on_standard_output(replaced, module, name, arguments):
@@ -224,6 +244,7 @@ def test_all_problems_a_line_each():
         (["compare", "runs/a", "--dry-run"], "--dry-run"),
         (["compare", "runs/a", "--config-dir", "x"], "--config-dir"),
         (["config", "conv=x"], "conv is one of"),
+        (["kernels", "build", "--dtype", "int8"], "float16"),
     ],
 )
 def test_wrong_usage(arguments, part):

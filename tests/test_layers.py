@@ -15,7 +15,8 @@ ALLOWED = {
     "rules": {"config", "data", "models", "training"},
     "training": {"config", "data", "ops", "models", "rules"},
     "compare": {"config", "training", "rules"},
-    "cli": {"config", "training", "compare"},
+    "doctor": {"ops"},
+    "cli": {"config", "ops", "doctor", "training", "compare"},
 }
 COMMON = {"errors", "console", "runs", "scores", "resources"}
 

@@ -1,12 +1,14 @@
 """Checks of an operator's arguments, done before any memory is touched."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
 def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
     """(height, width) from one number or two; ValueError when not whole numbers of at least `least`."""
-    two = (value, value) if isinstance(value, int) else tuple(value)
+    two = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(two) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in two):
         raise ValueError(f"{name} must be one or two whole numbers >= {least}, but is {value!r}")
     return two[0], two[1]
@@ -75,6 +77,8 @@ def check_deform_conv2d(
             f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * taps} (2 x {taps} taps)"
         )
     offset_groups = offset.shape[1] // (2 * taps)
+    if height * width >= 2**31:
+        raise ValueError(f"input is {height}x{width}: a map must have fewer than 2**31 pixels")
     if channels % offset_groups:
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 
@@ -90,6 +94,23 @@ def check_deform_conv2d(
             raise ValueError(
                 f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {taps} taps need {offset_groups * taps}"
             )
+
+
+def check_grad_output(grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor) -> None:
+    """Raise ValueError or TypeError when the gradient is not that of the checked operands' output."""
+    expected = (input.shape[0], weight.shape[0], *offset.shape[2:])
+    if tuple(grad_output.shape) != expected:
+        raise ValueError(f"grad_output has shape {tuple(grad_output.shape)}, but the output's is {expected}")
+    if grad_output.dtype != input.dtype:
+        raise TypeError(f"grad_output has {grad_output.dtype}, but input has {input.dtype}")
+    if grad_output.device != input.device:
+        raise ValueError(f"grad_output is on {grad_output.device}, but input is on {input.device}")
+
+
+def memory_format_of(tensor: Tensor) -> torch.memory_format:
+    """Channels-last where the tensor is that and nothing else, so that an operator can answer in kind."""
+    last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _check_map(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:

@@ -1,7 +1,9 @@
-"""Deformable convolution as defined, in plain PyTorch: any dtype and device, differentiable twice.
+"""Deformable convolution as defined, in plain PyTorch: any dtype and device, differentiable.
 
 The oracle that every faster kernel is checked against, and what runs where none of them can.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,22 +23,47 @@ def deform_conv2d_reference(
 
     y(p) = sum_k w_k * m_k(p) * x(p * stride - padding + k * dilation + offset_k(p)), x sampled bilinearly and zero
     outside the map (Dai et al. 2017, eq. 2 to 4; Zhu et al. 2018, eq. 1). Shapes as in `dcnrun.ops.deform_conv2d`.
+    Half precision is computed in fp32.
     """
-    out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
-    n, channels, _, _ = input.shape
-    out_h, out_w = offset.shape[-2:]
-    taps = kernel_h * kernel_w
-    offset_groups = offset.shape[1] // (2 * taps)
-    groups = channels // channels_per_group
+    samples = _sample(input, offset, weight, stride, padding, dilation)
+    values = samples.values if mask is None else samples.values * _per_sample(mask, samples)
+    output = torch.einsum("gok,ngkp->ngop", _kernels(input, weight), _columns(values, input, weight))
+    output = output.reshape(input.shape[0], weight.shape[0], *offset.shape[-2:])
+    if bias is not None:
+        output = output + bias.to(output.dtype).reshape(1, -1, 1, 1)
+    return output.to(input.dtype)
 
-    y, x = sampling_points(offset, (kernel_h, kernel_w), stride, padding, dilation)
-    samples = _bilinear(input.reshape(n * offset_groups, channels // offset_groups, *input.shape[2:]), y, x)
-    if mask is not None:
-        samples = samples * mask.reshape(n * offset_groups, 1, taps, out_h, out_w).to(samples.dtype)
-    columns = samples.reshape(n, groups, channels_per_group * taps, out_h * out_w).to(weight.dtype)
-    kernels = weight.reshape(groups, out_channels // groups, channels_per_group * taps)
-    output = torch.einsum("gok,ngkp->ngop", kernels, columns).reshape(n, out_channels, out_h, out_w)
-    return output if bias is None else output + bias.reshape(1, -1, 1, 1)
+
+def deform_conv2d_backward_reference(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Gradients of input, offset, weight and mask (None without one), themselves differentiable."""
+    samples = _sample(input, offset, weight, stride, padding, dilation)
+    factors = None if mask is None else _per_sample(mask, samples)
+    values = samples.values if factors is None else samples.values * factors
+    groups, pixels = input.shape[1] // weight.shape[1], offset.shape[2] * offset.shape[3]
+    grad = grad_output.to(values.dtype).reshape(input.shape[0], groups, weight.shape[0] // groups, pixels)
+
+    grad_weight = torch.einsum("ngop,ngkp->gok", grad, _columns(values, input, weight)).reshape(weight.shape)
+    grad_values = torch.einsum("gok,ngop->ngkp", _kernels(input, weight), grad).reshape(values.shape)
+    grad_samples = grad_values if factors is None else grad_values * factors
+    grad_mask = None if mask is None else (grad_values * samples.values).sum(1).reshape(mask.shape)
+    grad_input = samples.spread(grad_samples).reshape(input.shape)
+    along_y, along_x = samples.slopes()
+    slopes = torch.stack([(grad_samples * along).sum(1) for along in (along_y, along_x)], dim=2)
+    return (
+        grad_input.to(input.dtype),
+        slopes.reshape(offset.shape).to(offset.dtype),
+        grad_weight.to(weight.dtype),
+        None if grad_mask is None or mask is None else grad_mask.to(mask.dtype),
+    )
 
 
 def sampling_points(
@@ -67,22 +94,94 @@ def sampling_points(
     return y, x
 
 
-def _bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Sample (M, C, H, W) at (M, K, Ho, Wo) positions, zero outside: (M, C, K, Ho, Wo)."""
-    top, left = y.floor(), x.floor()
-    down, right = y - top, x - left
-    return (
-        _pixel(maps, top, left) * ((1 - down) * (1 - right)).unsqueeze(1)
-        + _pixel(maps, top, left + 1) * ((1 - down) * right).unsqueeze(1)
-        + _pixel(maps, top + 1, left) * (down * (1 - right)).unsqueeze(1)
-        + _pixel(maps, top + 1, left + 1) * (down * right).unsqueeze(1)
-    )
+class _Samples(NamedTuple):
+    """Bilinear samples of maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
+
+    size: tuple[int, int]  # H, W
+    corners: list[Tensor]  # 4 of (M, C, K, Ho, Wo): the pixels top left, top right, bottom left and bottom right
+    pixels: list[Tensor]  # 4 of (M, K, Ho, Wo): their places in the map, row by row
+    inside: list[Tensor]  # 4 of (M, K, Ho, Wo): whether they are on the map; outside it is zero
+    down: Tensor  # (M, 1, K, Ho, Wo): how far below the upper corners the position is
+    right: Tensor
+
+    def shares(self) -> list[Tensor]:
+        """The weight of each corner."""
+        down, right = self.down, self.right
+        return [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
+
+    @property
+    def values(self) -> Tensor:
+        """The samples, (M, C, K, Ho, Wo)."""
+        first, second, third, fourth = (
+            corner * share for corner, share in zip(self.corners, self.shares(), strict=True)
+        )
+        return first + second + third + fourth
+
+    def slopes(self) -> tuple[Tensor, Tensor]:
+        """Derivatives of the samples along y and x, (M, C, K, Ho, Wo)."""
+        top_left, top_right, bottom_left, bottom_right = self.corners
+        along_y = (bottom_left - top_left) * (1 - self.right) + (bottom_right - top_right) * self.right
+        along_x = (top_right - top_left) * (1 - self.down) + (bottom_right - bottom_left) * self.down
+        return along_y, along_x
+
+    def spread(self, gradients: Tensor) -> Tensor:
+        """Gradients of the samples given back to the maps, (M, C, H * W)."""
+        maps = gradients.new_zeros(*gradients.shape[:2], self.size[0] * self.size[1])
+        for pixel, inside, share in zip(self.pixels, self.inside, self.shares(), strict=True):
+            given = torch.where(inside.unsqueeze(1), gradients * share, 0)
+            maps = maps.scatter_add(2, _index(pixel, maps.shape[1]), given.flatten(2))
+        return maps
 
 
-def _pixel(maps: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Values at whole positions, zero outside the map (and where the position is not a number)."""
-    m, channels, height, width = maps.shape
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    index = torch.where(inside, row * width + column, 0).long().flatten(1).unsqueeze(1).expand(-1, channels, -1)
-    values = maps.flatten(2).gather(2, index).reshape(m, channels, *row.shape[1:])
-    return values * inside.unsqueeze(1)
+def _sample(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> _Samples:
+    n, channels, height, width = input.shape
+    kernel_height, kernel_width = weight.shape[2:]
+    offset_groups = offset.shape[1] // (2 * kernel_height * kernel_width)
+    maps = input.to(torch.promote_types(input.dtype, torch.float32))
+    maps = maps.reshape(n * offset_groups, channels // offset_groups, height, width)
+    y, x = sampling_points(offset, (kernel_height, kernel_width), stride, padding, dilation)
+    # From one pixel outside on a sample is zero and has no slope, however far off; a position that is no number stays.
+    outside = (y <= -1) | (y >= height) | (x <= -1) | (x >= width)
+    y, x = torch.where(outside, -2, y).to(maps.dtype), torch.where(outside, -2, x).to(maps.dtype)
+
+    top, left = y.detach().floor(), x.detach().floor()
+    corners, pixels, insides = [], [], []
+    for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        pixel = torch.where(inside, row * width + column, 0).long()
+        corner = maps.flatten(2).gather(2, _index(pixel, maps.shape[1])).unflatten(2, y.shape[1:])
+        corners.append(torch.where(inside.unsqueeze(1), corner, 0))
+        pixels.append(pixel)
+        insides.append(inside)
+    return _Samples((height, width), corners, pixels, insides, (y - top).unsqueeze(1), (x - left).unsqueeze(1))
+
+
+def _index(pixel: Tensor, channels: int) -> Tensor:
+    """(M, K, Ho, Wo) places as an index for all channels, (M, C, K * Ho * Wo)."""
+    return pixel.flatten(1).unsqueeze(1).expand(-1, channels, -1)
+
+
+def _per_sample(mask: Tensor, samples: _Samples) -> Tensor:
+    """The mask as factors of (M, C, K, Ho, Wo)."""
+    return mask.to(samples.down.dtype).reshape(samples.down.shape)
+
+
+def _columns(values: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+    """Samples (M, C, K, Ho, Wo) as (N, groups, C / groups * K, Ho * Wo)."""
+    n, channels = input.shape[:2]
+    pixels = values.shape[-2] * values.shape[-1]
+    return values.reshape(n, channels // weight.shape[1], weight[0].numel(), pixels)
+
+
+def _kernels(input: Tensor, weight: Tensor) -> Tensor:
+    """Weights as (groups, Co / groups, C / groups * K), in the dtype of the samples."""
+    groups = input.shape[1] // weight.shape[1]
+    kernels = weight.reshape(groups, weight.shape[0] // groups, weight[0].numel())
+    return kernels.to(torch.promote_types(weight.dtype, torch.float32))

@@ -1,0 +1,238 @@
+"""`dcnrun doctor`: what there is on this machine, what computes which operator, and what is wrong.
+
+torch and all that stands on it are imported inside functions: the versions are shown also where that fails.
+"""
+
+import logging
+import os
+import platform
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+import dcnrun
+from dcnrun.console import console
+from dcnrun.errors import DcnrunError
+
+_PACKAGES = ("torch", "torchvision", "numpy", "onnxruntime", "wandb")
+_OPENMP_RUNTIME = re.compile(r"/\S*/lib(?:gomp|omp|iomp)\S*")
+
+Pairs = dict[str, Any]
+Rows = list[dict[str, Any]]
+# What is wrong and its remedy, a line each.
+Problems = dict[str, str]
+
+
+def doctor() -> dict[str, Any]:
+    """Print what there is and what is wrong, and return it; DcnrunError if torch and the operators can't be imported."""
+    problems: Problems = {}
+    report: dict[str, Any] = {"versions": _versions(), "environment": _environment()}
+    broken = _import_error()
+    if broken is None:
+        report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}
+        devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
+        with _log_muted(), console.status("Compiling the kernels that are not in the cache"):
+            report |= {"kernels": _kernels(problems), "backends": _backends(devices, problems)}
+        report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
+    for title, section in report.items():
+        _show(title.replace("_", " "), section)
+    if broken is not None:
+        raise broken
+    for problem, remedy in problems.items():
+        console.print(f"Problem: {problem}\n  Remedy: {remedy}", markup=False, soft_wrap=True)
+    if not problems:
+        console.print("No problems.")
+    return report | {"problems": [{"problem": problem, "remedy": remedy} for problem, remedy in problems.items()]}
+
+
+def _show(title: str, section: Pairs | Rows) -> None:
+    """A dictionary as lines of name and value, a list of dictionaries as rows below their keys."""
+    if not section:
+        console.print(f"{title}: none\n")
+        return
+    if isinstance(section, dict):
+        columns, rows = ["", ""], [*section.items()]
+    else:
+        columns, rows = [key.replace("_", " ") for key in section[0]], [tuple(row.values()) for row in section]
+    table = Table(title=title, title_justify="left", show_header=any(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row))
+    console.print(table, "")
+
+
+# Without torch.
+
+
+def _versions() -> Pairs:
+    versions = {"dcnrun": dcnrun.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _environment() -> Pairs:
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith("DCNRUN_")}
+
+
+def _import_error() -> DcnrunError | None:
+    try:
+        import dcnrun.ops  # noqa: F401
+    except Exception as error:
+        return DcnrunError(
+            f"The operators can't be imported ({type(error).__name__}: {error}). "
+            "Install versions of torch and torchvision that belong together: pip install --upgrade torch torchvision"
+        )
+    return None
+
+
+# With it.
+
+
+def _machine() -> Pairs:
+    import torch
+
+    from dcnrun.ops.jit.processor import cpu_model, vector_instructions
+
+    return {
+        "system": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "vector_instructions": vector_instructions(),
+    }
+
+
+def _cuda_devices(problems: Problems) -> Rows:
+    import torch
+
+    if torch.version.cuda is None and Path("/proc/driver/nvidia/version").exists():
+        problems["there is an NVIDIA GPU, but this torch is built without CUDA"] = "install torch for CUDA"
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+            usable = torch.cuda.is_available()
+        failures = [str(warning.message) for warning in caught]
+    except RuntimeError as error:
+        devices, usable, failures = [], False, [str(error)]
+    for failure in failures:
+        problems[f"CUDA: {failure.splitlines()[0]}"] = "see that nvidia-smi works, and install torch for its driver"
+    return [
+        {
+            "name": device.name,
+            "capability": f"{device.major}.{device.minor}",
+            "memory_gib": round(device.total_memory / 2**30, 1),
+        }
+        for device in devices
+        if usable
+    ]
+
+
+def _compiler() -> Pairs:
+    from dcnrun.ops.jit import KernelUnavailable
+    from dcnrun.ops.jit.compiler import find_compiler
+
+    try:
+        compiler = find_compiler()
+    except KernelUnavailable as problem:
+        return {"none": problem.reason}
+    return {"command": " ".join(compiler.command), "version": compiler.version.partition("\n")[0]}
+
+
+def _kernels(problems: Problems) -> Rows:
+    """Whether each kernel loads for each dtype, and how it came about."""
+    from dcnrun.ops.jit.load import load
+    from dcnrun.ops.jit.recipe import DEFINES, kernel_names
+    from dcnrun.ops.jit.unavailable import KernelUnavailable
+
+    rows = []
+    for name in kernel_names():
+        for dtype in DEFINES:
+            row = {"kernel": name, "dtype": _name(dtype)}
+            rows.append(row)
+            try:
+                built = load(name, dtype).built
+            except KernelUnavailable as problem:
+                problems[problem.reason] = problem.remedy
+                row |= {"state": "unavailable", "threads": ""}
+                continue
+            state = "from the cache" if built.was_there else f"compiled in {built.record['seconds']:.1f} s"
+            threads = "OpenMP" if "-fopenmp" in built.record["flags"] else "one"
+            row |= {"state": state, "threads": threads}
+            if built.not_kept:
+                row["state"] += ", not kept"
+                problems[f"{built.not_kept.reason}; every process compiles them again"] = built.not_kept.remedy
+            if threads == "one" and sys.platform == "linux":
+                remedy = "install OpenMP for it (clang: apt install libomp-dev), then delete the kernels from the cache"
+                problems["the kernels run on one thread: their compiler has no OpenMP"] = remedy
+    return rows
+
+
+def _backends(devices: list[str], problems: Problems) -> Rows:
+    """What computes each operator on each device, for each dtype."""
+    from dcnrun.ops.backends import backend_for
+    from dcnrun.ops.jit.recipe import DEFINES
+    from dcnrun.ops.jit.unavailable import KernelUnavailable
+
+    def used(device: str, dtype: Any) -> str:
+        try:
+            return backend_for(device, dtype)
+        except KernelUnavailable as problem:
+            problems[problem.reason] = problem.remedy
+        except DcnrunError as error:
+            problems[str(error)] = "unset DCNRUN_BACKEND"
+        return "none"
+
+    operator = "deform_conv2d"
+    return [{"operator": operator, "device": d} | {_name(dtype): used(d, dtype) for dtype in DEFINES} for d in devices]
+
+
+def _cache() -> Pairs:
+    from dcnrun.ops.jit.cache import kernels_folder
+    from dcnrun.ops.jit.unavailable import CacheUnusable
+
+    try:
+        folder = kernels_folder()
+    except CacheUnusable as problem:
+        return {"none": problem.reason}
+    sizes = [file.stat().st_size for file in folder.glob("*.so")]
+    return {"folder": folder, "compiled_kernels": len(sizes), "mib": round(sum(sizes) / 2**20, 1)}
+
+
+def _openmp_runtimes(problems: Problems) -> Pairs:
+    """The OpenMP runtimes that are loaded by now, where the system tells."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return {}
+    runtimes = sorted(set(_OPENMP_RUNTIME.findall(maps.read_text())))
+    if len(runtimes) > 1:
+        problems["more than one OpenMP runtime is loaded, and each starts threads of its own"] = "set CXX to g++"
+    return {Path(path).name: path for path in runtimes}
+
+
+@contextmanager
+def _log_muted() -> Iterator[None]:
+    """What the log would say of missing kernels stands among the problems."""
+    log = logging.getLogger("dcnrun")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

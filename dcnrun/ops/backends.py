@@ -1,0 +1,149 @@
+"""What computes an operator: our kernel where it can, else torchvision's, else the definition in plain PyTorch."""
+
+import functools
+import logging
+import os
+from typing import Any
+
+import torch
+import torchvision  # noqa: F401  (makes torch.ops.torchvision.deform_conv2d)
+from torch import Tensor
+
+from dcnrun.errors import UsageError
+from dcnrun.ops import cpu_kernel
+from dcnrun.ops.jit import KernelUnavailable, load_cpu
+from dcnrun.ops.reference import deform_conv2d_backward_reference, deform_conv2d_reference
+
+BACKENDS = ("auto", "kernel", "torchvision", "reference")
+
+_log = logging.getLogger("dcnrun")
+
+
+def backend_for(device_type: str, dtype: torch.dtype) -> str:
+    """Which implementation computes tensors of this kind: "kernel", "torchvision" or "reference".
+
+    Set DCNRUN_BACKEND to force one. Where our kernel can't be had, one line in the log says so, once.
+    """
+    asked = os.environ.get("DCNRUN_BACKEND", "auto")
+    if asked not in BACKENDS:
+        raise UsageError(f"DCNRUN_BACKEND is {asked!r}: it must be one of {', '.join(BACKENDS)}")
+    if asked == "kernel":
+        _load(device_type, dtype)
+    if asked != "auto":
+        return asked
+    if device_type == "cpu" and dtype in cpu_kernel.DTYPES:
+        return "kernel" if _kernel_loads(dtype) else "torchvision"
+    return "torchvision" if device_type == "cuda" else "reference"
+
+
+def _load(device_type: str, dtype: torch.dtype) -> None:
+    if device_type != "cpu" or dtype not in cpu_kernel.DTYPES:
+        raise UsageError(f"DCNRUN_BACKEND=kernel, but there is no kernel for {dtype} on {device_type}")
+    load_cpu("deform_conv2d", dtype)
+
+
+@functools.cache
+def _kernel_loads(dtype: torch.dtype) -> bool:
+    try:
+        load_cpu("deform_conv2d", dtype)
+    except KernelUnavailable as problem:
+        _log.warning(
+            "dcnrun: deformable convolution runs on torchvision's CPU operator, several times slower, since %s; %s",
+            problem.reason,
+            problem.remedy,
+        )
+        return False
+    return True
+
+
+def forward(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    mask: Tensor | None,
+    output: Tensor,
+) -> None:
+    """Write the deformable convolution of checked operands to `output`."""
+    if not (input.numel() and output.numel()):
+        output.copy_(torch.zeros(()) if bias is None else bias.reshape(-1, 1, 1))
+        return
+    sizes = stride, padding, dilation
+    match backend_for(input.device.type, input.dtype):
+        case "kernel":
+            cpu_kernel.deform_conv2d(input, offset, weight, bias, *sizes, mask, output)
+        case "torchvision" if not _torchvision_fails_at(offset):
+            wide = [_widened(tensor) for tensor in (input, weight, offset, _or_empty(mask, input), _bias(bias, weight))]
+            output.copy_(torch.ops.torchvision.deform_conv2d(*wide, *_torchvision_settings(input, offset, weight, mask, *sizes)))
+        case _:
+            output.copy_(deform_conv2d_reference(input, offset, weight, bias, *sizes, mask))
+
+
+def backward(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    grads: list[Tensor | None],
+) -> None:
+    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
+    if not (input.numel() and grad_output.numel()):
+        for grad in grads:
+            if grad is not None:
+                grad.zero_()
+        return
+    sizes = stride, padding, dilation
+    match backend_for(input.device.type, input.dtype):
+        case "kernel":
+            cpu_kernel.deform_conv2d_backward(grad_output, input, offset, weight, mask, *sizes, grads)
+            return
+        case "torchvision" if not _torchvision_fails_at(offset):
+            operands = (grad_output, input, weight, offset, _or_empty(mask, input), _bias(None, weight))
+            computed = torch.ops.torchvision._deform_conv2d_backward(
+                *map(_widened, operands), *_torchvision_settings(input, offset, weight, mask, *sizes)
+            )
+            computed = computed[0], computed[2], computed[1], computed[3]
+        case _:
+            computed = deform_conv2d_backward_reference(grad_output, input, offset, weight, mask, *sizes)
+    for grad, values in zip(grads, computed, strict=True):
+        if grad is not None:
+            grad.copy_(values)
+
+
+def _torchvision_fails_at(offset: Tensor) -> bool:
+    # Its CPU operator reads outside of memory at positions that are no numbers, and gives no slope at infinite ones.
+    return offset.device.type == "cpu" and not bool(offset.isfinite().all())
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    # torchvision rounds positions to fp16, and has no bf16
+    return tensor.float() if tensor.dtype.itemsize == 2 else tensor
+
+
+def _or_empty(mask: Tensor | None, input: Tensor) -> Tensor:
+    return input.new_zeros((input.shape[0], 1)) if mask is None else mask
+
+
+def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
+    return weight.new_zeros(weight.shape[0]) if bias is None else bias
+
+
+def _torchvision_settings(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> list[Any]:
+    groups = input.shape[1] // weight.shape[1]
+    offset_groups = offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
+    return [*stride, *padding, *dilation, groups, offset_groups, mask is not None]

@@ -1,0 +1,283 @@
+"""Deformable convolution as operators of PyTorch: `dcnrun::deform_conv2d` and `dcnrun::deform_conv2d_backward`.
+
+Registered with torch.library for every device, so they run under autograd (twice), autocast, torch.compile,
+torch.export and torch.func.vmap, and count their FLOPs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library
+from torch.utils.flop_counter import register_flop_formula
+
+from dcnrun.ops import backends
+from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of, output_size
+from dcnrun.ops.precision import without_autocast
+from dcnrun.ops.reference import deform_conv2d_backward_reference
+
+_SETTINGS = "int[2] stride, int[2] padding, int[2] dilation"
+Sizes = tuple[int, int]
+Shape = tuple[int, ...]
+
+_library = Library("dcnrun", "DEF")
+_library.define(
+    f"deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, {_SETTINGS}, Tensor? mask) -> Tensor"
+)
+# `wanted` tells which gradients to compute: input, offset, weight, mask. The others are empty tensors.
+_library.define(
+    "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+    f"{_SETTINGS}, bool[4] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+# What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
+
+
+def _empty_output(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    mask: Tensor | None,
+) -> Tensor:
+    check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
+    size = output_size(input.shape[2:], weight.shape[2:], stride, padding, dilation)
+    shape = (input.shape[0], weight.shape[0], *size)
+    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=memory_format_of(input))
+
+
+def _forward(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    mask: Tensor | None,
+) -> Tensor:
+    output = _empty_output(input, offset, weight, bias, stride, padding, dilation, mask)
+    backends.forward(input, offset, weight, bias, stride, padding, dilation, mask, output)
+    return output
+
+
+def _empty_gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    check_deform_conv2d(input, offset, weight, None, stride, padding, dilation, mask)
+    check_grad_output(grad_output, input, offset, weight)
+    return tuple(
+        torch.empty_like(operand) if operand is not None and want else input.new_empty(0)
+        for operand, want in zip((input, offset, weight, mask), wanted, strict=True)
+    )
+
+
+def _backward(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    grads = _empty_gradients(grad_output, input, offset, weight, mask, stride, padding, dilation, wanted)
+    present = [grad if want else None for grad, want in zip(grads[:3], wanted[:3], strict=True)]
+    present.append(grads[3] if wanted[3] and mask is not None else None)
+    backends.backward(grad_output, input, offset, weight, mask, stride, padding, dilation, present)
+    return grads
+
+
+_library.impl("deform_conv2d", _forward, "CompositeExplicitAutograd")
+_library.impl("deform_conv2d_backward", _backward, "CompositeExplicitAutograd")
+torch.library.register_fake("dcnrun::deform_conv2d", _empty_output, lib=_library)
+torch.library.register_fake("dcnrun::deform_conv2d_backward", _empty_gradients, lib=_library)
+
+
+# Autograd ------------------------------------------------------------------------------------------------------------
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, offset, weight, _, stride, padding, dilation, mask = inputs
+    ctx.save_for_backward(input, offset, weight, mask)
+    ctx.settings = stride, padding, dilation
+
+
+def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    wants_input, wants_offset, wants_weight, wants_bias, _, _, _, wants_mask = ctx.needs_input_grad
+    wanted = [wants_input, wants_offset, wants_weight, wants_mask]
+    grads = [None] * 4
+    if any(wanted):
+        computed = torch.ops.dcnrun.deform_conv2d_backward(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
+        grads = [grad if want else None for grad, want in zip(computed, wanted, strict=True)]
+    grad_bias = grad_output.sum((0, 2, 3)) if wants_bias else None
+    return grads[0], grads[1], grads[2], grad_bias, None, None, None, grads[3]
+
+
+def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *operands, stride, padding, dilation, wanted = inputs
+    ctx.save_for_backward(*operands)
+    ctx.settings = stride, padding, dilation
+    ctx.wanted = wanted
+
+
+def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of the backward, through the definition in plain PyTorch."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        leaves = [None if operand is None else _on_its_own(operand, again) for operand in ctx.saved_tensors]
+        grads = deform_conv2d_backward_reference(*leaves, *ctx.settings)
+    used = [i for i, grad in enumerate(grads) if ctx.wanted[i] and grad is not None]
+    second = iter(
+        torch.autograd.grad(
+            [grads[i] for i in used],
+            [leaf for leaf in leaves if leaf is not None],
+            [grad_grads[i] for i in used],
+            allow_unused=True,
+            create_graph=again,
+        )
+    )
+    return *(None if leaf is None else next(second) for leaf in leaves), None, None, None, None
+
+
+def _on_its_own(operand: Tensor, again: bool) -> Tensor:
+    """The operand without its past: offsets often come from the input, which must not be counted twice.
+
+    Yet for derivatives of derivatives the result stays tied to it.
+    """
+    return operand.view_as(operand) if again and operand.requires_grad else operand.detach().requires_grad_()
+
+
+torch.library.register_autograd("dcnrun::deform_conv2d", _gradients, setup_context=_save, lib=_library)
+torch.library.register_autograd(
+    "dcnrun::deform_conv2d_backward", _second_gradients, setup_context=_save_for_second, lib=_library
+)
+
+
+# Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
+
+
+def _autocast(device_type: str) -> Callable[..., Tensor]:
+    def cast(
+        input: Tensor,
+        offset: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sizes,
+        padding: Sizes,
+        dilation: Sizes,
+        mask: Tensor | None,
+    ) -> Tensor:
+        dtype = torch.get_autocast_dtype(device_type)
+        with without_autocast(device_type):
+            output: Tensor = torch.ops.dcnrun.deform_conv2d(
+                _as(input, dtype),
+                _as(offset, torch.float32),
+                _as(weight, dtype),
+                _as(bias, dtype),
+                stride,
+                padding,
+                dilation,
+                _as(mask, torch.float32),
+            )
+        return output
+
+    return cast
+
+
+def _as(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Another dtype for what autocast may change: fp64 stays as it is, as everywhere in autocast."""
+    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+    _library.impl("deform_conv2d", _autocast(_device_type), _key)
+
+
+# vmap: the mapped dimension becomes groups of channels, each with its own weights and offsets -------------------------
+
+
+def _vmap_forward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    input, offset, weight, bias, stride, padding, dilation, mask = arguments
+    size = info.batch_size
+    output = torch.ops.dcnrun.deform_conv2d(
+        _folded(input, in_dims[0], size, 1),
+        _folded(offset, in_dims[1], size, 1),
+        _folded(weight, in_dims[2], size, 0),
+        _folded(bias, in_dims[3], size, 0),
+        stride,
+        padding,
+        dilation,
+        _folded(mask, in_dims[7], size, 1),
+    )
+    return output.unflatten(1, (size, -1)), 1
+
+
+def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], list[int]]:
+    *operands, stride, padding, dilation, wanted = arguments
+    size = info.batch_size
+    grads = torch.ops.dcnrun.deform_conv2d_backward(
+        *(_folded(operands[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5)),
+        stride,
+        padding,
+        dilation,
+        wanted,
+    )
+    dims = [0 if i == 2 or not grad.numel() else 1 for i, grad in enumerate(grads)]
+    unfolded = (
+        grad.unflatten(dim, (size, -1)) if grad.numel() else grad.new_empty(size, *grad.shape)
+        for grad, dim in zip(grads, dims, strict=True)
+    )
+    return tuple(unfolded), dims
+
+
+def _folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> Tensor | None:
+    """Make the mapped dimension the slower part of `dim`; a tensor that is not mapped is repeated."""
+    if tensor is None:
+        return None
+    unmapped = tensor.unsqueeze(dim).expand(*tensor.shape[:dim], size, *tensor.shape[dim:])
+    moved = unmapped if mapped is None else tensor.movedim(mapped, dim)
+    return moved.flatten(dim, dim + 1)
+
+
+torch.library.register_vmap("dcnrun::deform_conv2d", _vmap_forward, lib=_library)
+torch.library.register_vmap("dcnrun::deform_conv2d_backward", _vmap_backward, lib=_library)
+
+
+# FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_conv2d)
+def _forward_flops(input: Shape, offset: Shape, weight: Shape, *more: Any, **options: Any) -> int:
+    """The products of the convolution, and the bilinear samples: 4 products and 3 sums each."""
+    return _products(offset, weight) + 7 * _samples(input, offset, weight)
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_conv2d_backward)
+def _backward_flops(grad_output: Shape, input: Shape, offset: Shape, weight: Shape, *more: Any, **options: Any) -> int:
+    """Two products of the convolution's size; each sample again, spread (8) and multiplied with its gradient (8)."""
+    return 2 * _products(offset, weight) + 23 * _samples(input, offset, weight)
+
+
+def _products(offset: Shape, weight: Shape) -> int:
+    out_channels, channels_per_group, kernel_height, kernel_width = weight
+    return 2 * offset[0] * offset[2] * offset[3] * out_channels * channels_per_group * kernel_height * kernel_width
+
+
+def _samples(input: Shape, offset: Shape, weight: Shape) -> int:
+    return offset[0] * offset[2] * offset[3] * input[1] * weight[2] * weight[3]

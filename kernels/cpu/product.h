@@ -1,0 +1,70 @@
+// The matrix product of one tile: C += A B, with C in registers (after Goto and van de Geijn, 2008).
+#pragma once
+
+#include "vector.h"
+
+// A block of C that fits the registers: kBlockRows x kBlockColumns, with room for one row of B and one value of A.
+constexpr int kBlockVectors = 2;
+constexpr int kBlockColumns = kBlockVectors * kLanes;
+constexpr int kBlockRows = kVectorRegisters == 32 ? 14 : 6;
+
+// A (rows, depth), its elements row_step and depth_step apart.
+struct LeftMatrix {
+    const real* data;
+    int64_t row_step, depth_step;
+};
+
+// B (depth, columns) as panels of kBlockColumns columns: rows depth_step apart in a panel, panels panel_step apart.
+struct RightMatrix {
+    const real* data;
+    int64_t depth_step, panel_step;
+};
+
+template <int kRows>
+static void add_block(LeftMatrix left, const real* right, int64_t right_step, int64_t depth, real* result, int64_t result_step) {
+    vec block[kRows][kBlockVectors];
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < kBlockVectors; j++) block[i][j] = load(result + i * result_step + j * kLanes);
+
+    const real* column = left.data;
+    for (int64_t k = 0; k < depth; k++) {
+        vec row[kBlockVectors];
+#pragma GCC unroll 2
+        for (int j = 0; j < kBlockVectors; j++) row[j] = load(right + j * kLanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < kRows; i++) {
+            real value = column[i * left.row_step];
+#pragma GCC unroll 2
+            for (int j = 0; j < kBlockVectors; j++) block[i][j] += row[j] * value;
+        }
+        column += left.depth_step;
+        right += right_step;
+    }
+
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < kBlockVectors; j++) store(result + i * result_step + j * kLanes, block[i][j]);
+}
+
+// result (rows, columns rounded up to whole panels) += left * right
+//
+// Each element is one sum over depth in ascending order, so the bits don't depend on how rows are cut into tiles.
+static void add_product(LeftMatrix left, RightMatrix right, int64_t rows, int64_t columns, int64_t depth, real* result, int64_t result_step) {
+    for (int64_t panel = 0; panel * kBlockColumns < columns; panel++) {
+        const real* b = right.data + panel * right.panel_step;
+        real* c = result + panel * kBlockColumns;
+        int64_t row = 0;
+        auto add_rows = [&](auto add, int64_t count) {
+            for (; rows - row >= count; row += count)
+                add({left.data + row * left.row_step, left.row_step, left.depth_step}, b, right.depth_step, depth,
+                    c + row * result_step, result_step);
+        };
+        add_rows(add_block<kBlockRows>, kBlockRows);
+        add_rows(add_block<kBlockRows / 2>, kBlockRows / 2);
+        add_rows(add_block<2>, 2);
+        add_rows(add_block<1>, 1);
+    }
+}

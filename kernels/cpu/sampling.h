@@ -1,0 +1,153 @@
+// Where each tap of each output pixel samples the input, and sampling there.
+#pragma once
+
+#include <utility>
+
+#include "problem.h"
+
+// Samples of one offset group: arrays over (tap, pixel of the tile), `step` apart per tap.
+struct Samples {
+    int64_t step;
+    whole* corner[4];  // the pixels top left, top right, bottom left, bottom right; -1: outside the map, zero
+    real* share[4];      // their weights in the sample, the mask included
+    real *down, *right;  // how far the position is below the upper and right of the left corners
+    real* factor;        // the mask, 1 without one
+
+    static constexpr int kArrays = 11;
+
+    // Divides memory for kArrays * taps * step numbers among the arrays.
+    Samples(real* memory, int64_t taps, int64_t step) : step(step) {
+        auto next = [&] { return std::exchange(memory, memory + taps * step); };
+        for (real*& array : share) array = next();
+        down = next(), right = next(), factor = next();
+        for (whole*& array : corner) array = reinterpret_cast<whole*>(next());
+    }
+};
+
+// One channel of a map of positions or masks, at the pixels of a tile.
+inline void read_channel(const View& view, int64_t channel, int64_t width, const Tile& tile, real* values) {
+    const real* map = static_cast<const real*>(view.data) + tile.image * view.strides[0] + channel * view.strides[1];
+    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
+        for (int64_t i = 0; i < run; i++) values[done + i] = map[offset + i * view.strides[3]];
+    });
+}
+
+// From positions to corners and shares, from sample `at` on, in whole vectors. A sample from one pixel outside the map
+// on is zero; one at a position that is not a number has no corners, and shares that are not numbers.
+inline void place_samples(const real* ys, const real* xs, int64_t height, int64_t width, int64_t count, int64_t at,
+                          const Samples& samples) {
+    const vec rows = all(real(height)), columns = all(real(width)), none = all(-2);
+    for (int64_t p = 0; p < count; p += kLanes) {
+        vec y = load(ys + p), x = load(xs + p);
+        whole_vec outside = (y <= -1) | (y >= rows) | (x <= -1) | (x >= columns);
+        y = choose(outside, none, y), x = choose(outside, none, x);
+        whole_vec number = (y == y) & (x == x);
+        vec top = floor_of(choose(number, y, none)), left = floor_of(choose(number, x, none));
+        vec down = y - top, right = x - left;
+
+        whole_vec upper = (top >= 0) & (top < rows), lower = (top >= -1) & (top < rows - 1);
+        whole_vec near = (left >= 0) & (left < columns), far = (left >= -1) & (left < columns - 1);
+        whole_vec pixel = __builtin_convertvector(top, whole_vec) * whole(width) + __builtin_convertvector(left, whole_vec);
+        auto place = [&](int corner, whole_vec inside, vec share, whole distance) {
+            store(samples.corner[corner] + at + p, ((pixel + distance) & inside) | ~inside);
+            store(samples.share[corner] + at + p, share * load(samples.factor + at + p));
+        };
+        place(0, upper & near, (1 - down) * (1 - right), 0);
+        place(1, upper & far, (1 - down) * right, 1);
+        place(2, lower & near, down * (1 - right), whole(width));
+        place(3, lower & far, down * right, whole(width + 1));
+        store(samples.down + at + p, down);
+        store(samples.right + at + p, right);
+    }
+}
+
+// All taps of one offset group at the pixels of a tile; `positions` has room for 2 * samples.step values.
+inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group, real* positions, const Samples& samples) {
+    real *y = positions, *x = positions + samples.step;
+    for (int64_t tap = 0; tap < problem.taps(); tap++) {
+        int64_t channel = offset_group * problem.taps() + tap;
+        real* factor = samples.factor + tap * samples.step;
+        read_channel(problem.offset, 2 * channel, problem.out_width, tile, y);
+        read_channel(problem.offset, 2 * channel + 1, problem.out_width, tile, x);
+        if (problem.mask.data)
+            read_channel(problem.mask, channel, problem.out_width, tile, factor);
+        else
+            std::fill(factor, factor + tile.count, real(1));
+
+        int64_t tap_y = tap / problem.kernel_width * problem.dilation[0] - problem.padding[0];
+        int64_t tap_x = tap % problem.kernel_width * problem.dilation[1] - problem.padding[1];
+        int64_t out_y = tile.first / problem.out_width, out_x = tile.first % problem.out_width;
+        for (int64_t p = 0; p < tile.count; out_y++, out_x = 0) {
+            int64_t run = std::min(problem.out_width - out_x, tile.count - p);
+            real start_y = real(out_y * problem.stride[0] + tap_y), start_x = real(out_x * problem.stride[1] + tap_x);
+            for (int32_t i = 0; i < run; i++) {
+                y[p + i] += start_y;
+                x[p + i] += start_x + real(i) * real(problem.stride[1]);
+            }
+            p += run;
+        }
+        place_samples(y, x, problem.height, problem.width, tile.count, tap * samples.step, samples);
+    }
+}
+
+// The four corners of sample i, `first` channels in: `nothing` stands for those outside the map.
+struct Corners {
+    const real* row[4];
+
+    Corners(const Samples& samples, int64_t i, Rows maps, const real* nothing) {
+        for (int k = 0; k < 4; k++) {
+            int64_t pixel = samples.corner[k][i];
+            row[k] = pixel < 0 ? nothing : maps.data + pixel * maps.step;
+        }
+    }
+};
+
+// column[0..count) = the sample of `count` channels
+inline void sample(const Samples& samples, int64_t i, Rows maps, const real* nothing, int64_t count, real* column) {
+    Corners corners(samples, i, maps, nothing);
+    real shares[4];
+    for (int k = 0; k < 4; k++) shares[k] = samples.share[k][i];
+    int64_t c = 0;
+    for (; c + kLanes <= count; c += kLanes)
+        store(column + c, load(corners.row[0] + c) * shares[0] + load(corners.row[1] + c) * shares[1] +
+                              load(corners.row[2] + c) * shares[2] + load(corners.row[3] + c) * shares[3]);
+    for (; c < count; c++)
+        column[c] = corners.row[0][c] * shares[0] + corners.row[1][c] * shares[1] + corners.row[2][c] * shares[2] +
+                    corners.row[3][c] * shares[3];
+}
+
+// The backward of `sample`, channels in whole vectors: gives the column's gradient back to the corners' rows in `grads`
+// (`dump` takes what falls outside the map), and computes the column again. Returns the sums over channels of the
+// gradient times the corners, from which the slopes along y and x and along the mask follow.
+struct Slopes {
+    real y, x, factor;
+};
+
+inline Slopes give_back(const Samples& samples, int64_t i, Rows maps, const real* nothing, int64_t count,
+                        const real* grad_column, real* grads, real* dump, real* column) {
+    Corners corners(samples, i, maps, nothing);
+    real* grad[4];
+    real shares[4];
+    for (int k = 0; k < 4; k++) {
+        int64_t pixel = samples.corner[k][i];
+        grad[k] = pixel < 0 ? dump : grads + pixel * count;
+        shares[k] = samples.share[k][i];
+    }
+    vec products[4] = {};
+    for (int64_t c = 0; c < count; c += kLanes) {
+        vec given = load(grad_column + c), sampled = {};
+        for (int k = 0; k < 4; k++) {
+            vec corner = load(corners.row[k] + c);
+            sampled += corner * shares[k];
+            products[k] += corner * given;
+            store(grad[k] + c, load(grad[k] + c) + given * shares[k]);
+        }
+        store(column + c, sampled);
+    }
+    real down = samples.down[i], right = samples.right[i], factor = samples.factor[i];
+    vec left_slope = products[2] - products[0], right_slope = products[3] - products[1];
+    vec upper_slope = products[1] - products[0], lower_slope = products[3] - products[2];
+    vec upper = products[0] + upper_slope * right, lower = products[2] + lower_slope * right;
+    return {sum(left_slope + (right_slope - left_slope) * right) * factor,
+            sum(upper_slope + (lower_slope - upper_slope) * down) * factor, sum(upper + (lower - upper) * down)};
+}

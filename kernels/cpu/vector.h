@@ -1,0 +1,73 @@
+// Vectors of `real`, as wide as the processor's registers, in the notation that GCC and Clang share.
+#pragma once
+
+#include <type_traits>
+
+#include "scalar.h"
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kVectorRegisters = 32;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+constexpr int kVectorRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16;
+constexpr int kVectorRegisters = 32;
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kVectorRegisters = 16;
+#endif
+
+constexpr int kLanes = kVectorBytes / sizeof(real);
+
+// Integers as wide as `real`: comparisons of vectors give them, -1 for true and 0 for false.
+typedef std::conditional_t<sizeof(real) == 8, int64_t, int32_t> whole;
+
+typedef real vec __attribute__((vector_size(kVectorBytes)));
+typedef whole whole_vec __attribute__((vector_size(kVectorBytes)));
+
+inline vec load(const real* from) {
+    vec value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+inline void store(real* to, vec value) { std::memcpy(to, &value, sizeof value); }
+inline void store(whole* to, whole_vec value) { std::memcpy(to, &value, sizeof value); }
+
+inline vec all(real value) { return value - vec{}; }
+
+// Both arguments are needed as vectors: the condition of the languages' ?: takes no mixture.
+inline vec choose(whole_vec condition, vec yes, vec no) { return condition ? yes : no; }
+
+// The largest whole numbers that are not above the values, which must lie within the range of `whole`.
+inline vec floor_of(vec value) {
+    vec truncated = __builtin_convertvector(__builtin_convertvector(value, whole_vec), vec);
+    return choose(truncated > value, truncated - 1, truncated);
+}
+
+// The lanes in another order: lane i takes the value of lane i ^ kDistance.
+template <int kDistance>
+inline vec exchanged(vec value) {
+    whole_vec order;
+    for (int i = 0; i < kLanes; i++) order[i] = i ^ kDistance;
+#ifdef __clang__
+    vec result;
+    for (int i = 0; i < kLanes; i++) result[i] = value[i ^ kDistance];
+    return result;
+#else
+    return __builtin_shuffle(value, order);
+#endif
+}
+
+// The sum of the lanes, always added in the same order.
+inline real sum(vec value) {
+    if constexpr (kLanes > 8) value += exchanged<8>(value);
+    if constexpr (kLanes > 4) value += exchanged<4>(value);
+    if constexpr (kLanes > 2) value += exchanged<2>(value);
+    value += exchanged<1>(value);
+    return value[0];
+}
+
+inline int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.ops.jit.workshop import Workshop
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    return Workshop(tmp_path, monkeypatch)

@@ -1,0 +1,279 @@
+import fcntl
+import multiprocessing
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import dcnrun
+from dcnrun.ops.jit import KernelUnavailable, build_cpu, cache, load, load_cpu
+from dcnrun.ops.jit.recipe import DEFINES
+from tests.ops.jit.workshop import NAME, calls
+
+ONE = NAME, torch.float32
+processes = multiprocessing.get_context("fork")
+
+
+def start(work):
+    """Run a function in a process of its own."""
+    process = processes.Process(target=work)
+    process.start()
+    return process
+
+
+def test_each_dtype_has_a_library_of_its_own(workshop):
+    bits = {dtype: load_cpu(NAME, dtype).bits() for dtype in DEFINES}
+    assert bits == {torch.float32: 32, torch.float64: 64, torch.bfloat16: 16, torch.float16: 16}
+    assert [file.name.rsplit("-", 1)[0] for file in workshop.built()] == [
+        f"{NAME}-{dtype}" for dtype in ("bfloat16", "float16", "float32", "float64")
+    ]
+    assert workshop.leftovers() == []
+
+
+def test_a_library_is_opened_once_in_a_process(workshop):
+    libraries = []
+    threads = [threading.Thread(target=lambda: libraries.append(load_cpu(*ONE))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(libraries) == 4
+    assert all(library is libraries[0] for library in libraries)
+
+
+def test_a_second_process_does_not_compile(workshop):
+    compiler = workshop.compiler()
+    file = build_cpu(*ONE)
+    assert calls(compiler) == 1
+    process = start(lambda: sys.exit(load_cpu(*ONE).answer() != 42))
+    process.join()
+    assert process.exitcode == 0
+    assert load_cpu(*ONE)._name == str(file)
+    assert calls(compiler) == 1
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_ten_processes_at_once(workshop, monkeypatch, locks):
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks here")))
+    compiler = workshop.compiler()
+    ready = processes.Barrier(10)
+
+    def work():
+        ready.wait()
+        sys.exit(load_cpu(*ONE).answer() != 42)
+
+    started = [start(work) for _ in range(10)]
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0] * 10
+    assert calls(compiler) == 1 if locks else calls(compiler) > 1
+    assert len(workshop.built()) == 1
+    assert cache.find(workshop.built()[0])
+    assert workshop.leftovers() == []
+
+
+def test_a_killed_build_holds_nobody_up(workshop):
+    marker = workshop.folder / "compiling"
+    workshop.compiler(
+        before=f'if [ "$1" != --version ] && [ ! -e "{marker}" ]; then echo $$ > "{marker}"; exec sleep 60; fi\n'
+    )
+    building = start(lambda: build_cpu(*ONE))
+    while not (marker.exists() and marker.read_text()):
+        time.sleep(0.01)
+    building.kill()
+    building.join()
+    try:
+        assert workshop.built() == []
+        started = time.monotonic()
+        assert load_cpu(*ONE).answer() == 42
+        assert time.monotonic() - started < 10
+    finally:
+        os.kill(int(marker.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "emptied", "changed", "no record", "record damaged", "others may write"])
+def test_a_damaged_file_is_built_again(workshop, harm):
+    compiler = workshop.compiler()
+    file = build_cpu(*ONE)
+    content = file.read_bytes()
+    record = file.with_suffix(".json")
+    match harm:
+        case "truncated":
+            os.truncate(file, len(content) // 2)
+        case "emptied":
+            os.truncate(file, 0)
+        case "changed":
+            file.write_bytes(content[:-1] + b"\x01")
+        case "no record":
+            record.unlink()
+        case "record damaged":
+            record.write_text("[]")
+        case "others may write":
+            file.chmod(0o666)
+    assert load_cpu(*ONE).answer() == 42
+    assert calls(compiler) == 2
+    assert file.read_bytes() == content
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    workshop.forget()
+    load_cpu(*ONE)
+    assert calls(compiler) == 2
+
+
+def no_folder(workshop, monkeypatch):
+    workshop.cache.write_text("a file where the folder should be")
+
+
+def full_disk(workshop, monkeypatch):
+    put = cache._put
+
+    def put_little(content, file):
+        if file.suffix == ".so":
+            raise OSError(28, "No space left on device")
+        put(content, file)
+
+    monkeypatch.setattr(cache, "_put", put_little)
+
+
+def foreign(workshop, monkeypatch):
+    (workshop.cache / "kernels").mkdir(parents=True)
+    monkeypatch.setattr(cache, "_trusted_users", lambda: {os.geteuid() + 1})
+
+
+def read_only(workshop, monkeypatch):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    workshop.cache.mkdir(mode=0o500)
+
+
+def homeless(workshop, monkeypatch):
+    monkeypatch.setenv("DCNRUN_CACHE", "~nobody-of-this-name/cache")
+
+
+@pytest.mark.parametrize("spoil", [no_folder, full_disk, foreign, read_only, homeless])
+def test_without_a_cache_the_process_has_a_library_of_its_own(workshop, monkeypatch, spoil):
+    spoil(workshop, monkeypatch)
+    compiler = workshop.compiler()
+    assert load_cpu(*ONE).answer() == 42
+    assert calls(compiler) == 1
+    assert load.load(*ONE).built.not_kept is not None
+    assert (workshop.built(), workshop.leftovers()) == ([], [])
+    with pytest.raises(KernelUnavailable, match="DCNRUN_CACHE"):
+        build_cpu(*ONE)
+
+
+def test_a_read_only_cache_that_is_filled_will_do(workshop):
+    compiler = workshop.compiler()
+    file = build_cpu(*ONE)
+    file.parent.chmod(0o500)
+    assert load_cpu(*ONE)._name == str(file)
+    assert calls(compiler) == 1
+
+
+def test_without_a_compiler(workshop, monkeypatch):
+    path = os.environ["PATH"]
+    workshop.leave_no_compiler()
+    with pytest.raises(KernelUnavailable) as raised:
+        load_cpu(*ONE)
+    assert raised.value.reason == "no C++ compiler was found (c++, g++, clang++)"
+    assert "install" in raised.value.remedy
+    assert str(raised.value) == f"{raised.value.reason}; {raised.value.remedy}"
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(KernelUnavailable, match="no C\\+\\+ compiler was found"):
+        load_cpu(*ONE)
+    assert load_cpu(NAME, torch.float64).bits() == 64
+
+
+def test_without_a_compiler_a_library_that_another_compiled_will_do(workshop):
+    file = build_cpu(*ONE)
+    workshop.leave_no_compiler()
+    assert load_cpu(*ONE)._name == str(file)
+    workshop.forget()
+    workshop.header.write_text("#define ANSWER 43\n")
+    with pytest.raises(KernelUnavailable):
+        load_cpu(*ONE)
+
+
+def test_what_there_is_no_kernel_of(workshop):
+    with pytest.raises(KernelUnavailable, match=r"no CPU kernels for torch.int32; .*torch.float32"):
+        load_cpu(NAME, torch.int32)
+    with pytest.raises(KernelUnavailable, match=r"cpu/nothing.cpp is missing"):
+        load_cpu("nothing", torch.float32)
+
+
+def test_a_library_that_the_system_refuses(workshop):
+    workshop.source.write_text(
+        'extern "C" int missing(); extern "C" __attribute__((visibility("default"))) int (*now)() = missing;\n'
+    )
+    with pytest.raises(KernelUnavailable, match=r"can't be loaded: .*missing"):
+        load_cpu(*ONE)
+
+
+def test_no_temporary_folder(workshop, monkeypatch):
+    workshop.temporary.rmdir()
+    with pytest.raises(KernelUnavailable, match="TMPDIR"):
+        load_cpu(*ONE)
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(workshop):
+    library = workshop.folder / "library"
+    library.write_bytes(bytes(100_000))
+    file = workshop.cache / "kernels" / "a.so"
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            cache.store(library, file, {})
+        except KernelUnavailable:
+            sys.exit(0)
+        sys.exit(1)
+
+    process = start(work)
+    process.join()
+    assert process.exitcode == 0
+    assert list(file.parent.iterdir()) == []
+
+
+def test_nobody_waits_for_ever(workshop):
+    file = workshop.cache / "kernels" / "a.so"
+    with cache.one_builds(file, 1):
+        started = time.monotonic()
+        with cache.one_builds(file, 0.3):
+            assert 0.2 < time.monotonic() - started < 5
+
+
+SHARES_OPENMP = """
+import sys
+from pathlib import Path
+import torch
+from dcnrun.ops.jit import load_cpu, recipe
+recipe.resource_dir = lambda name: Path(sys.argv[1]) / name
+library = load_cpu("deform_conv2d", torch.float32)
+torch.rand(300, 300) @ torch.rand(300, 300)
+threads = []
+for n in (3, 1, 2):
+    torch.set_num_threads(n)
+    threads.append(library.threads())
+maps = [line.split()[-1] for line in open("/proc/self/maps")]
+print(threads, len({path for path in maps if "/libgomp" in path or "/libomp" in path or "/libiomp" in path}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_kernels_share_the_openmp_of_torch(workshop):
+    result = subprocess.run(
+        [sys.executable, "-c", SHARES_OPENMP, str(workshop.folder)],
+        env=os.environ | {"PYTHONPATH": str(Path(dcnrun.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (result.stdout, result.stderr) == ("[3, 1, 2] 1\n", "")

@@ -1,0 +1,160 @@
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dcnrun
+from dcnrun.cli import app
+from dcnrun.errors import UsageError
+from dcnrun.ops import backends
+from tests.ops.jit.workshop import Workshop
+
+DTYPES = ["float32", "float64", "bfloat16", "float16"]
+
+
+@pytest.fixture
+def workshop(tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "backend_for", lambda device, dtype: "kernel")
+    return Workshop(tmp_path, monkeypatch)
+
+
+def doctor(exit_code=0):
+    """The report, and what people read."""
+    result = CliRunner().invoke(app, ["doctor", "--json"], env={"COLUMNS": "200"})
+    assert result.exit_code == exit_code, result.stderr
+    assert "Traceback" not in result.stderr
+    return json.loads(result.stdout), result.stderr
+
+
+def test_a_healthy_machine(workshop, monkeypatch):
+    monkeypatch.setenv("DCNRUN_DEBUG", "[1]")
+    report, text = doctor()
+    assert report["problems"] == []
+    assert text.splitlines()[-1] == "No problems."
+    assert report["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert report["versions"]["dcnrun"] == dcnrun.__version__
+    assert report["environment"] == {"DCNRUN_CACHE": str(workshop.cache), "DCNRUN_DEBUG": "[1]"}
+    assert "[1]" in text
+    assert report["machine"]["torch_threads"] == torch.get_num_threads()
+    assert os.access(report["compiler"]["command"].split()[0], os.X_OK)
+    assert [(row["dtype"], row["threads"]) for row in report["kernels"]] == [
+        (dtype, "one" if sys.platform == "darwin" else "OpenMP") for dtype in DTYPES
+    ]
+    assert all(row["state"].startswith("compiled in ") for row in report["kernels"])
+    assert report["cache"] == {"folder": str(workshop.cache / "kernels"), "compiled_kernels": 4, "mib": 0.1}
+    assert report["backends"][0] == {"operator": "deform_conv2d", "device": "cpu"} | dict.fromkeys(DTYPES, "kernel")
+    assert "deform_conv2d" in text
+
+    workshop.forget()
+    assert {row["state"] for row in doctor()[0]["kernels"]} == {"from the cache"}
+
+
+def no_compiler(workshop):
+    workshop.leave_no_compiler()
+
+
+def broken_source(workshop):
+    workshop.source.write_text("int x = ;\n")
+
+
+def no_cache(workshop):
+    workshop.cache.write_text("a file where the folder should be")
+
+
+def no_openmp(workshop):
+    workshop.compiler(before='case "$*" in *-fopenmp*) echo "error: no -fopenmp"; exit 1;; esac\n')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "state", "problem", "remedy"),
+    [
+        (no_compiler, "unavailable", "no C++ compiler was found", "install"),
+        (broken_source, "unavailable", "deform_conv2d.cpp:1:", "kernels build"),
+        (no_cache, "not kept", "every process compiles", "DCNRUN_CACHE"),
+        (no_openmp, "compiled in", "one thread", "libomp-dev"),
+    ],
+)
+def test_what_is_wrong_with_the_kernels(workshop, spoil, state, problem, remedy):
+    spoil(workshop)
+    report, text = doctor()
+    assert all(state in row["state"] for row in report["kernels"])
+    [found] = report["problems"]
+    assert problem in found["problem"]
+    assert remedy in found["remedy"]
+    assert text.endswith(f"Problem: {found['problem']}\n  Remedy: {found['remedy']}\n")
+
+
+def test_a_backend_that_does_not_exist(workshop, monkeypatch):
+    def refuse(device, dtype):
+        raise UsageError("DCNRUN_BACKEND is 'quick'")
+
+    monkeypatch.setattr(backends, "backend_for", refuse)
+    report, _ = doctor()
+    assert report["backends"][0]["float32"] == "none"
+    assert report["problems"] == [{"problem": "DCNRUN_BACKEND is 'quick'", "remedy": "unset DCNRUN_BACKEND"}]
+
+
+def test_gpus(workshop, monkeypatch):
+    gpu = SimpleNamespace(name="GPU [0]", major=9, minor=0, total_memory=140 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    report, text = doctor()
+    assert report["cuda_devices"] == [{"name": "GPU [0]", "capability": "9.0", "memory_gib": 140.0}] * 2
+    assert [row["device"] for row in report["backends"]] == ["cpu", "cuda"]
+    assert "GPU [0]" in text
+
+
+def test_a_gpu_that_does_not_work(workshop, monkeypatch):
+    def warn():
+        warnings.warn("CUDA initialization: The NVIDIA driver is too old\nmore", stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", warn)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    report, _ = doctor()
+    assert report["cuda_devices"] == []
+    assert report["problems"][0]["problem"] == "CUDA: CUDA initialization: The NVIDIA driver is too old"
+
+
+def test_operators_that_can_not_be_imported(workshop, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dcnrun.ops", None)
+    answer, text = doctor(exit_code=1)
+    assert "Install versions of torch and torchvision that belong together" in answer["error"]
+    assert torch.__version__.split("+")[0] in text
+
+
+def run_process(*arguments, **environment):
+    code = str(Path(dcnrun.__file__).parents[1])
+    return subprocess.run(
+        [sys.executable, "-m", "dcnrun", *arguments],
+        env=os.environ | {"PYTHONPATH": code} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_machine_without_a_compiler(tmp_path):
+    result = run_process("doctor", "--json", PATH="", CXX="", DCNRUN_CACHE=str(tmp_path))
+    assert result.returncode == 0
+    report = json.loads(result.stdout)
+    assert report["compiler"] == {"none": "no C++ compiler was found (c++, g++, clang++)"}
+    assert report["backends"][0]["float32"] == "torchvision"
+    assert len(report["problems"]) == 1
+    # The log's line on what was lost would say it twice.
+    assert result.stderr.count("no C++ compiler was found") == 2
+
+
+def test_the_kernels_of_this_project_load(tmp_path):
+    report = json.loads(run_process("doctor", "--json", DCNRUN_CACHE=str(tmp_path), DCNRUN_CXXFLAGS="-O0").stdout)
+    assert {report["backends"][0][dtype] for dtype in DTYPES} == {"kernel"}
+    if sys.platform == "linux":
+        assert len(report["openmp_runtimes"]) == 1
