@@ -17,18 +17,17 @@
 
 constexpr int kNotEnoughMemory = 1;
 constexpr int64_t kTilePixels = 8 * kBlockRows;    // whole blocks of the product
-constexpr int64_t kColumnDepth = 288;              // of a block of columns; the tile's columns stay in the L2 cache
-constexpr int64_t kBlockChannels = 32;             // of the input at once
+constexpr int64_t kColumnDepth = 576;              // of a block of columns; the tile's columns stay in the L2 cache
+constexpr int64_t kBlockChannels = 64;             // of the input at once
 constexpr int64_t kRowsAtOnce = 8 << 20;           // bytes of images kept as rows of channels, or one image
 constexpr int64_t kAlignment = 64;
 
-// Aligned memory for `count` values, not initialised; data is null when there is none left.
-template <typename T>
+// Aligned memory for `count` numbers, not initialised; data is null when there is none left.
 struct Memory {
-    T* data;
+    real* data;
 
     explicit Memory(int64_t count)
-        : data(static_cast<T*>(std::aligned_alloc(kAlignment, rounded_up(count * sizeof(T) + 1, kAlignment)))) {}
+        : data(static_cast<real*>(std::aligned_alloc(kAlignment, rounded_up(count * sizeof(real) + 1, kAlignment)))) {}
     ~Memory() { std::free(data); }
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
@@ -67,27 +66,27 @@ static void for_each_tap(const Problem& problem, Act act) {
 // Weights of a block of channels for one panel of output channels: (tap and channel of the block, output channel).
 static void pack_panel(const Problem& problem, const Block& block, int64_t panel, real* packed) {
     const int64_t first = panel * kBlockColumns, group_first = block.first - block.group * problem.group_channels();
-    for (int64_t c = 0; c < block.count; c++)
-        for (int64_t j = 0; j < kBlockColumns; j++) {
-            bool exists = first + j < problem.group_out_channels();
-            int64_t o = block.group * problem.group_out_channels() + first + j;
+    const int64_t count = std::min<int64_t>(kBlockColumns, problem.group_out_channels() - first);
+    if (count < kBlockColumns) std::fill(packed, packed + problem.taps() * block.count * kBlockColumns, real(0));
+    for (int64_t j0 = 0; j0 < count; j0 += kLanes)
+        for (int64_t c = 0; c < block.count; c++)
             for_each_tap(problem, [&](int64_t tap, int64_t y, int64_t x) {
-                packed[(tap * block.count + c) * kBlockColumns + j] =
-                    exists ? to_real(problem.weight.at(o, group_first + c, y, x)) : real(0);
+                const scalar* from = &problem.weight.at(block.group * problem.group_out_channels() + first, group_first + c, y, x);
+                real* to = packed + (tap * block.count + c) * kBlockColumns;
+                for (int64_t j = j0; j < std::min(j0 + kLanes, count); j++) to[j] = to_real(from[j * problem.weight.strides[0]]);
             });
-        }
 }
 
 // One thread's place to compute a tile of the output.
 struct ForwardSpace {
     int64_t result_step, column_step, sample_step;
-    Memory<real> columns, result, positions, sample_memory;
+    Memory columns, result, positions, sample_memory;
     Samples samples;
     int64_t planned = -1;  // the offset group that the samples are of
 
     ForwardSpace(const Problem& problem, int64_t pixels)
-        : result_step(rounded_up(problem.group_out_channels(), kBlockColumns)),
-          column_step(kColumnDepth + kLanes),  // not a power of two, so that rows don't compete for the same cache lines
+        : result_step(padded(problem.group_out_channels())),
+          column_step(padded(kColumnDepth)),
           sample_step(rounded_up(pixels, kLanes)),
           columns(pixels * column_step),
           result(pixels * result_step),
@@ -111,18 +110,15 @@ static void fill_columns(const Block& block, const Tile& tile, int64_t start, in
         }
 }
 
-static void start_with_bias(const Problem& problem, const Tile& tile, int64_t group, ForwardSpace& space) {
-    real *first = space.result.data, *end = first + space.result_step;
-    std::fill(first, end, real(0));
-    if (problem.bias.data)
-        for (int64_t o = 0; o < problem.group_out_channels(); o++)
-            first[o] = to_real(problem.bias.at(group * problem.group_out_channels() + o));
-    for (int64_t p = 1; p < tile.count; p++) std::copy(first, end, first + p * space.result_step);
+static void add_bias(const Problem& problem, const Tile& tile, int64_t group, ForwardSpace& space) {
+    for (int64_t p = 0; p < tile.count; p++)
+        for (int64_t o = 0, first = group * problem.group_out_channels(); o < problem.group_out_channels(); o++)
+            space.result.data[p * space.result_step + o] += to_real(problem.bias.at(first + o));
 }
 
-// Adds what a block of channels contributes to the tile.
-static void add_block_of_channels(const Problem& problem, const Tile& tile, const Block& block, Rows maps,
-                                  const real* nothing, const real* weights, ForwardSpace& space) {
+// Adds what a block of channels contributes to the tile; the first block of a group starts its result afresh.
+static void add_channels(const Problem& problem, const Tile& tile, const Block& block, Rows maps, const real* nothing,
+                         const real* weights, bool fresh, ForwardSpace& space) {
     if (space.planned != block.offset_group) {
         plan(problem, tile, block.offset_group, space.positions.data, space.samples);
         space.planned = block.offset_group;
@@ -132,9 +128,10 @@ static void add_block_of_channels(const Problem& problem, const Tile& tile, cons
     for (int64_t start = 0; start < depth; start += depth_at_once) {
         int64_t end = std::min(start + depth_at_once, depth);
         fill_columns(block, tile, start, end, maps, nothing, space);
-        add_product({space.columns.data, space.column_step, 1},
-                    {weights + start * kBlockColumns, kBlockColumns, depth * kBlockColumns}, tile.count,
-                    problem.group_out_channels(), end - start, space.result.data, space.result_step);
+        auto product = fresh && start == 0 ? multiply<true> : multiply<false>;
+        product({space.columns.data, space.column_step, 1},
+                {weights + start * kBlockColumns, kBlockColumns, depth * kBlockColumns}, tile.count,
+                problem.group_out_channels(), end - start, space.result.data, space.result_step);
     }
 }
 
@@ -144,12 +141,13 @@ static void forward_tile(const Problem& problem, const Tile& tile, const std::ve
     space.planned = -1;
     for (size_t b = 0; b < all.size(); b++) {
         const int64_t group = all[b].group;
-        if (b == 0 || all[b - 1].group != group) start_with_bias(problem, tile, group, space);
-        const real* weights = packed + all[b].first * problem.taps() * space.result_step;
-        add_block_of_channels(problem, tile, all[b], maps, nothing, weights, space);
-        if (b + 1 == all.size() || all[b + 1].group != group)
-            copy_from_rows(space.result.data, space.result_step, problem.output, problem.out_width, tile,
-                           group * out_channels, out_channels);
+        const bool first = b == 0 || all[b - 1].group != group, last = b + 1 == all.size() || all[b + 1].group != group;
+        const real* weights = packed + all[b].first * problem.taps() * rounded_up(out_channels, kBlockColumns);
+        add_channels(problem, tile, all[b], maps, nothing, weights, first, space);
+        if (!last) continue;
+        if (problem.bias.data) add_bias(problem, tile, group, space);
+        copy_from_rows(space.result.data, space.result_step, problem.output, problem.out_width, tile,
+                       group * out_channels, out_channels);
     }
 }
 
@@ -170,14 +168,14 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
     const Problem& problem = *arguments;
     const bool as_it_is = kStoredAsReal && problem.input.has_rows_of_channels(problem.width);
     const int64_t image_values = problem.pixels() * problem.channels;
-    const int64_t images = as_it_is ? problem.batch
-                                    : std::clamp<int64_t>(kRowsAtOnce / (image_values * sizeof(real)), 1, problem.batch);
+    const int64_t fitting = kRowsAtOnce / std::max<int64_t>(image_values * sizeof(real), 1);
+    const int64_t images = as_it_is ? problem.batch : std::clamp<int64_t>(fitting, 1, problem.batch);
     const std::vector<Block> all = channel_blocks(problem, forward_channels(problem));
     const int64_t panels = blocks(problem.group_out_channels(), kBlockColumns);
     const int64_t pixels = tile_pixels(problem, kTilePixels), tiles = blocks(problem.out_pixels(), pixels);
 
-    Memory<real> packed(problem.channels * problem.taps() * panels * kBlockColumns), rows(as_it_is ? 0 : images * image_values);
-    Memory<real> nothing(problem.channels);
+    Memory packed(problem.channels * problem.taps() * panels * kBlockColumns), rows(as_it_is ? 0 : images * image_values);
+    Memory nothing(problem.channels);
     if (!packed.data || !rows.data || !nothing.data) return kNotEnoughMemory;
     std::fill(nothing.data, nothing.data + problem.channels, real(0));
 
@@ -221,51 +219,52 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
 
 // Backward -------------------------------------------------------------------------------------------------------------
 
-constexpr int64_t kBackwardPixels = 4 * kBlockRows;
+constexpr int64_t kBackwardPixels = 8 * kBlockRows;
 constexpr int64_t kUnits = 16;  // at least so many pieces of work where the images allow it
 
 // What one thread needs for one block of channels.
 struct BackwardSpace {
-    int64_t pixels, sample_step, out_step, columns;
-    Memory<real> maps, grad_maps, grad_output, column, grad_column, packed, positions, nothing, sample_memory;
+    int64_t pixels, sample_step, out_step, columns, panel_step;
+    Memory maps, grad_maps, grad_output, column, grad_column, packed, positions, nothing, dump, sample_memory;
     Samples samples;
 
-    explicit BackwardSpace(const Problem& problem)
+    BackwardSpace(const Problem& problem, int64_t channels, bool as_it_is)
         : pixels(std::min(kBackwardPixels, rounded_up(problem.out_pixels(), kBlockRows))),
           sample_step(rounded_up(pixels, kLanes)),
-          out_step(rounded_up(problem.group_out_channels(), kBlockColumns)),
-          columns(rounded_up(problem.taps() * rounded_up(kBlockChannels, kLanes), kBlockColumns)),
-          maps(problem.pixels() * kBlockChannels),
-          grad_maps(problem.pixels() * kBlockChannels),
+          out_step(padded(problem.group_out_channels())),
+          columns(padded(problem.taps() * channels)),
+          panel_step(problem.group_out_channels() * kBlockColumns + kLanes),  // padded too
+          maps(as_it_is ? 0 : problem.pixels() * channels),
+          grad_maps(problem.pixels() * channels),
           grad_output(pixels * out_step),
           column(pixels * columns),
           grad_column(pixels * columns),
-          packed(problem.group_out_channels() * columns),
+          packed(blocks(columns, kBlockColumns) * panel_step),
           positions(2 * sample_step),
-          nothing(2 * kBlockChannels),
+          nothing(channels),
+          dump(channels),
           sample_memory(Samples::kArrays * problem.taps() * sample_step),
           samples(sample_memory.data, problem.taps(), sample_step) {
-        if (ready()) std::fill(nothing.data, nothing.data + kBlockChannels, real(0));
+        if (ready()) std::fill(nothing.data, nothing.data + channels, real(0));
     }
 
     bool ready() const {
         return maps.data && grad_maps.data && grad_output.data && column.data && grad_column.data && packed.data &&
-               positions.data && nothing.data && sample_memory.data;
+               positions.data && nothing.data && dump.data && sample_memory.data;
     }
-    real* dump() { return nothing.data + kBlockChannels; }
 };
 
 // Weights of a block of channels for the product with the gradient of the output: panels of columns, which are ordered
 // by tap and then channel of the block.
-static void pack_block(const Problem& problem, const Block& block, real* packed) {
-    const int64_t out_channels = problem.group_out_channels(), step = block.step(), columns = problem.taps() * step;
+static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, real* packed) {
+    const int64_t out_channels = problem.group_out_channels(), step = block.step();
     const int64_t group_first = block.first - block.group * problem.group_channels();
-    std::fill(packed, packed + rounded_up(columns, kBlockColumns) * out_channels, real(0));
+    std::fill(packed, packed + blocks(problem.taps() * step, kBlockColumns) * panel_step, real(0));
     for (int64_t o = 0; o < out_channels; o++)
         for (int64_t c = 0; c < block.count; c++)
             for_each_tap(problem, [&](int64_t tap, int64_t y, int64_t x) {
-                int64_t column = tap * step + c;
-                packed[(column / kBlockColumns * out_channels + o) * kBlockColumns + column % kBlockColumns] =
+                uint64_t column = tap * step + c;
+                packed[column / kBlockColumns * panel_step + o * kBlockColumns + column % kBlockColumns] =
                     to_real(problem.weight.at(block.group * out_channels + o, group_first + c, y, x));
             });
 }
@@ -278,14 +277,14 @@ static Rows block_rows(const Problem& problem, const Block& block, int64_t image
 }
 
 // The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to
-// `weights` (tap and channel of the block, output channel), writes `slopes` (tap, [y, x, mask], pixel of the image).
-static void backward_tile(const Problem& problem, const Tile& tile, const Block& block, Rows maps, real* slopes, real* weights,
-                          BackwardSpace& space) {
+// `weights` (tap and channel of the block, output channel), and adds to `slopes` (tap, [y, x, mask], pixel of the image)
+// or starts them afresh.
+static void backward_tile(const Problem& problem, const Tile& tile, const Block& block, Rows maps, real* slopes, bool fresh,
+                          real* weights, BackwardSpace& space) {
     const int64_t out_channels = problem.group_out_channels(), step = block.step(), columns = problem.taps() * step;
     copy_to_rows(problem.output, problem.out_width, tile, block.group * out_channels, out_channels, space.grad_output.data,
                  space.out_step);
-    std::fill(space.grad_column.data, space.grad_column.data + tile.count * space.columns, real(0));
-    add_product({space.grad_output.data, space.out_step, 1}, {space.packed.data, kBlockColumns, out_channels * kBlockColumns},
+    multiply<true>({space.grad_output.data, space.out_step, 1}, {space.packed.data, kBlockColumns, space.panel_step},
                 tile.count, columns, out_channels, space.grad_column.data, space.columns);
 
     plan(problem, tile, block.offset_group, space.positions.data, space.samples);
@@ -293,31 +292,51 @@ static void backward_tile(const Problem& problem, const Tile& tile, const Block&
         for (int64_t tap = 0; tap < problem.taps(); tap++) {
             int64_t at = p * space.columns + tap * step;
             Slopes slope = give_back(space.samples, tap * space.sample_step + p, maps, space.nothing.data, step,
-                                     space.grad_column.data + at, space.grad_maps.data, space.dump(), space.column.data + at);
+                                     space.grad_column.data + at, space.grad_maps.data, space.dump.data, space.column.data + at);
             real* to = slopes + tap * 3 * problem.out_pixels() + tile.first + p;
-            to[0] = slope.y;
-            to[problem.out_pixels()] = slope.x;
-            to[2 * problem.out_pixels()] = slope.factor;
+            for (real value : {slope.y, slope.x, slope.factor}) {
+                *to = fresh ? value : *to + value;
+                to += problem.out_pixels();
+            }
         }
-    add_product({space.column.data, 1, space.columns}, {space.grad_output.data, space.out_step, kBlockColumns}, columns,
+    multiply<false>({space.column.data, 1, space.columns}, {space.grad_output.data, space.out_step, kBlockColumns}, columns,
                 out_channels, tile.count, weights, space.out_step);
 }
 
 static void backward_image(const Problem& problem, int64_t image, const Block& block, bool as_it_is, real* slopes,
-                           real* weights, BackwardSpace& space) {
+                           bool fresh, real* weights, BackwardSpace& space) {
     Rows maps = block_rows(problem, block, image, as_it_is, space.maps.data);
     std::fill(space.grad_maps.data, space.grad_maps.data + problem.pixels() * block.step(), real(0));
     for (int64_t first = 0; first < problem.out_pixels(); first += space.pixels) {
         Tile tile = {image, first, std::min(space.pixels, problem.out_pixels() - first)};
-        backward_tile(problem, tile, block, maps, slopes, weights, space);
+        backward_tile(problem, tile, block, maps, slopes, fresh, weights, space);
     }
     if (problem.grad_input.data)
         copy_from_rows(space.grad_maps.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
                        block.first, block.count);
 }
 
-// Adds up, block by block, the slopes of one offset group's tap: the gradients of its offsets and mask.
-static void write_slopes(const Problem& problem, const std::vector<Block>& all, const real* slopes, int64_t image,
+// Blocks [first, end) of one offset group, which one thread works on in turn: few, or many that are small.
+struct Team {
+    int64_t offset_group, first, end;
+};
+
+static std::vector<Team> teams_of(const std::vector<Block>& all, int64_t channels) {
+    std::vector<Team> teams;
+    int64_t filled = 0;
+    for (int64_t b = 0; b < int64_t(all.size()); b++) {
+        if (b == 0 || all[b].offset_group != teams.back().offset_group || filled + all[b].count > channels) {
+            teams.push_back({all[b].offset_group, b, b});
+            filled = 0;
+        }
+        teams.back().end = b + 1;
+        filled += all[b].count;
+    }
+    return teams;
+}
+
+// Adds up, team by team, the slopes of one offset group's tap: the gradients of its offsets and mask.
+static void write_slopes(const Problem& problem, const std::vector<Team>& teams, const real* slopes, int64_t image,
                          int64_t offset_group, int64_t tap) {
     const int64_t pixels = problem.out_pixels(), image_slopes = problem.taps() * 3 * pixels;
     const int64_t channel = offset_group * problem.taps() + tap;
@@ -326,17 +345,17 @@ static void write_slopes(const Problem& problem, const std::vector<Block>& all, 
         if (!view.data) continue;
         real* map = static_cast<real*>(view.data) + image * view.strides[0] +
                     (kind == 2 ? channel : 2 * channel + kind) * view.strides[1];
-        bool first = true;
-        for (size_t b = 0; b < all.size(); b++) {
-            if (all[b].offset_group != offset_group) continue;
-            const real* from = slopes + (b * problem.batch + image) * image_slopes + (tap * 3 + kind) * pixels;
+        bool fresh = true;
+        for (int64_t t = 0; t < int64_t(teams.size()); t++) {
+            if (teams[t].offset_group != offset_group) continue;
+            const real* from = slopes + (t * problem.batch + image) * image_slopes + (tap * 3 + kind) * pixels;
             for_each_run(view, problem.out_width, 0, pixels, [&](int64_t offset, int64_t done, int64_t run) {
                 for (int64_t i = 0; i < run; i++) {
                     real& to = map[offset + i * view.strides[3]];
-                    to = first ? from[done + i] : to + from[done + i];
+                    to = fresh ? from[done + i] : to + from[done + i];
                 }
             });
-            first = false;
+            fresh = false;
         }
     }
 }
@@ -346,36 +365,44 @@ static void write_weights(const Problem& problem, const Block& block, const real
                           int64_t out_step) {
     const int64_t out_channels = problem.group_out_channels();
     const int64_t group_first = block.first - block.group * problem.group_channels();
-    for (int64_t o = 0; o < out_channels; o++)
+    for (int64_t o0 = 0; o0 < out_channels; o0 += kBlockColumns)
         for (int64_t c = 0; c < block.count; c++)
             for_each_tap(problem, [&](int64_t tap, int64_t y, int64_t x) {
-                const real* from = weights + (tap * block.step() + c) * out_step + o;
-                real total = from[0];
-                for (int64_t share = 1; share < shares; share++) total += from[share * share_step];
-                problem.grad_weight.at(block.group * out_channels + o, group_first + c, y, x) = to_scalar(total);
+                const real* from = weights + (tap * block.step() + c) * out_step;
+                for (int64_t o = o0; o < std::min(o0 + kBlockColumns, out_channels); o++) {
+                    real total = from[o];
+                    for (int64_t share = 1; share < shares; share++) total += from[share * share_step + o];
+                    problem.grad_weight.at(block.group * out_channels + o, group_first + c, y, x) = to_scalar(total);
+                }
             });
 }
 
 EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const Problem& problem = *arguments;
-    const std::vector<Block> all = channel_blocks(problem, kBlockChannels);
-    const int64_t count = int64_t(all.size());
+    // At least two blocks, so that one image has work for two threads.
+    const int64_t channels = std::min(kBlockChannels, rounded_up(blocks(problem.channels, 2), kLanes));
+    const std::vector<Block> all = channel_blocks(problem, channels);
+    const std::vector<Team> teams = teams_of(all, channels);
+    const int64_t blocks_count = int64_t(all.size()), teams_count = int64_t(teams.size());
     // Rows of the input itself can be read in whole vectors only.
     const bool whole = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
-    const bool as_it_is = false && kStoredAsReal && whole && problem.input.has_rows_of_channels(problem.width);
+    const bool as_it_is = kStoredAsReal && whole && problem.input.has_rows_of_channels(problem.width);
 
     // Images are shared out among so many sums of weight gradients: a number that the threads have no influence on.
-    const int64_t shares = std::clamp<int64_t>(kUnits / count, 1, problem.batch);
-    const int64_t out_step = rounded_up(problem.group_out_channels(), kBlockColumns);
-    const int64_t block_weights = problem.taps() * kBlockChannels * out_step;
+    const int64_t shares = std::clamp<int64_t>(kUnits / teams_count, 1, problem.batch);
+    const int64_t widest = std::max_element(all.begin(), all.end(), [](const Block& a, const Block& b) {
+                               return a.count < b.count;
+                           })->step();
+    const int64_t out_step = padded(problem.group_out_channels());
+    const int64_t block_weights = problem.taps() * widest * out_step, share_weights = blocks_count * block_weights;
     const int64_t image_slopes = problem.taps() * 3 * problem.out_pixels();
-    Memory<real> weights(shares * count * block_weights), slopes(count * problem.batch * image_slopes);
+    Memory weights(shares * share_weights), slopes(teams_count * problem.batch * image_slopes);
     if (!weights.data || !slopes.data) return kNotEnoughMemory;
 
     int status = 0;
 #pragma omp parallel num_threads(problem.threads)
     {
-        BackwardSpace space(problem);
+        BackwardSpace space(problem, widest, as_it_is);
         if (!space.ready()) {
 #pragma omp atomic write
             status = kNotEnoughMemory;
@@ -383,23 +410,25 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
 #pragma omp barrier
         if (!status) {
 #pragma omp for schedule(dynamic)
-            for (int64_t unit = 0; unit < count * shares; unit++) {
-                const int64_t b = unit / shares, share = unit % shares;
-                real* sums = weights.data + (share * count + b) * block_weights;
-                std::fill(sums, sums + block_weights, real(0));
-                pack_block(problem, all[b], space.packed.data);
-                for (int64_t image = problem.batch * share / shares; image < problem.batch * (share + 1) / shares; image++)
-                    backward_image(problem, image, all[b], as_it_is, slopes.data + (b * problem.batch + image) * image_slopes,
-                                   sums, space);
+            for (int64_t unit = 0; unit < teams_count * shares; unit++) {
+                const int64_t t = unit / shares, share = unit % shares;
+                for (int64_t b = teams[t].first; b < teams[t].end; b++) {
+                    real* sums = weights.data + share * share_weights + b * block_weights;
+                    std::fill(sums, sums + block_weights, real(0));
+                    pack_block(problem, all[b], space.panel_step, space.packed.data);
+                    for (int64_t image = problem.batch * share / shares; image < problem.batch * (share + 1) / shares; image++)
+                        backward_image(problem, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
+                                       b == teams[t].first, sums, space);
+                }
             }
 #pragma omp for
             for (int64_t i = 0; i < problem.batch * problem.offset_groups * problem.taps(); i++)
-                write_slopes(problem, all, slopes.data, i / problem.taps() / problem.offset_groups,
+                write_slopes(problem, teams, slopes.data, i / problem.taps() / problem.offset_groups,
                              i / problem.taps() % problem.offset_groups, i % problem.taps());
             if (problem.grad_weight.data) {
 #pragma omp for
-                for (int64_t b = 0; b < count; b++)
-                    write_weights(problem, all[b], weights.data + b * block_weights, shares, count * block_weights, out_step);
+                for (int64_t b = 0; b < blocks_count; b++)
+                    write_weights(problem, all[b], weights.data + b * block_weights, shares, share_weights, out_step);
             }
         }
     }

@@ -58,37 +58,36 @@ static void for_each_run(const View& view, int64_t width, int64_t start, int64_t
     }
 }
 
-// Calls act(pixel, first channel, last channel + 1) over pixels x channels in small blocks, so that rows of channels and
-// maps of pixels both stay in the cache.
-template <typename Act>
-static void for_each_block(int64_t pixels, int64_t channels, Act act) {
+// Copies between two matrices of `rows` x `columns`, in small blocks so that both sides stay in the cache.
+template <typename From, typename To, typename Convert>
+static void copy_matrix(const From* from, int64_t from_row, int64_t from_column, To* to, int64_t to_row, int64_t to_column,
+                        int64_t rows, int64_t columns, Convert convert) {
+    if (from_column == 1 && to_column == 1) {
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t c = 0; c < columns; c++) to[r * to_row + c] = convert(from[r * from_row + c]);
+        return;
+    }
     constexpr int64_t kBlock = 16;
-    for (int64_t p0 = 0; p0 < pixels; p0 += kBlock)
-        for (int64_t c0 = 0; c0 < channels; c0 += kBlock)
-            for (int64_t p = p0; p < std::min(p0 + kBlock, pixels); p++) act(p, c0, std::min(c0 + kBlock, channels));
+    for (int64_t r0 = 0; r0 < rows; r0 += kBlock)
+        for (int64_t c0 = 0; c0 < columns; c0 += kBlock)
+            for (int64_t c = c0; c < std::min(c0 + kBlock, columns); c++)
+                for (int64_t r = r0; r < std::min(r0 + kBlock, rows); r++)
+                    to[r * to_row + c * to_column] = convert(from[r * from_row + c * from_column]);
 }
 
-// Copies channels [first, first + count) of the tile's pixels to rows of `step` values; what remains of a row is zero.
+// Copies channels [first, first + count) of the tile's pixels to rows of `step` values; the rest of a row is zero.
 static void copy_to_rows(const View& view, int64_t width, Tile tile, int64_t first, int64_t count, real* rows, int64_t step) {
     const scalar* image = &view.at(tile.image, first);
     for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        for_each_block(run, step, [&](int64_t p, int64_t begin, int64_t end) {
-            const scalar* from = image + offset + p * view.strides[3];
-            real* to = rows + (done + p) * step;
-            for (int64_t c = begin; c < std::min(end, count); c++) to[c] = to_real(from[c * view.strides[1]]);
-            for (int64_t c = std::max(begin, count); c < end; c++) to[c] = 0;
-        });
+        copy_matrix(image + offset, view.strides[3], view.strides[1], rows + done * step, step, 1, run, count, to_real);
     });
+    for (int64_t p = 0; count < step && p < tile.count; p++) std::fill(rows + p * step + count, rows + (p + 1) * step, real(0));
 }
 
 // Copies the first `count` values of each row to channels [first, first + count) of the tile's pixels.
 static void copy_from_rows(const real* rows, int64_t step, const View& view, int64_t width, Tile tile, int64_t first, int64_t count) {
     scalar* image = &view.at(tile.image, first);
     for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        for_each_block(run, count, [&](int64_t p, int64_t begin, int64_t end) {
-            const real* from = rows + (done + p) * step;
-            scalar* to = image + offset + p * view.strides[3];
-            for (int64_t c = begin; c < end; c++) to[c * view.strides[1]] = to_scalar(from[c]);
-        });
+        copy_matrix(rows + done * step, step, 1, image + offset, view.strides[3], view.strides[1], run, count, to_scalar);
     });
 }

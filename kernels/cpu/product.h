@@ -20,13 +20,13 @@ struct RightMatrix {
     int64_t depth_step, panel_step;
 };
 
-template <int kRows>
-static void add_block(LeftMatrix left, const real* right, int64_t right_step, int64_t depth, real* result, int64_t result_step) {
+template <int kRows, bool kFresh>
+__attribute__((noinline)) static void multiply_block(LeftMatrix left, const real* right, int64_t right_step, int64_t depth, real* result, int64_t result_step) {
     vec block[kRows][kBlockVectors];
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < kBlockVectors; j++) block[i][j] = load(result + i * result_step + j * kLanes);
+        for (int j = 0; j < kBlockVectors; j++) block[i][j] = kFresh ? vec{} : load(result + i * result_step + j * kLanes);
 
     const real* column = left.data;
     for (int64_t k = 0; k < depth; k++) {
@@ -39,6 +39,7 @@ static void add_block(LeftMatrix left, const real* right, int64_t right_step, in
 #pragma GCC unroll 2
             for (int j = 0; j < kBlockVectors; j++) block[i][j] += row[j] * value;
         }
+        for (int j = 0; j < kBlockVectors; j++) __builtin_prefetch(right + 8 * right_step + j * kLanes);
         column += left.depth_step;
         right += right_step;
     }
@@ -49,22 +50,27 @@ static void add_block(LeftMatrix left, const real* right, int64_t right_step, in
         for (int j = 0; j < kBlockVectors; j++) store(result + i * result_step + j * kLanes, block[i][j]);
 }
 
-// result (rows, columns rounded up to whole panels) += left * right
+// result (rows, columns rounded up to whole panels) += left * right, or = for a fresh result.
 //
 // Each element is one sum over depth in ascending order, so the bits don't depend on how rows are cut into tiles.
-static void add_product(LeftMatrix left, RightMatrix right, int64_t rows, int64_t columns, int64_t depth, real* result, int64_t result_step) {
+template <bool kFresh>
+static void multiply(LeftMatrix left, RightMatrix right, int64_t rows, int64_t columns, int64_t depth, real* result, int64_t result_step) {
     for (int64_t panel = 0; panel * kBlockColumns < columns; panel++) {
         const real* b = right.data + panel * right.panel_step;
         real* c = result + panel * kBlockColumns;
         int64_t row = 0;
-        auto add_rows = [&](auto add, int64_t count) {
+        auto multiply_rows = [&](auto block, int64_t count) {
             for (; rows - row >= count; row += count)
-                add({left.data + row * left.row_step, left.row_step, left.depth_step}, b, right.depth_step, depth,
-                    c + row * result_step, result_step);
+                block({left.data + row * left.row_step, left.row_step, left.depth_step}, b, right.depth_step, depth,
+                      c + row * result_step, result_step);
         };
-        add_rows(add_block<kBlockRows>, kBlockRows);
-        add_rows(add_block<kBlockRows / 2>, kBlockRows / 2);
-        add_rows(add_block<2>, 2);
-        add_rows(add_block<1>, 1);
+        multiply_rows(multiply_block<kBlockRows, kFresh>, kBlockRows);
+        multiply_rows(multiply_block<kBlockRows / 2, kFresh>, kBlockRows / 2);
+        multiply_rows(multiply_block<2, kFresh>, 2);
+        multiply_rows(multiply_block<1, kFresh>, 1);
     }
 }
+
+// The distance between rows of a matrix with so many columns: whole panels, and not a power of two, so that rows don't
+// compete for the same cache lines.
+inline int64_t padded(int64_t columns) { return rounded_up(columns, kBlockColumns) + kLanes; }
