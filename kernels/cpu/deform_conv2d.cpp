@@ -225,7 +225,7 @@ constexpr int64_t kUnits = 16;  // at least so many pieces of work where the ima
 // What one thread needs for one block of channels.
 struct BackwardSpace {
     int64_t pixels, sample_step, out_step, columns, panel_step;
-    Memory maps, grad_maps, grad_output, column, grad_column, packed, positions, nothing, dump, sample_memory;
+    Memory maps, grad_maps, grad_output, column, packed, weights, positions, nothing, dump, sample_memory;
     Samples samples;
 
     BackwardSpace(const Problem& problem, int64_t channels, bool as_it_is)
@@ -238,8 +238,8 @@ struct BackwardSpace {
           grad_maps(problem.pixels() * channels),
           grad_output(pixels * out_step),
           column(pixels * columns),
-          grad_column(pixels * columns),
           packed(blocks(columns, kBlockColumns) * panel_step),
+          weights(problem.taps() * channels * out_step),
           positions(2 * sample_step),
           nothing(channels),
           dump(channels),
@@ -249,7 +249,7 @@ struct BackwardSpace {
     }
 
     bool ready() const {
-        return maps.data && grad_maps.data && grad_output.data && column.data && grad_column.data && packed.data &&
+        return maps.data && grad_maps.data && grad_output.data && column.data && packed.data && weights.data &&
                positions.data && nothing.data && dump.data && sample_memory.data;
     }
 };
@@ -276,23 +276,22 @@ static Rows block_rows(const Problem& problem, const Block& block, int64_t image
     return {space, block.step()};
 }
 
-// The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to
-// `weights` (tap and channel of the block, output channel), and adds to `slopes` (tap, [y, x, mask], pixel of the image)
+// The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to the
+// weights' (tap and channel of the block, output channel), and adds to `slopes` (tap, [y, x, mask], pixel of the image)
 // or starts them afresh.
 static void backward_tile(const Problem& problem, const Tile& tile, const Block& block, Rows maps, real* slopes, bool fresh,
-                          real* weights, BackwardSpace& space) {
+                          BackwardSpace& space) {
     const int64_t out_channels = problem.group_out_channels(), step = block.step(), columns = problem.taps() * step;
     copy_to_rows(problem.output, problem.out_width, tile, block.group * out_channels, out_channels, space.grad_output.data,
                  space.out_step);
     multiply<true>({space.grad_output.data, space.out_step, 1}, {space.packed.data, kBlockColumns, space.panel_step},
-                tile.count, columns, out_channels, space.grad_column.data, space.columns);
+                tile.count, columns, out_channels, space.column.data, space.columns);
 
     plan(problem, tile, block.offset_group, space.positions.data, space.samples);
     for (int64_t p = 0; p < tile.count; p++)
         for (int64_t tap = 0; tap < problem.taps(); tap++) {
-            int64_t at = p * space.columns + tap * step;
             Slopes slope = give_back(space.samples, tap * space.sample_step + p, maps, space.nothing.data, step,
-                                     space.grad_column.data + at, space.grad_maps.data, space.dump.data, space.column.data + at);
+                                     space.column.data + p * space.columns + tap * step, space.grad_maps.data, space.dump.data);
             real* to = slopes + tap * 3 * problem.out_pixels() + tile.first + p;
             for (real value : {slope.y, slope.x, slope.factor}) {
                 *to = fresh ? value : *to + value;
@@ -300,16 +299,16 @@ static void backward_tile(const Problem& problem, const Tile& tile, const Block&
             }
         }
     multiply<false>({space.column.data, 1, space.columns}, {space.grad_output.data, space.out_step, kBlockColumns}, columns,
-                out_channels, tile.count, weights, space.out_step);
+                out_channels, tile.count, space.weights.data, space.out_step);
 }
 
 static void backward_image(const Problem& problem, int64_t image, const Block& block, bool as_it_is, real* slopes,
-                           bool fresh, real* weights, BackwardSpace& space) {
+                           bool fresh, BackwardSpace& space) {
     Rows maps = block_rows(problem, block, image, as_it_is, space.maps.data);
     std::fill(space.grad_maps.data, space.grad_maps.data + problem.pixels() * block.step(), real(0));
     for (int64_t first = 0; first < problem.out_pixels(); first += space.pixels) {
         Tile tile = {image, first, std::min(space.pixels, problem.out_pixels() - first)};
-        backward_tile(problem, tile, block, maps, slopes, fresh, weights, space);
+        backward_tile(problem, tile, block, maps, slopes, fresh, space);
     }
     if (problem.grad_input.data)
         copy_from_rows(space.grad_maps.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
@@ -360,9 +359,9 @@ static void write_slopes(const Problem& problem, const std::vector<Team>& teams,
     }
 }
 
-// Adds up the weight gradients of the shares of images, and writes those of one block of channels.
-static void write_weights(const Problem& problem, const Block& block, const real* weights, int64_t shares, int64_t share_step,
-                          int64_t out_step) {
+// Adds up the weight gradients of a block of channels over shares of the images, and writes them.
+static void write_weights(const Problem& problem, const Block& block, const real* weights, int64_t shares, int64_t share_step) {
+    const int64_t out_step = padded(problem.group_out_channels());
     const int64_t out_channels = problem.group_out_channels();
     const int64_t group_first = block.first - block.group * problem.group_channels();
     for (int64_t o0 = 0; o0 < out_channels; o0 += kBlockColumns)
@@ -377,6 +376,14 @@ static void write_weights(const Problem& problem, const Block& block, const real
             });
 }
 
+// Into how many shares the images are divided, each with its own sums of weight gradients: so many that there are enough
+// pieces of work, as long as the sums take little memory beside the columns. Not a matter of the number of threads, which
+// would change the sums.
+static int64_t image_shares(const Problem& problem, int64_t teams, int64_t share_weights) {
+    const int64_t columns = problem.batch * problem.out_pixels() * problem.channels * problem.taps();
+    return std::max<int64_t>(1, std::min({kUnits / teams, problem.batch, columns / 16 / share_weights}));
+}
+
 EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const Problem& problem = *arguments;
     // At least two blocks, so that one image has work for two threads.
@@ -388,15 +395,14 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const bool whole = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
     const bool as_it_is = kStoredAsReal && whole && problem.input.has_rows_of_channels(problem.width);
 
-    // Images are shared out among so many sums of weight gradients: a number that the threads have no influence on.
-    const int64_t shares = std::clamp<int64_t>(kUnits / teams_count, 1, problem.batch);
     const int64_t widest = std::max_element(all.begin(), all.end(), [](const Block& a, const Block& b) {
                                return a.count < b.count;
                            })->step();
-    const int64_t out_step = padded(problem.group_out_channels());
-    const int64_t block_weights = problem.taps() * widest * out_step, share_weights = blocks_count * block_weights;
+    const int64_t block_weights = problem.taps() * widest * padded(problem.group_out_channels());
+    const int64_t share_weights = blocks_count * block_weights;
+    const int64_t shares = image_shares(problem, teams_count, share_weights);
     const int64_t image_slopes = problem.taps() * 3 * problem.out_pixels();
-    Memory weights(shares * share_weights), slopes(teams_count * problem.batch * image_slopes);
+    Memory weights(shares > 1 ? shares * share_weights : 0), slopes(teams_count * problem.batch * image_slopes);
     if (!weights.data || !slopes.data) return kNotEnoughMemory;
 
     int status = 0;
@@ -413,22 +419,26 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
             for (int64_t unit = 0; unit < teams_count * shares; unit++) {
                 const int64_t t = unit / shares, share = unit % shares;
                 for (int64_t b = teams[t].first; b < teams[t].end; b++) {
-                    real* sums = weights.data + share * share_weights + b * block_weights;
-                    std::fill(sums, sums + block_weights, real(0));
+                    std::fill(space.weights.data, space.weights.data + block_weights, real(0));
                     pack_block(problem, all[b], space.panel_step, space.packed.data);
                     for (int64_t image = problem.batch * share / shares; image < problem.batch * (share + 1) / shares; image++)
                         backward_image(problem, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
-                                       b == teams[t].first, sums, space);
+                                       b == teams[t].first, space);
+                    if (shares > 1)
+                        std::copy(space.weights.data, space.weights.data + block_weights,
+                                  weights.data + share * share_weights + b * block_weights);
+                    else if (problem.grad_weight.data)
+                        write_weights(problem, all[b], space.weights.data, 1, 0);
                 }
             }
 #pragma omp for
             for (int64_t i = 0; i < problem.batch * problem.offset_groups * problem.taps(); i++)
                 write_slopes(problem, teams, slopes.data, i / problem.taps() / problem.offset_groups,
                              i / problem.taps() % problem.offset_groups, i % problem.taps());
-            if (problem.grad_weight.data) {
+            if (shares > 1 && problem.grad_weight.data) {
 #pragma omp for
                 for (int64_t b = 0; b < blocks_count; b++)
-                    write_weights(problem, all[b], weights.data + b * block_weights, shares, share_weights, out_step);
+                    write_weights(problem, all[b], weights.data + b * block_weights, shares, share_weights);
             }
         }
     }

@@ -116,15 +116,15 @@ inline void sample(const Samples& samples, int64_t i, Rows maps, const real* not
                     corners.row[3][c] * shares[3];
 }
 
-// The backward of `sample`, channels in whole vectors: gives the column's gradient back to the corners' rows in `grads`
-// (`dump` takes what falls outside the map), and computes the column again. Returns the sums over channels of the
-// gradient times the corners, from which the slopes along y and x and along the mask follow.
+// The backward of `sample`, channels in whole vectors. `column` comes as the column's gradient, which is given back to
+// the corners' rows in `grads` (`dump` takes what falls outside the map), and leaves as the column, sampled again. Returns
+// the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
 struct Slopes {
     real y, x, factor;
 };
 
 inline Slopes give_back(const Samples& samples, int64_t i, Rows maps, const real* nothing, int64_t count,
-                        const real* grad_column, real* grads, real* dump, real* column) {
+                        real* column, real* grads, real* dump) {
     Corners corners(samples, i, maps, nothing);
     real* grad[4];
     real shares[4];
@@ -135,7 +135,7 @@ inline Slopes give_back(const Samples& samples, int64_t i, Rows maps, const real
     }
     vec products[4] = {};
     for (int64_t c = 0; c < count; c += kLanes) {
-        vec given = load(grad_column + c), sampled = {};
+        vec given = load(column + c), sampled = {};
         for (int k = 0; k < 4; k++) {
             vec corner = load(corners.row[k] + c);
             sampled += corner * shares[k];
