@@ -115,6 +115,8 @@ app = typer.Typer(
 
 kernels = typer.Typer(help="The operators' own code.", rich_markup_mode=None)
 app.add_typer(kernels, name="kernels")
+bench = typer.Typer(help="Measurements of speed and memory.", rich_markup_mode=None)
+app.add_typer(bench, name="bench")
 
 
 @app.command()
@@ -170,6 +172,28 @@ def evaluate(
     from dcnrun.training.evaluate import evaluate as evaluate_run
 
     return evaluate_run(run, checkpoint.value, overrides or [])
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
+    overrides: Overrides = None,
+    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX standard: 19 or later.")] = 19,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Fix height and width in pixels; by default any will do.")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write a run's network as an ONNX file.
+
+    It is compared with PyTorch in onnxruntime first, and written only if they agree.
+    For example: dcnrun export runs/20250101-120000-deformable-nuclei --out model.onnx
+    """
+    from dcnrun.export.run import export_run
+
+    return export_run(run, out, checkpoint.value, opset, size, overrides or [])
 
 
 @app.command()
@@ -260,6 +284,25 @@ def build_kernels(
     from dcnrun.ops.jit.ahead import build_kernels as build
 
     return build(dtype or [])
+
+
+@bench.command("ops")
+def bench_ops(
+    dtype: Annotated[_Dtype, typer.Option(help="Of all operands.")] = _Dtype.float32,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: PyTorch's own choice.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Timed runs of every operator on every shape.")] = 9,
+    shapes: Annotated[
+        str | None, typer.Option(metavar="PARTS", help="Only shapes with one of these in their names (C64,7x7).")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Compare deformable convolution on the CPU with its peers.
+
+    Ours, torchvision's, onnxruntime's and the plain convolution in turn; then the peak memory of each.
+    """
+    from dcnrun.bench.ops import bench_ops as compare_operators
+
+    return compare_operators(dtype.value, threads, rounds, shapes)
 
 
 def _print_version(wanted: bool) -> None:

@@ -63,16 +63,18 @@ def replaced(monkeypatch):
 
 def test_the_options_of_every_command_are_those_that_users_rely_on():
     commands = dict(typer.main.get_command(app).commands)
-    kernels = commands.pop("kernels").commands
-    commands |= {f"kernels {name}": command for name, command in kernels.items()}
+    for group in ("bench", "kernels"):
+        commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
     options = {name: sorted(option for p in command.params for option in p.opts) for name, command in commands.items()}
     assert options == {
         "train": ["--config-dir", "--dry-run", "--json", "--resume", "--run-dir", "overrides"],
         "evaluate": ["--checkpoint", "--json", "overrides", "run"],
+        "export": ["--checkpoint", "--json", "--opset", "--out", "--size", "overrides", "run"],
         "compare": ["--config-dir", "--dry-run", "--json", "--out", "arguments"],
         "config": ["--config-dir", "--json", "--list", "overrides"],
         "doctor": ["--json"],
         "kernels build": ["--dtype", "--json"],
+        "bench ops": ["--dtype", "--json", "--rounds", "--shapes", "--threads"],
     }
 
 
@@ -113,6 +115,25 @@ def test_evaluate(replaced, tmp_path):
     assert run("evaluate", str(tmp_path)).exit_code == 0
     assert run("evaluate", str(tmp_path), "data.flip=0", "--checkpoint", "last", "seed=1").exit_code == 0
     assert calls == [(tmp_path, "best", []), (tmp_path, "last", ["data.flip=0", "seed=1"])]
+
+
+def test_export(replaced):
+    calls = replaced("dcnrun.export.run", "export_run")
+    assert run("export", "runs/a", "--out", "a.onnx").exit_code == 0
+    more = ["--checkpoint", "last", "--opset", "22", "--size", "64x96"]
+    assert run("export", "runs/a", "data.root=x", "--out", "b/a.onnx", *more).exit_code == 0
+    assert calls == [
+        (Path("runs/a"), Path("a.onnx"), "best", 19, None, []),
+        (Path("runs/a"), Path("b/a.onnx"), "last", 22, "64x96", ["data.root=x"]),
+    ]
+
+
+def test_bench_ops(replaced):
+    calls = replaced("dcnrun.bench.ops", "bench_ops")
+    assert run("bench", "ops").exit_code == 0
+    more = ["--dtype", "float64", "--threads", "1", "--rounds", "3", "--shapes", "C64,7x7"]
+    assert run("bench", "ops", *more).exit_code == 0
+    assert calls == [("float32", 0, 9, None), ("float64", 1, 3, "C64,7x7")]
 
 
 def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
@@ -166,6 +187,8 @@ def test_version():
         ("dcnrun.training.dry_run", "dry_run", ["train", "--dry-run"]),
         ("dcnrun.training.run", "resume", ["train", "--resume", "x"]),
         ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
+        ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y"]),
+        ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare", "compare_runs", ["compare", "x"]),
         ("dcnrun.doctor", "doctor", ["doctor"]),
@@ -234,6 +257,8 @@ def test_all_problems_a_line_each():
         (["trian"], "train"),
         (["evaluate"], "RUN"),
         (["evaluate", "x", "--checkpoint", "worst"], "best"),
+        (["export", "x"], "--out"),
+        (["bench", "ops", "--dtype", "int8"], "bfloat16"),
         (["train", "--config-dir", "nowhere"], "no such folder"),
         (["train", "--resume", "x", "seed=1"], "no overrides"),
         (["train", "--resume", "x", "--dry-run"], "no other options"),

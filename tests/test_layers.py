@@ -15,8 +15,10 @@ ALLOWED = {
     "rules": {"config", "data", "models", "training"},
     "training": {"config", "data", "ops", "models", "rules"},
     "compare": {"config", "training", "rules"},
+    "export": {"config", "data", "models", "training"},
+    "bench": {"ops"},
     "doctor": {"ops"},
-    "cli": {"config", "ops", "doctor", "training", "compare"},
+    "cli": {"config", "ops", "doctor", "training", "compare", "export", "bench"},
 }
 COMMON = {"errors", "console", "runs", "scores", "resources"}
 

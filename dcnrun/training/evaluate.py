@@ -6,15 +6,11 @@ from typing import Any
 
 from rich.table import Table
 
-from dcnrun.config.compose import load
 from dcnrun.console import console
-from dcnrun.errors import UsageError
-from dcnrun.rules import check
-from dcnrun.runs import RunFolder
-from dcnrun.training import checkpoint
 from dcnrun.training.loop import validate
 from dcnrun.training.metrics import Evaluation
 from dcnrun.training.run import prepare
+from dcnrun.training.trained import read_trained
 
 
 def evaluate(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -22,26 +18,15 @@ def evaluate(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> d
 
     Overrides change the run's config first: other data, another batch size.
     """
-    folder = RunFolder(run)
-    folder.require()
-    config = load(folder.config_file, overrides)
-    config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
-    check(config)
-    path = folder.best_checkpoint if which == "best" else folder.last_checkpoint
-    state = checkpoint.load(path)
-    training, _ = prepare(config)
-    try:
-        training.bare.load_state_dict(state["network"])
-    except RuntimeError as error:
-        raise UsageError(
-            f"{path} does not fit the config with these overrides: {str(error).splitlines()[-1].strip()}"
-        ) from error
+    trained = read_trained(run, which, overrides)
+    training, _ = prepare(trained.config)
+    trained.load_into(training.bare)
     result = validate(training)
-    _print(result, path)
+    _print(result, trained.path)
     return {
         "run": str(run),
         "checkpoint": which,
-        "step": state["step"],
+        "step": trained.step,
         "images": len(result.names),
         "metrics": result.metrics,
         "class_iou": result.class_iou,

@@ -1,0 +1,299 @@
+"""Networks with deformable convolution as ONNX files, written only if onnxruntime computes what PyTorch computes."""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.models.conv import OffsetBranch
+from dcnrun.runs import replacing
+
+# The first version of the standard with DeformConv.
+FIRST_OPSET = 19
+INPUT, OUTPUT = "image", "scores"
+# Largest difference as a share of the largest score. Rounding makes some 1e-6, a wrong node 1e-1 and more.
+TOLERANCE = 1e-3
+_SEED = 0
+_OFFSET_PIXELS = 2.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What onnxruntime and PyTorch gave for one input, with the network's own offsets or random ones."""
+
+    input: str
+    shape: tuple[int, ...]
+    offsets: str  # learnt, or random
+    largest_difference: float
+    largest_score: float
+
+    @property
+    def share(self) -> float:
+        """The largest difference as a share of the largest score."""
+        return self.largest_difference / max(self.largest_score, torch.finfo(torch.float32).tiny)
+
+
+@dataclass(frozen=True)
+class OnnxExport:
+    """A written ONNX file: its opset, its shapes (names where any size will do) and how it was compared."""
+
+    path: Path
+    opset: int
+    input_shape: list[int | str]
+    output_shape: list[int | str]
+    comparisons: list[Comparison]
+
+
+def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """What `torch.onnx.export` has to be told of dcnrun's operators; for a network of your own that has its modules.
+
+        from dcnrun.export import onnx_translations
+
+        translations = onnx_translations()
+        torch.onnx.export(network, (example,), "network.onnx", dynamo=True, custom_translation_table=translations)
+
+    The file then has DeformConv nodes of the ONNX standard, opset 19 or later, and runs wherever those do (onnxruntime
+    on the CPU: 1.25 or later).
+
+    Raises:
+        DcnrunError: a library is missing.
+    """
+    _libraries()
+    return {torch.ops.dcnrun.deform_conv2d.default: _deform_conv}
+
+
+def export_onnx(
+    network: nn.Module,
+    example: Tensor,
+    path: Path | str,
+    *,
+    opset: int = FIRST_OPSET,
+    any_size: bool = True,
+    inputs: Mapping[str, Tensor] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    tolerance: float = TOLERANCE,
+) -> OnnxExport:
+    """Write a network as an ONNX file, after onnxruntime has shown that it gives the network's own output.
+
+    Compared are random inputs of several shapes and the given ones, for the network and for a copy of it whose offsets
+    are large and random: a network that has learnt none yet would hide a wrong sampling point. The file is written
+    beside and renamed.
+
+    Args:
+        network: of one input (N, C, H, W) and one output; exported as it is in evaluation. It is not changed.
+        example: an input of it.
+        path: of the file.
+        opset: version of the ONNX standard, 19 or later.
+        any_size: whether height and width stay free, as the batch always does.
+        inputs: more inputs to compare, by a name for messages.
+        metadata: what the file shall say of itself, its `metadata_props`.
+        tolerance: largest difference from PyTorch, as a share of the largest score.
+
+    Returns:
+        The input's and the output's shapes and every comparison. The input's name is `image`, the output's `scores`.
+
+    Raises:
+        UsageError: no such opset, the example is not (N, C, H, W), or the path is a folder.
+        DcnrunError: a library is missing, the network can't be exported or the outputs differ; nothing is written.
+    """
+    onnx, _, _ = _libraries()
+    path = Path(path)
+    if not FIRST_OPSET <= opset <= onnx.defs.onnx_opset_version():
+        raise UsageError(
+            f"opset {opset}: it must be {FIRST_OPSET}, the first with DeformConv, to {onnx.defs.onnx_opset_version()}, "
+            f"the last that onnx {onnx.__version__} knows"
+        )
+    if example.dim() != 4:
+        raise UsageError(f"the example must be of shape (N, C, H, W), but is {tuple(example.shape)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file, such as {path / 'model.onnx'}")
+    network = copy.deepcopy(network).cpu().eval()
+    example = example.cpu()
+    deformed = _with_random_offsets(network)
+    to_compare = _random_inputs(example, any_size) | dict(inputs or {})
+    model = _exported(network, example, opset, any_size)
+    comparisons = _compare(network, model, to_compare, "learnt", tolerance)
+    if deformed is not None:
+        its_model = _exported(deformed, example, opset, any_size)
+        comparisons += _compare(deformed, its_model, to_compare, "random", tolerance)
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.checker.check_model(model, full_check=True)
+    _write(model, path)
+    return OnnxExport(path, opset, _shape(model.graph.input[0]), _shape(model.graph.output[0]), comparisons)
+
+
+def _libraries() -> tuple[Any, Any, Any]:
+    """onnx, onnxscript and onnxruntime, which only this part of dcnrun needs."""
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript
+    except ImportError as error:
+        raise DcnrunError(
+            f"ONNX export needs onnx, onnxscript and onnxruntime ({error}): pip install 'dcnrun[onnx]'"
+        ) from error
+    return onnx, onnxscript, onnxruntime
+
+
+# The operator as a node ----------------------------------------------------------------------------------------------
+
+
+def _deform_conv(
+    input: Any,
+    offset: Any,
+    weight: Any,
+    bias: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    mask: Any,
+) -> Any:
+    """Translate `dcnrun::deform_conv2d`; DeformConv has the same order of offsets and masks."""
+    from onnxscript import FLOAT, opset19
+
+    operands = [input, weight, offset, bias, mask]
+    # Offsets may be wider than the input; a node's operands have one type.
+    mixed = any(operand is not None and operand.dtype != input.dtype for operand in operands)
+    if mixed:
+        operands = [None if operand is None else opset19.Cast(operand, to=FLOAT.dtype) for operand in operands]
+    _, channels_per_group, *kernel = weight.shape
+    output = opset19.DeformConv(
+        *operands,
+        kernel_shape=kernel,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        group=input.shape[1] // channels_per_group,
+        offset_group=offset.shape[1] // (2 * kernel[0] * kernel[1]),
+    )
+    return opset19.Cast(output, to=input.dtype) if mixed else output
+
+
+def _exported(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:
+    """The network as an onnx.ModelProto."""
+    free = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
+    # A batch of one would be taken for a constant.
+    batch = example if len(example) > 1 else torch.cat([example, example])
+    try:
+        program = torch.onnx.export(
+            network,
+            (batch,),
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=(free,),
+            custom_translation_table=onnx_translations(),
+        )
+    except torch.onnx.OnnxExporterError as error:
+        advice = "; a fixed size may help" if any_size else ""
+        raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
+    assert program is not None
+    model = program.model_proto
+    for node in model.graph.node:
+        _forget_stack_trace(node)
+    return model
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong at first, in one line; what PyTorch makes of it fills a page."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def _forget_stack_trace(node: Any) -> None:
+    """A file that is handed on shall not name the folders of whoever made it."""
+    kept = [entry for entry in node.metadata_props if "stack_trace" not in entry.key]
+    del node.metadata_props[:]
+    node.metadata_props.extend(kept)
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _write(model: Any, path: Path) -> None:
+    try:
+        with replacing(path) as beside:
+            beside.write_bytes(model.SerializeToString())
+    except OSError as error:
+        raise DcnrunError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+# Is it the same network? ---------------------------------------------------------------------------------------------
+
+
+def _with_random_offsets(network: nn.Module) -> nn.Module | None:
+    """A copy whose offset branches give offsets of some pixels, different everywhere; None without such branches."""
+    deformed = copy.deepcopy(network)
+    branches = [module for module in deformed.modules() if isinstance(module, OffsetBranch)]
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
+        for branch in branches:
+            branch.weight.normal_(std=branch.weight[0].numel() ** -0.5, generator=generator)
+            assert branch.bias is not None
+            branch.bias.normal_(std=_OFFSET_PIXELS, generator=generator)
+    return deformed if branches else None
+
+
+def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
+    """Inputs of the example's shape, of another batch and, where the size is free, of an odd one."""
+    generator = torch.Generator().manual_seed(_SEED)
+    batch, channels, height, width = example.shape
+    shapes = {"random": (batch, channels, height, width), "another batch": (batch + 2, channels, height, width)}
+    if any_size:
+        shapes["another size"] = (1, channels, height + 13, width + 6)
+    return {name: torch.randn(shape, generator=generator).to(example.dtype) for name, shape in shapes.items()}
+
+
+def _compare(
+    network: nn.Module, model: Any, inputs: Mapping[str, Tensor], offsets: str, tolerance: float
+) -> list[Comparison]:
+    """Run every input through both; DcnrunError at the first whose outputs differ by too much."""
+    run = _in_onnxruntime(model)
+    comparisons = []
+    for name, tensor in inputs.items():
+        with torch.no_grad():
+            wanted = network(tensor)
+        difference = float((run(tensor) - wanted).abs().max())
+        comparison = Comparison(name, tuple(tensor.shape), offsets, difference, float(wanted.abs().max()))
+        if not comparison.share <= tolerance:
+            raise DcnrunError(
+                f"onnxruntime's output differs from PyTorch's by {difference:.3g}, of scores up to "
+                f"{comparison.largest_score:.3g}; allowed is a share of {tolerance:g} (input: {name}, of shape "
+                f"{tuple(tensor.shape)}; offsets: {offsets}). No file was written: please report it, with the network."
+            )
+        comparisons.append(comparison)
+    return comparisons
+
+
+def _in_onnxruntime(model: Any) -> Callable[[Tensor], Tensor]:
+    """The model as a function; it raises DcnrunError where onnxruntime fails."""
+    _, _, onnxruntime = _libraries()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    errors_only = 3
+    options.log_severity_level = errors_only
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes have no public base
+        raise DcnrunError(
+            f"onnxruntime {onnxruntime.__version__} can't run the network ({error}); "
+            "DeformConv needs 1.25 or later: pip install 'dcnrun[onnx]'"
+        ) from error
+
+    def run(tensor: Tensor) -> Tensor:
+        try:
+            (output,) = session.run([OUTPUT], {INPUT: tensor.numpy()})
+        except Exception as error:
+            raise DcnrunError(f"onnxruntime fails on an input of shape {tuple(tensor.shape)}: {error}") from error
+        return torch.from_numpy(output)
+
+    return run

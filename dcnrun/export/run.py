@@ -1,0 +1,125 @@
+"""`dcnrun export`: a run's network as an ONNX file that says how to feed it."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
+
+import dcnrun
+from dcnrun.config.compose import to_yaml
+from dcnrun.config.schema import DataConfig
+from dcnrun.console import console
+from dcnrun.data import SegmentationDataset, build_dataset
+from dcnrun.data.transforms import evaluation_transform
+from dcnrun.errors import UsageError
+from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
+from dcnrun.models.build import build_model
+from dcnrun.training.trained import Trained, read_trained
+
+
+def export_run(
+    run: Path, out: Path, which: str, opset: int, size: str | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write the network of a run's `best` or `last` checkpoint to `out`; print and return what it is and how it compares.
+
+    `size`, such as 512x1024 (height x width in pixels), fixes what is free without. It is compared with PyTorch on
+    random inputs and on the first validation image.
+    """
+    fixed = None if size is None else parse_size(size)
+    trained = read_trained(run, which, overrides)
+    config = trained.config
+    val_set = build_dataset(config.data, "val")
+    without_weights = replace(config, model=replace(config.model, weights=None))  # the checkpoint has them
+    network = build_model(without_weights, len(val_set.classes)).network
+    trained.load_into(network)
+    name, image = _first_image(val_set, config.data, fixed)
+    exported = export_onnx(
+        network,
+        image if fixed else _training_crop(image, config.data),
+        out,
+        opset=opset,
+        any_size=fixed is None,
+        inputs={f"validation image {name}": image},
+        metadata=describe(trained, which, val_set.classes),
+    )
+    _print(exported, trained, val_set.classes)
+    return {
+        "run": str(run),
+        "checkpoint": which,
+        "step": trained.step,
+        "file": str(out),
+        "bytes": out.stat().st_size,
+        "opset": opset,
+        "input": {"name": INPUT, "shape": exported.input_shape},
+        "output": {"name": OUTPUT, "shape": exported.output_shape},
+        "largest_difference": max(comparison.largest_difference for comparison in exported.comparisons),
+        "comparisons": [vars(comparison) for comparison in exported.comparisons],
+    }
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """(height, width) of a text such as 512x1024."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if match is None:
+        raise UsageError(f"--size is {size!r}: give height and width in pixels, such as 512x1024")
+    return int(match[1]), int(match[2])
+
+
+def describe(trained: Trained, which: str, classes: Sequence[str]) -> dict[str, str]:
+    """What an ONNX file says of itself: all that one needs to feed it and to read its output. Lists are JSON."""
+    data = trained.config.data
+    return {
+        "task": "semantic segmentation",
+        "input": "float32 (batch, 3, height, width), RGB; each channel is (value / 255 - mean) / std. "
+        "The network does not normalise: do it first.",
+        "mean": json.dumps(data.mean),
+        "std": json.dumps(data.std),
+        "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
+        "classes": json.dumps(list(classes)),
+        "config": to_yaml(trained.config),
+        "checkpoint": which,
+        "step": str(trained.step),
+        "dcnrun": dcnrun.__version__,
+    }
+
+
+def _first_image(val_set: SegmentationDataset, data: DataConfig, size: tuple[int, int] | None) -> tuple[str, Tensor]:
+    """Name and (1, 3, H, W), as validation gives it to the network; resized where the size is fixed."""
+    sample = val_set[0]
+    image = evaluation_transform(data)(sample)[0][None]
+    return sample["name"], image if size is None else F.interpolate(image, size, mode="bilinear")
+
+
+def _training_crop(image: Tensor, data: DataConfig) -> Tensor:
+    """The part of an image that training sees at once."""
+    return image[..., : data.crop_size, : data.crop_size] if data.crop_size else image
+
+
+def _print(exported: OnnxExport, trained: Trained, classes: Sequence[str]) -> None:
+    data = trained.config.data
+    lines = [
+        f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",
+        f"{INPUT}: float32 {_shape(exported.input_shape)}, RGB, (value / 255 - mean) / std, to be done before: "
+        f"mean {data.mean}, std {data.std}",
+        f"{OUTPUT}: float32 {_shape(exported.output_shape)}, logits of {', '.join(classes)}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    columns = "input", "shape", "offsets", "largest score", "largest difference"
+    table = Table(*columns, title="onnxruntime against PyTorch")
+    for comparison in exported.comparisons:
+        shape = "x".join(map(str, comparison.shape))
+        numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"
+        table.add_row(escape(comparison.input), shape, comparison.offsets, *numbers)
+    console.print(table)
+
+
+def _shape(dimensions: list[int | str]) -> str:
+    return f"({', '.join(map(str, dimensions))})"
