@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import describe
 from PIL import Image
 
+from dcnrun.bench.machine import describe
 from dcnrun.config.schema import FolderConfig, ShapesConfig
 from dcnrun.data import SegmentationDataset, build_dataset
 

@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 import matplotlib
-from machine import describe
+
+from dcnrun.bench.machine import describe
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import describe
+from dcnrun.bench.machine import describe
 
 RUNS = 11
 
