@@ -1,10 +1,11 @@
 """From overrides to a config that is checked as a whole, and to and from a run's config.yaml."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
@@ -15,6 +16,9 @@ from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
 from dcnrun.config.suggest import did_you_mean
 from dcnrun.errors import ConfigError
+
+# In a YAML file some of these come back as blanks: U+0085 and the line and paragraph separators are line breaks to it.
+_LINE_BREAKS = set("\n\r\x85\u2028\u2029")
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
@@ -125,7 +129,22 @@ def _resolve(node: DictConfig) -> Config:
     source = config.data.source
     if type(config.data) is not DATA_SCHEMAS[source]:
         raise ConfigError([f"data.source={source} needs the settings of data={source}: {choose_data(source)}."])
+    broken = [key for key, value in _leaves(node) if isinstance(value, str) and _LINE_BREAKS & set(value)]
+    if broken:
+        raise ConfigError([f"{key} has a line break in it: write it in one line." for key in broken])
     return config
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value below a node of the config, with its key."""
+    if isinstance(node, DictConfig):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name!s}".lstrip("."))
+    elif isinstance(node, ListConfig):
+        for value in node:
+            yield from _leaves(value, key)
+    else:
+        yield key, node
 
 
 def _read_saved(path: Path) -> DictConfig:

@@ -260,7 +260,7 @@ def saved(tmp_path):
 
 @given(
     lr=st.floats(allow_nan=False),
-    name=st.text(st.characters(codec="utf-8", exclude_characters="$")),
+    name=st.text(st.characters(codec="utf-8", exclude_characters="$\n\r\x85\u2028\u2029")),
     mean=st.lists(st.floats(allow_nan=False)),
     dilation=st.none() | st.integers(),
 )
@@ -278,6 +278,12 @@ def test_any_value_survives_saving(tmp_path_factory, lr, name, mean, dilation):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert load(path) == config
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\x85", "\u2028", "\u2029"])
+def test_a_line_break_is_refused_since_a_file_may_lose_it(character):
+    (problem,) = problems_of([f"name='a{character}b'"])
+    assert "name has a line break" in problem
 
 
 def test_saved_values_are_plain(saved):
