@@ -77,7 +77,9 @@ def forward(
             cpu_kernel.deform_conv2d(input, offset, weight, bias, *sizes, mask, output)
         case "torchvision" if not _torchvision_fails_at(offset):
             wide = [_widened(tensor) for tensor in (input, weight, offset, _or_empty(mask, input), _bias(bias, weight))]
-            output.copy_(torch.ops.torchvision.deform_conv2d(*wide, *_torchvision_settings(input, offset, weight, mask, *sizes)))
+            output.copy_(
+                torch.ops.torchvision.deform_conv2d(*wide, *_torchvision_settings(input, offset, weight, mask, *sizes))
+            )
         case _:
             output.copy_(deform_conv2d_reference(input, offset, weight, bias, *sizes, mask))
 

@@ -83,7 +83,8 @@ def check_deform_conv2d(
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 
     size = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
-    if min(size) < 0 or (min(size) == 0 and min(height, width) > 0):
+    # Without min(), which would tie a compiled graph to the longer side of its first map.
+    if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
         raise ValueError(
             f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
         )

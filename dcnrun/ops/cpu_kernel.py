@@ -2,6 +2,7 @@
 
 import ctypes
 from ctypes import c_int64
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,8 +86,9 @@ def deform_conv2d_backward(
     }
     _call("dcnrun_deform_conv2d_backward", _problem(tensors, stride, padding, dilation), input.dtype)
     for name, grad in (("grad_offset", grad_offset), ("grad_mask", grad_mask)):
-        if grad is not None and grad is not tensors[name]:
-            grad.copy_(tensors[name])
+        computed = tensors[name]
+        if grad is not None and computed is not None and computed is not grad:
+            grad.copy_(computed)
 
 
 def _computed(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
@@ -95,10 +97,9 @@ def _computed(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 
 def _problem(
-    tensors: dict[str, Tensor | None], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+    tensors: dict[str, Any], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
 ) -> _Problem:
     input, offset, weight = tensors["input"], tensors["offset"], tensors["weight"]
-    assert input is not None and offset is not None and weight is not None
     batch, channels, height, width = input.shape
     out_channels, channels_per_group, kernel_height, kernel_width = weight.shape
     problem = _Problem(

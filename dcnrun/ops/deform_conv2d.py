@@ -1,10 +1,9 @@
 """`deform_conv2d`: the one entry to deformable convolution, whatever computes it."""
 
-import torch
 from torch import Tensor
 
-from dcnrun.ops import registration  # noqa: F401  (makes torch.ops.dcnrun.deform_conv2d)
 from dcnrun.ops.checks import pair
+from dcnrun.ops.registration import convolve
 
 
 def deform_conv2d(
@@ -41,5 +40,4 @@ def deform_conv2d(
     are fp32. Source: Dai et al. 2017 (v1), Zhu et al. 2018 (v2).
     """
     settings = pair(stride, "stride", 1), pair(padding, "padding", 0), pair(dilation, "dilation", 1)
-    output: Tensor = torch.ops.dcnrun.deform_conv2d(input, offset, weight, bias, *settings, mask)
-    return output
+    return convolve(input, offset, weight, bias, *settings, mask)

@@ -1,20 +1,22 @@
 """Deformable convolution as operators of PyTorch: `dcnrun::deform_conv2d` and `dcnrun::deform_conv2d_backward`.
 
-Registered with torch.library for every device, so they run under autograd (twice), autocast, torch.compile,
-torch.export and torch.func.vmap, and count their FLOPs.
+Registered with torch.library for every device, so they run under autograd (again and again), autocast, torch.compile,
+torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
 from dcnrun.ops import backends
 from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of, output_size
-from dcnrun.ops.precision import without_autocast
+from dcnrun.ops.precision import autocast_is_on, without_autocast
 from dcnrun.ops.reference import deform_conv2d_backward_reference
 
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation"
@@ -46,8 +48,10 @@ def _empty_output(
     mask: Tensor | None,
 ) -> Tensor:
     check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
-    size = output_size(input.shape[2:], weight.shape[2:], stride, padding, dilation)
-    shape = (input.shape[0], weight.shape[0], *size)
+    n, _, height, width = input.shape
+    out_channels, _, kernel_height, kernel_width = weight.shape
+    size = output_size((height, width), (kernel_height, kernel_width), stride, padding, dilation)
+    shape = (n, out_channels, *size)
     return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=memory_format_of(input))
 
 
@@ -99,7 +103,9 @@ def _backward(
     grads = _empty_gradients(grad_output, input, offset, weight, mask, stride, padding, dilation, wanted)
     present = [grad if want else None for grad, want in zip(grads[:3], wanted[:3], strict=True)]
     present.append(grads[3] if wanted[3] and mask is not None else None)
-    backends.backward(grad_output, input, offset, weight, mask, stride, padding, dilation, present)
+    # A backward pass under autocast computes in the dtypes that the forward had.
+    with without_autocast(input.device.type):
+        backends.backward(grad_output, input, offset, weight, mask, stride, padding, dilation, present)
     return grads
 
 
@@ -121,9 +127,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     wants_input, wants_offset, wants_weight, wants_bias, _, _, _, wants_mask = ctx.needs_input_grad
     wanted = [wants_input, wants_offset, wants_weight, wants_mask]
-    grads = [None] * 4
+    grads: list[Tensor | None] = [None] * 4
     if any(wanted):
-        computed = torch.ops.dcnrun.deform_conv2d_backward(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
+        computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
         grads = [grad if want else None for grad, want in zip(computed, wanted, strict=True)]
     grad_bias = grad_output.sum((0, 2, 3)) if wants_bias else None
     return grads[0], grads[1], grads[2], grad_bias, None, None, None, grads[3]
@@ -138,29 +144,21 @@ def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ..
 
 def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of the backward, through the definition in plain PyTorch."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        leaves = [None if operand is None else _on_its_own(operand, again) for operand in ctx.saved_tensors]
-        grads = deform_conv2d_backward_reference(*leaves, *ctx.settings)
-    used = [i for i, grad in enumerate(grads) if ctx.wanted[i] and grad is not None]
-    second = iter(
-        torch.autograd.grad(
-            [grads[i] for i in used],
-            [leaf for leaf in leaves if leaf is not None],
-            [grad_grads[i] for i in used],
-            allow_unused=True,
-            create_graph=again,
-        )
-    )
-    return *(None if leaf is None else next(second) for leaf in leaves), None, None, None, None
+    operands = ctx.saved_tensors
+    present = [i for i, operand in enumerate(operands) if operand is not None]
+    used = [i for i, want in enumerate(ctx.wanted) if want and i + 1 in present]
 
+    def gradients(*tensors: Tensor) -> list[Tensor | None]:
+        given: list[Any] = [None] * len(operands)
+        for i, tensor in zip(present, tensors, strict=True):
+            given[i] = tensor
+        grads = deform_conv2d_backward_reference(*given, *ctx.settings)
+        return [grads[i] for i in used]
 
-def _on_its_own(operand: Tensor, again: bool) -> Tensor:
-    """The operand without its past: offsets often come from the input, which must not be counted twice.
-
-    Yet for derivatives of derivatives the result stays tied to it.
-    """
-    return operand.view_as(operand) if again and operand.requires_grad else operand.detach().requires_grad_()
+    with without_autocast(operands[0].device.type):
+        pull_back = torch.func.vjp(gradients, *(operands[i] for i in present))[1]
+        second = dict(zip(present, pull_back([grad_grads[i] for i in used]), strict=True))
+    return *map(second.get, range(5)), None, None, None, None
 
 
 torch.library.register_autograd("dcnrun::deform_conv2d", _gradients, setup_context=_save, lib=_library)
@@ -185,7 +183,7 @@ def _autocast(device_type: str) -> Callable[..., Tensor]:
     ) -> Tensor:
         dtype = torch.get_autocast_dtype(device_type)
         with without_autocast(device_type):
-            output: Tensor = torch.ops.dcnrun.deform_conv2d(
+            return convolve(
                 _as(input, dtype),
                 _as(offset, torch.float32),
                 _as(weight, dtype),
@@ -195,7 +193,6 @@ def _autocast(device_type: str) -> Callable[..., Tensor]:
                 dilation,
                 _as(mask, torch.float32),
             )
-        return output
 
     return cast
 
@@ -212,10 +209,10 @@ for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
 # vmap: the mapped dimension becomes groups of channels, each with its own weights and offsets -------------------------
 
 
-def _vmap_forward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
     input, offset, weight, bias, stride, padding, dilation, mask = arguments
     size = info.batch_size
-    output = torch.ops.dcnrun.deform_conv2d(
+    output = call(
         _folded(input, in_dims[0], size, 1),
         _folded(offset, in_dims[1], size, 1),
         _folded(weight, in_dims[2], size, 0),
@@ -228,20 +225,22 @@ def _vmap_forward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -
     return output.unflatten(1, (size, -1)), 1
 
 
-def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, ...], list[int]]:
+def _vmap_backward(
+    call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     *operands, stride, padding, dilation, wanted = arguments
     size = info.batch_size
-    grads = torch.ops.dcnrun.deform_conv2d_backward(
+    grads = call(
         *(_folded(operands[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5)),
         stride,
         padding,
         dilation,
         wanted,
     )
-    dims = [0 if i == 2 or not grad.numel() else 1 for i, grad in enumerate(grads)]
+    dims = tuple(0 if i == 2 or not want else 1 for i, want in enumerate(wanted))
     unfolded = (
-        grad.unflatten(dim, (size, -1)) if grad.numel() else grad.new_empty(size, *grad.shape)
-        for grad, dim in zip(grads, dims, strict=True)
+        grad.unflatten(dim, (size, -1)) if want else grad.new_empty(size, 0)
+        for grad, dim, want in zip(grads, dims, wanted, strict=True)
     )
     return tuple(unfolded), dims
 
@@ -255,8 +254,65 @@ def _folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> T
     return moved.flatten(dim, dim + 1)
 
 
-torch.library.register_vmap("dcnrun::deform_conv2d", _vmap_forward, lib=_library)
-torch.library.register_vmap("dcnrun::deform_conv2d_backward", _vmap_backward, lib=_library)
+for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward", _vmap_backward)):
+    torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
+
+
+# torch.func: grad, vmap and their combinations want functions of torch.autograd, since what torch.library makes of the
+# formulas above raises an error there (up to PyTorch 2.15), and drops the tangents of forward mode without a word --------
+
+
+def _refuse_forward_mode(ctx: Any, *tangents: Any) -> None:
+    raise NotImplementedError(
+        "deform_conv2d has no derivatives in forward mode (jvp, jacfwd, hessian): use reverse mode (grad, vjp, jacrev)"
+    )
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        output: Tensor = torch.ops.dcnrun.deform_conv2d(*arguments)
+        return output
+
+    setup_context = staticmethod(_save)
+    backward = staticmethod(_gradients)
+    vmap = staticmethod(lambda *arguments: _vmap_forward(convolve, *arguments))
+    jvp = staticmethod(_refuse_forward_mode)
+
+
+class _Differentiate(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        grads: tuple[Tensor, ...] = torch.ops.dcnrun.deform_conv2d_backward(*arguments)
+        return grads
+
+    setup_context = staticmethod(_save_for_second)
+    backward = staticmethod(_second_gradients)
+    vmap = staticmethod(lambda *arguments: _vmap_backward(_differentiate, *arguments))
+    jvp = staticmethod(_refuse_forward_mode)
+
+
+def convolve(*arguments: Any) -> Tensor:
+    """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
+    if not _transforms_are_active():
+        output: Tensor = torch.ops.dcnrun.deform_conv2d(*arguments)
+    elif autocast_is_on(arguments[0].device.type):
+        output = _autocast(arguments[0].device.type)(*arguments)
+    else:
+        output = _Convolve.apply(*arguments)
+    return output
+
+
+def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
+    call = _Differentiate.apply if _transforms_are_active() else torch.ops.dcnrun.deform_conv2d_backward
+    grads: tuple[Tensor, ...] = call(*arguments)
+    return grads
+
+
+def _transforms_are_active() -> bool:
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------

@@ -20,14 +20,17 @@ constexpr int64_t kTilePixels = 8 * kBlockRows;    // whole blocks of the produc
 constexpr int64_t kColumnDepth = 576;              // of a block of columns; the tile's columns stay in the L2 cache
 constexpr int64_t kBlockChannels = 64;             // of the input at once
 constexpr int64_t kRowsAtOnce = 8 << 20;           // bytes of images kept as rows of channels, or one image
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kAlignment = 64;                 // bytes, a cache line
 
 // Aligned memory for `count` numbers, not initialised; data is null when there is none left.
 struct Memory {
-    real* data;
+    real* data = nullptr;
 
-    explicit Memory(int64_t count)
-        : data(static_cast<real*>(std::aligned_alloc(kAlignment, rounded_up(count * sizeof(real) + 1, kAlignment)))) {}
+    explicit Memory(int64_t count) {
+        void* memory = nullptr;
+        // At least one, since null stands for failure.
+        if (posix_memalign(&memory, kAlignment, std::max<int64_t>(count, 1) * sizeof(real)) == 0) data = static_cast<real*>(memory);
+    }
     ~Memory() { std::free(data); }
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;

@@ -1,7 +1,11 @@
 """Every kind of convolution inherits one suite; then what only the deformable ones have."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +46,26 @@ class TestEveryKind:
         x = torch.randn(1, 8, 5, 5)
         for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
             assert torch.equal(other(x), layer(x))
+            assert str(other) == str(layer)
+
+    def test_saves_and_loads(self, kind, tmp_path):
+        layer, other = (self.conv(kind, padding=(1, 1), offset_groups=2) for _ in range(2))
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        x = torch.randn(1, 8, 5, 5)
+        assert not torch.equal(other(x), layer(x))
+        torch.save(layer.state_dict(), tmp_path / "weights.pt")
+        other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True), strict=True)
+        assert torch.equal(other(x), layer(x))
+        torch.save(layer, tmp_path / "layer.pt")
+        assert torch.equal(torch.load(tmp_path / "layer.pt", weights_only=False)(x), layer(x))
+
+    def test_channels_last_in_and_out(self, kind):
+        layer = self.conv(kind, padding=(1, 1), offset_groups=2)
+        x = torch.randn(2, 8, 5, 6)
+        last = layer.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
+        assert last.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(last, self.conv(kind, padding=(1, 1), offset_groups=2)(x), rtol=1e-5, atol=1e-5)
 
     def test_autocast(self, kind):
         layer = self.conv(kind, padding=(1, 1))
@@ -89,6 +113,20 @@ def test_a_known_offset_moves_what_is_read():
     x = torch.randn(1, 2, 8, 8)
     plain = nn.functional.conv2d(x, layer.weight, padding=1)
     torch.testing.assert_close(layer(x)[..., :-2], plain[..., 1:-1], rtol=1e-5, atol=1e-5)
+
+
+def test_three_lines_outside_the_project(tmp_path):
+    """In any folder, without what the command line needs."""
+    three_lines = """
+from dcnrun.models.conv import ModulatedDeformConv2d
+layer = ModulatedDeformConv2d(3, 8, 3, padding=1)
+y = layer(torch.randn(2, 3, 16, 16))
+"""
+    check = "print(tuple(y.shape), sorted({'hydra', 'lightning', 'typer', 'wandb'} & sys.modules.keys()))"
+    command = [sys.executable, "-c", f"import sys, torch{three_lines}{check}"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "(2, 8, 16, 16) []\n", done.stderr
 
 
 def test_offset_groups_must_divide():

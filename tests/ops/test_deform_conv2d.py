@@ -1,144 +1,173 @@
-"""Every way to compute deformable convolution, against torchvision's own and against a loop over pixels."""
+"""Our operator against torchvision's, a loop over pixels and the definition, wherever operands lie and whatever they hold."""
 
+import functools
+import itertools
 import math
-import re
+import mmap
+import sys
 
 import pytest
 import torch
 import torchvision.ops
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from torch.nn import functional as F
 
-from dcnrun.errors import UsageError
-from dcnrun.ops import deform_conv2d
+from dcnrun.ops import cpu_kernel, deform_conv2d
 from dcnrun.ops.checks import output_size
-from dcnrun.ops.deform_conv2d import backend_for
+from dcnrun.ops.reference import deform_conv2d_reference
+from tests.ops.problems import (
+    OPERANDS,
+    assert_close,
+    assert_same_bits,
+    examples,
+    make_problem,
+    problems,
+    random_like,
+    results,
+)
 
-BACKENDS = ["rows", "reference"]
-
-
-@st.composite
-def problems(draw):
-    """Operands and settings of a random deformable convolution, odd ones among them."""
-    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
-    dilation = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    groups, offset_groups = draw(st.sampled_from([1, 2, 3])), draw(st.sampled_from([1, 2, 3]))
-    least = [max(1, dilation[i] * (kernel[i] - 1) + 1 - 2 * padding[i]) for i in range(2)]
-    height, width = (draw(st.integers(least[i], least[i] + 7)) for i in range(2))
-    channels = math.lcm(groups, offset_groups) * draw(st.integers(1, 2))
-    n, out_channels = draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-
-    def tensor(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
-
-    size = output_size((height, width), kernel, stride, padding, dilation)
-    taps = kernel[0] * kernel[1]
-    offset = (
-        tensor(n, 2 * offset_groups * taps, *size).detach() * draw(st.sampled_from([0.3, 2.0, 30.0]))
-    ).requires_grad_()
-    return {
-        "input": tensor(n, channels, height, width),
-        "offset": offset,
-        "weight": tensor(out_channels, channels // groups, *kernel),
-        "bias": tensor(out_channels) if draw(st.booleans()) else None,
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "mask": tensor(n, offset_groups * taps, *size) if draw(st.booleans()) else None,
-    }
+BACKENDS = ["kernel", "torchvision", "reference"]
+every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
+with_kernel = pytest.mark.parametrize("backend", ["kernel"], indirect=True)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=60, deadline=None)
+# Against other implementations ---------------------------------------------------------------------------------------
+
+
+@with_kernel
+@examples(100)
 @given(problem=problems())
-def test_forward_and_every_gradient_equal_torchvision(backend, problem):
-    wanted = torchvision.ops.deform_conv2d(**problem)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DCNRUN_BACKEND", backend)
-        got = deform_conv2d(**problem)
-    torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
-    operands = [value for value in problem.values() if isinstance(value, torch.Tensor)]
-    seed = torch.randn_like(wanted)
-    for ours, theirs in zip(
-        torch.autograd.grad(got, operands, seed), torch.autograd.grad(wanted, operands, seed), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+def test_equals_torchvision_in_double_precision(backend, problem):
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), 1e-10)
 
 
-def by_hand(x, offset, weight, stride, padding, dilation):
-    """One image, one group, written as the paper has it: a loop over pixels and taps."""
-    _, height, width = x.shape
+@with_kernel
+@examples(60)
+@given(problem=problems(dtype=torch.float32))
+def test_equals_torchvision_in_single_precision(backend, problem):
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), 5e-5)
+
+
+@every_backend
+@examples(25)
+@given(problem=problems(channels=[1, 2, 3, 5]))
+def test_every_backend_equals_the_definition(backend, problem):
+    assert_close(results(problem), results(problem, deform_conv2d_reference), 1e-10)
+
+
+def by_hand(input, offset, weight, bias, stride, padding, dilation, mask):
+    """One image, one group, written as the papers have it: a loop over pixels and taps."""
+    _, _, height, width = input.shape
     out_channels, channels, kernel_h, kernel_w = weight.shape
-    out_h, out_w = offset.shape[-2:]
-    output = torch.zeros(out_channels, out_h, out_w, dtype=x.dtype)
+    output = torch.zeros(1, out_channels, *offset.shape[2:], dtype=input.dtype) + bias.reshape(-1, 1, 1)
 
     def pixel(row, column):
         inside = 0 <= row < height and 0 <= column < width
-        return x[:, row, column] if inside else torch.zeros(channels, dtype=x.dtype)
+        return input[0, :, row, column] if inside else torch.zeros(channels, dtype=input.dtype)
 
-    for i in range(out_h):
-        for j in range(out_w):
-            for tap in range(kernel_h * kernel_w):
-                y = i * stride - padding + tap // kernel_w * dilation + float(offset[2 * tap, i, j])
-                z = j * stride - padding + tap % kernel_w * dilation + float(offset[2 * tap + 1, i, j])
-                top, left = math.floor(y), math.floor(z)
-                value = sum(
-                    pixel(row, column) * (1 - abs(y - row)) * (1 - abs(z - column))
-                    for row in (top, top + 1)
-                    for column in (left, left + 1)
-                )
-                output[:, i, j] += weight[:, :, tap // kernel_w, tap % kernel_w] @ value
+    for i, j in itertools.product(*map(range, output.shape[2:])):
+        for tap in range(kernel_h * kernel_w):
+            y = i * stride[0] - padding[0] + tap // kernel_w * dilation[0] + float(offset[0, 2 * tap, i, j])
+            x = j * stride[1] - padding[1] + tap % kernel_w * dilation[1] + float(offset[0, 2 * tap + 1, i, j])
+            sample = sum(
+                pixel(row, column) * (1 - abs(y - row)) * (1 - abs(x - column))
+                for row in (math.floor(y), math.floor(y) + 1)
+                for column in (math.floor(x), math.floor(x) + 1)
+            )
+            output[0, :, i, j] += weight[:, :, tap // kernel_w, tap % kernel_w] @ sample * mask[0, tap, i, j]
     return output
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "torchvision"])
-def test_equals_the_definition_written_as_a_loop(backend, monkeypatch):
-    monkeypatch.setenv("DCNRUN_BACKEND", backend)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 3, 7, 5, generator=generator, dtype=torch.float64)
-    weight = torch.randn(2, 3, 3, 2, generator=generator, dtype=torch.float64)
-    size = output_size((7, 5), (3, 2), (2, 2), (1, 1), (2, 2))
-    offset = torch.randn(1, 12, *size, generator=generator, dtype=torch.float64) * 2
-    got = deform_conv2d(x, offset, weight, stride=2, padding=1, dilation=2)
-    torch.testing.assert_close(got[0], by_hand(x[0], offset[0], weight, 2, 1, 2))
+@every_backend
+def test_equals_the_definition_written_as_a_loop(backend):
+    settings = {"kernel": (3, 2), "stride": (2, 1), "padding": (1, 2), "dilation": (2, 1)}
+    problem = make_problem(1, 3, 2, (7, 5), **settings)
+    torch.testing.assert_close(deform_conv2d(**problem), by_hand(**problem))
 
 
-@pytest.mark.parametrize("backend", [*BACKENDS, "torchvision"])
+@every_backend
 @pytest.mark.parametrize("groups", [1, 2])
-def test_zero_offsets_give_the_plain_convolution(backend, groups, monkeypatch):
-    monkeypatch.setenv("DCNRUN_BACKEND", backend)
+def test_zero_offsets_give_the_plain_convolution(backend, groups):
     x, weight = torch.randn(2, 4, 9, 8), torch.randn(6, 4 // groups, 3, 3)
     got = deform_conv2d(x, torch.zeros(2, 18, 5, 4), weight, stride=2, padding=1)
     torch.testing.assert_close(got, F.conv2d(x, weight, stride=2, padding=1, groups=groups), rtol=1e-5, atol=1e-5)
 
 
-def test_reference_is_differentiable_twice(monkeypatch):
-    monkeypatch.setenv("DCNRUN_BACKEND", "reference")
-    generator = torch.Generator().manual_seed(1)
-    # away from whole positions, where the bilinear kernel has a kink
-    offset = torch.rand(1, 8, 2, 2, generator=generator, dtype=torch.float64) * 0.6 + 0.2
-    operands = [
-        torch.randn(1, 2, 3, 3, generator=generator, dtype=torch.float64),
-        offset,
-        torch.randn(2, 2, 2, 2, generator=generator, dtype=torch.float64),
-        torch.rand(1, 4, 2, 2, generator=generator, dtype=torch.float64),
-    ]
-    for operand in operands:
-        operand.requires_grad_()
-
-    def convolution(x, offset, weight, mask):
-        return deform_conv2d(x, offset, weight, mask=mask)
-
-    assert torch.autograd.gradcheck(convolution, operands)
-    assert torch.autograd.gradgradcheck(convolution, operands)
+@with_kernel
+@pytest.mark.parametrize("channels", [(12, 6), (66, 33), (96, 210)])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("offset_groups", [1, 2, 6])
+def test_groups_that_cut_across_offset_groups(backend, channels, groups, offset_groups):
+    problem = make_problem(2, *channels, size=(5, 6), groups=groups, offset_groups=offset_groups)
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), 1e-10)
 
 
+@with_kernel
+@pytest.mark.parametrize("kernel", [(7, 7), (5, 4), (1, 11), (13, 1)])
+@pytest.mark.parametrize("channels", [3, 65, 140])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_of_many_taps(backend, kernel, channels, dtype):
+    problem = make_problem(1, channels, 33, (8, 7), kernel, padding=(6, 5), dtype=dtype)
+    relative = 1e-10 if dtype == torch.float64 else 5e-5
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
+
+
+@with_kernel
+@pytest.mark.parametrize("size", [(1, 1), (1, 113), (113, 1), (37, 29), (16, 16)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_maps_smaller_and_larger_than_a_tile(backend, size, dtype):
+    problem = make_problem(2, 35, 19, size, spread=5.0, dtype=dtype)
+    relative = 1e-10 if dtype == torch.float64 else 5e-5
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
+
+
+@with_kernel
+@pytest.mark.parametrize(("batch", "channels", "size"), [(7, 3, (40, 41)), (5, 16, (40, 40)), (18, 16, (24, 24))])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_more_pixels_than_weights(backend, batch, channels, size, dtype):
+    """Where sums over images may be shared out."""
+    problem = make_problem(batch, channels, 2, size, dtype=dtype)
+    relative = 1e-10 if dtype == torch.float64 else 5e-5
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
+
+
+# Half precision: stored so, computed in single precision ---------------------------------------------------------------
+
+
+@with_kernel
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_keeps_positions(dtype):
+@pytest.mark.parametrize("positions", ["half", "single"])
+@examples(25)
+@given(data=problems(dtype=torch.float32))
+def test_half_precision_is_single_precision_of_rounded_operands(backend, dtype, positions, data):
+    narrow = OPERANDS if positions == "half" else ("input", "weight", "bias")
+    problem = {name: value.to(dtype) if name in narrow and value is not None else value for name, value in data.items()}
+    grad_output = random_like(deform_conv2d(**problem))
+    got = results(problem, grad_output=grad_output)
+    for name in got.keys() & problem.keys():
+        assert got[name].dtype == problem[name].dtype
+    widened = {name: value.float() if torch.is_tensor(value) else value for name, value in problem.items()}
+    wanted = results(widened, deform_conv2d_reference, grad_output.float())
+    # half the distance of neighbouring numbers, and what sums in another order make of it
+    for name, value in got.items():
+        assert_close(got, wanted, 1e-4 if value.dtype == torch.float32 else 0.6 * torch.finfo(dtype).eps, [name])
+
+
+@with_kernel
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_half_precision_number_is_read_and_written_right(backend, dtype):
+    """65,536 maps of one pixel times weights that reach subnormal numbers, ties and overflow."""
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    weight = torch.tensor([1.0, 1 / 3, 2.0**-12, 1.5 * 2.0**-7, 100.0, -1.0009765625]).to(dtype)
+    got = deform_conv2d(numbers.reshape(-1, 1, 1, 1), torch.zeros(2**16, 2, 1, 1), weight.reshape(-1, 1, 1, 1))
+    wanted = (numbers.float()[:, None] * weight.float()).to(dtype)
+    assert got.flatten(1).equal(wanted) or torch.equal(got.flatten(1).nan_to_num(7), wanted.nan_to_num(7))
+    assert torch.equal(got.flatten(1).isnan(), wanted.isnan())
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_keeps_positions(backend, dtype):
     """At column 3000 half precision has no quarter pixels left; positions must not be rounded to it."""
     x = torch.arange(4000.0).remainder(7).reshape(1, 1, 1, 4000)
     offset = torch.full((1, 2, 1, 4000), 0.25)
@@ -149,78 +178,314 @@ def test_half_precision_keeps_positions(dtype):
     torch.testing.assert_close(got.float(), wanted, rtol=1e-2, atol=1e-2)
 
 
-def test_autocast_computes_in_fp32():
-    x, offset, weight = torch.randn(1, 4, 6, 6), torch.randn(1, 18, 6, 6), torch.randn(4, 4, 3, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = deform_conv2d(x, offset, weight, padding=1)
-    assert torch.equal(got, deform_conv2d(x, offset, weight, padding=1))
+# Where operands lie ----------------------------------------------------------------------------------------------------
 
-
-def test_empty_batch_and_empty_map():
-    weight = torch.randn(3, 2, 3, 3)
-    assert deform_conv2d(torch.zeros(0, 2, 5, 5), torch.zeros(0, 18, 3, 3), weight).shape == (0, 3, 3, 3)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_same_bits_on_every_run(backend, monkeypatch):
-    monkeypatch.setenv("DCNRUN_BACKEND", backend)
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(4, 32, 16, 16, generator=generator, requires_grad=True)
-    offset = torch.randn(4, 18, 16, 16, generator=generator).mul(3).requires_grad_()
-    weight = torch.randn(16, 32, 3, 3, generator=generator, requires_grad=True)
-
-    def results():
-        output = deform_conv2d(x, offset, weight, padding=1)
-        return (output, *torch.autograd.grad(output.square().sum(), (x, offset, weight)))
-
-    first = results()
-    for _ in range(3):
-        assert all(torch.equal(a, b) for a, b in zip(first, results(), strict=True))
-
-
-GOOD = {
-    "input": torch.zeros(2, 4, 6, 6),
-    "offset": torch.zeros(2, 18, 6, 6),
-    "weight": torch.zeros(8, 4, 3, 3),
-    "bias": torch.zeros(8),
-    "mask": torch.zeros(2, 9, 6, 6),
-    "padding": 1,
+LAYOUTS = {
+    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "columns of a wider tensor": lambda t: F.pad(t, (2, 3))[..., 2:-3],
+    "every other column": lambda t: t.repeat_interleave(2, -1)[..., ::2],
+    "every other row": lambda t: t.repeat_interleave(2, -2)[:, :, ::2],
+    "transposed": lambda t: t.mT.contiguous().mT,
+    "batch last": lambda t: t.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "channels of a wider channels-last tensor": lambda t: torch.cat([t, t, t], 1).contiguous(
+        memory_format=torch.channels_last
+    )[:, t.shape[1] : 2 * t.shape[1]],
+    "columns of a wider channels-last tensor": lambda t: F.pad(t, (2, 3)).contiguous(memory_format=torch.channels_last)[
+        ..., 2:-3
+    ],
 }
-WRONG = [
-    ({"offset": torch.zeros(2, 20, 6, 6)}, ValueError, r"offset has 20 channels.*multiple of 18"),
-    ({"offset": torch.zeros(2, 18, 5, 6)}, ValueError, r"offset is 5x6, but the output is 6x6"),
-    ({"offset": torch.zeros(1, 18, 6, 6)}, ValueError, r"offset has batch size 1, but input has 2"),
-    ({"offset": torch.zeros(2, 54, 6, 6)}, ValueError, r"3 offset groups.*do not divide input's 4 channels"),
-    ({"weight": torch.zeros(8, 3, 3, 3)}, ValueError, r"weight has 3 input channels.*input's 4 channels"),
-    ({"weight": torch.zeros(7, 2, 3, 3), "bias": None}, ValueError, r"weight has 7 output channels.*2 groups"),
-    ({"weight": torch.zeros(8, 4, 3)}, ValueError, r"weight must have 4 dimensions.*\(8, 4, 3\)"),
-    ({"bias": torch.zeros(7)}, ValueError, r"bias has 7 elements.*8 output channels"),
-    ({"mask": torch.zeros(2, 18, 6, 6)}, ValueError, r"mask has 18 channels.*need 9"),
-    ({"mask": torch.zeros(2, 9, 6, 5)}, ValueError, r"mask is 6x5, but the output is 6x6"),
-    ({"offset": torch.zeros(2, 18, 6, 6, dtype=torch.float64)}, TypeError, r"offset has torch.float64.*torch.float32"),
-    ({"weight": torch.zeros(8, 4, 3, 3, dtype=torch.int64)}, TypeError, r"weight must have a floating-point"),
-    ({"offset": torch.zeros(2, 18, 6, 6, device="meta")}, ValueError, r"offset is on meta, but input is on cpu"),
-    ({"offset": None}, TypeError, r"offset must be a tensor"),
-    ({"padding": 0, "input": torch.zeros(2, 4, 2, 2)}, ValueError, r"input of 2x2.*smaller than the kernel 3x3"),
-    ({"stride": 0}, ValueError, r"stride must be .* >= 1, but is 0"),
-    ({"dilation": (1, 2, 3)}, ValueError, r"dilation must be one or two"),
-    ({"padding": 1.5}, (ValueError, TypeError), r"padding|float"),
+
+
+@functools.cache
+def dense(channels, dtype):
+    problem = make_problem(3, channels, 20, (9, 8), groups=2, offset_groups=2, dtype=dtype)
+    grad_output = random_like(deform_conv2d(**problem))
+    return problem, grad_output, results(problem, grad_output=grad_output)
+
+
+@with_kernel
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("operand", ["input", "offset", "weight", "mask", "grad_output"])
+@pytest.mark.parametrize(("channels", "dtype"), [(64, torch.float32), (10, torch.float64), (64, torch.bfloat16)])
+def test_any_layout(backend, layout, operand, channels, dtype):
+    problem, grad_output, wanted = dense(channels, dtype)
+    if operand == "grad_output":
+        grad_output = LAYOUTS[layout](grad_output)
+        assert not grad_output.is_contiguous()
+    else:
+        problem = problem | {operand: LAYOUTS[layout](problem[operand])}
+        assert not problem[operand].is_contiguous()
+    assert_close(results(problem, grad_output=grad_output), wanted, 1e-6)
+
+
+@with_kernel
+@pytest.mark.parametrize("operand", ["input", "offset", "weight", "mask", "grad_output"])
+@pytest.mark.parametrize("dim", [0, 1, 2, 3])
+def test_expanded_operands(backend, operand, dim):
+    problem = make_problem(3, 4, 4, (5, 4))
+    tensor = random_like(problem["input"]) if operand == "grad_output" else problem[operand]
+    expanded = tensor.narrow(dim, 0, 1).expand(tensor.shape)
+    assert 0 in expanded.stride()
+    if operand == "grad_output":
+        got, wanted = results(problem, grad_output=expanded), results(problem, grad_output=expanded.contiguous())
+    else:
+        got = results(problem | {operand: expanded})
+        wanted = results(problem | {operand: expanded.contiguous()})
+    assert_close(got, wanted, 1e-12)
+
+
+@with_kernel
+def test_a_bias_of_any_step(backend):
+    problem = make_problem()
+    spread = problem["bias"].repeat_interleave(3)[::3]
+    assert torch.equal(deform_conv2d(**problem | {"bias": spread}), deform_conv2d(**problem))
+
+
+@with_kernel
+def test_views_that_pytorch_resolves_late(backend):
+    """Their memory holds other numbers than they do."""
+    problem = make_problem()
+    negated = torch.complex(problem["input"], -problem["input"]).conj().imag
+    assert negated.is_neg()
+    assert_same_bits(results(problem | {"input": negated}), results(problem))
+
+
+@with_kernel
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_the_output_and_gradients_lie_as_the_operands_do(backend, format):
+    problem = make_problem(channels=5, dtype=torch.float32)
+    problem["input"] = problem["input"].contiguous(memory_format=format)
+    got = results(problem)
+    assert got["output"].is_contiguous(memory_format=format)
+    assert got["input"].is_contiguous(memory_format=format)
+    assert got["offset"].is_contiguous()
+
+
+# What is asked for, and nothing else -----------------------------------------------------------------------------------
+
+
+@every_backend
+@pytest.mark.parametrize("masked", [True, False])
+def test_gradients_of_some_operands_alone(backend, masked):
+    problem = make_problem(masked=masked)
+    wanted = results(problem)
+    for count in (1, 2):
+        for names in itertools.combinations([name for name in OPERANDS if problem[name] is not None], count):
+            leaves = {name: problem[name].clone().requires_grad_() for name in names}
+            output = deform_conv2d(**problem | leaves)
+            grads = torch.autograd.grad(output, leaves.values(), random_like(output))
+            assert_close(dict(zip(names, grads, strict=True)) | {"output": output}, wanted, 1e-12, names)
+
+
+@every_backend
+@pytest.mark.parametrize(
+    ("batch", "size", "padding"),
+    [(0, (5, 5), (1, 1)), (0, (5, 5), (0, 0)), (2, (0, 5), (1, 0)), (2, (0, 4), (2, 1)), (2, (3, 0), (1, 2))],
+)
+def test_nothing_to_convolve(backend, batch, size, padding):
+    """Empty batches and maps: the output is the bias, and gradients are zero."""
+    problem = make_problem(batch, 4, 6, size, padding=padding)
+    got = results(problem)
+    out_size = output_size(size, (3, 3), (1, 1), padding, (1, 1))
+    assert torch.equal(got["output"], problem["bias"].reshape(-1, 1, 1).expand(batch, -1, *out_size))
+    for name in ("input", "offset", "weight", "mask"):
+        assert torch.equal(got[name], torch.zeros_like(problem[name])), name
+    assert torch.equal(deform_conv2d(**problem | {"bias": None}), torch.zeros(batch, 6, *out_size, dtype=torch.float64))
+
+
+# Numbers that are none, and positions at and beyond the border ----------------------------------------------------------
+
+EXTREMES = [math.nan, math.inf, -math.inf, 1e30, -1e30, 1e9, -1e9, 2.0**31, -(2.0**31), 3e38]
+
+
+def sprinkled(tensor, values, every, seed=0):
+    """A copy with some elements replaced by each of the values in turn."""
+    order = torch.randperm(tensor.numel(), generator=torch.Generator().manual_seed(seed))[:: 4 * every]
+    changed = tensor.clone()
+    changed.view(-1)[order] = torch.tensor(values).to(tensor.dtype).repeat(-(-len(order) // len(values)))[: len(order)]
+    return changed
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [3, 35])
+def test_offsets_that_are_no_positions(backend, dtype, channels):
+    problem = make_problem(2, channels, 4, (13, 11), dtype=dtype)
+    for value in EXTREMES:
+        extreme = problem | {"offset": sprinkled(problem["offset"], [value], 20)}
+        assert_close(results(extreme), results(extreme, deform_conv2d_reference), 5e-5)
+    every = problem | {"offset": sprinkled(problem["offset"], EXTREMES, 1)}
+    assert_close(results(every), results(every, deform_conv2d_reference), 5e-5)
+
+
+@with_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("operand", ["input", "mask", "weight", "bias", "grad_output"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_operands_that_are_no_numbers(backend, dtype, operand, value, format, monkeypatch):
+    """They spoil what the definition's forward and backward let them spoil, and no more."""
+    problem = make_problem(2, 5, 4, (9, 8), dtype=dtype)
+    grad_output = random_like(deform_conv2d(**problem))
+    if operand == "grad_output":
+        grad_output = sprinkled(grad_output, [value], 10)
+    else:
+        problem[operand] = sprinkled(problem[operand], [value], 1 if operand == "bias" else 10)
+    problem["input"] = problem["input"].contiguous(memory_format=format)
+    got = results(problem, grad_output=grad_output)
+    monkeypatch.setenv("DCNRUN_BACKEND", "reference")
+    wanted = results(problem, grad_output=grad_output)
+    assert not all(values.isfinite().all() for values in wanted.values())
+    for name in wanted:
+        spoilt = torch.isnan if math.isnan(value) else lambda values: ~values.isfinite()
+        assert torch.equal(spoilt(got[name]), spoilt(wanted[name])), name
+        got[name], wanted[name] = (values.nan_to_num(0, 0, 0) for values in (got[name], wanted[name]))
+    assert_close(got, wanted, 5e-5 if dtype.itemsize > 2 else 1e-2)
+
+
+@with_kernel
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_every_kind_of_nan_stays_one(backend, dtype):
+    """Rounding must not carry one with all its bits set over to a number."""
+    bits = torch.tensor([0x7FFFFFFF, -1, 0x7F800001, 0x7FC00000], dtype=torch.int32).view(torch.float32)
+    ones = torch.ones(4, 1, 1, 1, dtype=dtype)
+    got = deform_conv2d(ones, torch.zeros(4, 2, 1, 1), ones[:1], mask=bits.reshape(4, 1, 1, 1))
+    assert got.isnan().all()
+
+
+@every_backend
+@pytest.mark.parametrize("position", [-1.0, -1.5, 4.0, 5.0, 1e9, math.inf])
+def test_a_sample_outside_the_map_reads_nothing(backend, position):
+    """Not even the pixels beside it, where zero times infinity would be no number."""
+    x = torch.full((1, 3, 4, 4), math.inf)
+    for axis in range(2):
+        offset = torch.zeros(1, 2, 4, 4)
+        coordinates = torch.arange(4.0)
+        offset[0, axis] = position - (coordinates[:, None] if axis == 0 else coordinates)
+        problem = {"input": x, "offset": offset, "weight": torch.ones(2, 3, 1, 1), "bias": None, "mask": None}
+        got = results(problem)
+        if backend == "torchvision":
+            del got["offset"]  # which has a slope at -1
+        for name in got.keys() - {"weight"}:
+            assert not got[name].any(), name
+        assert not got["weight"].any()
+
+
+@with_kernel
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_whole_positions_and_the_border(backend, dtype):
+    """Where the bilinear kernel has its kinks: the value and slope of the side that the definition takes."""
+    problem = make_problem(2, 5, 4, (6, 5), padding=(2, 2), dtype=dtype)
+    problem["offset"] = problem["offset"].round()
+    assert_close(results(problem), results(problem, deform_conv2d_reference), 5e-5)
+    beside = torch.tensor([-1e-3, 0, 1e-3], dtype=dtype)
+    problem["offset"] += beside.repeat(problem["offset"].numel() // 3).view_as(problem["offset"])
+    assert_close(results(problem), results(problem, deform_conv2d_reference), 5e-5)
+
+
+# The same bits -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+DETERMINISTIC = [
+    {"channels": 64, "out_channels": 32, "size": (13, 11), "dtype": torch.float32},
+    {"channels": 70, "out_channels": 33, "size": (17, 19), "offset_groups": 2, "dtype": torch.float32},
+    {"channels": 12, "out_channels": 9, "size": (16, 16), "groups": 3, "offset_groups": 2, "dtype": torch.float64},
+    {"channels": 33, "out_channels": 17, "size": (5, 5), "masked": False, "dtype": torch.bfloat16},
+    {"channels": 16, "out_channels": 4, "size": (40, 40), "dtype": torch.float32},
 ]
 
 
-@pytest.mark.parametrize(("change", "error", "message"), WRONG, ids=lambda v: v if isinstance(v, str) else "")
-def test_wrong_operands_are_named_with_both_values(change, error, message):
-    with pytest.raises(error, match=re.compile(message, re.DOTALL)):
-        deform_conv2d(**(GOOD | change))
+@with_kernel
+@pytest.mark.parametrize("settings", DETERMINISTIC, ids=lambda s: f"{s['channels']}-{s['dtype']}")
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+class TestSameBits:
+    def problem(self, settings, format, batch=5):
+        problem = make_problem(batch, **settings)
+        return problem | {"input": problem["input"].contiguous(memory_format=format)}
+
+    def test_on_every_run_for_any_number_of_threads(self, backend, settings, format, threads):
+        problem = self.problem(settings, format)
+        first = results(problem)
+        for count in (1, 2, 3, 3):
+            threads(count)
+            # PyTorch's own sum computes the bias's gradient
+            assert_same_bits(results(problem), first, first.keys() - {"bias"})
+
+    def test_for_any_split_of_the_batch(self, backend, settings, format, threads):
+        problem = self.problem(settings, format)
+        grad_output = random_like(deform_conv2d(**problem))
+        whole = results(problem, grad_output=grad_output)
+        for sizes, count in (([1] * 5, 1), ([1] * 5, 2), ([2, 3], 2)):
+            threads(count)
+            batched = [name for name in ("input", "offset", "mask") if problem[name] is not None]
+            parts = [
+                results(problem | dict(zip(batched, tensors, strict=False)), grad_output=tensors[-1])
+                for tensors in zip(
+                    *(t.split(sizes) for t in (*(problem[n] for n in batched), grad_output)), strict=True
+                )
+            ]
+            joined = {name: torch.cat([part[name] for part in parts]) for name in ("output", *batched)}
+            assert_same_bits(joined, whole, joined.keys())
 
 
-def test_backends(monkeypatch):
-    x, offset = torch.zeros(1, 1, 4, 4), torch.zeros(1, 18, 4, 4)
-    monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    assert backend_for(x, offset) == "rows"
-    assert backend_for(x.bfloat16(), offset) == "reference"
-    monkeypatch.setenv("DCNRUN_BACKEND", "torchvision")
-    assert backend_for(x, offset) == "torchvision"
-    monkeypatch.setenv("DCNRUN_BACKEND", "fastest")
-    with pytest.raises(UsageError, match="fastest"):
-        backend_for(x, offset)
+# More than 2^31 elements ---------------------------------------------------------------------------------------------------
+
+
+# Memory that is promised, not set aside; not every Python has Linux's name for it.
+NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+SPAN = 2**33  # so that what starts at a quarter of a row also lies beyond 2^31
+
+
+def far_apart(like, dim):
+    """A copy whose neighbours along `dim` lie so far apart that it spans 2^33 elements, hardly any of which exist."""
+    strides = list(torch.empty_like(like, memory_format=torch.contiguous_format).stride())
+    if dim == "pixels":  # as rows of channels
+        step = SPAN // (like.shape[2] * like.shape[3] - 1) + 1
+        strides = [like.shape[1], 1, like.shape[3] * step, step]
+    else:
+        strides[dim] = SPAN // (like.shape[dim] - 1) + 1
+    elements = 1 + sum((length - 1) * stride for length, stride in zip(like.shape, strides, strict=True))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
+    memory = torch.frombuffer(mmap.mmap(-1, elements * like.itemsize, flags), dtype=like.dtype)
+    return memory.as_strided(like.shape, strides).copy_(like)
+
+
+@with_kernel
+@pytest.mark.parametrize("dim", [0, 1, 2, 3, "pixels"])
+@pytest.mark.parametrize(
+    ("tensor", "dtype"),
+    [
+        *((name, torch.float32) for name in ("input", "offset", "mask", "weight", "output")),
+        *((name, torch.bfloat16) for name in ("input", "weight", "output")),
+    ],
+)
+def test_more_than_two_to_the_31_elements(backend, dim, tensor, dtype):
+    """One operand and its gradient, or the output and its gradient, spread over memory."""
+    problem = make_problem(2, 32, 17, (3, 45), dtype=dtype)
+    settings = problem["stride"], problem["padding"], problem["dilation"]
+    tensors = {name: problem[name] for name in ("input", "offset", "weight", "mask")}
+    tensors |= {name: tensors[name].float() for name in ("offset", "mask")}  # as the kernel has them
+    tensors["output"] = torch.zeros(2, 17, 3, 45, dtype=dtype)
+    tensors["grad_output"] = random_like(tensors["output"])
+    grads = {name: torch.zeros_like(tensors[name]) for name in ("input", "offset", "weight", "mask")}
+
+    def compute(tensors, grads):
+        input, offset, weight, mask, output, grad_output = tensors.values()
+        cpu_kernel.deform_conv2d(input, offset, weight, problem["bias"], *settings, mask, output)
+        cpu_kernel.deform_conv2d_backward(grad_output, input, offset, weight, mask, *settings, [*grads.values()])
+        return {"output": output.clone()} | {name: grad.clone() for name, grad in grads.items()}
+
+    wanted = compute(tensors, grads)
+    tensors["output"].zero_()
+    for name in ("output", "grad_output") if tensor == "output" else (tensor,):
+        tensors[name] = far_apart(tensors[name], dim)
+    if tensor in grads:
+        grads[tensor] = far_apart(torch.zeros_like(grads[tensor]), dim)
+    assert_same_bits(compute(tensors, grads), wanted)
