@@ -12,6 +12,7 @@ from torch import Tensor
 from dcnrun.errors import UsageError
 from dcnrun.ops import cpu_kernel
 from dcnrun.ops.jit import KernelUnavailable, load_cpu
+from dcnrun.ops.operands import Operands
 from dcnrun.ops.reference import deform_conv2d_backward_reference, deform_conv2d_reference
 
 BACKENDS = ("auto", "kernel", "torchvision", "reference")
@@ -56,64 +57,39 @@ def _kernel_loads(dtype: torch.dtype) -> bool:
     return True
 
 
-def forward(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    mask: Tensor | None,
-    output: Tensor,
-) -> None:
+def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`."""
+    input, bias = operands.input, operands.bias
     if not (input.numel() and output.numel()):
         output.copy_(torch.zeros(()) if bias is None else bias.reshape(-1, 1, 1))
         return
-    sizes = stride, padding, dilation
     match backend_for(input.device.type, input.dtype):
         case "kernel":
-            cpu_kernel.deform_conv2d(input, offset, weight, bias, *sizes, mask, output)
-        case "torchvision" if not _torchvision_fails_at(offset):
-            wide = [_widened(tensor) for tensor in (input, weight, offset, _or_empty(mask, input), _bias(bias, weight))]
-            output.copy_(
-                torch.ops.torchvision.deform_conv2d(*wide, *_torchvision_settings(input, offset, weight, mask, *sizes))
-            )
+            cpu_kernel.deform_conv2d(operands, output)
+        case "torchvision" if not _torchvision_fails_at(operands.offset):
+            output.copy_(torch.ops.torchvision.deform_conv2d(*_for_torchvision(operands)))
         case _:
-            output.copy_(deform_conv2d_reference(input, offset, weight, bias, *sizes, mask))
+            output.copy_(deform_conv2d_reference(*operands))
 
 
-def backward(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    grads: list[Tensor | None],
-) -> None:
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
+    input, offset, weight, mask = operands.input, operands.offset, operands.weight, operands.mask
     if not (input.numel() and grad_output.numel()):
         for grad in grads:
             if grad is not None:
                 grad.zero_()
         return
-    sizes = stride, padding, dilation
     match backend_for(input.device.type, input.dtype):
         case "kernel":
-            cpu_kernel.deform_conv2d_backward(grad_output, input, offset, weight, mask, *sizes, grads)
+            cpu_kernel.deform_conv2d_backward(grad_output, operands, grads)
             return
         case "torchvision" if not _torchvision_fails_at(offset):
-            operands = (grad_output, input, weight, offset, _or_empty(mask, input), _bias(None, weight))
-            computed = torch.ops.torchvision._deform_conv2d_backward(
-                *map(_widened, operands), *_torchvision_settings(input, offset, weight, mask, *sizes)
-            )
-            computed = computed[0], computed[2], computed[1], computed[3]
+            wide = _widened(grad_output), *_for_torchvision(operands)
+            of_input, of_weight, of_offset, of_mask, _ = torch.ops.torchvision._deform_conv2d_backward(*wide)
+            computed = of_input, of_offset, of_weight, of_mask
         case _:
-            computed = deform_conv2d_backward_reference(grad_output, input, offset, weight, mask, *sizes)
+            computed = deform_conv2d_backward_reference(grad_output, input, offset, weight, mask, *operands.settings)
     for grad, values in zip(grads, computed, strict=True):
         if grad is not None:
             grad.copy_(values)
@@ -129,23 +105,15 @@ def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype.itemsize == 2 else tensor
 
 
-def _or_empty(mask: Tensor | None, input: Tensor) -> Tensor:
-    return input.new_zeros((input.shape[0], 1)) if mask is None else mask
-
-
-def _bias(bias: Tensor | None, weight: Tensor) -> Tensor:
-    return weight.new_zeros(weight.shape[0]) if bias is None else bias
-
-
-def _torchvision_settings(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> list[Any]:
-    groups = input.shape[1] // weight.shape[1]
-    offset_groups = offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
-    return [*stride, *padding, *dilation, groups, offset_groups, mask is not None]
+def _for_torchvision(operands: Operands) -> list[Any]:
+    """The arguments of torchvision's operator, which knows no absent bias or mask."""
+    input, offset, weight, bias, stride, padding, dilation, mask = operands
+    tensors = (
+        input,
+        weight,
+        offset,
+        input.new_zeros((input.shape[0], 1)) if mask is None else mask,
+        weight.new_zeros(weight.shape[0]) if bias is None else bias,
+    )
+    numbers = [*stride, *padding, *dilation, operands.groups, operands.offset_groups, mask is not None]
+    return [*map(_widened, tensors), *numbers]

@@ -2,12 +2,12 @@
 
 import ctypes
 from ctypes import c_int64
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcnrun.ops.jit import load_cpu
+from dcnrun.ops.operands import Operands
 
 # What the kernel computes with, for each dtype that it stores.
 DTYPES = {
@@ -25,7 +25,9 @@ class _View(ctypes.Structure):
 
 
 class _Problem(ctypes.Structure):
-    """`struct Problem`."""
+    """`struct Problem`. It has addresses only, so it keeps the tensors that they are of."""
+
+    tensors: dict[str, Tensor | None]
 
     _fields_ = [
         *((name, _View) for name in ("input", "offset", "mask", "weight", "bias", "output")),
@@ -37,56 +39,26 @@ class _Problem(ctypes.Structure):
     ]
 
 
-def deform_conv2d(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    mask: Tensor | None,
-    output: Tensor,
-) -> None:
+def deform_conv2d(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`, of any strides."""
-    tensors = {
-        "input": input,
-        "offset": _computed(offset, input.dtype),
-        "mask": _computed(mask, input.dtype),
-        "weight": weight,
-        "bias": bias,
-        "output": output,
-    }
-    _call("dcnrun_deform_conv2d_forward", _problem(tensors, stride, padding, dilation), input.dtype)
+    problem = _problem(operands, {"bias": operands.bias, "output": output})
+    _call("dcnrun_deform_conv2d_forward", problem, output.dtype)
 
 
-def deform_conv2d_backward(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    grads: list[Tensor | None],
-) -> None:
+def deform_conv2d_backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors, of any strides."""
+    dtype = grad_output.dtype
     grad_input, grad_offset, grad_weight, grad_mask = grads
-    tensors = {
-        "input": input,
-        "offset": _computed(offset, input.dtype),
-        "mask": _computed(mask, input.dtype),
-        "weight": weight,
+    computed_offset, computed_mask = _computed(grad_offset, dtype), _computed(grad_mask, dtype)
+    written = {
         "output": grad_output,
         "grad_input": grad_input,
-        "grad_offset": _computed(grad_offset, input.dtype),
-        "grad_mask": _computed(grad_mask, input.dtype),
+        "grad_offset": computed_offset,
+        "grad_mask": computed_mask,
         "grad_weight": grad_weight,
     }
-    _call("dcnrun_deform_conv2d_backward", _problem(tensors, stride, padding, dilation), input.dtype)
-    for name, grad in (("grad_offset", grad_offset), ("grad_mask", grad_mask)):
-        computed = tensors[name]
+    _call("dcnrun_deform_conv2d_backward", _problem(operands, written), dtype)
+    for grad, computed in ((grad_offset, computed_offset), (grad_mask, computed_mask)):
         if grad is not None and computed is not None and computed is not grad:
             grad.copy_(computed)
 
@@ -96,12 +68,10 @@ def _computed(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if tensor is None else tensor.to(DTYPES[dtype])
 
 
-def _problem(
-    tensors: dict[str, Any], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
-) -> _Problem:
-    input, offset, weight = tensors["input"], tensors["offset"], tensors["weight"]
+def _problem(operands: Operands, more: dict[str, Tensor | None]) -> _Problem:
+    input, offset, weight = operands.input, operands.offset, operands.weight
     batch, channels, height, width = input.shape
-    out_channels, channels_per_group, kernel_height, kernel_width = weight.shape
+    out_channels, _, kernel_height, kernel_width = weight.shape
     problem = _Problem(
         batch=batch,
         channels=channels,
@@ -112,13 +82,21 @@ def _problem(
         out_width=offset.shape[3],
         kernel_height=kernel_height,
         kernel_width=kernel_width,
-        stride=tuple(stride),
-        padding=tuple(padding),
-        dilation=tuple(dilation),
-        groups=channels // channels_per_group,
-        offset_groups=offset.shape[1] // (2 * kernel_height * kernel_width),
+        stride=tuple(operands.stride),
+        padding=tuple(operands.padding),
+        dilation=tuple(operands.dilation),
+        groups=operands.groups,
+        offset_groups=operands.offset_groups,
         threads=torch.get_num_threads(),
     )
+    tensors = {
+        "input": input,
+        "offset": _computed(offset, input.dtype),
+        "mask": _computed(operands.mask, input.dtype),
+        "weight": weight,
+        **more,
+    }
+    problem.tensors = tensors
     for name, tensor in tensors.items():
         if tensor is not None:
             strides = tensor.stride()

@@ -15,7 +15,8 @@ from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
 from dcnrun.ops import backends
-from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of, output_size
+from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of
+from dcnrun.ops.operands import Operands
 from dcnrun.ops.precision import autocast_is_on, without_autocast
 from dcnrun.ops.reference import deform_conv2d_backward_reference
 
@@ -37,60 +38,45 @@ _library.define(
 # What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
 
 
-def _empty_output(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    mask: Tensor | None,
-) -> Tensor:
-    check_deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
-    n, _, height, width = input.shape
-    out_channels, _, kernel_height, kernel_width = weight.shape
-    size = output_size((height, width), (kernel_height, kernel_width), stride, padding, dilation)
-    shape = (n, out_channels, *size)
-    return torch.empty(shape, dtype=input.dtype, device=input.device, memory_format=memory_format_of(input))
+def _empty_output(*arguments: Any, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named)
+    check_deform_conv2d(*operands)
+    input = operands.input
+    memory_format = memory_format_of(input)
+    return torch.empty(operands.output_shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
 
 
-def _forward(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    mask: Tensor | None,
-) -> Tensor:
-    output = _empty_output(input, offset, weight, bias, stride, padding, dilation, mask)
-    backends.forward(input, offset, weight, bias, stride, padding, dilation, mask, output)
+def _forward(*arguments: Any, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named)
+    output = _empty_output(*operands)
+    backends.forward(operands, output)
     return output
 
 
-def _empty_gradients(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
-    wanted: list[bool],
-) -> tuple[Tensor, ...]:
-    check_deform_conv2d(input, offset, weight, None, stride, padding, dilation, mask)
-    check_grad_output(grad_output, input, offset, weight)
+def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _of_backward(*arguments)
+    check_deform_conv2d(*operands)
+    check_grad_output(grad_output, operands.input, operands.offset, operands.weight)
     return tuple(
-        torch.empty_like(operand) if operand is not None and want else input.new_empty(0)
-        for operand, want in zip((input, offset, weight, mask), wanted, strict=True)
+        torch.empty_like(operand) if operand is not None and want else operands.input.new_empty(0)
+        for operand, want in zip(_differentiated(operands), wanted, strict=True)
     )
 
 
-def _backward(
-    grad_output: Tensor,
+def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _of_backward(*arguments)
+    grads = _empty_gradients(grad_output, *arguments)
+    present = [
+        grad if operand is not None and want else None
+        for grad, operand, want in zip(grads, _differentiated(operands), wanted, strict=True)
+    ]
+    # A backward pass under autocast computes in the dtypes that the forward had.
+    with without_autocast(operands.input.device.type):
+        backends.backward(grad_output, operands, present)
+    return grads
+
+
+def _of_backward(
     input: Tensor,
     offset: Tensor,
     weight: Tensor,
@@ -99,14 +85,13 @@ def _backward(
     padding: Sizes,
     dilation: Sizes,
     wanted: list[bool],
-) -> tuple[Tensor, ...]:
-    grads = _empty_gradients(grad_output, input, offset, weight, mask, stride, padding, dilation, wanted)
-    present = [grad if want else None for grad, want in zip(grads[:3], wanted[:3], strict=True)]
-    present.append(grads[3] if wanted[3] and mask is not None else None)
-    # A backward pass under autocast computes in the dtypes that the forward had.
-    with without_autocast(input.device.type):
-        backends.backward(grad_output, input, offset, weight, mask, stride, padding, dilation, present)
-    return grads
+) -> tuple[Operands, list[bool]]:
+    return Operands(input, offset, weight, None, stride, padding, dilation, mask), wanted
+
+
+def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
+    """What the backward operator computes gradients of, in its order."""
+    return operands.input, operands.offset, operands.weight, operands.mask
 
 
 _library.impl("deform_conv2d", _forward, "CompositeExplicitAutograd")
@@ -119,9 +104,9 @@ torch.library.register_fake("dcnrun::deform_conv2d_backward", _empty_gradients, 
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, _, stride, padding, dilation, mask = inputs
-    ctx.save_for_backward(input, offset, weight, mask)
-    ctx.settings = stride, padding, dilation
+    operands = Operands(*inputs)
+    ctx.save_for_backward(*_differentiated(operands))
+    ctx.settings = operands.settings
 
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -171,33 +156,24 @@ torch.library.register_autograd(
 
 
 def _autocast(device_type: str) -> Callable[..., Tensor]:
-    def cast(
-        input: Tensor,
-        offset: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Sizes,
-        padding: Sizes,
-        dilation: Sizes,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def cast(*arguments: Any, **named: Any) -> Tensor:
+        operands = Operands(*arguments, **named)
         dtype = torch.get_autocast_dtype(device_type)
         with without_autocast(device_type):
             return convolve(
-                _as(input, dtype),
-                _as(offset, torch.float32),
-                _as(weight, dtype),
-                _as(bias, dtype),
-                stride,
-                padding,
-                dilation,
-                _as(mask, torch.float32),
+                *operands._replace(
+                    input=_as(operands.input, dtype),
+                    offset=_as(operands.offset, torch.float32),
+                    weight=_as(operands.weight, dtype),
+                    bias=_as(operands.bias, dtype),
+                    mask=_as(operands.mask, torch.float32),
+                )
             )
 
     return cast
 
 
-def _as(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _as(tensor: Any, dtype: torch.dtype) -> Any:
     """Another dtype for what autocast may change: fp64 stays as it is, as everywhere in autocast."""
     return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
 

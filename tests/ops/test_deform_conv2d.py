@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from dcnrun.ops import cpu_kernel, deform_conv2d
 from dcnrun.ops.checks import output_size
+from dcnrun.ops.operands import Operands
 from dcnrun.ops.reference import deform_conv2d_reference
 from tests.ops.problems import (
     OPERANDS,
@@ -478,8 +479,9 @@ def test_more_than_two_to_the_31_elements(backend, dim, tensor, dtype):
 
     def compute(tensors, grads):
         input, offset, weight, mask, output, grad_output = tensors.values()
-        cpu_kernel.deform_conv2d(input, offset, weight, problem["bias"], *settings, mask, output)
-        cpu_kernel.deform_conv2d_backward(grad_output, input, offset, weight, mask, *settings, [*grads.values()])
+        operands = Operands(input, offset, weight, problem["bias"], *settings, mask)
+        cpu_kernel.deform_conv2d(operands, output)
+        cpu_kernel.deform_conv2d_backward(grad_output, operands, [*grads.values()])
         return {"output": output.clone()} | {name: grad.clone() for name, grad in grads.items()}
 
     wanted = compute(tensors, grads)
