@@ -104,12 +104,12 @@ def _import_error() -> DcnrunError | None:
 def _machine() -> Pairs:
     import torch
 
-    from dcnrun.ops.jit.processor import cpu_model, vector_instructions
+    from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
 
     return {
         "system": platform.platform(),
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": available_cores(),
         "torch_threads": torch.get_num_threads(),
         "vector_instructions": vector_instructions(),
     }

@@ -15,7 +15,7 @@ import dcnrun
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.compiler import find_compiler
 from dcnrun.ops.jit.load import load
-from dcnrun.ops.jit.processor import cpu_model, vector_instructions
+from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
 
 
 def describe() -> dict[str, Any]:
@@ -23,7 +23,7 @@ def describe() -> dict[str, Any]:
     return {
         "cpu": cpu_model(),
         "vector_instructions": vector_instructions(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": available_cores(),
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

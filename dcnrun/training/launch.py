@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 import dcnrun
 from dcnrun.config.schema import Accelerator, Config, Precision
+from dcnrun.ops.jit.processor import cpu_model
 
 _PRECISIONS = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}
 
@@ -82,7 +83,7 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
         "cuda": torch.version.cuda if cuda else None,
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_model(),
         "cpu_threads": torch.get_num_threads(),
         "device": device_name(fabric),
         "processes": fabric.world_size,
@@ -94,15 +95,7 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
 
 def device_name(fabric: Fabric) -> str:
     """The device in words."""
-    return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else f"cpu ({_cpu_name()})"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else f"cpu ({cpu_model()})"
 
 
 def _git_commit() -> str | None:

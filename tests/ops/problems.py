@@ -54,20 +54,23 @@ CHANNELS = [1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 64, 70]
 
 
 @st.composite
-def problems(draw, dtype=torch.float64, channels=CHANNELS):
-    """Random problems, odd ones among them: 1x1 maps, even kernels, groups that cut across offset groups."""
+def problems(draw, dtype=torch.float64, channels=CHANNELS, least_side=1, spare=13):
+    """Random problems, odd ones among them: 1x1 maps, even kernels, groups that cut across offset groups.
+
+    A map's sides are at least `least_side`, and at most `spare` larger than the kernel needs.
+    """
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     dilation = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     groups, offset_groups = draw(st.sampled_from([(1, 1), (1, 1), (1, 3), (2, 1), (2, 2), (3, 2), (2, 6)]))
-    least = [max(1, dilation[i] * (kernel[i] - 1) + 1 - 2 * padding[i]) for i in range(2)]
+    least = [max(least_side, dilation[i] * (kernel[i] - 1) + 1 - 2 * padding[i]) for i in range(2)]
     whole = math.lcm(groups, offset_groups)
     return make_problem(
         batch=draw(st.integers(1, 3)),
         channels=-(-draw(st.sampled_from(channels)) // whole) * whole,
         out_channels=-(-draw(st.sampled_from(channels)) // groups) * groups,
-        size=tuple(draw(st.integers(least[i], least[i] + 13)) for i in range(2)),
+        size=tuple(draw(st.integers(least[i], least[i] + spare)) for i in range(2)),
         kernel=kernel,
         stride=stride,
         padding=padding,

@@ -1,6 +1,7 @@
 """What the CPU can do: a library built for one CPU dies of an illegal instruction on a lesser one."""
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -27,6 +28,11 @@ def cpu_model() -> str:
         named = [line for line in cpu_features().splitlines() if line.startswith("machdep.cpu.brand_string:")]
         return named[0].partition(":")[2].strip() if named else platform.processor()
     return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def available_cores() -> int | None:
+    """The cores that this process may use, where the system tells; else all there are."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
 def vector_instructions() -> str:
