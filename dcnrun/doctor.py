@@ -3,6 +3,7 @@
 torch and all that stands on it are imported inside functions: the versions are shown also where that fails.
 """
 
+import itertools
 import logging
 import os
 import platform
@@ -23,6 +24,7 @@ from dcnrun.console import console
 from dcnrun.errors import DcnrunError
 
 _PACKAGES = ("torch", "torchvision", "numpy", "onnxruntime", "wandb")
+_UNAVAILABLE = "unavailable"
 _OPENMP_RUNTIME = re.compile(r"/\S*/lib(?:gomp|omp|iomp)\S*")
 
 Pairs = dict[str, Any]
@@ -38,9 +40,11 @@ def doctor() -> dict[str, Any]:
     broken = _import_error()
     if broken is None:
         report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}
+        report |= {"cuda_compiler": _cuda_compiler(bool(report["cuda_devices"]))}
         devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
         with _log_muted(), console.status("Compiling the kernels that are not in the cache"):
-            report |= {"kernels": _kernels(problems), "backends": _backends(devices, problems)}
+            kernels = _cpu_kernels(problems) + _cuda_kernels(len(report["cuda_devices"]), problems)
+            report |= {"kernels": kernels, "backends": _backends(devices, kernels, problems)}
         report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
     for title, section in report.items():
         _show(title.replace("_", " "), section)
@@ -152,52 +156,107 @@ def _compiler() -> Pairs:
     return {"command": " ".join(compiler.command), "version": compiler.version.partition("\n")[0]}
 
 
-def _kernels(problems: Problems) -> Rows:
-    """Whether each kernel loads for each dtype, and how it came about."""
+def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
+    """NVRTC, which needs no GPU."""
+    from dcnrun.ops.jit.nvrtc import find_nvrtc
+    from dcnrun.ops.jit.unavailable import KernelUnavailable
+
+    try:
+        nvrtc = find_nvrtc()
+    except KernelUnavailable as problem:
+        return {"none": problem.reason}
+    found = {"nvrtc": nvrtc.version, "headers": nvrtc.headers}
+    if not there_is_a_gpu:
+        found["without_a_gpu"] = "CUDA kernels can be compiled ahead, with `dcnrun kernels build --cuda all`"
+    return found
+
+
+def _cpu_kernels(problems: Problems) -> Rows:
+    """Whether each CPU kernel loads for each dtype, and how it came about."""
     from dcnrun.ops.jit.load import load
-    from dcnrun.ops.jit.recipe import DEFINES, kernel_names
+    from dcnrun.ops.jit.recipe import DEFINES, dtype_name, kernel_names
     from dcnrun.ops.jit.unavailable import KernelUnavailable
 
     rows = []
-    for name in kernel_names():
+    for name in kernel_names("cpu"):
         for dtype in DEFINES:
-            row = {"kernel": name, "dtype": _name(dtype)}
+            row = {"kernel": name, "device": "cpu", "dtype": dtype_name(dtype)}
             rows.append(row)
             try:
                 built = load(name, dtype).built
             except KernelUnavailable as problem:
                 problems[problem.reason] = problem.remedy
-                row |= {"state": "unavailable", "threads": ""}
+                row |= {"state": _UNAVAILABLE, "runs_on": ""}
                 continue
-            state = "from the cache" if built.was_there else f"compiled in {built.record['seconds']:.1f} s"
-            threads = "OpenMP" if "-fopenmp" in built.record["flags"] else "one"
-            row |= {"state": state, "threads": threads}
-            if built.not_kept:
-                row["state"] += ", not kept"
-                problems[f"{built.not_kept.reason}; every process compiles them again"] = built.not_kept.remedy
-            if threads == "one" and sys.platform == "linux":
+            threads = "OpenMP threads" if "-fopenmp" in built.record["flags"] else "one thread"
+            row |= {"state": _state(built, problems), "runs_on": threads}
+            if threads == "one thread" and sys.platform == "linux":
                 remedy = "install OpenMP for it (clang: apt install libomp-dev), then delete the kernels from the cache"
                 problems["the kernels run on one thread: their compiler has no OpenMP"] = remedy
     return rows
 
 
-def _backends(devices: list[str], problems: Problems) -> Rows:
-    """What computes each operator on each device, for each dtype."""
-    from dcnrun.ops.backends import backend_for
-    from dcnrun.ops.jit.recipe import DEFINES
+def _cuda_kernels(gpus: int, problems: Problems) -> Rows:
+    """Whether each CUDA kernel loads on each GPU for each dtype, and how it came about."""
+    from dcnrun.ops.jit.cuda import architecture_of, load
+    from dcnrun.ops.jit.recipe import CUDA_DTYPES, dtype_name, kernel_names
     from dcnrun.ops.jit.unavailable import KernelUnavailable
 
-    def used(device: str, dtype: Any) -> str:
+    rows = []
+    for index, name, dtype in itertools.product(range(gpus), kernel_names("cuda"), CUDA_DTYPES):
+        row = {"kernel": name, "device": f"cuda:{index}", "dtype": dtype_name(dtype)}
+        rows.append(row)
         try:
-            return backend_for(device, dtype)
+            row |= {"state": _state(load(name, dtype, index).built, problems), "runs_on": architecture_of(index)}
+        except KernelUnavailable as problem:
+            problems[problem.reason] = problem.remedy
+            row |= {"state": _UNAVAILABLE, "runs_on": ""}
+    return rows
+
+
+def _state(built: Any, problems: Problems) -> str:
+    state = "from the cache" if built.was_there else f"compiled in {built.record['seconds']:.1f} s"
+    if not built.not_kept:
+        return state
+    problems[f"{built.not_kept.reason}; every process compiles them again"] = built.not_kept.remedy
+    return f"{state}, not kept"
+
+
+def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
+    """What computes each operator on each device, for each dtype, and why."""
+    from dcnrun.ops import backends
+    from dcnrun.ops.jit.recipe import DEFINES, dtype_name
+    from dcnrun.ops.jit.unavailable import KernelUnavailable
+    from dcnrun.ops.roi import backends as roi_backends
+
+    def used(operator: str, device: str, dtype: Any) -> str:
+        try:
+            return backend_for[operator](device, dtype)
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
         except DcnrunError as error:
             problems[str(error)] = "unset DCNRUN_BACKEND"
         return "none"
 
-    operator = "deform_conv2d"
-    return [{"operator": operator, "device": d} | {_name(dtype): used(d, dtype) for dtype in DEFINES} for d in devices]
+    rows = []
+    backend_for = {"deform_conv2d": backends.backend_for, "deform_roi_pool": roi_backends.backend_for}
+    for operator, device in itertools.product(backend_for, devices):
+        taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in DEFINES}
+        own = [row for row in kernels if row["kernel"] == operator and row["device"].startswith(device)]
+        loads = all(row["state"] != _UNAVAILABLE for row in own)
+        rows.append({"operator": operator, "device": device, **taken, "why": _why(device, taken, loads)})
+    return rows
+
+
+def _why(device: str, backends: dict[str, str], loads: bool) -> str:
+    asked = os.environ.get("DCNRUN_BACKEND", "auto")
+    if asked != "auto":
+        return f"DCNRUN_BACKEND is {asked}"
+    if not loads:
+        return "our kernel is not available for all of them"
+    if device == "cuda" and set(backends.values()) == {"torchvision"}:
+        return "our kernel has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda takes it all the same"
+    return "our kernel where there is one"
 
 
 def _cache() -> Pairs:
@@ -208,7 +267,7 @@ def _cache() -> Pairs:
         folder = kernels_folder()
     except CacheUnusable as problem:
         return {"none": problem.reason}
-    sizes = [file.stat().st_size for file in folder.glob("*.so")]
+    sizes = [file.stat().st_size for file in folder.glob("*") if file.suffix in (".so", ".cubin", ".ptx")]
     return {"folder": folder, "compiled_kernels": len(sizes), "mib": round(sum(sizes) / 2**20, 1)}
 
 
@@ -232,7 +291,3 @@ def _log_muted() -> Iterator[None]:
         yield
     finally:
         log.disabled = before
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -14,14 +15,19 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.errors import UsageError
 from dcnrun.ops import backends
-from tests.ops.jit.workshop import Workshop
+from dcnrun.ops.jit import KernelUnavailable, cuda
+from dcnrun.ops.jit.nvrtc import find_nvrtc
+from tests.ops.jit.gpuless import needs_nvrtc
+from tests.ops.jit.workshop import NAME, Workshop
 
+OPERATORS = ["deform_conv2d", "deform_roi_pool"]
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
 
 @pytest.fixture
 def workshop(tmp_path, monkeypatch):
     monkeypatch.setattr(backends, "backend_for", lambda device, dtype: "kernel")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return Workshop(tmp_path, monkeypatch)
 
 
@@ -44,13 +50,15 @@ def test_a_healthy_machine(workshop, monkeypatch):
     assert "[1]" in text
     assert report["machine"]["torch_threads"] == torch.get_num_threads()
     assert os.access(report["compiler"]["command"].split()[0], os.X_OK)
-    assert [(row["dtype"], row["threads"]) for row in report["kernels"]] == [
-        (dtype, "one" if sys.platform == "darwin" else "OpenMP") for dtype in DTYPES
+    assert [(row["dtype"], row["device"], row["runs_on"]) for row in report["kernels"]] == [
+        (dtype, "cpu", "one thread" if sys.platform == "darwin" else "OpenMP threads") for dtype in DTYPES
     ]
     assert all(row["state"].startswith("compiled in ") for row in report["kernels"])
     assert report["cache"] == {"folder": str(workshop.cache / "kernels"), "compiled_kernels": 4, "mib": 0.1}
-    assert report["backends"][0] == {"operator": "deform_conv2d", "device": "cpu"} | dict.fromkeys(DTYPES, "kernel")
-    assert "deform_conv2d" in text
+    computed = dict.fromkeys(DTYPES, "kernel") | {"why": "our kernel where there is one"}
+    assert report["backends"][0] == {"operator": "deform_conv2d", "device": "cpu"} | computed
+    assert [row["operator"] for row in report["backends"]] == OPERATORS
+    assert all(operator in text for operator in OPERATORS)
 
     workshop.forget()
     assert {row["state"] for row in doctor()[0]["kernels"]} == {"from the cache"}
@@ -101,15 +109,70 @@ def test_a_backend_that_does_not_exist(workshop, monkeypatch):
     assert report["problems"] == [{"problem": "DCNRUN_BACKEND is 'quick'", "remedy": "unset DCNRUN_BACKEND"}]
 
 
-def test_gpus(workshop, monkeypatch):
+# GPUs.
+
+
+@pytest.fixture
+def gpus(workshop, monkeypatch):
+    """Two GPUs of which torch tells, and which load whatever they are given."""
     gpu = SimpleNamespace(name="GPU [0]", major=9, minor=0, total_memory=140 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(cuda, "CudaModule", lambda image, index: None)
+
+
+def of_gpus(rows):
+    return [row for row in rows if row["device"].startswith("cuda")]
+
+
+@needs_nvrtc
+def test_gpus(workshop, gpus):
     report, text = doctor()
     assert report["cuda_devices"] == [{"name": "GPU [0]", "capability": "9.0", "memory_gib": 140.0}] * 2
-    assert [row["device"] for row in report["backends"]] == ["cpu", "cuda"]
+    assert report["cuda_compiler"].keys() == {"nvrtc", "headers"}
+    assert [(row["device"], row["dtype"], row["runs_on"]) for row in of_gpus(report["kernels"])] == [
+        (device, dtype, "sm_90a") for device in ("cuda:0", "cuda:1") for dtype in ("float32", "bfloat16", "float16")
+    ]
+    assert [row["state"].split()[0] for row in of_gpus(report["kernels"])] == ["compiled"] * 3 + ["from"] * 3
+    assert report["cache"]["compiled_kernels"] == 4 + 3
+    assert [row["device"] for row in report["backends"]] == ["cpu", "cuda"] * len(OPERATORS)
+    assert report["problems"] == []
     assert "GPU [0]" in text
+
+
+@needs_nvrtc
+def test_why_a_gpu_does_not_run_our_kernel(workshop, gpus, monkeypatch):
+    monkeypatch.setattr(backends, "backend_for", lambda device, dtype: "torchvision")
+
+    def why():
+        return of_gpus(doctor()[0]["backends"])[0]["why"]
+
+    assert "has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda" in why()
+    workshop.forget()
+    workshop.cuda_source.write_text("int x = ;")
+    report, _ = doctor()
+    assert {row["state"] for row in of_gpus(report["kernels"])} == {"unavailable"}
+    assert [f"{NAME}.cu(1): error" in problem["problem"] for problem in report["problems"]] == [True]
+    assert why() == "our kernel is not available for all of them"
+    monkeypatch.setenv("DCNRUN_BACKEND", "reference")
+    assert why() == "DCNRUN_BACKEND is reference"
+
+
+@needs_nvrtc
+def test_cuda_kernels_can_be_compiled_without_a_gpu(workshop, monkeypatch):
+    report, _ = doctor()
+    assert re.fullmatch(r"\d+\.\d+", report["cuda_compiler"]["nvrtc"])
+    assert "kernels build --cuda all" in report["cuda_compiler"]["without_a_gpu"]
+
+
+def test_why_cuda_kernels_can_not_be_compiled(workshop, monkeypatch):
+    monkeypatch.setattr(find_nvrtc, "_known", {(): KernelUnavailable("this torch is for CPUs", "install another")})
+    report, _ = doctor()
+    assert report["cuda_compiler"] == {"none": "this torch is for CPUs"}
+    # Of no concern to a machine without a GPU.
+    assert report["problems"] == []
 
 
 def test_a_gpu_that_does_not_work(workshop, monkeypatch):
@@ -135,7 +198,7 @@ def run_process(*arguments, **environment):
     code = str(Path(dcnrun.__file__).parents[1])
     return subprocess.run(
         [sys.executable, "-m", "dcnrun", *arguments],
-        env=os.environ | {"PYTHONPATH": code} | environment,
+        env=os.environ | {"PYTHONPATH": code, "CUDA_VISIBLE_DEVICES": ""} | environment,
         capture_output=True,
         text=True,
         timeout=60,

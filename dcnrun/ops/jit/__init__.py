@@ -1,9 +1,11 @@
-"""The project's own CPU kernels, compiled when first used: found, compiled, kept and loaded.
+"""The project's own kernels, compiled when first used: found, compiled, kept and loaded.
 
-A kernel is one C++ source in `kernels/cpu/` with the headers beside it, and becomes one plain C library per dtype.
+A kernel is one source with the headers beside it. One in `kernels/cpu/` becomes a plain C library per dtype, one in
+`kernels/cuda/` the code of one GPU architecture per dtype.
 """
 
+from dcnrun.ops.jit.cuda import CudaModule, compile_cuda, load_cuda
 from dcnrun.ops.jit.load import build_cpu, load_cpu
 from dcnrun.ops.jit.unavailable import KernelUnavailable
 
-__all__ = ["KernelUnavailable", "build_cpu", "load_cpu"]
+__all__ = ["CudaModule", "KernelUnavailable", "build_cpu", "compile_cuda", "load_cpu", "load_cuda"]

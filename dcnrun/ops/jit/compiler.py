@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import shlex
 import shutil
 import signal
@@ -13,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcnrun.ops.jit.unavailable import KernelUnavailable
+from dcnrun.ops.jit.unavailable import KernelUnavailable, first_error
 
 SECONDS_TO_COMPILE = 60.0
 _SECONDS_TO_ANSWER = 10.0
@@ -24,7 +23,6 @@ _FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
 )
 _NATIVE = {"x86_64": "-march=native", "amd64": "-march=native", "aarch64": "-mcpu=native", "arm64": "-mcpu=native"}
-_FIRST_ERROR = re.compile(r".*(\berror\b|undefined (reference|symbol)|not found|No space left).*", re.IGNORECASE)
 # Compilers that took too long in this process: every further kernel would take as long again.
 _hung: dict[str, KernelUnavailable] = {}
 
@@ -64,7 +62,9 @@ def find_compiler() -> Compiler:
         raise KernelUnavailable(f"no C++ compiler was found ({', '.join(_NAMES)})", INSTALL)
     status, output = _run([*found[0], "--version"], _SECONDS_TO_ANSWER)
     if status != 0:
-        raise KernelUnavailable(f"{found[0][0]} does not work: {_first_error(status, output)}", INSTALL, output)
+        raise KernelUnavailable(
+            f"{found[0][0]} does not work: {first_error(output, f'exit status {status}')}", INSTALL, output
+        )
     return Compiler(found[0], output)
 
 
@@ -93,7 +93,7 @@ def compile_library(compiler: Compiler, flags: Flags, source: Path, library: Pat
             status, output = run(source, *used)
     if status != 0 or not library.is_file():
         raise KernelUnavailable(
-            f"{compiler.command[0]} can't compile {source.name}: {_first_error(status, output)}",
+            f"{compiler.command[0]} can't compile {source.name}: {first_error(output, f'exit status {status}')}",
             "`dcnrun kernels build` prints all that the compiler says; another may do better: set CXX to it",
             f"{shlex.join([*compiler.command, *used, str(source)])}\n{output}",
         )
@@ -143,7 +143,4 @@ def _run(command: list[str], seconds: float) -> tuple[int, str]:
 
 
 def _first_error(status: int, output: str) -> str:
-    """The first line that reports an error, else the last line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if _FIRST_ERROR.fullmatch(line)]
-    return (errors or lines[-1:] or [f"exit status {status}"])[0]
+    return first_error(output, f"exit status {status}")

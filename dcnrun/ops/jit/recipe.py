@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from dcnrun.ops.jit.compiler import Compiler, Flags, kernel_flags
+from dcnrun.ops.jit.nvrtc import Nvrtc, cuda_options, is_virtual
 from dcnrun.ops.jit.processor import cpu_features
 from dcnrun.ops.jit.unavailable import KernelUnavailable
 from dcnrun.resources import resource_dir
@@ -20,12 +21,14 @@ DEFINES = {
     torch.bfloat16: "DCNRUN_BFLOAT16",
     torch.float16: "DCNRUN_FLOAT16",
 }
-_HEADERS = (".h", ".hpp")
+CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_SUFFIXES = {"cpu": ".cpp", "cuda": ".cu"}
+_HEADERS = (".h", ".hpp", ".cuh")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A kernel's source for one dtype, and the flags to compile it with."""
+class CpuRecipe:
+    """A CPU kernel's source for one dtype, and the flags to compile it with."""
 
     source: Path
     dtype: str
@@ -40,30 +43,75 @@ class Recipe:
 
     def file_start(self) -> str:
         """What the names for all compilers start with."""
-        headers = sorted(path for path in self.source.parent.rglob("*") if path.suffix in _HEADERS)
         digest = _digest(
-            [[path.name, path.read_text("utf-8")] for path in (self.source, *headers)],
+            _texts(self.source),
             [self.flags.needed, self.flags.optional],
             [sys.platform, platform.machine(), platform.libc_ver(), cpu_features()],
         )
         return f"{self.source.stem}-{self.dtype}-{digest[:8]}"
 
 
-def find_recipe(name: str, dtype: torch.dtype) -> Recipe:
-    """What there is here to make a kernel of; KernelUnavailable if something is missing."""
+@dataclass(frozen=True)
+class CudaRecipe:
+    """A CUDA kernel's source for one dtype and architecture, and the options to compile it with."""
+
+    source: Path
+    dtype: str
+    architecture: str
+    options: tuple[str, ...]
+
+    def file_name(self, nvrtc: Nvrtc) -> str:
+        """Such as deform_conv2d-float32-sm_90a-0123456789ab.cubin: the hash stands for all that decides the content."""
+        digest = _digest(_texts(self.source), self.options, [nvrtc.version, nvrtc.headers_version])
+        suffix = "ptx" if is_virtual(self.architecture) else "cubin"
+        return f"{self.source.stem}-{self.dtype}-{self.architecture}-{digest[:12]}.{suffix}"
+
+
+def cpu_recipe(name: str, dtype: torch.dtype) -> CpuRecipe:
+    """What there is here to make a CPU kernel of; KernelUnavailable if something is missing."""
     if sys.platform == "win32":
         raise KernelUnavailable("CPU kernels are made on Linux and macOS only", "use one of them, or WSL")
-    if dtype not in DEFINES:
-        raise KernelUnavailable(f"there are no CPU kernels for {dtype}", f"use one of {', '.join(map(str, DEFINES))}")
-    source = resource_dir("kernels") / "cpu" / f"{name}.cpp"
+    define = _define(dtype, tuple(DEFINES), "CPU")
+    return CpuRecipe(_source("cpu", name), dtype_name(dtype), kernel_flags(define))
+
+
+def cuda_recipe(name: str, dtype: torch.dtype, architecture: str) -> CudaRecipe:
+    """What there is here to make a CUDA kernel of; KernelUnavailable if something is missing."""
+    define = _define(dtype, CUDA_DTYPES, "CUDA")
+    return CudaRecipe(_source("cuda", name), dtype_name(dtype), architecture, cuda_options(define))
+
+
+def kernel_names(kind: str) -> list[str]:
+    """Every kernel that there is a source of; `kind` is "cpu" or "cuda"."""
+    return sorted(path.stem for path in _folder(kind).glob(f"*{_SUFFIXES[kind]}"))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Such as "float32"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _define(dtype: torch.dtype, dtypes: tuple[torch.dtype, ...], kind: str) -> str:
+    if dtype not in dtypes:
+        raise KernelUnavailable(f"there are no {kind} kernels for {dtype}", f"use one of {', '.join(map(str, dtypes))}")
+    return DEFINES[dtype]
+
+
+def _source(kind: str, name: str) -> Path:
+    source = _folder(kind) / f"{name}{_SUFFIXES[kind]}"
     if not source.is_file():
         raise KernelUnavailable(f"{source} is missing", "install dcnrun again")
-    return Recipe(source, str(dtype).removeprefix("torch."), kernel_flags(DEFINES[dtype]))
+    return source
 
 
-def kernel_names() -> list[str]:
-    """Every kernel that there is a source of."""
-    return sorted(path.stem for path in (resource_dir("kernels") / "cpu").glob("*.cpp"))
+def _folder(kind: str) -> Path:
+    return resource_dir("kernels") / kind
+
+
+def _texts(source: Path) -> list[list[str]]:
+    """A source and all headers beside it, by name."""
+    headers = sorted(path for path in source.parent.rglob("*") if path.suffix in _HEADERS)
+    return [[path.name, path.read_text("utf-8")] for path in (source, *headers)]
 
 
 def _digest(*decides: object) -> str:

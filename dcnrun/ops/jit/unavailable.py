@@ -1,6 +1,10 @@
 """The one error of this package: whatever went wrong, there is no kernel, and something slower computes instead."""
 
+import re
+
 from dcnrun.errors import DcnrunError
+
+_ERROR = re.compile(r".*(\berror\b|undefined (reference|symbol)|not found|No space left).*", re.IGNORECASE)
 
 
 class KernelUnavailable(DcnrunError):
@@ -22,3 +26,10 @@ class KernelUnavailable(DcnrunError):
 
 class CacheUnusable(KernelUnavailable):
     """A folder that compiled kernels can't be kept in, or that nothing should be loaded from."""
+
+
+def first_error(output: str, otherwise: str) -> str:
+    """The first line of a compiler's output that reports an error, else the last line, else what is given."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if _ERROR.fullmatch(line)]
+    return (errors or lines[-1:] or [otherwise])[0]

@@ -5,7 +5,10 @@ import pytest
 from typer.testing import CliRunner
 
 from dcnrun.cli import app
-from dcnrun.ops.jit.recipe import DEFINES
+from dcnrun.ops.jit import KernelUnavailable, ahead
+from dcnrun.ops.jit.nvrtc import find_nvrtc
+from dcnrun.ops.jit.recipe import CUDA_DTYPES, DEFINES
+from tests.ops.jit.gpuless import needs_nvrtc
 from tests.ops.jit.workshop import NAME
 
 
@@ -53,3 +56,51 @@ def test_what_can_not_be_built_or_kept(workshop, broken):
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
+
+
+# For GPUs.
+
+
+def built_for(result):
+    """The files' names without their hashes."""
+    assert result.exit_code == 0, result.stderr
+    return [line.split()[0].rpartition("/")[2].rpartition("-")[0] for line in result.stdout.splitlines()]
+
+
+@needs_nvrtc
+def test_cuda_kernels_without_a_gpu(workshop):
+    workshop.leave_no_compiler()
+    result = run("--cuda", "sm_80", "--cuda", "sm_90a", "--dtype", "float16", "--dtype", "float64")
+    assert built_for(result) == [f"{NAME}-float16-sm_80", f"{NAME}-float16-sm_90a"]
+    assert len(workshop.built()) == 2
+    everything = run("--cuda", "all", "--cuda", "sm_80")
+    assert len(built_for(everything)) == len(CUDA_DTYPES) * len(ahead.ARCHITECTURES) == len(workshop.built())
+    assert everything.stdout.count("cached") == 2
+
+
+@needs_nvrtc
+def test_by_default_the_cuda_kernels_are_those_of_this_machine(workshop, monkeypatch):
+    monkeypatch.setattr(ahead, "gpus", lambda: range(3))
+    monkeypatch.setattr(ahead, "architecture_of", lambda index: ["sm_90a", "sm_80", "sm_90a"][index])
+    assert built_for(run("--dtype", "bfloat16")) == [
+        f"{NAME}-bfloat16",
+        f"{NAME}-bfloat16-sm_90a",
+        f"{NAME}-bfloat16-sm_80",
+    ]
+
+
+@needs_nvrtc
+def test_a_failure_shows_all_that_nvrtc_said(workshop):
+    workshop.cuda_source.write_text("int first = ;\nint second = ;\n")
+    result = run("--cuda", "sm_80", "--json")
+    assert result.exit_code == 1
+    assert f"{workshop.cuda_source}(2): error" in result.stderr
+    assert f"can't compile {NAME}.cu: {workshop.cuda_source}(1): error" in json.loads(result.stdout)["error"]
+    assert "does not compile for sm_11" in run("--cuda", "sm_11").stderr
+
+
+def test_no_nvrtc(workshop, monkeypatch):
+    monkeypatch.setattr(find_nvrtc, "_known", {(): KernelUnavailable("there is no NVRTC", "install torch for CUDA")})
+    result = run("--cuda", "sm_80")
+    assert (result.exit_code, result.stderr) == (1, "error: there is no NVRTC; install torch for CUDA\n")
+    assert run("--dtype", "float32").exit_code == 0

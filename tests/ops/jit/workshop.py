@@ -1,9 +1,10 @@
 """A place to compile in: a small kernel's source, an empty cache, and compilers of one's own."""
 
+import ctypes
 import tempfile
 from pathlib import Path
 
-from dcnrun.ops.jit import compiler, load, recipe
+from dcnrun.ops.jit import compiler, cuda, load, recipe
 
 NAME = "deform_conv2d"
 SOURCE = """
@@ -33,8 +34,46 @@ API int bits() {
 #endif
 }
 """
+CUDA_SOURCE = """
+#include "factor.h"
+#if defined(DCNRUN_FLOAT32)
+typedef float Value;
+#elif defined(DCNRUN_FLOAT16)
+#include <cuda_fp16.h>
+typedef __half Value;
+#elif defined(DCNRUN_BFLOAT16)
+#include <cuda_bf16.h>
+typedef __nv_bfloat16 Value;
+#endif
+
+struct Problem {
+    Value* values;
+    long long count;
+};
+
+extern "C" __global__ void multiply(const __grid_constant__ Problem problem) {
+    const long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (i < problem.count) problem.values[i] = Value(float(problem.values[i]) * FACTOR);
+}
+
+// Each block turns its numbers around, by way of shared memory.
+extern "C" __global__ void reverse(const __grid_constant__ Problem problem) {
+    extern __shared__ unsigned char memory[];
+    Value* const shared = reinterpret_cast<Value*>(memory);
+    Value* const own = problem.values + blockIdx.x * problem.count;
+    for (long long i = threadIdx.x; i < problem.count; i += blockDim.x) shared[i] = own[i];
+    __syncthreads();
+    for (long long i = threadIdx.x; i < problem.count; i += blockDim.x) own[i] = shared[problem.count - 1 - i];
+}
+"""
 # Counts its calls in the file beside it, but for questions for its version.
 COUNTING = 'case "$1" in --version) ;; *) echo called >> "$0.calls" ;; esac\n'
+
+
+class MultiplyProblem(ctypes.Structure):
+    """`struct Problem` of the CUDA source."""
+
+    _fields_ = (("values", ctypes.c_void_p), ("count", ctypes.c_longlong))
 
 
 class Workshop:
@@ -51,6 +90,11 @@ class Workshop:
         self.temporary.mkdir()
         self.source.write_text(SOURCE)
         self.header.write_text("#define ANSWER 42\n")
+        self.cuda_source = folder / "kernels" / "cuda" / f"{NAME}.cu"
+        self.cuda_header = self.cuda_source.with_name("factor.h")
+        self.cuda_source.parent.mkdir()
+        self.cuda_source.write_text(CUDA_SOURCE)
+        self.cuda_header.write_text("#define FACTOR 2\n")
         monkeypatch.setattr(recipe, "resource_dir", lambda name: folder / name)
         monkeypatch.setattr(tempfile, "tempdir", str(self.temporary))
         monkeypatch.setenv("DCNRUN_CACHE", str(self.cache))
@@ -60,7 +104,8 @@ class Workshop:
 
     def forget(self) -> None:
         """Know as little as a new process."""
-        self._monkeypatch.setattr(load, "_known", {})
+        for loader in (load.load, cuda.load):
+            self._monkeypatch.setattr(loader, "_known", {})
         self._monkeypatch.setattr(compiler, "_hung", {})
 
     def compiler(self, name: str = "own-c++", before: str = COUNTING) -> Path:
@@ -82,7 +127,7 @@ class Workshop:
 
     def built(self) -> list[Path]:
         """The compiled files in the cache."""
-        return sorted((self.cache / "kernels").glob("*.so"))
+        return sorted(path for path in (self.cache / "kernels").glob("*") if path.suffix != ".json")
 
     def leftovers(self) -> list[Path]:
         """What should be gone when nobody builds."""
