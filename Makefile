@@ -1,4 +1,4 @@
-.PHONY: install test test-fast sanitize lint format wheel
+.PHONY: install test test-fast sanitize parity lint format wheel
 
 install:  ## the package and everything to work on it, in .venv
 	python3 -m venv .venv
@@ -11,8 +11,13 @@ test-fast:  ## without the tests that take more than some ten seconds
 	.venv/bin/python -m pytest -m 'not slow'
 
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
-	.ci/sanitized .venv/bin/python -m pytest tests/ops/test_deform_conv2d.py -k kernel --hypothesis-profile=few \
+	.ci/sanitized .venv/bin/python -m pytest tests/ops/test_deform_conv2d.py tests/ops/roi/test_deform_roi_pool.py tests/ops/roi/test_cpu_kernel.py -k kernel --hypothesis-profile=few \
 		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
+	.ci/sanitized .venv/bin/python -m pytest tests/ops/cuda_emulation -k "definition or layout or parity and odd" --hypothesis-profile=few \
+		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
+
+parity:  ## whether our CUDA kernels are right on this machine's GPU: benchmarks/results/cuda_parity_*.json
+	.venv/bin/python -m benchmarks.cuda_parity
 
 lint:  ## what CI checks beside the tests
 	.venv/bin/ruff check .

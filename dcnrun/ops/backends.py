@@ -10,46 +10,65 @@ import torchvision  # noqa: F401  (makes torch.ops.torchvision.deform_conv2d)
 from torch import Tensor
 
 from dcnrun.errors import UsageError
-from dcnrun.ops import cpu_kernel
-from dcnrun.ops.jit import KernelUnavailable, load_cpu
+from dcnrun.ops import cpu_kernel, cuda_kernel
+from dcnrun.ops.jit import KernelUnavailable, load_cpu, load_cuda
 from dcnrun.ops.operands import Operands
 from dcnrun.ops.reference import deform_conv2d_backward_reference, deform_conv2d_reference
 
-BACKENDS = ("auto", "kernel", "torchvision", "reference")
+BACKENDS = ("auto", "kernel", "cuda", "torchvision", "reference")
+KERNELS = {"cpu": cpu_kernel, "cuda": cuda_kernel}
+# Architectures, such as "sm_90", on which our CUDA kernels have passed `make parity`, and the file that says so. On others
+# they run only where they are asked for.
+PARITY: dict[str, str] = {}
 
 _log = logging.getLogger("dcnrun")
 
 
-def backend_for(device_type: str, dtype: torch.dtype) -> str:
+def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
     """Which implementation computes tensors of this kind: "kernel", "torchvision" or "reference".
 
-    Set DCNRUN_BACKEND to force one. Where our kernel can't be had, one line in the log says so, once.
+    Set DCNRUN_BACKEND to force one: "kernel" is our kernel on every device, "cuda" is ours on NVIDIA GPUs and changes
+    nothing elsewhere. Where our kernel can't be had, one line in the log says so, once.
     """
-    asked = os.environ.get("DCNRUN_BACKEND", "auto")
+    asked, device = os.environ.get("DCNRUN_BACKEND", "auto"), torch.device(device)
     if asked not in BACKENDS:
         raise UsageError(f"DCNRUN_BACKEND is {asked!r}: it must be one of {', '.join(BACKENDS)}")
-    if asked == "kernel":
-        _load(device_type, dtype)
-    if asked != "auto":
+    if asked == "kernel" or (asked == "cuda" and device.type == "cuda"):
+        if not _has_kernel(device, dtype):
+            raise UsageError(f"DCNRUN_BACKEND={asked}, but there is no kernel for {dtype} on {device.type}")
+        _load(device, dtype)
+        return "kernel"
+    if asked in ("torchvision", "reference"):
         return asked
-    if device_type == "cpu" and dtype in cpu_kernel.DTYPES:
-        return "kernel" if _kernel_loads(dtype) else "torchvision"
-    return "torchvision" if device_type == "cuda" else "reference"
+    if _has_kernel(device, dtype) and (device.type == "cpu" or _passed_parity(device)) and _kernel_loads(device, dtype):
+        return "kernel"
+    return "torchvision" if device.type == "cuda" or _has_kernel(device, dtype) else "reference"
 
 
-def _load(device_type: str, dtype: torch.dtype) -> None:
-    if device_type != "cpu" or dtype not in cpu_kernel.DTYPES:
-        raise UsageError(f"DCNRUN_BACKEND=kernel, but there is no kernel for {dtype} on {device_type}")
-    load_cpu("deform_conv2d", dtype)
+def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    return device.type in KERNELS and dtype in KERNELS[device.type].DTYPES
 
 
 @functools.cache
-def _kernel_loads(dtype: torch.dtype) -> bool:
-    try:
+def _passed_parity(device: torch.device) -> bool:
+    return torch.cuda.is_available() and "sm_{}{}".format(*torch.cuda.get_device_capability(device)) in PARITY
+
+
+def _load(device: torch.device, dtype: torch.dtype) -> None:
+    if device.type == "cpu":
         load_cpu("deform_conv2d", dtype)
+    else:
+        load_cuda("deform_conv2d", dtype, device)
+
+
+@functools.cache
+def _kernel_loads(device: torch.device, dtype: torch.dtype) -> bool:
+    try:
+        _load(device, dtype)
     except KernelUnavailable as problem:
         _log.warning(
-            "dcnrun: deformable convolution runs on torchvision's CPU operator, several times slower, since %s; %s",
+            "dcnrun: deformable convolution runs on torchvision's %s operator, several times slower, since %s; %s",
+            device.type.upper(),
             problem.reason,
             problem.remedy,
         )
@@ -63,9 +82,9 @@ def forward(operands: Operands, output: Tensor) -> None:
     if not (input.numel() and output.numel()):
         output.copy_(torch.zeros(()) if bias is None else bias.reshape(-1, 1, 1))
         return
-    match backend_for(input.device.type, input.dtype):
+    match backend_for(input.device, input.dtype):
         case "kernel":
-            cpu_kernel.deform_conv2d(operands, output)
+            KERNELS[input.device.type].deform_conv2d(operands, output)
         case "torchvision" if not _torchvision_fails_at(operands.offset):
             output.copy_(torch.ops.torchvision.deform_conv2d(*_for_torchvision(operands)))
         case _:
@@ -80,9 +99,9 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             if grad is not None:
                 grad.zero_()
         return
-    match backend_for(input.device.type, input.dtype):
+    match backend_for(input.device, input.dtype):
         case "kernel":
-            cpu_kernel.deform_conv2d_backward(grad_output, operands, grads)
+            KERNELS[input.device.type].deform_conv2d_backward(grad_output, operands, grads)
             return
         case "torchvision" if not _torchvision_fails_at(offset):
             wide = _widened(grad_output), *_for_torchvision(operands)

@@ -104,7 +104,7 @@ def results(problem, function=deform_conv2d, grad_output=None):
 def random_like(output, seed=1):
     """The gradient of an output, the same in each call."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
+    return torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
 
 
 def assert_close(got, wanted, relative, names=None):

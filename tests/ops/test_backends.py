@@ -1,6 +1,8 @@
 """Which implementation computes: our kernel, torchvision where it can't be had, the definition where both can't."""
 
+import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +20,11 @@ STORED = [torch.float32, torch.float64, *HALF]
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    backends._kernel_loads.cache_clear()
+    for known in (backends._kernel_loads, backends._passed_parity):
+        known.cache_clear()
     yield
-    backends._kernel_loads.cache_clear()
+    for known in (backends._kernel_loads, backends._passed_parity):
+        known.cache_clear()
 
 
 @pytest.fixture
@@ -40,6 +44,16 @@ def compiler(monkeypatch):
     monkeypatch.setattr(backends, "load_cpu", lambda name, dtype: None)
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(backends, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
+    return loaded
+
+
 @pytest.mark.parametrize("dtype", STORED)
 def test_our_kernel_comes_first(compiler, dtype):
     assert backends.backend_for("cpu", dtype) == "kernel"
@@ -54,6 +68,62 @@ def test_other_devices(compiler):
     assert backends.backend_for("cuda", torch.float32) == "torchvision"
     assert backends.backend_for("mps", torch.float32) == "reference"
     assert backends.backend_for("meta", torch.float32) == "reference"
+
+
+CUDA_DTYPES = [torch.float32, *HALF]
+
+
+@pytest.mark.parametrize("dtype", CUDA_DTYPES)
+def test_our_cuda_kernels_come_first_where_they_passed_parity(gpu, dtype, monkeypatch):
+    assert backends.backend_for("cuda:0", dtype) == "torchvision"
+    assert not gpu
+    monkeypatch.setattr(backends, "PARITY", {"sm_80": "another"})
+    backends._passed_parity.cache_clear()
+    assert backends.backend_for("cuda:0", dtype) == "torchvision"
+    monkeypatch.setattr(backends, "PARITY", {"sm_90": "parity.json"})
+    backends._passed_parity.cache_clear()
+    assert backends.backend_for("cuda:0", dtype) == "kernel"
+    assert gpu == [("deform_conv2d", dtype, torch.device("cuda:0"))]
+    assert backends.backend_for("cuda:0", torch.float64) == "torchvision"
+
+
+def test_parity_rests_on_files_that_say_so():
+    for architecture, name in backends.PARITY.items():
+        result = json.loads((Path(__file__).parents[2] / name).read_text("utf-8"))
+        assert result["passed"] is True
+        assert result["machine"]["architecture"] == architecture
+
+
+@pytest.mark.parametrize("name", ["cuda", "kernel"])
+def test_our_cuda_kernels_can_be_forced(gpu, compiler, name, monkeypatch):
+    monkeypatch.setenv("DCNRUN_BACKEND", name)
+    assert {backends.backend_for("cuda", dtype) for dtype in CUDA_DTYPES} == {"kernel"}
+    assert [dtype for _, dtype, _ in gpu] == CUDA_DTYPES
+    with pytest.raises(UsageError, match=rf"DCNRUN_BACKEND={name}, but there is no kernel for torch.float64 on cuda"):
+        backends.backend_for("cuda", torch.float64)
+
+
+@pytest.mark.parametrize("dtype", STORED)
+def test_forced_cuda_kernels_change_nothing_elsewhere(gpu, dtype, compiler, monkeypatch):
+    monkeypatch.setenv("DCNRUN_BACKEND", "cuda")
+    assert backends.backend_for("cpu", dtype) == "kernel"
+    assert backends.backend_for("mps", dtype) == "reference"
+
+
+def test_without_nvrtc(gpu, monkeypatch, caplog):
+    def load(name, dtype, device):
+        raise KernelUnavailable("NVRTC was not found", "install torch again")
+
+    monkeypatch.setattr(backends, "load_cuda", load)
+    monkeypatch.setattr(backends, "PARITY", {"sm_90": "parity.json"})
+    with caplog.at_level(logging.INFO, "dcnrun"):
+        assert [backends.backend_for("cuda", torch.float16) for _ in range(3)] == ["torchvision"] * 3
+    (record,) = caplog.records
+    assert "torchvision's CUDA operator" in record.getMessage()
+    assert record.getMessage().endswith("since NVRTC was not found; install torch again")
+    monkeypatch.setenv("DCNRUN_BACKEND", "cuda")
+    with pytest.raises(KernelUnavailable, match="NVRTC was not found; install torch again"):
+        backends.backend_for("cuda", torch.float16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn])
@@ -123,13 +193,13 @@ def test_a_forced_kernel_does_not_fall_back(no_compiler, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
     with pytest.raises(KernelUnavailable, match=r"no C\+\+ compiler was found; install one"):
         deform_conv2d(**make_problem())
-    with pytest.raises(UsageError, match=r"no kernel for torch.float32 on cuda"):
-        backends.backend_for("cuda", torch.float32)
+    with pytest.raises(UsageError, match=r"no kernel for torch.float32 on mps"):
+        backends.backend_for("mps", torch.float32)
 
 
 @pytest.mark.parametrize("name", ["fastest", "", "Kernel"])
 def test_an_unknown_backend(name, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", name)
-    message = f"DCNRUN_BACKEND is {name!r}: it must be one of auto, kernel, torchvision, reference"
+    message = f"DCNRUN_BACKEND is {name!r}: it must be one of auto, kernel, cuda, torchvision, reference"
     with pytest.raises(UsageError, match=message):
         deform_conv2d(**make_problem())

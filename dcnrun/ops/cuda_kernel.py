@@ -1,0 +1,376 @@
+"""Calls of `kernels/cuda/deform_conv2d.cu`: chunks of output pixels, sampled by our kernels and multiplied by cuBLAS.
+
+The columns of a chunk (pixels x taps and channels) are written, read and gone again while they are in the L2 cache. The
+host never waits for the GPU, so all of it can be captured in a CUDA graph.
+"""
+
+import ctypes
+import functools
+from ctypes import c_int32, c_int64, c_void_p
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcnrun.ops.jit import load_cuda
+from dcnrun.ops.operands import Operands
+
+# What the kernels store; they compute in fp32.
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# As in kernels/cuda: deform_conv2d.cu, sampling.h and runs.h.
+_THREADS = 256
+_TILE_PIXELS = 32
+_MOST_TILE_KINDS = 9
+_SEGMENT = 64
+_MOST_TEAMS = 16
+
+_WARP = 32
+_BLOCKS_PER_MULTIPROCESSOR = 4  # at least, where there are so many samples
+_SHARE_OF_L2 = 0.8  # what a chunk's columns may fill
+_MOST_COLUMN_BYTES = 2**28
+_MOST_INT = 2**31 - 1
+
+_Pair = tuple[int, int]
+
+
+class _Maps(ctypes.Structure):
+    """`struct Maps`: a tensor's memory and its strides in elements; no data where the tensor is absent."""
+
+    _fields_ = [("data", c_void_p), *((name, c_int64) for name in ("image", "channel", "row", "column"))]
+
+
+class _Problem(ctypes.Structure):
+    """`struct Problem`. It has addresses only, so the tensors must be kept beside it."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("input", "columns", "grad_input", "keys", "shares")),
+        *((name, _Maps) for name in ("offset", "mask", "grad_offset", "grad_mask")),
+        *((name, c_int64 * 2) for name in ("stride", "padding", "dilation")),
+        *((name, c_int32) for name in ("channels", "height", "width", "out_height", "out_width")),
+        *((name, c_int32) for name in ("taps", "kernel_width", "groups", "offset_groups")),
+        *((name, c_int32) for name in ("first_image", "first_pixel", "images", "rows")),
+        *((name, c_int32) for name in ("tile_kinds", "writes_columns")),
+    ]
+
+
+class _Runs(ctypes.Structure):
+    """`struct Runs`, with addresses only too."""
+
+    _fields_ = [
+        ("problem", _Problem),
+        *((name, c_void_p) for name in ("keys", "order", "rows", "next_keys", "next_rows")),
+        *((name, c_int32) for name in ("count", "outside")),
+    ]
+
+
+class _Chunk(NamedTuple):
+    """A run of the output pixels of all images."""
+
+    first: int
+    rows: int
+    first_image: int
+    first_pixel: int  # of that image
+    images: int
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Its part of a tensor of all rows."""
+        return rows[self.first : self.first + self.rows]
+
+
+def deform_conv2d(operands: Operands, output: Tensor) -> None:
+    """Write the deformable convolution of checked operands to `output`."""
+    call, weights = _Call(operands), _matrices(operands)
+    pixels = output.permute(0, 2, 3, 1)
+    products = pixels if pixels.is_contiguous() else torch.empty_like(pixels, memory_format=torch.contiguous_format)
+    rows = products.view(-1, output.shape[1])
+    for chunk in call.chunks:
+        _multiply(call.sample(chunk), weights, operands.bias, chunk.of(rows))
+    if products is not pixels:
+        pixels.copy_(products)
+
+
+def deform_conv2d_backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors.
+
+    That of the input is added up by atomic operations, in any order; under `torch.use_deterministic_algorithms` in a
+    fixed one, from sorted lists of what each pixel is given. All others are the same bits on every run.
+    """
+    grad_input, grad_offset, grad_weight, grad_mask = grads
+    call, weights = _Call(operands), _matrices(operands)
+    input_sums = None if grad_input is None else _zero_sums(grad_input)
+    slopes = _room_in_fp32(grad_offset), _room_in_fp32(grad_mask)
+    call.want(*slopes, columns=grad_weight is not None)
+    in_order = torch.are_deterministic_algorithms_enabled()
+    atomic_sums = None if in_order else input_sums
+    any_slopes = grad_offset is not None or grad_mask is not None
+
+    rows = grad_output.permute(0, 2, 3, 1).reshape(-1, operands.groups, weights.shape[1])
+    weight_sums = None
+    for chunk in call.chunks:
+        given = chunk.of(rows).transpose(0, 1)
+        if input_sums is None and not any_slopes:
+            columns = call.sample(chunk)
+        else:
+            columns = call.columns[: chunk.rows]
+            torch.bmm(given, weights, out=columns.transpose(0, 1))
+            if in_order and input_sums is not None:
+                call.give_back_in_order(chunk, input_sums)
+            if any_slopes or atomic_sums is not None or grad_weight is not None:
+                call.give_back(chunk, atomic_sums)
+        if grad_weight is not None:
+            share = _product_in_fp32(given.transpose(1, 2), columns.transpose(0, 1))
+            weight_sums = share if weight_sums is None else weight_sums.add_(share)
+
+    if grad_input is not None and input_sums is not None:
+        _write(input_sums, grad_input.permute(0, 2, 3, 1))
+    for grad, values in zip((grad_offset, grad_mask), slopes, strict=True):
+        if grad is not None and values is not None:
+            _write(values, grad)
+    if grad_weight is not None and weight_sums is not None:
+        last = grad_weight.permute(0, 2, 3, 1)
+        last.copy_(weight_sums.view(last.shape))
+
+
+class _Team(NamedTuple):
+    """Threads that take neighbouring channels: as many as a row of channels keeps busy, and at most a warp."""
+
+    threads: int
+    channels: int
+    suffix: str  # of the kernels for accesses of this width
+
+    @classmethod
+    def of_width(cls, width: int, row_channels: int, suffix: str) -> "_Team":
+        threads = min(_WARP, 1 << (-(-row_channels // width) - 1).bit_length())
+        return cls(threads, threads * width, suffix)
+
+
+class _Plan(NamedTuple):
+    """All that follows from shapes, settings and the GPU."""
+
+    chunks: tuple[_Chunk, ...]
+    column_shape: tuple[int, int, int]  # rows of the largest chunk, groups, taps and channels of a group
+    row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
+    image_rows: int
+    kinds: int
+    tile_parts: int
+    wide: _Team | None
+    single: _Team
+    problem: _Problem  # without addresses
+
+
+class _Call:
+    """What the kernels need for one call: its operands as they read them, its chunks, and room for a chunk's columns."""
+
+    def __init__(self, operands: Operands) -> None:
+        input, offset, weight, _, stride, padding, dilation, mask = operands
+        plan = _plan(
+            input.shape, offset.shape, weight.shape, *map(tuple, (stride, padding, dilation)), input.dtype, input.device
+        )
+        input, offset = input.contiguous(memory_format=torch.channels_last), offset.float()
+        mask = None if mask is None else mask.float()
+        self.tensors = [input, offset, mask]  # kept, since a struct has but their addresses
+        self.plan, self.chunks = plan, plan.chunks
+        self.module = load_cuda("deform_conv2d", input.dtype, input.device)
+        self.team = plan.wide if plan.wide and input.data_ptr() % 16 == 0 else plan.single
+        self.columns = input.new_empty(plan.column_shape)
+        self.problem = _Problem.from_buffer_copy(plan.problem)
+        self.problem.input, self.problem.columns = input.data_ptr(), self.columns.data_ptr()
+        self.problem.offset = _maps(offset)
+        if mask is not None:
+            self.problem.mask = _maps(mask)
+
+    def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
+        """What `give_back` writes beside the input's gradient."""
+        self.problem.grad_offset, self.problem.grad_mask = _maps(grad_offset), _maps(grad_mask)
+        self.problem.writes_columns = columns
+
+    def sample(self, chunk: _Chunk) -> Tensor:
+        """The chunk's columns, (rows, groups, taps and channels of a group)."""
+        self._launch_tiles("sample_columns" + self.team.suffix, chunk)
+        return self.columns[: chunk.rows]
+
+    def give_back(self, chunk: _Chunk, input_sums: Tensor | None) -> None:
+        """Turn the columns' gradient into what is wanted: other gradients, and the columns themselves."""
+        self.problem.grad_input = None if input_sums is None else input_sums.data_ptr()
+        self._launch_tiles("give_back" + self.team.suffix, chunk)
+
+    def give_back_in_order(self, chunk: _Chunk, input_sums: Tensor) -> None:
+        """Add the columns' gradient to the input's: sorted by place, and each place's share in the order of the rows."""
+        count = 4 * chunk.rows * self.plan.kinds
+        keys = torch.empty(count, dtype=torch.int32, device=input_sums.device)
+        shares = torch.empty(count, dtype=torch.float32, device=input_sums.device)
+        self.problem.keys, self.problem.shares = keys.data_ptr(), shares.data_ptr()
+        self._launch_tiles("list_corners", chunk)
+        keys, order = torch.sort(keys, stable=True)
+
+        runs = _Runs(problem=self.problem, order=order.data_ptr(), outside=chunk.images * self.plan.image_rows)
+        runs.problem.grad_input = input_sums[chunk.first_image :].data_ptr()
+        kernel, rows = "sum_given" + self.team.suffix, None
+        while True:
+            runs.keys, runs.count, runs.rows = keys.data_ptr(), count, None if rows is None else rows.data_ptr()
+            segments = -(-count // _SEGMENT)
+            if segments == 1:
+                runs.next_keys = runs.next_rows = None
+                self._launch_segments(kernel, segments, runs)
+                break
+            count = 2 * segments
+            next_keys, next_rows = keys.new_empty(count), shares.new_empty(count, self.plan.row_channels)
+            runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
+            self._launch_segments(kernel, segments, runs)
+            kernel, keys, rows = "sum_summed" + self.team.suffix, next_keys, next_rows
+
+    def _launch_tiles(self, kernel: str, chunk: _Chunk) -> None:
+        problem, threads = self.problem, self.team.threads
+        _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
+        blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
+        self.module.launch(kernel, (blocks, 1, 1), (threads, _THREADS // threads, 1), problem)
+
+    def _launch_segments(self, kernel: str, segments: int, runs: _Runs) -> None:
+        teams = min(_MOST_TEAMS, _THREADS // self.team.threads)
+        parts = -(-self.plan.row_channels // self.team.channels)
+        self.module.launch(kernel, (-(-segments // teams), parts, 1), (self.team.threads, teams, 1), runs)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    input: torch.Size,
+    offset: torch.Size,
+    weight: torch.Size,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> _Plan:
+    batch, channels, height, width = input
+    _, group_channels, kernel_height, kernel_width = weight
+    out_height, out_width = offset[2:]
+    groups, taps = channels // group_channels, kernel_height * kernel_width
+    offset_groups = offset[1] // (2 * taps)
+    row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, taps * offset_groups
+    if max(image_rows, out_height * out_width) > _MOST_INT:
+        raise ValueError(
+            f"input of {height}x{width} with {offset_groups} offset groups and output of {out_height}x{out_width}: the "
+            "CUDA kernels take maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
+        )
+    l2_bytes, multiprocessors = _cache_and_multiprocessors(device)
+    row_bytes = taps * channels * dtype.itemsize
+    chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, _MOST_INT // image_rows)
+    rows = chunks[0].rows
+    tile_kinds = _tile_kinds(kinds, -(-rows // _TILE_PIXELS), multiprocessors)
+    per_access = 16 // dtype.itemsize
+    divides = row_channels % per_access == 0 and group_channels % per_access == 0
+    return _Plan(
+        chunks=chunks,
+        column_shape=(rows, groups, taps * group_channels),
+        row_channels=row_channels,
+        image_rows=image_rows,
+        kinds=kinds,
+        tile_parts=-(-kinds // tile_kinds),
+        wide=_Team.of_width(per_access, row_channels, "_wide") if divides else None,
+        single=_Team.of_width(1, row_channels, "_single"),
+        problem=_Problem(
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            channels=channels,
+            height=height,
+            width=width,
+            out_height=out_height,
+            out_width=out_width,
+            taps=taps,
+            kernel_width=kernel_width,
+            groups=groups,
+            offset_groups=offset_groups,
+            tile_kinds=tile_kinds,
+        ),
+    )
+
+
+def _chunks(batch: int, out_pixels: int, row_bytes: int, l2_bytes: int, most_images: int) -> tuple[_Chunk, ...]:
+    """Some whole images, whose columns fit in the L2 cache; parts of one where its columns take too much memory."""
+    image_bytes = out_pixels * row_bytes
+    if image_bytes > _MOST_COLUMN_BYTES:
+        rows = _largest_part(out_pixels, max(1, _MOST_COLUMN_BYTES // row_bytes))
+        return tuple(
+            _Chunk(image * out_pixels + pixel, min(rows, out_pixels - pixel), image, pixel, 1)
+            for image in range(batch)
+            for pixel in range(0, out_pixels, rows)
+        )
+    fitting = min(int(_SHARE_OF_L2 * l2_bytes), _MOST_COLUMN_BYTES) // image_bytes
+    images = _largest_part(batch, max(1, min(fitting, most_images)))
+    return tuple(
+        _Chunk(image * out_pixels, min(images, batch - image) * out_pixels, image, 0, min(images, batch - image))
+        for image in range(0, batch, images)
+    )
+
+
+def _largest_part(whole: int, most: int) -> int:
+    """The size of the parts, all but the last, when as few as can be of at most this size are about equal."""
+    return -(-whole // -(-whole // most))
+
+
+def _tile_kinds(kinds: int, tiles: int, multiprocessors: int) -> int:
+    """How many kinds of samples a block works on: few enough for shared memory, and for enough blocks."""
+    parts = max(-(-kinds // _MOST_TILE_KINDS), min(kinds, _BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
+    return -(-kinds // parts)
+
+
+def _matrices(operands: Operands) -> Tensor:
+    """The weights as (groups, Co / groups, taps and channels of a group): no copy if they are channels-last."""
+    groups = operands.groups
+    return operands.weight.permute(0, 2, 3, 1).reshape(groups, operands.weight.shape[0] // groups, -1)
+
+
+def _multiply(columns: Tensor, weights: Tensor, bias: Tensor | None, rows: Tensor) -> None:
+    """Write the products of each group's columns and weights to rows of output channels."""
+    groups, group_out_channels, _ = weights.shape
+    if groups > 1:
+        given, out = columns.transpose(0, 1), rows.view(-1, groups, group_out_channels).transpose(0, 1)
+        if bias is None:
+            torch.bmm(given, weights.mT, out=out)
+        else:
+            torch.baddbmm(bias.view(groups, 1, group_out_channels), given, weights.mT, out=out)
+    elif bias is None:
+        torch.mm(columns[:, 0], weights[0].t(), out=rows)
+    else:
+        torch.addmm(bias, columns[:, 0], weights[0].t(), out=rows)
+
+
+def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
+    """Batched products that are not rounded to half precision, since they are added up."""
+    if left.dtype == torch.float32:
+        return torch.bmm(left, right)
+    return torch.bmm(left, right, out_dtype=torch.float32)
+
+
+def _zero_sums(grad_input: Tensor) -> Tensor:
+    """Sums in fp32 for each pixel's channels, (N, H, W, C): in the gradient itself where that is what it holds."""
+    pixels = grad_input.permute(0, 2, 3, 1)
+    if grad_input.dtype == torch.float32 and pixels.is_contiguous():
+        return pixels.zero_()
+    return torch.zeros(pixels.shape, dtype=torch.float32, device=grad_input.device)
+
+
+def _write(values: Tensor, to: Tensor) -> None:
+    """Copy what was computed elsewhere than in its place."""
+    if values.data_ptr() != to.data_ptr():
+        to.copy_(values)
+
+
+def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
+    """Where the gradients of positions and masks are written: in their place if that holds fp32."""
+    if grad is None or grad.dtype == torch.float32:
+        return grad
+    return torch.empty_like(grad, dtype=torch.float32)
+
+
+def _maps(tensor: Tensor | None) -> _Maps:
+    return _Maps() if tensor is None else _Maps(tensor.data_ptr(), *tensor.stride())
+
+
+@functools.cache
+def _cache_and_multiprocessors(device: torch.device) -> tuple[int, int]:
+    properties = torch.cuda.get_device_properties(device)
+    return properties.L2_cache_size, properties.multi_processor_count

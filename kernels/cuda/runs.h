@@ -1,0 +1,146 @@
+// Sums over runs of equal keys, in a fixed order: rows of channels that go to the same place are added up without atomics.
+//
+// Entries are sorted by key, so what goes to one place is a run of them. Each team sums a segment of the entries, whatever the
+// runs in it: a million entries of one run are as much work as a million runs. A run that lies within the segment is done. Of
+// one that crosses the segment's start or end, the sum becomes a row for the next level, where it is an entry again; so every
+// level has a small part of the last one's entries, and the last level is a single segment.
+#pragma once
+
+#include "problem.h"
+
+constexpr int kSegment = 64;
+constexpr int kMostTeams = 16;
+constexpr int kAhead = 4;  // rows that are read before the first of them is added
+constexpr int kNone = -1;  // the key of an entry that goes nowhere
+
+// As dcnrun/ops/cuda_kernel.py lays it out. Level 0 has the chunk's corners as entries: their rows are those of the columns'
+// gradients, each multiplied by its share. From level 1 on, the rows are sums of the last level, as they are.
+struct Runs {
+    Problem problem;
+    const int* keys;         // in order; from `outside` on they go nowhere
+    const long long* order;  // level 0: the entry, as list_corners numbers them, that each place in the order has
+    const float* rows;       // from level 1 on
+    int* next_keys;          // two for each segment: for the run that crosses its start, and the one that crosses its end
+    float* next_rows;
+    int count, outside;
+};
+
+struct Entry {
+    long long start;  // where its row starts
+    int key;
+    float share;
+};
+
+inline __device__ int key_at(const Runs& runs, long long i) {
+    if (i < 0 || i >= runs.count) return kNone;
+    return runs.keys[i] < runs.outside ? runs.keys[i] : kNone;
+}
+
+// The rows of level 0.
+template <int kWidth>
+struct GivenRows {
+    static __device__ Entry entry(const Runs& runs, int i, int key) {
+        const Problem& problem = runs.problem;
+        const long long corner = runs.order[i];
+        const int sample = corner / 4, row = sample / problem.kinds(), kind = sample % problem.kinds();
+        return {problem.column_start(row, kind / problem.offset_groups), key, problem.shares[corner]};
+    }
+
+    static __device__ Channels<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
+        const Problem& problem = runs.problem;
+        const int first = entry.key % problem.offset_groups * problem.offset_group_channels();
+        return load<kWidth>(problem.columns + entry.start + problem.column_step(first + channel));
+    }
+};
+
+// The rows of all other levels.
+template <int kWidth>
+struct SummedRows {
+    static __device__ Entry entry(const Runs& runs, int i, int key) {
+        return {(long long)i * runs.problem.offset_group_channels(), key, 1};
+    }
+
+    static __device__ Channels<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
+        return load_sum<kWidth>(runs.rows + entry.start + channel);
+    }
+};
+
+// One team's segment: it sums run after run, and knows where each sum goes.
+template <int kWidth>
+struct Segment {
+    const Runs& runs;
+    const long long index;
+    const int channel;
+    const int before, after;  // the keys beside the segment
+
+    __device__ Segment(const Runs& runs, long long index, int channel)
+        : runs(runs),
+          index(index),
+          channel(channel),
+          before(key_at(runs, index * kSegment - 1)),
+          after(key_at(runs, (index + 1) * kSegment)) {}
+
+    __device__ float* next_row(int side) const {
+        return runs.next_rows + (2 * index + side) * runs.problem.offset_group_channels() + channel;
+    }
+
+    // A run is over, at the segment's end or before it.
+    __device__ void finish(int key, const Channels<kWidth>& sum, bool crosses_start, bool crosses_end) const {
+        if (key == kNone) return;
+        if (crosses_start || crosses_end) {
+            store_sum(next_row(crosses_start ? 0 : 1), sum);
+            // It is one run in the next level too, where all keys of a run lie side by side.
+            if (crosses_start && crosses_end) store_sum(next_row(1), Channels<kWidth>{});
+        } else {
+            // This is the only one that ever adds to the place, but for those of other chunks.
+            float* place = runs.problem.grad_input + (long long)key * runs.problem.offset_group_channels() + channel;
+            Channels<kWidth> total = load_sum<kWidth>(place);
+            total.add(1, sum);
+            store_sum(place, total);
+        }
+    }
+
+    template <typename Rows>
+    __device__ void sum(const Entry* entries) const {
+        int key = entries[0].key;
+        bool crosses_start = key != kNone && key == before;
+        Channels<kWidth> sum = {};
+        for (int start = 0; start < kSegment; start += kAhead) {
+            Channels<kWidth> rows[kAhead];
+            for (int i = 0; i < kAhead; i++)
+                rows[i] = entries[start + i].key == kNone ? Channels<kWidth>{}
+                                                          : Rows::row(runs, entries[start + i], channel);
+            for (int i = 0; i < kAhead; i++) {
+                const Entry& entry = entries[start + i];
+                if (entry.key != key) {
+                    finish(key, sum, crosses_start, false);
+                    key = entry.key, crosses_start = false, sum = {};
+                }
+                sum.add(entry.share, rows[i]);
+            }
+        }
+        finish(key, sum, crosses_start, key != kNone && key == after);
+    }
+};
+
+template <int kWidth, template <int> class Rows>
+inline __device__ void sum_runs(const Runs& runs, Entry* entries) {
+    const long long first = (long long)blockIdx.x * blockDim.y;
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    for (int i = thread; i < blockDim.y * kSegment; i += blockDim.x * blockDim.y) {
+        const int key = key_at(runs, first * kSegment + i);
+        entries[i] = key == kNone ? Entry{0, kNone, 0} : Rows<kWidth>::entry(runs, first * kSegment + i, key);
+    }
+    __syncthreads();
+    const int channel = (blockIdx.y * blockDim.x + threadIdx.x) * kWidth;
+    const Segment<kWidth> segment(runs, first + threadIdx.y, channel);
+    if (channel >= runs.problem.offset_group_channels() || segment.index * kSegment >= runs.count) return;
+
+    const Entry* own = entries + threadIdx.y * kSegment;
+    segment.template sum<Rows<kWidth>>(own);
+    if (runs.next_keys && channel == 0) {
+        const int start = own[0].key, end = own[kSegment - 1].key;
+        runs.next_keys[2 * segment.index] = start == segment.before ? start : kNone;
+        runs.next_keys[2 * segment.index + 1] = end == segment.after ? end : kNone;
+    }
+}

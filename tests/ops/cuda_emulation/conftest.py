@@ -1,0 +1,48 @@
+"""`gpu`, one that is not there: our operators on CPU tensors are computed by CUDA kernels, which are emulated."""
+
+import pytest
+import torch
+
+from dcnrun.ops import backends, cuda_kernel
+from tests.ops.cuda_emulation.module import EmulatedModule, skip_without_emulation
+from tests.ops.parity import watched_kernels
+
+
+class EmulatedGpu:
+    """What the GPU is like. Small by default, so that small problems are cut into chunks and parts."""
+
+    def __init__(self):
+        self.l2_bytes, self.multiprocessors, self.architecture, self.seed = 100_000, 2, 900, 0
+        self.modules = {}
+
+    def load(self, name, dtype, device):
+        key = name, dtype, self.architecture
+        if key not in self.modules:
+            self.modules[key] = EmulatedModule(*key)
+        self.modules[key].seed = self.seed
+        return self.modules[key]
+
+    def take_launches(self):
+        """The names of the kernels that were launched since."""
+        names = [kernel for module in self.modules.values() for kernel, _, _ in module.launches]
+        for module in self.modules.values():
+            module.launches.clear()
+        return names
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    skip_without_emulation()
+    emulated = EmulatedGpu()
+    monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
+    monkeypatch.setitem(backends.KERNELS, "cpu", watched_kernels())
+    monkeypatch.setattr(backends, "load_cpu", lambda name, dtype: None)
+    monkeypatch.setattr(cuda_kernel, "load_cuda", emulated.load)
+    # What the GPU is like may change between calls.
+    monkeypatch.setattr(cuda_kernel, "_plan", cuda_kernel._plan.__wrapped__)
+    monkeypatch.setattr(
+        cuda_kernel, "_cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
+    )
+    # On the CPU torch.bmm has no `out_dtype`.
+    monkeypatch.setattr(cuda_kernel, "_product_in_fp32", lambda left, right: torch.bmm(left.float(), right.float()))
+    return emulated

@@ -1,0 +1,84 @@
+"""A stand-in for `dcnrun.ops.jit.CudaModule` that runs the kernels of `kernels/cuda` on the CPU, on CPU tensors."""
+
+import ctypes
+import functools
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcnrun.ops.jit import KernelUnavailable
+from dcnrun.ops.jit.compiler import Flags, compile_library, find_compiler, kernel_flags
+from dcnrun.resources import resource_dir
+
+INCLUDE = Path(__file__).parent / "include"
+DEFINES = {
+    torch.float32: "DCNRUN_FLOAT32",
+    torch.float16: "DCNRUN_FLOAT16",
+    torch.bfloat16: "DCNRUN_BFLOAT16",
+}
+_KERNEL = re.compile(r"__global__[^;{]*?\b(\w+)\s*\(\s*const")
+
+
+def skip_without_emulation():
+    if sys.platform != "linux":
+        pytest.skip("the emulation is for Linux")
+    try:
+        find_compiler()
+    except KernelUnavailable as problem:
+        pytest.skip(str(problem))
+
+
+class EmulatedModule:
+    """The kernels of one source for one dtype, as a GPU of an architecture such as 900 would run them.
+
+    Attributes:
+        launches: what was launched: kernel, grid and block.
+        seed: of the order in which threads and blocks take turns; 0 is their natural one.
+    """
+
+    def __init__(self, name, dtype, architecture=900):
+        self.library = _compiled(name, DEFINES[dtype], architecture)
+        self.launches, self.seed = [], 0
+
+    def launch(self, kernel, grid, block, parameters, shared_bytes=0):
+        assert shared_bytes == 0, "dynamic shared memory is not emulated"
+        self.launches.append((kernel, grid, block))
+        launch(self.library, kernel, grid, block, parameters, self.seed)
+
+
+def launch(library, kernel, grid, block, parameters, seed=0):
+    """Run a kernel; AssertionError where a GPU would refuse it, hang or do as it likes."""
+    function = getattr(library, f"emulated_{kernel}")
+    function.restype = ctypes.c_char_p
+    sizes = [(ctypes.c_uint * 3)(*three) for three in (grid, block)]
+    pointer, size = ctypes.byref(parameters), ctypes.c_size_t(ctypes.sizeof(parameters))
+    failure = function(*sizes, pointer, size, ctypes.c_uint64(seed))
+    assert failure is None, f"{kernel} in {grid} blocks of {block} threads: {failure.decode()}"
+
+
+@functools.cache
+def _compiled(name, define, architecture):
+    source = resource_dir("kernels") / "cuda" / f"{name}.cu"
+    return compiled_text(source.read_text("utf-8"), define, architecture, source.parent)
+
+
+def compiled_text(text, define="DCNRUN_FLOAT32", architecture=900, folder=INCLUDE):
+    """A library of the kernels in a CUDA source, each under its name after `emulated_`."""
+    kernels = _KERNEL.findall(text)
+    assert kernels, "the source has no kernels"
+    flags = (
+        *kernel_flags(define).needed,
+        *("-O2", "-fno-strict-aliasing", "-Wall", "-Wno-sign-compare", "-U_FORTIFY_SOURCE"),
+        *(f"-D__CUDA_ARCH__={architecture}", f"-I{INCLUDE}", f"-I{folder}"),
+        f"-I{resource_dir('kernels')}",
+    )
+    with tempfile.TemporaryDirectory() as work:
+        unit, library = Path(work) / "unit.cpp", Path(work) / "unit.so"
+        lines = ['#include "emulation.h"', text, *(f"EMULATED({kernel})" for kernel in kernels)]
+        unit.write_text("\n".join(lines), "utf-8")
+        compile_library(find_compiler(), Flags(flags, ()), unit, library)
+        return ctypes.CDLL(str(library))
