@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +14,14 @@ import torchvision
 
 import dcnrun
 from dcnrun.ops.jit import KernelUnavailable
+from dcnrun.ops.jit import cuda as cuda_kernels
 from dcnrun.ops.jit.compiler import find_compiler
 from dcnrun.ops.jit.load import load
+from dcnrun.ops.jit.nvrtc import find_nvrtc
 from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
+
+_CPU = torch.device("cpu")
+_NVIDIA_SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
 
 
 def describe() -> dict[str, Any]:
@@ -37,17 +43,43 @@ def describe() -> dict[str, Any]:
     }
 
 
-def describe_kernel(dtype: torch.dtype) -> dict[str, Any]:
+def describe_gpu(device: torch.device) -> dict[str, Any]:
+    """The GPU, CUDA's versions, and the driver, clocks and power limit where `nvidia-smi` tells them."""
+    gpu = torch.cuda.get_device_properties(device)
+    return {
+        "gpu": gpu.name,
+        "architecture": f"sm_{gpu.major}{gpu.minor}",
+        "multiprocessors": gpu.multi_processor_count,
+        "l2_bytes": gpu.L2_cache_size,
+        "memory_bytes": gpu.total_memory,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "nvidia_smi": _ask_nvidia_smi(f"GPU-{gpu.uuid}"),
+    }
+
+
+def describe_kernel(dtype: torch.dtype, device: torch.device = _CPU) -> dict[str, Any]:
     """Which compiled kernel computes deformable convolution, and what it was compiled with."""
     try:
-        built = load("deform_conv2d", dtype).built
-        return {
-            "file": built.file.name,
-            "flags": built.record["flags"],
-            "compiler": find_compiler().version.partition("\n")[0],
-        }
+        if device.type == "cuda":
+            built = cuda_kernels.load("deform_conv2d", dtype, device.index).built
+            compiler = f"NVRTC {find_nvrtc().version}"
+        else:
+            built = load("deform_conv2d", dtype).built
+            compiler = find_compiler().version.partition("\n")[0]
+        return {"file": built.file.name, "flags": built.record["flags"], "compiler": compiler}
     except KernelUnavailable as problem:
         return {"unavailable": problem.reason}
+
+
+def _ask_nvidia_smi(gpu: str) -> dict[str, str]:
+    """Its answers by its own names for them, with units; none where there is no such program or GPU."""
+    command = ["nvidia-smi", f"--id={gpu}", f"--query-gpu={','.join(_NVIDIA_SMI)}", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(_NVIDIA_SMI, answer.strip().split(", "), strict=False))
 
 
 def _version(package: str) -> str | None:

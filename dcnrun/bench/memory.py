@@ -1,4 +1,4 @@
-"""Peak memory of a work, as the operating system counts it; on Linux."""
+"""Peak memory of a work: on Linux as the operating system counts it, on a GPU as PyTorch does."""
 
 import ctypes
 import gc
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
+
+import torch
 
 from dcnrun.errors import DcnrunError
 
@@ -17,6 +19,7 @@ Result = TypeVar("Result")
 _IMPORTED = ["dcnrun.bench.operators"]
 _RESET_PEAK = "5"  # proc(5), clear_refs
 _PAGE = 4096
+_GPU_BLOCK = 512  # what PyTorch rounds an allocation up to
 
 
 class Sized(Protocol):
@@ -43,6 +46,20 @@ def peak_extra_bytes(work: Callable[[], Iterable[Sized]]) -> int:
         return max(_PAGE, _status("VmHWM") - before - sum(result.nbytes for result in results))
     except OSError as error:
         raise DcnrunError(f"this system does not tell a process's peak memory ({error})") from error
+
+
+def peak_extra_gpu_bytes(work: Callable[[], Iterable[Sized]], device: torch.device) -> int:
+    """How far the memory that PyTorch has taken on a GPU rises in a work, beyond the results; at least one block.
+
+    It counts libraries' workspaces too, as far as they get them from PyTorch: cuDNN's and cuBLAS's. Run the work before,
+    since it may make what stays.
+    """
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    results = list(work())
+    extra = torch.cuda.max_memory_allocated(device) - before - sum(result.nbytes for result in results)
+    return max(_GPU_BLOCK, extra)
 
 
 def in_fresh_process(

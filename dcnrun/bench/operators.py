@@ -1,6 +1,7 @@
 """The operators that are compared, ready to run: ours, its peers, and the plain convolution as the floor."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch.nn import functional as F
 from dcnrun.bench.memory import Sized, peak_extra_bytes
 from dcnrun.ops import deform_conv2d
 
-OURS, OURS_NCHW, TORCHVISION, ONNXRUNTIME, CONV2D = "ours", "ours, NCHW", "torchvision", "onnxruntime", "conv2d"
-FORWARD, BOTH = "forward", "forward + backward"
-PASSES = (FORWARD, BOTH)
+OURS, OURS_NCHW, OURS_DETERMINISTIC = "ours", "ours, NCHW", "ours, deterministic"
+TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32 = "torchvision", "torchvision fp16", "torchvision fp32"
+ONNXRUNTIME, CONV2D = "onnxruntime", "conv2d"
+FORWARD, BACKWARD, BOTH = "forward", "backward", "forward + backward"
+CPU = torch.device("cpu")
+_TORCHVISIONS = (TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32)
 # Images that torchvision makes columns of at once.
 _TORCHVISION_IMAGES = 32
 
@@ -25,35 +29,42 @@ class Case:
 
     batch: int
     channels: int
-    size: int
+    size: int | tuple[int, int]  # of the map: height and width, or one number where they are equal
     kernel: int = 3
     offset_groups: int = 1
-    reference: bool = False  # one of the five that ratios are averaged over
+    reference: bool = False  # one of those that ratios are averaged over
+
+    @property
+    def map(self) -> tuple[int, int]:
+        """Height and width."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
     def name(self) -> str:
         """Such as N2 C64 64x64, and what is not a 3x3 kernel of one offset group."""
         kernel = "" if self.kernel == 3 else f" {self.kernel}x{self.kernel} kernel"
         groups = "" if self.offset_groups == 1 else f" {self.offset_groups} offset groups"
-        return f"N{self.batch} C{self.channels} {self.size}x{self.size}{kernel}{groups}"
+        height, width = self.map
+        return f"N{self.batch} C{self.channels} {height}x{width}{kernel}{groups}"
+
+    @property
+    def pixels(self) -> int:
+        """Of a map."""
+        height, width = self.map
+        return height * width
 
     def columns_bytes(self, dtype: torch.dtype) -> int:
         """The columns that torchvision makes of the input: what it needs beyond its results, at least."""
         images = min(self.batch, _TORCHVISION_IMAGES)
-        return self.kernel**2 * self.channels * self.size**2 * images * dtype.itemsize
+        return self.kernel**2 * self.channels * self.pixels * images * dtype.itemsize
+
+    def least_operand_bytes(self, dtype: torch.dtype) -> int:
+        """Input and weight: what every operator reads, and the plain convolution nothing else."""
+        return (self.batch * self.pixels + self.channels * self.kernel**2) * self.channels * dtype.itemsize
 
 
-CASES = (
-    Case(2, 64, 64, reference=True),
-    Case(2, 128, 32, reference=True),
-    Case(2, 256, 32, reference=True),
-    Case(1, 256, 64, reference=True),
-    Case(2, 256, 32, offset_groups=4, reference=True),
-    Case(2, 64, 56),
-    Case(2, 256, 14),
-    Case(2, 128, 32, kernel=1),
-    Case(2, 64, 32, kernel=7),
-)
+# For what does not depend on the size.
+TINY = Case(1, 64, 8)
 
 
 @dataclass(frozen=True)
@@ -63,30 +74,43 @@ class Candidate:
     passes: dict[str, Callable[[], Sequence[Sized]]]
 
 
-def make_candidate(name: str, case: Case, dtype: torch.dtype) -> Candidate:
-    """An operator for a case; the operands' values are the same for all, offsets are N(0, 1)."""
-    padding = case.kernel // 2
-    operands = _operands(case, dtype, torch.channels_last if name in (OURS, CONV2D) else torch.contiguous_format)
+def make_candidate(
+    name: str, case: Case, dtype: torch.dtype, device: torch.device = CPU, positions: torch.dtype | None = None
+) -> Candidate:
+    """An operator for a case; the operands' values are the same for all, offsets are N(0, 1).
+
+    `positions` is the dtype of offsets and masks, where it is another.
+    """
+    memory_format = torch.contiguous_format if name in (*_TORCHVISIONS, ONNXRUNTIME, OURS_NCHW) else torch.channels_last
+    dtype = dtype_of(name, dtype)
+    operands = _operands(case, dtype, positions or dtype, memory_format, device)
     input, offset, mask, weight, grad_output = operands
+    padding = case.kernel // 2
     if name == CONV2D:
         return _in_torch(lambda: F.conv2d(input, weight, padding=padding), [input, weight], grad_output)
     if name == ONNXRUNTIME:
         return _in_onnxruntime(case, input, offset, mask, weight)
-    function = torchvision.ops.deform_conv2d if name == TORCHVISION else deform_conv2d
+    function = torchvision.ops.deform_conv2d if name in _TORCHVISIONS else deform_conv2d
 
     def convolve() -> Tensor:
         output: Tensor = function(input, offset, weight, padding=padding, mask=mask)
         return output
 
-    return _in_torch(convolve, [input, offset, mask, weight], grad_output)
+    candidate = _in_torch(convolve, [input, offset, mask, weight], grad_output)
+    return _deterministic(candidate) if name == OURS_DETERMINISTIC else candidate
 
 
-def unavailable(dtype: torch.dtype) -> dict[str, str]:
-    """Which peers can't be run here with this dtype, and why."""
+def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
+    """The dtype of an operator's operands: that of all, unless its name says another."""
+    return {TORCHVISION_FP16: torch.float16, TORCHVISION_FP32: torch.float32}.get(name, dtype)
+
+
+def unavailable(names: Iterable[str], dtype: torch.dtype, device: torch.device = CPU) -> dict[str, str]:
+    """Which of the peers can't be run here with this dtype, and why."""
     reasons = {}
-    for name in (TORCHVISION, ONNXRUNTIME, CONV2D):
+    for name in names:
         try:
-            for work in make_candidate(name, _tiny(CASES[0]), dtype).passes.values():
+            for work in make_candidate(name, TINY, dtype, device).passes.values():
                 work()
         except Exception as error:  # each fails in its own ways
             reasons[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
@@ -98,45 +122,62 @@ def extra_memory(name: str, case: Case, dtype: torch.dtype, pass_: str, threads:
     torch.set_num_threads(threads)
     work = make_candidate(name, case, dtype).passes[pass_]
     # Loads libraries and starts threads, which is no memory of the operator's.
-    make_candidate(name, _tiny(case), dtype).passes[pass_]()
+    make_candidate(name, replace(case, batch=1, size=8), dtype).passes[pass_]()
     return peak_extra_bytes(work)
 
 
-def _tiny(case: Case) -> Case:
-    return replace(case, batch=1, size=8)
-
-
-def _operands(case: Case, dtype: torch.dtype, memory_format: torch.memory_format) -> list[Tensor]:
+def _operands(
+    case: Case, dtype: torch.dtype, positions: torch.dtype, memory_format: torch.memory_format, device: torch.device
+) -> list[Tensor]:
     """Input, offset, mask, weight and the output's gradient."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     taps = case.kernel**2 * case.offset_groups
 
     def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, device=device)
 
     operands = [
-        random(case.batch, case.channels, case.size, case.size),
-        random(case.batch, 2 * taps, case.size, case.size),
-        random(case.batch, taps, case.size, case.size).sigmoid(),
+        random(case.batch, case.channels, *case.map),
+        random(case.batch, 2 * taps, *case.map),
+        random(case.batch, taps, *case.map).sigmoid(),
         random(case.channels, case.channels, case.kernel, case.kernel),
-        random(case.batch, case.channels, case.size, case.size),
+        random(case.batch, case.channels, *case.map),
     ]
-    return [operand.to(dtype=dtype, memory_format=memory_format) for operand in operands]
+    dtypes = (dtype, positions, positions, dtype, dtype)
+    return [operand.to(dtype=its, memory_format=memory_format) for operand, its in zip(operands, dtypes, strict=True)]
 
 
 def _in_torch(compute: Callable[[], Tensor], learnt: list[Tensor], grad_output: Tensor) -> Candidate:
     for operand in learnt:
         operand.requires_grad_()
+    computed = functools.cache(compute)
 
     def forward() -> list[Tensor]:
         with torch.no_grad():
             return [compute()]
 
+    def backward() -> list[Tensor]:
+        return [*torch.autograd.grad(computed(), learnt, grad_output, retain_graph=True)]
+
     def both() -> list[Tensor]:
         output = compute()
         return [output.detach(), *torch.autograd.grad(output, learnt, grad_output)]
 
-    return Candidate({FORWARD: forward, BOTH: both})
+    return Candidate({FORWARD: forward, BACKWARD: backward, BOTH: both})
+
+
+def _deterministic(candidate: Candidate) -> Candidate:
+    """The same, as PyTorch computes it when it is asked for the same bits on every run."""
+
+    def switched(work: Callable[[], Sequence[Sized]]) -> Sequence[Sized]:
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True)
+        try:
+            return work()
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+    return Candidate({pass_: functools.partial(switched, work) for pass_, work in candidate.passes.items()})
 
 
 def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Candidate:

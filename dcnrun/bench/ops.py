@@ -1,37 +1,22 @@
 """`dcnrun bench ops`: deformable convolution, ours against its peers and against the plain convolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from rich.table import Table
 
+from dcnrun.bench.devices import COLUMNS, Cpu, Device, Pairs, the_gpu
 from dcnrun.bench.machine import describe, describe_kernel
-from dcnrun.bench.memory import in_fresh_process
-from dcnrun.bench.operators import (
-    CASES,
-    CONV2D,
-    ONNXRUNTIME,
-    OURS,
-    OURS_NCHW,
-    PASSES,
-    TORCHVISION,
-    Case,
-    extra_memory,
-    make_candidate,
-    unavailable,
-)
-from dcnrun.bench.timing import geometric_mean, interleaved, quartiles_ms
+from dcnrun.bench.operators import CONV2D, FORWARD, OURS, TINY, Case, unavailable
+from dcnrun.bench.timing import Clock, geometric_mean, interleaved, quartiles_ms, quartiles_us
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.ops.backends import backend_for
+from dcnrun.ops.jit.recipe import dtype_name
 
-CANDIDATES = (OURS, OURS_NCHW, TORCHVISION, ONNXRUNTIME, CONV2D)
-COLUMNS = "torchvision's columns"
-# What is divided by what, in time and in memory.
-SPEED = ((OURS, CONV2D), (OURS_NCHW, CONV2D), (TORCHVISION, OURS), (ONNXRUNTIME, OURS))
-MEMORY = ((OURS, COLUMNS), (OURS, TORCHVISION))
+DEVICES: Mapping[str, Callable[[], Device]] = {"cpu": Cpu, "cuda": the_gpu}
 # More load than this at the start comes from something else.
 _BUSY = 0.5
 
@@ -39,35 +24,40 @@ Row = dict[str, Any]
 
 
 def bench_ops(
-    dtype: str = "float32", threads: int = 0, rounds: int = 9, shapes: str | None = None, cases: Sequence[Case] = CASES
+    device: str = "cpu", dtypes: Sequence[str] = (), threads: int = 0, rounds: int = 9, shapes: str | None = None
 ) -> dict[str, Any]:
-    """Time and measure the operators on every case, print tables, return all numbers with the machine described.
+    """Time and measure the operators on a device, print tables, return all numbers with the machine described.
 
-    `threads` of 0 is PyTorch's own choice; `shapes` are parts of the cases' names, separated by commas.
+    `dtypes` are the device's own if none is given; for several, there is a result under the name of each. `threads` of 0
+    is PyTorch's own choice; `shapes` are parts of the shapes' names, separated by commas.
     """
     if rounds < 1 or threads < 0:
         raise UsageError(f"--rounds {rounds} --threads {threads}: at least one round, and 0 threads or more")
-    chosen, number = _choose(cases, shapes), getattr(torch, dtype)
+    on = DEVICES[device]()
+    cases = _choose(on.cases, shapes)
+    chosen = [getattr(torch, name) for name in dtypes] or on.dtypes
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
-        return _bench(chosen, number, rounds)
+        with on.prepared():
+            results = {dtype_name(dtype): _bench(on, cases, dtype, rounds) for dtype in chosen}
     finally:
         torch.set_num_threads(threads_before)
+    return results if len(results) > 1 else next(iter(results.values()))
 
 
-def ratios(rows: Sequence[Row]) -> dict[str, Any]:
+def ratios(rows: Sequence[Row], device: Device) -> dict[str, Any]:
     """How each quantity compares: geometric mean, smallest and largest ratio over the reference cases among the rows."""
     reference = [row for row in rows if row["reference"]]
     compared: dict[str, Any] = {"shapes": len(reference)}
-    for pass_ in PASSES:
+    for pass_ in device.passes:
         times = [{name: time["median"] for name, time in row["milliseconds"][pass_].items()} for row in reference]
         memory = [{**row["extra_bytes"][pass_], COLUMNS: row["columns_bytes"]} for row in reference]
-        compared[pass_] = {"time": _divided(times, SPEED), "memory": _divided(memory, MEMORY)}
+        compared[pass_] = {"time": _divided(times, device.time), "memory": _divided(memory, device.memory)}
     return compared
 
 
-def _divided(quantities: list[dict[str, float]], pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, float]]:
+def _divided(quantities: list[dict[str, float]], pairs: Pairs) -> dict[str, dict[str, float]]:
     result = {}
     for above, below in pairs:
         each = [row[above] / row[below] for row in quantities if row.keys() >= {above, below}]
@@ -88,47 +78,61 @@ def _choose(cases: Sequence[Case], shapes: str | None) -> list[Case]:
     return chosen
 
 
-def _bench(cases: Sequence[Case], dtype: torch.dtype, rounds: int) -> dict[str, Any]:
-    machine = describe() | {"backend": backend_for("cpu", dtype), "kernel": describe_kernel(dtype)}
+def _bench(device: Device, cases: Sequence[Case], dtype: torch.dtype, rounds: int) -> dict[str, Any]:
+    machine = describe() | device.describe()
+    machine |= {"backend": backend_for(device.device, dtype), "kernel": describe_kernel(dtype, device.device)}
     _show_machine(machine)
-    missing = unavailable(dtype)
-    for name, reason in missing.items():
-        console.print(f"Without {name}: {reason}", markup=False, soft_wrap=True)
-    candidates = [name for name in CANDIDATES if name not in missing]
+    console.print(f"dtype: {dtype_name(dtype)}")
+    missing = unavailable(device.peers, dtype, device.device)
+    for peer, reason in missing.items():
+        console.print(f"Without {peer}: {reason}", markup=False, soft_wrap=True)
+    candidates = [candidate for candidate in device.candidates if candidate not in missing]
     rows = []
     for case in cases:
         with console.status(case.name):
-            rows.append(_measure(case, dtype, candidates, rounds))
-    compared = ratios(rows)
-    _show(rows, compared, candidates)
-    return {
+            rows.append(_measure(device, case, dtype, candidates, rounds))
+    compared = ratios(rows, device)
+    _show(device, rows, compared, candidates)
+    result: dict[str, Any] = {
         "machine": machine,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": dtype_name(dtype),
         "rounds": rounds,
         "unavailable": missing,
         "results": rows,
         "ratios": compared,
     }
+    if device.launch_clock is not None:
+        result["launch_microseconds"] = _launches(device, device.launch_clock, dtype, candidates, rounds)
+        _show_launches(result["launch_microseconds"])
+    return result
 
 
-def _measure(case: Case, dtype: torch.dtype, names: Sequence[str], rounds: int) -> Row:
-    works = {(pass_, name): work for name in names for pass_, work in make_candidate(name, case, dtype).passes.items()}
-    seconds = interleaved(works, rounds)
+def _measure(device: Device, case: Case, dtype: torch.dtype, names: Sequence[str], rounds: int) -> Row:
+    works = {(pass_, name): work for name in names for pass_, work in device.works(name, case, dtype).items()}
+    seconds = interleaved(works, rounds, device.clock)
     row: Row = {
         "shape": case.name,
         **asdict(case),
-        "milliseconds": {pass_: {} for pass_ in PASSES},
-        "extra_bytes": {pass_: {} for pass_ in PASSES},
+        "milliseconds": {pass_: {} for pass_ in device.passes},
+        "extra_bytes": {pass_: {} for pass_ in device.passes},
         "columns_bytes": case.columns_bytes(dtype),
     }
-    threads = torch.get_num_threads()
     for pass_, name in works:
         row["milliseconds"][pass_][name] = quartiles_ms(seconds[pass_, name])
         try:
-            row["extra_bytes"][pass_][name] = in_fresh_process(extra_memory, name, case, dtype, pass_, threads)
+            row["extra_bytes"][pass_][name] = device.extra_bytes(name, case, dtype, pass_)
         except DcnrunError as error:
             row["memory_unknown"] = str(error)
     return row
+
+
+def _launches(
+    device: Device, clock: Clock, dtype: torch.dtype, candidates: Sequence[str], rounds: int
+) -> dict[str, dict[str, float]]:
+    """What a forward pass of ours and of the plain convolution costs the host."""
+    names = [name for name in (OURS, CONV2D) if name in candidates]
+    works = {name: device.candidate(name, TINY, dtype).passes[FORWARD] for name in names}
+    return {name: quartiles_us(seconds) for name, seconds in interleaved(works, rounds, clock).items()}
 
 
 def _show_machine(machine: dict[str, Any]) -> None:
@@ -140,34 +144,42 @@ def _show_machine(machine: dict[str, Any]) -> None:
         console.print(f"Warning: `ours` is computed by {machine['backend']}: these are not the kernel's times.")
 
 
-def _show(rows: Sequence[Row], compared: dict[str, Any], candidates: Sequence[str]) -> None:
-    for pass_ in PASSES:
+def _show(device: Device, rows: Sequence[Row], compared: dict[str, Any], candidates: Sequence[str]) -> None:
+    for pass_ in device.passes:
         table = Table("shape", *candidates, title=f"{pass_}: median milliseconds (quartiles)")
         for row in rows:
             times = row["milliseconds"][pass_]
             table.add_row(row["shape"], *(_time(times[name]) if name in times else "" for name in candidates))
         console.print(table)
-    for pass_ in PASSES:
+    for pass_ in device.passes:
         title = f"{pass_}: peak memory beyond operands and results, MiB"
         table = Table("shape", *candidates, COLUMNS, title=title)
         for row in rows:
             extra = row["extra_bytes"][pass_] | {COLUMNS: row["columns_bytes"]}
             table.add_row(row["shape"], *(_mib(extra.get(name)) for name in (*candidates, COLUMNS)))
         console.print(table)
-    if not compared["shapes"]:
+    reference = [row["shape"] for row in rows if row["reference"]]
+    if not reference:
         return
-    title = f"geometric mean over {compared['shapes']} reference shapes (smallest, largest)"
-    table = Table("ratio", *PASSES, title=title)
-    for quantity, pairs in (("time", SPEED), ("memory", MEMORY)):
+    title = f"geometric mean (smallest, largest) over {', '.join(reference)}"
+    table = Table("ratio", *device.passes, title=title)
+    for quantity, pairs in (("time", device.time), ("memory", device.memory)):
         for above, below in pairs:
             name = f"{above} / {below}"
-            cells = (_ratio(compared[pass_][quantity].get(name)) for pass_ in PASSES)
+            cells = (_ratio(compared[pass_][quantity].get(name)) for pass_ in device.passes)
             table.add_row(f"{quantity}: {name}", *cells)
     console.print(table)
 
 
+def _show_launches(launches: dict[str, dict[str, float]]) -> None:
+    table = Table("", *launches, title=f"forward on {TINY.name}: the host's median microseconds (quartiles)")
+    table.add_row("launch", *map(_time, launches.values()))
+    console.print(table)
+
+
 def _time(time: dict[str, float]) -> str:
-    return f"{time['median']:.2f} ({time['q1']:.2f}-{time['q3']:.2f})"
+    digits = 2 if time["median"] >= 1 else 4
+    return f"{time['median']:.{digits}f} ({time['q1']:.{digits}f}-{time['q3']:.{digits}f})"
 
 
 def _mib(size: int | None) -> str:

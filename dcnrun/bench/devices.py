@@ -1,0 +1,191 @@
+"""What is compared on a CPU and on a GPU, and how it is measured there."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from dcnrun.bench.machine import describe_gpu
+from dcnrun.bench.memory import in_fresh_process, peak_extra_gpu_bytes
+from dcnrun.bench.operators import (
+    BACKWARD,
+    BOTH,
+    CONV2D,
+    CPU,
+    FORWARD,
+    ONNXRUNTIME,
+    OURS,
+    OURS_DETERMINISTIC,
+    OURS_NCHW,
+    TORCHVISION,
+    TORCHVISION_FP16,
+    TORCHVISION_FP32,
+    Candidate,
+    Case,
+    dtype_of,
+    extra_memory,
+    make_candidate,
+)
+from dcnrun.bench.timing import WALL_CLOCK, Clock, EventClock, LaunchClock, Work, copies_past_cache, in_turn
+from dcnrun.errors import UsageError
+from dcnrun.ops.jit.cuda import gpus
+
+COLUMNS = "torchvision's columns"
+
+Passes = Mapping[str, Work]
+Pairs = tuple[tuple[str, str], ...]
+
+
+class Device(ABC):
+    """A kind of device: the operators, shapes and passes that are compared there, and how.
+
+    Attributes:
+        device: PyTorch's name of it.
+        dtypes: what is measured unless something else is asked for.
+        ours, peers: the candidates.
+        passes: which of a candidate's passes are measured.
+        time, memory: what is divided by what, in time and in memory.
+        clock: measures a pass.
+        launch_clock: measures what a pass costs the host, where another device computes.
+    """
+
+    device: torch.device
+    dtypes: tuple[torch.dtype, ...]
+    cases: tuple[Case, ...]
+    ours: tuple[str, ...]
+    peers: tuple[str, ...]
+    passes: tuple[str, ...]
+    time: Pairs
+    memory: Pairs
+    clock: Clock
+    launch_clock: Clock | None = None
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Ours, then the peers."""
+        return self.ours + self.peers
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """The settings that all is measured with."""
+        yield
+
+    def describe(self) -> dict[str, Any]:
+        """What a result should tell of it, beside the machine."""
+        return {}
+
+    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
+        """An operator with operands on the device."""
+        return make_candidate(name, case, dtype, self.device)
+
+    def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
+        """A candidate's passes that are measured, ready to be timed."""
+        passes = self.candidate(name, case, dtype).passes
+        return {pass_: passes[pass_] for pass_ in self.passes if pass_ in passes}
+
+    @abstractmethod
+    def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
+        """Peak memory of one pass beyond operands and results; DcnrunError where it can't be told."""
+
+
+class Cpu(Device):
+    """Where works are over when they return."""
+
+    device = CPU
+    dtypes = (torch.float32,)
+    cases = (
+        Case(2, 64, 64, reference=True),
+        Case(2, 128, 32, reference=True),
+        Case(2, 256, 32, reference=True),
+        Case(1, 256, 64, reference=True),
+        Case(2, 256, 32, offset_groups=4, reference=True),
+        Case(2, 64, 56),
+        Case(2, 256, 14),
+        Case(2, 128, 32, kernel=1),
+        Case(2, 64, 32, kernel=7),
+    )
+    ours = (OURS, OURS_NCHW)
+    peers = (TORCHVISION, ONNXRUNTIME, CONV2D)
+    passes = (FORWARD, BOTH)
+    time = ((OURS, CONV2D), (OURS_NCHW, CONV2D), (TORCHVISION, OURS), (ONNXRUNTIME, OURS))
+    memory = ((OURS, COLUMNS), (OURS, TORCHVISION))
+    clock = WALL_CLOCK
+
+    def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
+        """As the operating system counts it, in a process of its own."""
+        return in_fresh_process(extra_memory, name, case, dtype, pass_, torch.get_num_threads())
+
+
+class Cuda(Device):
+    """An NVIDIA GPU, which computes while the host goes on."""
+
+    dtypes = (torch.bfloat16, torch.float16, torch.float32)
+    cases = tuple(
+        Case(batch, channels, size, offset_groups=offset_groups, reference=(channels, offset_groups) == (256, 1))
+        for batch, channels, size in ((8, 256, 64), (8, 64, 64), (8, 512, 32), (2, 128, (100, 167)))
+        for offset_groups in (1, 4)
+    )
+    ours = (OURS, OURS_DETERMINISTIC)
+    peers = (TORCHVISION_FP16, TORCHVISION_FP32, CONV2D)
+    passes = (FORWARD, BACKWARD, BOTH)
+    time = ((OURS, CONV2D), (TORCHVISION_FP16, OURS), (TORCHVISION_FP32, OURS), (OURS_DETERMINISTIC, OURS))
+    memory = ((OURS, COLUMNS), (OURS, TORCHVISION_FP16), (OURS_DETERMINISTIC, OURS))
+
+    def __init__(self, device: torch.device, cache_bytes: int, clock: Clock, launch_clock: Clock) -> None:
+        self.device, self.cache_bytes = device, cache_bytes
+        self.clock, self.launch_clock = clock, launch_clock
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """With our kernels if no others are asked for, the fastest of cuDNN's, and fp32 that is fp32 for all alike."""
+        matmul, name = torch.backends.cuda.matmul, "DCNRUN_BACKEND"
+        asked, precision = os.environ.get(name), matmul.fp32_precision
+        os.environ[name] = asked or "cuda"
+        matmul.fp32_precision = "ieee"
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+                yield
+        finally:
+            matmul.fp32_precision = precision
+            if asked is None:
+                del os.environ[name]
+
+    def describe(self) -> dict[str, Any]:
+        """The GPU, its driver and libraries."""
+        return describe_gpu(self.device)
+
+    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
+        """With positions in fp32 as layers have them under autocast; torchvision's operator takes but one dtype."""
+        return make_candidate(name, case, dtype, self.device, torch.float32 if name in self.ours else None)
+
+    def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
+        """On other operands at each call, so that none is in the L2 cache."""
+        copies = copies_past_cache(case.least_operand_bytes(dtype_of(name, dtype)), self.cache_bytes)
+        each = [super(Cuda, self).works(name, case, dtype) for _ in range(copies)]
+        for works in each:
+            for work in works.values():
+                work()  # what a first call does more is never timed
+        return {pass_: in_turn([works[pass_] for works in each]) for pass_ in each[0]}
+
+    def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
+        """As PyTorch counts it."""
+        work = self.candidate(name, case, dtype).passes[pass_]
+        work()
+        return peak_extra_gpu_bytes(work, self.device)
+
+
+def the_gpu() -> Cuda:
+    """The current GPU; UsageError where there is none."""
+    if not gpus():
+        raise UsageError("--device cuda: PyTorch finds no NVIDIA GPU here; `dcnrun doctor` tells what it finds")
+    device = torch.device("cuda", torch.cuda.current_device())
+    return Cuda(
+        device,
+        torch.cuda.get_device_properties(device).L2_cache_size,
+        EventClock(partial(torch.cuda.Event, enable_timing=True)),
+        LaunchClock(torch.cuda.synchronize),
+    )
