@@ -41,19 +41,11 @@ def check_deform_conv2d(
     """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
     optional = {"bias": bias, "mask": mask}
     present = {"offset": offset, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
-    for name, tensor in {"input": input, **present}.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a tensor, but is {type(tensor).__name__}")
-        if not tensor.is_floating_point():
-            raise TypeError(f"{name} must have a floating-point dtype, but has {tensor.dtype}")
-        if tensor.device != input.device:
-            raise ValueError(
-                f"{name} is on {tensor.device}, but input is on {input.device}: they must be on one device"
-            )
-        dimensions = 1 if name == "bias" else 4
-        if tensor.dim() != dimensions:
-            raise ValueError(f"{name} must have {dimensions} dimensions, but has shape {tuple(tensor.shape)}")
-    _check_dtypes(input, present)
+    check_tensor("input", input, input, 4)
+    for name, tensor in present.items():
+        check_tensor(name, tensor, input, 1 if name == "bias" else 4)
+    for name, tensor in present.items():
+        check_dtype(name, tensor, input, positions=name in ("offset", "mask"))
 
     n, channels, height, width = input.shape
     out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
@@ -97,9 +89,34 @@ def check_deform_conv2d(
             )
 
 
+def check_tensor(name: str, tensor: Tensor, input: Tensor, dimensions: int) -> None:
+    """Raise TypeError or ValueError when an operand is no tensor of numbers, or not where the input is."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, but is {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must have a floating-point dtype, but has {tensor.dtype}")
+    if tensor.device != input.device:
+        raise ValueError(f"{name} is on {tensor.device}, but input is on {input.device}: they must be on one device")
+    if tensor.dim() != dimensions:
+        raise ValueError(f"{name} must have {dimensions} dimensions, but has shape {tuple(tensor.shape)}")
+
+
+def check_dtype(name: str, tensor: Tensor, input: Tensor, *, positions: bool) -> None:
+    """Raise TypeError unless an operand shares input's dtype; what makes positions may be wider, for its precision."""
+    may_be_wider = positions and input.dtype.itemsize == 2
+    if tensor.dtype == input.dtype or (may_be_wider and tensor.dtype == torch.float32):
+        return
+    allowed = f"{input.dtype} or torch.float32" if may_be_wider else f"{input.dtype}"
+    raise TypeError(f"{name} has {tensor.dtype}, but input has {input.dtype}: {name} must have {allowed}")
+
+
 def check_grad_output(grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor) -> None:
     """Raise ValueError or TypeError when the gradient is not that of the checked operands' output."""
-    expected = (input.shape[0], weight.shape[0], *offset.shape[2:])
+    check_gradient(grad_output, (input.shape[0], weight.shape[0], *offset.shape[2:]), input)
+
+
+def check_gradient(grad_output: Tensor, expected: tuple[int, ...], input: Tensor) -> None:
+    """Raise ValueError or TypeError when the gradient is not that of an output of this shape."""
     if tuple(grad_output.shape) != expected:
         raise ValueError(f"grad_output has shape {tuple(grad_output.shape)}, but the output's is {expected}")
     if grad_output.dtype != input.dtype:
@@ -119,13 +136,3 @@ def _check_map(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> 
         raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
     if tuple(tensor.shape[2:]) != size:
         raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")
-
-
-def _check_dtypes(input: Tensor, others: dict[str, Tensor]) -> None:
-    """Weight and bias share input's dtype; offsets and masks may be wider, as positions need more precision."""
-    for name, tensor in others.items():
-        positions = name in ("offset", "mask")
-        if tensor.dtype == input.dtype or (positions and tensor.dtype == torch.float32 and input.dtype.itemsize == 2):
-            continue
-        allowed = f"{input.dtype} or torch.float32" if positions and input.dtype.itemsize == 2 else f"{input.dtype}"
-        raise TypeError(f"{name} has {tensor.dtype}, but input has {input.dtype}: {name} must have {allowed}")

@@ -1,6 +1,7 @@
 """Positions and sums in fp32, also where autocast would make them half."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -13,3 +14,8 @@ def autocast_is_on(device_type: str) -> bool:
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """A region in which autocast changes nothing; free where it is off."""
     return torch.autocast(device_type, enabled=False) if autocast_is_on(device_type) else nullcontext()
+
+
+def for_autocast(tensor: Any, dtype: torch.dtype) -> Any:
+    """Another dtype for what autocast may change: fp64 stays as it is, as everywhere in autocast. None stays None."""
+    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)

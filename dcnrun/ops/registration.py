@@ -17,7 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 from dcnrun.ops import backends
 from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of
 from dcnrun.ops.operands import Operands
-from dcnrun.ops.precision import autocast_is_on, without_autocast
+from dcnrun.ops.precision import autocast_is_on, for_autocast, without_autocast
 from dcnrun.ops.reference import deform_conv2d_backward_reference
 
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation"
@@ -162,20 +162,15 @@ def _autocast(device_type: str) -> Callable[..., Tensor]:
         with without_autocast(device_type):
             return convolve(
                 *operands._replace(
-                    input=_as(operands.input, dtype),
-                    offset=_as(operands.offset, torch.float32),
-                    weight=_as(operands.weight, dtype),
-                    bias=_as(operands.bias, dtype),
-                    mask=_as(operands.mask, torch.float32),
+                    input=for_autocast(operands.input, dtype),
+                    offset=for_autocast(operands.offset, torch.float32),
+                    weight=for_autocast(operands.weight, dtype),
+                    bias=for_autocast(operands.bias, dtype),
+                    mask=for_autocast(operands.mask, torch.float32),
                 )
             )
 
     return cast
-
-
-def _as(tensor: Any, dtype: torch.dtype) -> Any:
-    """Another dtype for what autocast may change: fp64 stays as it is, as everywhere in autocast."""
-    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
 
 
 for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):

@@ -6,37 +6,17 @@
 // depend on the number of threads. Columns are computed again instead of being kept.
 
 #include <algorithm>
-#include <cstdlib>
 #include <vector>
 
 #include "problem.h"
 #include "product.h"
 #include "sampling.h"
+#include "work.h"
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
-
-constexpr int kNotEnoughMemory = 1;
 constexpr int64_t kTilePixels = 8 * kBlockRows;    // whole blocks of the product
 constexpr int64_t kColumnDepth = 576;              // of a block of columns; the tile's columns stay in the L2 cache
 constexpr int64_t kBlockChannels = 64;             // of the input at once
 constexpr int64_t kRowsAtOnce = 8 << 20;           // bytes of images kept as rows of channels, or one image
-constexpr int64_t kAlignment = 64;                 // bytes, a cache line
-
-// Aligned memory for `count` numbers, not initialised; data is null when there is none left.
-struct Memory {
-    real* data = nullptr;
-
-    explicit Memory(int64_t count) {
-        void* memory = nullptr;
-        // At least one, since null stands for failure.
-        if (posix_memalign(&memory, kAlignment, std::max<int64_t>(count, 1) * sizeof(real)) == 0) data = static_cast<real*>(memory);
-    }
-    ~Memory() { std::free(data); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
-};
-
-static int64_t blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // Input channels [first, first + count) of one weight group and one offset group.
 struct Block {

@@ -1,0 +1,78 @@
+"""The operands and settings of a deformable RoI pooling as one thing, and where its bins lie."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Operands(NamedTuple):
+    """In the operator's order; shapes as in `dcnrun.ops.deform_roi_pool`, sizes as (y, x)."""
+
+    input: Tensor
+    rois: Tensor
+    offset: Tensor | None
+    mask: Tensor | None
+    output_size: tuple[int, int]
+    spatial_scale: float
+    sampling_ratio: int
+    gamma: float
+    aligned: bool
+    position_sensitive: bool
+
+    @property
+    def settings(self) -> tuple[tuple[int, int], float, int, float, bool, bool]:
+        """All that is no tensor."""
+        return self[4:]
+
+    @property
+    def bins(self) -> int:
+        """Of one RoI."""
+        return self.output_size[0] * self.output_size[1]
+
+    @property
+    def planes(self) -> int:
+        """Maps that each output channel has for itself: one, or one per bin where the pooling is position-sensitive."""
+        return self.bins if self.position_sensitive else 1
+
+    @property
+    def groups(self) -> int:
+        """Groups of output channels that share offsets and masks."""
+        if self.offset is not None:
+            return self.offset.shape[1] // 2
+        return 1 if self.mask is None else self.mask.shape[1]
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        """(R, Co, ph, pw)."""
+        return self.rois.shape[0], self.input.shape[1] // self.planes, *self.output_size
+
+
+class Regions(NamedTuple):
+    """RoIs on the map, in at least fp32: positions are in its pixels, pairs are (y, x)."""
+
+    image: Tensor  # (R,)
+    start: Tensor  # (R, 2) the upper left corner
+    size: Tensor  # (R, 2) negative where the RoI is inverted
+    grid: Tensor  # (R, 2) how many sampling points a bin has; whole numbers from 0 on
+
+
+def regions(operands: Operands) -> Regions:
+    """Where RoIs lie and how densely they are sampled, with `torchvision.ops.roi_align`'s roundings.
+
+    Without `aligned` a RoI is at least 1 x 1; one with a coordinate that is no number has one sampling point per bin,
+    whose position then is no number either.
+    """
+    input, rois = operands.input, operands.rois
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    corners = rois[:, 1:].to(dtype) * operands.spatial_scale - (0.5 if operands.aligned else 0.0)
+    start = corners[:, [1, 0]]
+    size = corners[:, [3, 2]] - start
+    if not operands.aligned:
+        size = size.clamp(min=1)
+    if operands.sampling_ratio > 0:
+        grid = torch.full_like(size, operands.sampling_ratio)
+    else:
+        adaptive = (size / size.new_tensor(operands.output_size)).ceil()
+        grid = adaptive.nan_to_num(nan=1, posinf=1, neginf=0).clamp(min=0)
+    return Regions(rois[:, 0].to(dtype), start, size, grid)
