@@ -26,7 +26,8 @@ def test_what_the_wheel_holds(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("dcnrun/cli.py", "dcnrun/conf/config.yaml", "dcnrun/conf/conv/deformable.yaml"):
         assert name in names
-    for folder in ("dcnrun/kernels/", "dcnrun/sweeps/", "dcnrun/samples/nuclei/images/train/"):
+    samples = ("dcnrun/samples/nuclei/images/train/", "dcnrun/samples/treecrowns/VOC2007/JPEGImages/")
+    for folder in ("dcnrun/kernels/", "dcnrun/sweeps/", *samples):
         assert any(name.startswith(folder) for name in names), folder
     assert not any(name.startswith(("tests/", "benchmarks/", "dcnrun/tests/")) for name in names)
 

@@ -1,16 +1,28 @@
-"""Data sets, and batches of them: `build_dataset`, then `train_batches` and `eval_batches`. Knows nothing of models."""
+"""Data sets, and batches of them: `build_dataset` (masks) or `build_box_dataset`, then `train_batches` and `eval_batches`.
 
-from dcnrun.data.build import build_dataset, problems
-from dcnrun.data.loaders import Batch, eval_batches, train_batches
-from dcnrun.data.sample import IGNORE, Sample, SegmentationDataset
+Knows nothing of models.
+"""
+
+from dcnrun.data.box_batches import BoxBatch, BoxTruth
+from dcnrun.data.build import build_box_dataset, build_dataset, labels_of, problems
+from dcnrun.data.loaders import eval_batches, train_batches
+from dcnrun.data.mask_batches import Batch
+from dcnrun.data.sample import IGNORE, BoxDataset, BoxSample, LabelledDataset, Sample, SegmentationDataset
 
 __all__ = [
     "IGNORE",
     "Batch",
+    "BoxBatch",
+    "BoxDataset",
+    "BoxSample",
+    "BoxTruth",
+    "LabelledDataset",
     "Sample",
     "SegmentationDataset",
+    "build_box_dataset",
     "build_dataset",
     "eval_batches",
+    "labels_of",
     "problems",
     "train_batches",
 ]

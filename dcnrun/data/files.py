@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageOps
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torchvision.tv_tensors import Image, Mask
 
 from dcnrun.config.schema import DataConfig
@@ -22,6 +22,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _MASK_MODES = ("1", "L", "P")
 _OUT_OF_RANGE = -1
+_ON_THEIR_SIDE = (5, 6, 7, 8)
+"""EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
 
 
 class Pair(NamedTuple):
@@ -49,12 +51,9 @@ class LabelTable:
 
 
 class FileDataset(SegmentationDataset):
-    """Samples read from pairs of files; that all files are there is checked at once, their content when read."""
+    """Samples read from pairs of files."""
 
     def __init__(self, pairs: Sequence[Pair], classes: Sequence[str], labels: LabelTable) -> None:
-        _require_unique(pair.name for pair in pairs)
-        _require_files([pair.image for pair in pairs], "image")
-        _require_files([pair.mask for pair in pairs], "mask")
         self.classes = tuple(classes)
         self._pairs = list(pairs)
         self._labels = labels
@@ -68,8 +67,8 @@ class FileDataset(SegmentationDataset):
         values = read_mask(pair.mask)
         if values.shape != image.shape[1:]:
             raise DataError(
-                f"{pair.mask}: the mask is {_size(values.shape)} but its image {pair.image} is"
-                f" {_size(image.shape[1:])} (width x height); expected the same size"
+                f"{pair.mask}: the mask is {width_x_height(values.shape)} but its image {pair.image} is"
+                f" {width_x_height(image.shape[1:])} (width x height); expected the same size"
             )
         mask = self._labels.meaning[values]
         if (wrong := mask == _OUT_OF_RANGE).any():
@@ -83,6 +82,12 @@ class FileDataset(SegmentationDataset):
     def name(self, index: int) -> str:
         """Name of the sample at `index`, without reading it."""
         return self._pairs[index].name
+
+    def verify(self) -> None:
+        """DataError unless every sample has a name of its own and all files are there."""
+        require_unique(pair.name for pair in self._pairs)
+        require_files([pair.image for pair in self._pairs], "image")
+        require_files([pair.mask for pair in self._pairs], "mask")
 
 
 def root_folder(config: DataConfig, content: str) -> Path:
@@ -98,19 +103,29 @@ def read_image(path: Path) -> Image:
     return Image(torch.from_numpy(np.array(picture.convert("RGB")).transpose(2, 0, 1).copy()))
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of the image in a file when upright, from its header; None if that can't be read."""
+    try:
+        with Pillow.open(path) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
+            return picture.size if turned else picture.size[::-1]
+    except Exception:  # damaged files make Pillow's decoders raise almost anything
+        return None
+
+
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """The values in a mask's file (H, W): colour indices, or grey values."""
     return np.array(_read(path, _MASK_MODES, "an index-colour or grey image of 8 bits, a class per pixel"), np.uint8)
 
 
-def _require_files(paths: Sequence[Path], what: str) -> None:
+def require_files(paths: Sequence[Path], what: str) -> None:
     """DataError naming the first few of `paths` that are not there."""
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} {what} files are missing; expected {first_few(missing)}")
 
 
-def _require_unique(names: Iterable[str]) -> None:
+def require_unique(names: Iterable[str]) -> None:
     """DataError naming the first few of `names` that occur more than once."""
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
@@ -121,6 +136,15 @@ def first_few(names: Sequence[str], limit: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def read_names(file: Path) -> list[str]:
+    """The lines of a text file that lists images."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: can't be read ({error}); expected a text file, an image's name a line") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
@@ -137,6 +161,7 @@ def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
     return picture
 
 
-def _size(shape: Sequence[int]) -> str:
+def width_x_height(shape: Sequence[int]) -> str:
+    """A (height, width) in words."""
     height, width = shape
     return f"{width}x{height}"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from dcnrun.config.schema import FolderConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, FileDataset, LabelTable, Pair, first_few, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, FileDataset, LabelTable, Pair, first_few, read_names, root_folder
 from dcnrun.errors import DataError, UsageError
 
 
@@ -35,7 +35,7 @@ def _pairs(config: FolderConfig, split: Literal["train", "val"]) -> list[Pair]:
     if part.endswith(".txt"):
         images, masks = root / config.images, root / config.masks
         _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
-        names = _listed_names(root / part)
+        names = read_names(root / part)
         found = _images_by_name(images, {str(Path(name).parent) for name in names})
         if absent := [name for name in names if name not in found]:
             raise DataError(
@@ -62,16 +62,6 @@ def _require_layout(root: Path, setting: str, places: list[Path]) -> None:
             " (images/train/NAME.jpg and masks/train/NAME.png with data.train=train) or a split file"
             " (images/NAME.jpg, masks/NAME.png and NAMEs in train.txt with data.train=train.txt)"
         )
-
-
-def _listed_names(split_file: Path) -> list[str]:
-    try:
-        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{split_file}: can't be read ({error}); expected a text file, an image's name a line"
-        ) from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _images_by_name(images: Path, folders: set[str]) -> dict[str, Path]:

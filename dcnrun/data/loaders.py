@@ -9,22 +9,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypedDict
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import IGNORE, Sample, SegmentationDataset
-from dcnrun.data.transforms import Transform, evaluation_transform, training_transform
+from dcnrun.data import box_batches, mask_batches
+from dcnrun.data.box_batches import BoxBatch
+from dcnrun.data.mask_batches import Batch
+from dcnrun.data.preparation import Preparation
+from dcnrun.data.sample import BoxDataset, LabelledDataset, SampleT, SegmentationDataset
 from dcnrun.errors import DataError, UsageError
+
+SeenT = TypeVar("SeenT")
 
 _ORDER, _AUGMENTATION = 0, 1
 
@@ -32,18 +36,6 @@ _ORDER, _AUGMENTATION = 0, 1
 # pool that torch keeps for its operators, which does not survive a fork, since a worker runs everything in one thread.
 # Elsewhere than on Linux the system's own default is the safe one.
 _START_METHOD = "fork" if sys.platform == "linux" else None
-
-
-class Batch(TypedDict):
-    """Samples of one step, stacked."""
-
-    image: Tensor
-    """float32 (B, 3, H, W), normalised"""
-    mask: Tensor
-    """int64 (B, H, W), classes or IGNORE"""
-    index: list[int]
-    """Of the samples in their data set."""
-    name: list[str]
 
 
 @dataclass(frozen=True)
@@ -56,12 +48,12 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Prepared:
-    image: Tensor
-    mask: Tensor
+    content: Any
     index: int
     name: str
 
 
+@overload
 def train_batches(
     dataset: SegmentationDataset,
     config: DataConfig,
@@ -71,7 +63,32 @@ def train_batches(
     steps: int,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterable[Batch]:
+) -> Iterable[Batch]: ...
+
+
+@overload
+def train_batches(
+    dataset: BoxDataset,
+    config: DataConfig,
+    *,
+    seed: int,
+    first_step: int,
+    steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterable[BoxBatch]: ...
+
+
+def train_batches(
+    dataset: LabelledDataset[Any],
+    config: DataConfig,
+    *,
+    seed: int,
+    first_step: int,
+    steps: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterable[Any]:
     """The batches of the `steps` steps from `first_step` on (0 is the very first), this rank's share of each.
 
     Step s takes the positions from s * batch_size on, rank r every world_size-th of them from the r-th on. UsageError
@@ -86,13 +103,26 @@ def train_batches(
             positions = range(step * size + rank, (step + 1) * size, world_size)
             yield [_Place(position, _shuffled(position, len(dataset), seed)) for position in positions]
 
-    samples = _PreparedSamples(dataset, training_transform(config), seed, config.cache)
-    return _batches(samples, places(), config.workers)
+    kind = box_batches if isinstance(dataset, BoxDataset) else mask_batches
+    samples = _PreparedSamples(dataset, kind.training(config), seed, config.cache)
+    return _raising(_batches(samples, places(), config.workers))
+
+
+@overload
+def eval_batches(
+    dataset: SegmentationDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
+) -> Iterable[Batch]: ...
+
+
+@overload
+def eval_batches(
+    dataset: BoxDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
+) -> Iterable[BoxBatch]: ...
 
 
 def eval_batches(
-    dataset: SegmentationDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[Batch]:
+    dataset: LabelledDataset[Any], config: DataConfig, *, rank: int = 0, world_size: int = 1
+) -> Iterable[Any]:
     """This rank's share of the samples, in order; over all ranks each sample comes exactly once.
 
     Ranks may differ by a sample, and so by a batch. DataError when a sample can't be read.
@@ -102,8 +132,22 @@ def eval_batches(
     places = (
         [_Place(index, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
     )
-    samples = _PreparedSamples(dataset, evaluation_transform(config), seed=0, cache=False)  # each is read once
-    return _batches(samples, places, config.workers)
+    kind = box_batches if isinstance(dataset, BoxDataset) else mask_batches
+    samples = _PreparedSamples(dataset, kind.evaluation(config), seed=0, cache=False)  # each is read once
+    return _raising(_batches(samples, places, config.workers))
+
+
+def look_at_each(
+    dataset: LabelledDataset[SampleT], look: Callable[[SampleT], SeenT], workers: int
+) -> Iterable[SeenT | DataError]:
+    """What `look` makes of each sample in order, or the error of one that can't be read; done by `workers`."""
+    preparation: Preparation[SampleT, SeenT, SeenT] = Preparation(look, _only)
+    samples = _PreparedSamples(dataset, preparation, seed=0, cache=False)
+    return _batches(samples, ([_Place(index, index)] for index in range(len(dataset))), workers)
+
+
+def _only(prepared: Sequence[SeenT], index: list[int], name: list[str]) -> SeenT:
+    return prepared[0]
 
 
 class _PreparedSamples(Dataset[_Prepared | DataError]):
@@ -112,11 +156,13 @@ class _PreparedSamples(Dataset[_Prepared | DataError]):
     A DataError is given back rather than raised, since DataLoader would bury its message in a worker's traceback.
     """
 
-    def __init__(self, dataset: SegmentationDataset, transform: Transform, seed: int, cache: bool) -> None:
+    def __init__(
+        self, dataset: LabelledDataset[Any], preparation: Preparation[Any, Any, Any], seed: int, cache: bool
+    ) -> None:
         self._dataset = dataset
-        self._transform = transform
+        self._preparation = preparation
         self._seed = seed
-        self._cache: dict[int, Sample] | None = {} if cache else None
+        self._cache: dict[int, Any] | None = {} if cache else None
 
     def __getitem__(self, place: _Place) -> _Prepared | DataError:
         try:
@@ -126,10 +172,21 @@ class _PreparedSamples(Dataset[_Prepared | DataError]):
         with torch.random.fork_rng(devices=[]):
             # torch.manual_seed would also reset the generators of CUDA devices, which fork_rng does not restore here.
             torch.default_generator.manual_seed(_derived_seed(self._seed, place.position))
-            image, mask = self._transform(sample)
-        return _Prepared(image, mask, place.index, sample["name"])
+            content = self._preparation.transform(sample)
+        return _Prepared(content, place.index, sample["name"])
 
-    def _read(self, index: int) -> Sample:
+    def collate(self, samples: Sequence[_Prepared | DataError]) -> Any:
+        """One batch, or the first error among the samples."""
+        prepared: list[_Prepared] = []
+        for sample in samples:
+            if isinstance(sample, DataError):
+                return sample
+            prepared.append(sample)
+        return self._preparation.collate(
+            [item.content for item in prepared], [item.index for item in prepared], [item.name for item in prepared]
+        )
+
+    def _read(self, index: int) -> Any:
         if self._cache is None:
             return self._dataset[index]
         if index not in self._cache:
@@ -137,22 +194,28 @@ class _PreparedSamples(Dataset[_Prepared | DataError]):
         return self._cache[index]
 
 
-def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers: int) -> Iterator[Batch]:
+def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers: int) -> Generator[Any, None, None]:
+    """The batches, or instead of one the DataError of a sample in it."""
     loader = DataLoader(
         samples,
         batch_sampler=places,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=samples.collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         multiprocessing_context=_START_METHOD if workers else None,
         # DataLoader draws a seed for its workers: not from the generator that the training process uses.
         generator=torch.Generator(),
     )
-    for batch in _started(loader):
-        if isinstance(batch, DataError):
-            raise batch
-        yield batch
+    yield from _started(loader)
+
+
+def _raising(batches: Generator[Any, None, None]) -> Iterator[Any]:
+    with closing(batches):  # an error's traceback would keep them, and their workers, alive
+        for batch in batches:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
 
 # Ctrl-C and a scheduler's SIGTERM reach every process of a group. Whether to stop is for the training process to decide,
@@ -160,7 +223,7 @@ def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers:
 _HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} if sys.platform == "linux" else {signal.SIGINT}
 
 
-def _started(loader: DataLoader[_Prepared | DataError]) -> Iterator[Batch | DataError]:
+def _started(loader: DataLoader[_Prepared | DataError]) -> Iterator[Any]:
     """The loader's iterator; its workers start with the signals held, so that there is no moment when one hits them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:
@@ -179,27 +242,6 @@ def _end_when_the_parent_says() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
-
-
-def _collate(samples: Sequence[_Prepared | DataError]) -> Batch | DataError:
-    """One batch; smaller images are padded on the right and below, by the mean colour, their masks by IGNORE."""
-    prepared: list[_Prepared] = []
-    for sample in samples:
-        if isinstance(sample, DataError):
-            return sample
-        prepared.append(sample)
-    height = max(sample.mask.shape[0] for sample in prepared)
-    width = max(sample.mask.shape[1] for sample in prepared)
-
-    def padded(tensor: Tensor, value: int) -> Tensor:
-        return pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]), value=value)
-
-    return {
-        "image": torch.stack([padded(sample.image, 0) for sample in prepared]),
-        "mask": torch.stack([padded(sample.mask, IGNORE) for sample in prepared]),
-        "index": [sample.index for sample in prepared],
-        "name": [sample.name for sample in prepared],
-    }
 
 
 def _shuffled(position: int, length: int, seed: int) -> int:

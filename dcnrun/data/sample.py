@@ -1,10 +1,14 @@
-"""What a data set gives: samples of an image and its mask."""
+"""What a data set gives: samples of an image and its labels, which are a class per pixel or boxes."""
 
 from abc import abstractmethod
-from typing import TypedDict
+from typing import Literal, TypedDict, TypeVar
 
+from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.tv_tensors import Image, Mask
+from torchvision.tv_tensors import BoundingBoxes, Image, Mask
+
+Labels = Literal["masks", "boxes"]
+"""What a data set may give of an image beside its pixels."""
 
 IGNORE = 255
 """The mask value that is neither trained on nor scored, whatever a data set's files call it."""
@@ -21,8 +25,32 @@ class Sample(TypedDict):
     """Unique within the data set; for a person to find the image again."""
 
 
-class SegmentationDataset(Dataset[Sample]):
-    """Base of all data sets: a fixed list of samples, the same at every reading, labelled 0 to len(classes) - 1."""
+class BoxSample(TypedDict):
+    """One image and the n objects in it, as its files (or its generator) give them."""
+
+    image: Image
+    """uint8 (3, H, W), RGB."""
+    boxes: BoundingBoxes
+    """float32 (n, 4), xyxy in pixels from 0 and half-open: (0, 0, W, H) is the whole image."""
+    labels: Tensor
+    """int64 (n,), places in the data set's `classes`; there is no background among them."""
+    crowd: Tensor
+    """bool (n,), regions of many objects: not trained on, and what is found in them is not counted as false."""
+    difficult: Tensor
+    """bool (n,): not trained on, and neither right nor wrong to find."""
+    area: Tensor
+    """float32 (n,), pixels of the object: of its mask where there is one, else of its box."""
+    masks: Mask | None
+    """uint8 (n, H, W), 1 where the object is seen; where they were asked for and there are any."""
+    name: str
+    """Unique within the data set; for a person to find the image again."""
+
+
+SampleT = TypeVar("SampleT", Sample, BoxSample)
+
+
+class LabelledDataset(Dataset[SampleT]):
+    """Base of all data sets: a fixed list of samples, the same at every reading, with labels from `classes`."""
 
     classes: tuple[str, ...]
 
@@ -30,9 +58,28 @@ class SegmentationDataset(Dataset[Sample]):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> SampleT:
         """The sample at `index`; DataError if its files can't be used, IndexError beyond the end."""
 
     @abstractmethod
     def name(self, index: int) -> str:
         """Name of the sample at `index`, without reading it."""
+
+    def verify(self) -> None:
+        """DataError if it can't be used, as far as that shows without reading the images."""
+
+
+class SegmentationDataset(LabelledDataset[Sample]):
+    """Images with masks."""
+
+
+class BoxDataset(LabelledDataset[BoxSample]):
+    """Images with boxes."""
+
+    def image_id(self, index: int) -> int:
+        """What its source calls the image at `index`, for files of results."""
+        return index + 1
+
+    def category_id(self, label: int) -> int:
+        """What its source calls a class, for files of results."""
+        return label + 1

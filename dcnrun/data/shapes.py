@@ -16,7 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 from dcnrun.config.schema import ShapesConfig
 from dcnrun.data.outlines import DISTRACTORS, HAZE, OBJECTS, Pose, Warp
 from dcnrun.data.painting import Canvas, Paint
-from dcnrun.data.sample import Sample, SegmentationDataset
+from dcnrun.data.sample import BoxDataset, BoxSample, Sample, SegmentationDataset
 
 _SPLIT_STREAM = {"train": 0, "val": 1}
 _PLACE_TRIES = 60
@@ -154,6 +154,39 @@ class ShapesDataset(SegmentationDataset):
     def _pose(self, random: np.random.Generator, centre: tuple[float, float], radius: float) -> Pose:
         rotation = self._config.rotation * random.uniform(-1, 1)
         return Pose(centre, radius, rotation, Warp.draw(random, self._config.warp))
+
+
+class ShapesBoxDataset(BoxDataset):
+    """The same images with a box around what is seen of each object; the classes are those of the masks but for the
+    background.
+    """
+
+    classes = ShapesDataset.classes[1:]
+
+    def __init__(self, config: ShapesConfig, split: Literal["train", "val"], masks: bool) -> None:
+        self._shapes = ShapesDataset(config, split)
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def __getitem__(self, index: int) -> BoxSample:
+        scene = self._shapes.scene(index)
+        nothing = torch.zeros(len(scene.objects), dtype=torch.bool)
+        return {
+            "image": scene.image,
+            "boxes": scene.boxes,
+            "labels": scene.labels - 1,
+            "crowd": nothing,
+            "difficult": nothing.clone(),
+            "area": scene.instances.sum((1, 2)).float(),
+            "masks": Mask(scene.instances.to(torch.uint8)) if self._masks else None,
+            "name": self.name(index),
+        }
+
+    def name(self, index: int) -> str:
+        """Name of the sample at `index`: the split and the index."""
+        return self._shapes.name(index)
 
 
 def _class_mask(identity: NDArray[np.uint8], placed: list[tuple[int, Pose]]) -> Mask:

@@ -1,39 +1,31 @@
-"""From a sample to what the network sees: augmentation in training, normalisation always; image and mask in step."""
+"""The steps from a sample to what the network sees, for images with labels of any kind, which move in step.
 
+All are transforms.v2, whose randomness is that of torch's CPU generator.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import IGNORE, Sample
 
 
-class Transform:
-    """Steps of transforms.v2 in a row; their randomness is that of torch's CPU generator."""
+def augmentation(config: DataConfig, *, mask_padding: int) -> list[Any]:
+    """Random resize, crop, flips and colours.
 
-    def __init__(self, steps: list[Any]) -> None:
-        self._steps = v2.Compose(steps)
-
-    def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
-        """The image, normalised, float32 (3, H, W); and its mask, int64 (H, W)."""
-        image, mask = self._steps(sample["image"], sample["mask"])
-        return image.as_subclass(Tensor), mask.as_subclass(Tensor)
-
-
-def training_transform(config: DataConfig) -> Transform:
-    """Random resize, crop, flips and colours, then normalisation.
-
-    Where a crop reaches beyond the image, the image is padded by the mean colour and the mask by IGNORE.
+    Where a crop reaches beyond the image, the image is padded by the mean colour and masks by `mask_padding`.
     """
     steps: list[Any] = []
+    if config.short_sides:
+        steps.append(ShortSide(config.short_sides, config.long_side_max))
     if (config.scale_min, config.scale_max) != (1, 1):
         steps.append(RandomScale(config.scale_min, config.scale_max))
     if config.crop_size:
         mean_colour = [round(255 * value) for value in config.mean]
-        padding = {tv_tensors.Image: mean_colour, tv_tensors.Mask: IGNORE}
+        padding = {tv_tensors.Image: mean_colour, tv_tensors.Mask: mask_padding}
         steps.append(v2.RandomCrop(config.crop_size, pad_if_needed=True, fill=padding))
     if config.flip:
         steps.append(v2.RandomHorizontalFlip(config.flip))
@@ -42,28 +34,56 @@ def training_transform(config: DataConfig) -> Transform:
     if config.color_jitter:
         strength = config.color_jitter
         steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
-    return Transform([*steps, *_normalisation(config)])
+    return steps
 
 
-def evaluation_transform(config: DataConfig) -> Transform:
-    """Normalisation only."""
-    return Transform(_normalisation(config))
+def evaluation_size(config: DataConfig) -> list[Any]:
+    """The resize of evaluated images, if there is one."""
+    return [ShortSide([config.eval_short_side], config.long_side_max)] if config.eval_short_side else []
 
 
-class RandomScale:
-    """Resizes image and mask by one random factor from `smallest` to `largest`; the mask by nearest neighbour."""
+class Resize(v2.Transform):  # type: ignore[misc]
+    """Base of resizes by a factor that depends on the image; masks by nearest neighbour."""
+
+    def factor(self, height: int, width: int) -> float:
+        """The factor for an image of this size."""
+        raise NotImplementedError
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The new size (height, width), the same for an image and all its labels."""
+        (image,) = (item for item in flat_inputs if isinstance(item, tv_tensors.Image))
+        height, width = image.shape[-2:]
+        factor = self.factor(height, width)
+        return {"size": [max(1, round(factor * side)) for side in (height, width)]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """The image, masks or boxes, resized."""
+        return v2.functional.resize(inpt, params["size"])
+
+
+class RandomScale(Resize):
+    """Resizes by one random factor from `smallest` to `largest`."""
 
     def __init__(self, smallest: float, largest: float) -> None:
+        super().__init__()
         self._smallest = smallest
         self._largest = largest
 
-    def __call__(self, image: tv_tensors.Image, mask: tv_tensors.Mask) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-        """Both, resized."""
-        factor = torch.empty(()).uniform_(self._smallest, self._largest).item()
-        size = [max(1, round(factor * side)) for side in image.shape[-2:]]
-        return v2.functional.resize(image, size), v2.functional.resize(mask, size)
+    def factor(self, height: int, width: int) -> float:
+        """The same range for all sizes."""
+        return torch.empty(()).uniform_(self._smallest, self._largest).item()
 
 
-def _normalisation(config: DataConfig) -> list[Any]:
-    kinds = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}
-    return [v2.ToDtype(kinds, scale=True), v2.Normalize(config.mean, config.std)]
+class ShortSide(Resize):
+    """Resizes to a short side drawn from `sides`, or less where the long side would get longer than `longest`."""
+
+    def __init__(self, sides: Sequence[int], longest: int) -> None:
+        super().__init__()
+        self._sides = list(sides)
+        self._longest = longest
+
+    def factor(self, height: int, width: int) -> float:
+        """From the image's short side to the drawn one."""
+        short, long = sorted((height, width))
+        factor = self._sides[int(torch.randint(len(self._sides), ()))] / short
+        return min(factor, self._longest / long) if self._longest else factor

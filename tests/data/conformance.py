@@ -1,4 +1,4 @@
-"""What every data set must keep: the test class of each inherits DatasetSuite and gives a `config`."""
+"""What every data set must keep: the test class of each inherits MaskSuite or BoxSuite and gives a `config`."""
 
 import pickle
 
@@ -7,16 +7,20 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from dcnrun.data import IGNORE, build_dataset, eval_batches, problems, train_batches
+from dcnrun.data import IGNORE, build_box_dataset, build_dataset, eval_batches, problems, train_batches
 
 
 def assert_same(first, second):
-    assert first["name"] == second["name"]
-    assert torch.equal(first["image"], second["image"])
-    assert torch.equal(first["mask"], second["mask"])
+    assert set(first) == set(second)
+    for key, value in first.items():
+        assert torch.equal(value, second[key]) if isinstance(value, torch.Tensor) else value == second[key], key
 
 
 class DatasetSuite:
+    """What holds for labels of any kind."""
+
+    build = None
+
     @pytest.fixture
     def config(self, tmp_path):
         """Settings of a small data set with both splits."""
@@ -28,10 +32,45 @@ class DatasetSuite:
 
     @pytest.fixture
     def dataset(self, config, split):
-        return build_dataset(config, split)
+        return self.build(config, split)
 
     def test_the_settings_have_no_problems(self, config):
         assert problems(config) == []
+
+    def test_names_are_unique_and_known_without_reading(self, dataset):
+        names = [dataset.name(index) for index in range(len(dataset))]
+        assert len(set(names)) == len(names) > 0
+        assert names == [dataset[index]["name"] for index in range(len(dataset))]
+
+    def test_ends(self, dataset):
+        with pytest.raises(IndexError):
+            dataset[len(dataset)]
+
+    def test_every_reading_is_the_same_in_any_order(self, config, split, dataset):
+        forwards = [dataset[index] for index in range(len(dataset))]
+        again = self.build(config, split)
+        for index in reversed(range(len(dataset))):
+            assert_same(again[index], forwards[index])
+
+    def test_a_sample_belongs_to_its_reader(self, dataset):
+        before = dataset[0]
+        for value in dataset[0].values():
+            if isinstance(value, torch.Tensor):
+                value.fill_(1)
+        assert_same(dataset[0], before)
+
+    def test_reading_leaves_the_random_state_alone(self, dataset):
+        torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+        dataset[0]
+        assert torch.equal(torch.get_rng_state(), torch_state)
+        assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+    def test_travels_to_another_process(self, dataset):
+        assert_same(pickle.loads(pickle.dumps(dataset))[0], dataset[0])
+
+
+class MaskSuite(DatasetSuite):
+    build = staticmethod(build_dataset)
 
     def test_samples_have_the_agreed_types_and_shapes(self, dataset):
         for index in range(len(dataset)):
@@ -51,37 +90,6 @@ class DatasetSuite:
             for label in dataset[index]["mask"].unique().tolist():
                 assert label == IGNORE or label < len(dataset.classes)
 
-    def test_names_are_unique_and_known_without_reading(self, dataset):
-        names = [dataset.name(index) for index in range(len(dataset))]
-        assert len(set(names)) == len(names) > 0
-        assert names == [dataset[index]["name"] for index in range(len(dataset))]
-
-    def test_ends(self, dataset):
-        with pytest.raises(IndexError):
-            dataset[len(dataset)]
-
-    def test_every_reading_is_the_same_in_any_order(self, config, split, dataset):
-        forwards = [dataset[index] for index in range(len(dataset))]
-        again = build_dataset(config, split)
-        for index in reversed(range(len(dataset))):
-            assert_same(again[index], forwards[index])
-
-    def test_a_sample_belongs_to_its_reader(self, dataset):
-        before = dataset[0]
-        spoiled = dataset[0]
-        spoiled["image"].zero_()
-        spoiled["mask"].fill_(IGNORE)
-        assert_same(dataset[0], before)
-
-    def test_reading_leaves_the_random_state_alone(self, dataset):
-        torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
-        dataset[0]
-        assert torch.equal(torch.get_rng_state(), torch_state)
-        assert np.array_equal(np.random.get_state()[1], numpy_state)
-
-    def test_travels_to_another_process(self, dataset):
-        assert_same(pickle.loads(pickle.dumps(dataset))[0], dataset[0])
-
     def test_gives_batches(self, config, dataset):
         config.batch_size, config.eval_batch_size, config.crop_size, config.workers = 2, 2, 24, 0
         (batch,) = train_batches(dataset, config, seed=0, first_step=0, steps=1)
@@ -91,3 +99,76 @@ class DatasetSuite:
         assert batch["mask"].dtype == torch.int64
         names = [name for batch in eval_batches(dataset, config) for name in batch["name"]]
         assert names == [dataset.name(index) for index in range(len(dataset))]
+
+
+class BoxSuite(DatasetSuite):
+    build = staticmethod(build_box_dataset)
+
+    def test_samples_have_the_agreed_types_and_shapes(self, config, split, dataset):
+        for index in range(len(dataset)):
+            for sample in (dataset[index], build_box_dataset(config, split, masks=True)[index]):
+                assert set(sample) == {"image", "boxes", "labels", "crowd", "difficult", "area", "masks", "name"}
+                assert isinstance(sample["image"], tv_tensors.Image)
+                assert (sample["image"].dtype, len(sample["image"])) == (torch.uint8, 3)
+                size, count = tuple(sample["image"].shape[1:]), len(sample["boxes"])
+                assert isinstance(sample["boxes"], tv_tensors.BoundingBoxes)
+                assert sample["boxes"].format == tv_tensors.BoundingBoxFormat.XYXY
+                assert sample["boxes"].canvas_size == size
+                assert sample["boxes"].shape == (count, 4)
+                assert (sample["boxes"].dtype, sample["area"].dtype) == (torch.float32, torch.float32)
+                assert sample["labels"].dtype == torch.int64
+                assert sample["crowd"].dtype == sample["difficult"].dtype == torch.bool
+                for key in ("labels", "crowd", "difficult", "area"):
+                    assert sample[key].shape == (count,)
+                if sample["masks"] is not None:
+                    assert isinstance(sample["masks"], tv_tensors.Mask)
+                    assert sample["masks"].shape == (count, *size)
+                    assert sample["masks"].dtype == torch.uint8
+                    assert (sample["masks"] <= 1).all()
+        assert dataset[0]["masks"] is None
+
+    def test_boxes_are_inside_and_of_a_class(self, dataset):
+        assert isinstance(dataset.classes, tuple)
+        assert len(set(dataset.classes)) == len(dataset.classes) > 0
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            height, width = sample["image"].shape[1:]
+            x1, y1, x2, y2 = sample["boxes"].T
+            assert ((x1 >= 0) & (x1 < x2) & (x2 <= width)).all()
+            assert ((y1 >= 0) & (y1 < y2) & (y2 <= height)).all()
+            assert ((sample["labels"] >= 0) & (sample["labels"] < len(dataset.classes))).all()
+            assert (sample["area"] > 0).all()
+
+    def test_boxes_are_around_their_masks(self, config, split):
+        dataset = build_box_dataset(config, split, masks=True)
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            if sample["masks"] is None:
+                continue
+            for box, mask, area in zip(sample["boxes"], sample["masks"], sample["area"], strict=True):
+                rows, columns = torch.nonzero(mask.any(1)), torch.nonzero(mask.any(0))
+                around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                assert torch.equal(around.float(), box)
+                assert area == mask.sum()
+
+    def test_ids_are_unique(self, dataset):
+        assert len({dataset.image_id(index) for index in range(len(dataset))}) == len(dataset)
+        assert len({dataset.category_id(label) for label in range(len(dataset.classes))}) == len(dataset.classes)
+
+    def test_gives_batches(self, config, dataset):
+        config.batch_size, config.eval_batch_size, config.crop_size, config.workers = 2, 2, 24, 0
+        (batch,) = train_batches(dataset, config, seed=0, first_step=0, steps=1)
+        assert batch["image"].shape == (2, 3, 32, 32)
+        assert batch["sizes"] == [(24, 24)] * 2
+        evaluated = list(eval_batches(dataset, config))
+        names = [name for batch in evaluated for name in batch["name"]]
+        assert names == [dataset.name(index) for index in range(len(dataset))]
+        for batch in evaluated:
+            for place, index in enumerate(batch["index"]):
+                sample, truth = dataset[index], batch["truth"][place]
+                assert batch["sizes"][place] == truth["size"] == tuple(sample["image"].shape[1:])
+                assert type(batch["boxes"][place]) is type(truth["boxes"]) is torch.Tensor
+                for key in ("boxes", "labels"):
+                    assert torch.equal(batch[key][place], sample[key])
+                for key in ("boxes", "labels", "crowd", "difficult", "area"):
+                    assert torch.equal(truth[key], sample[key])

@@ -1,20 +1,34 @@
 """From settings to data set, and what is said of settings that can't work."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from dcnrun.config.schema import CityscapesConfig, DataConfig, FolderConfig, ShapesConfig, Source, Voc2012Config
-from dcnrun.data import build_dataset, problems
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import (
+    CityscapesConfig,
+    CocoConfig,
+    FolderConfig,
+    ShapesConfig,
+    Voc2012Config,
+    VocConfig,
+)
+from dcnrun.data import build_box_dataset, build_dataset, labels_of, problems
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.errors import UsageError
+from dcnrun.resources import resource_dir
 
 GOOD = {
     "shapes": ShapesConfig(object_scale_min=0.2),
     "folder": FolderConfig(root="somewhere", classes=["background", "cat"]),
     "voc2012": Voc2012Config(root="somewhere"),
     "cityscapes": CityscapesConfig(root="somewhere"),
+    "voc": VocConfig(root="somewhere"),
+    "coco": CocoConfig(root="somewhere"),
 }
+
+PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -63,12 +77,31 @@ def test_sound_settings_have_no_problems(name):
         ("voc2012", "val", "validation"),
         ("cityscapes", "root", None),
         ("cityscapes", "val", "test"),
+        ("shapes", "short_sides", [600, 5]),
+        ("shapes", "eval_short_side", -1),
+        ("shapes", "long_side_max", 1000),
+        ("shapes", "long_side_max", -1),
+        ("voc", "root", None),
+        ("voc", "classes", ["tree", "tree"]),
+        ("voc", "train", []),
+        ("voc", "train", ["trainval"]),
+        ("voc", "val", ["VOC2007/"]),
+        ("voc", "val", ["VOC2007/test", "VOC2007/test"]),
+        ("coco", "root", None),
+        ("coco", "annotations", "annotations/instances.json"),
     ],
 )
 def test_a_problem_names_setting_and_value(name, key, value):
     (line,) = problems(replace(GOOD[name], **{key: value}))
     assert line.startswith(f"data.{key}={'null' if value is None else value}: expected ")
     assert "\n" not in line
+
+
+def test_short_and_long_sides_must_fit():
+    assert problems(ShapesConfig(short_sides=[480, 600], eval_short_side=600, long_side_max=1000)) == []
+    (line,) = problems(ShapesConfig(short_sides=[480, 800], eval_short_side=600, long_side_max=799))
+    assert line.startswith("data.long_side_max=799: expected 0, or at least the longest")
+    assert line.endswith(" 800")
 
 
 def test_all_problems_come_together():
@@ -88,6 +121,27 @@ def test_the_class_of_the_settings_decides():
         build_dataset(GOOD["folder"], "train")
 
 
-def test_settings_without_a_reader():
-    with pytest.raises(UsageError, match=r"has no reader"):
-        build_dataset(DataConfig(source=Source.shapes), "train")
+@pytest.mark.parametrize("name", sorted(PRESETS - {"folder", "voc", "coco"}))
+def test_presets_have_no_problems(name):
+    assert problems(compose([f"data={name}"]).data) == []
+
+
+def test_labels_that_a_source_does_not_have():
+    assert labels_of(GOOD["shapes"]) == {"masks", "boxes"}
+    assert labels_of(GOOD["folder"]) == {"masks"}
+    assert labels_of(GOOD["voc"]) == labels_of(GOOD["coco"]) == {"boxes"}
+    with pytest.raises(UsageError, match=r"data.source=coco has no masks; choose data=shapes, nuclei, folder, voc2012"):
+        build_dataset(GOOD["coco"], "train")
+    with pytest.raises(UsageError, match=r"data.source=folder has no boxes; choose data=shapes, treecrowns, nuclei_b"):
+        build_box_dataset(GOOD["folder"], "train")
+
+
+@pytest.mark.parametrize(("labels", "build"), [("masks", build_dataset), ("boxes", build_box_dataset)])
+def test_choices_that_are_offered_have_the_labels(labels, build):
+    (without,) = [config for name, config in GOOD.items() if name == ("coco" if labels == "masks" else "folder")]
+    with pytest.raises(UsageError) as raised:
+        build(without, "train")
+    offered = set(re.findall(r"\w+", str(raised.value).partition("data=")[2]))
+    having = {name for name in PRESETS if labels in labels_of(compose([f"data={name}"]).data)}
+    assert having <= offered
+    assert not (PRESETS - having) & offered

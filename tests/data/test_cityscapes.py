@@ -7,7 +7,7 @@ from PIL import Image
 from dcnrun.config.schema import CityscapesConfig
 from dcnrun.data import build_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.conformance import DatasetSuite
+from tests.data.conformance import MaskSuite
 from tests.data.trees import cityscapes_tree
 
 # id: training id, as the benchmark's label table gives them
@@ -17,7 +17,7 @@ TRAINING_IDS = {
 }
 
 
-class TestCityscapes(DatasetSuite):
+class TestCityscapes(MaskSuite):
     @pytest.fixture
     def config(self, tmp_path):
         return CityscapesConfig(root=str(cityscapes_tree(tmp_path)))

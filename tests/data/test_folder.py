@@ -10,13 +10,13 @@ from PIL import Image
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data import build_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.conformance import DatasetSuite
+from tests.data.conformance import MaskSuite
 from tests.data.trees import folder_tree, labels, save_image, save_mask
 
 NUCLEI = Path(__file__).parents[1] / "fixtures" / "nuclei"
 
 
-class TestNuclei(DatasetSuite):
+class TestNuclei(MaskSuite):
     @pytest.fixture
     def config(self):
         return FolderConfig(root=str(NUCLEI), classes=["background", "nucleus"])
@@ -29,7 +29,7 @@ class TestNuclei(DatasetSuite):
         assert 0.02 < share < 0.6
 
 
-class TestSubFolders(DatasetSuite):
+class TestSubFolders(MaskSuite):
     @pytest.fixture
     def config(self, tmp_path):
         return FolderConfig(root=str(folder_tree(tmp_path)), classes=["no", "yes"])
@@ -44,7 +44,7 @@ class TestSubFolders(DatasetSuite):
         assert np.array_equal(sample["mask"].numpy(), values)
 
 
-class TestSplitFiles(DatasetSuite):
+class TestSplitFiles(MaskSuite):
     @pytest.fixture
     def config(self, tmp_path):
         folder_tree(tmp_path, splits=("", "more"), names=("a", "b"))

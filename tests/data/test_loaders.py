@@ -12,9 +12,8 @@ import torch
 from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig, FolderConfig, ShapesConfig
-from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, train_batches
+from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, mask_batches, train_batches
 from dcnrun.data.loaders import _PreparedSamples
-from dcnrun.data.transforms import training_transform
 from dcnrun.errors import DataError, UsageError
 from tests.data.trees import folder_tree, labels, save_image, save_mask
 
@@ -250,7 +249,7 @@ workers = multiprocessing.active_children()
         assert done.returncode == 1
 
     def test_can_be_started_by_other_means_than_a_fork(self, shapes):
-        samples = _PreparedSamples(shapes, training_transform(settings(**AUGMENTED)), seed=0, cache=True)
+        samples = _PreparedSamples(shapes, mask_batches.training(settings(**AUGMENTED)), seed=0, cache=True)
         pickle.loads(pickle.dumps(samples))
 
 

@@ -10,17 +10,40 @@ import torch
 from scipy import ndimage, stats
 
 from dcnrun.config.schema import ShapesConfig
+from dcnrun.data import build_box_dataset
 from dcnrun.data.outlines import OBJECTS
 from dcnrun.data.shapes import ShapesDataset
-from tests.data.conformance import DatasetSuite, assert_same
+from tests.data.conformance import BoxSuite, MaskSuite, assert_same
 
 LABELS = range(1, len(OBJECTS) + 1)
 
 
-class TestShapes(DatasetSuite):
+class TestShapes(MaskSuite):
     @pytest.fixture
     def config(self):
         return ShapesConfig(train_images=5, val_images=3)
+
+
+class TestShapesWithBoxes(BoxSuite):
+    @pytest.fixture
+    def config(self):
+        return ShapesConfig(train_images=5, val_images=3, objects_min=0)
+
+    def test_images_are_those_of_segmentation(self, config, split, dataset):
+        masks = ShapesDataset(config, split)
+        assert len(dataset) == len(masks)
+        assert dataset.classes == masks.classes[1:]
+        for index in range(len(dataset)):
+            assert dataset[index]["name"] == masks[index]["name"]
+            assert torch.equal(dataset[index]["image"], masks[index]["image"])
+
+    def test_objects_make_up_the_class_mask(self, config, split):
+        objects, masks = build_box_dataset(config, split, masks=True), ShapesDataset(config, split)
+        for index in range(len(masks)):
+            painted = torch.zeros(128, 128, dtype=torch.uint8)
+            for mask, label in zip(objects[index]["masks"], objects[index]["labels"], strict=True):
+                painted[mask > 0] = label + 1
+            assert torch.equal(painted, masks[index]["mask"])
 
 
 def shapes(split="train", **settings):

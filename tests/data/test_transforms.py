@@ -6,7 +6,7 @@ from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE
-from dcnrun.data.transforms import evaluation_transform, training_transform
+from dcnrun.data.mask_batches import evaluation_transform, training_transform
 
 
 def config(**settings):

@@ -1,0 +1,182 @@
+"""Batches of images with boxes; the images may differ in size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.ops import box_area, clip_boxes_to_image
+from torchvision.transforms import v2
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.data.preparation import Preparation, padded
+from dcnrun.data.sample import BoxSample
+from dcnrun.data.transforms import augmentation, evaluation_size
+
+MULTIPLE = 32
+"""Batches of images have sides that are multiples of this, the largest stride of a ResNet."""
+
+_LEAST_SHARE = 0.25
+"""An object of which a crop leaves a smaller share of its box is none to be found, and is dropped."""
+_LEAST_SIDE = 1.0
+"""Smaller boxes, in pixels of the image that the network sees, are dropped."""
+
+
+class Size(NamedTuple):
+    """Of an image, in pixels."""
+
+    height: int
+    width: int
+
+
+class BoxTruth(TypedDict):
+    """All objects of an image, as the data set has them; for scoring."""
+
+    boxes: Tensor
+    """float32 (n, 4), xyxy in pixels of the original image"""
+    labels: Tensor
+    """int64 (n,)"""
+    crowd: Tensor
+    """bool (n,)"""
+    difficult: Tensor
+    """bool (n,)"""
+    area: Tensor
+    """float32 (n,), pixels"""
+    size: Size
+    """Of the original image."""
+
+
+class BoxBatch(TypedDict):
+    """Samples of one step."""
+
+    image: Tensor
+    """float32 (B, 3, H, W), normalised, padded on the right and below with 0, the mean colour"""
+    sizes: list[Size]
+    """Of each image without the padding."""
+    boxes: list[Tensor]
+    """float32 (n, 4) for each image, xyxy in its pixels; in training only those of objects to learn from."""
+    labels: list[Tensor]
+    """int64 (n,) for each image, places in `classes`"""
+    masks: list[Tensor] | None
+    """uint8 (n, h, w) for each image, unpadded; where the data set gives masks."""
+    truth: list[BoxTruth]
+    """Of each image, whatever was done to it."""
+    index: list[int]
+    """Of the samples in their data set."""
+    name: list[str]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    image: Tensor
+    boxes: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    truth: BoxTruth
+
+
+class Transform:
+    """Steps of transforms.v2 in a row, then normalisation."""
+
+    def __init__(self, steps: list[Any], config: DataConfig) -> None:
+        to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
+        self._steps = v2.Compose([*steps, to_float, v2.Normalize(config.mean, config.std)])
+
+    def __call__(self, sample: BoxSample) -> _Prepared:
+        """The image, normalised, with all objects."""
+        image, boxes, masks = self._steps(sample["image"], sample["boxes"], sample["masks"])
+        return _Prepared(
+            image=image.as_subclass(Tensor),
+            boxes=boxes.as_subclass(Tensor),
+            labels=sample["labels"],
+            masks=None if masks is None else masks.as_subclass(Tensor),
+            truth=_truth(sample),
+        )
+
+
+class TrainingTransform(Transform):
+    """Augmentation as well; and only objects to learn from are left.
+
+    Those are neither crowds nor difficult, and a crop leaves at least a quarter of their box, a pixel along each side.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(augmentation(config, mask_padding=0), config)
+
+    def __call__(self, sample: BoxSample) -> _Prepared:
+        """The image, normalised, with the objects to learn from."""
+        # boxes are clipped in the end only, to know how much of each is left
+        unclipped = tv_tensors.wrap(sample["boxes"], like=sample["boxes"], clamping_mode=None)
+        prepared = super().__call__({**sample, "boxes": unclipped})
+        height, width = prepared.image.shape[-2:]
+        boxes = clip_boxes_to_image(prepared.boxes, (height, width))
+        learnt = ~(sample["crowd"] | sample["difficult"])
+        left = box_area(boxes) >= _LEAST_SHARE * box_area(prepared.boxes)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        kept = learnt & left & (sides >= _LEAST_SIDE).all(1)
+        return replace(
+            prepared,
+            boxes=boxes[kept],
+            labels=prepared.labels[kept],
+            masks=None if prepared.masks is None else prepared.masks[kept],
+        )
+
+
+def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:
+    """What training sees."""
+    return Preparation(TrainingTransform(config), collate)
+
+
+def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:
+    """What evaluation sees."""
+    return Preparation(Transform(evaluation_size(config), config), collate)
+
+
+def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> BoxBatch:
+    """One batch; images are padded on the right and below to a common size."""
+    sizes = [Size(*item.image.shape[-2:]) for item in prepared]
+    height = _next_multiple(max(size.height for size in sizes))
+    width = _next_multiple(max(size.width for size in sizes))
+    masks = [item.masks for item in prepared if item.masks is not None]
+    return {
+        "image": torch.stack([padded(item.image, height, width, 0) for item in prepared]),
+        "sizes": sizes,
+        "boxes": _in_one_block([item.boxes for item in prepared]),
+        "labels": _in_one_block([item.labels for item in prepared]),
+        "masks": masks if len(masks) == len(prepared) else None,
+        "truth": _truths([item.truth for item in prepared]),
+        "index": index,
+        "name": name,
+    }
+
+
+def _truth(sample: BoxSample) -> BoxTruth:
+    return {
+        "boxes": sample["boxes"].as_subclass(Tensor),
+        "labels": sample["labels"],
+        "crowd": sample["crowd"],
+        "difficult": sample["difficult"],
+        "area": sample["area"],
+        "size": Size(*sample["image"].shape[-2:]),
+    }
+
+
+def _truths(truths: list[BoxTruth]) -> list[BoxTruth]:
+    columns = (
+        _in_one_block([truth[key] for truth in truths]) for key in ("boxes", "labels", "crowd", "difficult", "area")
+    )
+    return [
+        {"boxes": boxes, "labels": labels, "crowd": crowd, "difficult": difficult, "area": area, "size": truth["size"]}
+        for boxes, labels, crowd, difficult, area, truth in zip(*columns, truths, strict=True)
+    ]
+
+
+def _in_one_block(tensors: list[Tensor]) -> list[Tensor]:
+    """The same tensors as parts of one block of memory: each block that a worker hands over costs a file descriptor."""
+    return list(torch.split(torch.cat(tensors), [len(tensor) for tensor in tensors]))
+
+
+def _next_multiple(side: int) -> int:
+    return -(-side // MULTIPLE) * MULTIPLE

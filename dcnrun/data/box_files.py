@@ -1,0 +1,220 @@
+"""Data sets that are images with lists of objects; whatever is wrong with an object or a file is named.
+
+Readers (voc_boxes.py, coco.py) take annotations apart as far as possible and note what is wrong with them, so that a
+whole data set can be checked; `verify` then decides by the settings whether it can be used.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.tv_tensors import BoundingBoxes, Mask
+
+from dcnrun.config.schema import BadBoxes, BoxFilesConfig
+from dcnrun.data.coco_masks import RunLengths, decode
+from dcnrun.data.files import first_few, read_image, require_files, require_unique, width_x_height
+from dcnrun.data.sample import BoxDataset, BoxSample
+from dcnrun.errors import DataError, UsageError
+
+_ROUNDING = 0.1
+"""Pixels by which a box may reach beyond its image and be clipped without a word: files hold rounded numbers."""
+
+Box = tuple[float, float, float, float]
+
+
+class Flaw(NamedTuple):
+    """Something wrong in an annotation file."""
+
+    file: Path
+    what: str
+    """With the object that it is about."""
+    is_bad_box: bool
+    """Whether it is about an object that can be dropped or clipped, as data.bad_boxes=warn does."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.what}"
+
+
+class AnnotatedObject(NamedTuple):
+    """One object as its file has it."""
+
+    title: str
+    """What messages call it."""
+    label: int
+    box: Box
+    """xyxy, as in BoxSample"""
+    crowd: bool = False
+    difficult: bool = False
+    area: float | None = None
+    """Pixels; None: the box's."""
+    mask: RunLengths | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and the n objects in it."""
+
+    name: str
+    image: Path
+    size: tuple[int, int] | None
+    """(height, width) that the objects were annotated at; None: not known."""
+    image_id: int
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+    area: NDArray[np.float32]
+    masks: list[RunLengths] | None
+    """None: not asked for, or the file has none."""
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether there is anything to learn from but background."""
+        return not (self.crowd | self.difficult).all()
+
+
+def make_record(
+    name: str,
+    image: Path,
+    size: tuple[int, int] | None,
+    image_id: int,
+    objects: Sequence[AnnotatedObject],
+    file: Path,
+    *,
+    has_masks: bool = False,
+) -> tuple[Record, list[Flaw]]:
+    """The record of an image, its boxes clipped and the impossible ones left out; and what was wrong with them."""
+    kept: list[AnnotatedObject] = []
+    flaws: list[Flaw] = []
+    for item in objects:
+        box, what = _checked_box(item.box, size)
+        if what:
+            flaws.append(Flaw(file, f"{item.title}: its box {_numbers(item.box)} {what}", is_bad_box=True))
+        if box:
+            kept.append(item._replace(box=box))
+    record = Record(
+        name=name,
+        image=image,
+        size=size,
+        image_id=image_id,
+        boxes=np.array([item.box for item in kept], np.float32).reshape(-1, 4),
+        labels=np.array([item.label for item in kept], np.int64),
+        crowd=np.array([item.crowd for item in kept], np.bool_),
+        difficult=np.array([item.difficult for item in kept], np.bool_),
+        area=np.array([_box_area(item.box) if item.area is None else item.area for item in kept], np.float32),
+        masks=[item.mask for item in kept if item.mask is not None] if has_masks else None,
+    )
+    return record, flaws
+
+
+class BoxFileDataset(BoxDataset):
+    """Samples read from records; the images when they are asked for."""
+
+    def __init__(
+        self,
+        config: BoxFilesConfig,
+        split: Literal["train", "val"],
+        classes: Sequence[str],
+        records: Sequence[Record],
+        flaws: Sequence[Flaw],
+        *,
+        category_ids: Sequence[int] | None = None,
+    ) -> None:
+        """UsageError if there is nothing to train on."""
+        if split == "train" and not config.train_empty:
+            records = [record for record in records if record.has_objects]
+            if not records and not flaws:
+                raise UsageError(f"data.root={config.root}: no image of the training split has an object")
+        self.classes = tuple(classes)
+        self.flaws = list(flaws)
+        self._records = list(records)
+        self._bad_boxes = config.bad_boxes
+        self._category_ids = list(category_ids or range(1, len(classes) + 1))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> BoxSample:
+        record = self._records[index]
+        image = read_image(record.image)
+        size = image.shape[1], image.shape[2]
+        if record.size is not None and record.size != size:
+            raise DataError(
+                f"{record.image}: the image is {width_x_height(size)} when upright, but its objects were annotated at"
+                f" {width_x_height(record.size)} (width x height); expected the same size"
+            )
+        return {
+            "image": image,
+            "boxes": BoundingBoxes(torch.from_numpy(record.boxes.copy()), format="XYXY", canvas_size=size),
+            "labels": torch.from_numpy(record.labels.copy()),
+            "crowd": torch.from_numpy(record.crowd.copy()),
+            "difficult": torch.from_numpy(record.difficult.copy()),
+            "area": torch.from_numpy(record.area.copy()),
+            "masks": None if record.masks is None else Mask(torch.from_numpy(decode(record.masks, size))),
+            "name": record.name,
+        }
+
+    def name(self, index: int) -> str:
+        """Name of the sample at `index`, without reading it."""
+        return self._records[index].name
+
+    def image_id(self, index: int) -> int:
+        """What its files call the image at `index`."""
+        return self._records[index].image_id
+
+    def category_id(self, label: int) -> int:
+        """What its files call a class."""
+        return self._category_ids[label]
+
+    def verify(self) -> None:
+        """DataError for flaws that the settings don't pass over, files that are missing or names that aren't unique.
+
+        Flaws that are passed over are counted in a warning.
+        """
+        require_unique(record.name for record in self._records)
+        require_files([record.image for record in self._records], "image")
+        errors = [flaw for flaw in self.flaws if not (flaw.is_bad_box and self._bad_boxes is BadBoxes.warn)]
+        if errors:
+            remedy = "" if any(not flaw.is_bad_box for flaw in errors) else " data.bad_boxes=warn drops or clips them."
+            raise DataError(f"{_counted(errors)}.{remedy}")
+        if self.flaws:
+            warnings.warn(f"dropped or clipped boxes: {_counted(self.flaws)}", stacklevel=3)
+
+
+def _counted(flaws: Sequence[Flaw]) -> str:
+    problems = "1 problem" if len(flaws) == 1 else f"{len(flaws)} problems"
+    return f"{problems} with the annotations (`dcnrun data check` shows more): {first_few([str(f) for f in flaws])}"
+
+
+def _checked_box(box: Box, size: tuple[int, int] | None) -> tuple[Box | None, str]:
+    """The box as far as it can be used, clipped to the image if its size is known; and what is wrong with it, if so."""
+    x1, y1, x2, y2 = box
+    if not all(map(isfinite, box)):
+        return None, "has a coordinate that is no finite number"
+    if x2 < x1 or y2 < y1:
+        return None, "is inverted: it ends before it begins"
+    if x2 == x1 or y2 == y1:
+        return None, "is empty"
+    if size is None:
+        return box, ""
+    height, width = size
+    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
+        return None, f"is outside the image of {width_x_height(size)}"
+    beyond = max(abs(wanted - there) for wanted, there in zip(box, clipped, strict=True))
+    return clipped, f"is partly outside the image of {width_x_height(size)}" if beyond > _ROUNDING else ""
+
+
+def _numbers(box: Box) -> str:
+    return f"({', '.join(f'{value:.6g}' for value in box)})"
+
+
+def _box_area(box: Box) -> float:
+    x1, y1, x2, y2 = box
+    return (x2 - x1) * (y2 - y1)

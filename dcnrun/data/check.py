@@ -1,0 +1,238 @@
+"""`dcnrun data check`: what a whole data set holds, and what is wrong with it."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from dcnrun.config.schema import BoxFilesConfig, DataConfig
+from dcnrun.console import console
+from dcnrun.data.box_files import BoxFileDataset
+from dcnrun.data.build import labels_of, open_box_dataset, open_dataset, problems
+from dcnrun.data.loaders import look_at_each
+from dcnrun.data.pictures import draw_samples
+from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample
+from dcnrun.errors import ConfigError, DataError
+
+Split = Literal["train", "val"]
+
+_MOST_LISTED = 20
+_MEDIUM, _LARGE = 32**2, 96**2
+"""Least areas of medium and large objects in pixels, as COCO has them."""
+
+
+def check_data(
+    config: DataConfig,
+    splits: Sequence[Split] = ("train", "val"),
+    samples: int = 12,
+    out: Path | None = None,
+    labels: Labels | None = None,
+) -> dict[str, Any]:
+    """Read every sample of the splits, print what there is and what is wrong, and return it.
+
+    Pictures of `samples` samples of each split are written below `out`. `labels`: by default masks where the data set
+    has them, else boxes. UsageError if the settings can't be right, or the data set is not there or has no such labels.
+    """
+    if wrong := problems(config):
+        raise ConfigError(wrong)
+    labels = labels or ("masks" if "masks" in labels_of(config) else "boxes")
+    checked = {split: _check_split(config, split, labels, samples, out) for split in splits}
+    found = sum(report["problems"] for report in checked.values())
+    classes = [report["classes"] for report in checked.values() if report["images"]]
+    if any(other != classes[0] for other in classes):
+        console.print(f"The classes of {' and '.join(splits)} differ.")
+        found += 1
+    console.print("No problems." if not found else f"{found} problems.")
+    return {"labels": labels, "problems": found, "splits": checked}
+
+
+def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None) -> dict[str, Any]:
+    findings: _Findings
+    try:
+        if labels == "masks":
+            dataset: LabelledDataset[Any] = open_dataset(config, split)
+            findings = _MaskFindings(dataset.classes)
+        else:
+            every_image = replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
+            dataset = open_box_dataset(every_image, split, masks=True)
+            findings = _BoxFindings(dataset.classes)
+    except DataError as error:  # not a single sample can be told from another
+        report = {"classes": [], "images": 0, "problems": 1, "first_problems": [str(error)]}
+        _show(split, report)
+        return report
+    wrong = _problems_of_the_whole(dataset)
+    readable = []
+    for index, seen in enumerate(_with_progress(split, dataset, findings, config.workers)):
+        if isinstance(seen, DataError):
+            wrong.append(str(seen))
+        else:
+            readable.append(index)
+            wrong += [f"{dataset.name(index)!r}: {problem}" for problem in seen.problems]
+            findings.add(seen)
+    report = {
+        "classes": list(dataset.classes),
+        "images": len(dataset),
+        "problems": len(wrong),
+        "first_problems": wrong[:_MOST_LISTED],
+        **(findings.report() if readable else {}),
+    }
+    if out is not None and samples and readable:
+        chosen = [
+            readable[place] for place in np.linspace(0, len(readable) - 1, min(samples, len(readable))).astype(int)
+        ]
+        draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
+        report["picture"] = out / f"{split}.png"
+    _show(split, report)
+    return report
+
+
+def _problems_of_the_whole(dataset: LabelledDataset[Any]) -> list[str]:
+    flaws = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
+    names = Counter(dataset.name(index) for index in range(len(dataset)))
+    return flaws + [f"{name!r} is the name of {count} images" for name, count in names.items() if count > 1]
+
+
+class _Seen(NamedTuple):
+    """What is kept of a sample that was looked at."""
+
+    size: tuple[int, int]
+    problems: list[str]
+    content: NDArray[Any]
+    """Masks: (256,), pixels of each value. Boxes: (n, 3), a label, whether it is set aside and an area each."""
+
+
+class _Findings(ABC):
+    """What the readable samples of a split hold."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = classes
+        self._sizes: list[tuple[int, int]] = []
+
+    @staticmethod
+    @abstractmethod
+    def look(sample: Any) -> _Seen:
+        """What to know of a sample."""
+
+    def add(self, seen: _Seen) -> None:
+        """Count a sample."""
+        self._sizes.append(seen.size)
+
+    def report(self) -> dict[str, Any]:
+        """All that was counted."""
+        heights, widths = np.array(self._sizes).T
+        return {
+            "image_widths": _spread(widths),
+            "image_heights": _spread(heights),
+        }
+
+
+class _MaskFindings(_Findings):
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._pixels = np.zeros(256, np.int64)
+        self._images = np.zeros(256, np.int64)
+
+    @staticmethod
+    def look(sample: Sample) -> _Seen:
+        mask = sample["mask"].numpy()
+        pixels = np.bincount(mask.ravel(), minlength=256)
+        nothing = [] if (mask != IGNORE).any() else ["every pixel of its mask is ignored"]
+        return _Seen((mask.shape[0], mask.shape[1]), nothing, pixels)
+
+    def add(self, seen: _Seen) -> None:
+        super().add(seen)
+        self._pixels += seen.content
+        self._images += seen.content > 0
+
+    def report(self) -> dict[str, Any]:
+        total = int(self._pixels.sum())
+        return {
+            **super().report(),
+            "ignored_pixels": int(self._pixels[IGNORE]) / total,
+            "pixels_of_class": {name: int(self._pixels[label]) / total for label, name in enumerate(self._classes)},
+            "images_with_class": {name: int(self._images[label]) for label, name in enumerate(self._classes)},
+        }
+
+
+class _BoxFindings(_Findings):
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        self._objects: list[NDArray[np.float64]] = []
+
+    @staticmethod
+    def look(sample: BoxSample) -> _Seen:
+        masks, set_aside = sample["masks"], sample["crowd"] | sample["difficult"]
+        hidden = [] if masks is None else np.flatnonzero(~masks.numpy().any((1, 2))).tolist()
+        height, width = sample["image"].shape[-2:]
+        return _Seen(
+            (height, width),
+            [f"the mask of object {number + 1} has no pixel" for number in hidden],
+            np.stack([sample["labels"].numpy(), set_aside.numpy(), sample["area"].numpy()], axis=1).astype(np.float64),
+        )
+
+    def add(self, seen: _Seen) -> None:
+        super().add(seen)
+        self._objects.append(seen.content)
+
+    def report(self) -> dict[str, Any]:
+        labels, set_aside, area = np.concatenate(self._objects).T
+        counts = np.bincount(labels.astype(np.int64), minlength=len(self._classes)).tolist()
+        return {
+            **super().report(),
+            "images_without_objects": sum(len(objects) == 0 for objects in self._objects),
+            "objects": len(labels),
+            "crowd_or_difficult": int(set_aside.sum()),
+            "small": int((area < _MEDIUM).sum()),
+            "medium": int(((area >= _MEDIUM) & (area < _LARGE)).sum()),
+            "large": int((area >= _LARGE).sum()),
+            "objects_of_class": dict(zip(self._classes, counts, strict=True)),
+        }
+
+
+def _with_progress(
+    split: str, dataset: LabelledDataset[Any], findings: _Findings, workers: int
+) -> Iterable[_Seen | DataError]:
+    return track(
+        look_at_each(dataset, findings.look, workers),
+        description=split,
+        total=len(dataset),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _spread(values: NDArray[np.int64]) -> dict[str, float]:
+    return {"least": int(values.min()), "median": float(np.median(values)), "most": int(values.max())}
+
+
+def _show(split: str, report: dict[str, Any]) -> None:
+    """Print a split's report; whatever comes from the data is shown as it is, not as markup."""
+    table = Table(title=split, title_justify="left", show_header=False)
+    for key, value in report.items():
+        if key not in ("classes", "first_problems"):
+            table.add_row(key.replace("_", " "), escape(_in_words(value)))
+    console.print(table)
+    for problem in report["first_problems"]:
+        console.print(f"  {_printable(problem)}", markup=False, soft_wrap=True)
+    if report["problems"] > len(report["first_problems"]):
+        console.print(f"  and {report['problems'] - len(report['first_problems'])} more")
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{_printable(name)} {_in_words(number)}" for name, number in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _printable(text: str) -> str:
+    """The text without anything that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -1,0 +1,76 @@
+"""Masks as COCO's files hold them: polygons, or run lengths as numbers or as compressed text.
+
+What the decoder is given is checked here: it takes four numbers for a box, and never ends on those that aren't finite.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_mask
+from numpy.typing import NDArray
+
+RunLengths = dict[str, Any]
+"""The decoder's own form of a mask: its size and compressed counts."""
+
+
+def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
+    """A mask in an image of (height, width) for `decode`; ValueError saying what is wrong with it."""
+    height, width = size
+    match segmentation:
+        case [_, *_]:
+            for polygon in segmentation:
+                _require_polygon(polygon, size)
+            return dict(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+        case {"counts": list(counts)}:
+            _require_size(segmentation, size)
+            if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
+                raise ValueError(f"its run lengths are not whole numbers that make up {height * width} pixels")
+            return dict(coco_mask.frPyObjects(segmentation, height, width))
+        case {"counts": str(counts)}:
+            _require_size(segmentation, size)
+            lengths = {"size": [height, width], "counts": counts.encode()}
+            try:
+                coco_mask.decode(lengths)
+            except RuntimeError as error:
+                raise ValueError(str(error)) from error
+            return lengths
+        case _:
+            raise ValueError("it is neither a list of polygons nor run lengths with size and counts")
+
+
+def decode(masks: Sequence[RunLengths], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The masks (n, H, W), 1 inside."""
+    if not masks:
+        return np.zeros((0, *size), np.uint8)
+    return np.ascontiguousarray(coco_mask.decode(list(masks)).transpose(2, 0, 1))
+
+
+def area(mask: RunLengths) -> float:
+    """Its pixels."""
+    return float(coco_mask.area(mask))
+
+
+def bounds(mask: RunLengths) -> list[float]:
+    """The box around it: x, y, width, height."""
+    return [float(value) for value in coco_mask.toBbox(mask)]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number to calculate with: neither true nor false, not NaN, not endless."""
+    return type(value) in (int, float) and abs(value) < 1e9
+
+
+def _require_polygon(polygon: Any, size: tuple[int, int]) -> None:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        raise ValueError("a polygon is not a list x1, y1, x2, y2, ... of at least three points")
+    if not all(map(is_number, polygon)):
+        raise ValueError("a polygon has a coordinate that is no finite number")
+    longest = max(size)
+    if not all(-longest <= value <= 2 * longest for value in polygon):  # the decoder walks along every edge
+        raise ValueError("a polygon reaches far beyond the image")
+
+
+def _require_size(segmentation: RunLengths, size: tuple[int, int]) -> None:
+    if segmentation.get("size") != list(size):
+        raise ValueError(f"its size is {segmentation.get('size')}, its image's {list(size)} (height, width)")

@@ -1,0 +1,109 @@
+"""Samples with their labels drawn on them, for a person to see whether they are right."""
+
+import warnings
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from dcnrun.data.sample import IGNORE, BoxSample, Sample
+
+_COLUMNS = 4
+_INCHES = 3.6
+_MOST_IN_LEGEND = 24
+_LONGEST_TITLE = 40
+_MASK_STRENGTH = 0.5
+_OBJECT_MASK_STRENGTH = 0.35
+_IGNORED = (1.0, 1.0, 1.0)
+
+
+def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> None:
+    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes dashed where they are set aside."""
+    rows, columns = ceil(len(samples) / _COLUMNS), min(len(samples), _COLUMNS)
+    figure = Figure(figsize=(_INCHES * columns, _INCHES * rows + 0.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    seen: set[int] = set()
+    for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
+        seen |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
+        axes.set_title(_short(sample["name"]), fontsize=7, parse_math=False)
+    for axes in figure.axes:
+        axes.axis("off")
+    figure.legend(
+        handles=[Patch(color=_colour(label), label=" ") for label in sorted(seen)[:_MOST_IN_LEGEND]],
+        loc="outside lower center",
+        ncols=2 * columns,
+        fontsize=7,
+    )
+    for text, label in zip(figure.legends[0].get_texts(), sorted(seen), strict=False):
+        text.set_parse_math(False)
+        text.set_text(_short(classes[label]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font has not is drawn as a square
+        figure.savefig(path, format="png")
+
+
+def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[int]:
+    pixels = _pixels(sample)
+    if sample["masks"] is not None:
+        for mask, label in zip(sample["masks"].numpy() > 0, sample["labels"].tolist(), strict=True):
+            pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(label)) - pixels[mask])
+    axes.imshow(pixels)
+    set_aside = (sample["crowd"] | sample["difficult"]).tolist()
+    for (x1, y1, x2, y2), label, is_dashed in zip(
+        sample["boxes"].tolist(), sample["labels"].tolist(), set_aside, strict=True
+    ):
+        # imshow has the centre of the first pixel at 0, boxes have its corner there
+        corner = x1 - 0.5, y1 - 0.5
+        style = "--" if is_dashed else "-"
+        axes.add_patch(
+            Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=_colour(label), linewidth=1, linestyle=style)
+        )
+        if len(classes) > 1:
+            axes.annotate(
+                _short(classes[label]),
+                corner,
+                fontsize=5,
+                color="white",
+                parse_math=False,
+                bbox={"facecolor": _colour(label), "edgecolor": "none", "pad": 0.6},
+            )
+    return set(sample["labels"].tolist())
+
+
+def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:
+    pixels, mask = _pixels(sample), sample["mask"].numpy()
+    colours = np.array([_colour(label) for label in range(classes)])
+    axes.imshow(np.where((mask == IGNORE)[..., None], _IGNORED, pixels))
+    known = mask < classes
+    shown = np.zeros((*mask.shape, 4))
+    shown[known] = [*[0] * 3, _MASK_STRENGTH]
+    shown[known, :3] = colours[mask[known]]
+    axes.imshow(shown)
+    return set(torch.unique(sample["mask"]).tolist()) - {IGNORE}
+
+
+def _pixels(sample: Any) -> NDArray[np.float64]:
+    pixels: NDArray[np.uint8] = sample["image"].permute(1, 2, 0).numpy()
+    return pixels / 255
+
+
+def _colour(label: int) -> tuple[float, float, float]:
+    """One of twenty, as far apart as they go for the first ten."""
+    red, green, blue, _ = colormaps["tab20"]((2 * label) % 20 + (label // 10) % 2)
+    return red, green, blue
+
+
+def _short(name: str) -> str:
+    """A name in one line of printable letters."""
+    readable = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return readable if len(readable) <= _LONGEST_TITLE else f"{readable[: _LONGEST_TITLE - 1]}…"

@@ -1,0 +1,146 @@
+"""Boxes in the layout of Pascal VOC: the challenge's own, and data sets made like it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from torchvision.datasets import VOCDetection
+
+from dcnrun.config.schema import VocConfig
+from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
+from dcnrun.data.files import IMAGE_SUFFIXES, image_size, read_names, root_folder
+from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
+from dcnrun.errors import DataError, UsageError
+
+CLASSES = WITH_BACKGROUND[1:]
+
+_FETCHED = {
+    f"VOC{year}/{image_set}": (year, image_set)
+    for year, image_sets in {"2007": ("train", "val", "trainval", "test"), "2012": ("train", "val", "trainval")}.items()
+    for image_set in image_sets
+}
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class VocBoxDataset(BoxFileDataset):
+    """Image sets such as VOC2007/trainval, one after the other.
+
+    Each FOLDER/SET is `ImageSets/Main/SET.txt`, `JPEGImages` and `Annotations` in root/VOCdevkit/FOLDER, root/FOLDER or
+    root itself if that is its name. Corners count from 1 and are inclusive in the files: (1, 1, W, H) is the whole image.
+
+    Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
+    """
+
+    def __init__(self, config: VocConfig, split: Literal["train", "val"]) -> None:
+        """UsageError if an image set is not below `config.root`; fetched first if `config.download` says so."""
+        classes = config.classes or CLASSES
+        records: list[Record] = []
+        flaws: list[Flaw] = []
+        for image_set in config.train if split == "train" else config.val:
+            folder, names = _image_set(config, image_set)
+            for name in names:
+                record, found = _read(folder, name, classes, image_id=len(records) + 1)
+                records += [record] if record else []
+                flaws += found
+        super().__init__(config, split, classes, records, flaws)
+
+
+def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
+    """The folder of an image set such as VOC2007/test, and the names in it."""
+    root = root_folder(config, "the image sets' folders, or VOCdevkit with them")
+    name, _, part = image_set.rpartition("/")
+    places = [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])]
+    folder = next((place for place in places if _list_of(place, part).is_file()), None)
+    if folder is None and config.download and image_set in _FETCHED:
+        _fetch(root, *_FETCHED[image_set])
+        folder = places[0]
+    if folder is None or not _list_of(folder, part).is_file():
+        hint = "; data.download=true fetches it" if image_set in _FETCHED else ""
+        looked_for = " or ".join(str(_list_of(place, part)) for place in places)
+        raise UsageError(f"data.root={root}: the image set {image_set} is not there, looked for {looked_for}{hint}")
+    names = read_names(_list_of(folder, part))
+    if not names:
+        raise UsageError(f"{_list_of(folder, part)} is empty; expected an image's name a line")
+    return folder, names
+
+
+def _list_of(folder: Path, image_set: str) -> Path:
+    return folder / "ImageSets" / "Main" / f"{image_set}.txt"
+
+
+def _fetch(root: Path, year: str, image_set: str) -> None:
+    try:
+        VOCDetection(root, year=year, image_set=image_set, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{root}: VOC {year} could not be fetched ({error})") from error
+
+
+def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tuple[Record | None, list[Flaw]]:
+    """An image's record, None without a readable annotation; and what is wrong with it."""
+    file = folder / "Annotations" / f"{name}.xml"
+    try:
+        annotation = _parse(file)
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        return None, [Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)]
+    objects: list[AnnotatedObject] = []
+    flaws: list[Flaw] = []
+    for number, element in enumerate(annotation.findall("object"), start=1):
+        class_name = _text(element, "name")
+        title = f"object {number} ({class_name!r})"
+        try:
+            if class_name not in classes:
+                raise ValueError(f"it is none of the classes {', '.join(classes)} (data.classes)")
+            box = _box(element)
+        except ValueError as error:
+            flaws.append(Flaw(file, f"{title}: {error}", is_bad_box=True))
+        else:
+            difficult = _text(element, "difficult") == "1"
+            objects.append(AnnotatedObject(title, classes.index(class_name), box, difficult=difficult))
+    image = _image(folder, name)
+    record, found = make_record(name, image, _size(annotation) or image_size(image), image_id, objects, file)
+    return record, flaws + found
+
+
+class _Elements(ElementTree.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        """Refuse definitions of entities, which could stand for other files or for endless text."""
+        raise ValueError("it has a document type, which annotations have not")
+
+
+def _parse(file: Path) -> ElementTree.Element:
+    parser = ElementTree.XMLParser(target=_Elements())
+    annotation = ElementTree.fromstring(file.read_bytes(), parser)
+    if annotation.tag != "annotation":
+        raise ValueError(f"its outermost element is {annotation.tag!r}")
+    return annotation
+
+
+def _text(element: ElementTree.Element, tag: str) -> str:
+    return (element.findtext(tag) or "").strip()
+
+
+def _box(element: ElementTree.Element) -> Box:
+    """Its box in our convention; ValueError if a corner is missing or no number."""
+    corners = []
+    for tag in _CORNERS:
+        text = _text(element, f"bndbox/{tag}")
+        try:
+            corners.append(float(text))
+        except ValueError:
+            raise ValueError(f"its {tag} is {text!r}; expected a number") from None
+    x1, y1, x2, y2 = corners
+    return x1 - 1, y1 - 1, x2, y2
+
+
+def _size(annotation: ElementTree.Element) -> tuple[int, int] | None:
+    """(height, width), where the file says so."""
+    height, width = _text(annotation, "size/height"), _text(annotation, "size/width")
+    return (int(height), int(width)) if height.isdecimal() and width.isdecimal() and int(height) * int(width) else None
+
+
+def _image(folder: Path, name: str) -> Path:
+    """The image's file, a .jpg if there is none at all."""
+    jpeg = folder / "JPEGImages" / f"{name}.jpg"
+    files = (jpeg, *(folder / "JPEGImages" / f"{name}{suffix}" for suffix in IMAGE_SUFFIXES))
+    return next((file for file in files if file.is_file()), jpeg)

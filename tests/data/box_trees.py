@@ -1,0 +1,78 @@
+"""Small data sets with boxes on disk."""
+
+import json
+from xml.sax.saxutils import escape
+
+import numpy as np
+
+from tests.data.trees import save_image
+
+
+def voc_object(name, corners, extra=""):
+    """`corners` as the file has them: xmin, ymin, xmax, ymax, counted from 1, inclusive."""
+    tags = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    box = "".join(f"<{tag}>{value}</{tag}>" for tag, value in tags)
+    return f"<object><name>{escape(name)}</name>{extra}<bndbox>{box}</bndbox></object>"
+
+
+def save_voc_image(folder, name, *objects, size=(40, 30), declared="same", seed=0):
+    """`size` is (width, height); `declared` what the annotation says of it."""
+    save_image(folder / "JPEGImages" / f"{name}.jpg", size, seed)
+    width, height = size if declared == "same" else declared or (0, 0)
+    header = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    (folder / "Annotations").mkdir(parents=True, exist_ok=True)
+    content = f"<annotation><filename>ignored.jpg</filename>{header}{''.join(objects)}</annotation>"
+    (folder / "Annotations" / f"{name}.xml").write_text(content, encoding="utf-8")
+
+
+def save_image_set(folder, name, *images):
+    (folder / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+    (folder / "ImageSets" / "Main" / f"{name}.txt").write_text("".join(f"{image}\n" for image in images))
+
+
+def voc_boxes_tree(root):
+    """VOC2007 with trainval and test, VOC2012 with trainval: below VOCdevkit."""
+    for year, sets in {"2007": {"trainval": 2, "test": 3}, "2012": {"trainval": 2}}.items():
+        folder = root / "VOCdevkit" / f"VOC{year}"
+        for image_set, count in sets.items():
+            names = [f"{year}_{image_set}_{number}" for number in range(count)]
+            save_image_set(folder, image_set, *names)
+            for number, name in enumerate(names):
+                objects = [voc_object("cat", (3, 4, 20, 25)), voc_object("dog", (1, 1, 40, 30))]
+                save_voc_image(folder, name, *objects, size=(40 + number, 30), seed=number)
+    return root
+
+
+def coco_tree(root, splits=("train", "val")):
+    """Polygons, both kinds of run lengths and a crowd; an image without objects; ids out of order."""
+    for split in splits:
+        images = [
+            {"id": number, "file_name": f"{split}_{number}.png", "width": 40 + number, "height": 30}
+            for number in (7, 3, 5)
+        ]
+        for image in images:
+            save_image(root / split / image["file_name"], (image["width"], image["height"]), image["id"])
+        stripe = [[5.0, 4.0, 25.0, 4.0, 25.0, 14.0, 5.0, 14.0]]
+        counts = [0, 30 * 10, 30 * 33]  # columns 0 to 9 of image 3
+        annotations = [
+            annotation(1, 7, 90, [5, 4, 20, 10], segmentation=stripe),
+            annotation(2, 3, 20, [0, 0, 10, 30], segmentation={"size": [30, 43], "counts": counts}, iscrowd=1),
+            annotation(3, 3, 90, [2, 3, 4, 5], segmentation=[[2, 3, 6, 3, 6, 8, 2, 8]]),
+        ]
+        categories = [{"id": 90, "name": "zebra"}, {"id": 20, "name": "apple"}]
+        save_json(root, split, {"images": images, "annotations": annotations, "categories": categories})
+    return root
+
+
+def annotation(number, image, category, box, **more):
+    area = float(np.prod(box[2:]))
+    return {"id": number, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": 0} | more
+
+
+def save_json(root, split, document):
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
+
+
+def load_json(root, split):
+    return json.loads((root / "annotations" / f"instances_{split}.json").read_text())

@@ -1,0 +1,250 @@
+"""`dcnrun data check`: all that is wrong is found in one go, all that is there is counted, samples are drawn."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import BadBoxes, CocoConfig, FolderConfig, ShapesConfig, VocConfig
+from dcnrun.console import console
+from dcnrun.data import IGNORE, build_box_dataset, build_dataset
+from dcnrun.data.check import check_data
+from dcnrun.data.pictures import draw_samples
+from dcnrun.errors import ConfigError, UsageError
+from tests.data.box_trees import (
+    annotation,
+    coco_tree,
+    load_json,
+    save_image_set,
+    save_json,
+    save_voc_image,
+    voc_boxes_tree,
+    voc_object,
+)
+from tests.data.trees import folder_tree, labels, save_mask
+
+
+def of_val(config, **options):
+    return check_data(config, ["val"], **options)["splits"]["val"]
+
+
+class TestWhatThereIs:
+    def test_boxes(self, tmp_path):
+        folder = tmp_path / "VOC2007"
+        difficult = voc_object("dog", (1, 1, 10, 10), "<difficult>1</difficult>")
+        save_voc_image(
+            folder, "a", voc_object("cat", (1, 1, 31, 33)), voc_object("cat", (1, 1, 32, 32)), difficult, size=(200, 99)
+        )
+        save_voc_image(folder, "b", voc_object("cat", (1, 1, 96, 96)), size=(300, 100))
+        save_voc_image(folder, "c", size=(100, 98))
+        save_image_set(folder, "all", "a", "b", "c")
+        report = check_data(VocConfig(root=str(tmp_path), train=["VOC2007/all"], val=["VOC2007/all"]))
+        assert (report["labels"], report["problems"]) == ("boxes", 0)
+        for split in ("train", "val"):
+            found = report["splits"][split]
+            counts = {key: found[key] for key in ("images", "objects", "crowd_or_difficult", "images_without_objects")}
+            assert counts == {"images": 3, "objects": 4, "crowd_or_difficult": 1, "images_without_objects": 1}
+            assert (found["small"], found["medium"], found["large"]) == (2, 1, 1)
+            assert {name: n for name, n in found["objects_of_class"].items() if n} == {"cat": 3, "dog": 1}
+            assert found["image_widths"] == {"least": 100, "median": 200, "most": 300}
+            assert found["image_heights"] == {"least": 98, "median": 99, "most": 100}
+
+    def test_masks(self, tmp_path):
+        save = folder_tree(tmp_path, splits=("train", "val"), names=("a",)) / "masks" / "val" / "a.png"
+        values = np.zeros((30, 40), np.uint8)
+        values[:3] = 1
+        values[3:9] = 255
+        save_mask(save, values)
+        report = of_val(FolderConfig(root=str(tmp_path), classes=["no", "yes", "never"]))
+        assert report["problems"] == 0
+        assert report["ignored_pixels"] == pytest.approx(0.2)
+        assert report["pixels_of_class"] == pytest.approx({"no": 0.7, "yes": 0.1, "never": 0})
+        assert report["images_with_class"] == {"no": 1, "yes": 1, "never": 0}
+
+    def test_either_label_of_shapes(self, tmp_path):
+        config = ShapesConfig(train_images=4, val_images=3, workers=0)
+        assert check_data(config)["labels"] == "masks"
+        report = check_data(config, ["val"], labels="boxes")["splits"]["val"]
+        dataset = build_box_dataset(config, "val")
+        assert report["objects"] == sum(len(dataset[index]["labels"]) for index in range(3))
+        with pytest.raises(UsageError, match=r"data.source=voc has no masks"):
+            check_data(VocConfig(root="x"), labels="masks")
+
+    @pytest.mark.parametrize("data", ["treecrowns", "nuclei", "nuclei_boxes"])
+    def test_the_samples_that_ship_are_sound(self, data):
+        assert check_data(compose([f"data={data}", "data.workers=0"]).data)["problems"] == 0
+
+    def test_is_an_object_of_json(self, tmp_path):
+        report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))), out=tmp_path / "out", samples=1)
+        json.dumps(report, default=str)
+
+
+class TestWhatIsWrong:
+    def test_everything_with_boxes_is_found_at_once(self, tmp_path):
+        folder = voc_boxes_tree(tmp_path) / "VOCdevkit" / "VOC2007"
+        empty, unknown = voc_object("cat", (5, 5, 2, 2)), voc_object("gnu", (1, 1, 4, 4))
+        save_voc_image(folder, "empty", empty, unknown, voc_object("cat", (1, 1, 4, 4)))
+        save_voc_image(folder, "turned", declared=(30, 40))
+        save_voc_image(folder, "missing")
+        (folder / "JPEGImages/missing.jpg").unlink()
+        save_voc_image(folder, "damaged")
+        (folder / "JPEGImages/damaged.jpg").write_bytes(b"no image")
+        save_voc_image(folder, "no-xml")
+        (folder / "Annotations/no-xml.xml").write_text("<annotation>")
+        save_image_set(folder, "test", "empty", "turned", "missing", "damaged", "no-xml", "turned", "2007_test_0")
+        for bad_boxes in BadBoxes:
+            report = of_val(VocConfig(root=str(tmp_path), bad_boxes=bad_boxes))
+            problems = "\n".join(report["first_problems"])
+            assert report["problems"] == len(report["first_problems"]) == 8
+            for part in (
+                "empty.xml: object 1 ('cat'): its box (4, 4, 2, 2) is inverted",
+                "empty.xml: object 2 ('gnu'): it is none of the classes",
+                "turned.jpg: the image is 40x30 when upright",
+                "missing.jpg: no such file",
+                "damaged.jpg: can't be read",
+                "no-xml.xml: can't be read",
+                "'turned' is the name of 2 images",
+            ):
+                assert part in problems, part
+            assert (report["images"], report["objects"]) == (6, 3)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_everything_with_masks_is_found_at_once(self, tmp_path, workers):
+        root = folder_tree(tmp_path, splits=("val",), names=("a", "b", "c", "d", "e"))
+        (root / "masks/val/a.png").unlink()
+        save_mask(root / "masks/val/b.png", labels(values=(7,)))
+        save_mask(root / "masks/val/c.png", labels(size=(5, 5)))
+        save_mask(root / "masks/val/d.png", labels(values=(255,)))
+        report = of_val(FolderConfig(root=str(root), classes=["no", "yes"], workers=workers))
+        assert (report["images"], report["problems"]) == (5, 4)
+        for problem, part in zip(
+            report["first_problems"],
+            ("a.png: no such file", "b.png: label 7 ", "c.png: the mask is 5x5", "'d': every pixel"),
+            strict=True,
+        ):
+            assert part in problem
+
+    def test_masks_of_objects(self, tmp_path):
+        root = coco_tree(tmp_path, splits=("val",))
+        nothing = {"size": [30, 47], "counts": [30 * 47]}
+        broken = [
+            annotation(1, 7, 90, [1, 1, 3, 3], segmentation=nothing),
+            annotation(2, 7, 90, [1, 1, 3, 3], segmentation=""),
+        ]
+        save_json(root, "val", load_json(root, "val") | {"annotations": broken})
+        report = of_val(CocoConfig(root=str(root)))
+        assert report["problems"] == 2
+        assert "annotation 2 of 'val_7.png': its mask can't be used" in report["first_problems"][0]
+        assert report["first_problems"][1] == "'val_7.png': the mask of object 1 has no pixel"
+
+    def test_the_first_are_listed_and_all_counted(self, tmp_path):
+        save_voc_image(tmp_path / "VOC2007", "a", *[voc_object("cat", (5, 5, 1, 1))] * 99)
+        save_image_set(tmp_path / "VOC2007", "test", "a")
+        report = of_val(VocConfig(root=str(tmp_path)))
+        assert (report["problems"], len(report["first_problems"])) == (99, 20)
+
+    def test_a_file_without_which_there_is_nothing(self, tmp_path):
+        root = coco_tree(tmp_path)
+        (root / "annotations/instances_train.json").write_text("{")
+        report = check_data(CocoConfig(root=str(root)))
+        assert report["problems"] == 1
+        assert "instances_train.json: can't be read" in report["splits"]["train"]["first_problems"][0]
+        assert report["splits"]["val"]["images"] == 3
+
+    def test_splits_with_different_classes(self, tmp_path):
+        root = coco_tree(tmp_path)
+        save_json(
+            root, "val", load_json(root, "val") | {"categories": [{"id": 20, "name": "zebra"}, {"id": 90, "name": "a"}]}
+        )
+        assert check_data(CocoConfig(root=str(root)))["problems"] == 1
+
+    def test_settings_and_layout(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"data.root=null"):
+            check_data(VocConfig())
+        with pytest.raises(UsageError, match=r"is not there"):
+            check_data(VocConfig(root=str(tmp_path)))
+
+    @pytest.mark.parametrize("name", ["[red]a[/red]", "[/b] $x$", "\x1b[31ma\x07", "дърво\u202e"])
+    def test_names_are_printed_as_they_are_and_nothing_obeyed(self, tmp_path, name):
+        root = coco_tree(tmp_path)
+        for split in ("train", "val"):
+            document = load_json(root, split)
+            document["categories"][0]["name"] = name
+            document["annotations"] += [annotation(9, 7, 90, [0, 0, 0, 0]), annotation(10, 7, 5, [0, 0, 1, 1])]
+            document["images"][2]["file_name"] = f"{name}.png"
+            save_json(root, split, document)
+        with console.capture() as capture:
+            report = check_data(CocoConfig(root=str(root)), out=tmp_path / "out")
+        assert report["problems"] == 6
+        shown = capture.get()
+        assert "\x1b[31ma" not in shown
+        assert "\x07" not in shown
+        assert "\u202e" not in shown
+        if name.isprintable():
+            assert shown.count(f"{name} 2") == 2
+
+
+class TestPictures:
+    def test_are_written_for_each_split(self, tmp_path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))), out=tmp_path / "out", samples=2)
+        for split in ("train", "val"):
+            assert report["splits"][split]["picture"] == tmp_path / "out" / f"{split}.png"
+            with Image.open(tmp_path / "out" / f"{split}.png") as picture:
+                assert min(picture.size) > 300
+
+    def test_none_where_none_are_wanted(self, tmp_path):
+        report = of_val(ShapesConfig(val_images=2, workers=0), out=tmp_path / "out", samples=0)
+        assert "picture" not in report
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("count", [1, 3, 5])
+    def test_boxes_and_masks_change_what_is_seen(self, tmp_path, count):
+        config = ShapesConfig(val_images=5, objects_min=2)
+        for dataset in (build_box_dataset(config, "val"), build_box_dataset(config, "val", masks=True)):
+            samples = [dataset[index] for index in range(count)]
+            draw_samples(samples, dataset.classes, tmp_path / "labelled.png")
+            bare = [
+                s
+                | {
+                    "boxes": s["boxes"][:0],
+                    "labels": s["labels"][:0],
+                    "crowd": s["crowd"][:0],
+                    "difficult": s["difficult"][:0],
+                    "masks": None,
+                }
+                for s in samples
+            ]
+            draw_samples(bare, dataset.classes, tmp_path / "bare.png")
+            assert (tmp_path / "labelled.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
+
+    def test_a_box_is_drawn_around_its_pixels(self, tmp_path):
+        """A white object on black: its box's colour is found right at its border and nowhere else."""
+        sample = build_box_dataset(ShapesConfig(val_images=1), "val")[0]
+        image = torch.zeros_like(sample["image"])
+        image[:, 40:90, 20:100] = 255
+        sample |= {"image": image, "boxes": sample["boxes"][:1], "labels": torch.tensor([0]), "masks": None}
+        sample |= {"crowd": torch.tensor([False]), "difficult": torch.tensor([False])}
+        sample["boxes"][0] = torch.tensor([20.0, 40, 100, 90])
+        draw_samples([sample], ["only"], tmp_path / "a.png")
+        with Image.open(tmp_path / "a.png") as picture:
+            pixels = np.array(picture.convert("RGB")).astype(int)
+        dark = pixels.sum(2) < 30
+        rows, columns = (np.flatnonzero(dark.sum(axis) > 0.2 * dark.sum(axis).max()) for axis in (1, 0))  # no letters
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        y, x = (abs(pixels - (31, 119, 180)).sum(2) < 40)[top:bottom, left:right].nonzero()
+        found = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) * 128 / (right - left)
+        assert abs(found - (20, 40, 100, 90)).max() < 1.5
+
+    def test_ignored_pixels_and_images_without_labels(self, tmp_path):
+        sample = build_dataset(ShapesConfig(val_images=1), "val")[0]
+        sample["mask"].fill_(IGNORE)
+        draw_samples([sample], ["a"], tmp_path / "a.png")
+        empty = build_box_dataset(ShapesConfig(val_images=1, objects_min=0, objects_max=0), "val")[0]
+        draw_samples([empty], ["a"], tmp_path / "b.png")
+        assert (tmp_path / "b.png").is_file()

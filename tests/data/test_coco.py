@@ -1,0 +1,286 @@
+"""Boxes and masks in COCO's layout, against pycocotools; and whatever can be wrong with the file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import BadBoxes, CocoConfig
+from dcnrun.data import build_box_dataset, build_dataset
+from dcnrun.errors import DataError, UsageError
+from tests.data.box_trees import annotation, coco_tree, load_json, save_json
+from tests.data.conformance import BoxSuite
+
+
+class TestCoco(BoxSuite):
+    @pytest.fixture
+    def config(self, tmp_path):
+        return CocoConfig(root=str(coco_tree(tmp_path)))
+
+    def test_images_without_objects_are_left_out_of_training(self, config):
+        train, val = (build_box_dataset(config, split) for split in ("train", "val"))
+        assert [train.image_id(index) for index in range(len(train))] == [7, 3]
+        assert [val.image_id(index) for index in range(len(val))] == [7, 3, 5]
+        assert val[2]["boxes"].shape == (0, 4)
+        config.train_empty = True
+        assert len(build_box_dataset(config, "train")) == 3
+
+    def test_categories_are_in_the_order_of_their_ids(self, config):
+        dataset = build_box_dataset(config, "val")
+        assert dataset.classes == ("apple", "zebra")
+        assert [dataset.category_id(label) for label in (0, 1)] == [20, 90]
+        assert dataset[1]["labels"].tolist() == [0, 1]
+
+    def test_crowds_and_areas(self, config):
+        sample = build_box_dataset(config, "val")[1]
+        assert sample["crowd"].tolist() == [True, False]
+        assert sample["area"].tolist() == [300, 20]
+        assert not sample["difficult"].any()
+
+    def test_masks_of_an_image_without_objects(self, config):
+        assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
+
+
+class TestNuclei(BoxSuite):
+    @pytest.fixture
+    def config(self):
+        return compose(["data=nuclei_boxes"]).data
+
+    def test_holds_what_its_readme_says(self, config):
+        for split, images, boxes in (("train", 12, 121), ("val", 4, 32)):
+            dataset = build_box_dataset(config, split)
+            assert dataset.classes == ("nucleus",)
+            assert (len(dataset), sum(len(dataset[i]["boxes"]) for i in range(images))) == (images, boxes)
+
+    def test_the_objects_make_up_the_class_masks(self, config):
+        boxes, masks = build_box_dataset(config, "val", masks=True), build_dataset(compose(["data=nuclei"]).data, "val")
+        for index in range(len(boxes)):
+            missing = masks[index]["mask"].bool() & ~boxes[index]["masks"].any(0)
+            assert not (boxes[index]["masks"].any(0) & ~masks[index]["mask"].bool()).any()
+            assert missing.sum() < 40, "nuclei under 20 pixels have no annotation"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
+@pytest.mark.parametrize("data", ["tree", "nuclei"])
+def test_agrees_with_pycocotools(data, tmp_path):
+    if data == "tree":
+        config = CocoConfig(root=str(coco_tree(tmp_path)))
+        file = tmp_path / "annotations/instances_val.json"
+    else:
+        config = compose(["data=nuclei_boxes"]).data
+        file = f"{config.root}/annotations/instances_val.json"
+    reference = COCO(str(file))
+    dataset = build_box_dataset(config, "val", masks=True)
+    assert {dataset.image_id(index) for index in range(len(dataset))} == set(reference.getImgIds())
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        expected = reference.loadAnns(reference.getAnnIds(dataset.image_id(index)))
+        assert [dataset.category_id(label) for label in sample["labels"].tolist()] == [
+            a["category_id"] for a in expected
+        ]
+        for box, mask, item in zip(sample["boxes"].tolist(), sample["masks"], expected, strict=True):
+            x, y, width, height = item["bbox"]
+            assert box == [x, y, x + width, y + height]
+            assert np.array_equal(mask.numpy(), reference.annToMask(item))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return coco_tree(tmp_path, splits=("val",))
+
+
+def change(root, **lists):
+    """Replace lists of the annotation file."""
+    save_json(root, "val", load_json(root, "val") | lists)
+
+
+def val(root, masks=False, **settings):
+    return build_box_dataset(CocoConfig(root=str(root), **settings), "val", masks=masks)
+
+
+ONE = [annotation(1, 7, 90, [1, 2, 3, 4])]
+
+BAD = {
+    "empty": ({"bbox": [5, 5, 0, 4]}, r"annotation 2 of 'val_7.png': its box \(5, 5, 5, 9\) is empty"),
+    "inverted": ({"bbox": [5, 5, -3, 4]}, r"annotation 2 of 'val_7.png': its box \(5, 5, 2, 9\) is inverted"),
+    "outside": ({"bbox": [60, 5, 3, 4]}, r"is outside the image of 47x30"),
+    "none": ({"bbox": None}, r"its bbox is None; expected \[x, y, width, height\]"),
+    "three numbers": ({"bbox": [1, 2, 3]}, r"its bbox is \[1, 2, 3\]"),
+    "nan": ({"bbox": [float("nan"), 2, 3, 4]}, r"its bbox is \[nan, 2, 3, 4\]"),
+    "huge": ({"bbox": [10**400, 2, 3, 4]}, r"its bbox is \[10000"),
+    "text": ({"bbox": ["1", 2, 3, 4]}, r"its bbox is \['1', 2, 3, 4\]"),
+    "unknown image": ({"image_id": 99}, r"annotation 2: its image_id is 99, which the file does not list"),
+    "no image": ({"image_id": [7]}, r"its image_id is \[7\]"),
+    "unknown category": ({"category_id": 1}, r"annotation 2 of 'val_7.png': its category_id is 1, which"),
+    "true is no id": ({"category_id": True}, r"its category_id is True"),
+}
+
+
+class TestBadBoxes:
+    @pytest.mark.parametrize("name", BAD)
+    def test_are_errors_that_name_file_and_annotation(self, root, name):
+        changes, message = BAD[name]
+        change(root, annotations=[*ONE, annotation(2, 7, 20, [1, 2, 3, 4]) | changes])
+        with pytest.raises(
+            DataError, match=rf"1 problem .*instances_val.json: annotation 2.*{message.split(': ')[-1]}"
+        ):
+            val(root)
+        with pytest.raises(DataError, match=message):
+            val(root)
+
+    @pytest.mark.parametrize("name", BAD)
+    def test_or_are_dropped_and_counted(self, root, name):
+        changes, message = BAD[name]
+        change(root, annotations=[*ONE, annotation(2, 7, 20, [1, 2, 3, 4]) | changes])
+        with pytest.warns(UserWarning, match=message):
+            dataset = val(root, bad_boxes=BadBoxes.warn)
+        assert dataset[0]["boxes"].tolist() == [[1, 2, 4, 6]]
+
+    def test_partly_outside(self, root):
+        change(root, annotations=[annotation(1, 7, 90, [-2, 3, 10, 99])])
+        with pytest.raises(DataError, match=r"its box \(-2, 3, 8, 102\) is partly outside the image of 47x30"):
+            val(root)
+        with pytest.warns(UserWarning, match=r"partly outside"):
+            assert val(root, bad_boxes=BadBoxes.warn)[0]["boxes"].tolist() == [[0, 3, 8, 30]]
+
+    def test_what_rounding_adds_is_clipped_in_silence(self, root):
+        change(root, annotations=[annotation(1, 7, 90, [0.49, 0, 46.52, 30.004])])
+        assert val(root)[0]["boxes"][0].tolist() == pytest.approx([0.49, 0, 47, 30])
+
+    def test_with_masks_they_are_dropped_together(self, root):
+        square = [[1, 2, 4, 2, 4, 6, 1, 6]]
+        sound = ONE[0] | {"segmentation": square}
+        change(root, annotations=[sound | {"bbox": [5, 5, 0, 0]}, sound, sound | {"segmentation": None}])
+        with pytest.warns(UserWarning, match=r"2 problems .*its mask can't be used"):
+            sample = val(root, masks=True, bad_boxes=BadBoxes.warn)[0]
+        assert sample["boxes"].tolist() == [[1, 2, 4, 6]]
+        assert sample["masks"].shape == (1, 30, 47)
+
+
+class TestMissingParts:
+    def test_without_area_and_box_those_of_the_mask(self, root):
+        polygon = {"segmentation": [[5, 4, 25, 4, 25, 14, 5, 14]], "id": 1, "image_id": 7, "category_id": 90}
+        change(root, annotations=[polygon, polygon | {"bbox": [5, 4, 20, 10]}, polygon | {"area": 7}])
+        sample = val(root)[0]
+        assert sample["boxes"].tolist() == [[5, 4, 25, 14]] * 3
+        assert sample["area"].tolist() == [200, 200, 7]
+        assert not sample["crowd"].any()
+
+    def test_without_area_and_mask_that_of_the_box(self, root):
+        bare = annotation(1, 7, 90, [1, 2, 3, 4], area=None)
+        change(root, annotations=[bare, bare | {"segmentation": []}])
+        assert val(root)[0]["area"].tolist() == [12, 12]
+        assert val(root, masks=True)[0]["masks"] is None
+
+    def test_a_mask_that_is_not_needed_is_not_looked_at(self, root):
+        change(root, annotations=[ONE[0] | {"segmentation": [[1, 2]]}])
+        assert len(val(root)[0]["boxes"]) == 1
+        with pytest.raises(DataError, match=r"its mask can't be used"):
+            val(root, masks=True)
+
+    def test_without_a_size_the_images_own_counts(self, root):
+        images = [{key: image[key] for key in ("id", "file_name")} for image in load_json(root, "val")["images"]]
+        change(root, images=images, annotations=[annotation(1, 7, 90, [40, 0, 8, 8])])
+        with pytest.raises(DataError, match=r"partly outside the image of 47x30"):
+            val(root)
+
+
+class TestImages:
+    def test_missing_ones_are_named(self, root):
+        (root / "val/val_3.png").unlink()
+        with pytest.raises(DataError, match=r"1 of 3 image files are missing; expected .*val/val_3.png"):
+            val(root, bad_boxes=BadBoxes.warn)
+
+    def test_another_size_than_the_file_says(self, root):
+        Image.new("RGB", (30, 47)).save(root / "val/val_7.png")
+        with pytest.raises(DataError, match=r"val_7.png: the image is 30x47 when upright, .* annotated at 47x30"):
+            val(root)[0]
+
+    @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
+    def test_other_colours(self, root, mode):
+        Image.new(mode, (47, 30)).save(root / "val/val_7.png")
+        assert val(root)[0]["image"].shape == (3, 30, 47)
+
+    def test_a_photograph_is_turned_upright(self, root):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (30, 47)).save(root / "val/val_7.png", exif=exif)
+        assert val(root)[0]["image"].shape == (3, 30, 47)
+
+    @pytest.mark.parametrize("name", ["[red]a[/red].png", "b $x$\n.png", "\x1b[31mc.png", "sub/дърво.png"])
+    def test_hostile_names_are_names(self, root, name):
+        (root / "val" / name).parent.mkdir(exist_ok=True)
+        (root / "val/val_7.png").rename(root / "val" / name)
+        images = load_json(root, "val")["images"]
+        images[0]["file_name"] = name
+        change(root, images=images)
+        dataset = val(root)
+        assert dataset.name(0) == dataset[0]["name"] == name
+
+
+class TestFile:
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("", "can't be read"),
+            ("{", "can't be read"),
+            ("[" * 100_000, "can't be read"),
+            ("\ud800", "can't be read"),
+            ("[]", "it has no list 'annotations'"),
+            ('{"annotations": {}}', "it has no list 'annotations'"),
+            ('{"annotations": [1]}', "it has no list 'annotations'"),
+            ('{"annotations": [], "categories": []}', "its list 'categories' is empty"),
+        ],
+    )
+    def test_that_is_not_like_cocos(self, root, content, message):
+        (root / "annotations/instances_val.json").write_text(content, errors="surrogatepass")
+        with pytest.raises(DataError, match=rf"instances_val.json: {message}"):
+            val(root)
+
+    @pytest.mark.parametrize(
+        ("key", "place", "entry", "message"),
+        [
+            ("images", 0, {"id": "7"}, r"one of its images has \{'id': '7', 'file_name': 'val_7.png'\}; expected"),
+            ("images", 0, {"file_name": None}, r"one of its images has .*None"),
+            ("images", 0, {"id": 3}, r"several of its images have the same id"),
+            ("images", 0, {"file_name": "val_3.png"}, r"several of its images have the same file_name"),
+            ("categories", 0, {"id": 20}, r"several of its categories have the same id"),
+            ("categories", 0, {"name": "apple"}, r"several of its categories have the same name"),
+            ("categories", 0, {"id": None}, r"one of its categories has"),
+        ],
+    )
+    def test_ids_and_names(self, root, key, place, entry, message):
+        entries = load_json(root, "val")[key]
+        entries[place] |= entry
+        change(root, **{key: entries})
+        with pytest.raises(DataError, match=rf"instances_val.json: {message}"):
+            val(root)
+
+    def test_where_it_is_looked_for(self, root):
+        with pytest.raises(UsageError, match=r"lacks .*a/val.json and .*val/b; .*data.annotations=a/SPLIT.json,"):
+            val(root, annotations="a/SPLIT.json", images="SPLIT/b")
+        with pytest.raises(UsageError, match=r"lacks \S*/other; "):
+            val(root, images="other")
+        with pytest.raises(UsageError, match=r"data.root is not set"):
+            build_box_dataset(CocoConfig(), "val")
+
+    def test_settings_say_where_it_is(self, root):
+        (root / "valid").mkdir()
+        (root / "annotations/instances_val.json").rename(root / "valid/_annotations.coco.json")
+        for image in (root / "val").iterdir():
+            image.rename(root / "valid" / image.name)
+        assert len(val(root, annotations="SPLIT/_annotations.coco.json", val="valid")) == 3
+
+    def test_a_byte_order_mark(self, root):
+        file = root / "annotations/instances_val.json"
+        file.write_text(json.dumps(load_json(root, "val")), encoding="utf-8-sig")
+        assert len(val(root)) == 3
+
+
+def test_masks_only_where_asked(root):
+    assert val(root)[0]["masks"] is None
+    assert torch.equal(val(root)[0]["boxes"], val(root, masks=True)[0]["boxes"])

@@ -1,0 +1,109 @@
+"""Masks as COCO's files hold them, against pycocotools; nothing damaged reaches the decoder."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from pycocotools import mask as reference
+
+from dcnrun.data.coco_masks import area, bounds, decode, run_lengths
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
+
+SIZE = (30, 44)
+
+
+def decoded(segmentation):
+    return decode([run_lengths(segmentation, SIZE)], SIZE)[0]
+
+
+def random_mask(seed):
+    random = np.random.default_rng(seed)
+    return (random.uniform(size=SIZE) < random.uniform()).astype(np.uint8)
+
+
+def counts_of(mask):
+    """Run lengths down the columns, zeros first, worked out by hand."""
+    counts, value = [0], 0
+    for pixel in mask.ravel(order="F").tolist():
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return counts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_run_lengths_give_the_mask_back(seed):
+    mask = random_mask(seed)
+    compressed = reference.encode(np.asfortranarray(mask))
+    texts = {"size": list(SIZE), "counts": compressed["counts"].decode()}
+    for segmentation in (texts, {"size": list(SIZE), "counts": counts_of(mask)}):
+        assert np.array_equal(decoded(segmentation), mask)
+        lengths = run_lengths(segmentation, SIZE)
+        assert area(lengths) == mask.sum()
+        assert bounds(lengths) == reference.toBbox(compressed).tolist()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_polygons_are_drawn_as_pycocotools_does(seed):
+    random = np.random.default_rng(seed)
+    height, width = SIZE
+    polygons = [
+        (random.uniform(-0.3, 1.3, (random.integers(3, 9), 2)) * (width, height)).ravel().tolist()
+        for _ in range(random.integers(1, 4))
+    ]
+    expected = reference.decode(reference.merge(reference.frPyObjects(polygons, height, width)))
+    assert np.array_equal(decoded(polygons), expected)
+
+
+def test_several_at_once_and_none():
+    masks = [random_mask(seed) for seed in range(4)]
+    lengths = [run_lengths({"size": list(SIZE), "counts": counts_of(mask)}, SIZE) for mask in masks]
+    assert np.array_equal(decode(lengths, SIZE), masks)
+    assert decode([], SIZE).shape == (0, *SIZE)
+    assert decode(lengths, SIZE).flags.c_contiguous
+
+
+PIXELS = SIZE[0] * SIZE[1]
+
+
+@pytest.mark.timeout(20)  # the decoder does not come back from numbers that are not finite
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        (None, "neither"),
+        ([], "neither"),
+        ("text", "neither"),
+        ({"counts": None, "size": list(SIZE)}, "neither"),
+        ([1, 2, 3, 4, 5, 6], "not a list x1, y1"),
+        ([[1, 1, 3, 3]], "three points"),
+        ([[1, 1, 3, 3, 4, 4, 5]], "three points"),
+        ([[1, 1, 3, float("nan"), 5, 5]], "no finite number"),
+        ([[1, 1, 3, float("inf"), 5, 5]], "no finite number"),
+        ([[1, 1, 3, 10**400, 5, 5]], "no finite number"),
+        ([[1, 1, 3, "2", 5, 5]], "no finite number"),
+        ([[1, 1, 3, 1e6, 5, 5]], "far beyond"),
+        ({"counts": [PIXELS - 1], "size": list(SIZE)}, "make up 1320 pixels"),
+        ({"counts": [PIXELS, 2**40], "size": list(SIZE)}, "make up"),
+        ({"counts": [PIXELS + 5, -5], "size": list(SIZE)}, "whole numbers"),
+        ({"counts": [float(PIXELS)], "size": list(SIZE)}, "whole numbers"),
+        ({"counts": [PIXELS], "size": [44, 30]}, r"its size is \[44, 30\], its image's \[30, 44\]"),
+        ({"counts": [PIXELS]}, "its size is None"),
+        ({"counts": "", "size": list(SIZE)}, "RLE"),
+        ({"counts": "35", "size": list(SIZE)}, "RLE"),
+        ({"counts": "дърво", "size": list(SIZE)}, "RLE"),
+        ({"counts": "zzzzzzzzzzzzzzzz", "size": list(SIZE)}, "RLE"),
+    ],
+)
+def test_damaged_masks_are_refused(segmentation, message):
+    with pytest.raises(ValueError, match=message):
+        run_lengths(segmentation, SIZE)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_random_text_is_refused_or_fills_the_mask(seed):
+    random = np.random.default_rng(seed)
+    text = "".join(map(chr, random.integers(1, 128, random.integers(1, 60))))
+    with contextlib.suppress(ValueError):
+        assert decoded({"counts": text, "size": list(SIZE)}).shape == SIZE
