@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from dcnrun.compare.statistics import LEVEL, Difference, bootstrap_interval, student_interval
-from dcnrun.scores import mean_iou
+from dcnrun.scores import ConfusionPerImage, mean_iou
 
 Array = npt.NDArray[np.float64]
 
@@ -83,6 +83,13 @@ def simulate(
         yield spread(pixels, rng.binomial(pixels, chance))
 
 
+def per_image(runs: npt.NDArray[np.int64]) -> list[ConfusionPerImage]:
+    """Confusion matrices (S, N, C, C) as comparisons have them, in the order of the images."""
+    names = [f"{i:06d}" for i in range(runs.shape[1])]
+    classes = [str(c) for c in range(runs.shape[-1])]
+    return [ConfusionPerImage(names, run, classes) for run in runs]
+
+
 def true_difference(world: World, variant_logit: float) -> float:
     """Mean over seeds of the mIoU on 20,000 images, variant minus reference."""
     if variant_logit == 0:
@@ -111,7 +118,7 @@ def measure(world: World, variant_logit: float, seeds: int, images: int, repeats
     for _ in range(repeats):
         reference, variant = simulate(rng, world, variant_logit, seeds, images)
         each = mean_iou(variant.sum(axis=1)) - mean_iou(reference.sum(axis=1))
-        bootstrap = bootstrap_interval(reference, variant, RESAMPLES)
+        bootstrap = bootstrap_interval(per_image(reference), per_image(variant), "val/miou", RESAMPLES)
         difference = Difference(
             dict(enumerate(each)), float(each.mean()), bootstrap, student_interval(each), without_images=None
         )

@@ -18,9 +18,9 @@ import torch
 from dcnrun.bench.machine import describe, describe_kernel
 from dcnrun.bench.timing import interleaved, quartiles_ms
 from dcnrun.config.compose import compose
-from dcnrun.models.build import build_model
+from dcnrun.tasks.build import build_model
 from dcnrun.models.conv import OffsetBranch
-from dcnrun.training.loop import pixel_loss
+from dcnrun.tasks.segmentation.task import pixel_loss
 from dcnrun.training.optim import build_optimizer
 
 LAYERS, BATCH, SIZE, CLASSES = 6, 8, 128, 8

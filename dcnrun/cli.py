@@ -83,6 +83,16 @@ class _Checkpoint(StrEnum):
     last = "last"
 
 
+class _Labels(StrEnum):
+    masks = "masks"
+    boxes = "boxes"
+
+
+class _Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
 class _Dtype(StrEnum):
     float32 = "float32"
     float64 = "float64"
@@ -117,6 +127,8 @@ kernels = typer.Typer(help="The operators' own code.", rich_markup_mode=None)
 app.add_typer(kernels, name="kernels")
 bench = typer.Typer(help="Measurements of speed and memory.", rich_markup_mode=None)
 app.add_typer(bench, name="bench")
+data = typer.Typer(help="Data sets.", rich_markup_mode=None)
+app.add_typer(data, name="data")
 
 
 @app.command()
@@ -132,7 +144,7 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Train a segmentation network.
+    """Train a network for segmentation or detection.
 
     For example: dcnrun train conv=dilated data=nuclei
     """
@@ -163,6 +175,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     overrides: Overrides = None,
     checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    save_predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the detections here, as a COCO result file (JSON).")
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a run again, perhaps on other data.
@@ -171,7 +186,7 @@ def evaluate(
     """
     from dcnrun.training.evaluate import evaluate as evaluate_run
 
-    return evaluate_run(run, checkpoint.value, overrides or [])
+    return evaluate_run(run, checkpoint.value, overrides or [], save_predictions)
 
 
 @app.command()
@@ -275,20 +290,36 @@ def build_kernels(
         list[_Dtype] | None,
         typer.Option(metavar="DTYPE", help="float32, float64, bfloat16 or float16, once or more; by default all."),
     ] = None,
+    cuda: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARCH",
+            help="CUDA kernels for this GPU architecture (sm_80, sm_86, sm_89, sm_90a; all for these), once or more, "
+            "and nothing else; needs no GPU. By default the kernels for this machine's CPU and GPUs.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Compile the CPU kernels before their first use.
+    """Compile the kernels before their first use.
 
     For example: dcnrun kernels build --dtype float32
     """
     from dcnrun.ops.jit.ahead import build_kernels as build
 
-    return build(dtype or [])
+    return build(dtype or [], cuda or [])
 
 
 @bench.command("ops")
 def bench_ops(
-    dtype: Annotated[_Dtype, typer.Option(help="Of all operands.")] = _Dtype.float32,
+    device: Annotated[_Device, typer.Option(help="Where: the CPU or an NVIDIA GPU.")] = _Device.cpu,
+    dtype: Annotated[
+        list[_Dtype] | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Of all operands: float32, float64, bfloat16 or float16, once or more; by default float32 on the CPU, "
+            "and all but float64 on a GPU.",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: PyTorch's own choice.")] = 0,
     rounds: Annotated[int, typer.Option(help="Timed runs of every operator on every shape.")] = 9,
     shapes: Annotated[
@@ -296,13 +327,37 @@ def bench_ops(
     ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Compare deformable convolution on the CPU with its peers.
+    """Compare deformable convolution with its peers.
 
-    Ours, torchvision's, onnxruntime's and the plain convolution in turn; then the peak memory of each.
+    Ours, torchvision's, onnxruntime's (on the CPU) and the plain convolution in turn; then the peak memory of each.
     """
     from dcnrun.bench.ops import bench_ops as compare_operators
 
-    return compare_operators(dtype.value, threads, rounds, shapes)
+    return compare_operators(device.value, dtype or [], threads, rounds, shapes)
+
+
+@data.command("check")
+def data_check(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    labels: Annotated[
+        _Labels | None,
+        typer.Option(help="Which labels; by default those that the model learns from, if the data set has them."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Samples of each split in the pictures; 0: no pictures.")] = 12,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures are written.")] = Path("data-check"),
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Read a whole data set, show what it holds and what is wrong with it, and draw samples with their labels.
+
+    For example: dcnrun data check data=treecrowns
+    """
+    from dcnrun.config.compose import compose
+    from dcnrun.data.check import check_data
+    from dcnrun.tasks.choose import labels_for
+
+    config = compose(overrides or [], config_dir)
+    return check_data(config.data, ("train", "val"), samples, out, labels.value if labels else labels_for(config))
 
 
 def _print_version(wanted: bool) -> None:

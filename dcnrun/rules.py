@@ -3,7 +3,7 @@
 from dcnrun.config.schema import Config
 from dcnrun.data import problems as data_problems
 from dcnrun.errors import ConfigError
-from dcnrun.models.build import has_offset_branches, model_problems
+from dcnrun.tasks.build import has_offset_branches, has_roi_offset_branch, model_problems
 from dcnrun.training.launch import trainer_problems
 from dcnrun.training.optim import multiplier_problems, optim_problems
 
@@ -15,7 +15,7 @@ def check(config: Config) -> None:
         *data_problems(config.data),
         *trainer_problems(config),
         *optim_problems(config.optim, config.trainer.steps),
-        *multiplier_problems(config.optim, has_offset_branches(config.conv)),
+        *multiplier_problems(config.optim, has_offset_branches(config.conv), has_roi_offset_branch(config.model)),
     ]
     if problems:
         raise ConfigError(problems)

@@ -51,8 +51,13 @@ class RunFolder:
         return self.path / "summary.json"
 
     @property
+    def per_image_file(self) -> Path:
+        """Results on each validation image at the last step."""
+        return self.path / "per_image.npz"
+
+    @property
     def confusion_file(self) -> Path:
-        """Confusion matrix of each validation image at the last step."""
+        """What older runs have in place of `per_image_file`."""
         return self.path / "val_confusion.npz"
 
     @property

@@ -63,18 +63,19 @@ def replaced(monkeypatch):
 
 def test_the_options_of_every_command_are_those_that_users_rely_on():
     commands = dict(typer.main.get_command(app).commands)
-    for group in ("bench", "kernels"):
+    for group in ("bench", "data", "kernels"):
         commands |= {f"{group} {name}": command for name, command in commands.pop(group).commands.items()}
     options = {name: sorted(option for p in command.params for option in p.opts) for name, command in commands.items()}
     assert options == {
         "train": ["--config-dir", "--dry-run", "--json", "--resume", "--run-dir", "overrides"],
-        "evaluate": ["--checkpoint", "--json", "overrides", "run"],
+        "evaluate": ["--checkpoint", "--json", "--save-predictions", "overrides", "run"],
         "export": ["--checkpoint", "--json", "--opset", "--out", "--size", "overrides", "run"],
         "compare": ["--config-dir", "--dry-run", "--json", "--out", "arguments"],
         "config": ["--config-dir", "--json", "--list", "overrides"],
+        "data check": ["--config-dir", "--json", "--labels", "--out", "--samples", "overrides"],
         "doctor": ["--json"],
-        "kernels build": ["--dtype", "--json"],
-        "bench ops": ["--dtype", "--json", "--rounds", "--shapes", "--threads"],
+        "kernels build": ["--cuda", "--dtype", "--json"],
+        "bench ops": ["--device", "--dtype", "--json", "--rounds", "--shapes", "--threads"],
     }
 
 
@@ -113,8 +114,12 @@ def test_resume(replaced, tmp_path):
 def test_evaluate(replaced, tmp_path):
     calls = replaced("dcnrun.training.evaluate", "evaluate")
     assert run("evaluate", str(tmp_path)).exit_code == 0
-    assert run("evaluate", str(tmp_path), "data.flip=0", "--checkpoint", "last", "seed=1").exit_code == 0
-    assert calls == [(tmp_path, "best", []), (tmp_path, "last", ["data.flip=0", "seed=1"])]
+    more = ["--checkpoint", "last", "--save-predictions", "a.json"]
+    assert run("evaluate", str(tmp_path), "data.flip=0", *more, "seed=1").exit_code == 0
+    assert calls == [
+        (tmp_path, "best", [], None),
+        (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json")),
+    ]
 
 
 def test_export(replaced):
@@ -131,9 +136,23 @@ def test_export(replaced):
 def test_bench_ops(replaced):
     calls = replaced("dcnrun.bench.ops", "bench_ops")
     assert run("bench", "ops").exit_code == 0
-    more = ["--dtype", "float64", "--threads", "1", "--rounds", "3", "--shapes", "C64,7x7"]
-    assert run("bench", "ops", *more).exit_code == 0
-    assert calls == [("float32", 0, 9, None), ("float64", 1, 3, "C64,7x7")]
+    more = ["--dtype", "float64", "--dtype", "float16", "--threads", "1", "--rounds", "3", "--shapes", "C64,7x7"]
+    assert run("bench", "ops", "--device", "cuda", *more).exit_code == 0
+    assert calls == [("cpu", [], 0, 9, None), ("cuda", ["float64", "float16"], 1, 3, "C64,7x7")]
+
+
+def test_data_check(replaced):
+    calls = replaced("dcnrun.data.check", "check_data")
+    assert run("data", "check").exit_code == 0
+    assert run("data", "check", "model=retinanet").exit_code == 0
+    more = ["--labels", "boxes", "--samples", "3", "--out", "a"]
+    assert run("data", "check", "data.image_size=64", *more).exit_code == 0
+    splits = ("train", "val")
+    assert calls == [
+        (compose([]).data, splits, 12, Path("data-check"), "masks"),
+        (compose([]).data, splits, 12, Path("data-check"), "boxes"),
+        (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes"),
+    ]
 
 
 def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
@@ -168,8 +187,9 @@ def test_doctor(replaced):
 def test_kernels_build(replaced):
     calls = replaced("dcnrun.ops.jit.ahead", "build_kernels")
     assert run("kernels", "build").exit_code == 0
-    assert run("kernels", "build", "--dtype", "float64", "--dtype", "bfloat16").exit_code == 0
-    assert calls == [([],), (["float64", "bfloat16"],)]
+    more = ["--dtype", "float64", "--dtype", "bfloat16", "--cuda", "sm_80", "--cuda", "all"]
+    assert run("kernels", "build", *more).exit_code == 0
+    assert calls == [([], []), (["float64", "bfloat16"], ["sm_80", "all"])]
     assert "Missing command" in run("kernels").stderr
 
 
@@ -191,6 +211,7 @@ def test_version():
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare", "compare_runs", ["compare", "x"]),
+        ("dcnrun.data.check", "check_data", ["data", "check"]),
         ("dcnrun.doctor", "doctor", ["doctor"]),
         ("dcnrun.ops.jit.ahead", "build_kernels", ["kernels", "build"]),
     ],
@@ -259,6 +280,7 @@ def test_all_problems_a_line_each():
         (["evaluate", "x", "--checkpoint", "worst"], "best"),
         (["export", "x"], "--out"),
         (["bench", "ops", "--dtype", "int8"], "bfloat16"),
+        (["bench", "ops", "--device", "tpu"], "cuda"),
         (["train", "--config-dir", "nowhere"], "no such folder"),
         (["train", "--resume", "x", "seed=1"], "no overrides"),
         (["train", "--resume", "x", "--dry-run"], "no other options"),
@@ -269,7 +291,10 @@ def test_all_problems_a_line_each():
         (["compare", "runs/a", "--dry-run"], "--dry-run"),
         (["compare", "runs/a", "--config-dir", "x"], "--config-dir"),
         (["config", "conv=x"], "conv is one of"),
+        (["data", "check", "--labels", "points"], "boxes"),
         (["kernels", "build", "--dtype", "int8"], "float16"),
+        (["kernels", "build", "--cuda", "hopper"], "sm_90a"),
+        (["kernels", "build", "--cuda", "all", "--dtype", "float64"], "float16"),
     ],
 )
 def test_wrong_usage(arguments, part):
@@ -387,14 +412,14 @@ def after_tab(shell, typed):
         ("dcnrun train conv=def", "dcnrun train conv=deformable "),
         ("dcnrun train conv=d", "dcnrun train conv=d"),
         ("dcnrun train conv=", "dcnrun train conv="),
-        ("dcnrun train seed=1 model=f", "dcnrun train seed=1 model=fcn "),
+        ("dcnrun train seed=1 model=fc", "dcnrun train seed=1 model=fcn "),
         ("dcnrun train logger.csv=t", "dcnrun train logger.csv=true "),
         ("dcnrun train optim.l", "dcnrun train optim.lr="),
         ("dcnrun train optim.lr=", "dcnrun train optim.lr=0.01 "),
         ("dcnrun train mod", "dcnrun train model"),
         ("dcnrun train experi", "dcnrun train experiment="),
         ("dcnrun compare conv=standard,dil", "dcnrun compare conv=standard,dilated "),
-        ("dcnrun evaluate runs/x data=nuc", "dcnrun evaluate runs/x data=nuclei "),
+        ("dcnrun evaluate runs/x data=tre", "dcnrun evaluate runs/x data=treecrowns "),
         ("dcnrun config data.root=dcn", "dcnrun config data.root=dcnrun "),
         ("dcnrun evaluate dcn", "dcnrun evaluate dcnrun "),
         ("dcnrun train nothing", "dcnrun train nothing"),

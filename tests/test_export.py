@@ -16,10 +16,10 @@ from dcnrun.data import build_dataset, eval_batches
 from dcnrun.errors import DcnrunError, RunError, UsageError
 from dcnrun.export.onnx import _deform_conv, export_onnx, onnx_translations
 from dcnrun.export.run import export_run
-from dcnrun.models.build import build_model
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
 from dcnrun.runs import RunFolder
+from dcnrun.tasks.build import build_model
 from dcnrun.training import checkpoint
 from dcnrun.training.run import train
 from tests.training.running import TINY

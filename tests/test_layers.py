@@ -1,4 +1,4 @@
-"""Imports point one way: cli -> compare -> training -> models -> ops; data and config import none of them."""
+"""Imports point one way: cli -> compare -> training -> tasks -> models -> ops; data and config import none of them."""
 
 import ast
 from pathlib import Path
@@ -12,13 +12,14 @@ ALLOWED = {
     "data": {"config"},
     "ops": {"config"},
     "models": {"config", "ops"},
-    "rules": {"config", "data", "models", "training"},
-    "training": {"config", "data", "ops", "models", "rules"},
-    "compare": {"config", "training", "rules"},
-    "export": {"config", "data", "models", "training"},
+    "tasks": {"config", "data", "ops", "models"},
+    "rules": {"config", "data", "tasks", "training"},
+    "training": {"config", "data", "ops", "models", "tasks", "rules"},
+    "compare": {"config", "rules"},
+    "export": {"config", "data", "models", "tasks", "training"},
     "bench": {"ops"},
     "doctor": {"ops"},
-    "cli": {"config", "ops", "doctor", "training", "compare", "export", "bench"},
+    "cli": {"config", "data", "tasks", "ops", "doctor", "training", "compare", "export", "bench"},
 }
 COMMON = {"errors", "console", "runs", "scores", "resources"}
 

@@ -37,14 +37,14 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def figure_of(comparison: Comparison) -> Figure:
-    """Left: seeds, means and intervals; right: mIoU against speed, a label for each variant."""
+    """Left: seeds, means and intervals; right: score against speed, a label for each variant."""
     lines = max(_label(variant).count("\n") + 1 for variant in comparison.variants)
     height = 1.6 + (0.32 + 0.15 * lines) * max(len(comparison.variants), 3)
     figure = Figure(figsize=(12, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _draw_seeds(left, comparison)
-    _draw_cost(right, comparison.variants)
+    _draw_cost(right, comparison)
     return figure
 
 
@@ -59,12 +59,12 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
         if difference is not None and difference.interval is not None:
             ends = [mean + 100 * (end - difference.mean) for end in (difference.interval.low, difference.interval.high)]
             axes.plot(ends, [row, row], color=colour, linewidth=2.5, alpha=0.45, solid_capstyle="butt")
-        scores = [100 * run.miou for run in variant.runs]
+        scores = [100 * run.score for run in variant.runs]
         axes.scatter(scores, [row - _ABOVE] * len(scores), s=22, facecolor="none", edgecolor=colour, linewidth=1.2)
         axes.scatter([mean], [row], s=60, marker=_MARKERS[_kind(variant)], color=colour, zorder=3)
     axes.set_yticks(range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=9)
     axes.set_ylim(len(comparison.variants) - 0.4, -0.6)
-    axes.set_xlabel("val/miou (%)")
+    axes.set_xlabel(f"{comparison.metric} (%)")
     judged = any(len(variant.runs) > 1 for variant in comparison.variants)
     axes.set_title(
         "Rings: seeds. Filled: their mean, with the 95 % interval\n"
@@ -77,16 +77,16 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_cost(axes: Axes, variants: Sequence[VariantResult]) -> None:
+def _draw_cost(axes: Axes, comparison: Comparison) -> None:
     placed = [
         (variant, speed, 100 * variant.mean)
-        for variant in variants
+        for variant in comparison.variants
         if (speed := variant.cost(_SPEED)) is not None and variant.mean is not None
     ]
     for variant, speed, score in placed:
         axes.scatter([speed], [score], s=60, marker=_MARKERS[_kind(variant)], color=_COLOURS[_kind(variant)], zorder=3)
     axes.set_xlabel("images a second in inference")
-    axes.set_ylabel("val/miou (%)")
+    axes.set_ylabel(f"{comparison.metric} (%)")
     axes.set_title("Accuracy against speed:\nup and to the right is better", fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.margins(0.12)

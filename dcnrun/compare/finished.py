@@ -16,7 +16,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> dict[str, Any
     """Compare finished runs, those with equal settings but for the seed as one variant; print, write, return it.
 
     The variant of the first run is the reference. Runs that are not completed are listed and left out; UsageError if the
-    others differ in their data, steps or classes, which makes their scores incomparable, or if two are the same.
+    others differ in their data, steps, classes or metric, which makes their scores incomparable, or if two are the same.
     The files go to `out`, or to a folder named after the runs, beside them.
     """
     finished, unfinished = _read(runs)
@@ -51,7 +51,9 @@ def _check_comparable(runs: Sequence[FinishedRun]) -> None:
         if run.classes != first.classes
     ]
     if problems:
-        raise UsageError("\n".join(problems) + "\nRuns are compared on the same data after the same number of steps.")
+        raise UsageError(
+            "\n".join(problems) + "\nRuns are compared by one metric, on the same data, after the same number of steps."
+        )
 
 
 def _variants(runs: Sequence[FinishedRun]) -> list[VariantResult]:

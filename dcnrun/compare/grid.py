@@ -8,6 +8,8 @@ from pathlib import Path
 from dcnrun.compare.variants import (
     DILATION,
     LAYERS,
+    OF_ROI_OFFSETS,
+    ROI_POOL,
     Settings,
     difference_of_tasks,
     digest,
@@ -77,11 +79,11 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
         if kept not in reduced:
             reduced[kept] = config if kept == own else compose(kept, config_dir)
         for key in {_key(override) for override in own} & foreign:
-            left_out.setdefault(key, {})[config.conv.kind.value] = None
+            left_out.setdefault(key, {})[_that_lacks(key, config)] = None
     grid = Grid(
         _distinct([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()]),
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
-        tuple(f"{key} ({', '.join(kinds)})" for key, kinds in sorted(left_out.items())),
+        tuple(f"{key} ({', '.join(lacking)})" for key, lacking in sorted(left_out.items())),
     )
     _check(grid)
     return grid
@@ -130,6 +132,11 @@ def _foreign(config: Config, control: bool) -> frozenset[str]:
     return without_effect(settings) | (frozenset({DILATION}) if without_dilation else frozenset())
 
 
+def _that_lacks(key: str, config: Config) -> str:
+    """What of a config does not have a setting: its kind of convolution, or its RoI pooling."""
+    return f"{ROI_POOL}=align" if key in OF_ROI_OFFSETS else config.conv.kind.value
+
+
 def _without_foreign(
     overrides: tuple[str, ...], config: Config, config_dir: Path | None
 ) -> tuple[tuple[str, ...], Config]:
@@ -162,7 +169,8 @@ def _check(grid: Grid) -> None:
     )
     if differing:
         raise UsageError(
-            "\n".join(differing) + "\nVariants are compared on the same data after the same number of steps: "
+            "\n".join(differing)
+            + "\nVariants are compared by one metric, on the same data, after the same number of steps: "
             "give one value here, and start one comparison for each."
         )
     found: dict[str, list[str]] = {}

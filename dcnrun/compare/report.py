@@ -8,14 +8,15 @@ from typing import Any
 import dcnrun
 from dcnrun.compare.figure import draw
 from dcnrun.compare.notes import footnotes, warnings
-from dcnrun.compare.results import METRIC, Comparison, FinishedRun, VariantResult
+from dcnrun.compare.published import published
+from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import LEVEL, Difference, Interval
 from dcnrun.compare.tables import FIGURE_NAME, markdown, terminal
 from dcnrun.console import console
 from dcnrun.runs import json_ready, replacing, write_json, write_text
 
 COSTS = ("parameters", "flops", "train_images_per_second", "inference_images_per_second", "peak_memory_bytes")
-_LIBRARIES = ("torch", "torchvision", "numpy", "scipy")
+_LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "faster-coco-eval")
 
 
 def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
@@ -35,14 +36,14 @@ def print_report(comparison: Comparison, folder: Path) -> None:
 
 
 def as_dict(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Everything: per variant, per run, settings, versions. mIoU from 0 to 1."""
+    """Everything: per variant, per run, settings, versions. Scores from 0 to 1."""
     return {
         "folder": str(folder),
-        "metric": METRIC,
+        "metric": comparison.metric,
         "level": LEVEL,
         "reference": comparison.variants[0].name,
         "variants": [
-            _variant(variant, difference)
+            _variant(comparison.metric, variant, difference)
             for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
         ],
         "failed": _not_included(comparison, failed=True),
@@ -53,11 +54,13 @@ def as_dict(comparison: Comparison, folder: Path) -> dict[str, Any]:
     }
 
 
-def _variant(variant: VariantResult, difference: Difference | None) -> dict[str, Any]:
+def _variant(metric: str, variant: VariantResult, difference: Difference | None) -> dict[str, Any]:
+    figure = published(variant.settings, metric)
     return {
         "name": variant.name,
         "seeds": [run.seed for run in variant.runs],
-        METRIC: {"mean": variant.mean, "std": variant.std},
+        metric: {"mean": variant.mean, "std": variant.std},
+        "published": None if figure is None else {metric: figure.percent / 100, "source": figure.source},
         "difference": _difference(difference),
         **{key: variant.cost(key) for key in COSTS},
         "settings": dict(variant.settings),
@@ -84,7 +87,7 @@ def _interval(interval: Interval | None) -> list[float] | None:
 
 
 def _run(run: FinishedRun) -> dict[str, Any]:
-    return {"folder": str(run.folder), "seed": run.seed, METRIC: run.miou, "summary": run.summary}
+    return {"folder": str(run.folder), "seed": run.seed, run.metric: run.score, "summary": run.summary}
 
 
 def _not_included(comparison: Comparison, failed: bool) -> list[dict[str, Any]]:

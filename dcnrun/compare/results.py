@@ -1,32 +1,31 @@
 """Finished runs, read from their folders and brought together by variant."""
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-
-from dcnrun.compare.statistics import Counts, Difference, PerImage, Scores, paired_difference
+from dcnrun.compare.statistics import Difference, Scores, paired_difference
 from dcnrun.compare.variants import Settings, settings_of
 from dcnrun.config.compose import load
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from dcnrun.scores import mean_iou
-
-METRIC = "val/miou"
+from dcnrun.scores import PerImage, load_per_image
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A completed run: what it was, what it reached and what it cost. `curve` is (step, mIoU) of each validation."""
+    """A completed run: what it was, what it reached and what it cost.
+
+    `metric` is what it went by, `curve` (step, score) of each validation.
+    """
 
     folder: Path
     settings: Settings
     summary: dict[str, Any]
+    metric: str
     images: PerImage | None
     curve: tuple[tuple[int, float], ...]
 
@@ -36,19 +35,19 @@ class FinishedRun:
         return int(self.settings["seed"])
 
     @property
-    def miou(self) -> float:
-        """At the last step, 0 to 1."""
-        return float(self.summary["metrics"][METRIC])
+    def score(self) -> float:
+        """The metric at the last step, 0 to 1."""
+        return float(self.summary["metrics"][self.metric])
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in order."""
-        return tuple(self.summary.get("class_iou") or {})
+        return tuple(next(iter(_per_class(self.summary).values()), {}))
 
     @property
     def scores(self) -> Scores:
         """What statistics need."""
-        return Scores(self.seed, self.miou, self.images)
+        return Scores(self.seed, self.score, self.images)
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,13 @@ class VariantResult:
 
     @property
     def mean(self) -> float | None:
-        """Mean mIoU over the seeds."""
-        return fmean(run.miou for run in self.runs) if self.runs else None
+        """Mean score over the seeds."""
+        return fmean(run.score for run in self.runs) if self.runs else None
 
     @property
     def std(self) -> float | None:
-        """Standard deviation of the mIoU over the seeds (n - 1); None for fewer than two."""
-        return stdev(run.miou for run in self.runs) if len(self.runs) > 1 else None
+        """Standard deviation of the score over the seeds (n - 1); None for fewer than two."""
+        return stdev(run.score for run in self.runs) if len(self.runs) > 1 else None
 
     def cost(self, key: str) -> float | None:
         """Mean over the runs of a number of their summaries; None where none has it."""
@@ -90,16 +89,20 @@ class Unfinished:
 class Comparison:
     """Variants side by side; the first is the reference. `differences` has one entry per variant, None for the first."""
 
+    metric: str
     variants: tuple[VariantResult, ...]
     differences: tuple[Difference | None, ...]
     unfinished: tuple[Unfinished, ...]
 
 
 def compare(variants: Sequence[VariantResult], unfinished: Sequence[Unfinished] = ()) -> Comparison:
-    """Compare each variant with the first."""
+    """Compare each variant with the first, of which at least one has a run; all runs go by one metric."""
+    metric = next(run.metric for variant in variants for run in variant.runs)
     reference = [run.scores for run in variants[0].runs]
-    differences = [paired_difference(reference, [run.scores for run in variant.runs]) for variant in variants[1:]]
-    return Comparison(tuple(variants), (None, *differences), tuple(unfinished))
+    differences = [
+        paired_difference(reference, [run.scores for run in variant.runs], metric) for variant in variants[1:]
+    ]
+    return Comparison(metric, tuple(variants), (None, *differences), tuple(unfinished))
 
 
 def read_finished(path: Path) -> FinishedRun:
@@ -110,30 +113,33 @@ def read_finished(path: Path) -> FinishedRun:
     if status != "completed":
         reason = summary.get("reason")
         raise RunError(f"status is {status}" + (f": {reason}" if reason else ""))
-    miou = (summary.get("metrics") or {}).get(METRIC)
-    if not isinstance(miou, int | float):
-        raise RunError(f"{folder.summary_file} has no {METRIC}.")
+    metric = next((key for key in summary.get("best") or {} if key != "step"), None)
+    if metric is None:
+        raise RunError(f"{folder.summary_file} does not say which metric was the best.")
+    score = (summary.get("metrics") or {}).get(metric)
+    if not isinstance(score, int | float):
+        raise RunError(f"{folder.summary_file} has no {metric}.")
     settings = settings_of(load(folder.config_file))
-    return FinishedRun(path, settings, summary, _read_images(folder, float(miou)), _read_curve(folder))
+    return FinishedRun(
+        path, settings, summary, metric, _read_images(folder, metric, float(score)), _read_curve(folder, metric)
+    )
 
 
-def _read_images(folder: RunFolder, miou: float) -> PerImage | None:
-    """The confusion matrix of each validation image; None unless they are there and give the run's own mIoU."""
-    try:
-        with np.load(folder.confusion_file, allow_pickle=False) as file:
-            names, confusion = [str(name) for name in file["names"]], file["confusion"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    whole = confusion.ndim == 3 and confusion.shape[1] == confusion.shape[2] and len(set(names)) == len(confusion) > 0
-    if not whole or not abs(float(mean_iou(confusion.sum(axis=0))) - miou) < 1e-4:
-        return None
-    order = np.argsort(names)
-    sorted_matrices: Counts = confusion[order].astype(np.int64)
-    return PerImage(tuple(names[i] for i in order), sorted_matrices)
+def _per_class(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Scores of each class by metric; older runs have one metric alone."""
+    return summary.get("per_class") or {"val/miou": summary.get("class_iou") or {}}
 
 
-def _read_curve(folder: RunFolder) -> tuple[tuple[int, float], ...]:
-    """Step and mIoU of each validation that was logged; a torn line is left out."""
+def _read_images(folder: RunFolder, metric: str, score: float) -> PerImage | None:
+    """The results on each validation image; None unless they are there and give the run's own score."""
+    images = load_per_image(folder.per_image_file) or load_per_image(folder.confusion_file)
+    if images is None or metric not in images.metrics:
+        return images
+    return images if abs(images.score(metric) - score) < 1e-4 else None
+
+
+def _read_curve(folder: RunFolder, metric: str) -> tuple[tuple[int, float], ...]:
+    """Step and score of each validation that was logged; a torn line is left out."""
     curve: dict[int, float] = {}
     try:
         lines = folder.metrics_file.read_text().splitlines()
@@ -142,7 +148,7 @@ def _read_curve(folder: RunFolder) -> tuple[tuple[int, float], ...]:
     for line in lines:
         try:
             record = json.loads(line)
-            curve[int(record["step"])] = float(record[METRIC])
+            curve[int(record["step"])] = float(record[metric])
         except (ValueError, KeyError, TypeError):
             continue
     return tuple(sorted(curve.items()))

@@ -17,15 +17,7 @@ from rich.text import Text
 from dcnrun.compare.grid import Grid, Variant, build_grid
 from dcnrun.compare.process import last_lines, run_process, sigterm_as_interrupt
 from dcnrun.compare.report import print_report, write_report
-from dcnrun.compare.results import (
-    METRIC,
-    Comparison,
-    FinishedRun,
-    Unfinished,
-    VariantResult,
-    compare,
-    read_finished,
-)
+from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.variants import identity, settings_of
 from dcnrun.config.compose import load
 from dcnrun.config.overrides import as_typed
@@ -248,7 +240,7 @@ def _show_plan(grid: Grid, runs: Sequence[PlannedRun], folder: Path) -> dict[str
         table.add_row(Text(run.title), Text(" ".join([*run.variant.overrides, f"seed={run.seed}"])), state)
     console.print(table)
     if grid.left_out:
-        console.print(f"Left out where a kind does not have it: {', '.join(grid.left_out)}", markup=False)
+        console.print(f"Left out where a variant does not have it: {', '.join(grid.left_out)}", markup=False)
     plan = _plan(grid, runs, folder)
     to_train = sum(run.variant.config.trainer.steps for run, state in zip(runs, states, strict=True) if state != "done")
     console.print(f"{plan['total_steps']} steps in all; at most {to_train} are still to train. Nothing was trained.")
@@ -273,7 +265,7 @@ def _alone_in(folder: Path) -> Iterator[int]:
 
 
 def _score(run: FinishedRun) -> str:
-    return f"{METRIC} {100 * run.miou:.2f}"
+    return f"{run.metric} {100 * run.score:.2f}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Is one kind of convolution better than another, or is it chance? Intervals for a difference of mIoU.
+"""Is one kind of convolution better than another, or is it chance? Intervals for a difference of scores.
 
 Two things vary when an experiment is done again: the seed (initial weights, data order) and the choice of validation
 images. No one interval is right about both with the few seeds that one can afford, so there are two:
@@ -9,8 +9,8 @@ images. No one interval is right about both with the few seeds that one can affo
 
 A variant is called higher or lower only where both exclude 0, in other words where the interval that spans both does.
 
-How often each held the true difference over all seeds and images in 1,000 simulated experiments (the range is over three
-proportions of variance by seed and by image; `benchmarks/interval_coverage.py` makes it,
+How often each held the true difference over all seeds and images in 1,000 simulated experiments of segmentation (the
+range is over three proportions of variance by seed and by image; `benchmarks/interval_coverage.py` makes it,
 `benchmarks/results/interval_coverage.json` holds it):
 
 | seeds | bootstrap | Student's t | span of both |
@@ -30,37 +30,30 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Counts = npt.NDArray[np.int64]
+from dcnrun.scores import PerImage
+
 Floats = npt.NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-# Multiplications that take about a second on one core; comparisons with more data get fewer resamples.
+# Of all runs and resamples: a second of one core, or a few. Comparisons with more data get fewer resamples.
 _AFFORDABLE_WORK = 4e9
 _FEWEST_RESAMPLES = 1_000
 _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class PerImage:
-    """Results on each validation image: sorted `names` (N,), `confusion` (N, C, C) with rows the truth."""
-
-    names: tuple[str, ...]
-    confusion: Counts
-
-
-@dataclass(frozen=True)
 class Scores:
-    """The mIoU (0 to 1) of one run, and what it rests on where that was kept."""
+    """The metric (0 to 1) of one run, and what it rests on where that was kept."""
 
     seed: int
-    miou: float
+    score: float
     images: PerImage | None = None
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A closed interval of mIoU differences."""
+    """A closed interval of differences."""
 
     low: float
     high: float
@@ -73,7 +66,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference:
-    """Variant minus reference, in mIoU from 0 to 1, over the seeds that both have.
+    """Variant minus reference, of scores from 0 to 1, over the seeds that both have.
 
     `interval` spans `bootstrap` and `student` and is the one that the verdict is read from. `without_images` says why
     there is no bootstrap, where there is none.
@@ -103,8 +96,10 @@ class Difference:
         return "higher" if self.interval.low > 0 else "lower"
 
 
-def paired_difference(reference_runs: Sequence[Scores], variant_runs: Sequence[Scores]) -> Difference | None:
-    """Difference of mIoU between runs with the same seeds, with its intervals; None if no seed is in both.
+def paired_difference(
+    reference_runs: Sequence[Scores], variant_runs: Sequence[Scores], metric: str
+) -> Difference | None:
+    """Difference of a metric between runs with the same seeds, with its intervals; None if no seed is in both.
 
     The bootstrap needs results per image of the same images from every run; without them the t interval stands alone.
     """
@@ -112,15 +107,15 @@ def paired_difference(reference_runs: Sequence[Scores], variant_runs: Sequence[S
     pairs = [(reference[run.seed], run) for run in variant_runs if run.seed in reference]
     if not pairs:
         return None
-    per_seed = {run.seed: run.miou - other.miou for other, run in pairs}
+    per_seed = {run.seed: run.score - other.score for other, run in pairs}
     differences = np.array(list(per_seed.values()))
-    images = [(other.images, run.images) for other, run in pairs]
-    obstacle = _why_not_per_image(pairs)
+    obstacle = _why_not_per_image(pairs, metric)
     bootstrap = None
     if obstacle is None:
         bootstrap = bootstrap_interval(
-            np.stack([other.confusion for other, _ in images if other is not None]),
-            np.stack([own.confusion for _, own in images if own is not None]),
+            [other.images for other, _ in pairs if other.images is not None],
+            [own.images for _, own in pairs if own.images is not None],
+            metric,
         )
     return Difference(per_seed, float(differences.mean()), bootstrap, student_interval(differences), obstacle)
 
@@ -135,60 +130,44 @@ def student_interval(differences: Floats) -> Interval | None:
     return Interval(mean - half, mean + half)
 
 
-def bootstrap_interval(reference: Counts, variant: Counts, resamples: int | None = None) -> Interval:
-    """Percentile interval of the mean mIoU difference, from confusion matrices (S, N, C, C) paired by seed and image.
+def bootstrap_interval(
+    reference: Sequence[PerImage], variant: Sequence[PerImage], metric: str, resamples: int | None = None
+) -> Interval:
+    """Percentile interval of the mean difference of a metric, from results (S runs each) paired by seed and image.
 
     Every resample draws S seeds and N images with replacement, the same for both variants and all runs. The generator
-    has a fixed seed, so the same runs always give the same interval.
+    has a fixed seed, so the same runs always give the same interval. Resamples of images with nothing to score are left
+    out.
     """
-    seeds, images = reference.shape[:2]
-    totals = np.stack([_totals(reference), _totals(variant)])  # (2, S, N, 3, C)
-    classes = totals.shape[-1]
-    columns = np.moveaxis(totals, 2, 0).reshape(images, -1).astype(np.float64)
+    runs = [*reference, *variant]
+    seeds, images = len(reference), len(reference[0].names)
     if resamples is None:
-        resamples = int(np.clip(_AFFORDABLE_WORK / columns.size, _FEWEST_RESAMPLES, RESAMPLES))
+        work = sum(run.work(metric) for run in runs)
+        resamples = int(np.clip(_AFFORDABLE_WORK / max(work, 1), _FEWEST_RESAMPLES, RESAMPLES))
     rng = np.random.default_rng(0)
     means = []
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
         seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
-        image_counts = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
-        scores = _miou_of_totals((image_counts @ columns).reshape(count, 2, seeds, 3, classes))
+        image_counts = rng.multinomial(images, np.full(images, 1 / images), size=count)
+        scores = np.stack([run.resampled(metric, image_counts) for run in runs], axis=1).reshape(count, 2, seeds)
         means.append(((scores[:, 1] - scores[:, 0]) * seed_weights).sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
-def _totals(confusion: Counts) -> Counts:
-    """What the IoU needs of (..., C, C): hits, truth and prediction of each class, as (..., 3, C).
-
-    They add up over images as the matrices do, and are smaller.
-    """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return np.stack([hits, confusion.sum(axis=-1), confusion.sum(axis=-2)], axis=-2)
-
-
-def _miou_of_totals(totals: Floats) -> Floats:
-    """`dcnrun.scores.mean_iou` from totals: the mean over the classes that occur in the truth or the prediction."""
-    hits, truth, prediction = totals[..., 0, :], totals[..., 1, :], totals[..., 2, :]
-    union = truth + prediction - hits
-    present = union > 0
-    iou = np.divide(hits, union, out=np.zeros(union.shape), where=present)
-    occurring = present.sum(axis=-1)
-    mean: Floats = np.divide(iou.sum(axis=-1), occurring, out=np.full(occurring.shape, np.nan), where=occurring > 0)
-    return mean
-
-
-def _why_not_per_image(pairs: Sequence[tuple[Scores, Scores]]) -> str | None:
+def _why_not_per_image(pairs: Sequence[tuple[Scores, Scores]], metric: str) -> str | None:
     """The reason that these runs can't be compared image by image, or None."""
     runs = [run.images for pair in pairs for run in pair]
     kept = [images for images in runs if images is not None]
     if len(kept) < len(runs):
         return "results per image are missing"
     first = kept[0]
+    if metric not in first.metrics:
+        return f"results per image don't give {metric}"
     for other in kept[1:]:
         if other.names != first.names:
             return "the runs were validated on different images"
-        if not np.array_equal(other.confusion.sum(axis=-1), first.confusion.sum(axis=-1)):
+        if not other.has_same_truth(first):
             return "images of the same name have different truths"
     return None

@@ -1,4 +1,4 @@
-"""A comparison as tables: for the terminal and as Markdown. mIoU in percent, two decimals, everywhere."""
+"""A comparison as tables: for the terminal and as Markdown. Scores in percent, two decimals, everywhere."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dcnrun.compare.metrics import name_of
 from dcnrun.compare.notes import footnotes, warnings
+from dcnrun.compare.published import Published, published_figures
 from dcnrun.compare.results import Comparison, Unfinished, VariantResult
 from dcnrun.compare.statistics import Difference
 
-ACCURACY_COLUMNS = ("variant", "seeds", "val/miou", "difference", "verdict")
 COST_COLUMNS = ("parameters", "FLOPs", "images/s training", "images/s inference", "peak memory")
 FIGURE_NAME = "compare.png"
 
@@ -27,14 +28,22 @@ class Row:
     cost: tuple[str, ...]
 
 
+def accuracy_columns(comparison: Comparison) -> tuple[str, ...]:
+    """What the accuracy of variants is shown under; a column for published figures where any variant has one."""
+    published = ("published",) if published_figures(comparison) else ()
+    return ("variant", "seeds", comparison.metric, *published, "difference", "verdict")
+
+
 def rows(comparison: Comparison) -> list[Row]:
-    """The cells of each variant, under ACCURACY_COLUMNS and COST_COLUMNS."""
+    """The cells of each variant, under `accuracy_columns` and COST_COLUMNS."""
+    figures = published_figures(comparison)
     return [
         Row(
             (
                 variant.name,
                 _seeds(variant, comparison.unfinished),
-                miou_text(variant),
+                score_text(variant),
+                *([_percent(figures.get(variant.name))] if figures else []),
                 "reference" if variant is comparison.variants[0] else difference_text(difference),
                 difference.verdict if difference else _NONE,
             ),
@@ -53,7 +62,7 @@ def rows(comparison: Comparison) -> list[Row]:
 def terminal(comparison: Comparison) -> RenderableType:
     """Two tables, accuracy and cost, which fit a terminal of 80 columns, and the notes."""
     lines = rows(comparison)
-    accuracy = _table(ACCURACY_COLUMNS, [row.accuracy for row in lines])
+    accuracy = _table(accuracy_columns(comparison), [row.accuracy for row in lines])
     cost = _table(("variant", *COST_COLUMNS), [(row.accuracy[0], *row.cost) for row in lines])
     notes = [Text(note, style="dim") for note in footnotes(comparison)]
     cautions = [Text(f"Warning: {warning}", style="yellow") for warning in warnings(comparison)]
@@ -63,14 +72,14 @@ def terminal(comparison: Comparison) -> RenderableType:
 
 def markdown(comparison: Comparison) -> str:
     """One GitHub table, the figure and the notes."""
-    columns = (*ACCURACY_COLUMNS, *COST_COLUMNS)
+    columns = (*accuracy_columns(comparison), *COST_COLUMNS)
     aligned = ["---" if column in ("variant", "verdict") else "---:" for column in columns]
     lines = [
         _line(columns),
         _line(aligned),
         *(_line([escape(cell) for cell in (*row.accuracy, *row.cost)]) for row in rows(comparison)),
         "",
-        f"![mIoU of each variant and seed, and against speed]({FIGURE_NAME})",
+        f"![{name_of(comparison.metric)} of each variant and seed, and against speed]({FIGURE_NAME})",
         "",
         *(f"- {escape(note)}" for note in footnotes(comparison)),
         *(f"- **Warning:** {escape(warning)}" for warning in warnings(comparison)),
@@ -84,7 +93,7 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
 
 
-def miou_text(variant: VariantResult) -> str:
+def score_text(variant: VariantResult) -> str:
     """`71.23 ± 0.45`."""
     if variant.mean is None:
         return _NONE
@@ -104,6 +113,10 @@ def _seeds(variant: VariantResult, unfinished: Sequence[Unfinished]) -> str:
     done = len(variant.runs)
     missing = sum(run.name == variant.name for run in unfinished)
     return f"{done} of {done + missing}" if missing else str(done)
+
+
+def _percent(figure: Published | None) -> str:
+    return _NONE if figure is None else f"{figure.percent:.1f}"
 
 
 def _scaled(number: float | None) -> str:

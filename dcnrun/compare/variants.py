@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from dcnrun.config.overrides import as_typed
-from dcnrun.config.schema import Config, ConvKind
+from dcnrun.config.schema import MODEL_SCHEMAS, Config, ConvKind, DetectionModelConfig, Head, RoiPool
 
 Settings = Mapping[str, Any]
 """A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""
@@ -17,7 +17,9 @@ Settings = Mapping[str, Any]
 DILATION = "conv.dilation"
 LAYERS = "conv.layers"
 MASK_START = "conv.mask_start"
+ROI_POOL = "model.roi_pool"
 OF_OFFSETS = frozenset({"conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult"})
+OF_ROI_OFFSETS = frozenset({"optim.roi_offset_lr_mult", "model.roi_gamma"})
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
 _OF_SPEED_ONLY = frozenset({"data.workers", "data.eval_batch_size", "data.cache"})
@@ -37,16 +39,24 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 
 def task(settings: Settings) -> dict[str, Any]:
-    """The settings that must be equal for results to be comparable: the data and the number of steps."""
+    """What must be equal for results to be comparable: the data, the steps, the metric, and what is found in an image."""
     return {
-        key: value
-        for key, value in identity(settings).items()
-        if key == "trainer.steps" or (key.startswith("data.") and key not in _OF_SPEED_ONLY)
+        "what is found": "boxes" if _finds_boxes(settings) else "masks",
+        **{
+            key: value
+            for key, value in identity(settings).items()
+            if key in ("trainer.steps", "trainer.metric") or (key.startswith("data.") and key not in _OF_SPEED_ONLY)
+        },
     }
 
 
 def without_effect(settings: Settings) -> frozenset[str]:
-    """Settings that change nothing for this kind of convolution."""
+    """Settings that change nothing for this kind of convolution and of RoI pooling."""
+    learns_regions = settings.get(ROI_POOL, RoiPool.align.value) != RoiPool.align.value
+    return _without_effect_on_conv(settings) | (frozenset() if learns_regions else OF_ROI_OFFSETS & settings.keys())
+
+
+def _without_effect_on_conv(settings: Settings) -> frozenset[str]:
     kind = ConvKind(settings["conv.kind"])
     if kind is ConvKind.modulated:
         return frozenset()
@@ -103,6 +113,10 @@ def slugs(names: Sequence[str]) -> list[str]:
         slug if len(slug) <= _LONGEST_SLUG and plain.count(slug) == 1 else f"{slug[:_LONGEST_SLUG]}-{digest(name)}"
         for slug, name in zip(plain, names, strict=True)
     ]
+
+
+def _finds_boxes(settings: Settings) -> bool:
+    return issubclass(MODEL_SCHEMAS[Head(settings["model.head"])], DetectionModelConfig)
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:

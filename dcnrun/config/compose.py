@@ -9,9 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
-from dcnrun.config.messages import choose_data, explain, is_unknown_key, unknown_key
+from dcnrun.config.messages import choose, explain, is_unknown_key, unknown_key
 from dcnrun.config.overrides import Parsed, parse
-from dcnrun.config.schema import DATA_SCHEMAS, Config, Source
+from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
 from dcnrun.config.suggest import did_you_mean
@@ -126,9 +126,10 @@ def _resolve(node: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError([explain(error)]) from error
     assert isinstance(config, Config)
-    source = config.data.source
-    if type(config.data) is not DATA_SCHEMAS[source]:
-        raise ConfigError([f"data.source={source} needs the settings of data={source}: {choose_data(source)}."])
+    for section, (key, schemas) in KINDS.items():
+        kind = getattr(getattr(config, section), key)
+        if type(getattr(config, section)) is not schemas[kind]:
+            raise ConfigError([f"{section}.{key}={kind} needs other settings: {choose(section, kind)}."])
     broken = [key for key, value in _leaves(node) if isinstance(value, str) and _LINE_BREAKS & set(value)]
     if broken:
         raise ConfigError([f"{key} has a line break in it: write it in one line." for key in broken])
@@ -148,7 +149,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _read_saved(path: Path) -> DictConfig:
-    """Read a saved config into the schema, with the settings of the data set that it names."""
+    """Read a saved config into the schema, with the settings of the kinds that it names."""
     register_resolvers()
     try:
         saved = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -156,10 +157,13 @@ def _read_saved(path: Path) -> DictConfig:
         raise ConfigError([f"{path} can't be read: {' '.join(str(error).split())}."]) from error
     if not isinstance(saved, dict) or not all(isinstance(saved.get(section), dict) for section in SECTIONS):
         raise ConfigError([f"{path} is not the config of a run: it must have the sections {', '.join(SECTIONS)}."])
-    source = saved["data"].get("source")
-    if source not in list(Source):
-        raise ConfigError([f"{path}: data.source is {source}; it must be one of {', '.join(Source)}."])
-    node: DictConfig = OmegaConf.structured(Config(data=DATA_SCHEMAS[source]()))
+    sections = {}
+    for section, (key, schemas) in KINDS.items():
+        kind = saved[section].get(key)
+        if kind not in list(schemas):  # of any type, also one that has no hash
+            raise ConfigError([f"{path}: {section}.{key} is {kind}; it must be one of {', '.join(schemas)}."])
+        sections[section] = schemas[kind]()
+    node: DictConfig = OmegaConf.structured(Config(**sections))
     try:
         node.merge_with(saved)
         OmegaConf.to_object(node)  # finds what is missing

@@ -5,13 +5,13 @@ from typing import Any
 
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.overrides import as_typed
-from dcnrun.config.schema import DATA_SCHEMAS, Config
-from dcnrun.config.settings import Setting, all_settings, settings, sources_with
+from dcnrun.config.schema import KINDS, Config
+from dcnrun.config.settings import Setting, all_settings, kinds_with, schemas_of, settings
 
 
 def list_settings(config: Config, config_dir: Path | None = None) -> dict[str, Any]:
     """The choices of each group, and every setting: with its value in this config, or its default where it has none."""
-    here = {setting.key for setting in settings(type(config.data))}
+    here = {setting.key for setting in settings(schemas_of(config))}
     return {
         "groups": {group: choices(group, config_dir) for group in GROUPS},
         "settings": [
@@ -33,7 +33,7 @@ def as_text(listing: dict[str, Any]) -> str:
     lines += [f"  {f'{group}=':<14}{', '.join(names)}" for group, names in listing["groups"].items()]
     lines += ["", "Settings, set with key=value"]
     for entry in listing["settings"]:
-        only_with = f", with data={' or '.join(entry['only_with'])} only" if entry["only_with"] else ""
+        only_with = f", with {' or '.join(entry['only_with'])} only" if entry["only_with"] else ""
         override = f"{entry['key']}={as_typed(entry['value'])}"
         lines.append(f"  {override:<40}  {entry['meaning']}")
         lines.append(f"{'':44}({entry['type']}{only_with})")
@@ -48,5 +48,8 @@ def _value(setting: Setting, config: Config) -> Any:
 
 
 def _only_with(setting: Setting) -> list[str]:
-    sources = sources_with(setting.key)
-    return [] if len(sources) == len(DATA_SCHEMAS) else [source.value for source in sources]
+    section = setting.key.split(".")[0]
+    kinds = kinds_with(setting.key)
+    return (
+        [] if section not in KINDS or len(kinds) == len(KINDS[section].schemas) else [f"{section}={k}" for k in kinds]
+    )

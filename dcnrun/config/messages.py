@@ -9,22 +9,23 @@ from omegaconf.errors import (
 )
 
 from dcnrun.config.groups import GROUPS
-from dcnrun.config.settings import all_settings, known_keys, sources_with
+from dcnrun.config.settings import all_settings, kinds_with, known_keys
 from dcnrun.config.suggest import did_you_mean
 
 
 def unknown_key(key: str) -> str:
-    """Say that a key is no setting, with the nearest right ones or the data sets that do have it."""
-    sources = sources_with(key)
-    if sources:
-        return f"{key} is a setting of data={' or '.join(sources)} only: {choose_data(sources[0])}."
+    """Say that a key is no setting, with the nearest right ones or the kinds of its section that do have it."""
+    kinds = kinds_with(key)
+    if kinds:
+        section = key.split(".")[0]
+        return f"{key} is a setting of {section}={' or '.join(kinds)} only: {choose(section, kinds[0])}."
     hint = did_you_mean(key, [*known_keys(), *GROUPS])
     return f"there is no setting {key}{hint or ' (`dcnrun config --list` shows all).'}"
 
 
-def choose_data(source: str) -> str:
-    """Say how to get the settings of a kind of data set."""
-    return f"choose that, or begin your own file with `defaults: [{source}, _self_]`"
+def choose(section: str, kind: str) -> str:
+    """Say how to get the settings of a kind of data set or model."""
+    return f"choose {section}={kind}, or begin your own file with `defaults: [{kind}, _self_]`"
 
 
 def is_unknown_key(error: OmegaConfBaseException) -> bool:

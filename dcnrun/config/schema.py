@@ -5,9 +5,10 @@ The YAML files under `conf/` fill these dataclasses; nothing outside them gets i
 
 # ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from omegaconf import MISSING
 
@@ -29,11 +30,21 @@ class ConvKind(StrEnum):
 
 
 class Head(StrEnum):
-    """What makes class scores of the backbone's features."""
+    """What stands on the backbone: it makes class scores of pixels, or boxes."""
 
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
     fcn = "fcn"
+    faster_rcnn = "faster_rcnn"
+    retinanet = "retinanet"
+
+
+class RoiPool(StrEnum):
+    """How a detector takes the features of a region."""
+
+    align = "align"
+    deformable = "deformable"
+    modulated = "modulated"
 
 
 class Backbone(StrEnum):
@@ -46,12 +57,21 @@ class Backbone(StrEnum):
 
 
 class Source(StrEnum):
-    """Where images and masks come from: one reader each."""
+    """Where images and their labels come from: one reader each."""
 
     shapes = "shapes"
     folder = "folder"
     voc2012 = "voc2012"
     cityscapes = "cityscapes"
+    voc = "voc"
+    coco = "coco"
+
+
+class BadBoxes(StrEnum):
+    """What becomes of a data set with boxes that can't be right."""
+
+    error = "error"
+    warn = "warn"
 
 
 class Optimizer(StrEnum):
@@ -109,30 +129,90 @@ class ConvConfig:
 
 @dataclass
 class ModelConfig:
-    """A ResNet backbone and a segmentation head."""
+    """A ResNet backbone and what stands on it."""
 
-    head: Head = setting(MISSING, "deeplab (as in the DCN papers), deeplabv3 or fcn")
+    head: Head = setting(MISSING, "deeplab (as in the DCN papers), deeplabv3, fcn; faster_rcnn or retinanet for boxes")
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one")
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32")
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
+    frozen_stages: int = setting(0, "stages that don't learn, from the first: 1 is conv1, 2 conv1 and c2, and so on")
+    frozen_norm: bool = setting(False, "batch normalisation keeps its statistics and scales, as with published weights")
+
+
+@dataclass
+class SegmentationModelConfig(ModelConfig):
+    """A network for class scores of every pixel."""
+
     head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)")
     head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view")
     head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate")
 
 
 @dataclass
+class DetectionModelConfig(ModelConfig):
+    """A network for boxes of objects."""
+
+    output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32")
+    fpn_channels: int = setting(256, "channels of every level of the feature pyramid")
+    fpn_norm: bool = setting(False, "group normalisation in the pyramid and RetinaNet's head, to train from no weights")
+    anchor_sizes: list[int] = setting([32, 64, 128, 256, 512], "anchors' sides in pixels of the image the network sees")
+    anchor_ratios: list[float] = setting([0.5, 1.0, 2.0], "anchors' heights over widths")
+    score_threshold: float = setting(0.05, "detections that score less are dropped")
+    nms_threshold: float = setting(
+        0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped"
+    )
+    detections_per_image: int = setting(100, "most detections that are kept of an image")
+
+
+@dataclass
+class FasterRcnnConfig(DetectionModelConfig):
+    """Faster R-CNN: regions are proposed, then classified."""
+
+    head: Head = setting(Head.faster_rcnn, "the network")
+    fpn: bool = setting(True, "a feature pyramid; false: proposals from c4, regions pooled from c5, as in DCNv1")
+    roi_pool: RoiPool = setting(RoiPool.align, "align, deformable (DCNv1) or modulated (DCNv2) RoI pooling")
+    roi_size: int = setting(7, "bins of a pooled region, along each side")
+    roi_channels: int = setting(1024, "channels of the two hidden layers that see a pooled region")
+    roi_gamma: float = setting(0.1, "a RoI offset of 1 moves a bin by this share of the region's side")
+    rpn_batch: int = setting(256, "anchors of an image that the proposals learn from")
+    roi_batch: int = setting(512, "regions of an image that the classifier learns from")
+    proposals: int = setting(1000, "regions that are kept of an image after suppression (training and evaluation)")
+
+
+@dataclass
+class RetinaNetConfig(DetectionModelConfig):
+    """RetinaNet: one stage, the focal loss."""
+
+    head: Head = setting(Head.retinanet, "the network")
+
+
+MODEL_SCHEMAS: dict[Head, type[ModelConfig]] = {
+    Head.deeplab: SegmentationModelConfig,
+    Head.deeplabv3: SegmentationModelConfig,
+    Head.fcn: SegmentationModelConfig,
+    Head.faster_rcnn: FasterRcnnConfig,
+    Head.retinanet: RetinaNetConfig,
+}
+
+
+@dataclass
 class DataConfig:
     """What every data set has: where it is, how it is batched, cropped and augmented."""
 
-    source: Source = setting(MISSING, "the reader: shapes, folder, voc2012 or cityscapes")
+    source: Source = setting(MISSING, "the reader: shapes; folder, voc2012, cityscapes (masks); voc, coco (boxes)")
     root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
     download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
     batch_size: int = setting(8, "images in a training step, over all devices")
     eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ")
     workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself")
     cache: bool = setting(False, "keep decoded images in memory, in every worker")
+    short_sides: list[int] = setting(
+        [], "training images are resized to one of these short sides, drawn at random; []: as they are"
+    )
+    eval_short_side: int = setting(0, "evaluated images are resized to this short side; 0: as they are")
+    long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit")
     crop_size: int = setting(0, "side of the square training crop in pixels; 0: the whole image")
     scale_min: float = setting(1.0, "smallest random resize of training images (factor)")
     scale_max: float = setting(1.0, "largest random resize of training images (factor)")
@@ -193,12 +273,57 @@ class CityscapesConfig(DataConfig):
     val: str = setting("val", "split to validate on")
 
 
+@dataclass
+class BoxFilesConfig(DataConfig):
+    """What data sets with boxes in files have."""
+
+    bad_boxes: BadBoxes = setting(
+        BadBoxes.error, "boxes that are empty or outside their image are an error, or dropped or clipped (warn)"
+    )
+    train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
+
+
+@dataclass
+class VocConfig(BoxFilesConfig):
+    """Boxes in the layout of Pascal VOC."""
+
+    source: Source = setting(Source.voc, "the reader")
+    classes: list[str] = setting([], "class names; []: the 20 of Pascal VOC")
+    train: list[str] = setting(["VOC2007/trainval"], "image sets to train on, each FOLDER/SET, below root or VOCdevkit")
+    val: list[str] = setting(["VOC2007/test"], "image sets to validate on, each FOLDER/SET, below root or VOCdevkit")
+
+
+@dataclass
+class CocoConfig(BoxFilesConfig):
+    """Boxes in the layout of COCO: one JSON file for a split."""
+
+    source: Source = setting(Source.coco, "the reader")
+    images: str = setting("SPLIT", "folder of the images, below root; SPLIT stands for data.train or data.val")
+    annotations: str = setting(
+        "annotations/instances_SPLIT.json", "JSON file, below root; SPLIT stands for data.train or data.val"
+    )
+    train: str = setting("train", "split to train on")
+    val: str = setting("val", "split to validate on")
+
+
 DATA_SCHEMAS: dict[Source, type[DataConfig]] = {
     Source.shapes: ShapesConfig,
     Source.folder: FolderConfig,
     Source.voc2012: Voc2012Config,
     Source.cityscapes: CityscapesConfig,
+    Source.voc: VocConfig,
+    Source.coco: CocoConfig,
 }
+
+
+class Kinds(NamedTuple):
+    """A section whose settings depend on one of them."""
+
+    key: str
+    schemas: Mapping[Any, type]
+
+
+KINDS: dict[str, Kinds] = {"model": Kinds("head", MODEL_SCHEMAS), "data": Kinds("source", DATA_SCHEMAS)}
 
 
 @dataclass
@@ -212,6 +337,9 @@ class OptimConfig:
     offset_lr_mult: Optional[float] = setting(None, "offset branches learn at lr x this; null is 1 (DCNv2 used 0.1)")
     offset_bias_lr_mult: Optional[float] = setting(
         None, "biases of offset branches learn at lr x offset_lr_mult x this; null is 1"
+    )
+    roi_offset_lr_mult: Optional[float] = setting(
+        None, "offset branches of RoI pooling learn at lr x this; null is 0.01 (as in DCNv1)"
     )
     schedule: Schedule = setting(Schedule.poly, "constant, poly, step or cosine, over trainer.steps")
     poly_power: float = setting(0.9, "exponent of the poly schedule")
@@ -228,6 +356,9 @@ class TrainerConfig:
     steps: int = setting(1000, "training steps (batches)")
     log_every: int = setting(20, "steps between logged training metrics")
     eval_every: int = setting(250, "steps between validations; the last step is always validated")
+    metric: Optional[str] = setting(
+        None, "what the best checkpoint and comparisons go by; null: val/miou, or val/map for boxes"
+    )
     save_every: int = setting(250, "steps between checkpoints; the last step is always saved")
     accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda")
     devices: int = setting(1, "devices on this machine; more than 1 under torchrun")

@@ -1,15 +1,16 @@
 """What the schema says about each setting, for messages, completion and the list of settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, fields
 from enum import Enum
 from functools import cache
+from itertools import product
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dcnrun.config.groups import SECTIONS
-from dcnrun.config.schema import DATA_SCHEMAS, Config, DataConfig, Source
+from dcnrun.config.schema import KINDS, Config
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,22 @@ class Setting:
         return []
 
 
-def settings(data_schema: type[DataConfig]) -> list[Setting]:
-    """Every setting of a run on one kind of data set, in the order of the schema."""
-    return list(_settings_of(Config, "", data_schema))
+def settings(schemas: Mapping[str, type]) -> list[Setting]:
+    """Every setting of a run in the order of the schema, with these schemas of the sections that are of several kinds."""
+    return list(_settings_of(Config, "", schemas))
+
+
+def schemas_of(config: Config) -> dict[str, type]:
+    """The schemas of a config's sections that are of several kinds."""
+    return {section: type(getattr(config, section)) for section in KINDS}
 
 
 @cache
 def all_settings() -> dict[str, Setting]:
-    """Every setting there is by its key, those of all kinds of data sets together."""
+    """Every setting there is by its key, those of all kinds of data sets and models together."""
     found: dict[str, Setting] = {}
-    for schema in DATA_SCHEMAS.values():
-        for setting in settings(schema):
+    for schemas in product(*(kinds.schemas.values() for kinds in KINDS.values())):
+        for setting in settings(dict(zip(KINDS, schemas, strict=True))):
             found.setdefault(setting.key, setting)
     in_order = (*SECTIONS, *(field.name for field in fields(Config)))
     return dict(sorted(found.items(), key=lambda item: in_order.index(item[0].split(".")[0])))
@@ -64,18 +70,19 @@ def section_meaning(section: str) -> str:
     return str(get_type_hints(Config)[section].__doc__)
 
 
-def sources_with(key: str) -> list[Source]:
-    """The kinds of data sets that have this setting."""
-    return [source for source, schema in DATA_SCHEMAS.items() if any(s.key == key for s in settings(schema))]
+def kinds_with(key: str) -> list[str]:
+    """The kinds of a section (data sets, models) that have this setting of it; none where a section has no kinds."""
+    section, _, name = key.partition(".")
+    schemas = KINDS[section].schemas if section in KINDS else {}
+    return [str(kind) for kind, schema in schemas.items() if any(field.name == name for field in fields(schema))]
 
 
-def _settings_of(schema: type, prefix: str, data_schema: type[DataConfig]) -> Iterator[Setting]:
+def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iterator[Setting]:
     types = get_type_hints(schema)
     for field in fields(schema):
         key = prefix + field.name
         if not prefix and field.name in SECTIONS:
-            section = data_schema if field.name == "data" else types[field.name]
-            yield from _settings_of(section, f"{key}.", data_schema)
+            yield from _settings_of(schemas.get(field.name, types[field.name]), f"{key}.", schemas)
         else:
             yield Setting(key, types[field.name], _default(field), field.metadata["meaning"])
 
@@ -90,12 +97,16 @@ def _without_null(annotation: Any) -> Any:
     return next(t for t in members if t is not NoneType) if NoneType in members else annotation
 
 
+_LISTS = {float: "numbers, such as [0.5,1]", int: "whole numbers, such as [32,64]", str: "names, such as [a,b]"}
+
+
 def _in_words(annotation: Any) -> str:
     plain = _without_null(annotation)
     if plain is not annotation:
         return f"{_in_words(plain)} or null"
     if get_origin(annotation) is list:
-        return f"a list of {'numbers, such as [0.5,1]' if get_args(annotation) == (float,) else 'names, such as [a,b]'}"
+        (element,) = get_args(annotation)
+        return f"a list of {_LISTS[element]}"
     if issubclass(annotation, Enum):
         return f"one of {', '.join(member.name for member in annotation)}"
     return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[annotation]

@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from dcnrun.config.groups import config_dirs
 from dcnrun.config.messages import explain
-from dcnrun.config.schema import DATA_SCHEMAS, Config
+from dcnrun.config.schema import KINDS, Config
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
 
@@ -46,8 +46,9 @@ def register_resolvers() -> None:
 def _register_schema() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for source, schema in DATA_SCHEMAS.items():
-        store.store(group="schema/data", name=source.value, node=schema)
+    for section, kinds in KINDS.items():
+        for kind, schema in kinds.schemas.items():
+            store.store(group=f"schema/{section}", name=kind.value, node=schema)
 
 
 def _explain_composition(error: Exception, config_dir: Path | None) -> str:

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 import dcnrun
 from dcnrun.config.compose import to_yaml
-from dcnrun.config.schema import DataConfig
+from dcnrun.config.schema import DataConfig, SegmentationModelConfig
 from dcnrun.console import console
 from dcnrun.data import SegmentationDataset, build_dataset
-from dcnrun.data.transforms import evaluation_transform
+from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
-from dcnrun.models.build import build_model
+from dcnrun.tasks.build import build_model
 from dcnrun.training.trained import Trained, read_trained
 
 
@@ -35,6 +35,11 @@ def export_run(
     fixed = None if size is None else parse_size(size)
     trained = read_trained(run, which, overrides)
     config = trained.config
+    if not isinstance(config.model, SegmentationModelConfig):
+        raise UsageError(
+            f"{run} is a network for boxes (model={config.model.head}), whose output is no tensor of a fixed shape: "
+            "`dcnrun export` writes networks for segmentation only."
+        )
     val_set = build_dataset(config.data, "val")
     without_weights = replace(config, model=replace(config.model, weights=None))  # the checkpoint has them
     network = build_model(without_weights, len(val_set.classes)).network

@@ -1,5 +1,6 @@
 """ResNets of torchvision as backbones: any width, dilated to the wanted output stride, with given weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -8,6 +9,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.ops import FrozenBatchNorm2d
 
 from dcnrun.config.schema import Backbone, ModelConfig
 from dcnrun.errors import UsageError
@@ -20,17 +22,24 @@ _BLOCKS: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 PUBLISHED_WIDTH = 64
 OUTPUT_STRIDES = (8, 16, 32)
+_PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # in the order of the forward pass
+_FREEZABLE_STAGES = 5
 
 
 class ResNetBackbone(ResNet):  # type: ignore[misc]
-    """torchvision's ResNet without its classifier: an image to the features of its last stage."""
+    """torchvision's ResNet without its classifier: an image to the features of its stages, c2 to c5.
+
+    `channels` and `strides` (input pixels per pixel) say of each stage what its features are.
+    """
 
     def __init__(self, backbone: Backbone, width: int) -> None:
         block, depths = _BLOCKS[backbone]
         super().__init__(block, depths)
         if width != PUBLISHED_WIDTH:
             self._build_stages(block, depths, width)
-        self.out_channels: int = 8 * width * block.expansion
+        self.channels = {f"c{stage + 2}": width * block.expansion * 2**stage for stage in range(4)}
+        self.strides = {f"c{stage + 2}": 4 * 2**stage for stage in range(4)}
+        self.out_channels = self.channels["c5"]
         del self.avgpool, self.fc
 
     def _build_stages(self, block: type[BasicBlock | Bottleneck], depths: list[int], width: int) -> None:
@@ -46,16 +55,23 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, out_channels, H / output stride, W / output stride), rounded up."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))  # type: ignore[no-any-return]
+        return self.features(image)["c5"]
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) to each stage's (N, channels, H / stride, W / stride), rounded up: the finest, c2, first."""
+        c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(image)))))
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
 
 
 def build_backbone(model: ModelConfig) -> ResNetBackbone:
-    """Build the backbone of a config: weights loaded, then dilated to its output stride."""
+    """Build the backbone of a config: weights loaded, then dilated to its output stride, then frozen as it says."""
     backbone = ResNetBackbone(model.backbone, model.width)
     if model.weights is not None:
         load_weights(backbone, model.backbone, model.weights)
     set_output_stride(backbone, model.output_stride, model.atrous)
+    freeze(backbone, model.frozen_stages, model.frozen_norm)
     return backbone
 
 
@@ -66,10 +82,11 @@ def set_output_stride(backbone: ResNetBackbone, output_stride: int, atrous: bool
     same pixels as before: the features are those of the strided network, computed at more places (the à trous algorithm).
     """
     stride, dilation = 4, 1
-    for stage in (backbone.layer2, backbone.layer3, backbone.layer4):
+    for name, stage in (("c3", backbone.layer2), ("c4", backbone.layer3), ("c5", backbone.layer4)):
         keeps_stride = stride < output_stride
         stage_dilation = dilation if keeps_stride or not atrous else dilation * 2
         stride = stride * 2 if keeps_stride else stride
+        backbone.strides[name] = stride
         for block in stage:
             for layer in block.modules():
                 if not isinstance(layer, nn.Conv2d):
@@ -81,6 +98,43 @@ def set_output_stride(backbone: ResNetBackbone, output_stride: int, atrous: bool
                     d = dilation if is_strided else stage_dilation
                     layer.dilation, layer.padding = (d, d), (d, d)
         dilation = stage_dilation
+
+
+def freeze(backbone: ResNetBackbone, stages: int, norm: bool) -> None:
+    """Keep the first stages from learning (1: conv1, 2: conv1 and c2, up to 5), and with `norm` all normalisation.
+
+    Frozen normalisation computes with the statistics that it has, also while training.
+    """
+    frozen = _frozen_parts(stages)
+    for part in frozen:
+        backbone.get_submodule(part).requires_grad_(False)
+    for name, module in list(backbone.named_modules()):
+        if isinstance(module, nn.BatchNorm2d) and (norm or name.startswith(frozen)):
+            backbone.set_submodule(name, _frozen_norm(module))
+
+
+def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
+    """What is wrong with what a config freezes, each problem a line; `replaced` are the layers under comparison."""
+    stages = model.frozen_stages
+    if not 0 <= stages <= _FREEZABLE_STAGES:
+        return [f"model.frozen_stages={stages} must be from 0 (none) to {_FREEZABLE_STAGES} (the whole backbone)"]
+    frozen = [name for name in replaced if name.startswith(_frozen_parts(stages))]
+    if not frozen:
+        return []
+    return [
+        f"model.frozen_stages={stages} keeps {len(frozen)} of the layers that conv.layers selects from learning, "
+        f"{frozen[0]} for one: freeze fewer stages or replace later layers"
+    ]
+
+
+def _frozen_parts(stages: int) -> tuple[str, ...]:
+    return _PARTS[: stages + 1] if stages else ()
+
+
+def _frozen_norm(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
+    frozen = FrozenBatchNorm2d(norm.num_features, norm.eps)
+    frozen.load_state_dict(norm.state_dict())
+    return frozen
 
 
 def load_weights(backbone: nn.Module, name: Backbone, weights: str) -> None:

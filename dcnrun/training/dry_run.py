@@ -7,8 +7,8 @@ from rich.table import Table
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.models.build import forward_flops, parameter_count
 from dcnrun.rules import check
+from dcnrun.tasks.build import forward_flops, parameter_count
 from dcnrun.training.run import describe, image_size, prepare
 
 
@@ -17,7 +17,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     check(config)
     training, model = prepare(config)
     height, width = image_size(training)
-    parameters, flops = parameter_count(model.network), forward_flops(model.network, height, width)
+    parameters, flops = parameter_count(model.network), forward_flops(model, height, width)
     epochs = config.trainer.steps * config.data.batch_size / len(training.train_set)
     result = {
         "config": to_yaml(config),

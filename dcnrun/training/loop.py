@@ -12,18 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from dcnrun.config.schema import Config
-from dcnrun.data import IGNORE, Batch, SegmentationDataset, eval_batches, train_batches
+from dcnrun.data import eval_batches, train_batches
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder, replacing
+from dcnrun.runs import RunFolder
+from dcnrun.tasks.task import Batch, Evaluation, Labelled, Task
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
-from dcnrun.training.metrics import ConfusionPerImage, Evaluation, evaluation
 from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, what_to_turn
 from dcnrun.training.optim import learning_rates, set_learning_rates
 from dcnrun.training.progress import TrainingProgress
@@ -56,20 +55,44 @@ class Clock:
 
 
 @dataclass
+class LossMeans:
+    """Means of the loss and its parts over the steps since they were last logged."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+
+    def add(self, parts: dict[str, float]) -> None:
+        """Count the losses of one step."""
+        self.steps += 1
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        """The means as they are logged, `train/loss` and so on; counting starts anew."""
+        means = {f"train/{name}": value / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return means
+
+    def state(self) -> dict[str, Any]:
+        """What makes an equal one."""
+        return {"sums": dict(self.sums), "steps": self.steps}
+
+
+@dataclass
 class Training:
     """A network in training and where it stands."""
 
     config: Config
+    task: Task
     fabric: Fabric
     network: nn.Module  # as set up by Fabric: precision and DDP
     bare: nn.Module  # the same network without wrappers: names and weights
     optimizer: Optimizer
-    train_set: SegmentationDataset
-    val_set: SegmentationDataset
+    train_set: Labelled
+    val_set: Labelled
     monitor: OffsetMonitor
     step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
+    losses: LossMeans = field(default_factory=LossMeans)
     best: dict[str, float] = field(default_factory=dict)
     last: Evaluation | None = None
     clock: Clock = field(default_factory=Clock)
@@ -87,8 +110,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler_state(),
             "random": _gathered(self.fabric, checkpoint.random_state()),
-            "loss_sum": self.loss_sum,
-            "loss_count": self.loss_count,
+            "losses": self.losses.state(),
             "best": dict(self.best),
             "clock": vars(self.clock).copy(),
         }
@@ -101,7 +123,7 @@ class Training:
         except (RuntimeError, ValueError) as error:
             raise RunError(f"The checkpoint does not fit the run's config: {str(error).splitlines()[0]}") from error
         self.step, self.best = state["step"], dict(state["best"])
-        self.loss_sum, self.loss_count = state["loss_sum"], state["loss_count"]
+        self.losses = LossMeans(**state["losses"])
         self.clock = Clock(**state["clock"])
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None and state["scaler"]:
@@ -174,69 +196,54 @@ def train_step(training: Training, batch: Batch) -> float:
     training.step += 1
     training.monitor.measure = training.step % config.trainer.log_every == 0 or training.step == config.trainer.steps
     set_learning_rates(optimizer, config.optim, training.step - 1, config.trainer.steps)
-    image, mask = _on_device(training, batch)
-    loss = pixel_loss(training.network(image), mask, fabric.world_size)
+    batch = _on_device(training, batch)
+    parts = training.task.losses(training.network, batch, fabric.world_size)
+    loss = torch.stack([*parts.values()]).sum()
     value = float(loss.detach())
-    _check_finite(training, value, image)
+    _check_finite(training, value, batch)
     optimizer.zero_grad()
     fabric.backward(loss)
     if config.optim.clip_norm is not None:
         fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)
     optimizer.step()
-    training.loss_sum += value
-    training.loss_count += 1
+    training.losses.add({name: float(part.detach()) for name, part in parts.items()} | {"loss": value})
     return value
-
-
-def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
-    """Mean cross-entropy over labelled pixels; 0 for a batch without any.
-
-    Over several processes the mean is over all their pixels, so that the gradient is that of one process with the whole
-    batch: each divides by the mean number of labelled pixels.
-    """
-    total = F.cross_entropy(scores, mask, ignore_index=IGNORE, reduction="sum")
-    labelled = (mask != IGNORE).sum().to(total.dtype)
-    if world_size > 1:
-        torch.distributed.all_reduce(labelled)
-        labelled = labelled / world_size
-    return total / labelled.clamp(min=1)
 
 
 def validate(training: Training) -> Evaluation:
     """Scores on the validation images; each counts once, over any number of processes."""
     fabric = training.fabric
-    metric = ConfusionPerImage(len(training.val_set.classes)).to(fabric.device)
+    evaluator = training.task.evaluator(training.val_set, fabric.device)
     was_training = training.network.training
     training.network.eval()
     _share_running_statistics(training)
     with torch.inference_mode():
-        for batch in eval_batches(
+        for loaded in eval_batches(
             training.val_set, training.config.data, rank=fabric.global_rank, world_size=fabric.world_size
         ):
-            image, mask = _on_device(training, batch)
+            batch = _on_device(training, loaded)
             # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
             with fabric.autocast():
-                scores = training.bare(image)
-            metric.update(scores.argmax(1), mask, batch["index"])
+                predictions = training.task.predict(training.bare, batch)
+            evaluator.update(predictions, batch)
     training.network.train(was_training)
-    return evaluation(metric, training.val_set)
+    return evaluator.result()
 
 
 def inference_speed(training: Training) -> float:
     """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = training.fabric
-    batch = next(iter(eval_batches(training.val_set, replace(training.config.data, workers=0))))
-    image, _ = _on_device(training, batch)
+    batch = _on_device(training, next(iter(eval_batches(training.val_set, replace(training.config.data, workers=0)))))
     training.network.eval()
     times = []
     with torch.inference_mode(), fabric.autocast():
         for _ in range(WARM_UP_STEPS + TIMED_BATCHES):
             _wait_for(fabric)
             started = time.perf_counter()
-            training.bare(image)
+            training.task.predict(training.bare, batch)
             _wait_for(fabric)
             times.append(time.perf_counter() - started)
-    return len(image) / statistics.median(times[WARM_UP_STEPS:])
+    return len(batch["image"]) / statistics.median(times[WARM_UP_STEPS:])
 
 
 @contextmanager
@@ -264,13 +271,12 @@ def _log_training(training: Training, loggers: Sequence[Logger], progress: Train
     rates = training.clock.rates()
     offsets = training.monitor.values()
     values: dict[str, Any] = {
-        "train/loss": training.loss_sum / max(training.loss_count, 1),
+        **training.losses.take(),
         **learning_rates(training.optimizer),
         **offsets,
         "train/images_per_second": rates["train_images_per_second"],
         "train/data_wait_share": rates["data_wait_share"],
     }
-    training.loss_sum, training.loss_count = 0.0, 0
     for logger in loggers:
         logger.log(training.step, training.epoch, "train", values)
     for name, share in training.monitor.runaway_layers().items():
@@ -284,25 +290,18 @@ def _validate_and_keep_best(
     training: Training, folder: RunFolder, loggers: Sequence[Logger], progress: TrainingProgress
 ) -> None:
     result = training.last = validate(training)
-    metrics = result.metrics
+    metrics, metric = result.metrics, training.task.metric(training.config)
     for logger in loggers:
         logger.log(training.step, training.epoch, "val", metrics)
-    progress.say(f"step {training.step}: " + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    if not training.best or metrics["val/miou"] > training.best["val/miou"]:
-        training.best = {"step": training.step, "val/miou": metrics["val/miou"]}
+    shown = [metric, *(name for name in training.task.metrics[:3] if name != metric)]
+    progress.say(f"step {training.step}: " + "  ".join(f"{name} {metrics[name]:.4f}" for name in shown))
+    if not training.best or not metrics[metric] <= training.best[metric]:  # better, or the first that is a number
+        training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
             state = {"step": training.step, "network": training.bare.state_dict(), "best": dict(training.best)}
             checkpoint.save_best(folder, state)
     if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
-        save_confusion(folder, result)
-
-
-def save_confusion(folder: RunFolder, result: Evaluation) -> None:
-    """Keep the confusion matrix of every validation image, which comparisons resample."""
-    with replacing(folder.confusion_file) as beside, beside.open("wb") as file:
-        np.savez_compressed(
-            file, confusion=result.confusion, names=np.array(result.names), classes=np.array(result.classes)
-        )
+        result.images.save(folder.per_image_file)
 
 
 def _save(training: Training, folder: RunFolder) -> None:
@@ -319,21 +318,20 @@ def _share_running_statistics(training: Training) -> None:
             torch.distributed.broadcast(buffer, src=0)
 
 
-def _on_device(training: Training, batch: Batch) -> tuple[Tensor, Tensor]:
-    device = training.fabric.device
-    image = batch["image"].to(device, non_blocking=True)
+def _on_device(training: Training, batch: Batch) -> Batch:
+    moved: dict[str, Any] = training.fabric.to_device(dict(batch))
     if training.config.trainer.channels_last:
-        image = image.contiguous(memory_format=torch.channels_last)
-    return image, batch["mask"].to(device, non_blocking=True)
+        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
 
 
-def _check_finite(training: Training, loss: float, image: Tensor) -> None:
+def _check_finite(training: Training, loss: float, batch: Batch) -> None:
     layer = training.monitor.first_not_finite()
     in_offsets = layer is not None
     if np.isfinite(loss) and not in_offsets:
         return
     if layer is None:
-        layer = first_layer_not_finite(training.bare, image)
+        layer = first_layer_not_finite(training.bare, lambda: training.task.losses(training.bare, batch, world_size=1))
     where = f"in layer {layer}" if layer else "in the loss itself"
     what = "Offsets are" if in_offsets else f"The loss ({loss}) is"
     raise RunError(

@@ -1,7 +1,7 @@
 """Watches a network while it trains: offsets that run away, and the first layer where numbers stop being finite."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -91,11 +91,11 @@ def share_outside(layer: DeformConv2d, offset: Tensor, size: tuple[int, int]) ->
     return outside.float().mean()
 
 
-def first_layer_not_finite(network: nn.Module, image: Tensor) -> str | None:
-    """Name of the first layer whose output is not finite for this batch, found by one more forward pass."""
+def first_layer_not_finite(network: nn.Module, forward: Callable[[], object]) -> str | None:
+    """Name of the first layer of a network whose output is not finite, found by one more forward pass."""
     found: list[str] = []
-    with _hooks_on_leaves(network, found), torch.no_grad():
-        network(image)
+    with _hooks_on_leaves(network, found), torch.no_grad(), suppress(Exception):  # on which it may well break down
+        forward()
     return found[0] if found else None
 
 

@@ -9,31 +9,39 @@ from dcnrun.config.schema import OptimConfig, Schedule
 from dcnrun.config.schema import Optimizer as OptimizerName
 from dcnrun.errors import ConfigError
 from dcnrun.models.conv import OffsetBranch
+from dcnrun.models.roi_pool import RoIOffsetBranch
+
+ROI_OFFSET_LR_MULT = 0.01
+"""Of the paper (Dai et al. 2017, section 3.3), where none is set."""
 
 
 def build_optimizer(network: nn.Module, optim: OptimConfig) -> Optimizer:
-    """Optimizer over up to three groups: `base`, `offset` (weights of offset branches) and `offset_bias`.
+    """Optimizer over up to four groups: `base`, `offset` (weights of offset branches), `offset_bias`, and `roi_offset`
+    (the branches of RoI pooling).
 
     Each group keeps its multiplier as `lr_mult`. Offset branches are found by module type, so a renamed layer can't
     lose its rate. ConfigError when a multiplier is set and there is no offset branch for it.
     """
     weights = [m.weight for m in network.modules() if isinstance(m, OffsetBranch)]
     biases = [m.bias for m in network.modules() if isinstance(m, OffsetBranch) and m.bias is not None]
-    problems = multiplier_problems(optim, bool(weights))
+    of_rois = [p for m in network.modules() if isinstance(m, RoIOffsetBranch) for p in m.parameters()]
+    problems = multiplier_problems(optim, bool(weights), bool(of_rois))
     if problems:
         raise ConfigError(problems)
-    special = {id(parameter) for parameter in weights + biases}
+    special = {id(parameter) for parameter in weights + biases + of_rois}
     base = [parameter for parameter in network.parameters() if id(parameter) not in special]
     offset_mult = 1.0 if optim.offset_lr_mult is None else optim.offset_lr_mult
     bias_mult = 1.0 if optim.offset_bias_lr_mult is None else optim.offset_bias_lr_mult
+    roi_mult = ROI_OFFSET_LR_MULT if optim.roi_offset_lr_mult is None else optim.roi_offset_lr_mult
     groups = [
-        {"name": name, "params": parameters, "lr_mult": multiplier}
+        {"name": name, "params": learnt, "lr_mult": multiplier}
         for name, parameters, multiplier in (
             ("base", base, 1.0),
             ("offset", weights, offset_mult),
             ("offset_bias", biases, offset_mult * bias_mult),
+            ("roi_offset", of_rois, roi_mult),
         )
-        if parameters
+        if (learnt := [parameter for parameter in parameters if parameter.requires_grad])
     ]
     match optim.optimizer:
         case OptimizerName.sgd:
@@ -43,18 +51,18 @@ def build_optimizer(network: nn.Module, optim: OptimConfig) -> Optimizer:
     return optimizer
 
 
-def multiplier_problems(optim: OptimConfig, has_offset_branches: bool) -> list[str]:
+def multiplier_problems(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_branch: bool) -> list[str]:
     """A multiplier that is set and matches nothing does nothing: say so instead."""
-    if has_offset_branches:
-        return []
+    of_layers = "no layer of this network has an offset branch. Use conv=deformable or conv=modulated with conv.layers of at least 1"
+    of_rois = "this network pools no regions at learnt places. Use model=faster_rcnn with model.roi_pool=deformable"
     return [
-        f"optim.{key}={value} matches nothing: no layer of this network has an offset branch. "
-        "Use conv=deformable or conv=modulated with conv.layers of at least 1, or leave it null"
-        for key, value in (
-            ("offset_lr_mult", optim.offset_lr_mult),
-            ("offset_bias_lr_mult", optim.offset_bias_lr_mult),
+        f"optim.{key}={value} matches nothing: {why}, or leave it null"
+        for key, value, there, why in (
+            ("offset_lr_mult", optim.offset_lr_mult, has_offset_branches, of_layers),
+            ("offset_bias_lr_mult", optim.offset_bias_lr_mult, has_offset_branches, of_layers),
+            ("roi_offset_lr_mult", optim.roi_offset_lr_mult, has_roi_offset_branch, of_rois),
         )
-        if value is not None
+        if value is not None and not there
     ]
 
 
@@ -68,6 +76,7 @@ def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
             ("weight_decay", optim.weight_decay),
             ("offset_lr_mult", optim.offset_lr_mult),
             ("offset_bias_lr_mult", optim.offset_bias_lr_mult),
+            ("roi_offset_lr_mult", optim.roi_offset_lr_mult),
             ("warmup_steps", optim.warmup_steps),
             ("poly_power", optim.poly_power),
             ("step_gamma", optim.step_gamma),
@@ -111,6 +120,8 @@ def set_learning_rates(optimizer: Optimizer, optim: OptimConfig, step: int, step
 
 
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The rate of each group, as logged: `train/lr`, `train/lr_offset`, `train/lr_offset_bias`."""
-    names = {"base": "train/lr", "offset": "train/lr_offset", "offset_bias": "train/lr_offset_bias"}
-    return {names[group["name"]]: float(group["lr"]) for group in optimizer.param_groups}
+    """The rate of each group, as logged: `train/lr`, `train/lr_offset`, `train/lr_offset_bias`, `train/lr_roi_offset`."""
+    return {
+        "train/lr" if group["name"] == "base" else f"train/lr_{group['name']}": float(group["lr"])
+        for group in optimizer.param_groups
+    }

@@ -13,11 +13,12 @@ from lightning_fabric import Fabric
 from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.data import build_dataset
-from dcnrun.errors import DcnrunError, RunError, UsageError
-from dcnrun.models.build import BuiltModel, build_model, forward_flops, parameter_count
+from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
 from dcnrun.rules import check
 from dcnrun.runs import RunFolder, new_run_folder, write_json, write_text
+from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
+from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.task import Labelled
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
@@ -65,10 +66,11 @@ def resume(run_dir: Path) -> dict[str, Any]:
 
 def prepare(config: Config) -> tuple[Training, BuiltModel]:
     """Build everything a config names: devices, data, network, optimizer."""
-    fabric = launch(config)
+    fabric, task = launch(config), task_of(config.model)
     torch.manual_seed(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
-        train_set, val_set = build_dataset(config.data, "train"), build_dataset(config.data, "val")
+        train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
+    _require_same_classes(train_set, val_set)
     model = build_model(config, len(train_set.classes))
     bare = model.network
     if config.trainer.channels_last:
@@ -76,7 +78,15 @@ def prepare(config: Config) -> tuple[Training, BuiltModel]:
     optimizer = build_optimizer(bare, config.optim)
     network, wrapped_optimizer = fabric.setup(bare, optimizer)
     monitor = OffsetMonitor(bare)
-    return Training(config, fabric, network, bare, wrapped_optimizer, train_set, val_set, monitor), model
+    return Training(config, task, fabric, network, bare, wrapped_optimizer, train_set, val_set, monitor), model
+
+
+def _require_same_classes(train_set: Labelled, val_set: Labelled) -> None:
+    if train_set.classes != val_set.classes:
+        raise DataError(
+            f"The classes to train on are {', '.join(train_set.classes)}, but those to validate on are "
+            f"{', '.join(val_set.classes)}: give both the same, in the same order."
+        )
 
 
 def _run(
@@ -86,7 +96,7 @@ def _run(
     describe(training, model, folder)
     costs: dict[str, float | None] = {
         "parameters": parameter_count(training.bare),
-        "flops": forward_flops(model.network, *image_size(training)),
+        "flops": forward_flops(model, *image_size(training)),
         "inference_images_per_second": None,
     }
     loggers: list[Logger] = []
@@ -147,7 +157,8 @@ def _write_summary(
             "steps": training.config.trainer.steps,
             "seed": training.config.seed,
             "metrics": last.metrics if last else {},
-            "class_iou": last.class_iou if last else {},
+            "per_class": last.per_class if last else {},
+            "metric": training.task.metric(training.config),
             "best": training.best,
             **costs,
             **training.clock.rates(),

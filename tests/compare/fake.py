@@ -9,7 +9,7 @@ import numpy as np
 
 from dcnrun.config.compose import compose, to_yaml
 from dcnrun.runs import RunFolder
-from dcnrun.scores import class_iou, mean_iou
+from dcnrun.scores import ConfusionPerImage, MatchesPerImage, PerImage, class_iou
 
 CLASSES = ("background", "circle", "star")
 
@@ -25,6 +25,27 @@ def confusions(seed: int, skill: float = 0.7, images: int = 12) -> np.ndarray:
         matrices[:, c, c] = hits[:, c]
         matrices[:, c, (c + 1) % 3] = truth[:, c] - hits[:, c]
     return matrices
+
+
+def per_image(matrices: np.ndarray, classes: tuple[str, ...] = CLASSES) -> ConfusionPerImage:
+    """Matrices (N, C, C) as comparisons have them."""
+    return ConfusionPerImage([f"val-{i:03d}" for i in range(len(matrices))], matrices, classes)
+
+
+def matches(seed: int, skill: float = 0.7, images: int = 12) -> MatchesPerImage:
+    """Detections of the same objects for every seed and skill, which is the share of objects that are found."""
+    objects = np.random.default_rng(0).poisson(2, (images, 3))
+    rng = np.random.default_rng([seed, round(skill * 1e6)])
+    image, label = (
+        np.repeat(axis, objects.ravel()) for axis in (np.arange(images).repeat(3), np.tile(range(3), images))
+    )
+    overlap = np.where(rng.random(len(image)) < skill, rng.uniform(0.5, 1, len(image)), 0)
+    score = rng.normal(overlap, 0.4)
+    thresholds = np.concatenate([np.linspace(0.5, 0.95, 10), [0.5, 0.7]])
+    matched = overlap[:, None] >= thresholds
+    return MatchesPerImage(
+        [f"val-{i:03d}" for i in range(images)], CLASSES, objects, image, label, score, matched, np.zeros_like(matched)
+    )
 
 
 @cache
@@ -44,23 +65,28 @@ def write_run(
     curve: tuple[float, ...] = (),
     with_images: bool = True,
     classes: tuple[str, ...] = CLASSES,
+    images: PerImage | None = None,
+    metric: str = "val/miou",
     **summary: object,
 ) -> Path:
-    """Write a run folder; `skill` is the chance of a right pixel, `curve` the mIoU at each earlier validation."""
+    """Write a run folder; `skill` is the chance of a right pixel, `curve` the score at each earlier validation.
+
+    `images` are other results than of such pixels, and `metric` one of theirs.
+    """
     steps, config = config_of(tuple(overrides), seed)
     folder, matrices = RunFolder(path), confusions(seed, skill)
-    miou = float(mean_iou(matrices.sum(0)))
+    images = images or per_image(matrices, classes)
+    metrics = {name: images.score(name) for name in images.metrics}
     path.mkdir(parents=True, exist_ok=True)
     folder.config_file.write_text(config)
-    scores = [*curve, miou]
+    scores = [*curve, metrics[metric]]
     records = [
-        {"step": steps * (i + 1) // len(scores), "epoch": 1.0, "split": "val", "val/miou": score}
+        {"step": steps * (i + 1) // len(scores), "epoch": 1.0, "split": "val", metric: score}
         for i, score in enumerate(scores)
     ]
     folder.metrics_file.write_text("".join(json.dumps(record) + "\n" for record in records))
     if with_images:
-        names = [f"val-{i:03d}" for i in range(len(matrices))]
-        np.savez(folder.confusion_file, confusion=matrices, names=np.array(names), classes=np.array(classes))
+        images.save(folder.per_image_file)
     folder.write_summary(
         {
             "status": status,
@@ -68,9 +94,9 @@ def write_run(
             "step": steps,
             "steps": steps,
             "seed": seed,
-            "metrics": {"val/miou": miou, "val/pixel_acc": 0.8} if status == "completed" else {},
-            "class_iou": dict(zip(classes, class_iou(matrices.sum(0)).tolist(), strict=True)),
-            "best": {"step": steps, "val/miou": miou},
+            "metrics": metrics if status == "completed" else {},
+            "per_class": {metric: dict(zip(classes, class_iou(matrices.sum(0)).tolist(), strict=True))},
+            "best": {"step": steps, metric: metrics[metric]},
             "parameters": 11_200_000,
             "flops": 1_230_000_000,
             "train_images_per_second": 41.7,

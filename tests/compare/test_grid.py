@@ -120,3 +120,16 @@ def test_rules_across_settings_are_checked_for_each_variant_before_anything_star
 def test_variants_on_other_data_or_of_other_length_are_refused(override):
     with pytest.raises(UsageError, match="one comparison for each"):
         build_grid(["conv=standard,deformable", override])
+
+
+def test_settings_of_learnt_pooling_are_left_out_elsewhere():
+    grid = build_grid(
+        ["model=faster_rcnn", "data=treecrowns", "model.roi_pool=align,deformable", "optim.roi_offset_lr_mult=0.01,0.1"]
+    )
+    assert [variant.config.optim.roi_offset_lr_mult for variant in grid.variants] == [None, 0.01, 0.1]
+    assert grid.left_out == ("optim.roi_offset_lr_mult (model.roi_pool=align)",)
+
+
+def test_variants_that_find_something_else_are_refused():
+    with pytest.raises(UsageError, match=r"what is found is masks for .* but boxes for"):
+        build_grid(["model=deeplab,faster_rcnn"])

@@ -10,7 +10,7 @@ from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.tables import escape, markdown, terminal
 from dcnrun.errors import RunError, UsageError
-from tests.compare.fake import write_run
+from tests.compare.fake import matches, write_run
 
 
 def variant(tmp_path, name, overrides, seeds=(0, 1, 2), skill=0.7, **options):
@@ -182,6 +182,56 @@ def test_runs_with_other_classes_are_refused(tmp_path):
     runs = [write_run(tmp_path / "one", []), write_run(tmp_path / "two", [], classes=("a", "b", "c"))]
     with pytest.raises(UsageError, match=r"classes are background, circle, star for .* but a, b, c for"):
         compare_runs(runs, tmp_path / "out")
+
+
+def test_runs_of_other_metrics_or_of_something_else_are_refused(tmp_path):
+    boxes = {"images": matches(0), "metric": "val/map"}
+    masks, boxes, by_50 = (
+        write_run(tmp_path / "masks", []),
+        write_run(tmp_path / "boxes", ["model=faster_rcnn"], **boxes),
+        write_run(
+            tmp_path / "by_50", ["model=faster_rcnn", "trainer.metric=val/map_50"], **boxes | {"metric": "val/map_50"}
+        ),
+    )
+    with pytest.raises(UsageError, match=r"what is found is masks for .*/masks but boxes for .*/boxes"):
+        compare_runs([masks, boxes], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"trainer\.metric is null for .*/boxes but val/map_50 for .*/by_50"):
+        compare_runs([boxes, by_50], tmp_path / "out")
+
+
+def test_tables_and_notes_name_the_metric(tmp_path):
+    detectors = [
+        variant(tmp_path, name, [f"conv={name}", "model=faster_rcnn"], images=matches(0), metric="val/map_50")
+        for name in ("standard", "deformable")
+    ]
+    comparison = compare(detectors)
+    assert "AP50 in percent" in footnotes(comparison)[0]
+    assert "| variant | seeds | val/map_50 | difference |" in markdown(comparison)
+    assert "![AP50 of each" in markdown(comparison)
+    report = write_report(comparison, tmp_path / "out")
+    assert report["metric"] == "val/map_50"
+    assert report["variants"][0]["val/map_50"]["mean"] == pytest.approx(matches(0).score("val/map_50"))
+
+
+def test_published_figures_stand_beside_ours(tmp_path):
+    of_the_paper = ["model.backbone=resnet101", "data=voc2012"]
+    variants = [
+        variant(tmp_path, kind, [f"conv={kind}", *of_the_paper]) for kind in ("standard", "deformable", "dilated")
+    ]
+    variants.append(variant(tmp_path, "modulated", ["conv=modulated", *of_the_paper], (0,)))
+    comparison = compare(variants)
+    table = [line.split("|")[4].strip() for line in markdown(comparison).splitlines() if line.startswith("|")]
+    assert table == ["published", "---:", "69.7", "75.2", "73.1", "-"]
+    assert "published" in shown(comparison, 100)
+    assert any("Dai et al. 2017 (DCNv1), Tables 1 and 3" in note for note in footnotes(comparison))
+    report = write_report(comparison, tmp_path / "out")
+    assert report["variants"][1]["published"]["val/miou"] == pytest.approx(0.752)
+    assert report["variants"][3]["published"] is None
+
+
+def test_without_published_figures_there_is_no_column(comparison):
+    assert "| published" not in markdown(comparison)
+    assert not any(note.startswith("Published") for note in footnotes(comparison))
 
 
 def test_the_same_variant_and_seed_twice_is_refused(tmp_path):

@@ -6,22 +6,27 @@ import pytest
 from dcnrun.compare.results import VariantResult, compare, read_finished
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from tests.compare.fake import confusions, write_run
+from tests.compare.fake import confusions, matches, per_image, write_run
 
 
 def test_reads_what_training_left(tmp_path):
     run = read_finished(write_run(tmp_path / "run", ["conv=dilated"], seed=3, curve=(0.1, 0.2)))
     assert (run.seed, run.settings["conv.dilation"]) == (3, 4)
-    assert run.miou == run.summary["metrics"]["val/miou"]
-    assert [score for _, score in run.curve] == [0.1, 0.2, run.miou]
+    assert run.score == run.summary["metrics"]["val/miou"]
+    assert [score for _, score in run.curve] == [0.1, 0.2, run.score]
     np.testing.assert_array_equal(run.images.confusion, confusions(3))
 
 
-def test_images_are_sorted_by_name(tmp_path):
-    file = RunFolder(write_run(tmp_path / "run", ["conv=dilated"])).confusion_file
-    content = dict(np.load(file))
-    np.savez(file, confusion=content["confusion"][::-1], names=content["names"][::-1])
-    np.testing.assert_array_equal(read_finished(tmp_path / "run").images.confusion, confusions(0))
+def test_runs_of_older_versions_are_read(tmp_path):
+    folder = RunFolder(write_run(tmp_path / "run", ["conv=dilated"], classes=("a", "b", "c")))
+    folder.per_image_file.unlink()
+    names = np.array([f"val-{i:03d}" for i in range(12)])
+    np.savez(folder.confusion_file, confusion=confusions(0)[::-1], names=names[::-1], classes=np.array(["a", "b", "c"]))
+    summary = folder.read_summary()
+    folder.write_summary(summary | {"class_iou": summary.pop("per_class")["val/miou"]} | {"per_class": None})
+    run = read_finished(folder.path)
+    assert run.classes == ("a", "b", "c")
+    np.testing.assert_array_equal(run.images.confusion, confusions(0))
 
 
 @pytest.mark.parametrize("status", ["running", "stopped", "failed"])
@@ -36,29 +41,27 @@ def test_a_run_without_a_score_is_not_finished(tmp_path):
     folder.write_summary(folder.read_summary() | {"metrics": {"val/miou": None}})
     with pytest.raises(RunError, match="no val/miou"):
         read_finished(folder.path)
+    folder.write_summary(folder.read_summary() | {"best": {}})
+    with pytest.raises(RunError, match="does not say which metric"):
+        read_finished(folder.path)
     folder.summary_file.unlink()
     with pytest.raises(RunError, match=r"summary\.json is missing"):
         read_finished(folder.path)
 
 
 def _missing(folder):
-    folder.confusion_file.unlink()
+    folder.per_image_file.unlink()
 
 
 def _torn(folder):
-    folder.confusion_file.write_bytes(folder.confusion_file.read_bytes()[:200])
-
-
-def _pickled(folder):
-    np.savez(folder.confusion_file, confusion=np.array([{}], dtype=object), names=np.array(["a"]))
+    folder.per_image_file.write_bytes(folder.per_image_file.read_bytes()[:200])
 
 
 def _of_another_validation(folder):
-    matrices = confusions(9, 0.4)
-    np.savez(folder.confusion_file, confusion=matrices, names=np.arange(len(matrices)).astype(str))
+    per_image(confusions(9, 0.4)).save(folder.per_image_file)
 
 
-@pytest.mark.parametrize("spoil", [_missing, _torn, _pickled, _of_another_validation])
+@pytest.mark.parametrize("spoil", [_missing, _torn, _of_another_validation])
 def test_results_per_image_are_used_only_if_they_are_the_runs_own(tmp_path, spoil):
     folder = RunFolder(write_run(tmp_path / "run", ["conv=dilated"]))
     assert read_finished(folder.path).images is not None
@@ -80,8 +83,8 @@ def test_costs_and_scores_are_means_over_the_seeds(tmp_path):
     variant = VariantResult("dilated", runs[0].settings, tuple(runs))
     assert variant.cost("train_images_per_second") == 20
     assert variant.cost("peak_memory_bytes") == runs[0].summary["peak_memory_bytes"]
-    assert variant.mean == pytest.approx((runs[0].miou + runs[1].miou) / 2)
-    assert variant.std == pytest.approx(abs(runs[0].miou - runs[1].miou) / 2**0.5)
+    assert variant.mean == pytest.approx((runs[0].score + runs[1].score) / 2)
+    assert variant.std == pytest.approx(abs(runs[0].score - runs[1].score) / 2**0.5)
     assert VariantResult("dilated", runs[0].settings, tuple(runs[:1])).std is None
 
 
@@ -93,3 +96,24 @@ def test_differences_are_to_the_first(tmp_path):
     comparison = compare(variants)
     assert comparison.differences[0] is None
     assert comparison.differences[2].mean == pytest.approx(variants[2].mean - variants[0].mean)
+
+
+def test_runs_of_detection_are_read_and_compared_by_their_metric(tmp_path):
+    variants = []
+    for name, skill in (("standard", 0.5), ("deformable", 0.9)):
+        overrides = [f"conv={name}", "model=faster_rcnn"]
+        runs = [
+            read_finished(
+                write_run(
+                    tmp_path / f"{name}{s}", overrides, s, images=matches(s, skill), metric="val/map", curve=(0.1,)
+                )
+            )
+            for s in range(3)
+        ]
+        variants.append(VariantResult(name, runs[0].settings, tuple(runs)))
+    assert variants[0].runs[0].score == matches(0, 0.5).score("val/map")
+    assert [score for _, score in variants[0].runs[0].curve] == [0.1, variants[0].runs[0].score]
+    comparison = compare(variants)
+    assert comparison.metric == "val/map"
+    assert comparison.differences[1].without_images is None
+    assert comparison.differences[1].verdict == "higher"

@@ -57,6 +57,30 @@ def test_other_data_or_steps_are_another_task(override):
     assert problem == f"{key} is {default} for one but {value} for two"
 
 
+def test_another_metric_or_result_is_another_task():
+    masks, boxes = settings("trainer.metric=val/pixel_acc"), settings("model=faster_rcnn")
+    assert difference_of_tasks(["one", "two"], [settings(), masks]) == [
+        "trainer.metric is null for one but val/pixel_acc for two"
+    ]
+    assert difference_of_tasks(["one", "two"], [settings(), boxes]) == [
+        "what is found is masks for one but boxes for two"
+    ]
+    assert difference_of_tasks(["one", "two"], [boxes, settings("model=retinanet")]) == []
+
+
+def test_settings_of_learnt_pooling_are_none_of_plain_pooling():
+    plain, deformable = ["model=faster_rcnn"], ["model=faster_rcnn", "model.roi_pool=deformable"]
+    mult = "optim.roi_offset_lr_mult=0.1"
+    assert identity(settings(*plain, mult, "model.roi_gamma=0.2")) == identity(settings(*plain))
+    assert identity(settings(*deformable, mult)) != identity(settings(*deformable))
+    assert identity(settings(mult)) == identity(settings())
+    assert names(plain, deformable, [*deformable, mult]) == [
+        "deformable roi_pool=align",
+        "deformable roi_pool=deformable",
+        "deformable roi_pool=deformable roi_offset_lr_mult=0.1",
+    ]
+
+
 def test_how_fast_data_come_is_no_other_task():
     assert not difference_of_tasks(["one", "two"], [settings("data.workers=0"), settings("data.eval_batch_size=1")])
 

@@ -17,9 +17,9 @@ from dcnrun.config.schema import (
     FolderConfig,
     Head,
     LoggerConfig,
-    ModelConfig,
     OptimConfig,
     Optimizer,
+    SegmentationModelConfig,
     ShapesConfig,
     Source,
     TrainerConfig,
@@ -27,6 +27,7 @@ from dcnrun.config.schema import (
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
 
+SETS_OF_A_READER = ("nuclei", "nuclei_boxes", "treecrowns", "voc2007", "voc0712", "coco2017")
 EVERY_CHOICE = [f"{group}={choice}" for group in GROUPS for choice in choices(group)]
 
 
@@ -47,8 +48,8 @@ def test_the_defaults():
 
 def test_every_group_has_its_choices():
     assert choices("conv") == sorted(ConvKind)
-    assert set(choices("data")) == {*Source, "nuclei"}
-    assert choices("model") == ["deeplab", "deeplabv3", "fcn"]
+    assert set(choices("data")) == {*Source, *SETS_OF_A_READER}
+    assert choices("model") == sorted(Head)
 
 
 @pytest.mark.parametrize("choice", EVERY_CHOICE)
@@ -136,7 +137,9 @@ def test_stages_are_one_setting(layers):
         ("conv=[a", ["can't be read"]),
         ("conv=standard,dilated", ["dcnrun compare"]),
         ("conv.layers=1,2", ["dcnrun compare"]),
-        ("data.classes=[a,b]", ["data=folder only"]),
+        ("data.classes=[a,b]", ["data=folder or voc only"]),
+        ("model.roi_pool=deformable", ["model=faster_rcnn only"]),
+        ("model.head=retinanet", ["needs other settings", "choose model=retinanet"]),
         ("data.source=folder", ["data=folder"]),
     ],
 )
@@ -268,7 +271,7 @@ def saved(tmp_path):
 def test_any_value_survives_saving(tmp_path_factory, lr, name, mean, dilation):
     config = Config(
         conv=ConvConfig(kind=ConvKind.dilated, dilation=dilation),
-        model=ModelConfig(head=Head.fcn),
+        model=SegmentationModelConfig(head=Head.fcn),
         data=ShapesConfig(mean=mean),
         optim=OptimConfig(optimizer=Optimizer.sgd, lr=lr),
         trainer=TrainerConfig(),

@@ -6,8 +6,8 @@ from omegaconf import OmegaConf
 from dcnrun.config.compose import compose
 from dcnrun.config.groups import SECTIONS
 from dcnrun.config.listing import as_text, list_settings
-from dcnrun.config.schema import DATA_SCHEMAS, Config, FolderConfig, ShapesConfig, Source
-from dcnrun.config.settings import all_settings, known_keys, section_meaning, settings, sources_with
+from dcnrun.config.schema import KINDS, Config, FolderConfig, Head, ShapesConfig, Source
+from dcnrun.config.settings import all_settings, kinds_with, known_keys, schemas_of, section_meaning, settings
 
 
 def leaves(node, prefix=""):
@@ -19,10 +19,10 @@ def leaves(node, prefix=""):
             yield prefix + key
 
 
-@pytest.mark.parametrize("source", Source)
-def test_the_settings_are_those_of_a_composed_config(source):
-    composed = OmegaConf.structured(compose([f"data={source}"]))
-    assert [setting.key for setting in settings(DATA_SCHEMAS[source])] == list(leaves(composed))
+@pytest.mark.parametrize("choice", [f"data={source}" for source in Source] + [f"model={head}" for head in Head])
+def test_the_settings_are_those_of_a_composed_config(choice):
+    config = compose([choice])
+    assert [setting.key for setting in settings(schemas_of(config))] == list(leaves(OmegaConf.structured(config)))
 
 
 def test_every_setting_and_section_says_what_it_means():
@@ -51,17 +51,22 @@ def test_types_in_words_and_their_values():
     assert by_key["data.mean"].default == ShapesConfig().mean
 
 
-def test_settings_that_only_some_data_sets_have():
-    assert sources_with("data.classes") == [Source.folder]
-    assert sources_with("data.flip") == list(Source)
-    assert sources_with("data.nothing") == []
+def test_settings_that_only_some_kinds_have():
+    assert kinds_with("data.warp") == ["shapes"]
+    assert kinds_with("data.flip") == list(Source)
+    assert kinds_with("model.anchor_sizes") == ["faster_rcnn", "retinanet"]
+    assert kinds_with("data.nothing") == []
+    assert kinds_with("optim.lr") == kinds_with("seed") == []
 
 
 def test_every_value_of_an_enum_is_accepted():
+    kinds = {f"{section}.{key}" for section, (key, _) in KINDS.items()}
     for setting in all_settings().values():
+        section = setting.key.split(".")[0]
+        choice = [f"{section}={kinds_with(setting.key)[0]}"] if section in KINDS else []
         for value in setting.values:
-            if setting.key != "data.source":
-                compose([f"{setting.key}={value}"])
+            if setting.key not in kinds:
+                compose([*choice, f"{setting.key}={value}"])
 
 
 def test_the_list_has_every_setting_with_its_value():
@@ -70,11 +75,11 @@ def test_the_list_has_every_setting_with_its_value():
     assert set(entries) == set(known_keys())
     assert entries["optim.lr"]["value"] == 0.125
     assert entries["data.classes"]["value"] == ["background", "nucleus"]
-    assert entries["data.classes"]["only_with"] == ["folder"]
+    assert entries["data.classes"]["only_with"] == ["data=folder", "data=voc"]
     assert entries["data.warp"]["value"] == ShapesConfig().warp
     assert entries["data.batch_size"]["value"] != FolderConfig().batch_size
     assert entries["data.flip"]["only_with"] == []
-    assert listing["groups"]["model"] == ["deeplab", "deeplabv3", "fcn"]
+    assert listing["groups"]["model"] == sorted(Head)
 
     text = as_text(listing)
     for line in ["optim.lr=0.125", "data.classes=[background,nucleus]", "optim.clip_norm=null", "logger.csv=false"]:

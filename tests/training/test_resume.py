@@ -103,11 +103,11 @@ def test_killed_after_the_last_checkpoint_it_still_records_its_metrics(tiny, tmp
     overrides = [*tiny, "conv=standard"]
     wanted = train(compose(overrides), overrides, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    folder.write_summary(folder.read_summary() | {"status": "running", "metrics": {}, "class_iou": {}})
+    folder.write_summary(folder.read_summary() | {"status": "running", "metrics": {}, "per_class": {}})
     summary = resume(folder.path)
     assert summary["status"] == "completed"
     assert summary["metrics"] == wanted["metrics"]
-    assert summary["class_iou"] == wanted["class_iou"]
+    assert summary["per_class"] == wanted["per_class"]
 
 
 def test_a_torn_log_line_is_dropped(tiny, tmp_path):
@@ -177,7 +177,7 @@ def test_two_processes_count_each_validation_image_once_and_resume(tiny, tmp_pat
     overrides = [*tiny, "conv=deformable", "trainer.devices=2", "trainer.accelerator=cpu"]
     subprocess.run([*torchrun, "-m", "dcnrun", "train", *overrides, "--run-dir", str(run)], check=True, timeout=200)
     folder = RunFolder(run)
-    assert np.load(folder.confusion_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
+    assert np.load(folder.per_image_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
     whole = metrics(run)
     assert evaluate(run, "last")["metrics"] == pytest.approx(folder.read_summary()["metrics"], abs=1e-3)
     folder.last_checkpoint.unlink()

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from dcnrun.config.schema import ModelConfig
+from dcnrun.config.schema import SegmentationModelConfig
 
 
-def build_head(model: ModelConfig, in_channels: int, num_classes: int) -> nn.Module:
+def build_head(model: SegmentationModelConfig, in_channels: int, num_classes: int) -> nn.Module:
     """Hidden layer (fc6), ReLU, 1x1 scores.
 
     With `head_kernel=1` as in the released code of Dai et al. 2017 (there with 1024 channels); with 3 and

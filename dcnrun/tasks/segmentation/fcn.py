@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from dcnrun.config.schema import ModelConfig
+from dcnrun.config.schema import SegmentationModelConfig
 
 
-def build_head(model: ModelConfig, in_channels: int, num_classes: int) -> nn.Module:
+def build_head(model: SegmentationModelConfig, in_channels: int, num_classes: int) -> nn.Module:
     """3x3 hidden layer, dropout, 1x1 scores."""
     return nn.Sequential(
         nn.Conv2d(in_channels, model.head_channels, 3, padding=1, bias=False),

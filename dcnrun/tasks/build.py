@@ -1,56 +1,79 @@
 """From a config to a network, and what it costs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import Config, ConvConfig, ConvKind, Head
-from dcnrun.models.backbones import OUTPUT_STRIDES, PUBLISHED_WIDTH, ResNetBackbone, build_backbone
-from dcnrun.models.convert import ReplacedLayer, conversion_problems, convert
-from dcnrun.models.segmentation import deeplab, deeplabv3, fcn
-from dcnrun.models.segmentation.network import SegmentationNetwork
-
-_HEADS = {Head.deeplab: deeplab.build_head, Head.deeplabv3: deeplabv3.build_head, Head.fcn: fcn.build_head}
+from dcnrun.config.schema import Config, ConvConfig, ConvKind, FasterRcnnConfig, ModelConfig, RoiPool
+from dcnrun.data import labels_of
+from dcnrun.models.backbones import (
+    OUTPUT_STRIDES,
+    PUBLISHED_WIDTH,
+    ResNetBackbone,
+    build_backbone,
+    freezing_problems,
+)
+from dcnrun.models.convert import ReplacedLayer, conversion_problems, convert, selected_layers
+from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class BuiltModel:
     """A network and the layers of it that hold the kind of convolution under comparison."""
 
-    network: SegmentationNetwork
+    task: Task
+    network: nn.Module
     replaced: list[ReplacedLayer]
 
 
 def build_model(config: Config, num_classes: int) -> BuiltModel:
     """Build the network of a config from its seed: all kinds of convolution start with the same shared weights."""
+    task = task_of(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = build_backbone(config.model)
-        head = _HEADS[config.model.head](config.model, backbone.out_channels, num_classes)
+        network = task.network(config.model, backbone, num_classes)
     replaced = convert(backbone, config.conv, config.seed)
-    return BuiltModel(SegmentationNetwork(backbone, head), replaced)
+    return BuiltModel(task, network, replaced)
 
 
 def parameter_count(network: nn.Module) -> int:
     """Number of learnt values."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def forward_flops(network: nn.Module, height: int, width: int) -> int:
+def forward_flops(model: BuiltModel, height: int, width: int) -> int:
     """Floating-point operations (2 per multiply-add) of one image's forward pass, counted without computing it.
 
     Bilinear sampling of deformable layers is counted; normalisation, activations and resizing are not.
     """
+    network = model.network
     was_training = network.training
-    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in network.state_dict().items()}
+    shapes = {
+        f"network.{name}": torch.empty_like(tensor, device="meta") for name, tensor in network.state_dict().items()
+    }
     counter = FlopCounterMode(display=False)
     network.eval()
     with torch.no_grad(), counter:
-        torch.func.functional_call(network, shapes, (torch.empty(1, 3, height, width, device="meta"),))
+        torch.func.functional_call(_Dense(model), shapes, (torch.empty(1, 3, height, width, device="meta"),))
     network.train(was_training)
     return int(counter.get_total_flops())
+
+
+class _Dense(nn.Module):
+    """The part of a network whose cost is always the same, as a module that can be given other weights."""
+
+    def __init__(self, model: BuiltModel) -> None:
+        super().__init__()
+        self.task = model.task
+        self.network = model.network
+
+    def forward(self, image: Tensor) -> None:
+        self.task.dense_forward(self.network, image)
 
 
 def model_problems(config: Config) -> list[str]:
@@ -59,8 +82,6 @@ def model_problems(config: Config) -> list[str]:
     problems = []
     for key, value in (
         ("model.width", model.width),
-        ("model.head_channels", model.head_channels),
-        ("model.head_dilation", model.head_dilation),
         ("conv.groups", conv.groups),
         ("conv.offset_groups", conv.offset_groups),
         ("conv.dilation", conv.dilation),
@@ -71,8 +92,6 @@ def model_problems(config: Config) -> list[str]:
         problems.append(
             f"model.output_stride={model.output_stride} must be one of {', '.join(map(str, OUTPUT_STRIDES))}"
         )
-    if model.head_kernel not in (1, 3):
-        problems.append(f"model.head_kernel={model.head_kernel} must be 1 or 3")
     if conv.mask_start not in (0.5, 1.0):
         problems.append(f"conv.mask_start={conv.mask_start} must be 0.5 or 1")
     if model.weights is not None and model.width != PUBLISHED_WIDTH and not model.weights.endswith((".pt", ".pth")):
@@ -80,16 +99,35 @@ def model_problems(config: Config) -> list[str]:
             f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
         )
     problems += _conv_kind_problems(config)
+    problems += _task_problems(config)
     if model.width >= 1:
         with torch.device("meta"):  # only the layers' names and channels are wanted
             backbone = ResNetBackbone(model.backbone, model.width)
-        problems += conversion_problems(backbone, conv)
+        of_layers = conversion_problems(backbone, conv)
+        problems += of_layers or freezing_problems(model, selected_layers(backbone, conv.layers))
     return problems
+
+
+def _task_problems(config: Config) -> Iterator[str]:
+    task = task_of(config.model)
+    if task.labels not in labels_of(config.data):
+        yield (
+            f"model={config.model.head} learns from {task.labels}, and data={config.data.source} has none: choose another "
+            "data or model"
+        )
+    if task.metric(config) not in task.metrics:
+        yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(task.metrics)}, or null"
+    yield from task.problems(config)
 
 
 def has_offset_branches(conv: ConvConfig) -> bool:
     """Whether a network with this setting has layers that learn offsets."""
     return conv.kind in (ConvKind.deformable, ConvKind.modulated) and conv.layers.strip() != "0"
+
+
+def has_roi_offset_branch(model: ModelConfig) -> bool:
+    """Whether a network with this setting learns where to pool regions."""
+    return isinstance(model, FasterRcnnConfig) and model.roi_pool is not RoiPool.align
 
 
 def _conv_kind_problems(config: Config) -> list[str]:

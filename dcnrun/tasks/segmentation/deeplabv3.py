@@ -3,10 +3,10 @@
 from torch import nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from dcnrun.config.schema import ModelConfig
+from dcnrun.config.schema import SegmentationModelConfig
 
 
-def build_head(model: ModelConfig, in_channels: int, num_classes: int) -> nn.Module:
+def build_head(model: SegmentationModelConfig, in_channels: int, num_classes: int) -> nn.Module:
     """ASPP with the paper's rates for the output stride, a 3x3 layer, 1x1 scores."""
     rates = (12, 24, 36) if model.output_stride == 8 else (6, 12, 18)
     channels = model.head_channels

@@ -1,0 +1,65 @@
+"""Results on each validation image: what a score of all images, or of a resample of them, is computed from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dcnrun.runs import replacing
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+class PerImage(ABC):
+    """One run's results on N validation images, in the order of their sorted names."""
+
+    kind: ClassVar[str]
+    """What tells the kinds of results apart in files."""
+
+    metrics: ClassVar[tuple[str, ...]]
+    """What they determine, by name."""
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
+        self.names = tuple(sorted(names))
+        self.classes = tuple(classes)
+
+    def score(self, metric: str) -> float:
+        """The metric of all images; KeyError for one that is not in `metrics`."""
+        return float(self.resampled(metric, np.ones((1, len(self.names)), dtype=np.int64))[0])
+
+    @abstractmethod
+    def resampled(self, metric: str, image_counts: Counts) -> Floats:
+        """The metric (R,) of the sets in which image i occurs `image_counts[r, i]` times, from (R, N) counts.
+
+        NaN where a set has nothing to score. KeyError for a metric that is not in `metrics`.
+        """
+
+    @abstractmethod
+    def work(self, metric: str) -> float:
+        """What one resample costs: operations of which one core does a thousand million in a second, or more."""
+
+    @abstractmethod
+    def has_same_truth(self, other: "PerImage") -> bool:
+        """Whether both are results on images of the same names with the same truth, as far as the results show it."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The results as arrays, without names and classes."""
+
+    def save(self, path: Path) -> None:
+        """Write them as an .npz file without pickled objects, which `load_per_image` reads; RunError on a full disk."""
+        content: dict[str, Any] = {"kind": self.kind, "names": self.names, "classes": self.classes, **self.arrays()}
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **content)
+
+
+def order_of(names: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The places of the sorted names in `names`."""
+    return np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.intp)

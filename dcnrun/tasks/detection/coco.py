@@ -1,0 +1,142 @@
+"""COCO's average precision, through faster-coco-eval, and how detections match objects by its rule."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO
+from faster_coco_eval.core.faster_eval_api import COCOeval_faster
+from faster_coco_eval.core.mask import iou as coco_iou
+
+from dcnrun.scores.detection import COCO_IOUS
+from dcnrun.tasks.detection.results import Bools, Floats, ImageResult, Ints
+
+MOST_DETECTIONS = 100
+"""Of a class in an image; what scores less is not looked at."""
+
+# The library ignores objects whose area is outside a range, and this is outside all of them. It takes no note of a flag.
+_AREA_OF_IGNORED = -1.0
+_SIZES = ("small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """`metrics` by name and `per_class` by metric and class; NaN where there is no object to find."""
+
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+
+
+def coco_scores(
+    results: Sequence[ImageResult], classes: Sequence[str], category_id: Callable[[int], int]
+) -> CocoScores:
+    """COCO's AP, at IoU 0.5 and 0.75, and of small (< 32^2 pixels), medium and large (> 96^2) objects.
+
+    To find a difficult object is neither right nor wrong, once, as it is with objects of another size; to find it twice is
+    wrong. Crowds can be found any number of times.
+    """
+    precision = _precision(results, classes, category_id)
+    metrics = {
+        "val/map": _mean(precision[..., 0]),
+        "val/map_50": _mean(precision[0, ..., 0]),
+        "val/map_75": _mean(precision[5, ..., 0]),  # of COCO_IOUS
+        **{f"val/map_{size}": _mean(precision[..., area]) for area, size in enumerate(_SIZES, start=1)},
+    }
+    per_class = {
+        "val/map": {name: _mean(precision[:, :, k, 0]) for k, name in enumerate(classes)},
+        "val/map_50": {name: _mean(precision[0, :, k, 0]) for k, name in enumerate(classes)},
+    }
+    return CocoScores(metrics, per_class)
+
+
+def coco_predictions(results: Sequence[ImageResult], category_id: Callable[[int], int]) -> list[dict[str, Any]]:
+    """The detections as COCO's result format has them."""
+    return [
+        {
+            "image_id": result.image_id,
+            "category_id": category_id(label),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        for result in results
+        for (x1, y1, x2, y2), score, label in zip(
+            result.boxes.tolist(), result.scores.tolist(), result.labels.tolist(), strict=True
+        )
+    ]
+
+
+def coco_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bools]:
+    """Match detections `found` (D,) of a class, best first, with its objects `there` (G,): two (D, 10) arrays.
+
+    Whether each matched an object, and whether it does not count, at each of COCO_IOUS. The library finds the same, and
+    does not say. A detection takes the object that it overlaps most among those that are free, and one that is ignored
+    only where no other is left; a crowd is always free. Detections after the hundredth don't count.
+    """
+    chosen = np.full((len(found), len(COCO_IOUS)), -1)
+    beyond = np.broadcast_to(np.arange(len(found))[:, None] >= MOST_DETECTIONS, chosen.shape)
+    if not len(there):
+        return np.zeros(chosen.shape, np.bool_), beyond
+    crowd = result.crowd[there]
+    ignored = crowd | result.difficult[there]
+    overlaps = coco_iou(_xywh(result.boxes[found]), _xywh(result.object_boxes[there]), crowd.astype(np.uint8).tolist())
+    free = np.ones((len(COCO_IOUS), len(there)), np.bool_)
+    for d in range(min(len(found), MOST_DETECTIONS)):
+        near = overlaps[d] >= np.minimum(COCO_IOUS, 1 - 1e-10)[:, None]
+        for choice in (near & free & ignored, near & free & ~ignored):
+            best = _last_argmax(np.where(choice, overlaps[d], -1.0))
+            chosen[d] = np.where(choice.any(axis=1), best, chosen[d])
+        taken = np.flatnonzero(chosen[d] >= 0)
+        free[taken, chosen[d, taken]] = crowd[chosen[d, taken]]
+    return (chosen >= 0) & ~ignored[chosen], beyond | ((chosen >= 0) & ignored[chosen])
+
+
+def _precision(results: Sequence[ImageResult], classes: Sequence[str], category_id: Callable[[int], int]) -> Floats:
+    """Precision at (IoU, recall, class, area range); -1 where there is no object."""
+    ids = [category_id(label) for label in range(len(classes))]
+    truth = COCO(
+        {
+            "images": [
+                {"id": result.image_id, "height": result.size[0], "width": result.size[1]} for result in results
+            ],
+            "categories": [{"id": i, "name": name} for i, name in zip(ids, classes, strict=True)],
+            "annotations": _annotations(results, ids),
+        }
+    )
+    evaluation = COCOeval_faster(truth, truth.loadRes(coco_predictions(results, category_id)), "bbox")
+    evaluation.params.maxDets = [1, 10, MOST_DETECTIONS]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    precision = np.asarray(evaluation.eval["precision"])[..., -1]
+    return precision[:, :, np.argsort(np.argsort(ids))]  # the library's classes are in the order of their ids
+
+
+def _annotations(results: Sequence[ImageResult], ids: Sequence[int]) -> list[dict[str, Any]]:
+    objects = [(result, i) for result in results for i in range(len(result.object_labels))]
+    return [
+        {
+            "id": number,
+            "image_id": result.image_id,
+            "category_id": ids[result.object_labels[i]],
+            "bbox": _xywh(result.object_boxes[i]).tolist(),
+            "area": _AREA_OF_IGNORED if result.difficult[i] else float(result.object_areas[i]),
+            "iscrowd": int(result.crowd[i]),
+        }
+        for number, (result, i) in enumerate(objects, start=1)  # 0 would say that nothing matched
+    ]
+
+
+def _mean(precision: Floats) -> float:
+    judged = precision[precision > -1]
+    return float(judged.mean()) if judged.size else float("nan")
+
+
+def _last_argmax(values: Floats) -> Ints:
+    """The place of the largest value of each row, of equal ones the last."""
+    last: Ints = values.shape[1] - 1 - values[:, ::-1].argmax(axis=1)
+    return last
+
+
+def _xywh(boxes: Floats) -> Floats:
+    """Corner and size of xyxy `boxes` (..., 4)."""
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)

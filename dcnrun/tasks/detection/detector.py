@@ -1,0 +1,59 @@
+"""What all detectors are to the rest: images and boxes in, losses out; or images in, detections out."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torchvision.models.detection.image_list import ImageList
+
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.tasks.detection.results import Detections
+
+
+class DetectionNetwork(nn.Module, ABC):
+    """A backbone, a neck that makes the detector's maps of its stages, and the detector, which subclasses hold.
+
+    Classes are counted from 0, background not among them. Boxes are computed in fp32 under autocast too: bf16 counts in
+    twos past 256 pixels.
+    """
+
+    backbone: ResNetBackbone
+    neck: nn.Module
+
+    def forward(
+        self,
+        image: Tensor,
+        sizes: list[tuple[int, int]] | None = None,
+        boxes: list[Tensor] | None = None,
+        labels: list[Tensor] | None = None,
+    ) -> dict[str, Tensor] | list[Detections]:
+        """While training the losses by name, which `boxes` and `labels` are needed for; else each image's detections.
+
+        `image` is (B, 3, H, W), normalised and padded right and below; `sizes` are the heights and widths without padding,
+        which detections are clipped to (None: nothing is padding). Boxes are in pixels of the padded image.
+        """
+        images = ImageList(image, sizes or [(image.shape[-2], image.shape[-1])] * len(image))
+        maps = self.maps(image)
+        if not self.training:
+            return self.detect(images, maps)
+        if boxes is None or labels is None:
+            raise ValueError("a detector in training mode needs the boxes and labels of every image")
+        return self.losses(images, maps, boxes, labels)
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) to the neck's maps by name, the finest first."""
+        maps: dict[str, Tensor] = self.neck(self.backbone.features(image))
+        return maps
+
+    @abstractmethod
+    def losses(
+        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """The parts of the loss by name; their sum is what the paper minimises."""
+
+    @abstractmethod
+    def detect(self, images: ImageList, maps: dict[str, Tensor]) -> list[Detections]:
+        """What is in each image."""
+
+    @abstractmethod
+    def dense_forward(self, image: Tensor) -> None:
+        """Compute all whose cost does not depend on what is in the image, to count FLOPs; works on the meta device."""

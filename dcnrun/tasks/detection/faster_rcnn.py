@@ -1,0 +1,158 @@
+"""Faster R-CNN (Ren et al. 2015) of torchvision's parts, with a feature pyramid or on a dilated c5 as in DCNv1."""
+
+from typing import Any
+
+from torch import Tensor
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops.poolers import LevelMapper
+
+from dcnrun.config.schema import FasterRcnnConfig, RoiPool
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.roi_pool import DeformRoIPool, ModulatedDeformRoIPool, PlainRoIPool
+from dcnrun.tasks.detection.anchors import Anchors
+from dcnrun.tasks.detection.detector import DetectionNetwork
+from dcnrun.tasks.detection.neck import DilatedC5, Pyramid, faster_rcnn_pyramid
+from dcnrun.tasks.detection.results import Detections
+
+
+class FasterRcnn(DetectionNetwork):
+    """Regions are proposed at anchors, pooled, then classified and moved by a head of two hidden layers.
+
+    With a pyramid all its levels propose, and regions are pooled from p2 to p5 as their size asks for. Without, c4
+    proposes and regions are pooled from c5, dilated to c4's stride.
+    """
+
+    neck: Pyramid | DilatedC5
+
+    def __init__(self, model: FasterRcnnConfig, backbone: ResNetBackbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        if model.fpn:
+            self.neck = faster_rcnn_pyramid(backbone, model.fpn_channels, model.fpn_norm)
+            self.proposing, self.pooled = list(self.neck.strides), ["p2", "p3", "p4", "p5"]
+        else:
+            self.neck = DilatedC5(backbone, model.fpn_channels)
+            self.proposing, self.pooled = ["c4"], ["c5"]
+        self.rpn = _proposals(model, self.neck, self.proposing)
+        self.roi_heads = _head(model, self.neck, self.pooled, num_classes)
+        self.regions = model.proposals
+
+    def losses(
+        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """Those of the head (class and box of a region) and of the proposals (object or not, and box)."""
+        # torchvision's class 0 is the background
+        targets = [{"boxes": b, "labels": c + 1} for b, c in zip(boxes, labels, strict=True)]
+        regions, of_proposals = self._propose(images, maps, targets)
+        _, of_head = self.roi_heads(maps, regions, images.image_sizes, targets)
+        return {**of_head, **of_proposals}
+
+    def detect(self, images: ImageList, maps: dict[str, Tensor]) -> list[Detections]:
+        """The regions in which the head sees a class, moved by it, without overlaps."""
+        regions, _ = self._propose(images, maps)
+        found, _ = self.roi_heads(maps, regions, images.image_sizes)
+        return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]
+
+    def dense_forward(self, image: Tensor) -> None:
+        """All but the choice among proposals, with the head on `model.proposals` regions.
+
+        They are pooled from one map: which level a region comes from does not change the cost.
+        """
+        maps = self.maps(image)
+        self.rpn.head([maps[name] for name in self.proposing])
+        regions = [image.new_zeros(self.regions, 4) for _ in image]
+        one_map = {self.pooled[0]: maps[self.pooled[0]]}
+        pooled = self.roi_heads.box_roi_pool(one_map, regions, [(image.shape[-2], image.shape[-1])] * len(image))
+        self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+
+    def _propose(
+        self, images: ImageList, maps: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Regions (m, 4) of each image, and the proposals' losses if there are targets."""
+        regions, losses = self.rpn(images, {name: maps[name] for name in self.proposing}, targets)
+        for nth, (height, width) in enumerate(images.image_sizes):
+            if not len(regions[nth]):  # the mean over no region is no number: take the whole image for one
+                regions[nth] = regions[nth].new_tensor([[0, 0, width, height]])
+        return regions, losses
+
+
+class _ProposalHead(RPNHead):  # type: ignore[misc]
+    """torchvision's, answering in fp32 under autocast too."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        objectness, deltas = super().forward(x)
+        return [each.float() for each in objectness], [each.float() for each in deltas]
+
+
+class _Predictor(FastRCNNPredictor):  # type: ignore[misc]
+    """torchvision's, answering in fp32 under autocast too."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, deltas = super().forward(x)
+        return scores.float(), deltas.float()
+
+
+def _proposals(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str]) -> RegionProposalNetwork:
+    """Proposals with the thresholds of the papers (Ren et al. 2015, Lin et al. 2017).
+
+    What goes into suppression, per level: twice what is kept of all levels while training and as many in evaluation, as
+    is usual with a pyramid; six times as many where there is but one map, as in Ren et al.
+    """
+    sizes = [[size] for size in model.anchor_sizes] if model.fpn else [model.anchor_sizes]
+    anchors = Anchors(sizes, model.anchor_ratios, [neck.strides[name] for name in maps])
+    before = (2 * model.proposals, model.proposals) if model.fpn else (6 * model.proposals, 6 * model.proposals)
+    return RegionProposalNetwork(
+        anchors,
+        _ProposalHead(neck.channels[maps[0]], anchors.num_anchors_per_location()[0]),
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=model.rpn_batch,
+        positive_fraction=0.5,
+        pre_nms_top_n={"training": before[0], "testing": before[1]},
+        post_nms_top_n={"training": model.proposals, "testing": model.proposals},
+        nms_thresh=0.7,
+    )
+
+
+def _head(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str], num_classes: int) -> RoIHeads:
+    """The head with the thresholds of the papers; its learnt pooling is made last, so that all kinds start alike."""
+    hidden = TwoMLPHead(model.fpn_channels * model.roi_size**2, model.roi_channels)
+    predictor = _Predictor(model.roi_channels, num_classes + 1)
+    return RoIHeads(
+        _roi_pool(model, neck, maps),
+        hidden,
+        predictor,
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=model.roi_batch,
+        positive_fraction=0.25,
+        bbox_reg_weights=None,
+        score_thresh=model.score_threshold,
+        nms_thresh=model.nms_threshold,
+        detections_per_img=model.detections_per_image,
+    )
+
+
+def _roi_pool(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str]) -> PlainRoIPool:
+    """Pooling from the maps at their true scales.
+
+    With several, a region goes to the level of equation 1 of Lin et al. 2017: p4 from 224 pixels on where p4's anchors are
+    128, and with other anchors in proportion. Left alone, torchvision guesses the scales from the first batch, wrongly
+    where images are small or last stages are dilated.
+    """
+    where: dict[str, Any] = {"featmap_names": maps, "output_size": model.roi_size, "sampling_ratio": 2}
+    learnt: dict[str, Any] = {"channels": model.fpn_channels, "gamma": model.roi_gamma}
+    match model.roi_pool:
+        case RoiPool.align:
+            pool = PlainRoIPool(**where)
+        case RoiPool.deformable:  # offsets right from the pooled features, as in DCNv1
+            pool = DeformRoIPool(**where, **learnt, hidden=())
+        case RoiPool.modulated:  # after two hidden layers, as in DCNv2
+            pool = ModulatedDeformRoIPool(**where, **learnt, hidden=(model.roi_channels, model.roi_channels))
+    pool.scales = [1 / neck.strides[name] for name in maps]
+    at_p4 = model.anchor_sizes[2] if model.fpn else 1
+    pool.map_levels = LevelMapper(k_min=2, k_max=5, canonical_scale=at_p4 * 224 // 128, canonical_level=4)
+    return pool

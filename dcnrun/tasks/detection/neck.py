@@ -1,0 +1,66 @@
+"""What stands between a backbone and a detector: maps of equal channels, and how many input pixels theirs are apart."""
+
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
+
+from dcnrun.models.backbones import ResNetBackbone
+
+
+class Pyramid(FeaturePyramidNetwork):  # type: ignore[misc]
+    """Feature pyramid (Lin et al. 2017): p2 on stage c2 and so on, and coarser levels on top.
+
+    `channels` and `strides` (input pixels per pixel) are those of each level, the finest first. Where the backbone's last
+    stages are dilated instead of strided, levels share a stride; they still differ in what they are made of.
+    """
+
+    def __init__(
+        self,
+        backbone: ResNetBackbone,
+        stages: list[str],
+        channels: int,
+        norm: bool,
+        top: ExtraFPNBlock,
+        on_top: list[str],
+    ) -> None:
+        norm_layer = group_norm if norm else None
+        super().__init__([backbone.channels[stage] for stage in stages], channels, top, norm_layer)
+        self.stages = {stage: stage.replace("c", "p") for stage in stages}
+        self.strides = {level: backbone.strides[stage] for stage, level in self.stages.items()}
+        for nth, level in enumerate(on_top, start=1):
+            self.strides[level] = backbone.strides["c5"] * 2**nth
+        self.channels = dict.fromkeys(self.strides, channels)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The backbone's features to each level's (N, channels, H / stride, W / stride), rounded up."""
+        levels: dict[str, Tensor] = super().forward({level: features[stage] for stage, level in self.stages.items()})
+        return levels
+
+
+def faster_rcnn_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> Pyramid:
+    """Levels p2 to p5, and p6 for proposals alone: every second pixel of p5 (Lin et al. 2017)."""
+    return Pyramid(backbone, ["c2", "c3", "c4", "c5"], channels, norm, LastLevelMaxPool(), ["pool"])
+
+
+def retinanet_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> Pyramid:
+    """Levels p3 to p5, and p6 and p7 by strided convolutions of p5, as torchvision has it."""
+    return Pyramid(backbone, ["c3", "c4", "c5"], channels, norm, LastLevelP6P7(channels, channels), ["p6", "p7"])
+
+
+class DilatedC5(nn.Module):
+    """The maps of DCNv1's Faster R-CNN (Dai et al. 2017, section 4.1): c4, and c5 at the same stride in fewer channels."""
+
+    def __init__(self, backbone: ResNetBackbone, channels: int) -> None:
+        super().__init__()
+        self.strides = {stage: backbone.strides[stage] for stage in ("c4", "c5")}
+        self.channels = {"c4": backbone.channels["c4"], "c5": channels}
+        self.reduce = Conv2dNormActivation(backbone.channels["c5"], channels, kernel_size=1, norm_layer=None)
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The backbone's features to `c4` as it is and `c5` (N, channels, H / stride, W / stride), rounded up."""
+        return {"c4": features["c4"], "c5": self.reduce(features["c5"])}
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) with 8 channels in a group, as 32 groups of 256 have, or all where 8 don't fit."""
+    return nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)

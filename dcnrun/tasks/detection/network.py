@@ -1,0 +1,74 @@
+"""From the settings of a detector to its network: what the task needs to know of this folder's networks."""
+
+from collections.abc import Iterator
+
+from dcnrun.config.schema import DetectionModelConfig, FasterRcnnConfig, RetinaNetConfig, RoiPool
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.tasks.detection.detector import DetectionNetwork
+from dcnrun.tasks.detection.faster_rcnn import FasterRcnn
+from dcnrun.tasks.detection.results import Detections
+from dcnrun.tasks.detection.retinanet import RetinaNet
+
+__all__ = ["DetectionNetwork", "Detections", "build_network", "problems"]
+
+_PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
+
+
+def build_network(model: DetectionModelConfig, backbone: ResNetBackbone, num_classes: int) -> DetectionNetwork:
+    """The detector on a backbone, initialised by PyTorch's current seed; `num_classes` is without background."""
+    match model:
+        case FasterRcnnConfig():
+            return FasterRcnn(model, backbone, num_classes)
+        case RetinaNetConfig():
+            return RetinaNet(model, backbone, num_classes)
+        case _:
+            raise TypeError(f"{type(model).__name__} has no detector")
+
+
+def problems(model: DetectionModelConfig) -> Iterator[str]:
+    """What keeps a detector from being built, each problem a line naming the key and the value."""
+    for key in (
+        "fpn_channels",
+        "detections_per_image",
+        "roi_size",
+        "roi_channels",
+        "rpn_batch",
+        "roi_batch",
+        "proposals",
+    ):
+        if getattr(model, key, 1) < 1:
+            yield f"model.{key}={getattr(model, key)} must be at least 1"
+    for key in ("score_threshold", "nms_threshold"):
+        if not 0 <= getattr(model, key) <= 1:
+            yield f"model.{key}={getattr(model, key)} must be from 0 to 1"
+    for key, values in (("anchor_sizes", model.anchor_sizes), ("anchor_ratios", model.anchor_ratios)):
+        if not values or min(values) <= 0:
+            yield f"model.{key}={values} must be numbers above 0, at least one"
+    if isinstance(model, FasterRcnnConfig):
+        yield from _faster_rcnn_problems(model)
+    if not isinstance(model, FasterRcnnConfig) or model.fpn:
+        yield from _pyramid_problems(model)
+
+
+def _pyramid_problems(model: DetectionModelConfig) -> Iterator[str]:
+    if len(model.anchor_sizes) != _PYRAMID_LEVELS:
+        yield (
+            f"model.anchor_sizes={model.anchor_sizes} must be {_PYRAMID_LEVELS} sizes, one for each level of the feature "
+            "pyramid, the finest first, e.g. [32, 64, 128, 256, 512]"
+        )
+
+
+def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
+    if model.roi_gamma <= 0:
+        yield f"model.roi_gamma={model.roi_gamma} must be above 0"
+    if model.roi_pool is RoiPool.align and model.roi_gamma != FasterRcnnConfig.roi_gamma:
+        yield f"model.roi_gamma={model.roi_gamma} does nothing with model.roi_pool=align"
+    if model.fpn:
+        return
+    if model.output_stride != 16:
+        yield (
+            f"model.output_stride={model.output_stride} does not fit model.fpn=false, which pools from a c5 dilated to c4's "
+            "stride: set model.output_stride=16"
+        )
+    if model.fpn_norm:
+        yield "model.fpn_norm=true does nothing with model.fpn=false"

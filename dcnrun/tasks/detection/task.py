@@ -1,0 +1,66 @@
+"""Detection: which data, networks, losses and scores it has."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig
+from dcnrun.data import BoxBatch, BoxDataset, build_box_dataset
+from dcnrun.data.sample import Labels
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.tasks.detection.evaluator import DetectionEvaluator
+from dcnrun.tasks.detection.network import DetectionNetwork, Detections, build_network, problems
+from dcnrun.tasks.task import Task
+
+
+class Detection(Task):
+    """Boxes of objects, with their classes."""
+
+    metrics = (
+        *("val/map", "val/map_50", "val/map_75", "val/map_small", "val/map_medium", "val/map_large"),
+        *("val/voc07_50", "val/voc07_70", "val/voc12_50", "val/voc12_70"),
+    )
+    labels: Labels = "boxes"
+
+    def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> BoxDataset:
+        """Images with boxes."""
+        return build_box_dataset(data, split)
+
+    def network(self, model: DetectionModelConfig, backbone: ResNetBackbone, classes: int) -> nn.Module:
+        """Faster R-CNN or RetinaNet."""
+        return build_network(model, backbone, classes)
+
+    def problems(self, config: Config) -> Iterator[str]:
+        """Settings of the network."""
+        assert isinstance(config.model, DetectionModelConfig)
+        yield from problems(config.model)
+
+    def losses(self, network: nn.Module, batch: BoxBatch, world_size: int) -> dict[str, Tensor]:
+        """Of proposals and of regions, classes and boxes, as torchvision weighs them: each a mean over a process's images."""
+        losses: dict[str, Tensor] = network(batch["image"], batch["sizes"], batch["boxes"], batch["labels"])
+        return losses
+
+    def predict(self, network: nn.Module, batch: BoxBatch) -> list[Detections]:
+        """Detections in pixels of the images as the data set has them, whatever size the network saw them in."""
+        seen: list[Detections] = network(batch["image"], batch["sizes"])
+        return [
+            {**detections, "boxes": _rescaled(detections["boxes"], size, truth["size"])}
+            for detections, size, truth in zip(seen, batch["sizes"], batch["truth"], strict=True)
+        ]
+
+    def evaluator(self, dataset: BoxDataset, device: torch.device) -> DetectionEvaluator:
+        """Matches of detections and objects in every image."""
+        return DetectionEvaluator(dataset)
+
+    def dense_forward(self, network: nn.Module, image: Tensor) -> None:
+        """All but suppression, with as many regions as `model.proposals`."""
+        assert isinstance(network, DetectionNetwork)
+        network.dense_forward(image)
+
+
+def _rescaled(boxes: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:
+    """Boxes in an image of (height, width) `size`, in one of `wanted` size."""
+    y, x = wanted[0] / size[0], wanted[1] / size[1]
+    return boxes * boxes.new_tensor([x, y, x, y])

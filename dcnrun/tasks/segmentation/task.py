@@ -1,0 +1,71 @@
+"""Semantic segmentation: which data, networks, loss and scores it has."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcnrun.config.schema import Config, DataConfig, Head, SegmentationModelConfig
+from dcnrun.data import IGNORE, Batch, SegmentationDataset, build_dataset
+from dcnrun.data.sample import Labels
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.tasks.segmentation import deeplab, deeplabv3, fcn
+from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
+from dcnrun.tasks.segmentation.network import SegmentationNetwork
+from dcnrun.tasks.task import Task
+
+_HEADS = {Head.deeplab: deeplab.build_head, Head.deeplabv3: deeplabv3.build_head, Head.fcn: fcn.build_head}
+
+
+class Segmentation(Task):
+    """A class for every pixel."""
+
+    metrics = ("val/miou", "val/pixel_acc")
+    labels: Labels = "masks"
+
+    def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> SegmentationDataset:
+        """Images with masks."""
+        return build_dataset(data, split)
+
+    def network(self, model: SegmentationModelConfig, backbone: ResNetBackbone, classes: int) -> nn.Module:
+        """The backbone and one of the heads, each a file beside this one."""
+        return SegmentationNetwork(backbone, _HEADS[model.head](model, backbone.out_channels, classes))
+
+    def problems(self, config: Config) -> Iterator[str]:
+        """Settings of the head."""
+        model = config.model
+        assert isinstance(model, SegmentationModelConfig)
+        for key in ("head_channels", "head_dilation"):
+            if getattr(model, key) < 1:
+                yield f"model.{key}={getattr(model, key)} must be at least 1"
+        if model.head_kernel not in (1, 3):
+            yield f"model.head_kernel={model.head_kernel} must be 1 or 3"
+
+    def losses(self, network: nn.Module, batch: Batch, world_size: int) -> dict[str, Tensor]:
+        """Cross-entropy of the pixels."""
+        return {"loss": pixel_loss(network(batch["image"]), batch["mask"], world_size)}
+
+    def predict(self, network: nn.Module, batch: Any) -> Tensor:
+        """The class of every pixel, (B, H, W)."""
+        scores: Tensor = network(batch["image"])
+        return scores.argmax(1)
+
+    def evaluator(self, dataset: SegmentationDataset, device: torch.device) -> SegmentationEvaluator:
+        """Confusion matrices of every image."""
+        return SegmentationEvaluator(dataset, device)
+
+
+def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
+    """Mean cross-entropy over labelled pixels; 0 for a batch without any.
+
+    Over several processes the mean is over all their pixels, so that the gradient is that of one process with the whole
+    batch: each divides by the mean number of labelled pixels.
+    """
+    total = F.cross_entropy(scores, mask, ignore_index=IGNORE, reduction="sum")
+    labelled = (mask != IGNORE).sum().to(total.dtype)
+    if world_size > 1:
+        torch.distributed.all_reduce(labelled)
+        labelled = labelled / world_size
+    return total / labelled.clamp(min=1)

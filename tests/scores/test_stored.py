@@ -1,0 +1,80 @@
+"""Results per image in files: what was written is read, and nothing else."""
+
+import numpy as np
+import pytest
+
+from dcnrun.scores import ConfusionPerImage, MatchesPerImage, load_per_image
+from tests.compare.fake import confusions, matches
+
+
+def shuffled():
+    order = [2, 0, 1]
+    return ConfusionPerImage(["b", "c", "a"], confusions(0, images=3)[order], ("sky", "tree", "road"))
+
+
+def test_results_are_in_the_order_of_the_sorted_names():
+    images = shuffled()
+    assert images.names == ("a", "b", "c")
+    np.testing.assert_array_equal(images.confusion, confusions(0, images=3)[[1, 2, 0]])
+
+
+def test_confusions_are_read_as_written(tmp_path):
+    shuffled().save(tmp_path / "images.npz")
+    read = load_per_image(tmp_path / "images.npz")
+    assert isinstance(read, ConfusionPerImage)
+    assert (read.names, read.classes) == (shuffled().names, shuffled().classes)
+    assert read.score("val/pixel_acc") == shuffled().score("val/pixel_acc")
+    assert read.has_same_truth(shuffled())
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_matches_are_read_as_written(tmp_path):
+    images = matches(3)
+    images.save(tmp_path / "images.npz")
+    read = load_per_image(tmp_path / "images.npz")
+    assert isinstance(read, MatchesPerImage)
+    assert (read.names, read.classes) == (images.names, images.classes)
+    counts = np.random.default_rng(0).integers(0, 3, (4, 12))
+    for metric in images.metrics:
+        np.testing.assert_array_equal(read.resampled(metric, counts), images.resampled(metric, counts))
+
+
+def test_files_of_older_runs_are_read(tmp_path):
+    names = np.array([f"{i:02d}" for i in range(12)])
+    np.savez(tmp_path / "old.npz", confusion=confusions(0), names=names, classes=np.array(["a", "b", "c"]))
+    np.testing.assert_array_equal(load_per_image(tmp_path / "old.npz").confusion, confusions(0))
+
+
+CONTENT = {"kind": "confusion", "names": ["a", "b"], "classes": ["x", "y", "z"], "confusion": confusions(0, images=2)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "something else"},
+        {"kind": "matches"},
+        {"names": ["a", "a"]},
+        {"names": ["a"]},
+        {"names": []},
+        {"classes": ["x"]},
+        {"names": np.array([{}, {}], dtype=object)},
+        {"confusion": np.array([{}], dtype=object)},
+        {"more": 1},
+    ],
+)
+def test_what_is_not_whole_is_not_read(tmp_path, change):
+    np.savez(tmp_path / "images.npz", **CONTENT)
+    assert load_per_image(tmp_path / "images.npz") is not None
+    np.savez(tmp_path / "images.npz", **CONTENT | change)
+    assert load_per_image(tmp_path / "images.npz") is None
+
+
+def test_missing_torn_and_foreign_files_are_not_read(tmp_path):
+    file = tmp_path / "images.npz"
+    assert load_per_image(file) is None
+    np.savez(file, **CONTENT)
+    for content in (file.read_bytes()[:300], b"", b"text", b"\x93NUMPY"):
+        file.write_bytes(content)
+        assert load_per_image(file) is None
+    np.save(file.open("wb"), np.zeros(3))
+    assert load_per_image(file) is None

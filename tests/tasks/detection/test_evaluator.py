@@ -1,0 +1,137 @@
+"""Detections of batches and processes become the scores of a data set, and a file that others can read."""
+
+import contextlib
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from dcnrun.data.box_batches import Size
+from dcnrun.data.sample import BoxDataset
+from dcnrun.tasks.detection.coco import coco_scores
+from dcnrun.tasks.detection.evaluator import DetectionEvaluator
+from tests.tasks.detection.kit import kit_scores
+from tests.tasks.detection.made import CLASSES, category_id, results
+
+
+class Made(BoxDataset):
+    """A data set that knows its images' names only."""
+
+    classes = CLASSES
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        raise AssertionError("what is there comes with the batch")
+
+    def name(self, index):
+        return self.images[index].name
+
+    def image_id(self, index):
+        return self.images[index].image_id
+
+    def category_id(self, label):
+        return category_id(label)
+
+
+def add(evaluator, images, places):
+    """One batch, as the loader and a network give it."""
+    chosen = [images[place] for place in places]
+    predictions = [
+        {
+            "boxes": torch.tensor(image.boxes, dtype=torch.float32),
+            "scores": torch.tensor(image.scores),
+            "labels": torch.tensor(image.labels),
+        }
+        for image in chosen
+    ]
+    truth = [
+        {
+            "boxes": torch.tensor(image.object_boxes, dtype=torch.float32),
+            "labels": torch.tensor(image.object_labels),
+            "area": torch.tensor(image.object_areas),
+            "crowd": torch.tensor(image.crowd),
+            "difficult": torch.tensor(image.difficult),
+            "size": Size(*image.size),
+        }
+        for image in chosen
+    ]
+    evaluator.update(predictions, {"truth": truth, "index": places})
+
+
+def expected(images):
+    return {**coco_scores(images, CLASSES, category_id).metrics, **kit_scores(images, len(CLASSES))}
+
+
+def test_batches_in_any_order_and_an_image_twice():
+    images = results(2)
+    evaluator = DetectionEvaluator(Made(images))
+    for places in ([5, 3, 4], [0], [1, 2, 5], [11, 10, 9, 8, 7, 6]):
+        add(evaluator, images, places)
+    evaluation = evaluator.result()
+    assert evaluation.metrics == pytest.approx(expected(images))
+    assert evaluation.images.names == tuple(image.name for image in images)
+    assert evaluation.images.score("val/map") == pytest.approx(evaluation.metrics["val/map"])
+    assert evaluation.per_class["val/map"].keys() == set(CLASSES)
+    assert np.isnan(evaluation.per_class["val/map_50"]["never there"])
+
+
+def test_others_score_the_written_predictions_alike(tmp_path):
+    images = [image for image in results(3) if not image.difficult.any()]
+    evaluator = DetectionEvaluator(Made(images))
+    add(evaluator, images, list(range(len(images))))
+    evaluation = evaluator.result()
+    evaluation.write_predictions(tmp_path / "predictions.json")
+    assert json.loads((tmp_path / "predictions.json").read_text()) == evaluation.predictions
+    truth = {
+        "images": [{"id": image.image_id} for image in images],
+        "categories": [{"id": category_id(label)} for label in range(len(CLASSES))],
+        "annotations": [
+            {
+                "id": 1 + 100 * nth + i,
+                "image_id": image.image_id,
+                "category_id": category_id(image.object_labels[i]),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": image.object_areas[i],
+                "iscrowd": int(image.crowd[i]),
+            }
+            for nth, image in enumerate(images)
+            for i, (x1, y1, x2, y2) in enumerate(image.object_boxes.tolist())
+        ],
+    }
+    (tmp_path / "truth.json").write_text(json.dumps({"info": {}, **truth}))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(tmp_path / "truth.json")
+        judge = COCOeval(coco, coco.loadRes(str(tmp_path / "predictions.json")), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    assert list(evaluation.metrics.values())[:6] == pytest.approx(judge.stats[:6], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_processes_score_all_images_together(tmp_path):
+    torch.multiprocessing.spawn(_of_a_process, (str(tmp_path),), nprocs=2)
+    of_each = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert of_each[0] == of_each[1]
+    assert of_each[0] == pytest.approx(expected(results(5)))
+
+
+def _of_a_process(rank, folder):
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    images = results(5)
+    evaluator = DetectionEvaluator(Made(images))
+    add(evaluator, images, [*range(rank, 12, 2), 0])  # the first also where it does not belong
+    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123
+        json.dump(evaluator.result().metrics, file)
+    torch.distributed.destroy_process_group()
