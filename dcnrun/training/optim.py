@@ -15,7 +15,7 @@ ROI_OFFSET_LR_MULT = 0.01
 """Of the paper (Dai et al. 2017, section 3.3), where none is set."""
 
 
-def build_optimizer(network: nn.Module, optim: OptimConfig) -> Optimizer:
+def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "cpu") -> Optimizer:
     """Optimizer over up to four groups: `base`, `offset` (weights of offset branches), `offset_bias`, and `roi_offset`
     (the branches of RoI pooling).
 
@@ -47,7 +47,9 @@ def build_optimizer(network: nn.Module, optim: OptimConfig) -> Optimizer:
         case OptimizerName.sgd:
             optimizer: Optimizer = SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
         case OptimizerName.adamw:
-            optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
+            # In one pass over the weights, several times faster on the CPU. Elsewhere it would rule out clipping with fp16.
+            fused = device_type == "cpu"
+            optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
     return optimizer
 
 

@@ -75,7 +75,7 @@ def prepare(config: Config) -> tuple[Training, BuiltModel]:
     bare = model.network
     if config.trainer.channels_last:
         bare = bare.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(bare, config.optim)
+    optimizer = build_optimizer(bare, config.optim, fabric.device.type)
     network, wrapped_optimizer = fabric.setup(bare, optimizer)
     monitor = OffsetMonitor(bare)
     return Training(config, task, fabric, network, bare, wrapped_optimizer, train_set, val_set, monitor), model
