@@ -1,16 +1,20 @@
-"""What deformable convolution adds to a training step: ResNet-18 DeepLab, its last six 3x3 layers deformable, 128x128.
+"""What deformable convolution and deformable RoI pooling add to a training step, on the CPU.
 
-    python benchmarks/training_step.py benchmarks/results/training_step.json [rounds]
+    python benchmarks/training_step.py deeplab benchmarks/results/training_step.json [rounds]
+    python benchmarks/training_step.py faster_rcnn benchmarks/results/detection_step.json [rounds]
 
-A step is forward pass, loss, backward pass and SGD, of 8 images in fp32. The standard network is the denominator; the
-peer is the same network with torchvision's operator. All take their steps in turn in one process. Offset branches are
-drawn at random, so that taps lie between pixels, as they do in training.
+`deeplab`: ResNet-18, its last six 3x3 layers deformable, 8 images of 128x128. `faster_rcnn`: ResNet-18 with a feature pyramid,
+its last three 3x3 layers deformable, 2 images of 320x320 with 10 boxes each. A step is forward pass, loss, backward pass and
+SGD, in fp32. The standard network is the denominator; a peer is the same network with torchvision's operator. All take their
+steps in turn in one process. Offset branches are drawn at random, so that taps and bins lie between pixels, as they do in
+training.
 """
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,39 +22,94 @@ import torch
 from dcnrun.bench.machine import describe, describe_kernel
 from dcnrun.bench.timing import interleaved, quartiles_ms
 from dcnrun.config.compose import compose
-from dcnrun.tasks.build import build_model
 from dcnrun.models.conv import OffsetBranch
-from dcnrun.tasks.segmentation.task import pixel_loss
+from dcnrun.models.roi_pool import RoIOffsetBranch
+from dcnrun.tasks.build import build_model
 from dcnrun.training.optim import build_optimizer
 
-LAYERS, BATCH, SIZE, CLASSES = 6, 8, 128, 8
+CLASSES = 8
 ROUNDS = 15
 FORMATS = {"channels-last": torch.channels_last, "NCHW": torch.contiguous_format}
-# The kind of convolution, and what computes it.
-VARIANTS = {
-    "standard": ("standard", "auto"),
-    "deformable": ("deformable", "auto"),
-    "modulated": ("modulated", "auto"),
-    "deformable, torchvision": ("deformable", "torchvision"),
-    "modulated, torchvision": ("modulated", "torchvision"),
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network and the batch that it learns from; the variants are overrides, and what computes them."""
+
+    settings: list[str]
+    images: int
+    side: int
+    variants: dict[str, tuple[list[str], str]]
+    labels: Callable[["Problem", torch.Generator], Mapping[str, object]]
+
+
+def masks(problem: Problem, generator: torch.Generator) -> Mapping[str, object]:
+    return {"mask": torch.randint(CLASSES, (problem.images, problem.side, problem.side), generator=generator)}
+
+
+def boxes(problem: Problem, generator: torch.Generator) -> Mapping[str, object]:
+    def drawn() -> torch.Tensor:
+        corner = torch.rand(10, 2, generator=generator) * 0.7 * problem.side
+        return torch.cat([corner, corner + (0.05 + 0.25 * torch.rand(10, 2, generator=generator)) * problem.side], 1)
+
+    return {
+        "sizes": [(problem.side, problem.side)] * problem.images,
+        "boxes": [drawn() for _ in range(problem.images)],
+        "labels": [torch.randint(CLASSES, (10,), generator=generator) for _ in range(problem.images)],
+    }
+
+
+PROBLEMS = {
+    "deeplab": Problem(
+        ["model=deeplab", "conv.layers=6"],
+        images=8,
+        side=128,
+        variants={
+            "standard": (["conv=standard"], "auto"),
+            "deformable": (["conv=deformable"], "auto"),
+            "modulated": (["conv=modulated"], "auto"),
+            "deformable, torchvision": (["conv=deformable"], "torchvision"),
+            "modulated, torchvision": (["conv=modulated"], "torchvision"),
+        },
+        labels=masks,
+    ),
+    "faster_rcnn": Problem(
+        ["model=faster_rcnn", "conv.layers=3"],
+        images=2,
+        side=320,
+        variants={
+            "standard": (["conv=standard"], "auto"),
+            "deformable": (["conv=deformable"], "auto"),
+            "modulated": (["conv=modulated"], "auto"),
+            "deformable RoI pooling": (["conv=standard", "model.roi_pool=deformable"], "auto"),
+            "deformable, deformable RoI pooling": (["conv=deformable", "model.roi_pool=deformable"], "auto"),
+            "deformable, torchvision": (["conv=deformable"], "torchvision"),
+        },
+        labels=boxes,
+    ),
 }
 
 
-def training_step(kind: str, backend: str, memory_format: torch.memory_format) -> Callable[[], None]:
+def training_step(
+    problem: Problem, overrides: list[str], backend: str, memory_format: torch.memory_format
+) -> Callable[[], None]:
     # A small learning rate, so that the last step has the offsets of the first.
-    config = compose([f"conv={kind}", f"conv.layers={LAYERS}", "optim.lr=1e-5"])
-    network = build_model(config, CLASSES).network.to(memory_format=memory_format).train()
+    config = compose([*problem.settings, *overrides, "optim.lr=1e-5"])
+    model = build_model(config, CLASSES)
+    network = model.network.to(memory_format=memory_format).train()
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
-        if isinstance(module, OffsetBranch):
-            torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5, generator=generator)
+        if isinstance(module, OffsetBranch | RoIOffsetBranch):
+            weight = (module[-1] if isinstance(module, RoIOffsetBranch) else module).weight
+            torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5, generator=generator)
     optimizer = build_optimizer(network, config.optim)
-    image = torch.randn(BATCH, 3, SIZE, SIZE, generator=generator).to(memory_format=memory_format)
-    mask = torch.randint(CLASSES, (BATCH, SIZE, SIZE), generator=generator)
+    image = torch.randn(problem.images, 3, problem.side, problem.side, generator=generator)
+    batch = {"image": image.to(memory_format=memory_format), **problem.labels(problem, generator)}
 
     def step() -> None:
         os.environ["DCNRUN_BACKEND"] = backend
-        loss = pixel_loss(network(image), mask)
+        torch.manual_seed(0)  # of the regions that a detector draws
+        loss = sum(model.task.losses(network, batch, world_size=1).values(), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -59,31 +118,39 @@ def training_step(kind: str, backend: str, memory_format: torch.memory_format) -
 
 
 def main() -> None:
-    out, *more = sys.argv[1:]
+    name, out, *more = sys.argv[1:]
+    problem = PROBLEMS[name]
     rounds = int(more[0]) if more else ROUNDS
     machine = describe() | {"kernel": describe_kernel(torch.float32)}
     steps = {
-        (layout, variant): training_step(*made, memory_format)
+        (layout, variant): training_step(problem, *made, memory_format)
         for layout, memory_format in FORMATS.items()
-        for variant, made in VARIANTS.items()
+        for variant, made in problem.variants.items()
     }
-    times = {name: quartiles_ms(seconds) for name, seconds in interleaved(steps, rounds).items()}
+    times = {step: quartiles_ms(seconds) for step, seconds in interleaved(steps, rounds).items()}
     results = {
         layout: {
             variant: {
                 "step_ms": times[layout, variant],
                 "times_standard": round(times[layout, variant]["median"] / times[layout, "standard"]["median"], 3),
             }
-            for variant in VARIANTS
+            for variant in problem.variants
         }
         for layout in FORMATS
     }
-    setting = {"layers": LAYERS, "batch": BATCH, "size": SIZE, "dtype": "float32", "rounds": rounds}
+    setting = {
+        "network": name,
+        "settings": problem.settings,
+        "batch": problem.images,
+        "size": problem.side,
+        "dtype": "float32",
+        "rounds": rounds,
+    }
     Path(out).write_text(json.dumps({"machine": machine, **setting, "results": results}, indent=1) + "\n")
     for layout, variants in results.items():
         for variant, result in variants.items():
             median = result["step_ms"]["median"]
-            print(f"{layout:14} {variant:24} {median:8.1f} ms  {result['times_standard']:.2f} x standard")
+            print(f"{layout:14} {variant:36} {median:8.1f} ms  {result['times_standard']:.2f} x standard")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TINY = [
+_TINY_RUN = [
     "data=shapes",
     "data.image_size=48",
     "data.train_images=16",
@@ -15,13 +15,24 @@ TINY = [
     "data.eval_batch_size=2",
     "data.workers=0",
     "model.width=8",
-    "model.head_channels=16",
     "trainer.steps=6",
     "trainer.log_every=1",
     "trainer.eval_every=3",
     "trainer.save_every=2",
     "trainer.threads=1",
     "optim.lr=0.05",
+]
+TINY = [*_TINY_RUN, "model.head_channels=16"]
+TINY_DETECTOR = [
+    *_TINY_RUN,
+    "model=faster_rcnn",
+    "model.fpn_channels=16",
+    "model.anchor_sizes=[8,16,32,64,128]",
+    "model.roi_channels=16",
+    "model.roi_batch=16",
+    "model.proposals=20",
+    "optim.lr=0.01",
+    "optim.clip_norm=1.0",
 ]
 
 

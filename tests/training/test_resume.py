@@ -35,11 +35,16 @@ def wait_until_logged(run, step, process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [["conv=deformable", "model=fcn", "optim=adamw"], ["conv=standard", "data.workers=1"]]
+    ("task", "settings"),
+    [
+        ("tiny", ["conv=deformable", "model=fcn", "optim=adamw"]),
+        ("tiny", ["conv=standard", "data.workers=1"]),
+        ("tiny_detector", ["conv=deformable", "model.roi_pool=modulated"]),
+    ],
 )
-def test_killed_at_random_steps_it_ends_with_the_same_numbers(settings, tiny, tmp_path):
-    """The FCN head has dropout, so the random state counts too."""
-    overrides = [*tiny, *settings, "trainer.steps=14", "trainer.eval_every=5"]
+def test_killed_at_random_steps_it_ends_with_the_same_numbers(task, settings, request, tmp_path):
+    """The FCN head has dropout, and a detector draws the regions that it learns from: the random state counts too."""
+    overrides = [*request.getfixturevalue(task), *settings, "trainer.steps=14", "trainer.eval_every=5"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(compose(overrides), overrides, whole)
     process = start("train", *overrides, "--run-dir", killed)
