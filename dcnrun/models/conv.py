@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.config.schema import ConvKind
+from dcnrun.models.modulation import checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.precision import without_autocast
 
@@ -98,15 +99,13 @@ class ModulatedDeformConv2d(DeformConv2d):
 
     def __init__(self, *args: Any, mask_start: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if mask_start not in (0.5, 1.0):
-            raise ValueError(f"mask_start must be 0.5 or 1, but is {mask_start}")
-        self.mask_start = mask_start
+        self.mask_start = checked_mask_start(mask_start)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Offsets come first, then one mask logit per group and tap."""
         taps = prod(self.kernel_size)
         offset, logits = torch.split(output, [2 * self.offset_groups * taps, self.offset_groups * taps], dim=1)
-        return offset, 2 * self.mask_start * logits.sigmoid()
+        return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:
         """The settings of `DeformConv2d` and the mask's start."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setup_scales
 
+from dcnrun.models.modulation import checked_mask_start, modulation_mask
 from dcnrun.ops import deform_roi_pool
 from dcnrun.ops.precision import without_autocast
 
@@ -166,14 +167,12 @@ class ModulatedDeformRoIPool(DeformRoIPool):
 
     def __init__(self, *args: Any, mask_start: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if mask_start not in (0.5, 1.0):
-            raise ValueError(f"mask_start must be 0.5 or 1, but is {mask_start}")
-        self.mask_start = mask_start
+        self.mask_start = checked_mask_start(mask_start)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Offsets come first, then one mask logit per bin."""
         offset, logits = torch.split(output.reshape(len(output), 3, *self.output_size), [2, 1], dim=1)
-        return offset, 2 * self.mask_start * logits.sigmoid()
+        return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:
         """The settings of `DeformRoIPool` and the mask's start."""
