@@ -1,4 +1,5 @@
-"""Whether our CUDA kernels compute on this GPU what the definition does in fp64, for `PARITY` in dcnrun/ops/backends.py.
+"""Whether our CUDA kernels compute on this GPU what the definition does in fp64, for each operator's `PARITY`: that of the
+convolution in dcnrun/ops/backends.py, that of RoI pooling in dcnrun/ops/roi/backends.py.
 
     python -m benchmarks.cuda_parity [benchmarks/results/cuda_parity_sm_90.json]
 
@@ -10,6 +11,8 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +20,41 @@ import torch
 
 from dcnrun.bench.machine import describe, describe_gpu
 from dcnrun.ops import backends
-from tests.ops.parity import LARGE_SHAPES, SHAPES, TF32_TOLERANCE, TOLERANCES, Case, cases, errors, watched_kernels
+from dcnrun.ops.roi import backends as roi_backends
+from dcnrun.ops.roi import cuda_kernel as roi_kernel
+from tests.ops import parity
+from tests.ops.parity import TF32_TOLERANCE, TOLERANCES, watched_kernels
+from tests.ops.roi import parity as roi_parity
+
+Row = dict[str, Any]
 
 
-def measure(case: Case, tf32: bool) -> dict[str, Any]:
-    torch.backends.cuda.matmul.allow_tf32 = tf32
+def measure(name: str, errors: Callable[..., dict[str, float]], tolerance: float) -> Row:
+    """What a case computes from a fresh seed."""
     seed = int.from_bytes(os.urandom(4))
-    tolerance = TF32_TOLERANCE if tf32 else TOLERANCES[case.dtype]
-    found = errors(case, seed, "cuda")
-    return {
-        "case": f"{case}, TF32" if tf32 else str(case),
+    found = errors(seed=seed, device="cuda")
+    row = {
+        "case": name,
         "seed": seed,
         "tolerance": tolerance,
         "errors": {name: value if math.isfinite(value) else None for name, value in found.items()},
         "passed": max(found.values()) <= tolerance,
     }
+    print("passed" if row["passed"] else "FAILED", name, row["errors"], flush=True)
+    return row
+
+
+def convolutions() -> Iterator[Row]:
+    for case in parity.cases(parity.SHAPES | parity.LARGE_SHAPES):
+        for tf32 in (False, True) if case.dtype == torch.float32 else (False,):
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            name, tolerance = (f"{case}, TF32", TF32_TOLERANCE) if tf32 else (str(case), TOLERANCES[case.dtype])
+            yield measure(name, partial(parity.errors, case), tolerance)
+
+
+def roi_poolings() -> Iterator[Row]:
+    for case in roi_parity.cases(roi_parity.SHAPES | roi_parity.LARGE_SHAPES):
+        yield measure(str(case), partial(roi_parity.errors, case), TOLERANCES[case.dtype])
 
 
 def main(file: Path) -> int:
@@ -39,21 +62,18 @@ def main(file: Path) -> int:
     # What cuBLAS asks of those who want deterministic products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     backends.KERNELS["cuda"] = watched_kernels()
-    rows = []
-    for case in cases(SHAPES | LARGE_SHAPES):
-        for tf32 in (False, True) if case.dtype == torch.float32 else (False,):
-            rows.append(measure(case, tf32))
-            print("passed" if rows[-1]["passed"] else "FAILED", rows[-1]["case"], rows[-1]["errors"], flush=True)
-    result = {
-        "machine": describe() | describe_gpu(torch.device("cuda", torch.cuda.current_device())),
-        "passed": all(row["passed"] for row in rows),
-        "cases": rows,
-    }
+    roi_backends.KERNELS["cuda"] = watched_kernels(roi_kernel)
+    cases = {"deform_conv2d": list(convolutions()), "deform_roi_pool": list(roi_poolings())}
+    passed = {operator: sum(row["passed"] for row in rows) for operator, rows in cases.items()}
+    result = {"machine": describe() | describe_gpu(torch.device("cuda", torch.cuda.current_device()))}
+    for operator, rows in cases.items():
+        result[operator] = {"passed": passed[operator] == len(rows), "cases": rows}
     written = file.with_suffix(".part")
     written.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     written.replace(file)
-    print(f"{sum(row['passed'] for row in rows)} of {len(rows)} cases passed: {file}")
-    return 0 if result["passed"] else 1
+    for operator, rows in cases.items():
+        print(f"{operator}: {passed[operator]} of {len(rows)} cases passed: {file}")
+    return 0 if all(result[operator]["passed"] for operator in cases) else 1
 
 
 if __name__ == "__main__":

@@ -1,79 +1,36 @@
-"""What computes an operator: our kernel where it can, else torchvision's, else the definition in plain PyTorch."""
+"""What computes a deformable convolution: our kernel where it can, else torchvision's, else the definition in plain PyTorch."""
 
-import functools
-import logging
-import os
 from typing import Any
 
 import torch
 import torchvision  # noqa: F401  (makes torch.ops.torchvision.deform_conv2d)
 from torch import Tensor
 
-from dcnrun.errors import UsageError
 from dcnrun.ops import cpu_kernel, cuda_kernel
-from dcnrun.ops.jit import KernelUnavailable, load_cpu, load_cuda
+from dcnrun.ops.choice import Choice
 from dcnrun.ops.operands import Operands
+from dcnrun.ops.precision import for_torchvision
 from dcnrun.ops.reference import deform_conv2d_backward_reference, deform_conv2d_reference
 
-BACKENDS = ("auto", "kernel", "cuda", "torchvision", "reference")
 KERNELS = {"cpu": cpu_kernel, "cuda": cuda_kernel}
 # Architectures, such as "sm_90", on which our CUDA kernels have passed `make parity`, and the file that says so. On others
 # they run only where they are asked for.
 PARITY: dict[str, str] = {}
 
-_log = logging.getLogger("dcnrun")
+_choice = Choice(
+    "deform_conv2d",
+    KERNELS,
+    PARITY,
+    "deformable convolution runs on torchvision's {device} operator, several times slower",
+)
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> str:
     """Which implementation computes tensors of this kind: "kernel", "torchvision" or "reference".
 
-    Set DCNRUN_BACKEND to force one: "kernel" is our kernel on every device, "cuda" is ours on NVIDIA GPUs and changes
-    nothing elsewhere. Where our kernel can't be had, one line in the log says so, once.
+    The environment variable DCNRUN_BACKEND may force one: see `dcnrun.ops.choice`.
     """
-    asked, device = os.environ.get("DCNRUN_BACKEND", "auto"), torch.device(device)
-    if asked not in BACKENDS:
-        raise UsageError(f"DCNRUN_BACKEND is {asked!r}: it must be one of {', '.join(BACKENDS)}")
-    if asked == "kernel" or (asked == "cuda" and device.type == "cuda"):
-        if not _has_kernel(device, dtype):
-            raise UsageError(f"DCNRUN_BACKEND={asked}, but there is no kernel for {dtype} on {device.type}")
-        _load(device, dtype)
-        return "kernel"
-    if asked in ("torchvision", "reference"):
-        return asked
-    if _has_kernel(device, dtype) and (device.type == "cpu" or _passed_parity(device)) and _kernel_loads(device, dtype):
-        return "kernel"
-    return "torchvision" if device.type == "cuda" or _has_kernel(device, dtype) else "reference"
-
-
-def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    return device.type in KERNELS and dtype in KERNELS[device.type].DTYPES
-
-
-@functools.cache
-def _passed_parity(device: torch.device) -> bool:
-    return torch.cuda.is_available() and "sm_{}{}".format(*torch.cuda.get_device_capability(device)) in PARITY
-
-
-def _load(device: torch.device, dtype: torch.dtype) -> None:
-    if device.type == "cpu":
-        load_cpu("deform_conv2d", dtype)
-    else:
-        load_cuda("deform_conv2d", dtype, device)
-
-
-@functools.cache
-def _kernel_loads(device: torch.device, dtype: torch.dtype) -> bool:
-    try:
-        _load(device, dtype)
-    except KernelUnavailable as problem:
-        _log.warning(
-            "dcnrun: deformable convolution runs on torchvision's %s operator, several times slower, since %s; %s",
-            device.type.upper(),
-            problem.reason,
-            problem.remedy,
-        )
-        return False
-    return True
+    return _choice.backend_for(device, dtype, torchvision=True)
 
 
 def forward(operands: Operands, output: Tensor) -> None:
@@ -86,7 +43,7 @@ def forward(operands: Operands, output: Tensor) -> None:
         case "kernel":
             KERNELS[input.device.type].deform_conv2d(operands, output)
         case "torchvision" if not _torchvision_fails_at(operands.offset):
-            output.copy_(torch.ops.torchvision.deform_conv2d(*_for_torchvision(operands)))
+            output.copy_(torch.ops.torchvision.deform_conv2d(*_torchvision_arguments(operands)))
         case _:
             output.copy_(deform_conv2d_reference(*operands))
 
@@ -104,7 +61,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             KERNELS[input.device.type].deform_conv2d_backward(grad_output, operands, grads)
             return
         case "torchvision" if not _torchvision_fails_at(offset):
-            wide = _widened(grad_output), *_for_torchvision(operands)
+            wide = for_torchvision(grad_output), *_torchvision_arguments(operands)
             of_input, of_weight, of_offset, of_mask, _ = torch.ops.torchvision._deform_conv2d_backward(*wide)
             computed = of_input, of_offset, of_weight, of_mask
         case _:
@@ -119,12 +76,7 @@ def _torchvision_fails_at(offset: Tensor) -> bool:
     return offset.device.type == "cpu" and not bool(offset.isfinite().all())
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    # torchvision rounds positions to fp16, and has no bf16
-    return tensor.float() if tensor.dtype.itemsize == 2 else tensor
-
-
-def _for_torchvision(operands: Operands) -> list[Any]:
+def _torchvision_arguments(operands: Operands) -> list[Any]:
     """The arguments of torchvision's operator, which knows no absent bias or mask."""
     input, offset, weight, bias, stride, padding, dilation, mask = operands
     tensors = (
@@ -135,4 +87,4 @@ def _for_torchvision(operands: Operands) -> list[Any]:
         weight.new_zeros(weight.shape[0]) if bias is None else bias,
     )
     numbers = [*stride, *padding, *dilation, operands.groups, operands.offset_groups, mask is not None]
-    return [*map(_widened, tensors), *numbers]
+    return [*map(for_torchvision, tensors), *numbers]

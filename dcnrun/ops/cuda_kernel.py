@@ -12,24 +12,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dcnrun.ops import cuda_call
+from dcnrun.ops.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, write, zero_sums
+from dcnrun.ops.cuda_call import DTYPES as DTYPES
 from dcnrun.ops.jit import load_cuda
 from dcnrun.ops.operands import Operands
 
-# What the kernels store; they compute in fp32.
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-# As in kernels/cuda: deform_conv2d.cu, sampling.h and runs.h.
-_THREADS = 256
+# As in kernels/cuda: sampling.h and runs.h.
 _TILE_PIXELS = 32
 _MOST_TILE_KINDS = 9
 _SEGMENT = 64
-_MOST_TEAMS = 16
 
-_WARP = 32
-_BLOCKS_PER_MULTIPROCESSOR = 4  # at least, where there are so many samples
 _SHARE_OF_L2 = 0.8  # what a chunk's columns may fill
 _MOST_COLUMN_BYTES = 2**28
-_MOST_INT = 2**31 - 1
 
 _Pair = tuple[int, int]
 
@@ -98,7 +93,7 @@ def deform_conv2d_backward(grad_output: Tensor, operands: Operands, grads: list[
     """
     grad_input, grad_offset, grad_weight, grad_mask = grads
     call, weights = _Call(operands), _matrices(operands)
-    input_sums = None if grad_input is None else _zero_sums(grad_input)
+    input_sums = None if grad_input is None else zero_sums(grad_input.permute(0, 2, 3, 1))
     slopes = _room_in_fp32(grad_offset), _room_in_fp32(grad_mask)
     call.want(*slopes, columns=grad_weight is not None)
     in_order = torch.are_deterministic_algorithms_enabled()
@@ -123,26 +118,13 @@ def deform_conv2d_backward(grad_output: Tensor, operands: Operands, grads: list[
             weight_sums = share if weight_sums is None else weight_sums.add_(share)
 
     if grad_input is not None and input_sums is not None:
-        _write(input_sums, grad_input.permute(0, 2, 3, 1))
+        write(input_sums, grad_input.permute(0, 2, 3, 1))
     for grad, values in zip((grad_offset, grad_mask), slopes, strict=True):
         if grad is not None and values is not None:
-            _write(values, grad)
+            write(values, grad)
     if grad_weight is not None and weight_sums is not None:
         last = grad_weight.permute(0, 2, 3, 1)
         last.copy_(weight_sums.view(last.shape))
-
-
-class _Team(NamedTuple):
-    """Threads that take neighbouring channels: as many as a row of channels keeps busy, and at most a warp."""
-
-    threads: int
-    channels: int
-    suffix: str  # of the kernels for accesses of this width
-
-    @classmethod
-    def of_width(cls, width: int, row_channels: int, suffix: str) -> "_Team":
-        threads = min(_WARP, 1 << (-(-row_channels // width) - 1).bit_length())
-        return cls(threads, threads * width, suffix)
 
 
 class _Plan(NamedTuple):
@@ -154,8 +136,8 @@ class _Plan(NamedTuple):
     image_rows: int
     kinds: int
     tile_parts: int
-    wide: _Team | None
-    single: _Team
+    wide: Team | None
+    single: Team
     problem: _Problem  # without addresses
 
 
@@ -172,7 +154,7 @@ class _Call:
         self.tensors = [input, offset, mask]  # kept, since a struct has but their addresses
         self.plan, self.chunks = plan, plan.chunks
         self.module = load_cuda("deform_conv2d", input.dtype, input.device)
-        self.team = plan.wide if plan.wide and input.data_ptr() % 16 == 0 else plan.single
+        self.team = plan.wide if plan.wide and starts_whole(input) else plan.single
         self.columns = input.new_empty(plan.column_shape)
         self.problem = _Problem.from_buffer_copy(plan.problem)
         self.problem.input, self.problem.columns = input.data_ptr(), self.columns.data_ptr()
@@ -221,15 +203,15 @@ class _Call:
             kernel, keys, rows = "sum_summed" + self.team.suffix, next_keys, next_rows
 
     def _launch_tiles(self, kernel: str, chunk: _Chunk) -> None:
-        problem, threads = self.problem, self.team.threads
+        problem = self.problem
         _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
         blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
-        self.module.launch(kernel, (blocks, 1, 1), (threads, _THREADS // threads, 1), problem)
+        self.module.launch(kernel, (blocks, 1, 1), self.team.block, problem)
 
     def _launch_segments(self, kernel: str, segments: int, runs: _Runs) -> None:
-        teams = min(_MOST_TEAMS, _THREADS // self.team.threads)
+        block = self.team.small_block
         parts = -(-self.plan.row_channels // self.team.channels)
-        self.module.launch(kernel, (-(-segments // teams), parts, 1), (self.team.threads, teams, 1), runs)
+        self.module.launch(kernel, (-(-segments // block[1]), parts, 1), block, runs)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -249,17 +231,17 @@ def _plan(
     groups, taps = channels // group_channels, kernel_height * kernel_width
     offset_groups = offset[1] // (2 * taps)
     row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, taps * offset_groups
-    if max(image_rows, out_height * out_width) > _MOST_INT:
+    if max(image_rows, out_height * out_width) > MOST_INT:
         raise ValueError(
             f"input of {height}x{width} with {offset_groups} offset groups and output of {out_height}x{out_width}: the "
             "CUDA kernels take maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
         )
-    l2_bytes, multiprocessors = _cache_and_multiprocessors(device)
+    l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(device)
     row_bytes = taps * channels * dtype.itemsize
-    chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, _MOST_INT // image_rows)
+    chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, MOST_INT // image_rows)
     rows = chunks[0].rows
     tile_kinds = _tile_kinds(kinds, -(-rows // _TILE_PIXELS), multiprocessors)
-    per_access = 16 // dtype.itemsize
+    per_access = cuda_call.channels_of_access(dtype)
     divides = row_channels % per_access == 0 and group_channels % per_access == 0
     return _Plan(
         chunks=chunks,
@@ -268,8 +250,8 @@ def _plan(
         image_rows=image_rows,
         kinds=kinds,
         tile_parts=-(-kinds // tile_kinds),
-        wide=_Team.of_width(per_access, row_channels, "_wide") if divides else None,
-        single=_Team.of_width(1, row_channels, "_single"),
+        wide=Team.wide(dtype, row_channels) if divides else None,
+        single=Team.single(row_channels),
         problem=_Problem(
             stride=stride,
             padding=padding,
@@ -313,7 +295,7 @@ def _largest_part(whole: int, most: int) -> int:
 
 def _tile_kinds(kinds: int, tiles: int, multiprocessors: int) -> int:
     """How many kinds of samples a block works on: few enough for shared memory, and for enough blocks."""
-    parts = max(-(-kinds // _MOST_TILE_KINDS), min(kinds, _BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
+    parts = max(-(-kinds // _MOST_TILE_KINDS), min(kinds, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
     return -(-kinds // parts)
 
 
@@ -345,20 +327,6 @@ def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
     return torch.bmm(left, right, out_dtype=torch.float32)
 
 
-def _zero_sums(grad_input: Tensor) -> Tensor:
-    """Sums in fp32 for each pixel's channels, (N, H, W, C): in the gradient itself where that is what it holds."""
-    pixels = grad_input.permute(0, 2, 3, 1)
-    if grad_input.dtype == torch.float32 and pixels.is_contiguous():
-        return pixels.zero_()
-    return torch.zeros(pixels.shape, dtype=torch.float32, device=grad_input.device)
-
-
-def _write(values: Tensor, to: Tensor) -> None:
-    """Copy what was computed elsewhere than in its place."""
-    if values.data_ptr() != to.data_ptr():
-        to.copy_(values)
-
-
 def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
     """Where the gradients of positions and masks are written: in their place if that holds fp32."""
     if grad is None or grad.dtype == torch.float32:
@@ -368,9 +336,3 @@ def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
 
 def _maps(tensor: Tensor | None) -> _Maps:
     return _Maps() if tensor is None else _Maps(tensor.data_ptr(), *tensor.stride())
-
-
-@functools.cache
-def _cache_and_multiprocessors(device: torch.device) -> tuple[int, int]:
-    properties = torch.cuda.get_device_properties(device)
-    return properties.L2_cache_size, properties.multi_processor_count

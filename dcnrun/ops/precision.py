@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 def autocast_is_on(device_type: str) -> bool:
@@ -19,3 +20,8 @@ def without_autocast(device_type: str) -> AbstractContextManager[object]:
 def for_autocast(tensor: Any, dtype: torch.dtype) -> Any:
     """Another dtype for what autocast may change: fp64 stays as it is, as everywhere in autocast. None stays None."""
     return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def for_torchvision(tensor: Tensor) -> Tensor:
+    """Half precision as fp32: torchvision's operators would round positions to fp16, and have no bf16."""
+    return tensor.float() if tensor.dtype.itemsize == 2 else tensor

@@ -1,11 +1,8 @@
 // Deformable convolution: everything but the matrix products, which are cuBLAS's. dcnrun/ops/cuda_kernel.py launches it.
 //
-// A block has the form (threads of a team, teams). A team takes one sample at a time; its threads take neighbouring channels
-// of an offset group. Teams are a warp or an even part of one, and blocks consist of whole warps.
+// A team takes one sample at a time; its threads take neighbouring channels of an offset group.
 #include "runs.h"
 #include "sampling.h"
-
-constexpr int kThreads = 256;
 
 // Forward: columns --------------------------------------------------------------------------------------------------------
 
@@ -40,12 +37,6 @@ struct Slopes {
         factor = above + (below - above) * sample.down;
     }
 };
-
-// The sum over a team's threads, which all of the warp's threads must call: always added in the same order.
-inline __device__ float team_sum(float value) {
-    for (int distance = blockDim.x / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
-    return value;
-}
 
 inline __device__ void write_slopes(const Problem& problem, const Tile& tile, const float (*slopes)[3]) {
     for (int i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {

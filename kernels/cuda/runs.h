@@ -7,9 +7,9 @@
 #pragma once
 
 #include "problem.h"
+#include "team.h"
 
 constexpr int kSegment = 64;
-constexpr int kMostTeams = 16;
 constexpr int kAhead = 4;  // rows that are read before the first of them is added
 constexpr int kNone = -1;  // the key of an entry that goes nowhere
 
@@ -126,8 +126,7 @@ struct Segment {
 template <int kWidth, template <int> class Rows>
 inline __device__ void sum_runs(const Runs& runs, Entry* entries) {
     const long long first = (long long)blockIdx.x * blockDim.y;
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
-    for (int i = thread; i < blockDim.y * kSegment; i += blockDim.x * blockDim.y) {
+    for (int i = thread_of_block(); i < blockDim.y * kSegment; i += threads_of_block()) {
         const int key = key_at(runs, first * kSegment + i);
         entries[i] = key == kNone ? Entry{0, kNone, 0} : Rows<kWidth>::entry(runs, first * kSegment + i, key);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "problem.h"
+#include "team.h"
 
 // What a block works on: some output pixels, and some of the kinds of samples that each has, one per tap and offset group.
 // Neighbouring threads take neighbouring pixels where they read positions and write their gradients.
@@ -34,9 +35,6 @@ struct Tile {
     __device__ int row(int sample) const { return first_row + sample % kTilePixels; }
     __device__ int kind(int sample) const { return first_kind + sample / kTilePixels; }
 };
-
-inline __device__ int thread_of_block() { return threadIdx.y * blockDim.x + threadIdx.x; }
-inline __device__ int threads_of_block() { return blockDim.x * blockDim.y; }
 
 // One output pixel and one kind of its samples.
 struct Place {

@@ -172,8 +172,8 @@ class Watched(TorchDispatchMode):
         return made
 
 
-def watched_kernels():
-    """`cuda_kernel`, watched."""
+def watched_kernels(kernels=cuda_kernel):
+    """The functions of such a module, watched."""
 
     def watch(function):
         def call(*arguments):
@@ -182,8 +182,5 @@ def watched_kernels():
 
         return call
 
-    return SimpleNamespace(
-        DTYPES=cuda_kernel.DTYPES,
-        deform_conv2d=watch(cuda_kernel.deform_conv2d),
-        deform_conv2d_backward=watch(cuda_kernel.deform_conv2d_backward),
-    )
+    functions = {name: watch(function) for name, function in vars(kernels).items() if name.startswith("deform_")}
+    return SimpleNamespace(DTYPES=kernels.DTYPES, **functions)

@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from dcnrun.errors import UsageError
-from dcnrun.ops import backends, deform_conv2d
+from dcnrun.ops import backends, choice, deform_conv2d
 from dcnrun.ops.jit import KernelUnavailable
 from tests.ops.problems import assert_close, make_problem, results
 
@@ -20,11 +20,7 @@ STORED = [torch.float32, torch.float64, *HALF]
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    for known in (backends._kernel_loads, backends._passed_parity):
-        known.cache_clear()
-    yield
-    for known in (backends._kernel_loads, backends._passed_parity):
-        known.cache_clear()
+    monkeypatch.setattr(backends._choice, "_usable", {})
 
 
 @pytest.fixture
@@ -35,13 +31,13 @@ def no_compiler(monkeypatch):
         tries.append(dtype)
         raise KernelUnavailable("no C++ compiler was found", "install one")
 
-    monkeypatch.setattr(backends, "load_cpu", load)
+    monkeypatch.setattr(choice, "load_cpu", load)
     return tries
 
 
 @pytest.fixture
 def compiler(monkeypatch):
-    monkeypatch.setattr(backends, "load_cpu", lambda name, dtype: None)
+    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
 
 
 @pytest.fixture
@@ -50,7 +46,7 @@ def gpu(monkeypatch):
     loaded = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(backends, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
+    monkeypatch.setattr(choice, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
     return loaded
 
 
@@ -77,11 +73,11 @@ CUDA_DTYPES = [torch.float32, *HALF]
 def test_our_cuda_kernels_come_first_where_they_passed_parity(gpu, dtype, monkeypatch):
     assert backends.backend_for("cuda:0", dtype) == "torchvision"
     assert not gpu
-    monkeypatch.setattr(backends, "PARITY", {"sm_80": "another"})
-    backends._passed_parity.cache_clear()
+    backends._choice._usable.clear()
+    monkeypatch.setitem(backends.PARITY, "sm_80", "another")
     assert backends.backend_for("cuda:0", dtype) == "torchvision"
-    monkeypatch.setattr(backends, "PARITY", {"sm_90": "parity.json"})
-    backends._passed_parity.cache_clear()
+    backends._choice._usable.clear()
+    monkeypatch.setitem(backends.PARITY, "sm_90", "parity.json")
     assert backends.backend_for("cuda:0", dtype) == "kernel"
     assert gpu == [("deform_conv2d", dtype, torch.device("cuda:0"))]
     assert backends.backend_for("cuda:0", torch.float64) == "torchvision"
@@ -90,7 +86,7 @@ def test_our_cuda_kernels_come_first_where_they_passed_parity(gpu, dtype, monkey
 def test_parity_rests_on_files_that_say_so():
     for architecture, name in backends.PARITY.items():
         result = json.loads((Path(__file__).parents[2] / name).read_text("utf-8"))
-        assert result["passed"] is True
+        assert result["deform_conv2d"]["passed"] is True
         assert result["machine"]["architecture"] == architecture
 
 
@@ -114,8 +110,8 @@ def test_without_nvrtc(gpu, monkeypatch, caplog):
     def load(name, dtype, device):
         raise KernelUnavailable("NVRTC was not found", "install torch again")
 
-    monkeypatch.setattr(backends, "load_cuda", load)
-    monkeypatch.setattr(backends, "PARITY", {"sm_90": "parity.json"})
+    monkeypatch.setattr(choice, "load_cuda", load)
+    monkeypatch.setitem(backends.PARITY, "sm_90", "parity.json")
     with caplog.at_level(logging.INFO, "dcnrun"):
         assert [backends.backend_for("cuda", torch.float16) for _ in range(3)] == ["torchvision"] * 3
     (record,) = caplog.records

@@ -30,7 +30,7 @@ def library(monkeypatch):
     def install(status):
         fake = FakeLibrary(status)
         monkeypatch.setattr(cpu_kernel, "load_cpu", lambda name, dtype: fake)
-        monkeypatch.setattr("dcnrun.ops.backends.load_cpu", lambda name, dtype: fake)
+        monkeypatch.setattr("dcnrun.ops.choice.load_cpu", lambda name, dtype: fake)
         return fake
 
     return install

@@ -3,6 +3,7 @@
 What needs no GPU is in cuda_emulation/.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dcnrun.ops import backends, cuda_kernel, deform_conv2d
+from dcnrun.ops import backends, cuda_call, deform_conv2d
 from dcnrun.ops.jit import load_cuda
 from tests.ops.parity import (
     DTYPES,
@@ -174,11 +175,15 @@ os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 import torch
 from tests.ops.parity import DTYPES, OFFSETS, SHAPES, Case, deterministic, moved
 from tests.ops.problems import results
-for shape in SHAPES:
-    for dtype in DTYPES:
-        for in_order in (False, True):
-            with deterministic(in_order):
+from tests.ops.roi import parity as roi_parity
+from tests.ops.roi.problems import results as roi_results
+for dtype in DTYPES:
+    for in_order in (False, True):
+        with deterministic(in_order):
+            for shape in SHAPES:
                 results(moved(Case(shape, "std 4", dtype).problem(0), "cuda"))
+            for shape in roi_parity.SHAPES:
+                roi_results(moved(roi_parity.Case(shape, "odd", dtype).problem(0), "cuda"))
 torch.cuda.synchronize()
 print("computed")
 """
@@ -192,8 +197,8 @@ print("computed")
     [["memcheck"], ["synccheck"], ["racecheck", "kernel_substring=_wide"], ["racecheck", "kernel_substring=_single"]],
 )
 def test_compute_sanitizer(options):
-    for dtype in DTYPES:
-        load_cuda("deform_conv2d", dtype, torch.device("cuda"))  # so that it need not be compiled there
+    for name, dtype in itertools.product(("deform_conv2d", "deform_roi_pool"), DTYPES):
+        load_cuda(name, dtype, torch.device("cuda"))  # so that it need not be compiled there
     tool, *only = options
     command = ["compute-sanitizer", f"--tool={tool}", "--error-exitcode=9", *(f"--kernel-name={name}" for name in only)]
     done = subprocess.run(
@@ -223,5 +228,5 @@ def test_launches_do_not_wait_for_the_gpu():
 
 def test_what_the_kernels_are_told_of_the_gpu():
     properties = torch.cuda.get_device_properties("cuda")
-    known = cuda_kernel._cache_and_multiprocessors(torch.device("cuda", torch.cuda.current_device()))
+    known = cuda_call.cache_and_multiprocessors(torch.device("cuda", torch.cuda.current_device()))
     assert known == (properties.L2_cache_size, properties.multi_processor_count)

@@ -5,6 +5,7 @@ from ctypes import c_double, c_int64
 import torch
 from torch import Tensor
 
+from dcnrun.ops.cpu_call import DTYPES as DTYPES
 from dcnrun.ops.cpu_call import Arguments, View, call, computed, copy_back
 from dcnrun.ops.jit import load_cpu
 from dcnrun.ops.roi.operands import Operands, regions

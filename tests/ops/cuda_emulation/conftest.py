@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcnrun.ops import backends, cuda_kernel
+from dcnrun.ops import backends, choice, cuda_call, cuda_kernel, roi
 from tests.ops.cuda_emulation.module import EmulatedModule, skip_without_emulation
 from tests.ops.parity import watched_kernels
 
@@ -35,13 +35,16 @@ def gpu(monkeypatch):
     skip_without_emulation()
     emulated = EmulatedGpu()
     monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-    monkeypatch.setitem(backends.KERNELS, "cpu", watched_kernels())
-    monkeypatch.setattr(backends, "load_cpu", lambda name, dtype: None)
-    monkeypatch.setattr(cuda_kernel, "load_cuda", emulated.load)
+    for choices, kernels in ((backends, cuda_kernel), (roi.backends, roi.cuda_kernel)):
+        monkeypatch.setitem(choices.KERNELS, "cpu", watched_kernels(kernels))
+        monkeypatch.setattr(kernels, "load_cuda", emulated.load)
+    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
+    # On a GPU nobody looks at the RoIs' images.
+    monkeypatch.setattr(roi.registration, "check_images", lambda rois, images: None)
     # What the GPU is like may change between calls.
     monkeypatch.setattr(cuda_kernel, "_plan", cuda_kernel._plan.__wrapped__)
     monkeypatch.setattr(
-        cuda_kernel, "_cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
+        cuda_call, "cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
     )
     # On the CPU torch.bmm has no `out_dtype`.
     monkeypatch.setattr(cuda_kernel, "_product_in_fp32", lambda left, right: torch.bmm(left.float(), right.float()))

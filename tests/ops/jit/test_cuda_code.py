@@ -41,7 +41,15 @@ LIMITS = {
         "sum_given_single": Limits(40, 17 * 1024),
         "sum_summed_wide": Limits(80, 17 * 1024, wide_loads=9),
         "sum_summed_single": Limits(40, 17 * 1024),
-    }
+    },
+    "deform_roi_pool": {
+        "pool_wide": Limits(64, 27 * 1024, wide_loads=4),
+        "pool_single": Limits(80, 27 * 1024),
+        "give_back_wide": Limits(80, 10 * 1024, wide_loads=5, reductions=1),
+        "give_back_single": Limits(80, 10 * 1024),
+        "gather_wide": Limits(128, 37 * 1024, wide_loads=1),
+        "gather_single": Limits(96, 37 * 1024),
+    },
 }
 
 

@@ -2,12 +2,25 @@
 
 import torch
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.roi.operands import Operands
 from tests.ops.problems import random_like
 
 OPERANDS = ("input", "offset", "mask")
+LAYOUTS = {
+    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
+    "columns of a wider tensor": lambda t: F.pad(t, (2, 3))[..., 2:-3],
+    "every other row": lambda t: t.repeat_interleave(2, -2)[:, :, ::2],
+    "transposed": lambda t: t.mT.contiguous().mT,
+    "batch last": lambda t: t.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
+    "channels of a wider channels-last tensor": lambda t: torch.cat([t, t, t], 1).contiguous(
+        memory_format=torch.channels_last
+    )[:, t.shape[1] : 2 * t.shape[1]],
+    "one channel for all": lambda t: t[:, :1].expand(t.shape),
+    "one row for all": lambda t: t[:, :, :1].expand(t.shape),
+}
 
 
 def make_problem(

@@ -1,15 +1,19 @@
-"""Which implementation computes: our kernel, or the definition where it can't be had."""
+"""Which implementation computes: our kernel, or where it can't be had the definition or torchvision's RoIAlign."""
 
+import json
 import logging
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dcnrun.errors import UsageError
+from dcnrun.ops import choice
 from dcnrun.ops.jit import KernelUnavailable
-from dcnrun.ops.roi import backends
+from dcnrun.ops.roi import backends, registration
 from tests.ops.problems import assert_close
-from tests.ops.roi.problems import make_problem, pool, results
+from tests.ops.roi.problems import make_problem, operands_of, pool, results
 
 STORED = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
@@ -17,9 +21,7 @@ STORED = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    backends._kernel_loads.cache_clear()
-    yield
-    backends._kernel_loads.cache_clear()
+    monkeypatch.setattr(backends._choice, "_usable", {})
 
 
 @pytest.fixture
@@ -30,13 +32,23 @@ def no_compiler(monkeypatch):
         tries.append((name, dtype))
         raise KernelUnavailable("no C++ compiler was found", "install one")
 
-    monkeypatch.setattr(backends, "load_cpu", load)
+    monkeypatch.setattr(choice, "load_cpu", load)
     return tries
 
 
 @pytest.fixture
 def compiler(monkeypatch):
-    monkeypatch.setattr(backends, "load_cpu", lambda name, dtype: None)
+    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(choice, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
+    return loaded
 
 
 @pytest.mark.parametrize("dtype", STORED)
@@ -57,6 +69,58 @@ def test_other_devices_and_dtypes(compiler):
     assert backends.backend_for("cuda", torch.float32) == "reference"
     assert backends.backend_for("mps", torch.float32) == "reference"
     assert backends.backend_for("cpu", torch.float8_e4m3fn) == "reference"
+
+
+def test_our_cuda_kernels_come_first_where_they_passed_parity(gpu, monkeypatch):
+    assert backends.backend_for("cuda:0", torch.float16) == "reference"
+    assert not gpu
+    backends._choice._usable.clear()
+    monkeypatch.setitem(backends.PARITY, "sm_90", "parity.json")
+    assert backends.backend_for("cuda:0", torch.float16) == "kernel"
+    assert gpu == [("deform_roi_pool", torch.float16, torch.device("cuda:0"))]
+    assert backends.backend_for("cuda:0", torch.float64) == "reference"
+
+
+def test_parity_rests_on_files_that_say_so():
+    for architecture, name in backends.PARITY.items():
+        result = json.loads((Path(__file__).parents[3] / name).read_text("utf-8"))
+        assert result["deform_roi_pool"]["passed"] is True
+        assert result["machine"]["architecture"] == architecture
+
+
+@pytest.mark.parametrize("asked", ["auto", "torchvision"])
+def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, asked, monkeypatch):
+    monkeypatch.setenv("DCNRUN_BACKEND", asked)
+    plain = operands_of(make_problem(shifted=False, masked=False, sampling_ratio=2))
+    changed = [
+        plain._replace(sampling_ratio=0),
+        operands_of(make_problem(masked=False)),
+        operands_of(make_problem(shifted=False)),
+        operands_of(make_problem(shifted=False, masked=False, position_sensitive=True)),
+    ]
+
+    def backend_of(operands):
+        kind = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
+        return backends._backend_of(operands._replace(input=kind))
+
+    assert backend_of(plain) == "torchvision"
+    assert [backend_of(operands) for operands in changed] == ["reference"] * 4
+
+
+@pytest.mark.parametrize("dtype", STORED)
+@pytest.mark.parametrize("aligned", [True, False])
+def test_roi_align_computes_the_same(dtype, aligned, monkeypatch):
+    """Here on the CPU; RoIs of images that are not there are zero with it too."""
+    problem = make_problem(rois=6, shifted=False, masked=False, aligned=aligned, dtype=dtype)
+    problem["rois"] = problem["rois"].to(torch.float32 if dtype.itemsize == 2 else dtype)
+    monkeypatch.setattr(registration, "check_images", lambda rois, images: None)
+    problem["rois"][::2, 0] = problem["rois"].new_tensor([-1, 2, torch.nan])
+    monkeypatch.setenv("DCNRUN_BACKEND", "reference")
+    wanted = results(problem)
+    monkeypatch.setattr(backends, "_backend_of", lambda operands: "torchvision")
+    got = results(problem)
+    assert not got["output"][::2].any()
+    assert_close(got, wanted, {2: 1e-2, 4: 1e-4, 8: 1e-10}[dtype.itemsize])
 
 
 def test_a_backend_can_be_forced(compiler, monkeypatch):
@@ -89,8 +153,8 @@ def test_a_forced_kernel_does_not_fall_back(no_compiler, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
     with pytest.raises(KernelUnavailable, match=r"no C\+\+ compiler was found; install one"):
         pool(**make_problem())
-    with pytest.raises(UsageError, match=r"no kernel for torch.float32 on cuda"):
-        backends.backend_for("cuda", torch.float32)
+    with pytest.raises(UsageError, match=r"no kernel for torch.float64 on cuda"):
+        backends.backend_for("cuda", torch.float64)
 
 
 def test_an_unknown_backend(monkeypatch):

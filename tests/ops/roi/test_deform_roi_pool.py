@@ -7,12 +7,11 @@ import pytest
 import torch
 import torchvision.ops
 from hypothesis import given
-from torch.nn import functional as F
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.roi.reference import deform_roi_pool_reference
 from tests.ops.problems import assert_close, assert_same_bits, examples, random_like
-from tests.ops.roi.problems import OPERANDS, make_problem, operands_of, pool, problems, results
+from tests.ops.roi.problems import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
 
 BACKENDS = ["kernel", "reference"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
@@ -137,19 +136,6 @@ def test_boxes_may_come_image_by_image(backend):
 
 
 # Where operands lie ----------------------------------------------------------------------------------------------------
-
-LAYOUTS = {
-    "channels last": lambda t: t.contiguous(memory_format=torch.channels_last),
-    "columns of a wider tensor": lambda t: F.pad(t, (2, 3))[..., 2:-3],
-    "every other row": lambda t: t.repeat_interleave(2, -2)[:, :, ::2],
-    "transposed": lambda t: t.mT.contiguous().mT,
-    "batch last": lambda t: t.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2),
-    "channels of a wider channels-last tensor": lambda t: torch.cat([t, t, t], 1).contiguous(
-        memory_format=torch.channels_last
-    )[:, t.shape[1] : 2 * t.shape[1]],
-    "one channel for all": lambda t: t[:, :1].expand(t.shape),
-    "one row for all": lambda t: t[:, :, :1].expand(t.shape),
-}
 
 
 @with_kernel

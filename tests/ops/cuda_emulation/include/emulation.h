@@ -66,6 +66,19 @@ inline float __int_as_float(int bits) { return emulation::same_bits<float>(bits)
 inline unsigned __float_as_uint(float value) { return emulation::same_bits<unsigned>(value); }
 inline int __float_as_int(float value) { return emulation::same_bits<int>(value); }
 
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+// Rounded once each: in a variable of its own, so that no compiler joins two of them.
+inline float __fadd_rn(float left, float right) {
+    volatile float sum = left + right;
+    return sum;
+}
+inline float __fmul_rn(float left, float right) {
+    volatile float product = left * right;
+    return product;
+}
+inline float __fdiv_rn(float left, float right) { return left / right; }
+
 template <typename T>
 T __ldg(const T* from) { return *from; }
 

@@ -1,0 +1,83 @@
+"""What the calls of all CUDA kernels share: how blocks are formed, and where fp32 sums are kept."""
+
+import functools
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# What the kernels store; they compute in fp32.
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+# As in kernels/cuda/team.h.
+THREADS = 256
+MOST_TEAMS = 16
+
+MOST_INT = 2**31 - 1
+BLOCKS_PER_MULTIPROCESSOR = 4  # at least, where there is so much to do
+_WARP = 32
+_BYTES_OF_ACCESS = 16
+
+
+class Team(NamedTuple):
+    """Threads that take neighbouring channels: as many as a row of channels keeps busy, and at most a warp."""
+
+    threads: int
+    channels: int
+    suffix: str  # of the kernels for accesses of this width
+
+    @classmethod
+    def wide(cls, dtype: torch.dtype, row_channels: int, least: int = 1) -> "Team":
+        """With accesses of 16 bytes; `least` threads, though some of them may have nothing to read."""
+        return cls._of_width(channels_of_access(dtype), row_channels, least, "_wide")
+
+    @classmethod
+    def single(cls, row_channels: int, least: int = 1) -> "Team":
+        """With accesses of one channel, which fit all shapes and addresses."""
+        return cls._of_width(1, row_channels, least, "_single")
+
+    @classmethod
+    def _of_width(cls, width: int, row_channels: int, least: int, suffix: str) -> "Team":
+        busy = 1 << (-(-row_channels // width) - 1).bit_length()
+        threads = min(_WARP, max(least, busy))
+        return cls(threads, threads * width, suffix)
+
+    @property
+    def block(self) -> tuple[int, int, int]:
+        """A full one."""
+        return self.threads, THREADS // self.threads, 1
+
+    @property
+    def small_block(self) -> tuple[int, int, int]:
+        """One whose teams have shared memory of their own."""
+        return self.threads, min(MOST_TEAMS, THREADS // self.threads), 1
+
+
+def channels_of_access(dtype: torch.dtype) -> int:
+    """How many fit in one wide access."""
+    return _BYTES_OF_ACCESS // dtype.itemsize
+
+
+def starts_whole(*tensors: Tensor | None) -> bool:
+    """Whether wide accesses may begin at their first elements."""
+    return all(tensor is None or tensor.data_ptr() % _BYTES_OF_ACCESS == 0 for tensor in tensors)
+
+
+def zero_sums(rows: Tensor) -> Tensor:
+    """Sums in fp32 for a gradient seen as rows of channels: in the gradient itself where that is what it holds."""
+    if rows.dtype == torch.float32 and rows.is_contiguous():
+        return rows.zero_()
+    return torch.zeros(rows.shape, dtype=torch.float32, device=rows.device)
+
+
+def write(values: Tensor, to: Tensor) -> None:
+    """Copy what was computed elsewhere than in its place."""
+    if values.data_ptr() != to.data_ptr():
+        to.copy_(values)
+
+
+@functools.cache
+def cache_and_multiprocessors(device: torch.device) -> tuple[int, int]:
+    """The GPU's L2 cache in bytes, and how many multiprocessors it has."""
+    properties = torch.cuda.get_device_properties(device)
+    return properties.L2_cache_size, properties.multi_processor_count
