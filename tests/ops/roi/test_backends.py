@@ -91,12 +91,12 @@ def test_parity_rests_on_files_that_say_so():
 @pytest.mark.parametrize("asked", ["auto", "torchvision"])
 def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, asked, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", asked)
-    plain = operands_of(make_problem(shifted=False, masked=False, sampling_ratio=2))
+    plain = operands_of(make_problem(shifted=False, masked=False, ratio=2))
     changed = [
         plain._replace(sampling_ratio=0),
-        operands_of(make_problem(masked=False)),
-        operands_of(make_problem(shifted=False)),
-        operands_of(make_problem(shifted=False, masked=False, position_sensitive=True)),
+        operands_of(make_problem(masked=False, ratio=2)),
+        operands_of(make_problem(shifted=False, ratio=2)),
+        operands_of(make_problem(shifted=False, masked=False, ratio=2, position_sensitive=True)),
     ]
 
     def backend_of(operands):
