@@ -55,7 +55,7 @@ def test_an_installed_wheel_trains_elsewhere(wheel, data, tmp_path):
         text=True,
     )
     assert where.stdout.startswith(str(environment)), where
-    train = [environment / "bin" / "dcnrun", "train", f"data={data}", "trainer.steps=2", "model.width=8", "--json"]
+    train = [environment / "bin" / "dcnrun", "train", f"data={data}", "trainer.steps=2", "model.width=16", "--json"]
     done = subprocess.run(train, cwd=elsewhere, env=clean, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])

@@ -17,6 +17,8 @@ from dcnrun.config.schema import Accelerator, Config, Precision
 from dcnrun.ops.jit.processor import cpu_model
 
 _PRECISIONS = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}
+# Input channels from which oneDNN's gradient of a strided 1x1 convolution's weights is right on channels-last maps.
+_LEAST_WIDTH = 16
 
 
 def launch(config: Config) -> Fabric:
@@ -70,6 +72,11 @@ def trainer_problems(config: Config) -> list[str]:
         )
     if config.data.batch_size % max(processes, 1):
         problems.append(f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes")
+    if trainer.channels_last and config.model.width < _LEAST_WIDTH:
+        problems.append(
+            f"model.width={config.model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
+            "channels-last maps, oneDNN writes past its memory (uxlfoundation/oneDNN#6035)"
+        )
     return problems
 
 

@@ -160,6 +160,7 @@ def test_dry_run(tiny_detector):
         (["model=faster_rcnn", "trainer.metric=val/miou"], "trainer.metric=val/miou must be one of val/map"),
         (["model=faster_rcnn", "model.frozen_stages=5"], "model.frozen_stages=5 keeps"),
         (["model=faster_rcnn", "model.anchor_sizes=[32]"], "one for each level"),
+        (["model=faster_rcnn", "model.width=8"], "model.width=8 must be at least 16, or trainer.channels_last=false"),
         (["model=faster_rcnn", "optim.roi_offset_lr_mult=0.1"], "pools no regions at learnt places"),
     ],
 )

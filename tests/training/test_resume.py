@@ -129,10 +129,10 @@ def test_a_torn_log_line_is_dropped(tiny, tmp_path):
 
 
 def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp_path):
-    """A disk of 12 MB in memory, where the test may mount one."""
+    """A disk of 40 MB in memory, where the test may mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount a small disk")
     overrides = [
