@@ -6,7 +6,7 @@ import torch
 import torchvision  # noqa: F401  (makes torch.ops.torchvision.deform_conv2d)
 from torch import Tensor
 
-from dcnrun.ops import cpu_kernel, cuda_kernel
+from dcnrun.ops import cpu_kernel, cuda_kernel, gradients
 from dcnrun.ops.choice import Choice
 from dcnrun.ops.operands import Operands
 from dcnrun.ops.precision import for_torchvision
@@ -52,9 +52,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
     input, offset, weight, mask = operands.input, operands.offset, operands.weight, operands.mask
     if not (input.numel() and grad_output.numel()):
-        for grad in grads:
-            if grad is not None:
-                grad.zero_()
+        gradients.write_zeros(grads)
         return
     match backend_for(input.device, input.dtype):
         case "kernel":
@@ -66,9 +64,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             computed = of_input, of_offset, of_weight, of_mask
         case _:
             computed = deform_conv2d_backward_reference(grad_output, input, offset, weight, mask, *operands.settings)
-    for grad, values in zip(grads, computed, strict=True):
-        if grad is not None:
-            grad.copy_(values)
+    gradients.write(grads, computed)
 
 
 def _torchvision_fails_at(offset: Tensor) -> bool:

@@ -1,8 +1,10 @@
 """Fixtures of the operators' tests."""
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
+from dcnrun.ops import choice
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.compiler import find_compiler
 
@@ -21,3 +23,32 @@ def backend(request, monkeypatch):
             pytest.skip(str(problem))
     monkeypatch.setenv("DCNRUN_BACKEND", name)
     return name
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """No C++ compiler: no kernel for the CPU can be loaded. What is tried to be."""
+    tries = []
+
+    def load(name, dtype):
+        tries.append((name, dtype))
+        raise KernelUnavailable("no C++ compiler was found", "install one")
+
+    monkeypatch.setattr(choice, "load_cpu", load)
+    return tries
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """Every kernel for the CPU can be loaded."""
+    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
+    loaded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(choice, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
+    return loaded

@@ -8,6 +8,7 @@ import torch
 import torchvision  # noqa: F401  (makes torch.ops.torchvision.roi_align)
 from torch import Tensor
 
+from dcnrun.ops import gradients
 from dcnrun.ops.choice import Choice
 from dcnrun.ops.precision import for_torchvision
 from dcnrun.ops.roi import cpu_kernel, cuda_kernel
@@ -53,9 +54,7 @@ def forward(operands: Operands, output: Tensor) -> None:
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset and mask to those of `grads` that are tensors."""
     if not grad_output.numel():
-        for grad in grads:
-            if grad is not None:
-                grad.zero_()
+        gradients.write_zeros(grads)
         return
     computed: tuple[Tensor | None, ...]
     match _backend_of(operands):
@@ -70,9 +69,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             computed = torch.ops.torchvision._roi_align_backward(given, rois, scale, *sizes), None, None
         case _:
             computed = deform_roi_pool_backward_reference(grad_output, operands)
-    for grad, values in zip(grads, computed, strict=True):
-        if grad is not None and values is not None:
-            grad.copy_(values)
+    gradients.write(grads, computed)
 
 
 def _backend_of(operands: Operands) -> str:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dcnrun.errors import UsageError
-from dcnrun.ops import choice
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.roi import backends, registration
 from tests.ops.problems import assert_close
@@ -22,33 +21,6 @@ STORED = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 def nothing_known(monkeypatch):
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
     monkeypatch.setattr(backends._choice, "_usable", {})
-
-
-@pytest.fixture
-def no_compiler(monkeypatch):
-    tries = []
-
-    def load(name, dtype):
-        tries.append((name, dtype))
-        raise KernelUnavailable("no C++ compiler was found", "install one")
-
-    monkeypatch.setattr(choice, "load_cpu", load)
-    return tries
-
-
-@pytest.fixture
-def compiler(monkeypatch):
-    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
-    loaded = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(choice, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
-    return loaded
 
 
 @pytest.mark.parametrize("dtype", STORED)
