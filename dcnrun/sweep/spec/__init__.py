@@ -1,0 +1,1 @@
+"""The W&B sweep file: its format, whole."""

@@ -1,0 +1,197 @@
+"""Whether the parameters of a sweep file are settings of dcnrun, and every value one that a run accepts.
+
+Conditional parameters are refused. A sweep file has no place for them: Weights & Biases refuses a key that it does not know, so
+a key of our own would make the file ours alone, and a parameter that some trials ignore would be searched as if it mattered in
+all. Where a setting has no effect for a drawn kind of convolution (offset groups of a standard one), each kind is to be tuned
+in a sweep file of its own, as `sweeps/offset_lr_bayes.yaml` and `sweeps/dilation_control.yaml` do.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, islice, product
+from pathlib import Path
+
+from dcnrun.config.compose import compose
+from dcnrun.config.groups import GROUPS, choices
+from dcnrun.config.messages import unknown_key
+from dcnrun.config.overrides import as_typed, parse
+from dcnrun.config.schema import Config
+from dcnrun.config.settings import all_settings
+from dcnrun.config.suggest import did_you_mean
+from dcnrun.errors import ConfigError
+from dcnrun.sweep.spec.distributions import Categorical, Constant, examples
+from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile
+
+_MOST_PAIRS = 200
+_OF_THE_RUN = ("name", "runs_dir")
+_LOSS = "train/loss"
+
+
+def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = (), config_dir: Path | None = None) -> None:
+    """Check every parameter's name and values, and the metric, for runs with these overrides beside the file's own.
+
+    A value of a choice and the ends of a range are tried beside the first values of the other parameters, then with every
+    value of each other parameter, two at a time (at most 200 such pairs). Nothing is built or trained.
+
+    Raises ConfigError with every problem, each with its line in the file.
+    """
+    problems = [*_name_problems(sweep, config_dir), *_set_twice(sweep, overrides)]
+    if problems:
+        raise ConfigError(problems)
+    trials = _Trials(sweep, overrides, config_dir)
+    trials.check()
+    if trials.base is not None:
+        trials.problems += _metric_problems(sweep, trials.base)
+    if trials.problems:
+        raise ConfigError(trials.problems)
+
+
+def _at(sweep: SweepFile, name: str) -> str:
+    return f"{sweep.at(f'parameters.{name}')}: {name}"
+
+
+def _name_problems(sweep: SweepFile, config_dir: Path | None) -> Iterator[str]:
+    for parameter in sweep.parameters:
+        name = parameter.name
+        if name in GROUPS:
+            if not isinstance(parameter.distribution, Constant | Categorical):
+                yield f"{_at(sweep, name)}: takes `values`, some of {', '.join(choices(name, config_dir))}."
+        elif name in _OF_THE_RUN or name.partition(".")[0] == "logger":
+            yield f"{_at(sweep, name)}: has no effect on what a run finds: it can't be tuned."
+        elif name not in all_settings():
+            yield f"{_at(sweep, name)}: {unknown_key(name)}"
+
+
+def _set_twice(sweep: SweepFile, overrides: Sequence[str]) -> Iterator[str]:
+    names = [parameter.name for parameter in sweep.parameters]
+    for override in overrides:
+        key = parse(override).key
+        if key in names:
+            yield f"{override}: {_at(sweep, key)} is varied by the sweep: take it out of the file, or leave out the override."
+
+
+@dataclass(frozen=True)
+class _Value:
+    """One value of a parameter."""
+
+    name: str
+    override: str
+
+
+class _Trials:
+    """Configs of trials that might be drawn, checked one after another; `problems` are those found so far."""
+
+    def __init__(self, sweep: SweepFile, overrides: Sequence[str], config_dir: Path | None) -> None:
+        self.sweep = sweep
+        self.overrides = overrides
+        self.config_dir = config_dir
+        self.values = {parameter.name: _values_of(parameter) for parameter in sweep.parameters}
+        self.base: Config | None = None
+        """The first config that could be composed."""
+        self.problems: list[str] = []
+        self._said: set[str] = set()
+
+    def check(self) -> None:
+        """Check the first values together, each other value beside them, and pairs of these."""
+        self._composed()
+        accepted = {
+            value: config
+            for values in self.values.values()
+            for value in values[1:]
+            if (config := self._composed(value)) is not None
+        }
+        by_name = [[value for value in values[1:] if value in accepted] for values in self.values.values()]
+        pairs = (pair for one, other in combinations(by_name, 2) for pair in product(one, other))
+        for first, second in islice(pairs, _MOST_PAIRS):
+            if {first.name, second.name} & {*GROUPS}:
+                self._composed(first, second)
+            else:
+                self._accepts(_with(accepted[first], accepted[second], second.name), (first, second))
+
+    def _composed(self, *tried: _Value) -> Config | None:
+        """The config of these values and the first ones of all other parameters; None where it is refused."""
+        drawn = {name: values[0] for name, values in self.values.items()} | {value.name: value for value in tried}
+        overrides = [*self.sweep.fixed, *(value.override for value in drawn.values()), *self.overrides]
+        try:
+            config = compose(overrides, self.config_dir)
+        except ConfigError as error:
+            self._say(error.problems, tried)
+            return None
+        self.base = self.base or config
+        return config if self._accepts(config, tried) else None
+
+    def _accepts(self, config: Config, tried: Sequence[_Value]) -> bool:
+        # Both are slow to import: rules builds networks, compare draws figures.
+        from dcnrun.compare.variants import settings_of, without_effect
+        from dcnrun.rules import check
+
+        try:
+            check(config)
+        except ConfigError as error:
+            self._say(error.problems, tried)
+            return False
+        idle = without_effect(settings_of(config)) & self.values.keys()
+        self._say([_conditional(name, config) for name in sorted(idle)], tried)
+        return not idle
+
+    def _say(self, found: Sequence[str], tried: Sequence[_Value]) -> None:
+        """Add problems, each once, at the line of the parameter that was tried, or else of the one that it names."""
+        for problem in found:
+            if problem in self._said:
+                continue
+            self._said.add(problem)
+            blamed = tried[0].name if tried else _named_first(problem, self.values)
+            where = self.sweep.at(f"parameters.{blamed}" if blamed else "command")
+            beside = f" (with {tried[1].override})" if len(tried) > 1 else ""
+            self.problems.append(f"{where}: {problem}{beside}")
+
+
+def _named_first(problem: str, names: Iterable[str]) -> str | None:
+    """The parameter that a problem speaks of: the first one that it names."""
+    found = [
+        (match.start(), name)
+        for name in names
+        if (match := re.search(rf"(?<![\w.]){re.escape(name)}(?!\.?\w)", problem))
+    ]
+    return min(found, default=(0, None))[1]
+
+
+def _values_of(parameter: Parameter) -> list[_Value]:
+    name = parameter.name
+    return [_Value(name, f"{name}={as_typed(value)}") for value in examples(parameter.distribution)]
+
+
+def _with(config: Config, other: Config, key: str) -> Config:
+    """A config with one setting taken from another."""
+    section, _, name = key.rpartition(".")
+    if not section:
+        return replace(config, **{name: getattr(other, name)})
+    inner = getattr(config, section)
+    return replace(config, **{section: replace(inner, **{name: getattr(getattr(other, section), name)})})
+
+
+def _conditional(name: str, config: Config) -> str:
+    from dcnrun.compare.variants import OF_ROI_OFFSETS
+
+    conv = config.conv
+    drawn = (
+        "model.roi_pool=align" if name in OF_ROI_OFFSETS else f"conv={conv.kind.value} and conv.groups={conv.groups}"
+    )
+    return f"{name} has no effect with {drawn}, which the sweep may draw: tune each kind in a sweep file of its own."
+
+
+def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
+    """The metric must be one that runs report, and its goal the better end of it."""
+    if sweep.metric is None:
+        return
+    from dcnrun.tasks.choose import task_of
+
+    scores = task_of(config.model).metrics
+    metric, where = sweep.metric, f"{sweep.at('metric')}: metric"
+    if metric.name not in (*scores, _LOSS):
+        hint = did_you_mean(metric.name, scores) or "."
+        yield f"{where}: a run reports {', '.join((*scores, _LOSS))}, and no {metric.name}{hint}"
+    elif (metric.name == _LOSS) != (metric.goal is Goal.minimize):
+        better = Goal.minimize if metric.name == _LOSS else Goal.maximize
+        yield f"{where}: of {metric.name}, {'less' if better is Goal.minimize else 'more'} is better: say goal: {better.value}."

@@ -1,0 +1,123 @@
+"""The `command` of a sweep file: what of it a local trial is given.
+
+`command` is what an agent of Weights & Biases runs for each trial, `${...}` replaced, as in
+
+    command: ["${env}", dcnrun, train, experiment=quick, logger=wandb, logger.wandb_mode=online, "${args_no_hyphens}"]
+
+The local engine starts `dcnrun train` itself, with the overrides that stand there (`experiment=quick`). It leaves out those that
+log the run to Weights & Biases (`logger=wandb`, `logger.wandb=...`, `logger.wandb_mode=...`, `logger.wandb_project=...`), so that
+one file serves both: no account and no network here, a run online there.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dcnrun.config.overrides import parse
+from dcnrun.errors import ConfigError
+
+MACROS = (
+    "env",
+    "interpreter",
+    "program",
+    "args",
+    "args_no_hyphens",
+    "args_no_boolean_flags",
+    "args_no_equals",
+    "args_json",
+    "args_json_file",
+    "args_dict",
+    "args_append_hydra",
+    "args_override_hydra",
+)
+"""What agents of Weights & Biases replace, besides ${envvar:NAME}."""
+
+_ARGUMENTS = "${args_no_hyphens}"
+_ENVIRONMENT = re.compile(r"\$\{envvar:[A-Z0-9_]*\}")
+# The words of a command line, each with a NUL behind it; a program may be named with its folder.
+_TRAINING = re.compile(
+    r"(?:[^\0]*/)?"
+    r"(?:dcnrun\0|(?:python[0-9.]*|torchrun\0--standalone\0--nproc[-_]per[-_]node[=\0](?P<devices>[0-9]+))\0-m\0dcnrun\0)"
+    r"train\0"
+)
+_ONLINE = ("logger.wandb", "logger.wandb_mode", "logger.wandb_project")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command says to a local trial."""
+
+    fixed: tuple[str, ...] = ()
+    """Overrides that every trial is given."""
+    online: tuple[str, ...] = ()
+    """Overrides that only log the run to Weights & Biases."""
+    problems: tuple[str, ...] = ()
+    """Why the local engine can't run it."""
+
+
+def unknown_macros(command: Sequence[str]) -> list[str]:
+    """Items such as `${arg}`, which agents replace by nothing at all."""
+    whole = (re.fullmatch(r"\$\{([^}]*)\}", item) for item in command)
+    return [match[1] for match in whole if match and match[1] not in MACROS and not match[1].startswith("envvar:")]
+
+
+def read_command(command: Sequence[str], program: str | None) -> Command:
+    """Take a command apart; what is not `dcnrun train` with overrides and ${args_no_hyphens} becomes a problem."""
+    expanded = [_expand(item, program) for item in command if item != "${env}" and item != "/usr/bin/env"]
+    start, devices = _start_of_training(expanded)
+    if start is None:
+        shown = " ".join(command)
+        return Command(
+            problems=(
+                f"the local engine runs `dcnrun train`, but this runs `{shown}`. Write "
+                'command: ["${env}", dcnrun, train, "${args_no_hyphens}"].',
+            )
+        )
+    arguments = expanded[start:]
+    overrides, problems = _overrides([item for item in arguments if item != _ARGUMENTS])
+    if arguments.count(_ARGUMENTS) != 1:
+        problems.append(f"{_ARGUMENTS} must be there once: it is where a trial's parameters go.")
+    if devices is not None and f"trainer.devices={devices}" not in overrides:
+        problems.append(f"torchrun starts {devices} processes: say trainer.devices={devices} too.")
+    online = tuple(item for item in overrides if _is_online(item))
+    return Command(tuple(item for item in overrides if item not in online), online, tuple(problems))
+
+
+def _expand(item: str, program: str | None) -> str:
+    return {"${interpreter}": "python", "${program}": program or "${program}"}.get(item, item)
+
+
+def _start_of_training(items: Sequence[str]) -> tuple[int | None, int | None]:
+    """Where the arguments of `dcnrun train` begin (None: it is something else), and the processes of torchrun before it."""
+    line = "".join(f"{item}\0" for item in items)
+    match = _TRAINING.match(line)
+    if match is None:
+        return None, None
+    return match[0].count("\0"), int(match["devices"]) if match["devices"] else None
+
+
+def _overrides(items: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The items that are overrides, and what is wrong with the others."""
+    overrides, problems = [], []
+    for item in items:
+        if item.startswith("${args"):
+            problems.append(f"{item}: `dcnrun train` takes key=value: write {_ARGUMENTS}.")
+        elif _ENVIRONMENT.search(item):
+            problems.append(
+                f"{item}: machines that share a local sweep may each have another value, and a secret would be kept with the "
+                "trial. Give it to `dcnrun sweep` as an override instead."
+            )
+        elif item.startswith("-"):
+            problems.append(f"{item}: a local trial is given settings (key=value) and no options of `dcnrun train`.")
+        else:
+            try:
+                parse(item)
+                overrides.append(item)
+            except ConfigError as error:
+                problems += error.problems
+    return overrides, problems
+
+
+def _is_online(override: str) -> bool:
+    change = parse(override)
+    return (change.key == "logger" and change.elements == ["wandb"]) or change.key in _ONLINE

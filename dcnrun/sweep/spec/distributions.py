@@ -1,0 +1,111 @@
+"""What a parameter of a sweep may be: the distributions of a W&B sweep file.
+
+Rounding to multiples of q is `rounded`'s. A q that is a whole number is an int, and so is then what is drawn.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One value."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of several values, each as likely as the others unless `probabilities` (which sum to 1) say otherwise."""
+
+    values: tuple[Any, ...]
+    probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class IntUniform:
+    """Whole numbers from min to max, both included."""
+
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Numbers from min to max; with q, rounded to multiples of q."""
+
+    min: float
+    max: float
+    q: float | None = None
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """Numbers from min to max (the values, not their logarithms) whose logarithm is uniform; with q, rounded to multiples of q."""
+
+    min: float
+    max: float
+    q: float | None = None
+
+
+@dataclass(frozen=True)
+class InvLogUniform:
+    """Numbers from min to max for which log(1 / x) is uniform."""
+
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Normal with mean mu and standard deviation sigma; with q, rounded to multiples of q."""
+
+    mu: float = 0.0
+    sigma: float = 1.0
+    q: float | None = None
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """Numbers whose logarithm is normal with mean mu and standard deviation sigma; with q, rounded to multiples of q."""
+
+    mu: float = 0.0
+    sigma: float = 1.0
+    q: float | None = None
+
+
+@dataclass(frozen=True)
+class Beta:
+    """Beta with parameters a and b, from 0 to 1; with q, rounded to multiples of q."""
+
+    a: float = 1.0
+    b: float = 1.0
+    q: float | None = None
+
+
+Distribution = Constant | Categorical | IntUniform | Uniform | LogUniform | InvLogUniform | Normal | LogNormal | Beta
+
+
+def rounded(value: float, q: float | None) -> float:
+    """The multiple of q nearest to a value, a whole number where q is an int; the value itself where there is no q."""
+    return value if q is None else round(value / q) * q
+
+
+def examples(distribution: Distribution) -> list[Any]:
+    """Values to try a parameter by: every one of a choice, both ends of a range, the median where there are no ends."""
+    match distribution:
+        case Constant(value):
+            return [value]
+        case Categorical(values):
+            return list(values)
+        case Normal(mu, _, q):
+            return [rounded(mu, q)]
+        case LogNormal(mu, _, q):
+            return [rounded(math.exp(mu), q)]
+        case Beta(_, _, q):
+            return [rounded(end, q) for end in (0.0, 1.0)]
+        case Uniform(least, most, q) | LogUniform(least, most, q):
+            return [rounded(end, q) for end in (least, most)]
+        case IntUniform(least, most) | InvLogUniform(least, most):
+            return [least, most]

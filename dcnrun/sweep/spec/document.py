@@ -1,0 +1,152 @@
+"""A YAML file as plain values that know where they stand, so that an error names its line."""
+
+import re
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dcnrun.errors import ConfigError
+
+_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
+_FLOAT = "tag:yaml.org,2002:float"
+_TEXT = "tag:yaml.org,2002:str"
+_MERGE = "tag:yaml.org,2002:merge"
+
+Key = str | int
+Where = tuple[Key, ...]
+"""A path of keys: `("metric", "goal")`."""
+
+
+@dataclass
+class Document:
+    """A YAML file whose top level is a mapping, and what was found wrong with it so far."""
+
+    path: Path
+    root: yaml.MappingNode
+    data: dict[str, Any]
+    """Plain values; what PyYAML takes for text in spite of its exponent (`1e-5`) is a number."""
+    mended: list[str]
+    """Each number that was mended, in words."""
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, where: Where, message: str) -> None:
+        """Note what is wrong at `("metric", "goal")`: said with the file, the line and the key."""
+        key = ".".join(map(str, where))
+        self.problems.append(f"{self.path}:{self.line(where)}: {key}: {message}" if key else f"{self.path}: {message}")
+
+    def line(self, where: Where) -> int:
+        """The line of a key, or of the last part of its path that is there; the first is 1."""
+        node: yaml.Node = self.root
+        line = node.start_mark.line
+        for key in where:
+            found = _child(node, key)
+            if found is None:
+                break
+            line, node = found
+        return line + 1
+
+
+def read_document(text: str, path: Path) -> Document:
+    """Read YAML without ever making more than plain values of it.
+
+    Raises ConfigError where it is no YAML, no mapping, or has a key twice.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        nodes = list(_nodes(root)) if root is not None else []
+        repeated = [problem for node in nodes for problem in _repeated_keys(node, path)]
+        mended = [_mend(node, path) for node in nodes if _is_unread_number(node)]
+        data = yaml.SafeLoader("").construct_document(root) if root is not None else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError([_explain(error, path)]) from error
+    if repeated:
+        raise ConfigError(repeated)
+    if not isinstance(root, yaml.MappingNode) or not isinstance(data, dict):
+        raise ConfigError([f"{path}: a sweep file is a mapping: method, metric, parameters, command, ..."])
+    return Document(path, root, data, mended)
+
+
+def _explain(error: Exception, path: Path) -> str:
+    mark = getattr(error, "problem_mark", None)
+    line = f":{mark.line + 1}" if mark else ""
+    said = getattr(error, "problem", None) or str(error)
+    return f"{path}{line}: can't be read as YAML: {' '.join(said.split())}."
+
+
+def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
+    """Every node once, though aliases may lead to it many times; ValueError where one holds itself."""
+    seen: set[int] = set()
+
+    def visit(node: yaml.Node, above: frozenset[int]) -> Iterator[yaml.Node]:
+        if id(node) in above:
+            raise ValueError(f"line {node.start_mark.line + 1}: what & names holds itself")
+        if id(node) in seen:
+            return
+        seen.add(id(node))
+        yield node
+        for child in _children(node):
+            yield from visit(child, above | {id(node)})
+
+    return visit(root, frozenset())
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
+    """PyYAML would let the last one win without a word."""
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    first: dict[Hashable, int] = {}
+    problems = []
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+            continue
+        line = key.start_mark.line + 1
+        if key.value in first:
+            problems.append(
+                f"{path}:{line}: {key.value} is there twice, in line {first[key.value]} too: leave one out."
+            )
+        first.setdefault(key.value, line)
+    return problems
+
+
+def _is_unread_number(node: yaml.Node) -> bool:
+    """Whether it is what everybody but YAML 1.1 takes for a number: `1e-5`, without a point or without a sign."""
+    plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    return plain and node.tag == _TEXT and _EXPONENT.fullmatch(node.value) is not None
+
+
+def _mend(node: yaml.Node, path: Path) -> str:
+    node.tag = _FLOAT
+    plain = float(node.value.replace("_", ""))
+    better = repr(plain) if "e" not in repr(plain) else _with_point(plain)
+    return (
+        f"{path}:{node.start_mark.line + 1}: {node.value} is text to YAML 1.1, which `wandb sweep` reads; taken as the number "
+        f"it was meant to be. Write {better}."
+    )
+
+
+def _with_point(number: float) -> str:
+    """`1.0e-05`: a number to every reader."""
+    digits, _, exponent = repr(number).partition("e")
+    return f"{digits}{'' if '.' in digits else '.0'}e{exponent}"
+
+
+def _child(node: yaml.Node, key: Key) -> tuple[int, yaml.Node] | None:
+    """The line and the node below a key of a mapping or at a place of a list.
+
+    What `<<` merges into a mapping stands, once constructed, before its own keys, which win.
+    """
+    if isinstance(node, yaml.MappingNode):
+        own = {name.value: (name.start_mark.line, value) for name, value in node.value if isinstance(name.value, str)}
+        return own.get(str(key))
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line, node.value[key]
+    return None

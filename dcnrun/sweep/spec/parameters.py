@@ -1,0 +1,261 @@
+"""The `parameters` of a sweep file: what each may be, nested ones by their dotted names."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from dcnrun.config.suggest import did_you_mean
+from dcnrun.sweep.spec.distributions import (
+    Beta,
+    Categorical,
+    Constant,
+    Distribution,
+    IntUniform,
+    InvLogUniform,
+    LogNormal,
+    LogUniform,
+    Normal,
+    Uniform,
+)
+from dcnrun.sweep.spec.document import Document, Key, Where
+from dcnrun.sweep.spec.numbers import finite, is_number
+from dcnrun.sweep.spec.sweep_file import Parameter
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_RANGE = ("min", "max")
+OF_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
+"""Deprecated: their min and max are natural logarithms."""
+_DEFAULTS = {"q": 1, "mu": 0.0, "sigma": 1.0, "a": 1.0, "b": 1.0}
+
+
+class _Malformed(Exception):
+    """What is wrong with one parameter, at a key of it or as a whole."""
+
+    def __init__(self, message: str, *key: Key) -> None:
+        self.message, self.key = message, key
+        super().__init__(message)
+
+
+def read_parameters(document: Document) -> dict[Where, Parameter]:
+    """Every parameter by where it stands; what is wrong is noted in the document."""
+    found: dict[Where, Parameter] = {}
+    where: Where = ("parameters",)
+    section = document.data["parameters"]
+    if not isinstance(section, dict) or not section:
+        document.problem(where, "must map the name of every setting that is varied to what it may be.")
+        return {}
+    _read_level(document, where, "", section, found)
+    return found
+
+
+def _read_level(
+    document: Document, where: Where, prefix: str, level: Mapping[Any, Any], found: dict[Where, Parameter]
+) -> None:
+    for key, spec in level.items():
+        here = (*where, key)
+        name = f"{prefix}{key}"
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            document.problem(here, "a name has letters, digits, _, - and dots only, and begins with a letter or _.")
+        elif isinstance(spec, dict) and "parameters" in spec:
+            _read_nested(document, here, name, spec, found)
+        elif name in (parameter.name for parameter in found.values()):
+            document.problem(here, f"{name} is there twice, once as a nested parameter: leave one out.")
+        else:
+            try:
+                found[here] = Parameter(name, _distribution(spec))
+            except _Malformed as error:
+                document.problem((*here, *error.key), error.message)
+
+
+def _read_nested(
+    document: Document, where: Where, name: str, spec: Mapping[str, Any], found: dict[Where, Parameter]
+) -> None:
+    for other in spec.keys() - {"parameters"}:
+        document.problem((*where, other), "can't stand beside `parameters`, which nests more names.")
+    if isinstance(spec["parameters"], dict) and spec["parameters"]:
+        _read_level(document, (*where, "parameters"), f"{name}.", spec["parameters"], found)
+    else:
+        document.problem((*where, "parameters"), "must map names to what each may be.")
+
+
+def _distribution(spec: Any) -> Distribution:
+    if not isinstance(spec, dict):
+        raise _Malformed("must be a mapping, such as `value: 0.1`, `values: [1, 2]` or `min: 0.1` and `max: 0.9`.")
+    for key in spec:
+        if key not in _ALL_KEYS:
+            raise _Malformed(f"is no key of a parameter{_near(key, _ALL_KEYS)}", key)
+    name = spec["distribution"] if "distribution" in spec else _inferred(spec)
+    if name not in list(_KINDS):
+        raise _Malformed(f"{name} is no distribution{_near(name, _KINDS)}", "distribution")
+    _require_keys(name, spec)
+    return _KINDS[name].read(_Values(spec))
+
+
+def _inferred(spec: Mapping[str, Any]) -> str:
+    """The distribution where none is named: whole ends make int_uniform, all other numbers uniform."""
+    match sorted(spec):
+        case ["value"]:
+            return "constant"
+        case ["values"]:
+            return "categorical"
+        case ["probabilities", "values"]:
+            return "categorical_w_probabilities"
+        case ["max", "min"]:
+            return "int_uniform" if all(type(spec[key]) is int for key in _RANGE) else "uniform"
+    given = ", ".join(spec) or "nothing"
+    raise _Malformed(f"{given} alone says not how to draw: add `distribution`, or give value, values, or min and max.")
+
+
+def _require_keys(name: str, spec: Mapping[str, Any]) -> None:
+    given, keys = spec.keys() - {"distribution"}, _KINDS[name].keys
+    for key in sorted(given - {*keys}):
+        fitting = [other for other, kind in _KINDS.items() if given <= {*kind.keys}]
+        hint = f"; did you mean distribution: {' or '.join(fitting)}?" if fitting else "."
+        raise _Malformed(f"distribution {name} takes {', '.join(keys)} and no {key}{hint}", key)
+    missing = [key for key in keys if key not in spec and key not in _DEFAULTS]
+    if missing:
+        raise _Malformed(f"distribution {name} needs {' and '.join(missing)}.")
+
+
+class _Values:
+    """The keys of one parameter, read as what they must be."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.spec = spec
+
+    def number(self, key: str, least: float = -math.inf) -> float:
+        """A finite number above `least`."""
+        value = finite(self.spec.get(key, _DEFAULTS.get(key)))
+        if value is None:
+            raise _Malformed(f"must be a number, but is {self.spec[key]!r}.", key)
+        if value <= least:
+            raise _Malformed(f"must be above {least:g}, but is {value:g}.", key)
+        return value
+
+    def range(self, least: float = -math.inf) -> tuple[float, float]:
+        """Both ends, the smaller first."""
+        low, high = self.number("min", least), self.number("max", least)
+        if low >= high:
+            raise _Malformed(f"min {low:g} must be less than max {high:g}.", "min")
+        return low, high
+
+    def exponents(self) -> tuple[float, float]:
+        """Both ends, as what e to their power is."""
+        low, high = self.range()
+        try:
+            return math.exp(low), math.exp(high)
+        except OverflowError:
+            raise _Malformed(f"is an exponent of e, and e to the power of {high:g} is no number.", "max") from None
+
+    def steps(self) -> tuple[float, float, float]:
+        """Both ends and the step, each an int where it is whole: a setting such as conv.groups must be."""
+        low, high = self.range()
+        return _int_if_whole(low), _int_if_whole(high), self.q()
+
+    def q(self) -> float:
+        """The step, an int where it is whole."""
+        return _int_if_whole(self.number("q", 0))
+
+    def whole_range(self) -> tuple[int, int]:
+        """Both ends as whole numbers."""
+        for key in _RANGE:
+            if type(self.spec[key]) is not int:
+                raise _Malformed(f"must be a whole number, but is {self.spec[key]!r}.", key)
+        self.range()
+        return self.spec["min"], self.spec["max"]
+
+    def values(self) -> tuple[Any, ...]:
+        """A choice's values: text, numbers, true, false, null, and lists or mappings of them."""
+        values = self.spec["values"]
+        if not isinstance(values, list) or not values:
+            raise _Malformed("must be a list of at least one value.", "values")
+        for i, value in enumerate(values):
+            if not _is_plain(value):
+                raise _Malformed(f"{value} is no value that JSON has: put it in quotes.", "values", i)
+        return tuple(values)
+
+    def probabilities(self) -> tuple[float, ...]:
+        """As many as there are values."""
+        given = self.spec["probabilities"]
+        if not isinstance(given, list) or not all(is_number(share) and share >= 0 for share in given):
+            raise _Malformed("must be a list of numbers of at least 0, one for each of `values`.", "probabilities")
+        if len(given) != len(self.values()):
+            raise _Malformed(f"{len(given)} probabilities for {len(self.values())} values.", "probabilities")
+        if not math.isclose(sum(given), 1, rel_tol=1e-5):
+            raise _Malformed(f"must sum to 1, but sum to {sum(given):g}.", "probabilities")
+        return tuple(map(float, given))
+
+    def value(self) -> Any:
+        """The one value of a constant."""
+        if not _is_plain(self.spec["value"]):
+            raise _Malformed(f"{self.spec['value']} is no value that JSON has: put it in quotes.", "value")
+        return self.spec["value"]
+
+    def bell(self) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        return self.number("mu"), self.number("sigma", 0)
+
+    def shape(self) -> tuple[float, float]:
+        """The two parameters of beta."""
+        return self.number("a", 0), self.number("b", 0)
+
+
+def _inverse_of_exponents(values: _Values) -> InvLogUniform:
+    """The exponents are those of 1 / x."""
+    low, high = values.exponents()
+    return InvLogUniform(1 / high, 1 / low)
+
+
+class _Kind(NamedTuple):
+    """A distribution: the keys that it takes besides `distribution`, and how they are read."""
+
+    keys: tuple[str, ...]
+    read: Callable[[_Values], Distribution]
+
+
+_BELL, _SHAPE = ("mu", "sigma"), ("a", "b")
+_KINDS = {
+    "constant": _Kind(("value",), lambda v: Constant(v.value())),
+    "categorical": _Kind(("values",), lambda v: Categorical(v.values())),
+    "categorical_w_probabilities": _Kind(
+        ("values", "probabilities"), lambda v: Categorical(v.values(), v.probabilities())
+    ),
+    "int_uniform": _Kind(_RANGE, lambda v: IntUniform(*v.whole_range())),
+    "uniform": _Kind(_RANGE, lambda v: Uniform(*v.range())),
+    "q_uniform": _Kind((*_RANGE, "q"), lambda v: Uniform(*v.steps())),
+    "log_uniform_values": _Kind(_RANGE, lambda v: LogUniform(*v.range(0))),
+    "q_log_uniform_values": _Kind((*_RANGE, "q"), lambda v: LogUniform(*v.range(0), v.q())),
+    "inv_log_uniform_values": _Kind(_RANGE, lambda v: InvLogUniform(*v.range(0))),
+    "log_uniform": _Kind(_RANGE, lambda v: LogUniform(*v.exponents())),
+    "q_log_uniform": _Kind((*_RANGE, "q"), lambda v: LogUniform(*v.exponents(), v.q())),
+    "inv_log_uniform": _Kind(_RANGE, _inverse_of_exponents),
+    "normal": _Kind(_BELL, lambda v: Normal(*v.bell())),
+    "q_normal": _Kind((*_BELL, "q"), lambda v: Normal(*v.bell(), v.q())),
+    "log_normal": _Kind(_BELL, lambda v: LogNormal(*v.bell())),
+    "q_log_normal": _Kind((*_BELL, "q"), lambda v: LogNormal(*v.bell(), v.q())),
+    "beta": _Kind(_SHAPE, lambda v: Beta(*v.shape())),
+    "q_beta": _Kind((*_SHAPE, "q"), lambda v: Beta(*v.shape(), v.q())),
+}
+_ALL_KEYS = sorted({key for kind in _KINDS.values() for key in kind.keys} | {"distribution", "parameters"})
+
+
+def _int_if_whole(number: float) -> float:
+    return int(number) if number.is_integer() else number
+
+
+def _is_plain(value: Any) -> bool:
+    match value:
+        case dict():
+            return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+        case list():
+            return all(map(_is_plain, value))
+        case float():
+            return math.isfinite(value)
+        case _:
+            return value is None or isinstance(value, str | int)
+
+
+def _near(word: Any, names: Iterable[str]) -> str:
+    names = list(names)
+    return did_you_mean(str(word), names) or f"; there are {', '.join(names)}."

@@ -1,0 +1,96 @@
+"""A W&B sweep file, read and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dcnrun.sweep.spec.distributions import Distribution
+
+
+class Method(StrEnum):
+    """How the next setting is chosen."""
+
+    bayes = "bayes"
+    random = "random"
+    grid = "grid"
+    custom = "custom"
+    """By a scheduler of Weights & Biases; `local_problems` refuses it."""
+
+
+class Goal(StrEnum):
+    """Whether less or more of the metric is better."""
+
+    minimize = "minimize"
+    maximize = "maximize"
+
+
+class Impute(StrEnum):
+    """What stands for the metric of a run that failed (or still runs) when a setting is chosen by those before it."""
+
+    best = "best"
+    worst = "worst"
+    latest = "latest"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a sweep goes by."""
+
+    name: str
+    goal: Goal = Goal.minimize
+    target: float | None = None
+    """A value at which the sweep is over."""
+    impute: Impute | None = None
+    """None: not said, and W&B's own search takes `worst`."""
+    impute_while_running: Impute | None = None
+
+
+@dataclass(frozen=True)
+class EarlyTerminate:
+    """W&B's hyperband rule: bands from `max_iter` and `s` (they win), or from `min_iter`."""
+
+    min_iter: int | None = None
+    max_iter: int | None = None
+    s: int | None = None
+    eta: float = 3.0
+    strict: bool = True
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A setting that is varied: its dotted name, such as `optim.offset_lr_mult`, and what it may be."""
+
+    name: str
+    distribution: Distribution
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep file that Weights & Biases takes. Whether the local engine can honour it too: `engines.local_problems`."""
+
+    path: Path
+    text: str
+    name: str
+    """As the file says, or the file's own name without its ending."""
+    method: Method
+    parameters: tuple[Parameter, ...]
+    metric: Metric | None
+    early_terminate: EarlyTerminate | None
+    run_cap: int | None
+    fixed: tuple[str, ...]
+    """Overrides that `command` gives to every trial, such as `experiment=quick`, without those of `online`."""
+    raw: Mapping[str, Any]
+    """The whole file as plain values, numbers mended: what Weights & Biases is given."""
+    notes: tuple[str, ...]
+    """What was mended, in words: `1e-5` read as a number, and the like."""
+    online: tuple[str, ...] = ()
+    """Overrides of `command` that only log the run to Weights & Biases, such as `logger=wandb`: a local trial goes without."""
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """Where things stand in the file, the first line being 1: a top-level key, or a parameter as `parameters.<name>`."""
+
+    def at(self, key: str) -> str:
+        """Where a key of `lines` stands, as messages begin: `sweeps/lr.yaml:7`."""
+        line = self.lines.get(key) or self.lines.get(key.partition(".")[0])
+        return f"{self.path}:{line}" if line else f"{self.path}"

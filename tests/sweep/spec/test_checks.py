@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+
+from dcnrun.errors import ConfigError
+from dcnrun.resources import resource_dir
+from dcnrun.sweep.spec.checks import check_against_settings
+from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
+
+QUICK = "[dcnrun, train, experiment=quick, conv=deformable, '${args_no_hyphens}']"
+BOXES = "[dcnrun, train, experiment=shapes_boxes, '${args_no_hyphens}']"
+
+
+def sweep(*parameters, metric="{name: val/miou, goal: maximize}", command=QUICK):
+    """Parameters begin at line 5."""
+    lines = ["method: random", f"metric: {metric}", f"command: {command}", "parameters:"]
+    return parse_sweep("\n".join([*lines, *(f"  {parameter}" for parameter in parameters)]), Path("lr.yaml"))
+
+
+def problems(*parameters, overrides=(), config_dir=None, **sections):
+    try:
+        check_against_settings(sweep(*parameters, **sections), overrides, config_dir)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+@pytest.mark.parametrize("path", sorted(resource_dir("sweeps").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_files_fit_the_settings(path):
+    check_against_settings(read_sweep(path))
+
+
+def test_groups_and_settings_of_every_type():
+    assert not problems(
+        "conv: {values: [deformable, modulated]}",
+        "optim: {value: sgd}",
+        "conv.layers: {values: [3, c5]}",
+        "conv.dilation: {values: [null, 2]}",
+        "optim.clip_norm: {distribution: q_uniform, min: 1, max: 3}",
+        "seed: {min: 0, max: 3}",
+        "data.cache: {values: [true]}",
+        "optim.step_at: {values: [[0.5, 0.75]]}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameter", "expected"),
+    [
+        ("optim.ofset_lr_mult: {value: 1}", "optim.ofset_lr_mult: there is no setting optim.ofset_lr_mult; did you mean optim.offs"),
+        ("model.fpn: {value: true}", "model.fpn=true: model.fpn is a setting of model=faster_rcnn only"),
+        ("conv: {values: [deformable, deformabel]}", "conv=deformabel: conv is one of deformable, dilated, modulated, standard; did"),
+        ("conv: {min: 1, max: 2}", "conv: takes `values`, some of deformable, dilated"),
+        ("logger.csv: {values: [true, false]}", "logger.csv: has no effect on what a run finds"),
+        ("runs_dir: {values: [a, b]}", "runs_dir: has no effect on what a run finds"),
+        ("optim.lr: {values: [0.1, fast]}", "optim.lr=fast: optim.lr is a number"),
+        ("optim.lr: {min: -0.1, max: 0.1}", "optim.lr=-0.1 must be a number of at least 0"),
+        ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be a number of at least 0"),
+        ("conv.groups: {distribution: q_uniform, min: 2, max: 8, q: 3}", "conv.groups=3 does not divide the"),
+        ("conv.offset_groups: {values: [1, 2, 3]}", "conv.offset_groups=3 does not divide the"),
+        ("conv.layers: {values: [3, 99]}", "conv.layers=99 is more than the backbone's 16 3x3 convolutions"),
+        ("conv.kind: {values: [{a: 1}]}", "can't be read as key=value"),
+    ],
+)  # fmt: skip
+def test_values_that_a_run_would_refuse(parameter, expected):
+    found = problems(parameter)
+    assert found
+    assert all(problem.startswith("lr.yaml:5: ") for problem in found)
+    assert expected in found[0]
+
+
+def test_lines_of_several_parameters():
+    found = problems(
+        "optim.lr: {min: -1.0, max: 1.0}",
+        "conv.groups: {values: [1, 3]}",
+        "optim.momentum: {values: [0.9, -0.9]}",
+    )
+    assert [problem.split(" ")[:2] for problem in found] == [
+        ["lr.yaml:5:", "optim.lr=-1.0"],
+        ["lr.yaml:6:", "conv.groups=3"],
+        ["lr.yaml:6:", "conv.groups=3"],
+        ["lr.yaml:7:", "optim.momentum=-0.9"],
+    ]
+
+
+def test_pairs_that_do_not_fit():
+    """64 channels and groups of 32 go with the last layers alone: the first stage has 16."""
+    assert not problems("conv.groups: {values: [1, 32]}", "conv.layers: {values: [3]}")
+    assert not problems("conv.groups: {values: [1, 16]}", "conv.layers: {values: [3, c2]}")
+    found = problems("conv.groups: {values: [1, 32]}", "conv.layers: {values: [3, c2]}")
+    assert len(found) == 2
+    assert all(problem.startswith("lr.yaml:5: conv.groups=32 does not divide") for problem in found)
+    assert all(problem.endswith(" (with conv.layers=c2)") for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "parameter", "expected"),
+    [
+        ("deformable, standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:5: optim.offset_lr_mult=0.1 matches nothing"),
+        ("standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:6: optim.offset_lr_mult=0.1 matches nothing"),
+        ("deformable, dilated", "conv.mask_start: {values: [1.0, 0.5]}", "lr.yaml:6: conv.mask_start has no effect with conv=deformable"),
+        (
+            "deformable, standard",
+            "conv.offset_groups: {values: [1, 2]}",
+            "lr.yaml:5: conv.offset_groups has no effect with conv=standard and conv.groups=1, which the sweep may draw: tune each "
+            "kind in a sweep file of its own.",
+        ),
+        ("standard", "conv.layers: {values: [3, 6]}", "lr.yaml:6: conv.layers has no effect with conv=standard"),
+    ],
+)  # fmt: skip
+def test_conditional_parameters_are_refused(kinds, parameter, expected):
+    assert problems(f"conv: {{values: [{kinds}]}}", parameter)[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("metric", "command", "expected"),
+    [
+        (
+            "{name: val/mIou, goal: maximize}",
+            QUICK,
+            "a run reports val/miou, val/pixel_acc, train/loss, and no val/mIou; did you",
+        ),
+        ("{name: val/map_50, goal: maximize}", QUICK, "and no val/map_50"),
+        ("{name: val/miou, goal: maximize}", BOXES, "and no val/miou"),
+        ("{name: val/miou}", QUICK, "of val/miou, more is better: say goal: maximize"),
+        ("{name: train/loss, goal: maximize}", QUICK, "of train/loss, less is better: say goal: minimize"),
+        ("{name: train/loss}", QUICK, None),
+        ("{name: val/map_50, goal: maximize}", BOXES, None),
+    ],
+)
+def test_the_metric(metric, command, expected):
+    found = problems("optim.lr: {value: 0.1}", metric=metric, command=command)
+    assert len(found) == (expected is not None)
+    if expected:
+        assert found[0].startswith("lr.yaml:2: metric: ")
+        assert expected in found[0]
+
+
+def test_overrides_of_the_command_line():
+    assert problems("optim.lr: {value: 0.1}", overrides=["optim.lr=1"]) == [
+        "optim.lr=1: lr.yaml:5: optim.lr is varied by the sweep: take it out of the file, or leave out the override."
+    ]
+    assert not problems("conv.groups: {values: [1, 3]}", overrides=["model.width=48"])
+    assert problems("conv.groups: {values: [1, 3]}")
+
+
+def test_a_mistake_in_the_command_itself():
+    (found,) = problems(
+        "optim.lr: {values: [0.1, 0.2]}", command="[dcnrun, train, model.width=zero, '${args_no_hyphens}']"
+    )
+    assert found.startswith("lr.yaml:3: model.width=zero: model.width is a whole number")
+
+
+def test_choices_of_a_folder_of_ones_own(tmp_path):
+    (tmp_path / "conv").mkdir()
+    (tmp_path / "conv" / "mine.yaml").write_text("kind: dilated\ndilation: 3\n")
+    parameter = "conv: {values: [deformable, mine]}"
+    assert not problems(parameter, config_dir=tmp_path)
+    assert "conv is one of" in problems(parameter)[0]
