@@ -1,4 +1,4 @@
-"""Imports point one way: cli -> compare -> training -> tasks -> models -> ops; data and config import none of them."""
+"""Imports point one way: cli -> sweep -> compare -> jobs, training -> tasks -> models -> ops; data and config import none of them."""
 
 import ast
 from pathlib import Path
@@ -15,11 +15,14 @@ ALLOWED = {
     "tasks": {"config", "data", "ops", "models"},
     "rules": {"config", "data", "tasks", "training"},
     "training": {"config", "data", "ops", "models", "tasks", "rules"},
-    "compare": {"config", "rules"},
+    "jobs": set(),
+    "compare": {"config", "rules", "jobs"},
+    "sweep": {"config", "rules", "tasks", "jobs", "compare"},
     "export": {"config", "data", "models", "tasks", "training"},
+    "offsets": {"config", "data", "ops", "models", "tasks", "training"},
     "bench": {"ops"},
     "doctor": {"ops"},
-    "cli": {"config", "data", "tasks", "ops", "doctor", "training", "compare", "export", "bench"},
+    "cli": {"config", "data", "tasks", "ops", "doctor", "training", "compare", "sweep", "jobs", "export", "bench", "offsets"},
 }
 COMMON = {"errors", "console", "runs", "scores", "resources"}
 

@@ -199,14 +199,16 @@ def train_step(training: Training, batch: Batch) -> float:
     batch = _on_device(training, batch)
     parts = training.task.losses(training.network, batch, fabric.world_size)
     loss = torch.stack([*parts.values()]).sum()
-    value, *values = torch.stack([loss, *parts.values()]).tolist()  # together: each transfer would wait for the device
+    # Together: each transfer would wait for the device.
+    values: dict[str, float] = dict(zip(["loss", *parts], torch.stack([loss, *parts.values()]).tolist(), strict=True))
+    value = values["loss"]
     _check_finite(training, value, batch)
     optimizer.zero_grad()
     fabric.backward(loss)
     if config.optim.clip_norm is not None:
         fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)
     optimizer.step()
-    training.losses.add(dict(zip(parts, values, strict=True)) | {"loss": value})
+    training.losses.add(values)
     return value
 
 

@@ -1,6 +1,8 @@
 import fcntl
 import json
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.compare import report, runner
+from dcnrun.compare import progress, report
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.jobs.database import sqlite_url
+from dcnrun.jobs.ledger import Drawn, Ledger, State
 from tests.compare.fake import write_run
+from tests.postgres import PASSWORD
 from tests.training.running import TINY
 
 PRETENDER = Path(__file__).with_name("pretend_training.py")
@@ -169,9 +174,7 @@ def test_a_run_stops_when_the_comparison_is_killed(trainer, tmp_path):
     trainer.does("dilated-4-seed0", "wait")
     run = tmp_path / "dilated-4-seed0"
     command = [*trainer.program, "train", "--run-dir", str(run)]
-    code = (
-        f"from pathlib import Path; from dcnrun.compare.process import run_process; run_process({command}, Path('log'))"
-    )
+    code = f"from pathlib import Path; from dcnrun.jobs.process import run_process; run_process({command}, Path('log'))"
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path.cwd())}
     )
@@ -198,6 +201,63 @@ def test_two_comparisons_do_not_share_a_folder(trainer, tmp_path):
         with pytest.raises(UsageError, match="is at work in"):
             run_grid(trainer.overrides, out, program=trainer.program)
     assert trainer.calls() == []
+
+
+def test_commands_with_one_storage_share_the_runs(trainer, tmp_path, postgres):
+    """Each is a process, as on machines that share a disk."""
+    url, out = postgres.new_database(), tmp_path / "out"
+
+    def share():
+        run_grid(trainer.overrides, out, storage=url, program=trainer.program)
+
+    commands = [multiprocessing.get_context("fork").Process(target=share) for _ in range(3)]
+    for command in commands:
+        command.start()
+    for command in commands:
+        command.join(60)
+    assert [command.exitcode for command in commands] == [0, 0, 0]
+    assert sorted(run_names(trainer.calls())) == sorted(
+        f"{name}-seed{n}" for name in ("dilated-4", "standard") for n in (0, 1)
+    )
+    result = json.loads((out / "compare.json").read_text())
+    assert [variant["seeds"] for variant in result["variants"]] == [[0, 1], [0, 1]]
+    assert result["not_included"] == result["failed"] == []
+    assert not [file for file in out.rglob("*") if file.is_file() and PASSWORD.encode() in file.read_bytes()]
+
+
+def test_what_another_machine_has_is_not_run_again(trainer, tmp_path):
+    url, out = sqlite_url(tmp_path / "shared.db"), tmp_path / "out"
+    grid = build_grid(trainer.overrides)
+    elsewhere = Ledger.create(url, f"compare-{grid.digest}", "grid", grid.digest, "/elsewhere", None)
+    elsewhere.add([Drawn((), {}, "standard-seed0"), Drawn((), {}, "dilated-4-seed0")])
+    for state in (State.completed, State.failed):
+        elsewhere.finish(elsewhere.claim("machine2:7::"), "machine2:7::", state, "no memory")
+    result = run_grid(trainer.overrides, out, storage=url, program=trainer.program)
+    assert run_names(trainer.calls()) == ["dilated-4-seed0", "standard-seed1", "dilated-4-seed1"]
+    assert [variant["seeds"] for variant in result["variants"]] == [[1], [0, 1]]
+    (missing,) = result["not_included"]
+    assert missing["reason"] == "completed on machine2, but its folder is not here"
+    assert not (out / "ledger.db").exists()
+
+
+def test_a_run_whose_folder_was_deleted_is_run_again(trainer, tmp_path):
+    out = tmp_path / "out"
+    run_grid(trainer.overrides, out, program=trainer.program)
+    trainer.calls()
+    shutil.rmtree(out / "standard-seed1")
+    run_grid(trainer.overrides, out, program=trainer.program)
+    assert run_names(trainer.calls()) == ["standard-seed1"]
+
+
+def test_fewer_seeds_than_before_are_those_that_are_run(trainer, tmp_path):
+    out = tmp_path / "out"
+    for run in ("dilated-4-seed0", "standard-seed1"):
+        trainer.does(run, "crash")
+    run_grid(trainer.overrides, out, program=trainer.program)
+    trainer.calls()
+    fewer = [override.replace("seed=0,1", "seed=1") for override in trainer.overrides]
+    run_grid(fewer, out, program=trainer.program)
+    assert run_names(trainer.calls()) == ["standard-seed1"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_usage_error(trainer, tmp_path):
@@ -234,16 +294,9 @@ def test_the_config_dir_is_passed_on(trainer, tmp_path):
     assert call[:3] == ["train", "--config-dir", str(tmp_path / "conf")]
 
 
-def test_the_last_step_is_read_from_the_end_of_the_metrics(tmp_path):
-    assert runner._last_step(tmp_path) == 0
-    lines = [json.dumps({"step": step, "filling": "x" * 90}) for step in range(500)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 50')
-    assert runner._last_step(tmp_path) == 499
-
-
 @pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")])
 def test_durations(seconds, text):
-    assert runner._duration(seconds) == text
+    assert progress._duration(seconds) == text
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from dcnrun.compare import tether
+from dcnrun.jobs import tether
+from dcnrun.jobs.database import STORAGE
 
 SECONDS_TO_SAVE = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -23,7 +24,8 @@ def run_process(
     """Run a command, its output appended to `log`, and return its exit status; `look` is called twice a second.
 
     The process is in a session of its own, so that Ctrl-C reaches it once, from here: an interrupt asks it to stop, gives
-    it 30 s to save, and goes on as KeyboardInterrupt. `keep_open` are file descriptors that it inherits.
+    it 30 s to save, and goes on as KeyboardInterrupt; so does any other error that `look` raises. `keep_open` are file
+    descriptors that it inherits. Of the environment it gets all but the ledger's URL, which may hold a password.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -32,6 +34,7 @@ def run_process(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env={name: value for name, value in os.environ.items() if name != STORAGE},
             pass_fds=keep_open,
         )
     try:
@@ -54,7 +57,7 @@ def last_lines(log: Path, start: int) -> str:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a comparison that is asked to stop passes it on."""
+    """Treat SIGTERM as Ctrl-C, so that an agent that is asked to stop passes it on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -79,5 +82,23 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
             process.wait(SECONDS_TO_SAVE)
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those it started, also in sessions of their own, as torchrun starts the ranks of a run."""
+    started = _descendants(process.pid)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pid in started:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    """What /proc tells of a process's children and theirs; nothing where there is no /proc."""
+    children: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # a thread that ended
+            children += map(int, file.read_text().split())
+    return [*children, *(pid for child in children for pid in _descendants(child))]

@@ -1,0 +1,176 @@
+"""What is shown and written while the runs of a grid go on: a line and a report after each."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dcnrun.compare.grid import Grid
+from dcnrun.compare.planned import PlannedRun
+from dcnrun.compare.report import write_report
+from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
+from dcnrun.console import console
+from dcnrun.errors import RunError
+from dcnrun.jobs.ledger import Job, Ledger, State
+from dcnrun.jobs.metrics import last_step
+from dcnrun.jobs.owner import host_of
+from dcnrun.jobs.train import log_of
+from dcnrun.jobs.worker import Watcher
+from dcnrun.runs import RunFolder
+
+
+class GridProgress(Watcher):
+    """Shows how the runs of a grid go, and compares what is done so far after each."""
+
+    def __init__(self, grid: Grid, runs: Sequence[PlannedRun], folder: Path, ledger: Ledger) -> None:
+        self._grid = grid
+        self._runs = runs
+        self._folder = folder
+        self._ledger = ledger
+        self._by_folder = {run.path.name: run for run in runs}
+        self._done: dict[PlannedRun, FinishedRun] = {}
+        self._now: PlannedRun | None = None
+        self._bar: Progress | None = None
+        self._began = 0.0
+        self._read_new()
+        for run, result in self._done.items():
+            self._say(run, f"{_score(result)}, already done")
+
+    def begins(self, job: Job) -> None:
+        """Show a bar, or a line where there is no terminal."""
+        run = self._now = self._by_folder[job.folder]
+        self._began = time.monotonic()
+        if run in self._done:
+            return
+        if not console.is_terminal:
+            self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps")
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        self._bar = Progress(
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        )
+        self._bar.add_task(self._place(run), total=run.steps)
+        self._bar.start()
+
+    def looks(self, job: Job) -> None:
+        """Move the bar."""
+        if self._bar:
+            step = last_step(RunFolder(self._by_folder[job.folder].path).metrics_file)
+            self._bar.update(self._bar.task_ids[0], completed=step)
+
+    def ends(self, job: Job) -> None:
+        """Say how it ended, and compare what is done, unless that was the last."""
+        run, self._now = self._by_folder[job.folder], None
+        self.close()
+        if run in self._done:
+            return
+        self._read_new()
+        if run in self._done:
+            self._say(run, f"{_score(self._done[run])}, {_duration(time.monotonic() - self._began)}")
+        else:
+            unfinished = self._unfinished(run, job)
+            self._say(run, f"failed: {unfinished.reason}" if unfinished.failed else unfinished.reason)
+        jobs = self._jobs()
+        if self._done and any(job.state is State.waiting for job in jobs.values()):
+            write_report(self._comparison(jobs), self._folder)
+
+    def waits(self, jobs: Sequence[Job]) -> None:
+        """Say what for."""
+        hosts = sorted({host_of(job.owner) for job in jobs if job.owner})
+        console.print(f"Waiting for {len(jobs)} runs on {', '.join(hosts)}. Ctrl-C to leave.", markup=False)
+
+    def interrupted(self) -> None:
+        """Say how to go on."""
+        self.close()
+        if self._now:
+            self._say(self._now, "stopped. The same command goes on.")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+        self._bar = None
+
+    def final_report(self) -> tuple[Comparison, dict[str, Any]]:
+        """Compare and write what is done; RunError if nothing is."""
+        self._read_new()
+        jobs = self._jobs()
+        if not self._done:
+            raise RunError(self._nothing_done(jobs))
+        comparison = self._comparison(jobs)
+        return comparison, write_report(comparison, self._folder)
+
+    def _jobs(self) -> dict[PlannedRun, Job]:
+        return {self._by_folder[job.folder]: job for job in self._ledger.jobs() if job.folder in self._by_folder}
+
+    def _read_new(self) -> None:
+        """The results of runs that are completed by now, here or by others in the same folder; in the order of the runs."""
+        results = {run: self._done.get(run) or run.finished() for run in self._runs}
+        self._done = {run: result for run, result in results.items() if result}
+
+    def _comparison(self, jobs: dict[PlannedRun, Job]) -> Comparison:
+        variants = [
+            VariantResult(
+                variant.name,
+                variant.settings,
+                tuple(result for run, result in self._done.items() if run.variant is variant),
+            )
+            for variant in self._grid.variants
+        ]
+        return compare(variants, [self._unfinished(run, jobs[run]) for run in self._runs if run not in self._done])
+
+    def _unfinished(self, run: PlannedRun, job: Job) -> Unfinished:
+        """A run without a result here, and why."""
+        return Unfinished(
+            run.variant.name, run.seed, run.path, _why_not_done(run, job), failed=job.state is State.failed
+        )
+
+    def _nothing_done(self, jobs: dict[PlannedRun, Job]) -> str:
+        every_failed = all(job.state is State.failed for job in jobs.values())
+        title = "Every run failed:" if every_failed else f"No run is completed in {self._folder}:"
+        reasons = [
+            f"  {run.title}: {_why_not_done(run, job)} (all of it: {log_of(run.path)})" for run, job in jobs.items()
+        ]
+        return "\n".join([title, *reasons])
+
+    def _say(self, run: PlannedRun, words: str) -> None:
+        console.print(f"{self._place(run)}: {words}", markup=False)
+
+    def _place(self, run: PlannedRun) -> str:
+        return f"[{self._runs.index(run) + 1}/{len(self._runs)}] {run.title}"
+
+
+def _why_not_done(run: PlannedRun, job: Job) -> str:
+    host = host_of(job.owner or "")
+    match job.state:
+        case State.waiting:
+            return "not run yet"
+        case State.running:
+            return f"runs on {host}"
+        case State.completed if not run.is_begun:
+            return f"completed on {host}, but its folder is not here"
+        case State.completed:
+            return _unreadable(run)
+        case _:
+            return job.reason or "failed"
+
+
+def _unreadable(run: PlannedRun) -> str:
+    try:
+        read_finished(run.path)
+    except RunError as error:
+        return str(error)
+    return "completed in this moment"
+
+
+def _score(run: FinishedRun) -> str:
+    return f"{run.metric} {100 * run.score:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

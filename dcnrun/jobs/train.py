@@ -1,0 +1,69 @@
+"""What a job runs: `dcnrun train`, from the start or from where it was left, and how that ended."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcnrun.errors import RunError
+from dcnrun.jobs.ledger import Job
+from dcnrun.jobs.process import last_lines
+from dcnrun.runs import RunFolder
+
+PROGRAM = (sys.executable, "-m", "dcnrun")
+
+
+def log_of(path: Path) -> Path:
+    """What the run in this folder printed."""
+    return path.with_name(f"{path.name}.log")
+
+
+def is_begun(path: Path) -> bool:
+    """Whether there is a run to go on with."""
+    return RunFolder(path).config_file.exists()
+
+
+def is_completed(path: Path) -> bool:
+    """Whether the run says that it is."""
+    try:
+        return RunFolder(path).read_summary().get("status") == "completed"
+    except (RunError, OSError):
+        return False
+
+
+def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """What `dcnrun` is given to start a run in this folder, or to go on with the one that is there."""
+    if is_begun(path):
+        return ["train", "--resume", str(path)]
+    config = ["--config-dir", str(config_dir)] if config_dir else []
+    return ["train", *config, "--run-dir", str(path), *overrides]
+
+
+def train_job(job: Job, path: Path, program: Sequence[str] = PROGRAM) -> list[str]:
+    """The command for a job; RunError if its folder holds a run that was started with other overrides."""
+    held = RunFolder(path).overrides_file
+    if is_begun(path) and held.exists() and held.read_text().splitlines() != list(job.overrides):
+        raise RunError(f"{path} holds a run of other settings (see {held.name}): move it away.")
+    return [*program, *train_arguments(path, job.overrides)]
+
+
+def reason_of(path: Path, status: int, began: float, start_of_output: int) -> str:
+    """Why a run is not completed: its own word since it began, else the end of what it printed.
+
+    `status` is the process's exit status, `began` its start (seconds since 1970), `start_of_output` where its part of the log starts.
+    """
+    folder = RunFolder(path)
+    try:
+        summary = folder.read_summary()
+        fresh = folder.summary_file.stat().st_mtime >= began - 1
+    except (RunError, OSError):
+        summary, fresh = {}, False
+    if fresh and summary.get("status") in ("failed", "stopped") and summary.get("reason"):
+        return str(summary["reason"])
+    said = last_lines(log_of(path), start_of_output)
+    return f"{_ending(status)}: {said}" if said else _ending(status)
+
+
+def _ending(status: int) -> str:
+    if status == -9:
+        return "killed by signal 9, as a system does that runs out of memory"
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

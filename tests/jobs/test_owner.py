@@ -1,0 +1,60 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dcnrun.jobs.owner import host_of, is_gone, this_process
+
+NEEDS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
+TELL = "from dcnrun.jobs.owner import this_process; print(this_process(), flush=True); input()"
+
+
+@pytest.fixture
+def other():
+    """A process and its name as an owner."""
+    with subprocess.Popen(
+        [sys.executable, "-c", TELL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def test_a_living_process_is_not_gone(other):
+    assert not is_gone(this_process())
+    assert not is_gone(other[1])
+    assert this_process() == this_process() != other[1]
+    assert host_of(this_process()) == os.uname().nodename
+
+
+@NEEDS_PROC
+def test_a_process_is_gone_when_it_was_killed_and_when_its_parent_knows(other):
+    process, owner = other
+    process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert is_gone(owner)
+    process.wait()
+    assert is_gone(owner)
+
+
+@NEEDS_PROC
+def test_a_process_id_that_was_given_again_is_another_process():
+    host, pid, started, kernel = this_process().split(":")
+    assert is_gone(":".join([host, pid, str(int(started) - 1), kernel]))
+
+
+def test_of_another_machine_or_container_or_start_of_this_one_nothing_is_known(other):
+    process, owner = other
+    process.kill()
+    process.wait()
+    host, pid, started, kernel = owner.split(":")
+    boot, _, pids = kernel.partition("/")
+    for elsewhere in (
+        ["elsewhere", pid, started, kernel],
+        [host, pid, started, f"another/{pids}"],
+        [host, pid, started, f"{boot}/another"],
+        [host, pid, "", ""],
+    ):
+        assert not is_gone(":".join(elsewhere))
+    assert not is_gone("somebody")

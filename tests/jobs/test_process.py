@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcnrun.jobs import process
+from dcnrun.jobs.owner import is_gone, this_process
+from dcnrun.jobs.process import last_lines, run_process
+from tests.jobs.test_agents import wait_until
+
+LEADER = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+rank = "import time; from dcnrun.jobs.owner import this_process; print(this_process(), flush=True); time.sleep(100)"
+subprocess.Popen([sys.executable, "-c", rank], start_new_session=True).wait()
+"""
+
+
+def test_the_exit_status_and_the_end_of_what_was_printed(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("of an earlier run\n")
+    start = log.stat().st_size
+    script = "import sys; print('\\n'.join('abcdefg')); print(); sys.exit('h')"
+    assert run_process([sys.executable, "-c", script], log) == 1
+    assert last_lines(log, start) == "d e f g h"
+    assert log.read_text().startswith("of an earlier run\na\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process itself is killed")
+def test_a_process_that_does_not_stop_is_killed_with_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "SECONDS_TO_SAVE", 0.2)
+    log = tmp_path / "log"
+
+    def look():
+        if log.read_text().endswith("\n"):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        run_process([sys.executable, "-c", LEADER], log, look)
+    rank = log.read_text().strip()
+    assert rank.split(":")[0] == this_process().split(":")[0]
+    wait_until(lambda: is_gone(rank))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a run goes on without its agent")
+def test_a_process_whose_parent_is_gone_already_is_not_started(tmp_path):
+    tether = Path(process.__file__).with_name("tether.py")
+    command = [sys.executable, "-I", str(tether), "1", "touch", str(tmp_path / "started")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "is gone" in done.stderr
+    assert not (tmp_path / "started").exists()

@@ -1,0 +1,308 @@
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dcnrun.errors import RunError
+from dcnrun.jobs import process, worker
+from dcnrun.jobs.database import STORAGE, sqlite_url
+from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.train import PROGRAM, train_job
+from dcnrun.jobs.worker import Verdict, Watcher, work
+from tests.jobs.agent import METRIC, command
+from tests.jobs.test_agents import wait_until
+
+
+class Batch:
+    """A ledger of stand-ins with these settings, and their folders."""
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self.folder = folder
+        self.url = sqlite_url(folder / "ledger.db")
+        self.ledger = Ledger.create(self.url, "tune", "sweep", "", "", None, lost_after=2.4)
+        self.ledger.add([Drawn(tuple(words.split()), {}, f"trial-{i}") for i, words in enumerate(settings)])
+
+    def work(self, **options):
+        return work(self.ledger, self.folder, command, metric=METRIC, **options)
+
+    def starts(self, job=0) -> list[str]:
+        file = self.folder / f"trial-{job}" / "starts"
+        return [line.split()[0] for line in file.read_text().splitlines()] if file.exists() else []
+
+    def process_of(self, job=0) -> int:
+        return int((self.folder / f"trial-{job}" / "starts").read_text().splitlines()[-1].split()[1])
+
+    def states(self):
+        return [job.state for job in self.ledger.jobs()]
+
+
+@pytest.fixture
+def batch(tmp_path):
+    return lambda *settings: Batch(tmp_path / "runs", *settings)
+
+
+@pytest.fixture
+def during():
+    """Do something beside the work that starts now."""
+    threads = []
+
+    def begin(action):
+        threads.append(threading.Thread(target=action))
+        threads[-1].start()
+
+    yield begin
+    for thread in threads:
+        thread.join()
+
+
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_jobs_are_run_one_after_the_other_and_what_they_report_is_recorded(batch, tmp_path):
+    runs = batch("value=0.5", "value=0.7 steps=2")
+    first, second = runs.work()
+    assert (first.state, first.history) == (State.completed, ((1, 0.5), (2, 0.51), (3, 0.52)))
+    assert second.history == ((1, 0.7), (2, 0.71))
+    assert [first, second] == runs.ledger.jobs()
+    assert first.ended <= second.started
+    assert runs.work() == []
+
+
+def test_no_more_than_count_are_taken(batch):
+    runs = batch("value=0", "value=1", "value=2")
+    assert len(runs.work(count=2)) == 2
+    assert runs.states() == [State.completed, State.completed, State.waiting]
+    assert [job.number for job in runs.work(only=["trial-2", "trial-9"], count=5)] == [2]
+
+
+def test_drawn_jobs_see_how_those_before_them_ended(batch):
+    seen = []
+
+    def draw(jobs):
+        seen.append([(job.state, job.history[-1][1]) for job in jobs])
+        return Drawn(("steps=1", f"value={len(jobs)}"), {}, f"trial-{len(jobs)}") if len(jobs) < 3 else None
+
+    batch().work(draw=draw)
+    assert seen == [[(State.completed, float(n)) for n in range(count)] for count in range(4)]
+
+
+def test_a_run_that_fails_or_is_killed_touches_no_other(batch):
+    runs = batch("crash_at=2", "die_at=2", "value=1")
+    crashed, killed, whole = runs.work()
+    assert (crashed.state, crashed.reason) == (State.failed, "exit status 3: ValueError: no such luck")
+    assert killed.state is State.failed
+    assert killed.reason.startswith("killed by signal 9")
+    assert "memory" in killed.reason
+    assert len(killed.history) == 2
+    assert whole.state is State.completed
+    assert [job.attempts for job in runs.ledger.jobs()] == [1, 1, 1]
+
+
+def test_an_exit_without_a_completed_run_is_a_failure(batch):
+    runs = batch("value=1")
+    (job,) = work(runs.ledger, runs.folder, lambda job, path: ["true"])
+    assert (job.state, job.reason) == (State.failed, "exit status 0")
+
+
+def test_a_job_without_a_command_fails_for_that_reason(batch):
+    def refuse(job, path):
+        raise RunError("no such thing")
+
+    runs = batch("value=1")
+    (job,) = work(runs.ledger, runs.folder, refuse)
+    assert (job.state, job.reason) == (State.failed, "no such thing")
+
+
+def test_three_failures_at_once_stop_the_agent_with_the_reason(batch):
+    runs = batch(*["crash_at=1"] * 5)
+    with pytest.raises(
+        RunError, match=r"(?s)first 3 runs failed at once.*trial-0: exit status 3: ValueError: no such luck"
+    ):
+        runs.work()
+    assert runs.states() == [State.failed] * 3 + [State.waiting] * 2
+    assert len(runs.work(gives_up=False)) == 2
+
+
+def test_failures_after_a_success_do_not_stop_the_agent(batch):
+    runs = batch("value=1", *["crash_at=1"] * 4)
+    assert len(runs.work()) == 5
+
+
+def test_a_run_that_is_judged_stops_and_is_asked_about_at_each_new_report(batch):
+    asked = []
+
+    def judge(jobs, job):
+        assert jobs[job.number] == job
+        asked.append(len(job.history))
+        return Verdict("worse than the others", band=2) if asked[-1] >= 2 else None
+
+    runs = batch("steps=1000 pause=0.4", "steps=1")
+    stopped, completed = runs.work(judge=judge)
+    assert (stopped.state, stopped.reason, stopped.band) == (State.stopped, "worse than the others", 2)
+    assert asked == sorted(set(asked))
+    assert asked[-1] <= 3
+    assert completed.state is State.completed
+    assert not is_there(runs.process_of(0))
+
+
+def test_a_run_that_does_not_stop_is_killed(batch, monkeypatch):
+    monkeypatch.setattr(process, "SECONDS_TO_SAVE", 0.3)
+    runs = batch("steps=1000 deaf=1")
+    (job,) = runs.work(judge=lambda jobs, job: Verdict("enough"))
+    assert (job.state, job.reason) == (State.stopped, "enough")
+    assert not is_there(runs.process_of())
+
+
+def test_a_run_that_ends_while_it_is_told_to_stop_is_completed(batch, monkeypatch):
+    runs = batch("steps=60 deaf=1")
+    (job,) = runs.work(judge=lambda jobs, job: Verdict("enough"))
+    assert (job.state, job.reason, len(job.history)) == (State.completed, None, 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_gives_the_job_back_and_it_is_gone_on_with(batch, during, number):
+    runs = batch("steps=40 pause=0.05")
+
+    def interrupt():
+        wait_until(lambda: (runs.folder / "trial-0" / "checkpoint").exists())
+        os.kill(os.getpid(), number)
+
+    during(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        runs.work()
+    (job,) = runs.ledger.jobs()
+    assert (job.state, job.attempts, job.owner) == (State.waiting, 0, None)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    (job,) = runs.work()
+    assert (job.state, job.attempts) == (State.completed, 1)
+    assert [step for step, _ in job.history] == list(range(1, 41))
+    assert runs.starts() == ["--run-dir", "--resume"]
+
+
+def test_a_job_that_was_taken_over_is_let_go(batch, during):
+    runs = batch("steps=1000")
+    other = Ledger.open(runs.url, "tune", lost_after=-1e9)  # for which everybody is dead
+
+    def take_over():
+        wait_until(lambda: (runs.folder / "trial-0" / "checkpoint").exists())
+        assert other.claim("other").number == 0
+
+    during(take_over)
+    (job,) = runs.work(count=1)
+    assert (job.state, job.owner, job.attempts) == (State.running, "other", 2)
+    assert not is_there(runs.process_of())
+
+
+def test_a_job_of_a_dead_agent_is_gone_on_with_and_judged_by_what_it_had_reported(batch):
+    runs = batch("steps=1000")
+    Ledger.open(runs.url, "tune").claim("dead")
+    assert runs.work(only=[]) == []
+    runs.ledger.lost_after = 0.1
+    time.sleep(0.2)
+    (job,) = runs.work(judge=lambda jobs, job: Verdict(f"{len(job.history) > 0}"))
+    assert (job.state, job.reason, job.attempts) == (State.stopped, "True", 2)
+
+
+def test_the_last_agent_waits_for_the_jobs_of_others(batch, during):
+    class Waiting(Watcher):
+        waits_for = ()
+
+        def waits(self, jobs):
+            self.waits_for += tuple(job.number for job in jobs)
+
+    runs, watcher = batch("steps=2", "steps=2"), Waiting()
+    runs.ledger.claim("other")
+
+    def finish():
+        wait_until(lambda: watcher.waits_for)
+        other = Ledger.open(runs.url, "tune")
+        job = other.jobs()[0]
+        time.sleep(0.5)
+        other.finish(job, "other", State.completed)
+
+    during(finish)
+    assert [job.number for job in runs.work(watcher=watcher)] == [1]
+    assert watcher.waits_for == (0,)
+    assert runs.states() == [State.completed] * 2
+
+
+def test_no_job_is_started_while_an_orphan_of_it_still_saves(batch, during):
+    runs = batch("steps=1")
+    with (runs.folder / ".trial-0.lock").open("w") as orphans:
+        fcntl.flock(orphans, fcntl.LOCK_EX)
+        beats = []
+
+        def end():
+            wait_until(lambda: runs.states() == [State.running])
+            time.sleep(0.6)
+            beats.extend(job.beat - job.started for job in Ledger.open(runs.url, "tune").jobs())
+            assert runs.starts() == []
+            fcntl.flock(orphans, fcntl.LOCK_UN)
+
+        during(end)
+        (job,) = runs.work()
+    assert job.state is State.completed
+    assert beats[0] > 0.1  # it showed that it lives while it waited
+
+
+def test_an_orphan_that_does_not_end_fails_the_job(batch, monkeypatch):
+    monkeypatch.setattr(worker, "SECONDS_FOR_AN_ORPHAN", 0.1)
+    runs = batch("steps=1")
+    with (runs.folder / ".trial-0.lock").open("w") as orphans:
+        fcntl.flock(orphans, fcntl.LOCK_EX)
+        (job,) = runs.work()
+    assert job.state is State.failed
+    assert "trial-0.lock" in job.reason
+    assert runs.starts() == []
+
+
+def test_a_run_that_was_completed_unseen_is_not_started_again(batch):
+    runs = batch("value=0.5")
+    runs.work()
+    runs.ledger.reopen([0])
+    (job,) = runs.work()
+    assert (job.state, len(job.history)) == (State.completed, 3)
+    assert runs.starts() == ["--run-dir"]
+
+
+def test_the_url_of_the_ledger_is_not_in_the_environment_of_a_run(batch, monkeypatch):
+    monkeypatch.setenv(STORAGE, "postgresql://u:secret@h/d")
+    runs = batch("steps=1")
+    runs.work()
+    assert (runs.folder / "trial-0" / "starts").read_text().split()[2] == "False"
+
+
+def test_an_error_beside_the_run_ends_it_and_gives_the_job_back(batch):
+    def fails(jobs, job):
+        raise ZeroDivisionError
+
+    runs = batch("steps=1000")
+    with pytest.raises(ZeroDivisionError):
+        runs.work(judge=fails)
+    assert runs.states() == [State.waiting]
+    assert not is_there(runs.process_of())
+
+
+def test_the_command_for_a_job_starts_or_resumes_and_refuses_a_run_of_other_settings(batch):
+    runs = batch("optim.lr=1 seed=0")
+    (job,) = runs.ledger.jobs()
+    path = runs.folder / job.folder
+    assert train_job(job, path) == [*PROGRAM, "train", "--run-dir", str(path), "optim.lr=1", "seed=0"]
+    assert (sys.executable, "-m", "dcnrun") == PROGRAM
+    path.mkdir()
+    (path / "config.yaml").touch()
+    (path / "overrides.txt").write_text("optim.lr=1\nseed=0\n")
+    assert train_job(job, path) == [*PROGRAM, "train", "--resume", str(path)]
+    (path / "overrides.txt").write_text("optim.lr=2\nseed=0\n")
+    with pytest.raises(RunError, match=r"trial-0 holds a run of other settings"):
+        train_job(job, path)
