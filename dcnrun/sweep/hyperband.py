@@ -1,0 +1,99 @@
+"""The stop rule of Weights & Biases sweeps, which they call hyperband: one ladder of bands, no budgets, nothing is paused.
+
+It gives the verdicts of the `sweeps` package (0.3.0), which Weights & Biases run on their side.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dcnrun.errors import UsageError
+from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
+
+LEVELS = 100
+"""Most bands of a ladder that has no top (`min_iter`)."""
+LONGEST = 10**9
+"""No run reports this often: bands beyond it are left out."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run is stopped."""
+
+    band: int
+    """The highest band that it reached: a number of reports."""
+    value: float
+    """What it was judged by: its value at the band, or its best so far where the rule is not strict."""
+    threshold: float
+    """The worst value that goes on."""
+    runs: int
+    """Runs that have reached the band, ended ones too."""
+    within: int
+    """How many of them were as good as the threshold there."""
+
+    def sentence(self, metric: str) -> str:
+        """Say it in words: `band 9: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there`."""
+        return (
+            f"band {self.band}: {metric} {self.value:.4g} is worse than {self.threshold:.4g}, "
+            f"which {self.within} of {self.runs} runs had reached there"
+        )
+
+
+def bands(rule: EarlyTerminate) -> list[int]:
+    """Numbers of reports at which runs are judged, ascending; UsageError where the rule leaves none."""
+    if rule.max_iter is not None and rule.s is not None:
+        ladder = _down_from(rule.max_iter, rule.s, rule.eta)
+    elif rule.min_iter is not None:
+        ladder = _up_from(rule.min_iter, rule.eta)
+    else:
+        raise UsageError("early_terminate needs min_iter, or max_iter and s.")
+    if not ladder:
+        raise UsageError(
+            f"early_terminate has no band: max_iter {rule.max_iter} divided by eta {rule.eta:g} up to s = {rule.s} times "
+            "is never 1 or more. Raise max_iter, lower eta, or give min_iter instead."
+        )
+    return sorted(set(ladder))
+
+
+def _down_from(top: int, steps: int, eta: float) -> list[int]:
+    ladder = []
+    band: float = top
+    for _ in range(steps):
+        band /= eta
+        if band < 1:
+            break
+        ladder.append(int(band))
+    return ladder
+
+
+def _up_from(bottom: int, eta: float) -> list[int]:
+    ladder = []
+    band: float = bottom
+    for _ in range(LEVELS):
+        if band >= LONGEST:
+            break
+        ladder.append(int(band))
+        band *= eta
+    return ladder
+
+
+def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int) -> Stop | None:
+    """Tell whether run `number`, which is running, is to stop, and why; None lets it go on.
+
+    `histories` has what every run of the sweep reported so far, ended runs too, by number. Reports that are not finite
+    are passed over: they count neither as a report nor as a value.
+    """
+    sign = -1 if goal is Goal.maximize else 1
+    losses = {run: [sign * value for value in reports if math.isfinite(value)] for run, reports in histories.items()}
+    own = losses[number]
+    band = max((band for band in bands(rule) if band <= len(own)), default=None)
+    if band is None:
+        return None
+    there = sorted(reports[band - 1] for reports in losses.values() if len(reports) >= band)
+    # The reciprocal first, as W&B do it: for some eta the product rounds to just below a whole number.
+    threshold = there[int(1 / rule.eta * len(there))]
+    value = own[band - 1] if rule.strict else min(own)
+    if value <= threshold:
+        return None
+    within = sum(loss <= threshold for loss in there)
+    return Stop(band, sign * value, sign * threshold, len(there), within)

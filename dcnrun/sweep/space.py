@@ -1,0 +1,149 @@
+"""What a sampler searches: for every distribution a domain that Optuna knows, and the way from its points to values and back.
+
+Optuna has uniform and log-uniform numbers, whole numbers and choices. Any other law is searched by its quantile u, which
+is uniform: a point u stands for the value below which the law has probability u.
+"""
+
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import NormalDist
+from typing import Any, assert_never
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from dcnrun.sweep.keys import index_of
+from dcnrun.sweep.spec.distributions import (
+    Beta,
+    Categorical,
+    Constant,
+    Distribution,
+    IntUniform,
+    InvLogUniform,
+    LogNormal,
+    LogUniform,
+    Normal,
+    Uniform,
+    rounded,
+)
+
+TAIL = 1e-4
+"""Quantiles nearer to 0 or 1 are not drawn: samplers like to try the ends, where a normal law is infinite."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter of the search."""
+
+    domain: BaseDistribution
+    """Where its points lie."""
+    value: Callable[[Any], Any]
+    """What a run is given at a point."""
+    point: Callable[[Any], Any]
+    """A point that has this value."""
+
+
+def dimension(distribution: Distribution) -> Dimension:
+    """Give the dimension that a distribution is searched in."""
+    match distribution:
+        case Constant(value):
+            return _choice([value])
+        case Categorical(values, probabilities):
+            return _choice(values) if probabilities is None else _weighted_choice(values, probabilities)
+        case IntUniform(low, high):
+            return Dimension(IntDistribution(low, high), value=int, point=int)
+        case Uniform(low, high, q):
+            return _interval(low, high, q, log=False)
+        case LogUniform(low, high, q):
+            return _interval(low, high, q, log=True)
+        case InvLogUniform(low, high):
+            # log(1 / x) = -log(x), so that it is uniform just where log(x) is.
+            return _interval(low, high, q=None, log=True)
+        case Normal(mu, sigma, q):
+            law = NormalDist(mu, sigma)
+            return _quantile(law.inv_cdf, law.cdf, q)
+        case LogNormal(mu, sigma, q):
+            law = NormalDist(mu, sigma)
+            return _quantile(lambda u: math.exp(law.inv_cdf(u)), lambda x: law.cdf(math.log(x)) if x > 0 else 0, q)
+        case Beta(a, b, q):
+            return _beta(a, b, q)
+    assert_never(distribution)
+
+
+def _choice(values: Sequence[Any]) -> Dimension:
+    """Values as likely as each other; a point is an index."""
+    return Dimension(CategoricalDistribution(range(len(values))), values.__getitem__, partial(index_of, values))
+
+
+def _weighted_choice(values: Sequence[Any], probabilities: Sequence[float]) -> Dimension:
+    """Values with probabilities; a point is a quantile."""
+    ends = list(itertools.accumulate(probabilities))
+
+    def value(point: float) -> Any:
+        return values[bisect_right(ends, point, hi=len(ends) - 1)]
+
+    def point(value: Any) -> float:
+        index = index_of(values, value)
+        return clipped(ends[index] - probabilities[index] / 2, TAIL, 1 - TAIL)
+
+    return Dimension(FloatDistribution(TAIL, 1 - TAIL), value, point)
+
+
+def _interval(low: float, high: float, q: float | None, log: bool) -> Dimension:
+    """Numbers from low to high; a point is the number before it is rounded."""
+    return Dimension(FloatDistribution(low, high, log=log), partial(rounded, q=q), partial(clipped, low=low, high=high))
+
+
+def _quantile(number: Callable[[float], float], probability: Callable[[float], float], q: float | None) -> Dimension:
+    """Numbers of any other law, by its quantile function and its distribution function; a point is a quantile."""
+
+    def value(point: float) -> float:
+        return rounded(float(number(point)), q)
+
+    def point(value: float) -> float:
+        return clipped(float(probability(value)), TAIL, 1 - TAIL)
+
+    return Dimension(FloatDistribution(TAIL, 1 - TAIL), value, point)
+
+
+def _beta(a: float, b: float, q: float | None) -> Dimension:
+    from scipy import special  # slow to import, and few sweeps have a beta
+
+    return _quantile(partial(special.betaincinv, a, b), lambda x: special.betainc(a, b, clipped(x, 0, 1)), q)
+
+
+def clipped(number: float, low: float, high: float) -> float:
+    """Give the number from low to high that is nearest."""
+    return min(max(number, low), high)
+
+
+def in_words(distribution: Distribution) -> tuple[str, str]:
+    """Give a distribution's name and its range, in words."""
+    match distribution:
+        case Constant(value):
+            return "fixed", str(value)
+        case Categorical(values, probabilities):
+            odds = [""] * len(values) if probabilities is None else [f" ({chance:.3g})" for chance in probabilities]
+            return f"one of {len(values)}", ", ".join(f"{value}{odd}" for value, odd in zip(values, odds, strict=True))
+        case IntUniform(low, high):
+            return "whole numbers, uniform", f"{low} to {high}"
+        case Uniform(low, high, q):
+            return "uniform" + _steps(q), f"{low:g} to {high:g}"
+        case LogUniform(low, high, q):
+            return "log-uniform" + _steps(q), f"{low:g} to {high:g}"
+        case InvLogUniform(low, high):
+            return "log-uniform in 1 / x", f"{low:g} to {high:g}"
+        case Normal(mu, sigma, q):
+            return "normal" + _steps(q), f"mean {mu:g}, deviation {sigma:g}"
+        case LogNormal(mu, sigma, q):
+            return "log-normal" + _steps(q), f"log: mean {mu:g}, deviation {sigma:g}"
+        case Beta(a, b, q):
+            return f"beta, a {a:g}, b {b:g}" + _steps(q), "0 to 1"
+    assert_never(distribution)
+
+
+def _steps(q: float | None) -> str:
+    return "" if q is None else f", in steps of {q:g}"
