@@ -1,0 +1,182 @@
+"""Sampling points of an output location, through one layer or a chain of them; exact, without rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from dcnrun.errors import UsageError
+from dcnrun.offsets.grid import Grid, Pair
+from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.ops.reference import sampling_points
+
+LIMIT = 9**3
+
+
+@dataclass(frozen=True)
+class Points:
+    """The sampling points of one output location: one point for each path of taps through the layers of a chain."""
+
+    y: Tensor
+    """(P,) float64, in pixels of the input map of the chain's first layer."""
+    x: Tensor
+    strength: Tensor
+    """(P,): the product of mask x tap_weight along the path; sums to 1."""
+    group: Tensor
+    """(P, n): the offset group at each layer, from the last (the output's) to the first."""
+    path: Tensor
+    """(P, n): the tap at each layer, likewise."""
+    inside: Tensor
+    """(P,): False where the tap, or one on its path, reads only padding."""
+    grid: Grid
+    """Of the map in the image."""
+
+    def in_image(self) -> Tensor:
+        """(P, 2): y and x in the image."""
+        return self.grid.to_image(torch.stack([self.y, self.x], -1))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def layer_points(layer: Layer, y: int, x: int) -> tuple[Tensor, Tensor]:
+    """Positions y and x, (offset_groups, taps), that a layer reads for its output pixel (y, x), in pixels of its input map."""
+    _check_location(layer, y, x)
+    every_y, every_x = points_everywhere(layer)
+    return every_y[:, :, y, x], every_x[:, :, y, x]
+
+
+def points_everywhere(layer: Layer) -> tuple[Tensor, Tensor]:
+    """Positions y and x, (offset_groups, taps, Ho, Wo), that a layer reads for each output pixel, in pixels of its input map."""
+    offset = layer.offset.flatten(0, 2)[None]
+    return sampling_points(offset, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+
+
+def inside(y: Tensor, x: Tensor, size: Pair) -> Tensor:
+    """Whether a bilinear sample at these positions reads a pixel of the (H, W) map; else it is of padding alone, zero."""
+    return (y > -1) & (y < size[0]) & (x > -1) & (x < size[1])
+
+
+def chain_to(capture: Capture, name: str, length: int) -> tuple[Layer, ...]:
+    """The layers that end in `name`, each making the next one's input map, in the order in which they ran.
+
+    `length` at most; fewer where no captured layer comes before. See `Layer.source` for where paths join.
+    """
+    if length < 1:
+        raise ValueError(f"length={length} must be at least 1")
+    chain = [capture.layer(name)]
+    while len(chain) < length and (source := chain[0].source) is not None:
+        chain.insert(0, capture.layer(source))
+    return tuple(chain)
+
+
+def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMIT) -> Points:
+    """The points that output location (y, x) of the chain's last layer reads on the input map of its first.
+
+    Each layer turns a point into offset_groups x taps points. A point between pixels takes the offsets and masks of the
+    layer below by bilinear interpolation, at the nearest place of the map where it lies outside. Of more than `limit` paths
+    the strongest so far are kept at each layer; None keeps all.
+
+    A point is the centre of what the network reads along its path: the mean of the gradient of the output with respect to
+    the map, a path alone. That is exact for one layer and for two, whatever their offsets; masks that vary from pixel to
+    pixel, and in longer chains offsets that do, make it approximate unless points on the way fall on pixels. Every group of
+    a layer is taken to read what all groups of the layer below make, as it is unless weights are grouped.
+
+    Raises:
+        UsageError: no layers, layers that do not follow each other, or a location outside the output.
+    """
+    _check_chain(chain)
+    last = chain[-1]
+    _check_location(last, y, x)
+    points = Points(
+        y=torch.tensor([y], dtype=torch.float64),
+        x=torch.tensor([x], dtype=torch.float64),
+        strength=torch.ones(1, dtype=torch.float64),
+        group=torch.empty(1, 0, dtype=torch.long),
+        path=torch.empty(1, 0, dtype=torch.long),
+        inside=torch.ones(1, dtype=torch.bool),
+        grid=last.output_grid,
+    )
+    for layer in reversed(chain):
+        points = _strongest(_through(layer, _on_output(layer, points)), limit)
+    total = points.strength.sum()
+    return replace(points, strength=points.strength / total if total > 0 else points.strength)
+
+
+def _on_output(layer: Layer, points: Points) -> Points:
+    """Points on another layer's input as points on the output of the layer that made it: moved only by padding or cutting."""
+    if points.grid == layer.output_grid:
+        moved = points
+    else:
+        y, x = layer.output_grid.to_map(points.in_image()).unbind(-1)
+        moved = replace(points, y=y, x=x, grid=layer.output_grid)
+    return replace(moved, inside=points.inside & inside(moved.y, moved.x, layer.output_size))
+
+
+def _through(layer: Layer, points: Points) -> Points:
+    """Points on a layer's output to all points that it reads for them."""
+    groups, taps = layer.offset_groups, layer.taps
+    offset_y, offset_x = (_interpolate(layer.offset[:, :, axis], points) for axis in (0, 1))  # (P, G, taps)
+    tap = torch.arange(taps)
+    y = points.y[:, None, None] * layer.stride[0] - layer.padding[0] + tap // layer.kernel_size[1] * layer.dilation[0]
+    x = points.x[:, None, None] * layer.stride[1] - layer.padding[1] + tap % layer.kernel_size[1] * layer.dilation[1]
+    y, x = y + offset_y, x + offset_x
+    strength = points.strength[:, None, None] * layer.tap_weight
+    if layer.mask is not None:
+        strength = strength * _interpolate(layer.mask, points)
+
+    def for_each(column: Tensor, new: Tensor) -> Tensor:
+        """(P, n) of the path so far, and what this layer adds to it."""
+        so_far = column[:, None, None].expand(-1, groups, taps, -1)
+        return torch.cat([so_far, new.expand(len(column), groups, taps)[..., None]], -1).flatten(0, 2)
+
+    return Points(
+        y=y.flatten(),
+        x=x.flatten(),
+        strength=strength.flatten(),
+        group=for_each(points.group, torch.arange(groups)[:, None]),
+        path=for_each(points.path, tap),
+        inside=(points.inside[:, None, None] & inside(y, x, layer.input_size)).flatten(),
+        grid=layer.input_grid,
+    )
+
+
+def _interpolate(values: Tensor, points: Points) -> Tensor:
+    """Values (G, taps, H, W) at P points, bilinearly, those outside the map at its nearest place: (P, G, taps) float64."""
+    height, width = values.shape[-2:]
+    y = points.y.nan_to_num().clamp(0, height - 1)
+    x = points.x.nan_to_num().clamp(0, width - 1)
+    top, left = y.floor().long(), x.floor().long()
+    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    below, beside = y - top, x - left
+    upper = values[..., top, left] * (1 - beside) + values[..., top, right] * beside
+    lower = values[..., bottom, left] * (1 - beside) + values[..., bottom, right] * beside
+    return (upper * (1 - below) + lower * below).movedim(-1, 0)
+
+
+def _strongest(points: Points, limit: int | None) -> Points:
+    if limit is None or len(points) <= limit:
+        return points
+    kept = points.strength.topk(limit).indices.sort().values
+    columns = {name: getattr(points, name)[kept] for name in ("y", "x", "strength", "group", "path", "inside")}
+    return replace(points, **columns)
+
+
+def _check_chain(chain: Sequence[Layer]) -> None:
+    if not chain:
+        raise UsageError("A chain must have at least one layer.")
+    for below, above in pairwise(chain):
+        if above.source != below.name:
+            raise UsageError(
+                f"{above.name} can't follow {below.name}: its input map is made by {above.source or 'no captured layer'}."
+            )
+
+
+def _check_location(layer: Layer, y: float, x: float) -> None:
+    height, width = layer.output_size
+    if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
+        raise UsageError(f"({y:g}, {x:g}) is outside the output of {layer.name}, which is {height} x {width} pixels.")

@@ -1,0 +1,126 @@
+"""The effective receptive field: which pixels of the image an output depends on, and how much (Luo et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import nan
+
+import torch
+from torch import Tensor, nn
+
+from dcnrun.errors import UsageError
+from dcnrun.offsets.grid import Grid
+from dcnrun.offsets.running import as_batch, bare_module, evaluating
+from dcnrun.offsets.trace import MapTracer, size_of
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """How much each pixel of the image matters to one output location."""
+
+    share: Tensor
+    """(H, W) float32 on the CPU: absolute derivatives, summed over the image's channels; sums to 1, or 0 where nothing matters."""
+    location: tuple[float, float]
+    """(y, x) of the output location in the image: of a layer's pixel its centre, of the network's the pixel that it is about."""
+    centre: tuple[float, float]
+    """(y, x): the centre of mass of `share`."""
+
+    def radius(self, held: float, around_centre: bool = False) -> float:
+        """Image pixels: the radius around the location, or around the centre of mass, of the disc that holds a share (0.5, 0.9).
+
+        NaN where nothing matters to the output.
+        """
+        y, x = self.centre if around_centre else self.location
+        height, width = self.share.shape
+        distance = torch.hypot(torch.arange(height)[:, None] - y, torch.arange(width) - x).flatten()
+        order = distance.argsort()
+        enough = self.share.flatten()[order].double().cumsum(0) >= held * self.share.double().sum() * (1 - 1e-9)
+        return float(distance[order][enough.int().argmax()]) if self.share.any() else nan
+
+
+def receptive_field(
+    model: nn.Module,
+    image: Tensor,
+    layer: str | None,
+    y: int,
+    x: int,
+    forward: Callable[[Tensor], object] | None = None,
+    directions: int = 1,
+) -> ReceptiveField:
+    """The effective receptive field of pixel (y, x) of a layer's output, or of the network's own where `layer` is None.
+
+    |d out(y, x) / d image|, summed over the image's channels, by way of what is sampled and of where. Of a layer, `out` is
+    the sum of its channels, each with a random sign (drawn from a fixed seed), and the result the mean over `directions`
+    such sums: plain sums let channels cancel each other where they agree, and by as little as one with random signs the
+    radius is within some percent of the mean over many. Of the network, `out` is the score of the class that wins at this
+    pixel.
+
+    Args:
+        model: any network; it and its mode stay as they were.
+        image: (3, H, W) as the network takes it, normalised.
+        layer: a module's name; at its first call, if it has several.
+        y: the row on the output map, whose pixels may be coarser than the image's.
+        x: the column.
+        forward: what to call with the batch (1, 3, H, W) instead of the model.
+        directions: of random signs, a backward pass each; for a layer.
+
+    Raises:
+        UsageError: no such layer, a location outside the output, or an output that is no map (1, C, H, W) made of the image.
+    """
+    bare = bare_module(model)
+    leaf = as_batch(bare, image).detach().clone().requires_grad_()
+    with evaluating(bare), torch.enable_grad():
+        output, grid = _output(bare, layer, leaf, forward or bare)
+        height, width = size_of(output)
+        if not (0 <= y < height and 0 <= x < width):
+            raise UsageError(
+                f"({y}, {x}) is outside the output of {layer or 'the network'}: {height} x {width} pixels."
+            )
+        channels = output[0, :, y, x]
+        sums = [channels.max()] if layer is None else list(_signs(directions, channels) @ channels)
+        slopes = [torch.autograd.grad(s, leaf, retain_graph=True)[0].abs().sum((0, 1)) for s in sums]
+    return _field(torch.stack(slopes).mean(0).float().cpu(), grid, y, x)
+
+
+def _output(
+    model: nn.Module, layer: str | None, leaf: Tensor, forward: Callable[[Tensor], object]
+) -> tuple[Tensor, Grid]:
+    """The map that a layer, or the network, makes of the image, and how it lies in it."""
+    batch = leaf.clone()  # which a network may overwrite
+    outputs: list[object] = []
+    with MapTracer(batch) as tracer:
+        if layer is None:
+            outputs.append(forward(batch))
+        else:
+            with _module(model, layer).register_forward_hook(lambda *call: outputs.append(call[-1])):
+                forward(batch)
+    output = outputs[0] if outputs else None
+    if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != 1 or not output.requires_grad:
+        what = "The network's output" if layer is None else f"The output of {layer}"
+        raise UsageError(f"{what} is no map (1, channels, H, W) made of the image; name a layer whose output is one.")
+    # What the network says of a pixel is meant for that pixel, wherever the features lie that it is made of.
+    grid = Grid.spanning(size_of(output), size_of(leaf)) if layer is None else tracer.trail(output).grid
+    return output, grid
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        raise UsageError(f"The network has no layer {name!r}; names are those of `named_modules`.") from None
+
+
+def _signs(directions: int, channels: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randint(2, (directions, len(channels)), generator=generator) * 2 - 1
+    return signs.to(channels)
+
+
+def _field(slopes: Tensor, grid: Grid, y: int, x: int) -> ReceptiveField:
+    total = slopes.sum()
+    share = slopes / total if total > 0 else slopes
+    rows, columns = share.sum(1).double(), share.sum(0).double()
+    centre = float(rows @ torch.arange(len(rows)).double()), float(columns @ torch.arange(len(columns)).double())
+    location = grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
+    return ReceptiveField(share, (location[0], location[1]), centre)

@@ -1,0 +1,196 @@
+"use strict";
+/*
+ * Sampling points of an output location through one layer or a chain of them: the same geometry as dcnrun/offsets/geometry.py,
+ * whose numbers the tests compare these with. No page, no drawing. Positions are (y, x) on maps, pixel centres at whole numbers.
+ */
+const geometry = (() => {
+  const NOT_A_NUMBER = -32768;
+
+  /** The bytes of base64. */
+  function bytes(text) {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  }
+
+  /** Offsets (groups, taps, 2, rows, columns) in pixels of the layer's input map; null for a plain convolution. */
+  function decodeOffsets(packed) {
+    if (!packed) return null;
+    const steps = new DataView(bytes(packed.steps).buffer);
+    return Float64Array.from({ length: steps.byteLength / 2 }, (_, i) => {
+      const count = steps.getInt16(2 * i, true);
+      return count === NOT_A_NUMBER ? NaN : count * packed.step;
+    });
+  }
+
+  /** Masks (groups, taps, rows, columns); null where all are 1. */
+  function decodeMask(packed) {
+    return packed && Float64Array.from(bytes(packed.steps), (count) => count * packed.step);
+  }
+
+  /** A layer of the page's data with its offsets and mask unpacked. */
+  function decodeLayer(layer) {
+    return { ...layer, offset: decodeOffsets(layer.offset), mask: decodeMask(layer.mask), taps: layer.kernel[0] * layer.kernel[1] };
+  }
+
+  /** The four pixels around (y, x) with their shares of a bilinear look-up; a place off the map takes the nearest on it. */
+  function around(y, x, [rows, columns]) {
+    y = Math.min(Math.max(y || 0, 0), rows - 1); // NaN as 0
+    x = Math.min(Math.max(x || 0, 0), columns - 1);
+    const top = Math.floor(y), left = Math.floor(x), down = y - top, right = x - left;
+    const bottom = Math.min(top + 1, rows - 1), next = Math.min(left + 1, columns - 1);
+    return {
+      pixels: [top * columns + left, top * columns + next, bottom * columns + left, bottom * columns + next],
+      shares: [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right],
+    };
+  }
+
+  /** The value there of the map that begins at `start` of `maps`. */
+  function look(maps, start, { pixels, shares }) {
+    let value = 0;
+    for (let i = 0; i < 4; i++) if (shares[i]) value += maps[start + pixels[i]] * shares[i];
+    return value;
+  }
+
+  /** Room for `count` points. */
+  function room(count) {
+    return {
+      count,
+      y: new Float64Array(count), // on the map that the last layer looked through reads
+      x: new Float64Array(count),
+      strength: new Float64Array(count), // product of mask x weight along the path
+      inside: new Uint8Array(count), // 0 where the tap, or one on its path, reads only padding
+      group: new Uint16Array(count), // the offset group of the chain's last layer
+      path: new Float64Array(count), // group x taps + tap of each layer, as digits, from the last layer on
+    };
+  }
+
+  /** Points on the input map of the layer above, which lies in the image by `grid`, as points on the output of `layer`. */
+  function onOutput(layer, points, grid) {
+    const own = layer.outputGrid;
+    const moved = { ...points, y: points.y.slice(), x: points.x.slice(), inside: points.inside.slice() };
+    for (let i = 0; i < points.count; i++) {
+      moved.y[i] = (toImage(grid, points.y[i], 0) - own.start[0]) / own.step[0];
+      moved.x[i] = (toImage(grid, points.x[i], 1) - own.start[1]) / own.step[1];
+      moved.inside[i] &= touches(moved.y[i], moved.x[i], layer.output);
+    }
+    return moved;
+  }
+
+  /** What `layer` reads where its output is at `points`: groups x taps points of each, of them the `limit` strongest. */
+  function through(layer, points, limit, first) {
+    const branches = layer.groups * layer.taps, size = layer.output[0] * layer.output[1];
+    const corners = Array.from({ length: points.count }, (_, p) => around(points.y[p], points.x[p], layer.output));
+    const strength = strengths(layer, points, corners), kept = strongest(strength, limit), read = room(kept.length);
+    kept.forEach((path, i) => {
+      const p = Math.floor(path / branches), branch = path % branches, tap = branch % layer.taps;
+      read.y[i] = points.y[p] * layer.stride[0] - layer.padding[0] + Math.floor(tap / layer.kernel[1]) * layer.dilation[0];
+      read.x[i] = points.x[p] * layer.stride[1] - layer.padding[1] + (tap % layer.kernel[1]) * layer.dilation[1];
+      if (layer.offset) {
+        read.y[i] += look(layer.offset, 2 * branch * size, corners[p]);
+        read.x[i] += look(layer.offset, (2 * branch + 1) * size, corners[p]);
+      }
+      read.strength[i] = strength[path];
+      read.inside[i] = points.inside[p] & touches(read.y[i], read.x[i], layer.input);
+      read.group[i] = first ? Math.floor(branch / layer.taps) : points.group[p];
+      read.path[i] = points.path[p] * branches + branch;
+    });
+    return read;
+  }
+
+  /** The strength of each path on through `layer`: of each point those of all groups and taps. */
+  function strengths(layer, points, corners) {
+    const weights = layer.weight.flat(), size = layer.output[0] * layer.output[1];
+    const found = new Float64Array(points.count * weights.length);
+    for (let p = 0, i = 0; p < points.count; p++) {
+      for (let branch = 0; branch < weights.length; branch++, i++) {
+        const mask = layer.mask ? look(layer.mask, branch * size, corners[p]) : 1;
+        found[i] = points.strength[p] * mask * weights[branch];
+      }
+    }
+    return found;
+  }
+
+  /** Whether a bilinear sample there reads any pixel of the map, and not only the zeros around it. */
+  function touches(y, x, [rows, columns]) {
+    return y > -1 && y < rows && x > -1 && x < columns;
+  }
+
+  /** The places of the `limit` strongest, in their order. */
+  function strongest(strength, limit) {
+    if (strength.length <= limit) return [...strength.keys()];
+    const least = sortedValue(strength.slice(), strength.length - limit);
+    const stronger = strength.reduce((count, one) => count + (one > least), 0);
+    let ties = limit - stronger; // how many of those equal to the least are kept
+    const kept = [];
+    for (let i = 0; i < strength.length; i++) {
+      if (strength[i] > least || (strength[i] === least && ties-- > 0)) kept.push(i);
+    }
+    return kept;
+  }
+
+  /** What would be at `place` if the values were sorted: quickselect, as sorting them all is slow. Reorders the values. */
+  function sortedValue(values, place) {
+    let low = 0, high = values.length - 1;
+    while (low < high) {
+      const pivot = values[(low + high) >> 1];
+      let i = low, j = high;
+      while (i <= j) {
+        while (values[i] < pivot) i++;
+        while (values[j] > pivot) j--;
+        if (i > j) break;
+        [values[i], values[j]] = [values[j], values[i]];
+        i++;
+        j--;
+      }
+      if (place <= j) high = j;
+      else if (place >= i) low = i;
+      else break;
+    }
+    return values[place];
+  }
+
+  /** The points of these places. */
+  function chosen(points, places) {
+    const some = room(places.length);
+    for (const [name, values] of Object.entries(points)) {
+      if (name !== "count") places.forEach((place, i) => { some[name][i] = values[place]; });
+    }
+    return some;
+  }
+
+  /**
+   * The points that output location (y, x) of the chain's last layer reads on the input map of its first; strengths sum to 1.
+   * There are (groups x taps) to the power of layers; of more than `limit` the strongest are kept, layer by layer.
+   */
+  function points(chain, y, x, limit = 9 ** 3) {
+    let reached = room(1);
+    reached.y[0] = y;
+    reached.x[0] = x;
+    reached.strength[0] = 1;
+    reached.inside[0] = 1;
+    for (let i = chain.length - 1; i >= 0; i--) {
+      if (i < chain.length - 1) reached = onOutput(chain[i], reached, chain[i + 1].inputGrid);
+      reached = through(chain[i], reached, limit, i === chain.length - 1);
+    }
+    const sum = reached.strength.reduce((a, b) => a + b, 0);
+    if (sum > 0) reached.strength.forEach((strength, i) => { reached.strength[i] = strength / sum; });
+    return reached;
+  }
+
+  /** The chain with no offsets and masks: where plain convolutions would have read. */
+  function undeformed(chain) {
+    return chain.map((layer) => ({ ...layer, offset: null, mask: null, groups: 1, weight: [Array(layer.taps).fill(1)] }));
+  }
+
+  /** A position on a map as one in the image, along one axis. */
+  function toImage(grid, position, axis) {
+    return grid.start[axis] + position * grid.step[axis];
+  }
+
+  /** The pixel of a map of so many that is nearest to a position in the image, along one axis. */
+  function nearest(grid, position, axis, count) {
+    const pixel = Math.round((position - grid.start[axis]) / grid.step[axis]);
+    return Math.min(Math.max(pixel, 0), count - 1);
+  }
+
+  return { decodeLayer, points, chosen, undeformed, toImage, nearest };
+})();

@@ -1,0 +1,190 @@
+"""Puts the page together: page.html with its style, its scripts and the data of the runs, in one file.
+
+The page may load nothing and connect nowhere: its content security policy allows the very scripts and the very style
+that were put into it, by their hashes, and pictures from `data:` addresses. Names are data: they travel as JSON and
+reach the reader as text.
+"""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dcnrun.offsets.geometry import chain_to
+from dcnrun.offsets.grid import Grid
+from dcnrun.offsets.layers import Capture, Layer
+
+_FILES = Path(__file__).parent
+_STYLE, _SCRIPTS = "page.css", ("geometry.js", "drawing.js", "page.js")
+LONGEST_CHAIN = 3
+JPEG_QUALITY = 90
+# Offsets travel as whole steps of 16 bits, masks of 8; what is no number (or infinite) has a step of its own.
+OFFSET_STEPS = 32767
+NOT_A_NUMBER = -32768
+MASK_STEPS = 255
+# An offset past so many sizes of the map is cut to it: the tap is outside either way, and the steps stay fine.
+FARTHEST_OFFSET = 2
+
+
+@dataclass(frozen=True)
+class PageObject:
+    """An object on an image, for the slider that goes from one to the next."""
+
+    name: str  # of its class
+    box: tuple[
+        float, float, float, float
+    ]  # x1, y1, x2, y2 in image pixels, as data sets have them: pixel 0 is from 0 to 1
+
+
+@dataclass(frozen=True)
+class PageImage:
+    """One image and where a run's network sampled for it."""
+
+    name: str  # images of the same name are shown side by side
+    picture: npt.NDArray[np.uint8]  # (H, W, 3), as large as the image that the network saw
+    capture: Capture
+    objects: Sequence[PageObject] = ()
+
+
+@dataclass(frozen=True)
+class PageRun:
+    """One run of those to explore and to compare."""
+
+    name: str
+    images: Sequence[PageImage]
+
+
+def write_page(path: Path, runs: Sequence[PageRun]) -> None:
+    """Write the page of `runs` to `path`, one HTML file that needs nothing else.
+
+    Raises `ValueError` where there is nothing to show, or a picture is not as large as what the network saw.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(_page(runs), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _page(runs: Sequence[PageRun]) -> str:
+    style = (_FILES / _STYLE).read_text(encoding="utf-8")
+    script = "".join((_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    return Template((_FILES / "page.html").read_text(encoding="utf-8")).substitute(
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        data=_harmless_json(_data(runs)),
+    )
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names what it allows."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _harmless_json(data: dict[str, Any]) -> str:
+    """JSON that no `</script>` or `<!--` in a name can end: `<` is written as an escape, and all but ASCII too."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _data(runs: Sequence[PageRun]) -> dict[str, Any]:
+    if not any(run.images for run in runs):
+        raise ValueError("a page needs at least one run with an image")
+    pictures: dict[str, int] = {}  # each one once, though several runs show it
+    shown = [
+        {"name": run.name, "images": [_image(image, pictures) for image in run.images]} for run in runs if run.images
+    ]
+    return {"runs": shown, "pictures": list(pictures)}
+
+
+def _image(image: PageImage, pictures: dict[str, int]) -> dict[str, Any]:
+    if image.picture.shape != (*image.capture.image_size, 3):
+        raise ValueError(
+            f"picture {image.name!r} is {image.picture.shape}, but the network saw an image of "
+            f"{image.capture.image_size}: give it as (height, width, 3)"
+        )
+    return {
+        "name": image.name,
+        "size": image.capture.image_size,
+        "picture": pictures.setdefault(_picture_address(image.picture), len(pictures)),
+        "objects": [{"name": one.name, "box": [float(side) for side in one.box]} for one in image.objects],
+        "layers": [_layer(layer) | {"chains": _chains(image.capture, layer.name)} for layer in image.capture.layers],
+    }
+
+
+def _chains(capture: Capture, name: str) -> list[list[int]]:
+    """The chains of 1, 2, ... layers that end in this one, as places in `capture.layers`."""
+    places = {id(layer): place for place, layer in enumerate(capture.layers)}
+    chains = [[places[id(layer)] for layer in chain_to(capture, name, n)] for n in range(1, LONGEST_CHAIN + 1)]
+    return [chain for length, chain in enumerate(chains, 1) if len(chain) == length]
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kernel": layer.kernel_size,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "dilation": layer.dilation,
+        "groups": layer.offset_groups,
+        "input": layer.input_size,
+        "output": layer.output_size,
+        "inputGrid": _grid(layer.input_grid),
+        "outputGrid": _grid(layer.output_grid),
+        "offset": _offsets(layer) if layer.deformable else None,
+        "mask": None if layer.mask is None else _mask(layer.mask.numpy()),
+        "weight": _finite(layer.tap_weight.numpy()).tolist(),
+    }
+
+
+def _grid(grid: Grid) -> dict[str, Any]:
+    return {"start": grid.start, "step": grid.step}
+
+
+def _offsets(layer: Layer) -> dict[str, Any]:
+    """Whole steps of `step` pixels, int16, little-endian."""
+    offsets = layer.offset.numpy().astype(np.float64)
+    farthest = FARTHEST_OFFSET * max(layer.input_size)
+    finite = np.isfinite(offsets)
+    offsets = np.where(finite, offsets, 0.0).clip(-farthest, farthest)
+    step = float(np.abs(offsets).max(initial=0.0)) / OFFSET_STEPS or 1.0
+    steps = np.where(finite, np.rint(offsets / step), NOT_A_NUMBER)
+    return {"step": step, "steps": _base64(steps.astype("<i2").tobytes())}
+
+
+def _mask(mask: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Whole steps of `step`, uint8."""
+    mask = _finite(mask).clip(0.0)
+    step = float(mask.max(initial=0.0)) / MASK_STEPS or 1.0
+    return {"step": step, "steps": _base64(np.rint(mask / step).astype(np.uint8).tobytes())}
+
+
+def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """0 for what is no number or infinite: a network that diverged has its page too."""
+    return np.where(np.isfinite(values), values, 0.0).astype(np.float64)
+
+
+def _picture_address(picture: npt.NDArray[np.uint8]) -> str:
+    """A `data:` address: PNG for drawings, which it holds exactly in few bytes, JPEG for photographs."""
+    encoded = {"png": _encoded(picture, "PNG"), "jpeg": _encoded(picture, "JPEG", quality=JPEG_QUALITY)}
+    kind = min(encoded, key=lambda name: len(encoded[name]))
+    return f"data:image/{kind};base64,{_base64(encoded[kind])}"
+
+
+def _encoded(picture: npt.NDArray[np.uint8], kind: str, **settings: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **settings)
+    return file.getvalue()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
