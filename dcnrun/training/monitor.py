@@ -23,7 +23,7 @@ class OffsetMonitor:
         self.measure = False
         self._finite: dict[str, Tensor] = {}
         self._outside: dict[str, Tensor] = {}
-        self._plain: dict[str, Tensor] = {}
+        self._lost: dict[str, Tensor] = {}
         self._size: dict[str, Tensor] = {}
         self._warned: set[str] = set()
         self._handles: list[RemovableHandle] = []
@@ -40,8 +40,9 @@ class OffsetMonitor:
             if self.measure:
                 offset, _mask = layer.split_branch(output)
                 size = (inputs[0].shape[2], inputs[0].shape[3])
-                self._outside[name] = share_outside(layer, offset, size)
-                self._plain[name] = share_outside(layer, torch.zeros_like(offset[:1]), size)
+                outside = taps_outside(layer, offset, size)
+                self._outside[name] = outside.float().mean()
+                self._lost[name] = _share_lost(layer, outside, size)
                 self._size[name] = offset.abs().mean()
 
         return watch
@@ -64,10 +65,7 @@ class OffsetMonitor:
 
     def runaway_layers(self) -> dict[str, float]:
         """Layers that lost more than RUNAWAY_SHARE of the taps that the plain grid has in the map; once a run each."""
-        lost = {
-            name: float((outside - self._plain[name]) / (1 - self._plain[name]).clamp(min=1e-6))
-            for name, outside in self._outside.items()
-        }
+        lost = {name: float(share) for name, share in self._lost.items()}
         new = {name: share for name, share in lost.items() if share > RUNAWAY_SHARE and name not in self._warned}
         self._warned |= new.keys()
         return new
@@ -78,8 +76,8 @@ class OffsetMonitor:
             handle.remove()
 
 
-def share_outside(layer: DeformConv2d, offset: Tensor, size: tuple[int, int]) -> Tensor:
-    """Share of sampling points with no pixel of the (H, W) map under them: they read zeros and get no gradient."""
+def taps_outside(layer: DeformConv2d, offset: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which sampling points have no pixel of the (H, W) map under them: they read zeros and get no gradient."""
     y, x = sampling_points(
         offset,
         layer.kernel_size,  # type: ignore[arg-type]
@@ -87,8 +85,14 @@ def share_outside(layer: DeformConv2d, offset: Tensor, size: tuple[int, int]) ->
         layer.padding,  # type: ignore[arg-type]
         layer.dilation,  # type: ignore[arg-type]
     )
-    outside = (y <= -1) | (y >= size[0]) | (x <= -1) | (x >= size[1])
-    return outside.float().mean()
+    return (y <= -1) | (y >= size[0]) | (x <= -1) | (x >= size[1])
+
+
+def _share_lost(layer: DeformConv2d, outside: Tensor, size: tuple[int, int]) -> Tensor:
+    """Of the taps that the plain grid has in the map, the share that are outside; those that came in make up for none."""
+    _, taps, out_h, out_w = outside.shape
+    plain = ~taps_outside(layer, torch.zeros(1, 2 * taps, out_h, out_w, device=outside.device), size)
+    return (outside & plain).float().mean() / plain.float().mean()
 
 
 def first_layer_not_finite(network: nn.Module, forward: Callable[[], object]) -> str | None:
