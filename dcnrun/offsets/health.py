@@ -1,0 +1,184 @@
+"""Are a layer's offsets and masks of use? What can go wrong in training, as numbers and in words."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from dcnrun.offsets.geometry import inside, points_everywhere
+from dcnrun.offsets.histogram import Histogram
+from dcnrun.offsets.layers import Layer
+from dcnrun.training.monitor import RUNAWAY_SHARE
+
+# An offset below this, in pixels of the map, changes a sample by less than a tenth of the difference of two neighbouring
+# pixels: the tap hardly moves.
+HARDLY_MOVES = 0.1
+# Where all but one in a hundred taps hardly move, the layer is the plain convolution that it started as.
+NEVER_LEFT_ZERO = 0.99
+# A tap counts as gone where offsets take it out of the map at more of its places than training warns of.
+GONE = RUNAWAY_SHARE
+# 1 is the same offsets, 0 unrelated ones. Groups that differ by a few percent of their size share one pattern.
+GROUPS_ALIKE = 0.95
+# A mask below this takes away nearly all of a sample.
+MASK_IS_ZERO = 0.05
+# Masks that vary by less, for nine taps in ten, scale a sample by about the same everywhere: weights can do that.
+MASK_IS_CONSTANT = 0.1
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_OFFSET_EDGES = torch.logspace(-4, 4, 801)  # 2.3 % apart, so the quantiles are right to that; below 0.0001 px is 0
+_MASK_EDGES = torch.linspace(0, 2, 2001)  # 2 is the largest mask of a layer that starts at 1
+MASK_BINS = 20
+
+
+@dataclass(frozen=True)
+class MaskHealth:
+    """The modulation of one layer."""
+
+    quantiles: dict[float, float]
+    """By share, right to 0.001."""
+    histogram: list[float]
+    """Shares of the masks in MASK_BINS equal bins from 0 to 2."""
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """One layer over some images. A tap is one of a filter's samples, counted in every offset group and at every place."""
+
+    name: str
+    offset_quantiles: dict[float, float]
+    """Of the offsets' lengths in pixels of the map, by share; right to 2.3 %."""
+    offset_max: float
+    outside: float
+    """Share of the taps with no pixel of the map under them: they read zeros and get no gradient."""
+    plain_outside: float
+    """The same without offsets."""
+    lost: float
+    """Of the taps that are on the map without offsets, the share that offsets take out of it. (The difference of the two
+    shares above would hide these behind the plain grid's taps right beside the map, which any movement may bring in.)"""
+    gone_taps: int
+    """Taps (of a filter, over its groups) that are so taken out of it at more than GONE of their places."""
+    taps: int
+    """Of a filter, over its groups."""
+    still: float
+    """Share of the taps that move by less than HARDLY_MOVES."""
+    group_similarity: float | None
+    """How alike two offset groups' offsets are, the mean over pairs: 2 a.b / (a.a + b.b), 1 where they are the same. None for
+    one group, or without offsets."""
+    mask: MaskHealth | None
+    """None without modulation."""
+
+
+class HealthStatistics:
+    """Gathers one layer's offsets and masks over images."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._name = layer.name
+        self._lengths = Histogram(_OFFSET_EDGES)
+        self._masks = None if layer.mask is None else Histogram(_MASK_EDGES)
+        self._max = 0.0
+        self._still = self._places = 0
+        per_tap = (layer.offset_groups, layer.taps)
+        self._outside = torch.zeros(per_tap, dtype=torch.int64)
+        self._plain_outside = torch.zeros(per_tap, dtype=torch.int64)
+        self._lost = torch.zeros(per_tap, dtype=torch.int64)
+        self._products = torch.zeros(layer.offset_groups, layer.offset_groups, dtype=torch.float64)
+
+    def add(self, layer: Layer) -> None:
+        """Count the taps of one image."""
+        length = torch.linalg.vector_norm(layer.offset.double(), dim=2)
+        self._lengths.add(length)
+        self._max = max(self._max, float(length.max()))
+        self._still += int((length < HARDLY_MOVES).sum())
+        self._places += layer.output_size[0] * layer.output_size[1]
+        outside, plain_outside = _outside(layer), _outside(replace(layer, offset=torch.zeros_like(layer.offset)))
+        self._outside += outside.sum((2, 3))
+        self._plain_outside += plain_outside.sum((2, 3))
+        self._lost += (outside & ~plain_outside).sum((2, 3))
+        by_group = layer.offset.double().flatten(1)
+        self._products += by_group @ by_group.T
+        if self._masks is not None and layer.mask is not None:
+            self._masks.add(layer.mask)
+
+    def result(self) -> LayerHealth:
+        """The health of all that was added."""
+        on_map = self._places - self._plain_outside
+        gone = self._lost > GONE * on_map
+        taps = gone.numel()
+        total = max(taps * self._places, 1)
+        return LayerHealth(
+            name=self._name,
+            offset_quantiles=self._lengths.quantiles(QUANTILES),
+            offset_max=self._max,
+            outside=int(self._outside.sum()) / total,
+            plain_outside=int(self._plain_outside.sum()) / total,
+            lost=int(self._lost.sum()) / max(int(on_map.sum()), 1),
+            gone_taps=int(gone.sum()),
+            taps=taps,
+            still=self._still / total,
+            group_similarity=_similarity(self._products),
+            mask=None if self._masks is None else _mask_health(self._masks),
+        )
+
+
+def _outside(layer: Layer) -> Tensor:
+    """bool (G, taps, Ho, Wo): whether a tap has no pixel of the map under it."""
+    return ~inside(*points_everywhere(layer), layer.input_size)
+
+
+def _similarity(products: Tensor) -> float | None:
+    """From the groups' scalar products (G, G), the mean over pairs; pairs that never move are left out."""
+    pairs = [
+        2 * float(products[a, b]) / float(products[a, a] + products[b, b])
+        for a, b in combinations(range(len(products)), 2)
+        if products[a, a] + products[b, b] > 0
+    ]
+    return fmean(pairs) if pairs else None
+
+
+def _mask_health(masks: Histogram) -> MaskHealth:
+    edges = torch.linspace(0, 2, MASK_BINS + 1)[:-1]
+    return MaskHealth(masks.quantiles(QUANTILES), masks.shares_between(edges))
+
+
+def warnings(health: LayerHealth, offset_lr_mult: float) -> list[str]:
+    """What is wrong with a layer, each a line with what to turn; `offset_lr_mult` is that of its run."""
+    return [f"{health.name}: {line}" for line in (*_of_offsets(health, offset_lr_mult), *_of_masks(health.mask))]
+
+
+def _of_offsets(health: LayerHealth, offset_lr_mult: float) -> Iterator[str]:
+    if health.still >= NEVER_LEFT_ZERO:
+        yield (
+            f"the offsets never left 0: {health.still:.1%} of the taps move by less than {HARDLY_MOVES} px, so it is still a "
+            f"plain convolution. A higher optim.offset_lr_mult (now {offset_lr_mult:g}) or longer training may move them."
+        )
+        return
+    if health.gone_taps:
+        yield (
+            f"{health.gone_taps} of {health.taps} taps are gone from the image: offsets take them off the map at more than "
+            f"{GONE:.0%} of their places, where they read zeros and learn nothing. A lower optim.offset_lr_mult (now "
+            f"{offset_lr_mult:g}) keeps them in."
+        )
+    if health.group_similarity is not None and health.group_similarity > GROUPS_ALIKE:
+        yield (
+            f"the offset groups all do the same (similarity {health.group_similarity:.2f}): a lower conv.offset_groups "
+            "would give the same for less."
+        )
+
+
+def _of_masks(mask: MaskHealth | None) -> Iterator[str]:
+    if mask is None:
+        return
+    low, middle, high = (mask.quantiles[share] for share in (0.05, 0.5, 0.95))
+    if high < MASK_IS_ZERO:
+        yield (
+            f"the masks are all about 0 (95 % below {MASK_IS_ZERO}): next to nothing gets through the layer. A lower "
+            "optim.lr may keep it open."
+        )
+    elif high - low < MASK_IS_CONSTANT:
+        yield (
+            f"the masks are all about {middle:.2f} (nine in ten from {low:.2f} to {high:.2f}): modulation does nothing here. "
+            "conv=deformable would give the same for less."
+        )

@@ -1,0 +1,156 @@
+"""What a trained run does with its offsets, measured over a data set."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.offsets.correlation import Correlation
+from dcnrun.offsets.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
+from dcnrun.offsets.health import HealthStatistics, LayerHealth, warnings
+from dcnrun.offsets.history import History, read_histories
+from dcnrun.offsets.layers import Layer
+from dcnrun.offsets.load import LoadedRun, load_run
+from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
+
+
+@dataclass(frozen=True)
+class LayerMeasures:
+    """One layer under comparison."""
+
+    name: str
+    kernel_size: tuple[int, int]
+    dilation: tuple[int, int]
+    plain: float
+    """Effective dilation without offsets."""
+    spreads: dict[SizeClass, Spread]
+    """Effective dilation by what the filters look at."""
+    per_object: ObjectDilations
+    correlation: Correlation
+    """Of object size and effective dilation."""
+    health: LayerHealth | None
+    """None for a plain convolution."""
+    history: History | None
+    """None where the run did not log it."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One run over the images of a data set; layers in the order in which they run."""
+
+    run: str
+    checkpoint: str
+    step: int
+    conv: str
+    images: tuple[str, ...]
+    """Names of those that were measured."""
+    objects: int
+    objects_from: str
+    thresholds: Thresholds
+    layers: tuple[LayerMeasures, ...]
+
+
+def measure_run(
+    run: Path,
+    which: str = "best",
+    overrides: Sequence[str] = (),
+    images: Collection[str] | None = None,
+    limit: int | None = None,
+    thresholds: Thresholds | None = None,
+) -> Measures:
+    """Measure a run's `best` or `last` checkpoint on its validation images, or on other data by overrides.
+
+    `images` are the names of those to take; of more than `limit` so many are taken, evenly over the data set. A standard
+    or dilated run gives the plain dilation of its layers.
+    """
+    return measure(load_run(run, which, overrides), images, limit, thresholds)
+
+
+def measure(
+    run: LoadedRun,
+    images: Collection[str] | None = None,
+    limit: int | None = None,
+    thresholds: Thresholds | None = None,
+) -> Measures:
+    """The same for a run that is loaded already."""
+    if not run.layers:
+        layers = run.config.conv.layers
+        raise UsageError(f"{run.folder.path} compares no layer (conv.layers={layers}): there is nothing to measure.")
+    indices = _chosen(run.examples.names, images, limit)
+    thresholds = thresholds or Thresholds()
+    gathered: dict[str, _LayerStatistics] = {}
+    names, objects = [], 0
+    for index in track(indices, "Measuring offsets", console=console, transient=True):
+        example = run.examples[index]
+        names.append(example.name)
+        objects += len(example.objects.boxes)
+        for layer in run.capture(example.image).layers:
+            if layer.deformable or layer.name in run.layers:
+                own = gathered.setdefault(layer.name, _LayerStatistics(layer, thresholds))
+                own.add(layer, example.objects)
+    histories = read_histories(run.folder)
+    offset_lr_mult = run.config.optim.offset_lr_mult
+    return Measures(
+        run=str(run.folder.path),
+        checkpoint=run.checkpoint,
+        step=run.step,
+        conv=run.config.conv.kind.value,
+        images=tuple(names),
+        objects=objects,
+        objects_from=run.examples.objects_from,
+        thresholds=thresholds,
+        layers=tuple(
+            own.result(histories.get(name), 1.0 if offset_lr_mult is None else offset_lr_mult)
+            for name, own in gathered.items()
+        ),
+    )
+
+
+class _LayerStatistics:
+    """Gathers everything about one layer."""
+
+    def __init__(self, layer: Layer, thresholds: Thresholds) -> None:
+        self._first = layer
+        self._dilation = DilationStatistics(plain_dilation(layer), thresholds)
+        self._health = HealthStatistics(layer) if layer.deformable else None
+
+    def add(self, layer: Layer, objects: Objects) -> None:
+        self._dilation.add(layer, objects)
+        if self._health is not None:
+            self._health.add(layer)
+
+    def result(self, history: History | None, offset_lr_mult: float) -> LayerMeasures:
+        per_object = self._dilation.per_object()
+        health = None if self._health is None else self._health.result()
+        return LayerMeasures(
+            name=self._first.name,
+            kernel_size=self._first.kernel_size,
+            dilation=self._first.dilation,
+            plain=self._dilation.plain,
+            spreads={size: self._dilation.spread(size) for size in SizeClass},
+            per_object=per_object,
+            correlation=per_object.correlation(),
+            health=health,
+            history=history,
+            warnings=[] if health is None else warnings(health, offset_lr_mult),
+        )
+
+
+def _chosen(names: Sequence[str], images: Collection[str] | None, limit: int | None) -> list[int]:
+    """Places of the images to measure."""
+    unknown = sorted(set(images or ()) - set(names))
+    if unknown:
+        raise UsageError(
+            f"The data set has no image {', '.join(unknown)}; its {len(names)} images are called {names[0]} and so on."
+        )
+    places = [place for place, name in enumerate(names) if images is None or name in images]
+    if limit is None or limit >= len(places):
+        return places
+    if limit < 1:
+        raise UsageError(f"{limit} images can't be measured: take at least 1.")
+    return [places[i] for i in np.linspace(0, len(places) - 1, limit).round().astype(int)]

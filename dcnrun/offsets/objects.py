@@ -1,0 +1,131 @@
+"""The objects of an image, and which of them a filter looks at: by the box that holds the filter's centre.
+
+Boxes are as the data sets have them, half-open with pixel i from i to i + 1; grids have pixel i centred at i. So a
+position on a grid is half a pixel more in a box's terms.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from dcnrun.data import IGNORE
+from dcnrun.offsets.grid import Grid
+
+BACKGROUND_OWNER = -1
+"""In place of an object: a filter whose centre lies in no object's box."""
+NO_OWNER = -2
+"""A filter of which it is not known: its centre lies outside the image, on an ignored pixel or in a crowd."""
+
+_DIAGONAL_TOO = np.ones((3, 3), dtype=bool)
+
+
+class SizeClass(StrEnum):
+    """What a filter looks at."""
+
+    small = "small"
+    medium = "medium"
+    large = "large"
+    background = "background"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Areas in pixels of the image that the network sees, COCO's by default: from which on an object is medium or large."""
+
+    medium: float = 32.0**2
+    large: float = 96.0**2
+
+    def places(self, area: Tensor) -> Tensor:
+        """Areas (n,) to int64 (n,), places in `SizeClass`."""
+        return torch.bucketize(area, area.new_tensor([self.medium, self.large]), right=True)
+
+    def __str__(self) -> str:
+        return f"small < {self.medium:g} <= medium < {self.large:g} <= large, in pixels of area"
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of one image of (height, width) `size`, as the network sees it without padding."""
+
+    size: tuple[int, int]
+    boxes: Tensor
+    """float32 (n, 4), xyxy in pixels of the image"""
+    area: Tensor
+    """float32 (n,), pixels: of the object's mask where there is one, else of its box."""
+    classes: tuple[str, ...]
+    """Of each object, its name."""
+    unknown: Tensor
+    """bool (H, W), pixels that are neither objects nor background."""
+
+    def owners(self, grid: Grid, size: tuple[int, int]) -> Tensor:
+        """For each pixel of a map (Ho, Wo) whose filter's centre the grid gives: the object it belongs to, int64.
+
+        That is the one whose box holds the centre, of several the one of the smallest area; else BACKGROUND_OWNER or
+        NO_OWNER.
+        """
+        y, x = (_centres(grid, size, axis) for axis in (0, 1))
+        owners = torch.full(size, BACKGROUND_OWNER)
+        owners[self._unknown_at(y, x)] = NO_OWNER
+        for i in self.area.argsort(descending=True, stable=True).tolist():
+            left, top, right, bottom = self.boxes[i]
+            owners[_crossing((y >= top) & (y < bottom), (x >= left) & (x < right))] = i
+        return owners.where(self._on_image(y, x), torch.tensor(NO_OWNER))
+
+    def _on_image(self, y: Tensor, x: Tensor) -> Tensor:
+        return _crossing((y >= 0) & (y < self.size[0]), (x >= 0) & (x < self.size[1]))
+
+    def _unknown_at(self, y: Tensor, x: Tensor) -> Tensor:
+        rows, columns = y.floor().long().clamp(0, self.size[0] - 1), x.floor().long().clamp(0, self.size[1] - 1)
+        return self.unknown[rows[:, None], columns[None, :]]
+
+
+def objects_of_boxes(
+    boxes: Tensor, area: Tensor, classes: Sequence[str], crowd: Tensor, size: tuple[int, int]
+) -> Objects:
+    """Objects with known boxes (n, 4), areas (n,) and classes; crowds (bool, n) are regions of which nothing is known."""
+    unknown = torch.zeros(size, dtype=torch.bool)
+    y, x = (torch.arange(side) + 0.5 for side in size)
+    for left, top, right, bottom in boxes[crowd]:
+        unknown |= _crossing((y >= top) & (y < bottom), (x >= left) & (x < right))
+    single = [name for name, is_crowd in zip(classes, crowd.tolist(), strict=True) if not is_crowd]
+    return Objects(size, boxes[~crowd], area[~crowd], tuple(single), unknown)
+
+
+def objects_of_mask(mask: Tensor, classes: Sequence[str]) -> Objects:
+    """The connected pieces of each class of a mask (H, W), with their boxes; pixels that touch at a corner are connected.
+
+    Touching objects of one class are one piece. The class called background is none; where no class is called so, as in
+    Cityscapes, all are something.
+    """
+    values = mask.numpy()
+    boxes: list[tuple[int, int, int, int]] = []
+    areas: list[int] = []
+    names: list[str] = []
+    for label, name in enumerate(classes):
+        if name.lower() != "background":
+            pieces, count = ndimage.label(values == label, structure=_DIAGONAL_TOO)
+            boxes += [(x.start, y.start, x.stop, y.stop) for y, x in ndimage.find_objects(pieces)]
+            areas += np.bincount(pieces.ravel(), minlength=count + 1)[1:].tolist()
+            names += [name] * count
+    return Objects(
+        size=(mask.shape[0], mask.shape[1]),
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        area=torch.tensor(areas, dtype=torch.float32),
+        classes=tuple(names),
+        unknown=mask == IGNORE,
+    )
+
+
+def _centres(grid: Grid, size: tuple[int, int], axis: int) -> Tensor:
+    """Where the rows (axis 0) or columns of a map lie in the image, in the terms of boxes."""
+    return torch.arange(size[axis], dtype=torch.float64) * grid.step[axis] + grid.start[axis] + 0.5
+
+
+def _crossing(rows: Tensor, columns: Tensor) -> Tensor:
+    """bool (H, W): the pixels in such rows (H,) and columns (W,)."""
+    return rows[:, None] & columns[None, :]

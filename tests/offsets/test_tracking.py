@@ -1,0 +1,30 @@
+"""What Weights & Biases gets of a run's offsets, offline."""
+
+import json
+
+from PIL import Image
+
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import LoggerConfig
+from dcnrun.offsets.measure import measure_run
+from dcnrun.offsets.objects import SizeClass
+from dcnrun.offsets.tracking import log_to_wandb
+from dcnrun.runs import RunFolder
+from dcnrun.training.run import train
+from tests.training.running import TINY
+
+
+def test_tables_and_pictures_are_logged_in_the_run_s_folder(tmp_path):
+    overrides = [*TINY, "conv=deformable", "trainer.steps=1"]
+    folder, picture = RunFolder(tmp_path / "run"), tmp_path / "picture.png"
+    train(compose(overrides), overrides, folder.path)
+    Image.new("RGB", (8, 8)).save(picture)
+    measures = measure_run(folder.path, limit=1)
+    log_to_wandb(folder, LoggerConfig(wandb=True), measures, {"offset field": picture})
+    (offline,) = (folder.path / "wandb").glob("offline-run-*")
+    media = [path for path in (offline / "files" / "media").rglob("*") if path.is_file()]
+    assert [path.read_bytes() for path in media if path.suffix == ".png"] == [picture.read_bytes()]
+    logged = {path.name.split("_")[0]: json.loads(path.read_text())["data"] for path in media if path.suffix == ".json"}
+    assert len(logged["effective"]) == len(measures.layers) * len(SizeClass)
+    assert [row[0] for row in logged["offset"]] == [layer.name for layer in measures.layers]
+    assert logged["warnings"] == [[line] for layer in measures.layers for line in layer.warnings]
