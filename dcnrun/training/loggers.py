@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from dcnrun.config.schema import Config
+from dcnrun.config.schema import Config, WandbMode
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, json_ready, write_text
 
 Values = Mapping[str, float]
+
+# 255 is what the client itself reports for a run that Ctrl-C ended.
+_WANDB_EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 255}
 
 
 class Logger(Protocol):
@@ -67,20 +70,15 @@ class CsvLogger:
 
 
 class WandbLogger:
-    """A run on Weights & Biases, offline unless the config says online."""
+    """A run on Weights & Biases: offline unless the config says online, or an agent of a sweep started it."""
 
     def __init__(self, folder: RunFolder, config: Config, settings: dict[str, Any]) -> None:
         import wandb
 
-        logger = config.logger
         try:
             self._run = wandb.init(
-                project=logger.wandb_project,
-                name=folder.path.name,
-                id=folder.path.name[:64],
-                resume="allow" if logger.wandb_mode.value == "online" else None,
+                **_identity(folder, config),
                 dir=folder.path,
-                mode=logger.wandb_mode.value,
                 config=settings,
                 settings=wandb.Settings(console="off", silent=True),
             )
@@ -90,12 +88,31 @@ class WandbLogger:
             ) from error
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
-        """Send values of one step."""
-        self._run.log({"epoch": epoch, **values}, step=step)
+        """Send values of one step; those of validation, its last, at once, since sweeps are judged by them."""
+        self._run.log({"epoch": epoch, **values}, step=step, commit=True if split == "val" else None)
 
     def close(self, status: str) -> None:
-        """Finish the run, as failed where it failed."""
-        self._run.finish(exit_code=0 if status == "completed" else 1)
+        """Finish the run as completed, as failed, or as interrupted."""
+        self._run.finish(exit_code=_WANDB_EXIT_CODES[status])
+
+
+def under_wandb_agent() -> bool:
+    """Whether an agent of Weights & Biases started this process: the run's id, project and sweep are in its environment."""
+    return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
+
+
+def _identity(folder: RunFolder, config: Config) -> dict[str, Any]:
+    """Which run this is at Weights & Biases; one that is resumed online goes on as the same run."""
+    if under_wandb_agent():
+        return {"resume": "allow"}
+    name, logger = folder.path.name, config.logger
+    return {
+        "project": logger.wandb_project,
+        "name": name,
+        "id": name[:64],
+        "mode": logger.wandb_mode.value,
+        "resume": "allow" if logger.wandb_mode is WandbMode.online else None,
+    }
 
 
 def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) -> list[Logger]:
@@ -103,7 +120,7 @@ def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) ->
     loggers: list[Logger] = [JsonLinesLogger(folder.metrics_file)]
     if config.logger.csv:
         loggers.append(CsvLogger(folder.csv_file))
-    if config.logger.wandb:
+    if config.logger.wandb or under_wandb_agent():
         loggers.append(WandbLogger(folder, config, settings))
     return loggers
 

@@ -1,0 +1,66 @@
+"""A run that an agent of Weights & Biases starts: what it is given, where it goes, and how it ends."""
+
+import ast
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dcnrun.config.compose import compose
+from dcnrun.config.overrides import as_typed
+from dcnrun.runs import RunFolder
+from dcnrun.training import run
+
+# What the client itself keeps in a run's config; a resumed run is given it back as an argument.
+_INTERNAL = "_wandb"
+
+
+def train(arguments: Sequence[str], config_dir: Path | None, run_dir: Path | None) -> dict[str, Any]:
+    """Train with what the agent gives, or go on where a run of the same id stopped, and return the run's summary.
+
+    The folder is `run_dir`, else `<runs_dir>/wandb-<sweep>/<run id>`, so that a run that W&B resumes finds it again.
+    A run that the agent stops ends without an error, since agents count each error as a failure and give up after a few.
+    """
+    overrides = as_overrides(arguments)
+    config = compose(overrides, config_dir)
+    folder = RunFolder(run_dir or _own_folder(Path(config.runs_dir)))
+    try:
+        if folder.config_file.exists():
+            return run.resume(folder.path)
+        return run.train(config, overrides, folder.path)
+    except KeyboardInterrupt:
+        return {"status": "stopped", "run": str(folder.path)}
+
+
+def as_overrides(arguments: Sequence[str]) -> list[str]:
+    """What an agent puts for ${args_no_hyphens}, values as Python prints them, as overrides.
+
+    `optim={'lr': 0.1}`, a nested parameter, becomes `optim.lr=0.1`; `None` becomes `null`; `_wandb=...` is left out.
+    """
+    return [override for argument in arguments for override in _as_overrides(argument)]
+
+
+def _as_overrides(argument: str) -> Iterator[str]:
+    key, _, text = argument.partition("=")
+    if key == _INTERNAL:
+        return
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):  # a plain word
+        value = text
+    if value is None or isinstance(value, dict):
+        yield from _flat(key, value)
+    else:
+        yield argument
+
+
+def _flat(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(f"{key}.{name}", inner)
+    else:
+        yield f"{key}={as_typed(value)}"
+
+
+def _own_folder(runs_dir: Path) -> Path:
+    return runs_dir / f"wandb-{os.environ['WANDB_SWEEP_ID']}" / os.environ["WANDB_RUN_ID"]
