@@ -21,6 +21,7 @@ SECONDS_TO_GIVE_UP = 60.0
 SECONDS_FOR_AN_ORPHAN = 600.0
 _SECONDS_TO_RELEASE = 10.0
 _SECONDS_BETWEEN_TRIES = 0.2
+_SECONDS_BETWEEN_CLAIMS = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _take_all(
             if not waiting:
                 agent.watcher.waits(at_work)
             waiting = True
-            time.sleep(_seconds_between_beats(agent.ledger))
+            time.sleep(_SECONDS_BETWEEN_CLAIMS)
             continue
         waiting = False
         ended.append(_see_through(agent, job))
