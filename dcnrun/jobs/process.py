@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -18,25 +18,35 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 _LINES_OF_LOG = 5
 
 
-def run_process(
-    command: Sequence[str], log: Path, look: Callable[[], None] = lambda: None, keep_open: Sequence[int] = ()
-) -> int:
-    """Run a command, its output appended to `log`, and return its exit status; `look` is called twice a second.
+def start_process(
+    command: Sequence[str], log: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
+    """Start a command, its output appended to `log`, that is asked to stop when this process is gone.
 
-    The process is in a session of its own, so that Ctrl-C reaches it once, from here: an interrupt asks it to stop, gives
-    it 30 s to save, and goes on as KeyboardInterrupt; so does any other error that `look` raises. `keep_open` are file
-    descriptors that it inherits. Of the environment it gets all but the ledger's URL, which may hold a password.
+    It is in a session of its own, so that Ctrl-C reaches it once, from here. `keep_open` are file descriptors that it inherits.
     """
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-I", str(Path(tether.__file__)), str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name != STORAGE},
+            env=environment,
             pass_fds=keep_open,
         )
+
+
+def run_process(
+    command: Sequence[str], log: Path, look: Callable[[], None] = lambda: None, keep_open: Sequence[int] = ()
+) -> int:
+    """Run a command as `start_process` starts it and return its exit status; `look` is called twice a second.
+
+    An interrupt asks it to stop, gives it 30 s to save, and goes on as KeyboardInterrupt; so does any other error that `look`
+    raises. Of the environment it gets all but the ledger's URL, which may hold a password.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != STORAGE}
+    process = start_process(command, log, environment, keep_open)
     try:
         while True:
             try:

@@ -1,16 +1,13 @@
 """Agents of Weights & Biases as processes: `wandb agent`, which starts each of its runs as a process of its own."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcnrun.errors import RunError
-from dcnrun.jobs import tether
-from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt
+from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt, start_process
 
 # What an agent logs, before it ends without an error, when too many of its runs failed.
 _GAVE_UP = "failed runs"
@@ -49,31 +46,21 @@ def run_agents(agents: Sequence[Agent], sweep: str, environment: Mapping[str, st
     An interrupt asks them to end: each passes it on to its run, which has 30 s to save before it is killed. Then it goes on
     as KeyboardInterrupt.
     """
-    with sigterm_as_interrupt(), ExitStack() as logs:
-        processes = [
-            _start(agent, sweep, environment, logs.enter_context(agent.log.open("ab")).fileno()) for agent in agents
-        ]
-        statuses = _wait(processes)
+    with sigterm_as_interrupt():
+        statuses = _wait([_start(agent, sweep, environment) for agent in agents])
     for agent, status in zip(agents, statuses, strict=True):
         said = last_lines(agent.log, 0)
         if status != 0 or _GAVE_UP in said:
             raise RunError(f"{agent.name} gave up; {agent.log} ends with: {said}")
 
 
-def _start(agent: Agent, sweep: str, environment: Mapping[str, str], log: int) -> "subprocess.Popen[bytes]":
+def _start(agent: Agent, sweep: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     options = ["--forward-signals", "--term-timeout", str(int(SECONDS_TO_SAVE))]
     if agent.runs is not None:
         options += ["--count", str(agent.runs)]
     command = [sys.executable, "-m", "wandb", "agent", *options, sweep]
-    return subprocess.Popen(
-        # held by the tether: it ends its run and itself when this process is gone
-        [sys.executable, "-I", str(Path(tether.__file__)), str(os.getpid()), *command],
-        env={**environment, **({} if agent.gpu is None else {"CUDA_VISIBLE_DEVICES": agent.gpu})},
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    gpu = {} if agent.gpu is None else {"CUDA_VISIBLE_DEVICES": agent.gpu}
+    return start_process(command, agent.log, {**environment, **gpu})
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
