@@ -100,6 +100,16 @@ class _Dtype(StrEnum):
     float16 = "float16"
 
 
+class _Engine(StrEnum):
+    local = "local"
+    wandb = "wandb"
+
+
+class _Search(StrEnum):
+    tpe = "tpe"
+    gp = "gp"
+
+
 _OVERRIDES = "Settings (optim.lr=0.1) and choices of groups (conv=dilated); `dcnrun config --list` shows all."
 
 Overrides = Annotated[
@@ -111,6 +121,16 @@ ConfigDir = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Compose and build everything, show it, and train nothing.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on standard output, all else on standard error.")
+]
+Gpus = Annotated[
+    str | None,
+    typer.Option(metavar="0,1", help="An agent for each of these GPUs, or for as many as a trial trains on."),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="The database that machines share, postgresql://...; by default what DCNRUN_STORAGE holds."
+    ),
 ]
 
 app = typer.Typer(
@@ -154,6 +174,13 @@ def train(
         from dcnrun.training.run import resume as resume_run
 
         return resume_run(resume)
+
+    from dcnrun.training.loggers import under_wandb_agent
+
+    if under_wandb_agent() and not dry_run:
+        from dcnrun.training.wandb_agent import train as train_for_agent
+
+        return train_for_agent(overrides or [], config_dir, run_dir)
 
     from dcnrun.config.compose import compose
 
@@ -224,10 +251,12 @@ def compare(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the comparison is written.")] = None,
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
+    storage: Storage = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Train and compare variants, or compare finished runs.
 
+    With --storage, machines on which the same command is started share the runs.
     For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
     """
     overrides = [argument for argument in arguments or [] if "=" in argument]
@@ -237,15 +266,187 @@ def compare(
     if overrides and runs:
         raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
     if runs:
-        if config_dir or dry_run:
-            raise UsageError("--config-dir and --dry-run are for runs to be trained, not for folders of finished ones.")
+        if config_dir or dry_run or storage:
+            raise UsageError(
+                "--config-dir, --dry-run and --storage are for runs to be trained, not for folders of finished ones."
+            )
         from dcnrun.compare import compare_runs
 
         return compare_runs(runs, out)
 
     from dcnrun.compare import run_grid
+    from dcnrun.jobs.database import storage_url
 
-    return run_grid(overrides, out, config_dir, dry_run)
+    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage))
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A sweep file of Weights & Biases.")] = None,
+    overrides: Overrides = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="The most trials in all, however often it is started; or run_cap, if less."),
+    ] = None,
+    agents: Annotated[int | None, typer.Option(min=1, help="Trials at a time on this machine; by default 1.")] = None,
+    gpus: Gpus = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="By default the name in the file, or of the file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The sweep's folder; by default runs/sweeps/NAME.")
+    ] = None,
+    storage: Storage = None,
+    engine: Annotated[_Engine, typer.Option(help="Here, or on Weights & Biases with its agents here.")] = _Engine.local,
+    search: Annotated[
+        _Search | None, typer.Option(help="What method bayes is here: TPE (the default) or a Gaussian process.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default 0.")] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="K", help="Run the best settings again over K seeds and rank them by their means."),
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, metavar="M", help="How many of the best; by default 3.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(metavar="SWEEP", help="Show how a sweep stands (its name or folder), and do nothing else."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show trials, bands, search space and five suggestions; start nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Search the best settings with a sweep file; the same command goes on with a sweep that was stopped or killed.
+
+    For example: dcnrun sweep sweeps/offset_lr_bayes.yaml --count 12
+    """
+    from dcnrun.jobs.database import storage_url
+
+    if status is not None:
+        if file or overrides:
+            raise UsageError("--status shows a sweep that was started: leave out FILE and overrides.")
+        from dcnrun.sweep.local import show_status
+
+        return show_status(status, storage_url(storage), out)
+    if file is None:
+        raise UsageError("Nothing to search: give a sweep file, such as sweeps/offset_lr_bayes.yaml.")
+    if agents and gpus:
+        raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")
+
+    from dcnrun.sweep.prepare import Options
+
+    on_wandb = engine is _Engine.wandb
+    if on_wandb and (storage or search or seed is not None or repeats or dry_run):
+        raise UsageError(
+            "--storage, --search, --seed, --repeats and --dry-run are for the local engine: leave them out."
+        )
+    if top and not repeats:
+        raise UsageError("--top says how many settings --repeats runs again: give --repeats too.")
+    options = Options(
+        count=count,
+        agents=agents or 1,
+        gpus=_gpu_list(gpus),
+        name=name,
+        out=out,
+        storage=None if on_wandb else storage_url(storage),
+        sampler="gp" if search is _Search.gp else "tpe",
+        seed=seed or 0,
+        repeats=repeats,
+        top=top or 3,
+    )
+    if on_wandb:
+        from dcnrun.sweep.online import run_online
+
+        return run_online(file, overrides or [], options)
+    if dry_run:
+        from dcnrun.sweep.dry_run import show_plan
+
+        return show_plan(file, overrides or [], options)
+    from dcnrun.sweep.local import run_sweep
+
+    return run_sweep(file, overrides or [], options)
+
+
+@app.command()
+def agent(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Its name, or its folder where there is no --storage.")],
+    storage: Storage = None,
+    count: Annotated[int | None, typer.Option(min=1, help="The most trials that this agent takes.")] = None,
+    gpus: Gpus = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of trials on this machine; by default the sweep's own.")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Join a sweep that was started here or on another machine, until no trial is left.
+
+    For example: dcnrun agent offset_lr_bayes --storage postgresql://me@host/sweeps
+    """
+    from dcnrun.jobs.database import storage_url
+    from dcnrun.sweep.agent import run_agent
+
+    return run_agent(sweep, storage_url(storage), count, _gpu_list(gpus), out)
+
+
+def _gpu_list(gpus: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in gpus.split(",")) if gpus is not None else ()
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"--gpus {gpus}: give each GPU once, such as 0,1.")
+    return names
+
+
+@app.command("visualize-offsets")
+def visualize_offsets(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|IMAGE|OVERRIDE",
+            help="Folders of trained runs; image files, directories of images or names of validation images (by default a "
+            "few of those); settings that differ (data.root=...).",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where all is written; by default figures/offsets in the first run's folder."),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="Y,X",
+            help="A place on the images, in pixels as the network sees them, once or more; by default one on an object of "
+            "each size and one on background.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A layer to draw, once or more; by default the last three.")
+    ] = None,
+    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    limit: Annotated[
+        int, typer.Option(min=0, help="The most validation images for the statistics; 0: no statistics.")
+    ] = 200,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page to explore.")] = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Show where networks with deformable convolution look: pictures, a page to explore, statistics.
+
+    For example: dcnrun visualize-offsets runs/20250101-120000-deformable-nuclei photo.jpg
+    """
+    from dcnrun.offsets.options import Options, parse_place
+    from dcnrun.offsets.show import visualize_offsets as show
+
+    overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    return show(
+        [argument for argument in arguments if argument not in overrides],
+        overrides,
+        Options(
+            out=out,
+            at=tuple(parse_place(place) for place in at or []),
+            layers=tuple(layer or []),
+            checkpoint=checkpoint.value,
+            limit=limit,
+            page=not no_page,
+        ),
+    )
 
 
 @app.command()

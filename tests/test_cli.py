@@ -19,6 +19,8 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError
+from dcnrun.offsets.options import Options as OffsetOptions
+from dcnrun.sweep.prepare import Options
 
 CODE = Path(dcnrun.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CODE), "COLUMNS": "100"}
@@ -70,7 +72,36 @@ def test_the_options_of_every_command_are_those_that_users_rely_on():
         "train": ["--config-dir", "--dry-run", "--json", "--resume", "--run-dir", "overrides"],
         "evaluate": ["--checkpoint", "--json", "--save-predictions", "overrides", "run"],
         "export": ["--checkpoint", "--json", "--opset", "--out", "--size", "overrides", "run"],
-        "compare": ["--config-dir", "--dry-run", "--json", "--out", "arguments"],
+        "compare": ["--config-dir", "--dry-run", "--json", "--out", "--storage", "arguments"],
+        "sweep": [
+            "--agents",
+            "--count",
+            "--dry-run",
+            "--engine",
+            "--gpus",
+            "--json",
+            "--name",
+            "--out",
+            "--repeats",
+            "--search",
+            "--seed",
+            "--status",
+            "--storage",
+            "--top",
+            "file",
+            "overrides",
+        ],
+        "agent": ["--count", "--gpus", "--json", "--out", "--storage", "sweep"],
+        "visualize-offsets": [
+            "--at",
+            "--checkpoint",
+            "--json",
+            "--layer",
+            "--limit",
+            "--no-page",
+            "--out",
+            "arguments",
+        ],
         "config": ["--config-dir", "--json", "--list", "overrides"],
         "data check": ["--config-dir", "--json", "--labels", "--out", "--samples", "overrides"],
         "doctor": ["--json"],
@@ -157,11 +188,67 @@ def test_data_check(replaced):
 
 def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
     grids = replaced("dcnrun.compare", "run_grid")
-    assert run("compare", "conv=standard,dilated", "seed=0,1", "--dry-run", "--out", str(tmp_path)).exit_code == 0
-    assert grids == [(["conv=standard,dilated", "seed=0,1"], tmp_path, None, True)]
+    overrides = ["conv=standard,dilated", "seed=0,1"]
+    assert run("compare", *overrides, "--dry-run", "--out", str(tmp_path)).exit_code == 0
+    assert run("compare", *overrides, "--storage", "sqlite:///a.db").exit_code == 0
+    assert grids == [(overrides, tmp_path, None, True, None), (overrides, None, None, False, "sqlite:///a.db")]
     finished = replaced("dcnrun.compare", "compare_runs")
     assert run("compare", "runs/a", "runs/b").exit_code == 0
     assert finished == [([Path("runs/a"), Path("runs/b")], None)]
+
+
+def test_sweep(replaced):
+    calls = replaced("dcnrun.sweep.local", "run_sweep")
+    assert run("sweep", "lr.yaml", DCNRUN_STORAGE="").exit_code == 0
+    options = ["--count", "12", "--gpus", "0, 1", "--name", "b", "--out", "c", "--search", "gp", "--seed", "3"]
+    options += ["--repeats", "4", "--top", "2"]
+    assert run("sweep", "lr.yaml", "seed=1", *options, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
+    assert run("sweep", "lr.yaml", "--agents", "4", "--storage", "sqlite:///b.db", DCNRUN_STORAGE="x").exit_code == 0
+    given = Options(12, 1, ("0", "1"), "b", Path("c"), "sqlite:///a.db", "gp", 3, 4, 2)
+    assert calls == [
+        (Path("lr.yaml"), [], Options()),
+        (Path("lr.yaml"), ["seed=1"], given),
+        (Path("lr.yaml"), [], Options(agents=4, storage="sqlite:///b.db")),
+    ]
+
+
+def test_sweep_on_weights_and_biases(replaced):
+    calls = replaced("dcnrun.sweep.online", "run_online")
+    arguments = ["sweep", "lr.yaml", "seed=1", "--engine", "wandb", "--count", "3"]
+    assert run(*arguments, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
+    assert calls == [(Path("lr.yaml"), ["seed=1"], Options(count=3))]
+
+
+def test_sweep_that_only_tells(replaced):
+    plans = replaced("dcnrun.sweep.dry_run", "show_plan")
+    assert run("sweep", "lr.yaml", "seed=1", "--dry-run", DCNRUN_STORAGE="").exit_code == 0
+    assert plans == [(Path("lr.yaml"), ["seed=1"], Options())]
+    told = replaced("dcnrun.sweep.local", "show_status")
+    assert run("sweep", "--status", "lr", DCNRUN_STORAGE="").exit_code == 0
+    assert run("sweep", "--status", "lr", "--storage", "sqlite:///a.db", "--out", "b").exit_code == 0
+    assert told == [("lr", None, None), ("lr", "sqlite:///a.db", Path("b"))]
+
+
+def test_agent(replaced):
+    calls = replaced("dcnrun.sweep.agent", "run_agent")
+    assert run("agent", "lr", DCNRUN_STORAGE="").exit_code == 0
+    options = ["--count", "2", "--gpus", "0,1", "--out", "b"]
+    assert run("agent", "lr", *options, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
+    assert calls == [("lr", None, None, (), None), ("lr", "sqlite:///a.db", 2, ("0", "1"), Path("b"))]
+
+
+def test_visualize_offsets(replaced, tmp_path):
+    calls = replaced("dcnrun.offsets.show", "visualize_offsets")
+    assert run("visualize-offsets", "runs/a").exit_code == 0
+    file = tmp_path / "a=b.png"
+    file.touch()
+    more = ["--at", "1,2", "--at", "3,4", "--layer", "x", "--layer", "y", "--limit", "0", "--no-page"]
+    words = ["runs/a", "runs/b", str(file)]
+    assert run("visualize-offsets", *words, "data.root=x", "--out", "c", "--checkpoint", "last", *more).exit_code == 0
+    assert calls == [
+        (["runs/a"], [], OffsetOptions()),
+        (words, ["data.root=x"], OffsetOptions(Path("c"), ((1, 2), (3, 4)), ("x", "y"), "last", 0, False)),
+    ]
 
 
 def test_config():
@@ -211,7 +298,12 @@ def test_version():
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare", "compare_runs", ["compare", "x"]),
+        ("dcnrun.sweep.local", "run_sweep", ["sweep", "x"]),
+        ("dcnrun.sweep.local", "show_status", ["sweep", "--status", "x"]),
+        ("dcnrun.sweep.dry_run", "show_plan", ["sweep", "x", "--dry-run"]),
+        ("dcnrun.sweep.agent", "run_agent", ["agent", "x"]),
         ("dcnrun.data.check", "check_data", ["data", "check"]),
+        ("dcnrun.offsets.show", "visualize_offsets", ["visualize-offsets", "x"]),
         ("dcnrun.doctor", "doctor", ["doctor"]),
         ("dcnrun.ops.jit.ahead", "build_kernels", ["kernels", "build"]),
     ],
@@ -290,6 +382,23 @@ def test_all_problems_a_line_each():
         (["compare", "seed=0,1", "runs/a"], "runs/a"),
         (["compare", "runs/a", "--dry-run"], "--dry-run"),
         (["compare", "runs/a", "--config-dir", "x"], "--config-dir"),
+        (["compare", "runs/a", "--storage", "sqlite:///a.db"], "--storage"),
+        (["sweep"], "a sweep file"),
+        (["sweep", "nowhere.yaml"], "nowhere.yaml"),
+        (["sweep", "x", "--status", "x"], "leave out FILE"),
+        (["sweep", "x", "--agents", "2", "--gpus", "0"], "not both"),
+        (["sweep", "x", "--agents", "0"], "--agents"),
+        (["sweep", "x", "--gpus", "0,,1"], "such as 0,1"),
+        (["sweep", "x", "--engine", "wandb", "--seed", "0"], "local engine"),
+        (["sweep", "x", "--engine", "wandb", "--dry-run"], "local engine"),
+        (["sweep", "--status", "nowhere"], "There is no sweep nowhere"),
+        (["agent"], "SWEEP"),
+        (["agent", "nowhere"], "There is no sweep nowhere"),
+        (["agent", "x", "--gpus", "0,0"], "such as 0,1"),
+        (["agent", "x", "--storage", "mysql://me:secret@host/x"], "can't be mysql"),
+        (["visualize-offsets", "."], "run folder"),
+        (["visualize-offsets", "x", "--at", "1"], "--at 1"),
+        (["visualize-offsets", "x", "--limit", "-1"], "--limit"),
         (["config", "conv=x"], "conv is one of"),
         (["data", "check", "--labels", "points"], "boxes"),
         (["kernels", "build", "--dtype", "int8"], "float16"),

@@ -1,0 +1,118 @@
+"""`dcnrun agent SWEEP`: joins a sweep from any machine. There is no head node: agents share the ledger alone."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.jobs.database import STORAGE
+from dcnrun.jobs.ledger import Job, Ledger, State
+from dcnrun.jobs.train import PROGRAM
+from dcnrun.jobs.worker import Watcher, work
+from dcnrun.sweep.crew import gpu_groups, posts, run_crew
+from dcnrun.sweep.places import occupy, open_ledger, open_repeats, repeats_in
+from dcnrun.sweep.plan import Plan, Searching, plan_from
+from dcnrun.sweep.status import settings_in_words
+from dcnrun.sweep.trial import devices_of, trial_command
+
+
+def run_agent(
+    sweep: str,
+    storage: str | None = None,
+    count: int | None = None,
+    gpus: Sequence[str] = (),
+    out: Path | None = None,
+    program: Sequence[str] = PROGRAM,
+) -> dict[str, Any]:
+    """Run trials of a sweep until none is left or this agent took `count`; what they came to is returned.
+
+    After the last trial come the runs of the best settings over seeds, where the sweep has such.
+    With more `gpus` than a trial needs there is an agent for each (or for each few, where a trial has several devices),
+    as processes of this one. `out` is the folder of trials on this machine; by default the sweep's own. An interrupt lets
+    the trial save and gives it back, to be gone on with by any agent. UsageError if there is no such sweep or no such GPU.
+    """
+    ledger, folder = open_ledger(sweep, storage, out)
+    plan = plan_from(ledger.text)
+    occupy(folder, plan)
+    groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], gpus)
+    if len(groups) > 1:
+        environment = {STORAGE: storage} if storage else {}
+        command = [*PROGRAM, *agent_arguments(ledger, folder, storage, count)]
+        run_crew(command, posts(0, groups, folder / "logs", environment))
+        return {"sweep": plan.sweep.name, "folder": str(folder), "agents": len(groups)}
+    if groups:
+        os.environ["CUDA_VISIBLE_DEVICES"] = groups[0]
+    taken = _take_trials(ledger, plan, folder, count, program)
+    ended = [{"trial": job.number, "state": job.state.value, "reason": job.reason} for job in taken]
+    left = None if count is None else count - len(taken)
+    repeats = open_repeats(sweep, storage)
+    runs = _take_repeats(repeats, plan, repeats_in(folder), left, program) if repeats else []
+    repeated = [{"run": job.folder, "state": job.state.value, "reason": job.reason} for job in runs]
+    return {"sweep": plan.sweep.name, "folder": str(folder), "trials": ended, "repeats": repeated}
+
+
+def agent_arguments(ledger: Ledger, folder: Path, storage: str | None, count: int | None = None) -> list[str]:
+    """What `dcnrun` is given to be an agent of this sweep; the URL of its database goes by the environment instead."""
+    place = [ledger.name, "--out", str(folder)] if storage else [str(folder)]
+    return ["agent", *place, *(["--count", str(count)] if count is not None else [])]
+
+
+def gpu_groups_for(overrides: Sequence[str], gpus: Sequence[str]) -> list[str]:
+    """The GPUs of each agent: as many as a trial with these overrides needs; UsageError if there are not enough for one."""
+    if not gpus:
+        return []
+    devices = devices_of(overrides)
+    groups = gpu_groups(gpus, devices)
+    if not groups:
+        raise UsageError(f"A trial needs trainer.devices={devices} GPUs, but --gpus names {len(gpus)}.")
+    return groups
+
+
+def _take_trials(ledger: Ledger, plan: Plan, folder: Path, count: int | None, program: Sequence[str]) -> list[Job]:
+    searching, metric = Searching(plan), plan.sweep.metric
+    return work(
+        ledger,
+        folder,
+        lambda job, path: trial_command(job, path, program),
+        metric=metric.name if metric else None,
+        draw=searching.draw,
+        judge=searching.judge,
+        count=count,
+        watcher=_Lines("trial"),
+    )
+
+
+def _take_repeats(ledger: Ledger, plan: Plan, folder: Path, count: int | None, program: Sequence[str]) -> list[Job]:
+    metric = plan.sweep.metric
+    return work(
+        ledger,
+        folder,
+        lambda job, path: trial_command(job, path, program),
+        metric=metric.name if metric else None,
+        count=count,
+        watcher=_Lines("repeat"),
+    )
+
+
+class _Lines(Watcher):
+    """Prints a line when a trial begins and when it ends."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def begins(self, job: Job) -> None:
+        attempt = f", attempt {job.attempts}" if job.attempts > 1 else ""
+        console.print(
+            f"{self._what} {job.number}: {settings_in_words(job.parameters)}{attempt}", markup=False, soft_wrap=True
+        )
+
+    def ends(self, job: Job) -> None:
+        state = "taken over by another agent" if job.state is State.running else job.state.value
+        console.print(
+            f"{self._what} {job.number}: {state}{f': {job.reason}' if job.reason else ''}", markup=False, soft_wrap=True
+        )
+
+    def waits(self, jobs: Sequence[Job]) -> None:
+        console.print(f"nothing is left but what other agents run: {len(jobs)}", markup=False)

@@ -1,0 +1,108 @@
+"""`dcnrun sweep FILE --dry-run`: what a sweep would do. Nothing is started and nothing written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from dcnrun.console import console
+from dcnrun.jobs.ledger import Drawn, Job, State
+from dcnrun.sweep.hyperband import bands
+from dcnrun.sweep.plan import Plan, Searching
+from dcnrun.sweep.prepare import Options, cap_of, folder_of, local_plan
+from dcnrun.sweep.search import Search
+from dcnrun.sweep.spec.sweep_file import Method, SweepFile
+from dcnrun.sweep.status import extent, settings_in_words
+from dcnrun.sweep.trial import command_line
+
+_SUGGESTIONS = 5
+_BANDS = 8
+
+
+def show_plan(path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
+    """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
+    plan = local_plan(path, overrides, options)
+    sweep = plan.sweep
+    cap, folder = cap_of(sweep, options), folder_of(sweep, options)
+    ladder = bands(sweep.early_terminate) if sweep.early_terminate else []
+    space = Search(sweep, plan.seed, plan.sampler).describe()
+    trials = first_trials(plan, min(_SUGGESTIONS, cap or _SUGGESTIONS))
+    commands = [command_line(trial.overrides) for trial in trials]
+    _say(f"{sweep.name}: {extent(sweep, cap)}, in {folder}")
+    _say(_goal(sweep))
+    _say(_stop_rule(sweep, ladder))
+    console.print(_table(space))
+    _say(f"The first {'trials' if sweep.method is Method.grid else 'suggestions, none of them judged'}:")
+    for trial in trials:
+        _say(f"  {settings_in_words(trial.parameters)}")
+    _say(f"The command of the first: {commands[0]}")
+    _say("Nothing was started and nothing written.")
+    return {
+        "sweep": sweep.name,
+        "folder": str(folder),
+        "cap": cap,
+        "bands": ladder,
+        "space": [{"name": name, "distribution": law, "range": ends} for name, law, ends in space],
+        "suggestions": [dict(trial.parameters) for trial in trials],
+        "commands": commands,
+    }
+
+
+def first_trials(plan: Plan, number: int) -> list[Drawn]:
+    """The first trials, as they would be drawn one after the other while none has reported."""
+    searching = Searching(plan)
+    drawn: list[Drawn] = []
+    while len(drawn) < number:
+        trial = searching.draw([_waiting(i, one) for i, one in enumerate(drawn)])
+        if trial is None:
+            break
+        drawn.append(trial)
+    return drawn
+
+
+def _waiting(number: int, drawn: Drawn) -> Job:
+    return Job(
+        number=number,
+        overrides=drawn.overrides,
+        parameters=drawn.parameters,
+        folder=drawn.folder,
+        state=State.waiting,
+        attempts=0,
+        owner=None,
+        history=(),
+        reason=None,
+        band=None,
+        started=None,
+        ended=None,
+        beat=None,
+    )
+
+
+def _goal(sweep: SweepFile) -> str:
+    metric = sweep.metric
+    if metric is None:
+        return f"Search: {sweep.method.value}, by no metric."
+    target = "" if metric.target is None else f"; at {metric.target:g} the sweep is over"
+    return f"Search: {sweep.method.value}, to {metric.goal.value} {metric.name}{target}."
+
+
+def _stop_rule(sweep: SweepFile, ladder: Sequence[int]) -> str:
+    rule = sweep.early_terminate
+    if rule is None:
+        return "Stop rule: none; every trial runs to its end."
+    shown = ", ".join(map(str, ladder[:_BANDS])) + (", ..." if len(ladder) > _BANDS else "")
+    by = "its value there" if rule.strict else "its best value so far"
+    return f"Stop rule: a trial is judged at report {shown} by {by}; the best 1 in {rule.eta:g} go on, and ties."
+
+
+def _table(space: Sequence[tuple[str, str, str]]) -> Table:
+    table = Table("parameter", "distribution", "range")
+    for row in space:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,127 @@
+"""`dcnrun sweep FILE`: the local engine. Agents on this machine run the trials; the ledger is all they share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dcnrun.compare.report import print_report as print_comparison
+from dcnrun.compare.report import write_report as write_comparison
+from dcnrun.console import console
+from dcnrun.errors import RunError
+from dcnrun.jobs.database import STORAGE
+from dcnrun.jobs.ledger import Ledger, State
+from dcnrun.jobs.train import PROGRAM, log_of
+from dcnrun.sweep.agent import agent_arguments, gpu_groups_for
+from dcnrun.sweep.crew import Post, posts, run_crew
+from dcnrun.sweep.places import create_ledger, create_repeats, open_ledger, repeats_in
+from dcnrun.sweep.plan import Plan, plan_from
+from dcnrun.sweep.prepare import Options, cap_of, folder_of, local_plan, name_of
+from dcnrun.sweep.repeats import Repeated, check_repeatable, compared, contenders, enter, repeats_of
+from dcnrun.sweep.report.write import write_report
+from dcnrun.sweep.status import Progress, as_json, extent, show_once, watching
+from dcnrun.sweep.trial import command_line
+from dcnrun.sweep.values import ENDED
+
+_REASONS = 5
+
+
+def run_sweep(
+    path: Path, overrides: Sequence[str], options: Options, program: Sequence[str] = PROGRAM
+) -> dict[str, Any]:
+    """Run a sweep file to its end, or go on with it; print and return what it found.
+
+    Everything is in `options.out`, by default runs/sweeps/<name>: the file, a folder for each trial, logs and, without
+    `storage`, the ledger. An interrupt lets trials save; the same command goes on, also after a kill. UsageError for what
+    is wrong before the first trial; RunError if every trial failed, or if no agent could go on. `program` stands for
+    `dcnrun` when agents are started.
+    """
+    plan = local_plan(path, overrides, options)
+    sweep, folder = plan.sweep, folder_of(plan.sweep, options)
+    if options.repeats:
+        check_repeatable(plan)
+    groups = gpu_groups_for([*sweep.fixed, *overrides], options.gpus)
+    cap = cap_of(sweep, options)
+    ledger = create_ledger(plan, name_of(sweep, options), folder, options.storage, cap)
+    console.print(f"{sweep.name}: {extent(sweep, cap)}, in {folder}", markup=False, soft_wrap=True)
+    environment = {STORAGE: options.storage} if options.storage else {}
+    at = posts(options.agents, groups, folder / "logs", environment)
+    command = [*program, *agent_arguments(ledger, folder, options.storage)]
+    if not _progress(ledger, plan, folder).is_over:
+        _run_agents(command, at, lambda: _progress(ledger, plan, folder))
+    progress = _progress(ledger, plan, folder)
+    repeated = None
+    write_report(plan, progress)
+    _require_success(progress)
+    if options.repeats:
+        batch = create_repeats(ledger, folder, options.storage)
+        repeated = _repeat(command, at, progress, batch, options.repeats, options.top)
+        write_report(plan, progress, repeated)
+    return _report(progress, repeated)
+
+
+def show_status(sweep: str, storage: str | None, out: Path | None = None) -> dict[str, Any]:
+    """Print and return how a sweep stands, wherever it was started."""
+    ledger, folder = open_ledger(sweep, storage, out)
+    progress = _progress(ledger, plan_from(ledger.text), folder)
+    show_once(progress)
+    return as_json(progress)
+
+
+def _repeat(
+    command: Sequence[str], at: Sequence[Post], progress: Progress, batch: Ledger, seeds: int, top: int
+) -> Repeated:
+    """Run the best settings of a sweep that is over with several seeds, or go on with that, and compare them."""
+    folder = repeats_in(progress.folder)
+    chosen = contenders(progress, top, seeds, folder)
+    enter(batch, chosen)
+    if not repeats_of(progress, batch, chosen, folder).is_over:
+        console.print(f"The best {len(chosen)} settings over {seeds} seeds, in {folder}", markup=False, soft_wrap=True)
+        _run_agents(command, at, lambda: repeats_of(progress, batch, chosen, folder))
+    repeated, comparison = compared(chosen, repeats_of(progress, batch, chosen, folder))
+    write_comparison(comparison, folder)
+    print_comparison(comparison, folder)
+    return repeated
+
+
+def _run_agents(command: Sequence[str], at: Sequence[Post], progress: Callable[[], Progress]) -> None:
+    try:
+        with watching() as show:
+            run_crew(command, at, lambda: show(progress()))
+            show(progress())
+    except KeyboardInterrupt:
+        console.print("Stopped; what the trials have trained is kept. The same command goes on.", markup=False)
+        raise
+    except RunError:
+        _require_success(progress())  # why trials fail says more than that no agent goes on
+        raise
+
+
+def _progress(ledger: Ledger, plan: Plan, folder: Path) -> Progress:
+    return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs())
+
+
+def _report(progress: Progress, repeated: Repeated | None) -> dict[str, Any]:
+    """Print what was found."""
+    show_once(progress)
+    result, best = as_json(progress), repeated.best if repeated else progress.best
+    if progress.target_reached and progress.metric is not None:
+        console.print(f"The sweep is over: {progress.metric.name} reached its target {progress.metric.target:g}.")
+    if best is not None:
+        result["command"] = command_line(best.overrides)
+        console.print(f"The best settings again: {result['command']}", markup=False, soft_wrap=True)
+    if repeated:
+        result["repeats"] = repeated.as_json()
+        console.print(f"{repeated.verdict} {repeated.change}", markup=False, soft_wrap=True)
+    console.print(f"Written: {progress.folder}/report.md, report.json, figures", markup=False, soft_wrap=True)
+    return result
+
+
+def _require_success(progress: Progress) -> None:
+    ended = [job for job in progress.jobs if job.state in ENDED]
+    if not ended or any(job.state is not State.failed for job in ended):
+        return
+    reasons = [
+        f"  trial {job.number}: {job.reason} (all of it: {log_of(progress.folder / job.folder)})"
+        for job in ended[:_REASONS]
+    ]
+    raise RunError("\n".join(["Every trial failed:", *reasons]))

@@ -1,0 +1,111 @@
+"""Where a sweep is: its folder, its ledger, and how both are found again."""
+
+import re
+from pathlib import Path
+
+from dcnrun.errors import UsageError
+from dcnrun.jobs.database import sqlite_url
+from dcnrun.jobs.ledger import Ledger
+from dcnrun.runs import write_text
+from dcnrun.sweep.plan import Plan
+
+SWEEPS = Path("runs") / "sweeps"
+KIND = "sweep"
+REPEATS = "grid"
+"""Of jobs known at the start: the best settings of a sweep, over seeds."""
+_LEDGER = "ledger.db"
+_PLAN = "sweep.json"
+# Of the one sweep that a ledger in a folder holds: the folder may be renamed.
+_NAME_IN_FOLDER = "sweep"
+
+
+def slug(name: str) -> str:
+    """A sweep's name as a folder's; UsageError where nothing is left of it."""
+    safe = re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
+    if not safe:
+        raise UsageError(f"The sweep's name {name!r} has neither letters nor digits: give --name.")
+    return safe
+
+
+def create_ledger(plan: Plan, name: str, folder: Path, storage: str | None, cap: int | None) -> Ledger:
+    """The ledger of a new sweep, in its folder or in the database at `storage`, or that of the same one started before.
+
+    The most trials are `cap` from now on. UsageError if the folder, or the name in the database, belongs to another sweep.
+    """
+    occupy(folder, plan)
+    url = storage or sqlite_url(folder / _LEDGER)
+    ledger = Ledger.create(url, name if storage else _NAME_IN_FOLDER, KIND, plan.as_text(), str(folder), cap)
+    if not ledger.jobs() and any(folder.glob("trial-*/")):
+        raise UsageError(
+            f"{folder} holds trials of a sweep whose ledger is gone: move them away, or give another --name."
+        )
+    ledger.set_cap(cap)
+    return ledger
+
+
+def open_ledger(sweep: str, storage: str | None, out: Path | None = None) -> tuple[Ledger, Path]:
+    """The ledger of a sweep and the folder of its trials on this machine.
+
+    `sweep` is its name in the database at `storage`; without one, its folder, or that folder's name in runs/sweeps.
+    """
+    url, name, folder = _find(sweep, storage)
+    ledger = Ledger.open(url, name)
+    if ledger.kind != KIND:
+        raise UsageError(f"{name} is a {ledger.kind}, not a sweep.")
+    return ledger, out or folder or Path(ledger.folder)
+
+
+def create_repeats(sweep: Ledger, folder: Path, storage: str | None) -> Ledger:
+    """The ledger of the best settings' runs over seeds, beside that of their sweep."""
+    url = storage or sqlite_url(folder / _LEDGER)
+    return Ledger.create(url, _repeats_of(sweep.name), REPEATS, sweep.text, str(repeats_in(folder)), cap=None)
+
+
+def open_repeats(sweep: str, storage: str | None) -> Ledger | None:
+    """The same, of a sweep that `open_ledger` finds; None if there is none."""
+    url, name, _ = _find(sweep, storage)
+    try:
+        batch = Ledger.open(url, _repeats_of(name))
+    except UsageError:
+        return None
+    return batch if batch.kind == REPEATS else None
+
+
+def repeats_in(folder: Path) -> Path:
+    """Where the runs over seeds are, in a sweep's folder."""
+    return folder / "repeats"
+
+
+def occupy(folder: Path, plan: Plan) -> None:
+    """Make a sweep's folder on this machine and keep its file there; UsageError if it is another sweep's."""
+    held = folder / _PLAN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        before = held.read_text() if held.exists() else None
+    except OSError as error:
+        raise UsageError(f"The folder {folder} can't be used: {error.strerror}. Give another --out.") from error
+    if before not in (None, plan.as_text()):
+        raise UsageError(
+            f"{folder} holds another sweep: {held.name} there has another file, other overrides, another --seed or another "
+            "--search. Give another --name or --out, or go on with that one by the command that started it."
+        )
+    write_text(held, plan.as_text())
+    write_text(folder / "sweep.yaml", plan.sweep.text)
+
+
+def _find(sweep: str, storage: str | None) -> tuple[str, str, Path | None]:
+    """The URL of a sweep's database, its name there, and its folder where that holds the database."""
+    if storage:
+        return storage, sweep, None
+    folder = next((path for path in (Path(sweep), SWEEPS / sweep) if (path / _LEDGER).is_file()), None)
+    if folder is None:
+        there = sorted(path.parent.name for path in SWEEPS.glob(f"*/{_LEDGER}"))
+        known = f"there are {', '.join(there)}" if there else "there is none"
+        raise UsageError(
+            f"There is no sweep {sweep}: give its folder or its name in {SWEEPS} ({known}), or --storage if it is in a database."
+        )
+    return sqlite_url(folder / _LEDGER), _NAME_IN_FOLDER, folder
+
+
+def _repeats_of(name: str) -> str:
+    return f"{name}-repeats"

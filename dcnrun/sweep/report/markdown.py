@@ -1,0 +1,156 @@
+"""The report for people: report.md."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from dcnrun.compare.statistics import Interval
+from dcnrun.compare.tables import escape
+from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep.plan import Plan
+from dcnrun.sweep.repeats import Place, Repeated
+from dcnrun.sweep.report.cost import Cost, cost
+from dcnrun.sweep.report.importance import EXPLAINED, METHOD, Importance
+from dcnrun.sweep.status import Progress, in_short, summary
+
+_MOST_ROWS = 20
+_MOST_REASONS = 50
+_NOISE = (
+    "Each value is that of one run. Runs that differ by their seed alone differ too, often by more than settings near the top do: "
+    "differences smaller than that are not a ranking."
+)
+
+
+def markdown(
+    plan: Plan,
+    progress: Progress,
+    found: Importance,
+    repeated: Repeated | None,
+    command: str | None,
+    figures: Sequence[tuple[str, str]],
+) -> str:
+    """The best settings, the rankings, importance, and what was stopped.
+
+    `command` is that of the best settings, `figures` are paths and captions.
+    """
+    sections = [
+        [f"# {escape(progress.name)}", "", f"{escape(summary(progress))}."],
+        _best(progress, repeated, command),
+        _repeats(repeated) if repeated else [],
+        _ranking(progress, repeated is not None),
+        _importance(found),
+        _ended_early(plan, progress),
+        [line for path, caption in figures for line in (f"![{escape(caption)}]({path})", "")],
+    ]
+    return "\n\n".join("\n".join(lines).strip() for lines in sections if lines) + "\n"
+
+
+def _best(progress: Progress, repeated: Repeated | None, command: str | None) -> list[str]:
+    best = repeated.best if repeated else progress.best
+    if best is None or command is None:
+        return ["## Best settings", "", "No trial has a value."]
+    by = f"the best mean over seeds {', '.join(map(str, repeated.seeds))}" if repeated else "the best single run"
+    return ["## Best settings", "", f"Trial {best.number}, {by}:", "", *_fenced(command)]
+
+
+def _repeats(repeated: Repeated) -> list[str]:
+    return [
+        "## Over seeds",
+        "",
+        repeated.verdict,
+        repeated.change,
+        "",
+        *_table(
+            ("", "trial", "by single run", f"mean {repeated.metric}", "95 % of the mean", "to the best", "verdict"),
+            [_place(i + 1, place) for i, place in enumerate(repeated.places)],
+        ),
+        "",
+        "In percent, at the last step (a trial's own value is the best of its reports). Where a trial's own run counts for its seed, it "
+        "is also what the setting was chosen by, and so likely to flatter it. The interval of a mean is Student's t "
+        "over the seeds. The difference to the best pairs runs by seed, with the interval that spans t and a bootstrap over seeds "
+        "and validation images. All of it: [repeats/compare.md](repeats/compare.md).",
+        *(f"- Not included: {escape(reason)}" for reason in repeated.missing),
+    ]
+
+
+def _place(place: int, row: Place) -> list[str]:
+    difference = row.difference
+    return [
+        str(place),
+        str(row.trial.number),
+        str(row.before),
+        "" if row.mean is None else f"{100 * row.mean:.2f}",
+        _interval(row.interval),
+        "" if difference is None else f"{100 * difference.mean:+.2f} {_interval(difference.interval)}",
+        "" if difference is None else difference.verdict,
+    ]
+
+
+def _interval(interval: Interval | None) -> str:
+    return "" if interval is None else f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+
+
+def _ranking(progress: Progress, is_repeated: bool) -> list[str]:
+    ranked = progress.ranked()
+    if not ranked:
+        return []
+    names = sorted({name for job in ranked for name in job.parameters})
+    metric = progress.metric.name if progress.metric else "metric"
+    rows = [
+        [str(i + 1), str(job.number), in_short(progress.value(job)), job.state.value, *_parameters(job, names)]
+        for i, job in enumerate(ranked[:_MOST_ROWS])
+    ]
+    more = [f"{len(ranked) - _MOST_ROWS} more are in report.json."] if len(ranked) > _MOST_ROWS else []
+    how = (
+        [] if is_repeated else ["`--repeats 3` runs the best few again over three seeds and ranks them by their means."]
+    )
+    return [
+        "## Ranking by single runs",
+        "",
+        *_table(("", "trial", metric, "state", *names), rows),
+        "",
+        " ".join([*more, _NOISE, *how]),
+    ]
+
+
+def _parameters(job: Job, names: Sequence[str]) -> list[str]:
+    return [in_short(job.parameters.get(name)) for name in names]
+
+
+def _importance(found: Importance) -> list[str]:
+    title = ["## Importance of parameters", ""]
+    if found.why_not:
+        return [*title, f"Left out: {found.why_not}."]
+    rows = [[name, f"{100 * share:.0f} %"] for name, share in found.shares.items()]
+    return [*title, *_table(("parameter", "share"), rows), "", f"{METHOD}: {EXPLAINED}."]
+
+
+def _ended_early(plan: Plan, progress: Progress) -> list[str]:
+    jobs = [job for job in progress.jobs if job.state in (State.stopped, State.failed)]
+    rule = plan.sweep.early_terminate
+    if not jobs and rule is None:
+        return []
+    reasons = [f"- trial {job.number}, {job.state.value}: {escape(job.reason or '')}" for job in jobs[:_MOST_REASONS]]
+    more = [f"- {len(jobs) - _MOST_REASONS} more are in report.json."] if len(jobs) > _MOST_REASONS else []
+    saved = [_saved(cost(progress))] if rule else []
+    return ["## Stopped and failed", "", *saved, *([""] if saved and reasons else []), *reasons, *more]
+
+
+def _saved(spent: Cost) -> str:
+    return (
+        f"{spent.validations} validations and {spent.steps} steps were run; without the stop rule it would have been "
+        f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved)."
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(map(escape, columns))} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(map(escape, row))} |"
+
+
+def _fenced(command: str) -> list[str]:
+    """The command between fences that it can't close."""
+    longest = max((len(run) for run in re.findall("`+", command)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}console", command, fence]

@@ -1,0 +1,266 @@
+"""How a sweep stands: the table of its trials, live or once, as lines where there is no terminal, and as JSON."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from dcnrun.console import console
+from dcnrun.errors import RunError
+from dcnrun.jobs.ledger import Job, State
+from dcnrun.jobs.metrics import last_step
+from dcnrun.runs import RunFolder
+from dcnrun.sweep.grid import grid_values
+from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
+from dcnrun.sweep.values import ENDED, best_value, target_reached
+
+_BEST_SHOWN = 5
+_ROWS_IN_A_FILE = 40
+_LINES_AROUND_THE_ROWS = 9
+_ORDER = (State.running, State.completed, State.stopped, State.failed, State.waiting)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sweep at a moment."""
+
+    name: str
+    folder: Path
+    """Of its run folders, on this machine."""
+    metric: Metric | None
+    cap: int | None
+    jobs: Sequence[Job]
+    what: str = "trial"
+    """What a job is to people."""
+
+    @property
+    def goal(self) -> Goal:
+        """Which values are better."""
+        return self.metric.goal if self.metric else Goal.minimize
+
+    def value(self, job: Job) -> float | None:
+        """The best of a job's reports so far."""
+        return best_value(job, self.goal)
+
+    def ranked(self) -> list[Job]:
+        """Jobs that count by the metric, best first: those that failed don't."""
+        return [job for job, _ in self.valued()]
+
+    def valued(self) -> list[tuple[Job, float]]:
+        """The same with their values."""
+        sign = -1 if self.goal is Goal.maximize else 1
+        valued = [(job, value) for job in self.jobs if (value := self._counted(job)) is not None]
+        return sorted(valued, key=lambda pair: (sign * pair[1], pair[0].number))
+
+    @property
+    def best(self) -> Job | None:
+        """The best job that has ended, if any has a value."""
+        return next((job for job in self.ranked() if job.state in ENDED), None)
+
+    @property
+    def target_reached(self) -> bool:
+        """Whether the sweep is over because a job reached the metric's target."""
+        return self.metric is not None and target_reached(self.metric, self.jobs)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do; of a grid that has ended this is not known here."""
+        full = self.cap is not None and len(self.jobs) >= self.cap
+        return (full or self.target_reached) and all(job.state in ENDED for job in self.jobs)
+
+    def steps(self, job: Job) -> tuple[int, int | None]:
+        """The last step that a job logged and, where its folder is on this machine, the number of its steps."""
+        folder = RunFolder(self.folder / job.folder)
+        reported = job.history[-1][0] if job.history else 0
+        try:
+            steps = folder.read_summary().get("steps")
+        except RunError:
+            return reported, None
+        return max(last_step(folder.metrics_file), reported), steps if isinstance(steps, int) else None
+
+    def _counted(self, job: Job) -> float | None:
+        return None if job.state is State.failed else self.value(job)
+
+
+def as_json(progress: Progress) -> dict[str, Any]:
+    """The same for machines: counts, the best job, and every job with its history."""
+    best = progress.best
+    return {
+        "sweep": progress.name,
+        "folder": str(progress.folder),
+        "metric": progress.metric.name if progress.metric else None,
+        "goal": progress.goal.value,
+        "cap": progress.cap,
+        "target_reached": progress.target_reached,
+        "states": {state.value: count for state, count in _counts(progress.jobs).items()},
+        "best": best.number if best else None,
+        "trials": [_job_as_json(progress, job) for job in progress.jobs],
+    }
+
+
+def show_once(progress: Progress) -> None:
+    """Print the table."""
+    console.print(table(progress, _most_rows()))
+
+
+@contextmanager
+def watching() -> Iterator[Callable[[Progress], None]]:
+    """A function to call again and again: it keeps a table on the terminal or, elsewhere, prints what has changed."""
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    with Live(console=console, transient=True, refresh_per_second=2) as live:
+        yield lambda progress: live.update(table(progress, _most_rows()))
+
+
+def table(progress: Progress, most: int) -> Group:
+    """At most `most` trials (running, best, latest), and a line about all."""
+    names = sorted({name for job in progress.jobs for name in job.parameters})
+    rows = Table(
+        progress.what, "state", *_short(names), _metric_name(progress), "step", "why", "agent", title_justify="left"
+    )
+    best = progress.best
+    shown = _worth_showing(progress, most)
+    for job in shown:
+        mark = " *" if best and job.number == best.number else ""
+        cells = [f"{job.number}{mark}", job.state.value, *(in_short(job.parameters.get(name)) for name in names)]
+        cells += [in_short(progress.value(job)), _steps(progress, job), job.reason or "", _agent(job)]
+        rows.add_row(*map(Text, cells))
+    hidden = len(progress.jobs) - len(shown)
+    lines = [Text(f"{hidden} more: `dcnrun sweep --status {progress.folder} --json` has all.")] if hidden else []
+    return Group(rows, *lines, Text(summary(progress)))
+
+
+def summary(progress: Progress) -> str:
+    """All trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 0.4321`."""
+    counts = ", ".join(f"{count} {state.value}" for state, count in _counts(progress.jobs).items())
+    all_of_them = _several(progress.cap or len(progress.jobs), progress.what)
+    number = f"{len(progress.jobs)} of {all_of_them}" if progress.cap else all_of_them
+    best = progress.best
+    so_far = f"; the best is {progress.what} {best.number}, {_score(progress, best)}" if best else ""
+    return f"{progress.name}: {number}{': ' if counts else ''}{counts}{so_far}"
+
+
+def _trials(number: int) -> str:
+    return _several(number, "trial")
+
+
+def _several(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+def extent(sweep: SweepFile, cap: int | None) -> str:
+    """How many trials a sweep has, in words."""
+    if sweep.method is Method.grid:
+        size = math.prod(len(grid_values(parameter)) for parameter in sweep.parameters)
+        return f"a grid of {_trials(size)}" if cap is None or cap >= size else f"{_trials(cap)} of a grid of {size}"
+    return "trials until you stop it (there is no run_cap and no --count)" if cap is None else _trials(cap)
+
+
+def settings_in_words(parameters: Mapping[str, Any]) -> str:
+    """What a search drew: `conv.groups=2 optim.offset_lr_mult=0.01234`."""
+    return " ".join(f"{name}={in_short(value)}" for name, value in parameters.items())
+
+
+def in_short(value: Any) -> str:
+    """A value for people: numbers with four digits, nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass
+class _Lines:
+    """Prints a line for each job that is in another state than when it was last looked at."""
+
+    seen: dict[int, tuple[State, int]] = field(default_factory=dict)
+
+    def __call__(self, progress: Progress) -> None:
+        for job in progress.jobs:
+            now = (job.state, job.attempts)
+            if self.seen.get(job.number) != now:
+                self.seen[job.number] = now
+                console.print(f"{progress.what} {job.number}: {_sentence(progress, job)}", markup=False, soft_wrap=True)
+
+
+def _sentence(progress: Progress, job: Job) -> str:
+    score = f", {_score(progress, job)}" if progress.value(job) is not None else ""
+    match job.state:
+        case State.running:
+            begun = "running" if job.attempts <= 1 else f"running, attempt {job.attempts}"
+            return f"{begun}, {settings_in_words(job.parameters)} ({_agent(job)})"
+        case State.waiting:
+            return "waiting"
+        case State.completed:
+            return f"completed{score}"
+        case State.stopped | State.failed:
+            return f"{job.state.value}{score}: {job.reason}"
+
+
+def _worth_showing(progress: Progress, most: int) -> list[Job]:
+    running = [job for job in progress.jobs if job.state is State.running]
+    by_worth = [*running, *progress.ranked()[:_BEST_SHOWN], *reversed(progress.jobs)]
+    numbers = list(dict.fromkeys(job.number for job in by_worth))[:most]
+    return [job for job in progress.jobs if job.number in numbers]
+
+
+def _counts(jobs: Sequence[Job]) -> dict[State, int]:
+    counts = Counter(job.state for job in jobs)
+    return {state: counts[state] for state in _ORDER if counts[state]}
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """The last part of each name, where no other name has the same."""
+    last = Counter(name.rpartition(".")[2] for name in names)
+    return [short if last[short := name.rpartition(".")[2]] == 1 else name for name in names]
+
+
+def _metric_name(progress: Progress) -> str:
+    return progress.metric.name if progress.metric else "metric"
+
+
+def _score(progress: Progress, job: Job) -> str:
+    return f"{_metric_name(progress)} {in_short(progress.value(job))}"
+
+
+def _steps(progress: Progress, job: Job) -> str:
+    step, steps = progress.steps(job)
+    return f"{step}/{steps}" if steps else str(step)
+
+
+def _agent(job: Job) -> str:
+    """Host and process of the agent that has or had the job."""
+    return ":".join((job.owner or "").split(":")[:2])
+
+
+def _job_as_json(progress: Progress, job: Job) -> dict[str, Any]:
+    step, steps = progress.steps(job)
+    return {
+        "number": job.number,
+        "state": job.state.value,
+        "parameters": dict(job.parameters),
+        "overrides": list(job.overrides),
+        "value": progress.value(job),
+        "history": [list(report) for report in job.history],
+        "step": step,
+        "steps": steps,
+        "band": job.band,
+        "reason": job.reason,
+        "attempts": job.attempts,
+        "agent": job.owner,
+        "started": job.started,
+        "ended": job.ended,
+        "run": str(progress.folder / job.folder),
+    }
+
+
+def _most_rows() -> int:
+    return max(console.height - _LINES_AROUND_THE_ROWS, _BEST_SHOWN) if console.is_terminal else _ROWS_IN_A_FILE

@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dcnrun.errors import UsageError
+from dcnrun.jobs.database import STORAGE
+from dcnrun.jobs.ledger import State
+from dcnrun.jobs.train import PROGRAM
+from dcnrun.sweep import agent
+from dcnrun.sweep.agent import agent_arguments, gpu_groups_for, run_agent
+from dcnrun.sweep.places import create_ledger
+from dcnrun.sweep.prepare import Options, local_plan
+from tests.sweep import pretend
+
+
+def created(sweeps, cap, storage=None, *overrides):
+    plan = local_plan(sweeps.write(), overrides, Options())
+    return create_ledger(plan, "lr", sweeps.out, storage, cap)
+
+
+def test_an_agent_takes_as_many_trials_as_it_was_asked_to(sweeps):
+    ledger = created(sweeps, cap=5)
+    first = run_agent(str(sweeps.out), count=2, program=pretend.TRIAL)
+    assert [(trial["trial"], trial["state"]) for trial in first["trials"]] == [(0, "completed"), (1, "completed")]
+    rest = run_agent(str(sweeps.out), program=pretend.TRIAL)
+    assert [trial["trial"] for trial in rest["trials"]] == [2, 3, 4]
+    assert [job.state for job in ledger.jobs()] == [State.completed] * 5
+    assert run_agent(str(sweeps.out), program=pretend.TRIAL)["trials"] == []
+
+
+def test_trials_may_be_elsewhere_on_another_machine(sweeps, tmp_path):
+    created(sweeps, cap=1)
+    run_agent(str(sweeps.out), out=tmp_path / "scratch", program=pretend.TRIAL)
+    assert (tmp_path / "scratch" / "trial-0000" / "metrics.jsonl").exists()
+    assert not (sweeps.out / "trial-0000").exists()
+    assert (tmp_path / "scratch" / "sweep.yaml").read_text() == sweeps.file.read_text()
+
+
+def test_four_agents_with_postgresql_one_killed_lose_nothing_and_keep_the_cap(sweeps, postgres):
+    cap, storage = 8, postgres.new_database()
+    ledger = created(sweeps, cap, storage, "trainer.steps=20")
+    sweeps.pause(0.05)
+    command = [*pretend.PROGRAM, *agent_arguments(ledger, sweeps.out, storage)]
+    agents = [
+        subprocess.Popen(command, env={**os.environ, STORAGE: storage}, stdout=subprocess.DEVNULL) for _ in range(4)
+    ]
+    end = time.monotonic() + 60
+    while not any(is_of(job, agents[0]) and job.history for job in ledger.jobs()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    agents[0].kill()
+    assert [process.wait(120) for process in agents] == [-9, 0, 0, 0]
+    jobs = ledger.jobs()
+    assert [(job.number, job.state) for job in jobs] == [(number, State.completed) for number in range(cap)]
+    assert sum(job.attempts for job in jobs) <= cap + 1
+    assert all(len(sweeps.starts(job.number)) <= job.attempts for job in jobs)
+    assert all([step for step, _ in job.history] == list(range(1, 21)) for job in jobs)
+
+
+def is_of(job, process):
+    return (job.owner or "").split(":")[1] == str(process.pid)
+
+
+def test_gpus_for_several_agents_start_one_each(sweeps, monkeypatch):
+    created(sweeps, cap=1)
+    started = []
+    monkeypatch.setattr(agent, "run_crew", lambda command, at: started.append((command, at)))
+    assert run_agent(str(sweeps.out), gpus=["0", "3"], count=2)["agents"] == 2
+    ((command, at),) = started
+    assert command == [*PROGRAM, "agent", str(sweeps.out), "--count", "2"]
+    assert [post.environment["CUDA_VISIBLE_DEVICES"] for post in at] == ["0", "3"]
+
+
+def test_one_gpu_is_all_that_the_trials_see(sweeps, monkeypatch):
+    created(sweeps, cap=1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    script = sweeps.out / "look.py"
+    script.write_text("import os; print('sees', os.environ['CUDA_VISIBLE_DEVICES'])")
+    run_agent(str(sweeps.out), gpus=["3"], program=[sys.executable, str(script)])
+    assert "sees 3" in (sweeps.out / "trial-0000.log").read_text()
+
+
+def test_gpus_are_enough_for_a_trial_or_an_error():
+    assert gpu_groups_for([], []) == []
+    assert gpu_groups_for(["trainer.devices=2"], ["0", "1", "2", "3"]) == ["0,1", "2,3"]
+    with pytest.raises(UsageError, match=r"trainer\.devices=2 GPUs, but --gpus names 1"):
+        gpu_groups_for(["trainer.devices=2"], ["0"])
+
+
+def test_an_agent_does_without_torch(sweeps):
+    created(sweeps, cap=2)
+    code = (
+        "import sys; from dcnrun.sweep.agent import run_agent; from tests.sweep import pretend; "
+        f"run_agent({str(sweeps.out)!r}, program=pretend.TRIAL); print('torch' in sys.modules, 'optuna' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert result.stdout.splitlines()[-1] == "False True", result.stderr

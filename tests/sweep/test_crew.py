@@ -1,0 +1,110 @@
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dcnrun.errors import RunError
+from dcnrun.sweep import crew
+from dcnrun.sweep.crew import MOST_STARTS, gpu_groups, posts, run_crew
+
+LOG_START = "import os, sys, time; open('starts', 'a').write(os.environ.get('CUDA_VISIBLE_DEVICES', '-') + '\\n'); "
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def program(code):
+    return [sys.executable, "-S", "-c", LOG_START + code]
+
+
+def starts():
+    return sorted(Path("starts").read_text().split()) if Path("starts").exists() else []
+
+
+def test_gpus_are_split_into_groups_of_as_many_as_a_trial_needs():
+    gpus = ["0", "1", "2", "3", "4"]
+    assert gpu_groups(gpus, 1) == gpus
+    assert gpu_groups(gpus, 2) == ["0,1", "2,3"]
+    assert gpu_groups(gpus, 6) == []
+
+
+def test_an_agent_for_each_group_of_gpus_with_its_share_of_the_cores():
+    at = posts(1, ["0,1", "2,3"], Path("logs"), {"A": "b"})
+    share = str(max(len(os.sched_getaffinity(0)) // 2, 1))
+    assert [post.environment["CUDA_VISIBLE_DEVICES"] for post in at] == ["0,1", "2,3"]
+    assert all(post.environment["A"] == "b" and post.environment["OMP_NUM_THREADS"] == share for post in at)
+    assert len({post.log for post in at}) == 2
+
+
+def test_a_lone_agent_has_all_cores_and_what_the_user_said_holds(monkeypatch):
+    assert posts(1, [], Path("logs"), {})[0].environment == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert all("OMP_NUM_THREADS" not in post.environment for post in posts(4, [], Path("logs"), {}))
+
+
+def test_agents_run_at_the_same_time_each_in_its_environment():
+    looks = []
+    run_crew(program("time.sleep(1)"), posts(1, ["0", "1"], Path("logs"), {}), lambda: looks.append(starts()))
+    assert starts() == ["0", "1"]
+    assert looks[-1] == ["0", "1"]
+
+
+def test_one_that_is_killed_is_started_again_but_not_for_ever(capsys):
+    with pytest.raises(RunError, match=r"agent 0 was killed by signal 9: so it goes \(all of it: logs/"):
+        run_crew(program("print('so it goes', flush=True); os.kill(os.getpid(), 9)"), posts(1, [], Path("logs"), {}))
+    assert len(starts()) == MOST_STARTS
+    assert capsys.readouterr().out.count("started again") == MOST_STARTS - 1
+
+
+def test_one_that_ends_by_itself_is_let_be_and_the_others_go_on():
+    code = "sys.exit(os.environ['CUDA_VISIBLE_DEVICES'] == '0')"
+    run_crew(program(code), posts(1, ["0", "1"], Path("logs"), {}))
+    assert starts() == ["0", "1"]
+
+
+def test_when_none_ends_well_their_last_words_are_told():
+    with pytest.raises(
+        RunError, match=r"(?s)agent 0 ended with status 3: no disk.*agent 1 ended with status 3: no disk"
+    ):
+        run_crew(program("print('no disk'); sys.exit(3)"), posts(2, [], Path("logs"), {}))
+
+
+def test_a_program_that_does_not_start_says_so():
+    with pytest.raises(RunError, match="No such file"):
+        run_crew(["/does/not/exist"], posts(1, [], Path("logs"), {}))
+
+
+def test_an_interrupt_is_passed_on_and_waited_for():
+    code = "import signal; signal.signal(15, lambda *_: (time.sleep(0.5), open('saved', 'w').close(), sys.exit(130))); "
+    interrupt_when(lambda: Path("ready").exists())
+    with pytest.raises(KeyboardInterrupt):
+        run_crew(program(code + "open('ready', 'w').close(); time.sleep(60)"), posts(1, [], Path("logs"), {}))
+    assert Path("saved").exists()
+
+
+def test_one_that_does_not_stop_is_killed(monkeypatch):
+    monkeypatch.setattr(crew, "_SECONDS_TO_END", 0.3)
+    code = (
+        "import signal; signal.signal(15, signal.SIG_IGN); open('ready', 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    interrupt_when(lambda: Path("ready").exists() and Path("ready").read_text())
+    with pytest.raises(KeyboardInterrupt):
+        run_crew(program(code), posts(1, [], Path("logs"), {}))
+    assert not Path("/proc", Path("ready").read_text()).exists()
+
+
+def interrupt_when(condition):
+    def interrupt():
+        end = time.monotonic() + 30
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()

@@ -1,0 +1,309 @@
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.jobs.database import sqlite_url
+from dcnrun.jobs.ledger import Ledger, State
+from dcnrun.sweep.local import run_sweep, show_status
+from dcnrun.sweep.prepare import Options
+from tests.postgres import PASSWORD
+from tests.sweep import pretend
+from tests.training.running import TINY
+
+
+def ledger_of(out: Path) -> Ledger:
+    return Ledger.open(sqlite_url(out / "ledger.db"), "sweep")
+
+
+def states(result):
+    return [trial["state"] for trial in result["trials"]]
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_sweep_has_as_many_trials_as_its_cap_and_finds_the_best(sweeps, capsys):
+    sweeps.write()
+    result = sweeps.run("data=nuclei", agents=2)
+    assert states(result) == ["completed"] * 5
+    rates = [trial["parameters"]["optim.lr"] for trial in result["trials"]]
+    best = max(range(5), key=lambda number: pretend.value(rates[number]))
+    assert result["best"] == best
+    assert result["trials"][best]["value"] == pytest.approx(pretend.value(rates[best]) + 0.03)
+    assert [step for step, _ in result["trials"][0]["history"]] == [1, 2, 3, 4]
+    overrides = ["trainer.steps=4", f"optim.lr={rates[best]}", "data=nuclei"]
+    assert shlex.split(result["command"]) == ["dcnrun", "train", *overrides]
+    assert (sweeps.out / f"trial-{best:04d}" / "overrides.txt").read_text().splitlines() == overrides
+    assert (sweeps.out / "sweep.yaml").read_text() == sweeps.file.read_text()
+    assert len(list((sweeps.out / "logs").iterdir())) == 2
+    out = capsys.readouterr().out
+    assert f"trial {best}: completed, val/miou" in out
+    assert result["command"] in out
+
+
+def test_the_same_command_starts_nothing_more_and_a_larger_count_goes_on(sweeps):
+    sweeps.write(run_cap=10)
+    first = sweeps.run(count=2)
+    assert sweeps.run(count=2) == first
+    more = sweeps.run(count=4)
+    assert more["trials"][:2] == first["trials"]
+    assert states(more) == ["completed"] * 4
+    assert [len(sweeps.starts(trial)) for trial in range(4)] == [1] * 4
+
+
+def test_a_grid_ends_when_it_is_exhausted(sweeps):
+    sweeps.write_grid(0.1, 0.01, 1.0)
+    result = sweeps.run()
+    assert [trial["parameters"]["optim.lr"] for trial in result["trials"]] == [0.1, 0.01, 1.0]
+    assert result["best"] == 1
+
+
+def test_the_stop_rule_stops_a_trial_and_says_why(sweeps):
+    sweeps.write_grid(0.01, 1.0, early_terminate={"type": "hyperband", "min_iter": 2, "eta": 3})
+    sweeps.pause(0.2)
+    result = sweeps.run("trainer.steps=12")
+    assert states(result) == ["completed", "stopped"]
+    stopped = result["trials"][1]
+    assert stopped["band"] == 2
+    assert stopped["reason"].startswith("band 2: val/miou 0.31 is worse than 0.51")
+    assert 2 <= len(stopped["history"]) < 12
+    summary = json.loads((sweeps.out / "trial-0001" / "summary.json").read_text())
+    assert summary["status"] == "stopped"
+    assert result["best"] == 0
+
+
+def test_the_target_ends_the_sweep_and_the_trials_that_run(sweeps, capsys):
+    metric = {"name": "val/miou", "goal": "maximize", "target": 0.5}
+    sweeps.write_grid(1.0, 0.01, 0.9, 0.8, 0.7, metric=metric)
+    sweeps.pause(0.3)
+    result = sweeps.run("trainer.steps=60", agents=2)
+    assert result["target_reached"] is True
+    assert states(result) == ["stopped", "stopped"]
+    assert "the sweep is over: val/miou reached its target 0.5" in {trial["reason"] for trial in result["trials"]}
+    assert "The sweep is over: val/miou reached its target 0.5." in capsys.readouterr().out
+    assert states(sweeps.run("trainer.steps=60", agents=2)) == ["stopped", "stopped"]
+
+
+def test_a_failed_trial_is_listed_and_the_rest_go_on(sweeps):
+    sweeps.write()
+    sweeps.does(1, "crash")
+    result = sweeps.run()
+    assert states(result) == ["completed", "failed", "completed", "completed", "completed"]
+    assert result["trials"][1]["reason"] == "exit status 3: ValueError: no such luck"
+    assert result["trials"][1]["value"] is None
+    assert result["best"] != 1
+
+
+def test_when_every_trial_fails_so_does_the_sweep(sweeps):
+    sweeps.write(run_cap=50)
+    for trial in range(3):
+        sweeps.does(trial, "crash")
+    message = r"(?s)Every trial failed:.*trial 0: exit status 3: ValueError: no such luck .*trial-0000\.log"
+    with pytest.raises(RunError, match=message):
+        sweeps.run()
+    assert len(ledger_of(sweeps.out).jobs()) == 3, "it should give up at once"
+
+
+def test_an_agent_that_is_killed_is_started_again_and_its_trial_resumed(sweeps, capsys):
+    sweeps.write(run_cap=3)
+    sweeps.does(1, "kill the agent")
+    result = sweeps.run()
+    assert states(result) == ["completed"] * 3
+    assert [trial["attempts"] for trial in result["trials"]] == [1, 2, 1]
+    assert [start.split()[0] for start in sweeps.starts(1)] == ["--run-dir", "--resume"]
+    assert "agent 0 was killed by signal 9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_lets_trials_save_and_the_same_command_goes_on(sweeps, capsys, number):
+    sweeps.write(run_cap=3)
+    sweeps.pause(0.1)
+
+    def interrupt():
+        wait_until(lambda: (sweeps.out / "trial-0001" / "checkpoint").exists())
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.run("trainer.steps=8")
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert "The same command goes on." in capsys.readouterr().out
+    jobs = ledger_of(sweeps.out).jobs()
+    assert [job.state for job in jobs] == [State.completed, State.waiting]
+    saved = int((sweeps.out / "trial-0001" / "checkpoint").read_text())
+    assert 1 <= saved < 8
+    sweeps.pause(0.01)
+    result = sweeps.run("trainer.steps=8")
+    assert states(result) == ["completed"] * 3
+    assert [trial["attempts"] for trial in result["trials"]] == [1, 1, 1], "an interrupt is no failed attempt"
+    assert [start.split()[0] for start in sweeps.starts(1)] == ["--run-dir", "--resume"]
+    assert [step for step, _ in result["trials"][1]["history"]] == list(range(1, 9))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells agents of their parent's end on Linux only")
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_started_again_it_ends_with_exactly_the_cap(sweeps, kills):
+    cap, rng, done = kills + 4, random.Random(0), {}
+    sweeps.write(run_cap=cap)
+    sweeps.pause(0.15)
+    command = [*pretend.PROGRAM, "sweep", str(sweeps.file), str(sweeps.out)]
+    for _ in range(kills):
+        with (sweeps.out / "printed").open("ab") as printed:
+            process = subprocess.Popen(command, stdout=printed, stderr=printed)
+        time.sleep(rng.uniform(0.5, 5))
+        process.kill()
+        process.wait()
+        now = {job.number: job for job in ledger_of(sweeps.out).jobs()} if (sweeps.out / "ledger.db").exists() else {}
+        assert all(now[number] == job for number, job in done.items()), "a finished trial was lost or run again"
+        done = {number: job for number, job in now.items() if job.state is State.completed}
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
+    jobs = ledger_of(sweeps.out).jobs()
+    assert [(job.number, job.state) for job in jobs] == [(number, State.completed) for number in range(cap)]
+    assert all(jobs[number] == job for number, job in done.items())
+    assert all([step for step, _ in job.history] == [1, 2, 3, 4] for job in jobs)
+
+
+def test_agents_and_trials_end_with_the_sweep(sweeps):
+    sweeps.write()
+    sweeps.pause(0.1)
+    command = [*pretend.PROGRAM, "sweep", str(sweeps.file), str(sweeps.out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (sweeps.out / "trial-0000" / "checkpoint").exists())
+    process.kill()
+    process.wait()
+    wait_until(lambda: not processes_of(sweeps.out), 20)
+
+
+def processes_of(out: Path) -> list[tuple[Path, str]]:
+    """Processes whose command line names the sweep's folder, and that line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(out) in command:
+                found.append((process, command))
+    return found
+
+
+@contextmanager
+def seen_meanwhile(look):
+    """What `look` finds again and again until the block ends."""
+    seen, over = [], threading.Event()
+
+    def watch():
+        while not over.wait(0.05):
+            seen.extend(look())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_password_in_the_url_is_in_no_file_and_on_no_command_line(sweeps, postgres):
+    sweeps.write(run_cap=2)
+    sweeps.pause(0.2)
+    with seen_meanwhile(lambda: [command for _, command in processes_of(sweeps.out)]) as seen:
+        result = sweeps.run(storage=postgres.new_database(), agents=2)
+    assert states(result) == ["completed"] * 2
+    assert any(" agent " in command for command in seen)
+    assert any(" train " in command for command in seen)
+    assert not any(PASSWORD in command for command in seen)
+    files = [file for file in sweeps.out.rglob("*") if file.is_file()]
+    assert not any(PASSWORD in file.read_text(errors="replace") for file in files)
+    assert [start.split()[1] for trial in range(2) for start in sweeps.starts(trial)] == ["False", "False"]
+    assert not (sweeps.out / "ledger.db").exists()
+
+
+def test_what_the_file_gets_wrong_is_said_before_the_first_trial(tmp_path):
+    file = tmp_path / "lr.yaml"
+    file.write_text("method: random\nparameters: {optim.offset_lr_mul: {values: [1, 2]}}\nrun_cap: 2\n")
+    with pytest.raises(ConfigError, match=r"optim\.offset_lr_mult"):
+        run_sweep(file, [], Options(out=tmp_path / "out"))
+    file.write_text("method: random\nparameters: {optim.lr: {values: [1, 2]}}\n")
+    with pytest.raises(UsageError, match="one machine"):
+        run_sweep(file, ["trainer.nodes=2"], Options(out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_real_trials_as_a_user_runs_them(tmp_path):
+    file = tmp_path / "lr.yaml"
+    file.write_text(
+        json.dumps(
+            {
+                "method": "bayes",
+                "metric": {"name": "val/miou", "goal": "maximize"},
+                "parameters": {"optim.offset_lr_mult": {"min": 0.01, "max": 1.0}},
+                "command": ["${env}", "dcnrun", "train", *TINY, "${args_no_hyphens}"],
+            }
+        )
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dcnrun", "sweep", str(file), "--count", "2", "--out", str(out), "--json"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    assert states(result) == ["completed"] * 2
+    for trial in result["trials"]:
+        summary = json.loads((Path(trial["run"]) / "summary.json").read_text())
+        assert trial["value"] == summary["best"]["val/miou"]
+        assert (trial["step"], trial["steps"]) == (6, 6)
+    assert show_status(str(out), None) == {key: value for key, value in result.items() if key != "command"}
+
+
+@pytest.mark.slow
+def test_under_torchrun_each_rank_has_the_trials_parameters(tmp_path):
+    """Two processes on the CPU."""
+    fixed = [setting for setting in TINY if not setting.startswith("optim.lr=")]
+    parameters = {"optim.lr": {"values": [0.02]}, "optim.offset_lr_mult": {"values": [0.5]}}
+    (tmp_path / "lr.yaml").write_text(
+        json.dumps(
+            {
+                "method": "grid",
+                "metric": {"name": "val/miou", "goal": "maximize"},
+                "parameters": parameters,
+                "command": ["${env}", "dcnrun", "train", *fixed, "trainer.accelerator=cpu", "${args_no_hyphens}"],
+            }
+        )
+    )
+    out = tmp_path / "out"
+    with seen_meanwhile(lambda: ranks_of(out)) as seen:
+        result = run_sweep(tmp_path / "lr.yaml", ["trainer.devices=2"], Options(out=out))
+    assert states(result) == ["completed"]
+    assert json.loads((out / "trial-0000" / "env.json").read_text())["processes"] == 2
+    assert {rank for rank, _ in seen} == {"0", "1"}
+    for _, command in seen:
+        assert {"optim.lr=0.02", "optim.offset_lr_mult=0.5", "trainer.devices=2"} <= set(command.split())
+
+
+def ranks_of(out: Path) -> list[tuple[str, str]]:
+    """The rank and the command line of every training process of a sweep, as the system has them."""
+    ranks = []
+    for process, command in processes_of(out):
+        with suppress(OSError):
+            variables = dict(re.findall(rb"([^=\0]+)=([^\0]*)", (process / "environ").read_bytes()))
+            if " train " in command and "torch.distributed.run" not in command and b"RANK" in variables:
+                ranks.append((variables[b"RANK"].decode(), command))
+    return ranks

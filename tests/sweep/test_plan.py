@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcnrun.config.overrides import parse
+from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep.plan import Plan, Searching, as_override, plan_from
+from dcnrun.sweep.spec.reading import parse_sweep
+
+TEXT = """
+method: grid
+metric: {name: val/miou, goal: maximize, target: 0.9}
+early_terminate: {type: hyperband, min_iter: 2}
+parameters:
+  optim.lr: {values: [0.1, 0.2]}
+  conv: {values: [deformable]}
+command: ["${env}", dcnrun, train, experiment=quick, "${args_no_hyphens}"]
+"""
+
+
+def plan(text=TEXT):
+    return Plan(parse_sweep(text, Path("somewhere/lr.yaml")), ("seed=3",), 5, "gp")
+
+
+def job(number, *history, state=State.running):
+    return Job(
+        number=number, overrides=(), parameters={"conv": "deformable", "optim.lr": (number + 1) / 10}, folder="",
+        state=state, attempts=1, owner="a:1", history=tuple(enumerate(history, 1)), reason=None, band=None,
+        started=0.0, ended=None, beat=0.0,
+    )  # fmt: skip
+
+
+def test_an_agent_reads_what_the_ledger_kept():
+    kept = plan_from(plan().as_text())
+    assert kept.sweep.parameters == plan().sweep.parameters
+    assert (kept.sweep.text, kept.sweep.name) == (TEXT, "lr")
+    assert (kept.overrides, kept.seed, kept.sampler) == (("seed=3",), 5, "gp")
+    assert kept.as_text() == plan().as_text()
+
+
+def test_a_trial_has_the_files_overrides_then_parameters_then_those_of_the_command_line():
+    trial = Searching(plan()).draw([])
+    assert trial.overrides == ("experiment=quick", "conv=deformable", "optim.lr=0.1", "seed=3")
+    assert trial.folder == "trial-0000"
+    assert Searching(plan()).draw([job(0)]).parameters == {"conv": "deformable", "optim.lr": 0.2}
+    assert Searching(plan()).draw([job(0), job(1)]) is None
+
+
+def test_nothing_is_drawn_and_nothing_goes_on_when_the_target_is_reached():
+    searching = Searching(plan())
+    running, there = job(0, 0.5), job(1, 0.1, 0.91, state=State.completed)
+    assert searching.draw([there]) is None
+    assert "reached its target 0.9" in searching.judge([running, there], running).reason
+    assert searching.judge([running], running) is None
+
+
+def test_the_stop_rule_is_asked_with_every_jobs_reports():
+    searching = Searching(plan())
+    good, bad = job(0, 0.5, 0.6, state=State.stopped), job(1, 0.1, 0.2)
+    verdict = searching.judge([good, bad], bad)
+    assert verdict.band == 2
+    assert verdict.reason.startswith("band 2: val/miou 0.2 is worse than 0.6")
+    assert searching.judge([good, job(1, 0.1)], job(1, 0.1)) is None
+    no_rule = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
+    assert no_rule.judge([good, bad], bad) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "override"),
+    [
+        (0.1, "a=0.1"),
+        (1e-05, "a=1e-05"),
+        (3, "a=3"),
+        (True, "a=true"),
+        (None, "a=null"),
+        ("c3-c5", "a=c3-c5"),
+        ([0.5, 1], "a=[0.5,1]"),
+        ("3", "a='3'"),
+        ("a, b", "a='a, b'"),
+    ],
+)
+def test_values_as_overrides(value, override):
+    assert as_override("a", value) == override
+
+
+@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.floats(allow_nan=False))
+def test_an_override_is_read_as_the_value_it_was_made_of(value):
+    assert parse(as_override("name", value)).elements == [value]

@@ -1,0 +1,158 @@
+import json
+import random
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from dcnrun.errors import UsageError
+from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep import status
+from dcnrun.sweep.local import show_status
+from dcnrun.sweep.spec.reading import parse_sweep
+from dcnrun.sweep.spec.sweep_file import Goal, Metric
+from dcnrun.sweep.status import Progress, as_json, extent, summary, table, watching
+
+METRIC = Metric("val/miou", Goal.maximize, target=0.9)
+
+
+def job(number, *values, state=State.completed, reason=None, attempts=1):
+    return Job(
+        number=number, overrides=("a=b",), parameters={"optim.lr": 0.123456, "conv.groups": number},
+        folder=f"trial-{number:04d}", state=state, attempts=attempts, owner="node7:12:99:kernel",
+        history=tuple(enumerate(values, 1)), reason=reason, band=None, started=0.0, ended=None, beat=0.0,
+    )  # fmt: skip
+
+
+def progress(tmp_path, *jobs, metric=METRIC, cap=None):
+    return Progress("lr", tmp_path, metric, cap, jobs)
+
+
+def printed(renderable):
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_the_best_is_the_best_report_of_a_trial_that_has_ended(tmp_path):
+    jobs = [
+        job(0, 0.5, 0.3),
+        job(1, 0.4, state=State.stopped),
+        job(2, 0.8, state=State.failed),
+        job(3, 0.7, state=State.running),
+    ]
+    assert progress(tmp_path, *jobs).best.number == 0
+    assert [each.number for each in progress(tmp_path, *jobs).ranked()] == [3, 0, 1]
+    down = progress(tmp_path, *jobs, metric=Metric("train/loss"))
+    assert down.best.number == 0
+    assert down.value(jobs[0]) == 0.3
+    assert progress(tmp_path).best is None
+
+
+def test_a_sweep_is_over_when_all_have_ended_and_no_more_may_come(tmp_path):
+    assert not progress(tmp_path, cap=1).is_over
+    assert progress(tmp_path, job(0, 0.1), cap=1).is_over
+    assert not progress(tmp_path, job(0, 0.1)).is_over
+    assert not progress(tmp_path, job(0, 0.1, state=State.waiting), cap=1).is_over
+    assert progress(tmp_path, job(0, 0.95)).is_over
+    assert not progress(tmp_path, job(0, 0.95), job(1, state=State.running)).is_over
+
+
+def test_a_row_says_what_is_to_be_known_of_a_trial(tmp_path):
+    run = tmp_path / "trial-0001"
+    run.mkdir()
+    (run / "summary.json").write_text(json.dumps({"steps": 900}))
+    (run / "metrics.jsonl").write_text('{"step": 340, "train/loss": 1}\n')
+    jobs = [job(0, 0.51234), job(1, 0.4, state=State.running), job(2, 0.2, state=State.stopped, reason="band 3: worse")]
+    text = printed(table(progress(tmp_path, *jobs, cap=12), 20))
+    rows = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in text.splitlines()
+        if "│" in line
+    }
+    assert rows["0 *"] == ["completed", "0", "0.1235", "0.5123", "1", "", "node7:12"]
+    assert rows["1"] == ["running", "1", "0.1235", "0.4", "340/900", "", "node7:12"]
+    assert rows["2"] == ["stopped", "2", "0.1235", "0.2", "1", "band 3: worse", "node7:12"]
+    assert "3 of 12 trials: 1 running, 1 completed, 1 stopped; the best is trial 0, val/miou 0.5123" in text
+
+
+def test_of_two_hundred_trials_the_running_the_best_and_the_latest_are_shown(tmp_path):
+    rng = random.Random(0)
+    jobs = [job(number, rng.random()) for number in range(197)]
+    jobs += [job(197, state=State.waiting), job(198, 0.1, state=State.running), job(199, state=State.running)]
+    text = printed(table(progress(tmp_path, *jobs), 20))
+    shown = {int(line.split("│")[1].split()[0]) for line in text.splitlines() if "│" in line}
+    best = sorted(range(197), key=lambda number: -jobs[number].history[0][1])[:5]
+    assert len(shown) == 20
+    assert {198, 199, 197, 196, 195, *best} <= shown
+    assert "180 more" in text
+
+
+def test_names_are_short_unless_two_are_alike(tmp_path):
+    assert status._short(["conv.groups", "data.seed", "optim.lr", "seed"]) == ["groups", "data.seed", "lr", "seed"]
+
+
+def test_for_machines_it_is_json(tmp_path):
+    told = as_json(progress(tmp_path, job(0, 0.5, 0.6), cap=3))
+    assert json.loads(json.dumps(told)) == told
+    assert (told["states"], told["best"], told["cap"]) == ({"completed": 1}, 0, 3)
+    (trial,) = told["trials"]
+    assert trial["history"] == [[1, 0.5], [2, 0.6]]
+    assert trial["run"] == str(tmp_path / "trial-0000")
+
+
+def test_without_a_terminal_each_change_is_a_line(tmp_path, capsys):
+    with watching() as show:
+        show(progress(tmp_path, job(0, state=State.running)))
+        show(progress(tmp_path, job(0, 0.1, state=State.running)))
+        show(progress(tmp_path, job(0, 0.2), job(1, state=State.running)))
+        show(progress(tmp_path, job(0, 0.2), job(1, 0.1, state=State.running, attempts=2)))
+        show(progress(tmp_path, job(0, 0.2), job(1, 0.1, state=State.stopped, reason="band 1: bad")))
+    assert capsys.readouterr().out.splitlines() == [
+        "trial 0: running, optim.lr=0.1235 conv.groups=0 (node7:12)",
+        "trial 0: completed, val/miou 0.2",
+        "trial 1: running, optim.lr=0.1235 conv.groups=1 (node7:12)",
+        "trial 1: running, attempt 2, optim.lr=0.1235 conv.groups=1 (node7:12)",
+        "trial 1: stopped, val/miou 0.1: band 1: bad",
+    ]
+
+
+def test_on_a_terminal_the_table_is_kept_up_to_date(tmp_path, monkeypatch):
+    screen = StringIO()
+    monkeypatch.setattr(status, "console", Console(force_terminal=True, width=120, height=30, file=screen))
+    with watching() as show:
+        show(progress(tmp_path, job(0, 0.1, state=State.running)))
+        show(progress(tmp_path, job(0, 0.25)))
+    assert "completed" in screen.getvalue()
+    assert "the best is trial 0, val/miou 0.25" in screen.getvalue()
+
+
+def test_before_the_first_trial_and_without_a_metric(tmp_path):
+    assert summary(progress(tmp_path, cap=3)) == "lr: 0 of 3 trials"
+    assert "completed" in printed(table(progress(tmp_path, job(0), metric=None), 5))
+
+
+@pytest.mark.parametrize(
+    ("method", "cap", "words"),
+    [
+        ("random", 4, "4 trials"),
+        ("random", 1, "1 trial"),
+        ("random", None, "trials until you stop it (there is no run_cap and no --count)"),
+        ("grid", None, "a grid of 6 trials"),
+        ("grid", 9, "a grid of 6 trials"),
+        ("grid", 4, "4 trials of a grid of 6"),
+    ],
+)
+def test_the_number_of_trials_in_words(tmp_path, method, cap, words):
+    text = f"method: {method}\nparameters: {{optim.lr: {{values: [1, 2]}}, seed: {{min: 1, max: 3}}}}\n"
+    assert extent(parse_sweep(text, tmp_path / "a.yaml"), cap) == words
+
+
+def test_how_a_sweep_stands_is_told_of_one_that_was_started(sweeps, capsys):
+    sweeps.write()
+    result = sweeps.run(count=2)
+    told = show_status(str(sweeps.out), None)
+    assert told == {key: value for key, value in result.items() if key != "command"}
+    assert "2 of 2 trials: 2 completed" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="There is no sweep nowhere"):
+        show_status("nowhere", None)
