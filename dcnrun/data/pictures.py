@@ -34,7 +34,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     seen: set[int] = set()
     for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
         seen |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
-        axes.set_title(_short(sample["name"]), fontsize=7, parse_math=False)
+        axes.set_title(short_name(sample["name"]), fontsize=7, parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
     figure.legend(
@@ -45,7 +45,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     )
     for text, label in zip(figure.legends[0].get_texts(), sorted(seen), strict=False):
         text.set_parse_math(False)
-        text.set_text(_short(classes[label]))
+        text.set_text(short_name(classes[label]))
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font has not is drawn as a square
@@ -70,7 +70,7 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
         )
         if len(classes) > 1:
             axes.annotate(
-                _short(classes[label]),
+                short_name(classes[label]),
                 corner,
                 fontsize=5,
                 color="white",
@@ -103,7 +103,7 @@ def _colour(label: int) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """A name in one line of printable letters."""
     readable = "".join(letter if letter.isprintable() else "?" for letter in name)
     return readable if len(readable) <= _LONGEST_TITLE else f"{readable[: _LONGEST_TITLE - 1]}…"

@@ -1,0 +1,158 @@
+"""Sampling points on the image, of each layer and composed through several."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dcnrun.offsets.geometry import Points, chain_to, compose
+from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.offsets.pictures.panels import COLOURS, OUTLINE, Picture, aspect, panels, short_layer, show_image
+from dcnrun.offsets.places import Place
+
+LONGEST_CHAIN = 3
+MARGIN = 0.12  # of the image's longer side, around it
+_SMALLEST = 3.0  # area of a dot in square points
+_CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
+
+
+@dataclass(frozen=True)
+class _Dots:
+    """How the area of a dot and its opacity go from weakest to strongest."""
+
+    area: float
+    opacity: tuple[float, float]
+
+
+_FEW, _MANY = _Dots(46.0, (0.25, 1.0)), _Dots(14.0, (0.2, 0.85))
+
+_LEGEND = 0.28  # inches, of one row
+
+
+def figure_of(title: str, picture: Picture, capture: Capture, layers: Sequence[str], places: Sequence[Place]) -> Figure:
+    """A row for each place; a column for each layer, and one for the chain of layers that ends in the last of them."""
+    views = list(_views(capture, layers))
+    margin = MARGIN * max(picture.shape[:2])
+    groups = max(view.chain[-1].offset_groups for view in views)
+    drawn = panels(
+        f"{title}\nSampling points: dots as strong as mask x weight",
+        [place.label for place in places],
+        [view.title for view in views],
+        aspect(picture, margin),
+        below=_LEGEND * (2 if groups > 1 else 1),
+    )
+    for row, place in zip(drawn.axes, places, strict=True):
+        for axes, view in zip(row, views, strict=True):
+            y, x = place.on(view.chain[-1])
+            show_image(axes, picture, margin)
+            draw_points(axes, compose(view.chain, y, x), view.plain(y, x))
+            centre = view.chain[-1].output_grid.to_image(torch.tensor([y, x], dtype=torch.float64))
+            draw_centre(axes, *centre.tolist())
+    _legend(drawn.figure, groups)
+    return drawn.figure
+
+
+@dataclass(frozen=True)
+class _View:
+    """A column: one layer, or several composed."""
+
+    title: str
+    chain: tuple[Layer, ...]
+
+    def plain(self, y: int, x: int) -> Points | None:
+        """Where the points of a single layer would be without offsets; of a chain nothing, which would be too much to see."""
+        if len(self.chain) > 1:
+            return None
+        layer = self.chain[0]
+        return compose([replace(layer, offset=torch.zeros_like(layer.offset))], y, x)
+
+
+def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
+    for name in layers:
+        yield _View(short_layer(name), (capture.layer(name),))
+    chain = chain_to(capture, layers[-1], LONGEST_CHAIN)
+    if len(chain) > 1:
+        yield _View(f"{short_layer(chain[0].name)} to {short_layer(chain[-1].name)}, composed", chain)
+
+
+def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None:
+    """Dots as strong as mask x weight, coloured by the group of the output's layer; crosses where only padding is read.
+
+    What lies beyond the axes is drawn at their edge. With `plain`, the same points without offsets, lines show how each moved.
+    """
+    placed = points.in_image().numpy()
+    known = np.isfinite(placed).all(1)  # a network that diverged has points nowhere
+    shown = _within(axes, placed)
+    if plain is not None:
+        lines = np.stack([plain.in_image().numpy(), placed], 1)[known][..., ::-1]
+        axes.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7, alpha=0.8, zorder=2))
+    relative = points.strength.numpy() / max(float(points.strength.max()), 1e-12)
+    dots = _FEW if len(points) < _CROWDED else _MANY
+    group, inside = points.group[:, 0].numpy(), points.inside.numpy()
+    for is_inside, marker in ((False, "x"), (True, "o")):
+        chosen = known & (inside == is_inside)
+        colours = np.array([to_rgb(colour_of(one)) for one in group[chosen]]).reshape(-1, 3)
+        opacity = dots.opacity[0] + (dots.opacity[1] - dots.opacity[0]) * relative[chosen, None]
+        axes.scatter(
+            shown[chosen, 1],
+            shown[chosen, 0],
+            s=_SMALLEST + dots.area * relative[chosen],
+            c=np.concatenate([colours, opacity], 1),
+            marker=marker,
+            linewidths=1.0 if not is_inside else 0.4 if dots is _FEW else 0.2,
+            edgecolors=OUTLINE if is_inside else None,
+            zorder=3,
+        )
+
+
+def draw_centre(axes: Axes, y: float, x: float) -> None:
+    """Mark the centre of the filter."""
+    for colour, width in (("white", 3.0), ("#D50000", 1.4)):
+        axes.plot([x], [y], marker="+", markersize=11, markeredgewidth=width, color=colour, zorder=4)
+
+
+def colour_of(group: int) -> str:
+    """Of an offset group; the eighth has the first one's again."""
+    return COLOURS[group % len(COLOURS)]
+
+
+def _within(axes: Axes, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Positions (P, 2), those beyond the axes at their edge."""
+    left, right = sorted(axes.get_xlim())
+    top, bottom = sorted(axes.get_ylim())
+    return positions.clip([top, left], [bottom, right])
+
+
+def _legend(figure: Figure, groups: int) -> None:
+    first = colour_of(0)
+    entries = {
+        "centre of the filter": _entry("+", "#D50000", 9),
+        "strong": _entry("o", first, 7),
+        "weak": _entry("o", first, 2.5),
+        "reads only padding": _entry("x", first, 5),
+        "from the plain grid": Line2D([], [], color="#AAAAAA", linewidth=1),
+    }
+    of_groups = {f"group {group}": _entry("o", colour_of(group), 7) for group in range(min(groups, len(COLOURS)))}
+    for row, meaning in enumerate([entries, of_groups] if groups > 1 else [entries]):
+        below = row * _LEGEND / figure.get_figheight()
+        figure.legend(
+            list(meaning.values()),
+            list(meaning),
+            loc="lower center",
+            bbox_to_anchor=(0.5, below),
+            ncols=len(meaning),
+            columnspacing=1.2,
+            fontsize=7,
+            frameon=False,
+        )
+
+
+def _entry(marker: str, colour: str, size: float) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size)

@@ -1,0 +1,85 @@
+"""The places of an image whose filters are drawn: asked for, or one on an object of each size and one on background."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from dcnrun.errors import UsageError
+from dcnrun.offsets.grid import Grid, Pair
+from dcnrun.offsets.layers import Layer
+from dcnrun.offsets.objects import BACKGROUND_OWNER, Objects, SizeClass, Thresholds
+
+
+@dataclass(frozen=True)
+class Place:
+    """A pixel of the image, in words too."""
+
+    y: int
+    x: int
+    label: str
+    box: tuple[float, float, float, float] | None = None
+    """x1, y1, x2, y2 of the object that it is on, as data sets have boxes."""
+
+    def on(self, layer: Layer) -> Pair:
+        """The pixel of a layer's output whose filter's centre is nearest."""
+        position = layer.output_grid.to_map(torch.tensor([self.y, self.x], dtype=torch.float64))
+        y, x = (min(max(round(at), 0), size - 1) for at, size in zip(position.tolist(), layer.output_size, strict=True))
+        return y, x
+
+
+def places(name: str, objects: Objects, at: Sequence[Pair]) -> list[Place]:
+    """The places asked for, else automatic ones; UsageError for one that is not on the image called `name`."""
+    for y, x in at:
+        if not (0 <= y < objects.size[0] and 0 <= x < objects.size[1]):
+            raise UsageError(
+                f"--at {y},{x} is outside of {name}, which the network sees as {objects.size[0]} x {objects.size[1]} "
+                "pixels (height x width)."
+            )
+    return [Place(y, x, f"at {y},{x}") for y, x in at] or list(_automatic(objects))
+
+
+def _automatic(objects: Objects) -> Iterator[Place]:
+    if objects.unknown.all():
+        yield from _spread(objects.size)
+        return
+    owners = objects.owners(Grid(), objects.size)
+    classes = Thresholds().places(objects.area).tolist()
+    for size_class, size in enumerate(list(SizeClass)[:-1]):
+        of_size = [i for i, own in enumerate(classes) if own == size_class]
+        yield from _on_object(objects, of_size, owners, size)
+    yield from _on_background(owners)
+
+
+def _on_object(objects: Objects, candidates: Sequence[int], owners: Tensor, size: SizeClass) -> Iterator[Place]:
+    """On the middle of one of the objects: of those that no smaller one covers there, that nearest to the image's middle."""
+    height, width = objects.size
+    middles = {
+        i: (int((top + bottom) / 2), int((left + right) / 2))
+        for i, (left, top, right, bottom) in enumerate(objects.boxes.tolist())
+        if i in candidates
+    }
+    seen = [i for i, (y, x) in middles.items() if 0 <= y < height and 0 <= x < width and owners[y, x] == i]
+    if seen:
+        chosen = min(seen, key=lambda i: (middles[i][0] - height / 2) ** 2 + (middles[i][1] - width / 2) ** 2)
+        y, x = middles[chosen]
+        left, top, right, bottom = objects.boxes[chosen].tolist()
+        yield Place(y, x, f"{size.value} {objects.classes[chosen]} at {y},{x}", (left, top, right, bottom))
+
+
+def _on_background(owners: Tensor) -> Iterator[Place]:
+    """On the pixel that is farthest from all objects and from the image's edges."""
+    background = torch.nn.functional.pad(owners == BACKGROUND_OWNER, (1, 1, 1, 1))
+    distance = ndimage.distance_transform_edt(background.numpy())[1:-1, 1:-1]
+    if distance.max() > 0:
+        y, x = divmod(int(distance.argmax()), distance.shape[1])
+        yield Place(y, x, f"{SizeClass.background.value} at {y},{x}")
+
+
+def _spread(size: Pair) -> Iterator[Place]:
+    """In the middle and half-way to the corners, where it is not known what there is."""
+    for down, right in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
+        y, x = size[0] * down // 4, size[1] * right // 4
+        yield Place(y, x, f"at {y},{x}")

@@ -1,0 +1,251 @@
+"""`dcnrun visualize-offsets`: from trained runs and images to pictures, the page, arrays and statistics."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from matplotlib.figure import Figure
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from dcnrun.config.suggest import did_you_mean
+from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.offsets.arrays import write_arrays
+from dcnrun.offsets.examples import Example
+from dcnrun.offsets.grid import Pair
+from dcnrun.offsets.layers import Capture
+from dcnrun.offsets.load import LoadedRun, load_run
+from dcnrun.offsets.measure import Measures, measure
+from dcnrun.offsets.names import file_names, unique
+from dcnrun.offsets.options import Options
+from dcnrun.offsets.pictures import fields as field_pictures
+from dcnrun.offsets.pictures import flow, masks, points, regions, sizes
+from dcnrun.offsets.pictures.fields import HELD, Measured
+from dcnrun.offsets.pictures.panels import Picture, save, short_layer
+from dcnrun.offsets.places import Place, places
+from dcnrun.offsets.receptive_field import receptive_field
+from dcnrun.offsets.report import as_dict, tables, write_measures
+from dcnrun.offsets.seen import picture_of, require_same, sources
+from dcnrun.offsets.tracking import log_to_wandb
+from dcnrun.offsets.viewer.page import PageImage, PageObject, PageRun, write_page
+from dcnrun.runs import RunFolder, write_json
+from dcnrun.tasks.build import has_roi_offset_branch
+
+MOST_LAYERS = 3
+"""Layers that are drawn where none are named: the last ones."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run, the name that it has in all pictures, and where its own files go."""
+
+    name: str
+    loaded: LoadedRun
+    layers: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One image, as all runs saw it."""
+
+    name: str
+    folder: str
+    picture: Picture
+    examples: Mapping[str, Example]
+    captures: Mapping[str, Capture]
+    places: Sequence[Place]
+    fields: Mapping[str, Sequence[Measured]]
+    """By run, of its last drawn layer, in the order of the places."""
+
+
+def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
+    """Show where trained runs look: draw and measure, print the measures, return all numbers.
+
+    Those of `arguments` that are run folders are the runs; the others are image files, directories of images or names of
+    validation images. Of several runs all look at the same images.
+    """
+    run_folders = [word for word in arguments if RunFolder(Path(word)).config_file.is_file()]
+    if not run_folders:
+        raise UsageError(f"{' '.join(arguments)}: none of these is a run folder. Give one that `dcnrun train` made.")
+    out = _writable(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
+    runs = _load(run_folders, overrides, options, out)
+    images = list(_look(runs, [word for word in arguments if word not in run_folders], options.at))
+    pictures = dict(_draw_images(runs, images, out))
+    for run in runs:
+        write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
+    page = _write_page(runs, images, out / "offsets.html") if options.page else None
+    fields = [row for image in images for row in _field_rows(image)]
+    write_json(out / "receptive_fields.json", fields)
+    measures = {run.name: measure(run.loaded, limit=options.limit) for run in runs} if options.limit else {}
+    if measures:
+        pictures["sizes"] = save(sizes.figure_of(measures), out / "sizes.png")
+    _report(runs, measures, fields, pictures)
+    console.print(f"Written: {page or out}", markup=False, soft_wrap=True)
+    return {
+        "out": str(out),
+        "page": page and str(page),
+        "images": [image.name for image in images],
+        "pictures": {title: str(path) for title, path in pictures.items()},
+        "receptive_fields": fields,
+        "runs": [as_dict(of_run) for of_run in measures.values()],
+    }
+
+
+# Runs.
+
+
+def _load(folders: Sequence[str], overrides: Sequence[str], options: Options, out: Path) -> list[_Run]:
+    names = unique([Path(folder).resolve().name for folder in folders])
+    loaded = [load_run(Path(folder), options.checkpoint, overrides) for folder in folders]
+    return [
+        _Run(name, run, _layers(run, options.layers), out if len(folders) == 1 else out / file_name)
+        for name, run, file_name in zip(names, loaded, file_names(names), strict=True)
+    ]
+
+
+def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
+    """The layers of a run to draw: those asked for, with or without `backbone.`, or the last ones."""
+    if not asked:
+        if len(run.layers) > MOST_LAYERS:
+            console.print(f"Drawn are the last {MOST_LAYERS} of {len(run.layers)} layers; --layer chooses others.")
+        return run.layers[-MOST_LAYERS:]
+    by_short_name = {name.removeprefix("backbone."): name for name in run.layers}
+    found = []
+    for name in asked:
+        short = name.removeprefix("backbone.")
+        if short not in by_short_name:
+            suggestion = did_you_mean(short, by_short_name) or f"; it has {', '.join(by_short_name)}"
+            raise UsageError(f"--layer {name}: {run.folder.path} compares no such layer{suggestion}")
+        found.append(by_short_name[short])
+    return tuple(name for name in run.layers if name in found)
+
+
+# Images.
+
+
+def _look(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Iterator[_Shown]:
+    """All that the networks do with each image that the words name."""
+    chosen = sources(words, runs[0].loaded.examples.names)
+    names = unique([source.name for source in chosen])
+    for source, name, folder in _track(list(zip(chosen, names, file_names(names), strict=True)), "Looking"):
+        examples = {run.name: source.example(run.loaded) for run in runs}
+        seen = {run.name: picture_of(examples[run.name], run.loaded.config.data) for run in runs}
+        require_same(name, seen)
+        where = places(name, examples[runs[0].name].objects, at)
+        captures = {run.name: run.loaded.capture(examples[run.name].image) for run in runs}
+        fields = {
+            run.name: [_field(run, examples[run.name].image, captures[run.name], place) for place in where]
+            for run in runs
+        }
+        yield _Shown(name, folder, seen[runs[0].name], examples, captures, where, fields)
+
+
+def _field(run: _Run, image: Tensor, capture: Capture, place: Place) -> Measured:
+    y, x = place.on(capture.layer(run.layers[-1]))
+    return Measured.of(receptive_field(run.loaded.network, image, run.layers[-1], y, x))
+
+
+def _field_rows(image: _Shown) -> Iterator[dict[str, Any]]:
+    for run, of_run in image.fields.items():
+        for place, measured in zip(image.places, of_run, strict=True):
+            radii = {f"radius_{100 * held:.0f}": radius for held, radius in measured.radii.items()}
+            yield {"image": image.name, "run": run, "place": place.label, "y": place.y, "x": place.x, **radii}
+
+
+# What is written.
+
+
+def _draw_images(runs: Sequence[_Run], images: Sequence[_Shown], out: Path) -> Iterator[tuple[str, Path]]:
+    """Every picture's title and file."""
+    for image in _track(images, "Drawing"):
+        for run in runs:
+            for view, figure in _views(run, image):
+                title = f"{image.name}/{view}" if len(runs) == 1 else f"{run.name}/{image.name}/{view}"
+                yield title, save(figure, run.folder / image.folder / f"{view}.png")
+        layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs))
+        figure = field_pictures.figure_of(f"{image.name}, {layer}", image.picture, image.places, image.fields)
+        yield f"{image.name}/receptive_field", save(figure, out / image.folder / "receptive_field.png")
+
+
+def _views(run: _Run, image: _Shown) -> Iterator[tuple[str, Figure]]:
+    """The pictures of one run alone."""
+    title = f"{image.name}, {run.name}"
+    capture = image.captures[run.name]
+    layers = [capture.layer(name) for name in run.layers]
+    yield "points", points.figure_of(title, image.picture, capture, run.layers, image.places)
+    yield "flow", flow.figure_of(title, image.picture, layers)
+    if figure := masks.figure_of(title, image.picture, layers):
+        yield "masks", figure
+    for rois in capture.rois if has_roi_offset_branch(run.loaded.config.model) else ():
+        if figure := regions.figure_of(title, image.picture, rois, image.places):
+            yield f"regions-{rois.name.replace(':', '-')}", figure
+
+
+def _write_page(runs: Sequence[_Run], images: Sequence[_Shown], path: Path) -> Path:
+    write_page(path, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in runs])
+    return path
+
+
+def _page_image(run: _Run, image: _Shown) -> PageImage:
+    objects = image.examples[run.name].objects
+    boxes = [
+        PageObject(name, (box[0], box[1], box[2], box[3]))
+        for name, box in zip(objects.classes, objects.boxes.tolist(), strict=True)
+    ]
+    return PageImage(image.name, image.picture, image.captures[run.name], boxes)
+
+
+def _report(
+    runs: Sequence[_Run],
+    measures: Mapping[str, Measures],
+    fields: Sequence[Mapping[str, Any]],
+    pictures: Mapping[str, Path],
+) -> None:
+    """Write, print and log the numbers."""
+    console.print(_field_table(fields))
+    for run in runs:
+        if of_run := measures.get(run.name):
+            write_measures(of_run, run.folder)
+            console.print(tables(of_run))
+            logger = run.loaded.config.logger
+            if logger.wandb:
+                log_to_wandb(run.loaded.folder, logger, of_run, pictures)
+
+
+_Item = TypeVar("_Item")
+
+
+def _track(items: Sequence[_Item], what: str) -> Iterable[_Item]:
+    """The items, with a line that tells how far they are where somebody watches."""
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _field_table(fields: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(
+        title="Effective receptive fields", caption="Radii that hold 50 and 90 % of the gradient, image pixels."
+    )
+    for column in ("image", "place", "run"):
+        table.add_column(column, overflow="fold")
+    for held in HELD:
+        table.add_column(f"{100 * held:.0f} %", justify="right")
+    for row in sorted(fields, key=lambda row: (row["image"], row["place"])):
+        words = (escape(row[column]) for column in ("image", "place", "run"))
+        table.add_row(*words, *(f"{row[f'radius_{100 * held:.0f}']:.0f}" for held in HELD))
+    return table
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if need be; UsageError where nothing can be written to it, before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder} can't be written to: {error.strerror or error}.") from error
+    return folder
