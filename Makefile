@@ -4,11 +4,14 @@ install:  ## the package and everything to work on it, in .venv
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable '.[dev]'
 
+# Two processes, whose threads must not spin while they wait: that would slow the other's.
+PYTEST = OMP_WAIT_POLICY=passive .venv/bin/python -m pytest -n 2 --dist loadfile
+
 test:  ## the whole suite
-	.venv/bin/python -m pytest
+	$(PYTEST)
 
 test-fast:  ## without the tests that take more than some ten seconds
-	.venv/bin/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
 	.ci/sanitized .venv/bin/python -m pytest tests/ops/test_deform_conv2d.py tests/ops/roi/test_deform_roi_pool.py tests/ops/roi/test_cpu_kernel.py -k kernel --hypothesis-profile=few \
