@@ -85,7 +85,7 @@ def measure(
     thresholds = thresholds or Thresholds()
     gathered: dict[str, _LayerStatistics] = {}
     names, objects = [], 0
-    for index in track(indices, "Measuring offsets", console=console, transient=True):
+    for index in track(indices, "Measuring offsets", console=console, transient=True, disable=not console.is_terminal):
         example = run.examples[index]
         names.append(example.name)
         objects += len(example.objects.boxes)
