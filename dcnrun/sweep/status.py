@@ -124,16 +124,22 @@ def watching() -> Iterator[Callable[[Progress], None]]:
 def table(progress: Progress, most: int) -> Group:
     """At most `most` trials (running, best, latest), and a line about all."""
     names = sorted({name for job in progress.jobs for name in job.parameters})
-    rows = Table(
-        progress.what, "state", *_short(names), _metric_name(progress), "step", "why", "agent", title_justify="left"
-    )
+    several_agents = len({_agent(job) for job in progress.jobs if job.owner}) > 1
+    rows = Table()
+    for heading in (progress.what, "state", *_short(names), _metric_name(progress), "step"):
+        rows.add_column(heading, no_wrap=True)
+    rows.add_column("why")  # the one that gives way where the terminal is narrow
+    if several_agents:
+        rows.add_column("agent", no_wrap=True)
     best = progress.best
     shown = _worth_showing(progress, most)
     for job in shown:
         mark = " *" if best and job.number == best.number else ""
-        cells = [f"{job.number}{mark}", job.state.value, *(in_short(job.parameters.get(name)) for name in names)]
-        cells += [in_short(progress.value(job)), _steps(progress, job), job.reason or "", _agent(job)]
-        rows.add_row(*map(Text, cells))
+        state = job.state.value if job.band is None else f"{job.state.value}, band {job.band}"
+        cells = [f"{job.number}{mark}", state, *(in_short(job.parameters.get(name)) for name in names)]
+        cells += [in_short(progress.value(job)), _steps(progress, job)]
+        why = Text(job.reason or "", no_wrap=True, overflow="ellipsis")
+        rows.add_row(*map(Text, cells), why, *([Text(_agent(job))] if several_agents else []))
     hidden = len(progress.jobs) - len(shown)
     lines = [Text(f"{hidden} more: `dcnrun sweep --status {progress.folder} --json` has all.")] if hidden else []
     return Group(rows, *lines, Text(summary(progress)))

@@ -16,11 +16,11 @@ from dcnrun.sweep.status import Progress, as_json, extent, summary, table, watch
 METRIC = Metric("val/miou", Goal.maximize, target=0.9)
 
 
-def job(number, *values, state=State.completed, reason=None, attempts=1):
+def job(number, *values, state=State.completed, reason=None, attempts=1, band=None, owner="node7:12:99:kernel"):
     return Job(
         number=number, overrides=("a=b",), parameters={"optim.lr": 0.123456, "conv.groups": number},
-        folder=f"trial-{number:04d}", state=state, attempts=attempts, owner="node7:12:99:kernel",
-        history=tuple(enumerate(values, 1)), reason=reason, band=None, started=0.0, ended=None, beat=0.0,
+        folder=f"trial-{number:04d}", state=state, attempts=attempts, owner=owner,
+        history=tuple(enumerate(values, 1)), reason=reason, band=band, started=0.0, ended=None, beat=0.0,
     )  # fmt: skip
 
 
@@ -63,7 +63,8 @@ def test_a_row_says_what_is_to_be_known_of_a_trial(tmp_path):
     run.mkdir()
     (run / "summary.json").write_text(json.dumps({"steps": 900}))
     (run / "metrics.jsonl").write_text('{"step": 340, "train/loss": 1}\n')
-    jobs = [job(0, 0.51234), job(1, 0.4, state=State.running), job(2, 0.2, state=State.stopped, reason="band 3: worse")]
+    stopped = job(2, 0.2, state=State.stopped, reason="band 3: worse", band=3, owner="node8:14:1:a")
+    jobs = [job(0, 0.51234), job(1, 0.4, state=State.running), stopped]
     text = printed(table(progress(tmp_path, *jobs, cap=12), 20))
     rows = {
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
@@ -72,8 +73,19 @@ def test_a_row_says_what_is_to_be_known_of_a_trial(tmp_path):
     }
     assert rows["0 *"] == ["completed", "0", "0.1235", "0.5123", "1", "", "node7:12"]
     assert rows["1"] == ["running", "1", "0.1235", "0.4", "340/900", "", "node7:12"]
-    assert rows["2"] == ["stopped", "2", "0.1235", "0.2", "1", "band 3: worse", "node7:12"]
+    assert rows["2"] == ["stopped, band 3", "2", "0.1235", "0.2", "1", "band 3: worse", "node8:14"]
     assert "3 of 12 trials: 1 running, 1 completed, 1 stopped; the best is trial 0, val/miou 0.5123" in text
+
+
+def test_an_agent_alone_is_not_named(tmp_path):
+    assert "node7" not in printed(table(progress(tmp_path, job(0, 0.5), job(1, 0.4)), 20))
+
+
+def test_where_it_is_narrow_a_trial_still_has_one_line(tmp_path):
+    jobs = [job(number, 0.2, state=State.stopped, reason="band 3: worse than 0.5 " * 9) for number in range(5)]
+    narrow = Console(width=60, file=StringIO())
+    narrow.print(table(progress(tmp_path, *jobs), 20))
+    assert narrow.file.getvalue().count("│\n") == 5
 
 
 def test_of_two_hundred_trials_the_running_the_best_and_the_latest_are_shown(tmp_path):
