@@ -8,7 +8,6 @@ from math import isnan
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
 from dcnrun.config.compose import compose
@@ -20,9 +19,9 @@ from dcnrun.offsets.load import load_run
 from dcnrun.offsets.measure import measure, measure_run
 from dcnrun.offsets.objects import SizeClass, Thresholds
 from dcnrun.offsets.report import as_dict, tables, write_measures
-from dcnrun.runs import RunFolder, json_ready
-from dcnrun.training import checkpoint
+from dcnrun.runs import json_ready
 from dcnrun.training.run import train
+from tests.offsets.drawn import draw_offsets
 from tests.training.running import TINY, TINY_DETECTOR
 
 LAYERS = ["backbone.layer4.0.conv2", "backbone.layer4.1.conv1", "backbone.layer4.1.conv2"]
@@ -40,13 +39,7 @@ def trained(folder, *overrides, base=TINY):
 def modulated(tmp_path_factory):
     """One step, then offsets that go somewhere: biases and weights of the branches are drawn at random."""
     folder = trained(tmp_path_factory.mktemp("runs") / "modulated", "conv=modulated", "conv.offset_groups=2")
-    path = RunFolder(folder).best_checkpoint
-    state = checkpoint.load(path)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in state["network"].items():
-        if "offset_branch" in name:
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * (0.05 if tensor.dim() > 1 else 1.0))
-    torch.save(state, path)
+    draw_offsets(folder)
     return folder
 
 

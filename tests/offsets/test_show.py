@@ -21,8 +21,8 @@ from dcnrun.offsets.receptive_field import receptive_field
 from dcnrun.offsets.seen import MOST_OF_A_FOLDER, Source, picture_of, sources
 from dcnrun.offsets.show import visualize_offsets
 from dcnrun.runs import RunFolder
-from dcnrun.training import checkpoint
 from dcnrun.training.run import train
+from tests.offsets.drawn import draw_offsets
 from tests.training.running import TINY, TINY_DETECTOR
 
 # One picture of one place, without what most tests don't look at.
@@ -34,13 +34,7 @@ def trained(folder, *overrides, base=TINY):
     """One step, then offsets that go somewhere: the branches are drawn at random."""
     every = [*base, "trainer.steps=1", *overrides]
     train(compose(every), every, folder)
-    path = RunFolder(folder).best_checkpoint
-    state = checkpoint.load(path)
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in state["network"].items():
-        if "offset_branch" in name:
-            tensor.copy_(torch.randn(tensor.shape, generator=generator) * (0.05 if tensor.dim() > 1 else 1.0))
-    torch.save(state, path)
+    draw_offsets(folder)
     return folder
 
 
