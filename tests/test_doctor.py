@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import dcnrun
 from dcnrun.cli import app
+from dcnrun.console import console
 from dcnrun.errors import UsageError
 from dcnrun.ops import backends
 from dcnrun.ops.jit import KernelUnavailable, cuda
@@ -33,7 +34,9 @@ def workshop(tmp_path, monkeypatch):
 
 def doctor(exit_code=0):
     """The report, and what people read."""
-    result = CliRunner().invoke(app, ["doctor", "--json"], env={"COLUMNS": "200"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "_width", 200)  # COLUMNS counts only when it is imported
+        result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == exit_code, result.stderr
     assert "Traceback" not in result.stderr
     return json.loads(result.stdout), result.stderr

@@ -85,7 +85,8 @@ def test_shapes_and_types_are_as_documented(tmp_path):
 @pytest.mark.parametrize("text", [arrays.__doc__, (ROOT / "docs" / "offsets.md").read_text()], ids=["module", "docs"])
 def test_the_arrays_are_those_that_are_documented(text, tmp_path):
     write_arrays({"one": capture(0)}, tmp_path / "offsets.npz")
-    rows = [row.split("|")[1] for row in text.split("| array |")[-1].splitlines() if row.startswith("| `")]
+    table = text.split("| array |")[-1].split("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
     names = {"0": "i", "a.conv": "LAYER", "b": "LAYER", "pool": "POOL"}
     there = {
