@@ -48,7 +48,7 @@ def figure_of(
 ) -> Figure:
     """A row for each place, a column for each run, whose fields are in the order of the places; one colour scale for all."""
     drawn = panels(
-        f"{title}\nEffective receptive field (gradient with respect to the image); dashed circle: holds 50 %, full circle: 90 %",
+        f"{title}\nEffective receptive field (gradient with respect to the image); dashed circle: 50 %, full: 90 %",
         [place.label for place in places],
         [short_name(run) for run in fields],
         aspect(picture),
