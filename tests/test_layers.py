@@ -22,7 +22,20 @@ ALLOWED = {
     "offsets": {"config", "data", "ops", "models", "tasks", "training"},
     "bench": {"ops"},
     "doctor": {"ops"},
-    "cli": {"config", "data", "tasks", "ops", "doctor", "training", "compare", "sweep", "jobs", "export", "bench", "offsets"},
+    "cli": {
+        "config",
+        "data",
+        "tasks",
+        "ops",
+        "doctor",
+        "training",
+        "compare",
+        "sweep",
+        "jobs",
+        "export",
+        "bench",
+        "offsets",
+    },
 }
 COMMON = {"errors", "console", "runs", "scores", "resources"}
 
