@@ -98,21 +98,7 @@ class PrunedSearch(Search):
 
 
 def running(number: int, parameters: dict[str, Any]) -> Job:
-    return Job(
-        number=number,
-        overrides=(),
-        parameters=parameters,
-        folder=f"trial-{number:04d}",
-        state=State.running,
-        attempts=1,
-        owner=None,
-        history=(),
-        reason=None,
-        band=None,
-        started=None,
-        ended=None,
-        beat=None,
-    )
+    return Job(number, (), parameters, f"trial-{number:04d}", State.running, attempts=1)
 
 
 def finished(job: Job, jobs: Sequence[Job], objective: Objective, rng: np.random.Generator) -> Job:

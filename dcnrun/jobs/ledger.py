@@ -53,14 +53,14 @@ class Job:
     parameters: Mapping[str, Any]  # what a search drew; none in a grid
     folder: str  # the run folder's name in the batch's folder, which may be elsewhere on another machine
     state: State
-    attempts: int  # times it was started
-    owner: str | None  # the agent that holds it, or held it last
-    history: tuple[tuple[int, float], ...]  # (step, metric) of each report so far; finite values alone
-    reason: str | None  # why it was stopped or failed
-    band: int | None  # at which it was stopped
-    started: float | None  # when first claimed: seconds, the database's clock
-    ended: float | None
-    beat: float | None  # last sign of life from its agent
+    attempts: int = 0  # times it was started
+    owner: str | None = None  # the agent that holds it, or held it last
+    history: tuple[tuple[int, float], ...] = ()  # (step, metric) of each report so far; finite values alone
+    reason: str | None = None  # why it was stopped or failed
+    band: int | None = None  # at which it was stopped
+    started: float | None = None  # when first claimed: seconds, the database's clock
+    ended: float | None = None
+    beat: float | None = None  # last sign of life from its agent
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from torch import Tensor
 
 from dcnrun.config.schema import DataConfig
@@ -93,3 +94,8 @@ def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:
     return objects_of_boxes(
         batch["boxes"][0], truth["area"] * enlarged, names, truth["crowd"], (size.height, size.width)
     )
+
+
+def evenly(length: int, wanted: int) -> list[int]:
+    """Places of `wanted` items, evenly over `length` of them; all where there are no more."""
+    return [int(place) for place in np.linspace(0, length - 1, min(length, wanted)).round()]

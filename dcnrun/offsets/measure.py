@@ -4,13 +4,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.progress import track
 
 from dcnrun.console import console
 from dcnrun.errors import UsageError
 from dcnrun.offsets.correlation import Correlation
 from dcnrun.offsets.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
+from dcnrun.offsets.examples import evenly
 from dcnrun.offsets.health import HealthStatistics, LayerHealth, warnings
 from dcnrun.offsets.history import History, read_histories
 from dcnrun.offsets.layers import Layer
@@ -149,8 +149,8 @@ def _chosen(names: Sequence[str], images: Collection[str] | None, limit: int | N
             f"The data set has no image {', '.join(unknown)}; its {len(names)} images are called {names[0]} and so on."
         )
     places = [place for place, name in enumerate(names) if images is None or name in images]
-    if limit is None or limit >= len(places):
+    if limit is None:
         return places
     if limit < 1:
         raise UsageError(f"{limit} images can't be measured: take at least 1.")
-    return [places[i] for i in np.linspace(0, len(places) - 1, limit).round().astype(int)]
+    return [places[i] for i in evenly(len(places), limit)]

@@ -15,7 +15,7 @@ from dcnrun.data import IGNORE, box_batches, mask_batches
 from dcnrun.data.files import IMAGE_SUFFIXES, read_image
 from dcnrun.data.sample import BoxSample, Labels
 from dcnrun.errors import UsageError
-from dcnrun.offsets.examples import Example
+from dcnrun.offsets.examples import Example, evenly
 from dcnrun.offsets.load import LoadedRun
 from dcnrun.offsets.objects import objects_of_mask
 from dcnrun.offsets.pictures.panels import Picture
@@ -53,7 +53,7 @@ def sources(named: Sequence[str], names: Sequence[str]) -> list[Source]:
     Some validation images where nothing is named. UsageError for what is none of these.
     """
     if not named:
-        return [Source(names[i]) for i in _evenly(len(names), SHOWN)]
+        return [Source(names[i]) for i in evenly(len(names), SHOWN)]
     return [source for word in named for source in _named(word, names)]
 
 
@@ -78,16 +78,12 @@ def _images_in(folder: Path) -> list[Path]:
         raise UsageError(f"{folder} is neither a run folder nor does it hold images ({', '.join(IMAGE_SUFFIXES)}).")
     if len(found) > MOST_OF_A_FOLDER:
         console.print(f"Shown are {MOST_OF_A_FOLDER} of {len(found)} images in {folder}.", markup=False)
-    return [found[i] for i in _evenly(len(found), MOST_OF_A_FOLDER)]
+    return [found[i] for i in evenly(len(found), MOST_OF_A_FOLDER)]
 
 
 def _file(path: Path) -> Source:
     # file names are bytes: those that are no text would come as letters that nothing can write
     return Source(os.fsencode(path.stem).decode(errors="replace"), path)
-
-
-def _evenly(length: int, wanted: int) -> list[int]:
-    return [int(i) for i in np.linspace(0, length - 1, min(length, wanted)).round()]
 
 
 def _of_file(path: Path, name: str, labels: Labels, config: DataConfig) -> Example:

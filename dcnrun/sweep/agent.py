@@ -44,11 +44,11 @@ def run_agent(
         return {"sweep": plan.sweep.name, "folder": str(folder), "agents": len(groups)}
     if groups:
         os.environ["CUDA_VISIBLE_DEVICES"] = groups[0]
-    taken = _take_trials(ledger, plan, folder, count, program)
+    taken = _take("trial", ledger, plan, folder, count, program, Searching(plan))
     ended = [{"trial": job.number, "state": job.state.value, "reason": job.reason} for job in taken]
     left = None if count is None else count - len(taken)
     repeats = open_repeats(sweep, storage)
-    runs = _take_repeats(repeats, plan, repeats_in(folder), left, program) if repeats else []
+    runs = _take("repeat", repeats, plan, repeats_in(folder), left, program) if repeats else []
     repeated = [{"run": job.folder, "state": job.state.value, "reason": job.reason} for job in runs]
     return {"sweep": plan.sweep.name, "folder": str(folder), "trials": ended, "repeats": repeated}
 
@@ -70,29 +70,26 @@ def gpu_groups_for(overrides: Sequence[str], gpus: Sequence[str]) -> list[str]:
     return groups
 
 
-def _take_trials(ledger: Ledger, plan: Plan, folder: Path, count: int | None, program: Sequence[str]) -> list[Job]:
-    searching, metric = Searching(plan), plan.sweep.metric
-    return work(
-        ledger,
-        folder,
-        lambda job, path: trial_command(job, path, program),
-        metric=metric.name if metric else None,
-        draw=searching.draw,
-        judge=searching.judge,
-        count=count,
-        watcher=_Lines("trial"),
-    )
-
-
-def _take_repeats(ledger: Ledger, plan: Plan, folder: Path, count: int | None, program: Sequence[str]) -> list[Job]:
+def _take(
+    what: str,
+    ledger: Ledger,
+    plan: Plan,
+    folder: Path,
+    count: int | None,
+    program: Sequence[str],
+    searching: Searching | None = None,
+) -> list[Job]:
+    """Run jobs to their ends; with `searching`, new ones are drawn and those that are not worth it stopped."""
     metric = plan.sweep.metric
     return work(
         ledger,
         folder,
         lambda job, path: trial_command(job, path, program),
         metric=metric.name if metric else None,
+        draw=searching.draw if searching else None,
+        judge=searching.judge if searching else None,
         count=count,
-        watcher=_Lines("repeat"),
+        watcher=_Lines(what),
     )
 
 

@@ -55,29 +55,14 @@ def first_trials(plan: Plan, number: int) -> list[Drawn]:
     searching = Searching(plan)
     drawn: list[Drawn] = []
     while len(drawn) < number:
-        trial = searching.draw([_waiting(i, one) for i, one in enumerate(drawn)])
+        waiting = [
+            Job(number, one.overrides, one.parameters, one.folder, State.waiting) for number, one in enumerate(drawn)
+        ]
+        trial = searching.draw(waiting)
         if trial is None:
             break
         drawn.append(trial)
     return drawn
-
-
-def _waiting(number: int, drawn: Drawn) -> Job:
-    return Job(
-        number=number,
-        overrides=drawn.overrides,
-        parameters=drawn.parameters,
-        folder=drawn.folder,
-        state=State.waiting,
-        attempts=0,
-        owner=None,
-        history=(),
-        reason=None,
-        band=None,
-        started=None,
-        ended=None,
-        beat=None,
-    )
 
 
 def _goal(sweep: SweepFile) -> str:

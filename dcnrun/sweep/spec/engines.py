@@ -36,9 +36,7 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
             yield key, "is for W&B Launch: leave it out, or use the `wandb` command itself."
     if not sweep.parameters:
         yield "method", "no `parameters` are varied."
-    command = raw.get("command") or (
-        ["${env}", "${interpreter}", "${program}", "${args}"] if "program" in raw else None
-    )
+    command = raw.get("command") or (_WITHOUT_COMMAND if "program" in raw else None)
     if command:
         place = "command" if "command" in raw else "program"
         yield from (
