@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig
@@ -85,7 +84,7 @@ class Task(ABC):
         """What a network in evaluation mode says of a batch."""
 
     @abstractmethod
-    def evaluator(self, dataset: Labelled, device: torch.device) -> Evaluator:
+    def evaluator(self, dataset: Labelled) -> Evaluator:
         """An evaluator with nothing in it yet."""
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:

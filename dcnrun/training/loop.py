@@ -215,7 +215,7 @@ def train_step(training: Training, batch: Batch) -> float:
 def validate(training: Training) -> Evaluation:
     """Scores on the validation images; each counts once, over any number of processes."""
     fabric = training.fabric
-    evaluator = training.task.evaluator(training.val_set, fabric.device)
+    evaluator = training.task.evaluator(training.val_set)
     was_training = training.network.training
     training.network.eval()
     _share_running_statistics(training)

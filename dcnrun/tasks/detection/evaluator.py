@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from dcnrun.data.box_batches import BoxBatch, BoxTruth
@@ -19,6 +18,7 @@ from dcnrun.scores.detection import MatchesPerImage
 from dcnrun.tasks.detection.coco import CocoScores, coco_predictions, coco_scores
 from dcnrun.tasks.detection.matches import match
 from dcnrun.tasks.detection.results import Detections, ImageResult
+from dcnrun.tasks.gather import gathered
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,7 @@ class DetectionEvaluator:
 
     def result(self) -> DetectionEvaluation:
         """The scores of all images that any process added; collective over processes, the same on each."""
-        together: dict[int, ImageResult] = {}
-        for results in _gathered(self._results):
-            together = results | together
-        return DetectionEvaluation([together[place] for place in sorted(together)], self._dataset)
+        return DetectionEvaluation(gathered(self._results), self._dataset)
 
     def _result(self, found: Detections, there: BoxTruth, place: int) -> ImageResult:
         return ImageResult(
@@ -95,11 +92,3 @@ class DetectionEvaluator:
 
 def _array(tensor: Tensor, dtype: type[Any]) -> npt.NDArray[Any]:
     return tensor.detach().cpu().numpy().astype(dtype)
-
-
-def _gathered(own: dict[int, ImageResult]) -> list[dict[int, ImageResult]]:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [own]
-    each: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(each, own)
-    return each

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig
@@ -50,7 +49,7 @@ class Detection(Task):
             for detections, size, truth in zip(seen, batch["sizes"], batch["truth"], strict=True)
         ]
 
-    def evaluator(self, dataset: BoxDataset, device: torch.device) -> DetectionEvaluator:
+    def evaluator(self, dataset: BoxDataset) -> DetectionEvaluator:
         """Matches of detections and objects in every image."""
         return DetectionEvaluator(dataset)
 

@@ -8,13 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from torchmetrics.utilities import dim_zero_cat
 
 from dcnrun.data import IGNORE, SegmentationDataset
 from dcnrun.errors import UsageError
 from dcnrun.scores.segmentation import ConfusionPerImage, class_iou, mean_iou, pixel_accuracy
+from dcnrun.tasks.gather import gathered
 
 
 @dataclass(frozen=True)
@@ -41,47 +39,32 @@ class SegmentationEvaluation:
 
 
 class SegmentationEvaluator:
-    """Confusion matrix of every image, as batches come in."""
+    """Confusion matrix of every image, as batches come in; an image that comes twice counts once."""
 
-    def __init__(self, dataset: SegmentationDataset, device: torch.device) -> None:
+    def __init__(self, dataset: SegmentationDataset) -> None:
         self._dataset = dataset
-        self._confusions = _Confusions(len(dataset.classes)).to(device)
+        self._confusions: dict[int, npt.NDArray[np.int64]] = {}
 
     def update(self, predictions: Tensor, batch: Any) -> None:
         """Add predicted classes (B, H, W) of a batch."""
-        self._confusions.update(predictions, batch["mask"], batch["index"])
+        matrices = confusion_matrices(predictions, batch["mask"], len(self._dataset.classes))
+        for matrix, place in zip(matrices.cpu().numpy(), batch["index"], strict=True):
+            self._confusions.setdefault(place, matrix)
 
     def result(self) -> SegmentationEvaluation:
-        """Scores of all that was added; collective over processes."""
+        """Scores of all images that any process added; collective over processes, the same on each."""
         names = [self._dataset.name(i) for i in range(len(self._dataset))]
-        return SegmentationEvaluation(ConfusionPerImage(names, self._confusions.compute(), self._dataset.classes))
+        return SegmentationEvaluation(
+            ConfusionPerImage(names, np.stack(gathered(self._confusions)), self._dataset.classes)
+        )
 
 
-class _Confusions(Metric):
-    """Gathered over processes; an image seen twice counts once."""
+def confusion_matrices(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+    """Pixels of each true class (rows) predicted as each class (columns), (B, C, C), of classes (B, H, W).
 
-    confusion: list[Tensor]
-    index: list[Tensor]
-    full_state_update = False
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.add_state("confusion", default=[], dist_reduce_fx="cat")
-        self.add_state("index", default=[], dist_reduce_fx="cat")
-
-    def update(self, prediction: Tensor, mask: Tensor, index: list[int]) -> None:
-        """Add predicted and true classes (B, H, W) of the images with these places in the data set."""
-        for image_prediction, image_mask, place in zip(prediction, mask, index, strict=True):
-            matrix = multiclass_confusion_matrix(
-                image_prediction, image_mask, self.num_classes, ignore_index=IGNORE, validate_args=False
-            )
-            self.confusion.append(matrix.to(torch.int32)[None])
-            self.index.append(torch.tensor([place], device=prediction.device))
-
-    def compute(self) -> npt.NDArray[np.int64]:
-        """(n_images, C, C) counts, in the order of the data set."""
-        index = dim_zero_cat(self.index).cpu().numpy()
-        confusion = dim_zero_cat(self.confusion).cpu().numpy().astype(np.int64)
-        _, first = np.unique(index, return_index=True)
-        return np.asarray(confusion[first])
+    Pixels whose true class is `IGNORE` don't count.
+    """
+    batch, labelled = len(truth), truth != IGNORE
+    image = torch.arange(batch, device=truth.device)[:, None, None]
+    pair = (image * num_classes + truth) * num_classes + prediction
+    return torch.bincount(pair[labelled], minlength=batch * num_classes**2).view(batch, num_classes, num_classes)

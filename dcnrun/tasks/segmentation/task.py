@@ -52,9 +52,9 @@ class Segmentation(Task):
         scores: Tensor = network(batch["image"])
         return scores.argmax(1)
 
-    def evaluator(self, dataset: SegmentationDataset, device: torch.device) -> SegmentationEvaluator:
+    def evaluator(self, dataset: SegmentationDataset) -> SegmentationEvaluator:
         """Confusion matrices of every image."""
-        return SegmentationEvaluator(dataset, device)
+        return SegmentationEvaluator(dataset)
 
 
 def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
