@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.preparation import Preparation, padded
+from dcnrun.data.preparation import Preparation, Size, in_one_block, padded
 from dcnrun.data.sample import BoxSample
 from dcnrun.data.transforms import augmentation, evaluation_size
 
@@ -22,13 +22,6 @@ _LEAST_SHARE = 0.25
 """An object of which a crop leaves a smaller share of its box is none to be found, and is dropped."""
 _LEAST_SIDE = 1.0
 """Smaller boxes, in pixels of the image that the network sees, are dropped."""
-
-
-class Size(NamedTuple):
-    """Of an image, in pixels."""
-
-    height: int
-    width: int
 
 
 class BoxTruth(TypedDict):
@@ -143,8 +136,8 @@ def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) ->
     return {
         "image": torch.stack([padded(item.image, height, width, 0) for item in prepared]),
         "sizes": sizes,
-        "boxes": _in_one_block([item.boxes for item in prepared]),
-        "labels": _in_one_block([item.labels for item in prepared]),
+        "boxes": in_one_block([item.boxes for item in prepared]),
+        "labels": in_one_block([item.labels for item in prepared]),
         "masks": masks if len(masks) == len(prepared) else None,
         "truth": _truths([item.truth for item in prepared]),
         "index": index,
@@ -165,17 +158,12 @@ def _truth(sample: BoxSample) -> BoxTruth:
 
 def _truths(truths: list[BoxTruth]) -> list[BoxTruth]:
     columns = (
-        _in_one_block([truth[key] for truth in truths]) for key in ("boxes", "labels", "crowd", "difficult", "area")
+        in_one_block([truth[key] for truth in truths]) for key in ("boxes", "labels", "crowd", "difficult", "area")
     )
     return [
         {"boxes": boxes, "labels": labels, "crowd": crowd, "difficult": difficult, "area": area, "size": truth["size"]}
         for boxes, labels, crowd, difficult, area, truth in zip(*columns, truths, strict=True)
     ]
-
-
-def _in_one_block(tensors: list[Tensor]) -> list[Tensor]:
-    """The same tensors as parts of one block of memory: each block that a worker hands over costs a file descriptor."""
-    return list(torch.split(torch.cat(tensors), [len(tensor) for tensor in tensors]))
 
 
 def _next_multiple(side: int) -> int:

@@ -175,7 +175,7 @@ class BoxFileDataset(BoxDataset):
     def verify(self) -> None:
         """DataError for flaws that the settings don't pass over, files that are missing or names that aren't unique.
 
-        Flaws that are passed over are counted in a warning.
+        Flaws that are passed over are counted in a warning; they must leave an image.
         """
         require_unique(record.name for record in self._records)
         require_files([record.image for record in self._records], "image")
@@ -183,6 +183,8 @@ class BoxFileDataset(BoxDataset):
         if errors:
             remedy = "" if any(not flaw.is_bad_box for flaw in errors) else " data.bad_boxes=warn drops or clips them."
             raise DataError(f"{_counted(errors)}.{remedy}")
+        if not self._records:
+            raise DataError(f"no image of the training split has an object that can be used: {_counted(self.flaws)}")
         if self.flaws:
             warnings.warn(f"dropped or clipped boxes: {_counted(self.flaws)}", stacklevel=3)
 

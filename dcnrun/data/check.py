@@ -17,10 +17,11 @@ from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console
 from dcnrun.data.box_files import BoxFileDataset
 from dcnrun.data.build import labels_of, open_box_dataset, open_dataset, problems
+from dcnrun.data.files import first_few
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample
-from dcnrun.errors import ConfigError, DataError
+from dcnrun.errors import ConfigError, DataError, UsageError
 
 Split = Literal["train", "val"]
 
@@ -68,6 +69,8 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
         report = {"classes": [], "images": 0, "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
         return report
+    if out is not None and samples:
+        _make_folder(out)
     wrong = _problems_of_the_whole(dataset)
     readable = []
     for index, seen in enumerate(_with_progress(split, dataset, findings, config.workers)):
@@ -77,6 +80,8 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
             readable.append(index)
             wrong += [f"{dataset.name(index)!r}: {problem}" for problem in seen.problems]
             findings.add(seen)
+    if readable:
+        wrong = findings.problems() + wrong
     report = {
         "classes": list(dataset.classes),
         "images": len(dataset),
@@ -92,6 +97,13 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
         report["picture"] = out / f"{split}.png"
     _show(split, report)
     return report
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
 
 
 def _problems_of_the_whole(dataset: LabelledDataset[Any]) -> list[str]:
@@ -120,6 +132,10 @@ class _Findings(ABC):
     @abstractmethod
     def look(sample: Any) -> _Seen:
         """What to know of a sample."""
+
+    @abstractmethod
+    def problems(self) -> list[str]:
+        """What is wrong with all of them together."""
 
     def add(self, seen: _Seen) -> None:
         """Count a sample."""
@@ -152,11 +168,24 @@ class _MaskFindings(_Findings):
         self._pixels += seen.content
         self._images += seen.content > 0
 
+    def problems(self) -> list[str]:
+        hint = ""
+        if set(np.flatnonzero(self._pixels)) == {0, IGNORE}:
+            hint = (
+                f"; {self._ignored_share:.0%} of all pixels are ignored: if the masks have 255 for {self._classes[1]!r},"
+                " write 1 there, since 255 means ignored (data.ignore_label)"
+            )
+        return [problem + hint for problem in _without("a pixel", self._classes, self._pixels)]
+
+    @property
+    def _ignored_share(self) -> float:
+        return float(self._pixels[IGNORE] / self._pixels.sum())
+
     def report(self) -> dict[str, Any]:
         total = int(self._pixels.sum())
         return {
             **super().report(),
-            "ignored_pixels": int(self._pixels[IGNORE]) / total,
+            "ignored_pixels": self._ignored_share,
             "pixels_of_class": {name: int(self._pixels[label]) / total for label, name in enumerate(self._classes)},
             "images_with_class": {name: int(self._images[label]) for label, name in enumerate(self._classes)},
         }
@@ -182,9 +211,16 @@ class _BoxFindings(_Findings):
         super().add(seen)
         self._objects.append(seen.content)
 
+    def problems(self) -> list[str]:
+        return _without("an object", self._classes, self._of_class)
+
+    @property
+    def _of_class(self) -> NDArray[np.int64]:
+        labels = np.concatenate(self._objects)[:, 0].astype(np.int64)
+        return np.bincount(labels, minlength=len(self._classes))
+
     def report(self) -> dict[str, Any]:
         labels, set_aside, area = np.concatenate(self._objects).T
-        counts = np.bincount(labels.astype(np.int64), minlength=len(self._classes)).tolist()
         return {
             **super().report(),
             "images_without_objects": sum(len(objects) == 0 for objects in self._objects),
@@ -193,8 +229,14 @@ class _BoxFindings(_Findings):
             "small": int((area < _MEDIUM).sum()),
             "medium": int(((area >= _MEDIUM) & (area < _LARGE)).sum()),
             "large": int((area >= _LARGE).sum()),
-            "objects_of_class": dict(zip(self._classes, counts, strict=True)),
+            "objects_of_class": dict(zip(self._classes, self._of_class.tolist(), strict=True)),
         }
+
+
+def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> list[str]:
+    """The problem, if there is one, that a class has nothing to learn from or to score."""
+    absent = [repr(name) for name, amount in zip(classes, amounts, strict=False) if not amount]
+    return [f"classes without {unit}: {first_few(absent)}"] if absent else []
 
 
 def _with_progress(

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _MASK_MODES = ("1", "L", "P")
+_MASK_EXPECTED = "an index-colour or grey image of 8 bits, a class per pixel"
 _OUT_OF_RANGE = -1
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
@@ -115,7 +116,18 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """The values in a mask's file (H, W): colour indices, or grey values."""
-    return np.array(_read(path, _MASK_MODES, "an index-colour or grey image of 8 bits, a class per pixel"), np.uint8)
+    picture = _read(path, _MASK_MODES, _MASK_EXPECTED)
+    if picture.format == "PNG" and picture.mode == "L" and (bits := _png_bits(path)) < 8:
+        raise DataError(
+            f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
+        )
+    return np.array(picture, np.uint8)
+
+
+def _png_bits(path: Path) -> int:
+    """Bits of a channel, from the header of a PNG."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
 
 
 def require_files(paths: Sequence[Path], what: str) -> None:

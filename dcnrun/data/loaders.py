@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import box_batches, mask_batches
 from dcnrun.data.box_batches import BoxBatch
-from dcnrun.data.mask_batches import Batch
+from dcnrun.data.mask_batches import Batch, EvaluationBatch
 from dcnrun.data.preparation import Preparation
 from dcnrun.data.sample import BoxDataset, LabelledDataset, SampleT, SegmentationDataset
 from dcnrun.errors import DataError, UsageError
@@ -111,7 +111,7 @@ def train_batches(
 @overload
 def eval_batches(
     dataset: SegmentationDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[Batch]: ...
+) -> Iterable[EvaluationBatch]: ...
 
 
 @overload

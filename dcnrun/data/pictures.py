@@ -16,6 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from dcnrun.data.sample import IGNORE, BoxSample, Sample
+from dcnrun.runs import replacing
 
 _COLUMNS = 4
 _INCHES = 3.6
@@ -27,7 +28,10 @@ _IGNORED = (1.0, 1.0, 1.0)
 
 
 def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> None:
-    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes dashed where they are set aside."""
+    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes dashed where they are set aside.
+
+    RunError where that can't be done.
+    """
     rows, columns = ceil(len(samples) / _COLUMNS), min(len(samples), _COLUMNS)
     figure = Figure(figsize=(_INCHES * columns, _INCHES * rows + 0.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -46,10 +50,9 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     for text, label in zip(figure.legends[0].get_texts(), sorted(seen), strict=False):
         text.set_parse_math(False)
         text.set_text(short_name(classes[label]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with replacing(path) as beside, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font has not is drawn as a square
-        figure.savefig(path, format="png")
+        figure.savefig(beside, format="png")
 
 
 def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[int]:

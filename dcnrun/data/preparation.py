@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -13,6 +14,13 @@ PreparedT = TypeVar("PreparedT")
 BatchT = TypeVar("BatchT")
 _PreparedT = TypeVar("_PreparedT", contravariant=True)
 _BatchT = TypeVar("_BatchT", covariant=True)
+
+
+class Size(NamedTuple):
+    """Of an image, in pixels."""
+
+    height: int
+    width: int
 
 
 class Collate(Protocol[_PreparedT, _BatchT]):
@@ -34,3 +42,8 @@ class Preparation(Generic[SampleT, PreparedT, BatchT]):
 def padded(tensor: Tensor, height: int, width: int, value: int) -> Tensor:
     """The tensor (..., h, w) as (..., height, width), padded on the right and below."""
     return pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]), value=value)
+
+
+def in_one_block(tensors: list[Tensor]) -> list[Tensor]:
+    """The same tensors as parts of one block of memory: each block that a worker hands over costs a file descriptor."""
+    return list(torch.split(torch.cat(tensors), [len(tensor) for tensor in tensors]))

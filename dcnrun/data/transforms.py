@@ -43,7 +43,10 @@ def evaluation_size(config: DataConfig) -> list[Any]:
 
 
 class Resize(v2.Transform):  # type: ignore[misc]
-    """Base of resizes by a factor that depends on the image; masks by nearest neighbour."""
+    """Base of resizes by a factor that depends on the image.
+
+    A pixel of a resized mask is the one of the mask at whose place its centre lies, as pixels of images are taken.
+    """
 
     def factor(self, height: int, width: int) -> float:
         """The factor for an image of this size."""
@@ -58,6 +61,8 @@ class Resize(v2.Transform):  # type: ignore[misc]
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """The image, masks or boxes, resized."""
+        if isinstance(inpt, tv_tensors.Mask):
+            return tv_tensors.wrap(_resized_mask(inpt.as_subclass(torch.Tensor), params["size"]), like=inpt)
         return v2.functional.resize(inpt, params["size"])
 
 
@@ -87,3 +92,11 @@ class ShortSide(Resize):
         short, long = sorted((height, width))
         factor = self._sides[int(torch.randint(len(self._sides), ()))] / short
         return min(factor, self._longest / long) if self._longest else factor
+
+
+def _resized_mask(mask: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Masks (..., H, W). The resize of torchvision's own for masks takes the pixel above and to the left of the centre."""
+    resized: torch.Tensor = v2.functional.resize_image(
+        mask.reshape(-1, *mask.shape[-2:]), size, interpolation=v2.InterpolationMode.NEAREST_EXACT
+    )
+    return resized.reshape(*mask.shape[:-2], *size)

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
 from torchvision.datasets import VOCDetection
 
 from dcnrun.config.schema import VocConfig
+from dcnrun.config.suggest import nearest
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
-from dcnrun.data.files import IMAGE_SUFFIXES, image_size, read_names, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_names, root_folder
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
 from dcnrun.errors import DataError, UsageError
 
@@ -20,6 +21,8 @@ _FETCHED = {
     for year, image_sets in {"2007": ("train", "val", "trainval", "test"), "2012": ("train", "val", "trainval")}.items()
     for image_set in image_sets
 }
+_MOST_NAMES = 30
+"""Class names of a data set that a message lists."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -33,17 +36,40 @@ class VocBoxDataset(BoxFileDataset):
     """
 
     def __init__(self, config: VocConfig, split: Literal["train", "val"]) -> None:
-        """UsageError if an image set is not below `config.root`; fetched first if `config.download` says so."""
+        """UsageError if an image set is not below `config.root`; fetched first if `config.download` says so.
+
+        Also if no training object is of a class in `config.classes`.
+        """
         classes = config.classes or CLASSES
         records: list[Record] = []
         flaws: list[Flaw] = []
+        class_names: set[str] = set()
         for image_set in config.train if split == "train" else config.val:
             folder, names = _image_set(config, image_set)
             for name in names:
-                record, found = _read(folder, name, classes, image_id=len(records) + 1)
-                records += [record] if record else []
-                flaws += found
+                found = _read(folder, name, classes, image_id=len(records) + 1)
+                records += [found.record] if found.record else []
+                flaws += found.flaws
+                class_names |= found.class_names
+        if split == "train" and all(flaw.is_bad_box for flaw in flaws):
+            _require_classes(config, class_names)
         super().__init__(config, split, classes, records, flaws)
+
+
+def _require_classes(config: VocConfig, there: set[str]) -> None:
+    """UsageError for classes of the settings that no object has: nothing could be learnt of them."""
+    if absent := [name for name in config.classes if name not in there]:
+        others = there - set(config.classes)
+        raise UsageError(
+            f"data.classes={config.classes}: no object in {', '.join(config.train)} is called"
+            f" {' or '.join(repr(name) + _did_you_mean(name, others) for name in absent)};"
+            f" the names that there are: {first_few([repr(name) for name in sorted(there)], _MOST_NAMES) or 'none'}"
+        )
+
+
+def _did_you_mean(name: str, others: set[str]) -> str:
+    found = nearest(name, others)
+    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
 
 def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
@@ -76,17 +102,29 @@ def _fetch(root: Path, year: str, image_set: str) -> None:
         raise DataError(f"{root}: VOC {year} could not be fetched ({error})") from error
 
 
-def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tuple[Record | None, list[Flaw]]:
-    """An image's record, None without a readable annotation; and what is wrong with it."""
+class _Found(NamedTuple):
+    """In an image's annotation."""
+
+    record: Record | None
+    """None where it can't be read."""
+    flaws: list[Flaw]
+    class_names: set[str]
+    """Of all objects, whether they are wanted or not."""
+
+
+def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> _Found:
     file = folder / "Annotations" / f"{name}.xml"
     try:
         annotation = _parse(file)
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        return None, [Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)]
+        flaw = Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)
+        return _Found(None, [flaw], set())
     objects: list[AnnotatedObject] = []
     flaws: list[Flaw] = []
+    class_names: set[str] = set()
     for number, element in enumerate(annotation.findall("object"), start=1):
         class_name = _text(element, "name")
+        class_names.add(class_name)
         title = f"object {number} ({class_name!r})"
         try:
             if class_name not in classes:
@@ -99,7 +137,7 @@ def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tup
             objects.append(AnnotatedObject(title, classes.index(class_name), box, difficult=difficult))
     image = _image(folder, name)
     record, found = make_record(name, image, _size(annotation) or image_size(image), image_id, objects, file)
-    return record, flaws + found
+    return _Found(record, flaws + found, class_names)
 
 
 class _Elements(ElementTree.TreeBuilder):

@@ -115,6 +115,10 @@ class MatchesPerImage(PerImage):
         self.matched: Bools = matched.astype(np.bool_)
         self.ignored: Bools = ignored.astype(np.bool_)
 
+    def truth_of_class(self) -> Counts:  # noqa: D102
+        objects: Counts = self.objects.sum(axis=0)
+        return objects
+
     def resampled(self, metric: str, image_counts: Counts) -> Floats:  # noqa: D102
         rule = _RULES[metric]
         longest = max((len(ranked.image) for ranked in self._ranked), default=0)

@@ -34,6 +34,15 @@ class PerImage(ABC):
         """The metric of all images; KeyError for one that is not in `metrics`."""
         return float(self.resampled(metric, np.ones((1, len(self.names)), dtype=np.int64))[0])
 
+    @property
+    def absent_classes(self) -> tuple[str, ...]:
+        """Classes that no image has: whether a network finds them, the scores can't tell."""
+        return tuple(name for name, amount in zip(self.classes, self.truth_of_class(), strict=True) if not amount)
+
+    @abstractmethod
+    def truth_of_class(self) -> Counts:
+        """How much of each class (C,) there is to find in all images, in pixels or objects."""
+
     @abstractmethod
     def resampled(self, metric: str, image_counts: Counts) -> Floats:
         """The metric (R,) of the sets in which image i occurs `image_counts[r, i]` times, from (R, N) counts.

@@ -38,6 +38,10 @@ class ConfusionPerImage(PerImage):
         super().__init__(names, classes)
         self.confusion: Counts = confusion[order_of(names)].astype(np.int64)
 
+    def truth_of_class(self) -> Counts:  # noqa: D102
+        pixels: Counts = self.confusion.sum(axis=(0, 2))
+        return pixels
+
     def resampled(self, metric: str, image_counts: Counts) -> Floats:  # noqa: D102
         sums = image_counts.astype(np.float64) @ self._columns
         return _SCORES[metric](sums.reshape(len(image_counts), 3, len(self.classes)))

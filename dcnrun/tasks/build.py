@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import Config, ConvConfig, ConvKind, FasterRcnnConfig, ModelConfig, RoiPool
+from dcnrun.config.schema import Backbone, Config, ConvKind
 from dcnrun.data import labels_of
 from dcnrun.models.backbones import (
     OUTPUT_STRIDES,
@@ -101,11 +102,17 @@ def model_problems(config: Config) -> list[str]:
     problems += _conv_kind_problems(config)
     problems += _task_problems(config)
     if model.width >= 1:
-        with torch.device("meta"):  # only the layers' names and channels are wanted
-            backbone = ResNetBackbone(model.backbone, model.width)
+        backbone = _outline(model.backbone, model.width)
         of_layers = conversion_problems(backbone, conv)
         problems += of_layers or freezing_problems(model, selected_layers(backbone, conv.layers))
     return problems
+
+
+@cache
+def _outline(backbone: Backbone, width: int) -> ResNetBackbone:
+    """A backbone's layers with their names and channels, without weights: the same one each time, to be looked at only."""
+    with torch.device("meta"):
+        return ResNetBackbone(backbone, width)
 
 
 def _task_problems(config: Config) -> Iterator[str]:
@@ -120,26 +127,12 @@ def _task_problems(config: Config) -> Iterator[str]:
     yield from task.problems(config)
 
 
-def has_offset_branches(conv: ConvConfig) -> bool:
-    """Whether a network with this setting has layers that learn offsets."""
-    return conv.kind in (ConvKind.deformable, ConvKind.modulated) and conv.layers.strip() != "0"
-
-
-def has_roi_offset_branch(model: ModelConfig) -> bool:
-    """Whether a network with this setting learns where to pool regions."""
-    return isinstance(model, FasterRcnnConfig) and model.roi_pool is not RoiPool.align
-
-
 def _conv_kind_problems(config: Config) -> list[str]:
-    """Settings that the chosen kind of convolution would silently ignore, or lacks."""
+    """A dilation that the chosen kind of convolution would ignore, or lacks."""
     conv, kind = config.conv, config.conv.kind
     problems = []
     if kind is ConvKind.dilated and conv.dilation is None:
         problems.append("conv.dilation=null: conv=dilated needs a dilation, e.g. conv.dilation=4")
     if kind is ConvKind.standard and conv.dilation is not None:
         problems.append(f"conv.dilation={conv.dilation} does nothing with conv=standard: use conv=dilated")
-    if kind in (ConvKind.standard, ConvKind.dilated) and conv.offset_groups != 1:
-        problems.append(f"conv.offset_groups={conv.offset_groups} does nothing with conv={kind.value}")
-    if kind is not ConvKind.modulated and conv.mask_start != 1:
-        problems.append(f"conv.mask_start={conv.mask_start} does nothing with conv={kind.value}")
     return problems

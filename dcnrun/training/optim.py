@@ -25,7 +25,7 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
     weights = [m.weight for m in network.modules() if isinstance(m, OffsetBranch)]
     biases = [m.bias for m in network.modules() if isinstance(m, OffsetBranch) and m.bias is not None]
     of_rois = [p for m in network.modules() if isinstance(m, RoIOffsetBranch) for p in m.parameters()]
-    problems = multiplier_problems(optim, bool(weights), bool(of_rois))
+    problems = _unmatched(optim, bool(weights), bool(of_rois))
     if problems:
         raise ConfigError(problems)
     special = {id(parameter) for parameter in weights + biases + of_rois}
@@ -53,7 +53,7 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
     return optimizer
 
 
-def multiplier_problems(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_branch: bool) -> list[str]:
+def _unmatched(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_branch: bool) -> list[str]:
     """A multiplier that is set and matches nothing does nothing: say so instead."""
     of_layers = "no layer of this network has an offset branch. Use conv=deformable or conv=modulated with conv.layers of at least 1"
     of_rois = "this network pools no regions at learnt places. Use model=faster_rcnn with model.roi_pool=deformable"
@@ -71,7 +71,7 @@ def multiplier_problems(optim: OptimConfig, has_offset_branches: bool, has_roi_o
 def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
     """Values that make no sense, each problem a line naming the key."""
     problems = [
-        f"optim.{key}={value} must be a number of at least 0"
+        f"optim.{key}={value} must be a finite number of at least 0"
         for key, value in (
             ("lr", optim.lr),
             ("momentum", optim.momentum),
@@ -83,7 +83,7 @@ def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
             ("poly_power", optim.poly_power),
             ("step_gamma", optim.step_gamma),
         )
-        if value is not None and not value >= 0
+        if value is not None and not 0 <= value < math.inf
     ]
     if optim.clip_norm is not None and not optim.clip_norm > 0:
         problems.append(f"optim.clip_norm={optim.clip_norm} must be above 0, or null for no clipping")

@@ -33,7 +33,7 @@ def test_dilation_is_of_the_dilated_control():
     assert names("conv=standard,dilated,deformable", "conv.dilation=2,4,6") == expected
     grid = build_grid(["conv=standard,dilated,deformable", "conv.dilation=2,4,6"])
     assert [v.config.conv.dilation for v in grid.variants] == [None, 2, 4, 6, None]
-    assert grid.left_out == ("conv.dilation (standard, deformable)",)
+    assert grid.left_out == ("conv.dilation (conv=standard, conv=deformable)",)
 
 
 def test_without_a_dilated_control_dilation_is_of_every_kind_that_has_it():
@@ -128,6 +128,21 @@ def test_settings_of_learnt_pooling_are_left_out_elsewhere():
     )
     assert [variant.config.optim.roi_offset_lr_mult for variant in grid.variants] == [None, 0.01, 0.1]
     assert grid.left_out == ("optim.roi_offset_lr_mult (model.roi_pool=align)",)
+
+
+def test_without_replaced_layers_settings_of_offsets_are_left_out():
+    """The columns of DCNv1's Table 1, with a multiplier for those that have offsets."""
+    grid = build_grid(["conv=deformable", "conv.layers=0,1,3", "optim.offset_lr_mult=0.1"])
+    assert [variant.config.optim.offset_lr_mult for variant in grid.variants] == [None, 0.1, 0.1]
+    assert grid.left_out == ("optim.offset_lr_mult (conv.layers=0)",)
+
+
+def test_a_setting_of_another_optimizer_makes_no_variants():
+    assert names("conv=deformable", "optim=sgd,adamw", "optim.momentum=0.5,0.9") == [
+        "deformable optimizer=sgd lr=0.01 momentum=0.5 weight_decay=0.0001",
+        "deformable optimizer=sgd lr=0.01 momentum=0.9 weight_decay=0.0001",
+        "deformable optimizer=adamw lr=0.001 weight_decay=0.01",
+    ]
 
 
 def test_variants_that_find_something_else_are_refused():

@@ -1,8 +1,8 @@
 import pytest
 
 from dcnrun.compare.published import published
-from dcnrun.compare.variants import settings_of
 from dcnrun.config.compose import compose
+from dcnrun.config.effects import settings_of
 
 DEEPLAB = ["model=deeplab", "model.backbone=resnet101"]
 VOC_DETECTION = [

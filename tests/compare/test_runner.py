@@ -275,7 +275,7 @@ def test_a_dry_run_prints_the_runs_and_trains_nothing(trainer, tmp_path, capsys)
     assert plan["states"] == ["new"] * 6
     assert "dilated 2, seed 1" in out
     assert "6000 steps" in out
-    assert "conv.dilation (standard)" in out
+    assert "conv.dilation (conv=standard)" in out
 
 
 def test_a_wrong_grid_starts_nothing(trainer, tmp_path):

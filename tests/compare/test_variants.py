@@ -1,7 +1,8 @@
 import pytest
 
-from dcnrun.compare.variants import difference_of_tasks, identity, settings_of, slugs, variant_names
+from dcnrun.compare.variants import difference_of_tasks, identity, slugs, variant_names
 from dcnrun.config.compose import compose
+from dcnrun.config.effects import settings_of
 
 
 def settings(*overrides):
@@ -82,7 +83,11 @@ def test_settings_of_learnt_pooling_are_none_of_plain_pooling():
 
 
 def test_how_fast_data_come_is_no_other_task():
-    assert not difference_of_tasks(["one", "two"], [settings("data.workers=0"), settings("data.eval_batch_size=1")])
+    assert not difference_of_tasks(["one", "two"], [settings("data.workers=0"), settings("data.workers=1", "data.cache=true")])
+
+
+def test_images_of_other_sizes_are_padded_to_their_batch_so_that_its_size_counts():
+    assert difference_of_tasks(["one", "two"], [settings("data.eval_batch_size=4"), settings("data.eval_batch_size=1")])
 
 
 def test_slugs_are_distinct_file_names():

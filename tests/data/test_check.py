@@ -14,7 +14,8 @@ from dcnrun.console import console
 from dcnrun.data import IGNORE, build_box_dataset, build_dataset
 from dcnrun.data.check import check_data
 from dcnrun.data.pictures import draw_samples
-from dcnrun.errors import ConfigError, UsageError
+from dcnrun.data.shapes import ShapesDataset
+from dcnrun.errors import ConfigError, RunError, UsageError
 from tests.data.box_trees import (
     annotation,
     coco_tree,
@@ -42,14 +43,15 @@ class TestWhatThereIs:
         save_voc_image(folder, "b", voc_object("cat", (1, 1, 96, 96)), size=(300, 100))
         save_voc_image(folder, "c", size=(100, 98))
         save_image_set(folder, "all", "a", "b", "c")
-        report = check_data(VocConfig(root=str(tmp_path), train=["VOC2007/all"], val=["VOC2007/all"]))
+        sets = {"train": ["VOC2007/all"], "val": ["VOC2007/all"]}
+        report = check_data(VocConfig(root=str(tmp_path), classes=["cat", "dog"], **sets))
         assert (report["labels"], report["problems"]) == ("boxes", 0)
         for split in ("train", "val"):
             found = report["splits"][split]
             counts = {key: found[key] for key in ("images", "objects", "crowd_or_difficult", "images_without_objects")}
             assert counts == {"images": 3, "objects": 4, "crowd_or_difficult": 1, "images_without_objects": 1}
             assert (found["small"], found["medium"], found["large"]) == (2, 1, 1)
-            assert {name: n for name, n in found["objects_of_class"].items() if n} == {"cat": 3, "dog": 1}
+            assert found["objects_of_class"] == {"cat": 3, "dog": 1}
             assert found["image_widths"] == {"least": 100, "median": 200, "most": 300}
             assert found["image_heights"] == {"least": 98, "median": 99, "most": 100}
 
@@ -60,7 +62,7 @@ class TestWhatThereIs:
         values[3:9] = 255
         save_mask(save, values)
         report = of_val(FolderConfig(root=str(tmp_path), classes=["no", "yes", "never"]))
-        assert report["problems"] == 0
+        assert report["first_problems"] == ["classes without a pixel: 'never'"]
         assert report["ignored_pixels"] == pytest.approx(0.2)
         assert report["pixels_of_class"] == pytest.approx({"no": 0.7, "yes": 0.1, "never": 0})
         assert report["images_with_class"] == {"no": 1, "yes": 1, "never": 0}
@@ -97,7 +99,7 @@ class TestWhatIsWrong:
         (folder / "Annotations/no-xml.xml").write_text("<annotation>")
         save_image_set(folder, "test", "empty", "turned", "missing", "damaged", "no-xml", "turned", "2007_test_0")
         for bad_boxes in BadBoxes:
-            report = of_val(VocConfig(root=str(tmp_path), bad_boxes=bad_boxes))
+            report = of_val(VocConfig(root=str(tmp_path), bad_boxes=bad_boxes, classes=["cat", "dog"]))
             problems = "\n".join(report["first_problems"])
             assert report["problems"] == len(report["first_problems"]) == 8
             for part in (
@@ -137,15 +139,30 @@ class TestWhatIsWrong:
         ]
         save_json(root, "val", load_json(root, "val") | {"annotations": broken})
         report = of_val(CocoConfig(root=str(root)))
+        assert report["problems"] == 3
+        assert "annotation 2 of 'val_7.png': its mask can't be used" in report["first_problems"][1]
+        assert report["first_problems"][2] == "'val_7.png': the mask of object 1 has no pixel"
+
+    def test_classes_that_no_object_has(self, tmp_path):
+        report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))))
         assert report["problems"] == 2
-        assert "annotation 2 of 'val_7.png': its mask can't be used" in report["first_problems"][0]
-        assert report["first_problems"][1] == "'val_7.png': the mask of object 1 has no pixel"
+        for found in report["splits"].values():
+            assert found["first_problems"] == [
+                "classes without an object: 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle' and 13 more"
+            ]
+
+    def test_masks_of_0_and_255(self, tmp_path):
+        root = folder_tree(tmp_path, splits=("val",), names=("a",))
+        save_mask(root / "masks/val/a.png", 255 * (np.arange(1200).reshape(30, 40) < 300))
+        (problem,) = of_val(FolderConfig(root=str(root), classes=["background", "road"]))["first_problems"]
+        assert problem.startswith("classes without a pixel: 'road'; 25% of all pixels are ignored: ")
+        assert "255 for 'road', write 1 there" in problem
 
     def test_the_first_are_listed_and_all_counted(self, tmp_path):
         save_voc_image(tmp_path / "VOC2007", "a", *[voc_object("cat", (5, 5, 1, 1))] * 99)
         save_image_set(tmp_path / "VOC2007", "test", "a")
         report = of_val(VocConfig(root=str(tmp_path)))
-        assert (report["problems"], len(report["first_problems"])) == (99, 20)
+        assert (report["problems"], len(report["first_problems"])) == (100, 20)
 
     def test_a_file_without_which_there_is_nothing(self, tmp_path):
         root = coco_tree(tmp_path)
@@ -189,6 +206,18 @@ class TestWhatIsWrong:
 
 
 class TestPictures:
+    @pytest.mark.parametrize("place", ["file", "file/below"])
+    def test_where_they_go_is_known_before_any_sample_is_read(self, tmp_path, monkeypatch, place):
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(ShapesDataset, "__getitem__", lambda *_: pytest.fail("a sample was read"))
+        with pytest.raises(UsageError, match=rf"--out {tmp_path}/{place} can't be made: "):
+            check_data(ShapesConfig(workers=0), out=tmp_path / place)
+
+    def test_that_can_not_be_written_are_one_clear_error(self, tmp_path):
+        (tmp_path / "val.png").mkdir()
+        with pytest.raises(RunError, match=r"Can't write .*val.png"):
+            of_val(ShapesConfig(val_images=1, workers=0), out=tmp_path)
+
     def test_are_written_for_each_split(self, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("error")

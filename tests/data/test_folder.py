@@ -1,5 +1,7 @@
 """A user's own folder: what is read from it, and what is said when something is wrong with it."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,27 @@ class TestMasks:
         values = labels()
         Image.fromarray(values.astype(bool)).save(root / "masks" / "train" / "a.png")
         assert np.array_equal(train_set(root)[0]["mask"].numpy(), values)
+
+    @pytest.mark.parametrize(("bits", "packed"), [(2, 0b00011011), (4, 0x1F)])
+    def test_grey_of_few_bits_is_refused_rather_than_stretched(self, root, bits, packed):
+        header = struct.pack(">IIBBBBB", 40, 30, bits, 0, 0, 0, 0)
+        rows = (b"\x00" + bytes([packed]) * (40 * bits // 8)) * 30
+        parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+        chunks = [
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in parts
+        ]
+        (root / "masks/train/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+        with pytest.raises(DataError, match=rf"masks/train/a.png: its grey values have {bits} bits, .* of 8 bits"):
+            train_set(root, classes=map(str, range(18)))[0]
+
+    def test_index_colours_of_few_bits_are_labels(self, root):
+        values = labels(values=(0, 1, 3))
+        picture = Image.fromarray(values)
+        picture.putpalette(bytes(range(12)))
+        picture.save(root / "masks/train/a.png", bits=2)
+        assert (root / "masks/train/a.png").read_bytes()[24] == 2
+        assert np.array_equal(train_set(root, classes="abcd")[0]["mask"].numpy(), values)
 
     def test_another_ignore_label_becomes_the_common_one(self, root):
         save_mask(root / "masks" / "train" / "a.png", labels(values=(0, 1, 7)))

@@ -180,6 +180,8 @@ class TestSizesThatDiffer:
         assert batch["image"].shape == (3, 3, 36, 40)
         for number, (width, height) in enumerate(sizes):
             image, mask = batch["image"][number], batch["mask"][number]
+            assert batch["sizes"][number] == (height, width)
+            assert torch.equal(batch["truth"][number], dataset[number]["mask"])
             assert torch.equal(mask[:height, :width].byte(), dataset[number]["mask"])
             outside = torch.ones(36, 40, dtype=torch.bool)
             outside[:height, :width] = False

@@ -7,6 +7,7 @@ from torchvision import tv_tensors
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE
 from dcnrun.data.mask_batches import evaluation_transform, training_transform
+from dcnrun.data.transforms import ShortSide
 
 
 def config(**settings):
@@ -33,12 +34,13 @@ def bytes_of(image, settings):
 def test_evaluation_only_normalises():
     settings = config(crop_size=16, scale_min=0.5, scale_max=2.0, flip=1.0, color_jitter=1.0)
     sample = coded_sample()
-    image, mask = evaluation_transform(settings)(sample)
+    image, mask, truth = evaluation_transform(settings)(sample)
     mean, std = torch.tensor(settings.mean), torch.tensor(settings.std)
     expected = (sample["image"].as_subclass(torch.Tensor) / 255 - mean[:, None, None]) / std[:, None, None]
     torch.testing.assert_close(image, expected)
     assert torch.equal(mask, sample["mask"].long())
-    assert type(image) is type(mask) is torch.Tensor
+    assert torch.equal(truth, sample["mask"])
+    assert type(image) is type(mask) is type(truth) is torch.Tensor
     assert image.dtype == torch.float32
 
 
@@ -46,7 +48,7 @@ def test_ignored_pixels_stay_ignored():
     sample = coded_sample()
     sample["mask"][:3] = IGNORE
     for transform in (evaluation_transform(config()), training_transform(config())):
-        assert (transform(sample)[1][:3] == IGNORE).all()
+        assert (transform(sample).mask[:3] == IGNORE).all()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -54,7 +56,7 @@ def test_ignored_pixels_stay_ignored():
 def test_image_and_mask_move_together(seed, crop):
     torch.manual_seed(seed)
     settings = config(crop_size=crop, flip=0.5, vertical_flip=0.5)
-    image, mask = training_transform(settings)(coded_sample())
+    image, mask, _ = training_transform(settings)(coded_sample())
     pixels = bytes_of(image, settings).round()
     inside = mask != IGNORE
     assert inside.any()
@@ -70,12 +72,34 @@ def test_image_and_mask_move_together(seed, crop):
 def test_they_resize_together(seed):
     torch.manual_seed(seed)
     settings = config(scale_min=0.5, scale_max=2.0)
-    image, mask = training_transform(settings)(coded_sample())
+    image, mask, _ = training_transform(settings)(coded_sample())
     assert image.shape[1:] == mask.shape
     pixels = bytes_of(image, settings)[0]
     # away from the borders of the blocks, where colours mix
     assert ((pixels - 50 * mask).abs() < 2).float().mean() > 0.5
     assert mask.max() < 5, "labels are never mixed"
+
+
+@pytest.mark.parametrize("side", [32, 43, 64, 90, 200])
+def test_a_pixel_of_a_resized_mask_is_the_one_at_its_centre(side):
+    row = torch.arange(64, dtype=torch.uint8)
+    columns, rows = row.expand(64, 64), row[:, None].expand(64, 64)
+    image = tv_tensors.Image(torch.zeros(3, 64, 64, dtype=torch.uint8))
+    masks = tv_tensors.Mask(torch.stack([columns, rows]))
+    _, of_objects, of_pixels = ShortSide([side], 0)(image, masks, tv_tensors.Mask(columns))
+    centres = [int((place + 0.5) * 64 / side) for place in range(side)]
+    assert of_pixels.tolist() == [centres] * side
+    assert of_objects.tolist() == [[centres] * side, [[centre] * side for centre in centres]]
+    assert of_pixels.dtype == of_objects.dtype == torch.uint8
+    _, no_object = ShortSide([side], 0)(image, tv_tensors.Mask(masks[:0]))
+    assert no_object.shape == (0, side, side)
+
+
+def test_the_truth_stays_as_it_was():
+    sample = coded_sample()
+    _, mask, truth = evaluation_transform(config(eval_short_side=20))(sample)
+    assert mask.shape == (20, 28)
+    assert torch.equal(truth, sample["mask"])
 
 
 def test_sizes_span_the_range_of_scales():
@@ -84,7 +108,7 @@ def test_sizes_span_the_range_of_scales():
     heights = []
     for seed in range(60):
         torch.manual_seed(seed)
-        image, _ = transform(sample)
+        image = transform(sample).image
         heights.append(image.shape[1])
         assert image.shape[2] == pytest.approx(image.shape[1] * 56 / 40, abs=1.3)
     assert 20 <= min(heights) < 24
@@ -93,7 +117,7 @@ def test_sizes_span_the_range_of_scales():
 
 def test_padding_is_the_mean_colour():
     settings = config(crop_size=64, flip=0.0)
-    image, mask = training_transform(settings)(coded_sample())
+    image, mask, _ = training_transform(settings)(coded_sample())
     outside = image[:, mask == IGNORE]
     assert outside.numel() > 0
     # the mean colour of 8 bits is at most half a step from the mean
@@ -106,8 +130,8 @@ def test_flips(setting, dimension):
     plain, turned = (
         training_transform(config(**{"flip": 0.0, setting: probability}))(sample) for probability in (0.0, 1.0)
     )
-    for one, other in zip(plain, turned, strict=True):
-        assert torch.equal(one.flip(dimension), other)
+    assert torch.equal(plain.image.flip(dimension), turned.image)
+    assert torch.equal(plain.mask.flip(dimension), turned.mask)
 
 
 def test_colours_jitter_without_moving_labels():
@@ -115,8 +139,8 @@ def test_colours_jitter_without_moving_labels():
     sample = coded_sample()
     plain = training_transform(config(flip=0.0))(sample)
     jittered = training_transform(config(flip=0.0, color_jitter=0.5))(sample)
-    assert torch.equal(plain[1], jittered[1])
-    assert (plain[0] - jittered[0]).abs().max() > 0.1
+    assert torch.equal(plain.mask, jittered.mask)
+    assert (plain.image - jittered.image).abs().max() > 0.1
 
 
 def test_leaves_the_sample_as_it_was():

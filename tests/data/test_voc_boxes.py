@@ -297,6 +297,39 @@ class TestLayout:
             build_box_dataset(VocConfig(root=str(tmp_path / "new"), download=True), "val")
 
 
+class TestClasses:
+    @pytest.mark.parametrize("bad_boxes", BadBoxes)
+    def test_one_that_no_training_object_has_is_an_error_with_what_there_is(self, tmp_path, bad_boxes):
+        config = VocConfig(root=str(voc_boxes_tree(tmp_path)), bad_boxes=bad_boxes, classes=["cat", "dogs", "x"])
+        with pytest.raises(
+            UsageError,
+            match=r"data.classes=\['cat', 'dogs', 'x'\]: no object in VOC2007/trainval is called 'dogs' \(did you mean 'dog'\?\)"
+            r" or 'x'; the names that there are: 'cat', 'dog'$",
+        ):
+            build_box_dataset(config, "train")
+
+    def test_some_of_those_that_there_are_may_be_chosen(self, tmp_path):
+        config = VocConfig(root=str(voc_boxes_tree(tmp_path)), bad_boxes=BadBoxes.warn, classes=["dog"])
+        with pytest.warns(UserWarning, match=r"object 1 \('cat'\): it is none of the classes dog"):
+            train = build_box_dataset(config, "train")
+        assert [train[index]["boxes"].tolist() for index in range(2)] == [[[0, 0, 40, 30]]] * 2
+
+    def test_where_no_object_can_be_used_there_is_nothing_to_train_on(self, folder):
+        save_voc_image(folder, "a", voc_object("cat", (5, 5, 2, 2)))
+        save_image_set(folder, "trainval", "a")
+        with pytest.raises(
+            DataError, match=r"no image of the training split has an object .*: 1 problem .*is inverted"
+        ):
+            build_box_dataset(VocConfig(root=str(folder.parent), bad_boxes=BadBoxes.warn), "train")
+
+    def test_an_annotation_that_can_not_be_read_comes_first(self, folder):
+        save_voc_image(folder, "a")
+        (folder / "Annotations/a.xml").write_text("<annotation>")
+        save_image_set(folder, "trainval", "a")
+        with pytest.raises(DataError, match=r"a.xml: can't be read"):
+            build_box_dataset(VocConfig(root=str(folder.parent), classes=["cat"]), "train")
+
+
 class TestImagesWithoutObjects:
     @pytest.fixture
     def config(self, folder):

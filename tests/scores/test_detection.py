@@ -61,6 +61,16 @@ def test_by_hand():
         images.score("val/miou")
 
 
+def test_classes_that_no_image_has():
+    content = arrays(matches(0))
+    images = MatchesPerImage(**content)
+    assert images.truth_of_class().tolist() == [int(content["objects"][:, place].sum()) for place in range(3)]
+    assert images.absent_classes == ()
+    nothing = {name: content[name][:0] for name in ("image", "label", "score", "matched", "ignored")}
+    objects = content["objects"] * [1, 0, 1]
+    assert MatchesPerImage(**content | nothing | {"objects": objects}).absent_classes == images.classes[1:2]
+
+
 def test_truths_differ_by_names_and_objects():
     assert matches(0).has_same_truth(matches(1, 0.2))
     assert not matches(0).has_same_truth(matches(0, images=11))

@@ -34,3 +34,10 @@ def test_many_matrices_at_once_and_nothing_at_all():
     assert scores.mean_iou(stack)[0] == 1
     assert np.isnan(scores.mean_iou(stack)[1])
     assert np.isnan(scores.pixel_accuracy(stack)[1])
+
+
+def test_classes_that_no_image_has():
+    predicted_only = np.array([[3, 0, 1], [2, 4, 0], [0, 0, 0]])
+    images = scores.ConfusionPerImage(["b", "a"], np.stack([predicted_only, np.eye(3, 3, 1)]), ("x", "y", "z"))
+    assert images.truth_of_class().tolist() == [5, 7, 0]
+    assert images.absent_classes == ("z",)

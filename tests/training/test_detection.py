@@ -1,16 +1,13 @@
 """Runs of detectors, from start to end; what they share with runs of segmentation is tested there."""
 
 import json
-import random
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.compare import compare_runs
+from dcnrun.compare.finished import compare_runs
 from dcnrun.config.compose import compose
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import ConfigError, UsageError
@@ -18,7 +15,7 @@ from dcnrun.runs import RunFolder, json_ready
 from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import train
-from tests.training.running import losses, metrics
+from tests.training.running import losses, metrics, on_two_ranks
 
 LOSSES = ["loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"]
 
@@ -127,10 +124,10 @@ def test_predictions_are_in_pixels_of_the_data_set(tiny_detector, tmp_path):
     assert (boxes[:, :2] + boxes[:, 2:]).max() > 40
 
 
-def test_segmentation_has_no_such_file(tiny, tmp_path):
-    folder = run([*tiny, "conv=standard"], tmp_path / "run")
+def test_segmentation_has_no_such_file(finished, tmp_path, capsys):
     with pytest.raises(UsageError, match="for boxes only"):
-        evaluate(folder, "last", predictions=tmp_path / "found.json")
+        evaluate(finished.path, "last", predictions=tmp_path / "found.json")
+    assert "val/miou" not in capsys.readouterr().out, "said before the evaluation"
 
 
 def test_runs_are_compared_by_ap(tiny_detector, tmp_path):
@@ -171,12 +168,10 @@ def test_what_does_not_fit_is_said(overrides, problem):
 
 
 @pytest.mark.slow
-def test_two_processes_score_each_image_once(tiny_detector, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    torchrun += ["--master-port", str(random.randint(20000, 50000)), "-m", "dcnrun"]
+def test_two_processes_score_each_image_once(tiny_detector, forked, tmp_path):
     folder = tmp_path / "run"
     overrides = [*tiny_detector, "conv=deformable", "trainer.devices=2", "trainer.accelerator=cpu"]
-    subprocess.run([*torchrun, "train", *overrides, "--run-dir", str(folder)], check=True, timeout=200)
+    on_two_ranks(forked, "train", *overrides, "--run-dir", folder)
     summary = RunFolder(folder).read_summary()
     assert summary["status"] == "completed"
     assert json_ready(evaluate(folder, "last")["metrics"]) == pytest.approx(summary["metrics"], abs=1e-6, nan_ok=True)

@@ -105,7 +105,7 @@ def test_share_of_taps_outside_the_image(tiny, tmp_path, capsys):
 
 
 def test_a_multiplier_without_offsets_is_an_error(tiny):
-    with pytest.raises(ConfigError, match=r"optim\.offset_lr_mult=0\.1 matches nothing"):
+    with pytest.raises(ConfigError, match=r"optim\.offset_lr_mult=0\.1 does nothing with conv=standard"):
         train(compose([*tiny, "conv=standard", "optim.offset_lr_mult=0.1"]))
 
 

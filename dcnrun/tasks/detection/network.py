@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dcnrun.config.schema import DetectionModelConfig, FasterRcnnConfig, RetinaNetConfig, RoiPool
+from dcnrun.config.schema import DetectionModelConfig, FasterRcnnConfig, RetinaNetConfig
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.tasks.detection.detector import DetectionNetwork
 from dcnrun.tasks.detection.faster_rcnn import FasterRcnn
@@ -61,8 +61,6 @@ def _pyramid_problems(model: DetectionModelConfig) -> Iterator[str]:
 def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
     if model.roi_gamma <= 0:
         yield f"model.roi_gamma={model.roi_gamma} must be above 0"
-    if model.roi_pool is RoiPool.align and model.roi_gamma != FasterRcnnConfig.roi_gamma:
-        yield f"model.roi_gamma={model.roi_gamma} does nothing with model.roi_pool=align"
     if model.fpn:
         return
     if model.output_stride != 16:

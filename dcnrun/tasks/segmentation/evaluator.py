@@ -1,15 +1,15 @@
 """Validation scores of segmentation, exact over any number of processes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcnrun.data import IGNORE, SegmentationDataset
+from dcnrun.data import IGNORE, EvaluationBatch, SegmentationDataset
 from dcnrun.errors import UsageError
 from dcnrun.scores.segmentation import ConfusionPerImage, class_iou, mean_iou, pixel_accuracy
 from dcnrun.tasks.gather import gathered
@@ -45,11 +45,11 @@ class SegmentationEvaluator:
         self._dataset = dataset
         self._confusions: dict[int, npt.NDArray[np.int64]] = {}
 
-    def update(self, predictions: Tensor, batch: Any) -> None:
-        """Add predicted classes (B, H, W) of a batch."""
-        matrices = confusion_matrices(predictions, batch["mask"], len(self._dataset.classes))
-        for matrix, place in zip(matrices.cpu().numpy(), batch["index"], strict=True):
-            self._confusions.setdefault(place, matrix)
+    def update(self, predictions: Sequence[Tensor], batch: EvaluationBatch) -> None:
+        """Add the predicted classes (h, w) of each image of a batch."""
+        for prediction, truth, place in zip(predictions, batch["truth"], batch["index"], strict=True):
+            matrix = confusion_matrix(prediction, truth, len(self._dataset.classes))
+            self._confusions.setdefault(place, matrix.cpu().numpy())
 
     def result(self) -> SegmentationEvaluation:
         """Scores of all images that any process added; collective over processes, the same on each."""
@@ -59,12 +59,10 @@ class SegmentationEvaluator:
         )
 
 
-def confusion_matrices(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
-    """Pixels of each true class (rows) predicted as each class (columns), (B, C, C), of classes (B, H, W).
+def confusion_matrix(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
+    """Pixels of each true class (rows) predicted as each class (columns), (C, C), of classes (H, W).
 
     Pixels whose true class is `IGNORE` don't count.
     """
-    batch, labelled = len(truth), truth != IGNORE
-    image = torch.arange(batch, device=truth.device)[:, None, None]
-    pair = (image * num_classes + truth) * num_classes + prediction
-    return torch.bincount(pair[labelled], minlength=batch * num_classes**2).view(batch, num_classes, num_classes)
+    pair = num_classes * truth.long() + prediction
+    return torch.bincount(pair[truth != IGNORE], minlength=num_classes**2).view(num_classes, num_classes)

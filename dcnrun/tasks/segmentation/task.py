@@ -1,14 +1,14 @@
 """Semantic segmentation: which data, networks, loss and scores it has."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, Head, SegmentationModelConfig
-from dcnrun.data import IGNORE, Batch, SegmentationDataset, build_dataset
+from dcnrun.data import IGNORE, Batch, EvaluationBatch, SegmentationDataset, build_dataset
 from dcnrun.data.sample import Labels
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.tasks.segmentation import deeplab, deeplabv3, fcn
@@ -34,7 +34,7 @@ class Segmentation(Task):
         return SegmentationNetwork(backbone, _HEADS[model.head](model, backbone.out_channels, classes))
 
     def problems(self, config: Config) -> Iterator[str]:
-        """Settings of the head."""
+        """Settings of the head, and a batch that it can't be trained on."""
         model = config.model
         assert isinstance(model, SegmentationModelConfig)
         for key in ("head_channels", "head_dilation"):
@@ -42,19 +42,35 @@ class Segmentation(Task):
                 yield f"model.{key}={getattr(model, key)} must be at least 1"
         if model.head_kernel not in (1, 3):
             yield f"model.head_kernel={model.head_kernel} must be 1 or 3"
+        processes = config.trainer.devices * config.trainer.nodes
+        if model.head is Head.deeplabv3 and config.data.batch_size == processes:
+            yield (
+                f"data.batch_size={config.data.batch_size} must be at least {2 * processes} with model=deeplabv3: it normalises its "
+                "pooled features, one value for an image, over the images that a process trains on at once"
+            )
 
     def losses(self, network: nn.Module, batch: Batch, world_size: int) -> dict[str, Tensor]:
         """Cross-entropy of the pixels."""
         return {"loss": pixel_loss(network(batch["image"]), batch["mask"], world_size)}
 
-    def predict(self, network: nn.Module, batch: Any) -> Tensor:
-        """The class of every pixel, (B, H, W)."""
+    def predict(self, network: nn.Module, batch: EvaluationBatch) -> list[Tensor]:
+        """The class of every pixel (h, w) of the images as the data set has them, whatever size the network saw them in."""
         scores: Tensor = network(batch["image"])
-        return scores.argmax(1)
+        return [
+            _resized(of_image[:, : size.height, : size.width], truth.shape).argmax(0)
+            for of_image, size, truth in zip(scores, batch["sizes"], batch["truth"], strict=True)
+        ]
 
     def evaluator(self, dataset: SegmentationDataset) -> SegmentationEvaluator:
         """Confusion matrices of every image."""
         return SegmentationEvaluator(dataset)
+
+
+def _resized(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Scores (C, h, w) of an image in another (height, width)."""
+    if scores.shape[1:] == size:
+        return scores
+    return F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:

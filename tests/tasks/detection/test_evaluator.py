@@ -1,9 +1,8 @@
-"""Detections of batches and processes become the scores of a data set, and a file that others can read."""
+"""Detections of batches become the scores of a data set, and a file that others can read."""
 
 import contextlib
 import io
 import json
-import os
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.data.box_batches import Size
+from dcnrun.data.preparation import Size
 from dcnrun.data.sample import BoxDataset
 from dcnrun.tasks.detection.coco import coco_scores
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
@@ -116,22 +115,3 @@ def test_others_score_the_written_predictions_alike(tmp_path):
         judge.accumulate()
         judge.summarize()
     assert list(evaluation.metrics.values())[:6] == pytest.approx(judge.stats[:6], abs=1e-9)
-
-
-@pytest.mark.slow
-def test_processes_score_all_images_together(tmp_path):
-    torch.multiprocessing.spawn(_of_a_process, (str(tmp_path),), nprocs=2)
-    of_each = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert of_each[0] == of_each[1]
-    assert of_each[0] == pytest.approx(expected(results(5)))
-
-
-def _of_a_process(rank, folder):
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    images = results(5)
-    evaluator = DetectionEvaluator(Made(images))
-    add(evaluator, images, [*range(rank, 12, 2), 0])  # the first also where it does not belong
-    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123
-        json.dump(evaluator.result().metrics, file)
-    torch.distributed.destroy_process_group()

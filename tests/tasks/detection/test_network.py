@@ -269,7 +269,6 @@ def test_training_needs_boxes():
         (retinanet(detections_per_image=0), "model.detections_per_image=0 must be at least 1"),
         (retinanet(score_threshold=1.5), "model.score_threshold=1.5 must be from 0 to 1"),
         (retinanet(nms_threshold=-0.1), "model.nms_threshold=-0.1 must be from 0 to 1"),
-        (faster_rcnn(roi_gamma=0.2), "model.roi_gamma=0.2 does nothing with model.roi_pool=align"),
         (faster_rcnn(roi_gamma=0, roi_pool=RoiPool.deformable), "model.roi_gamma=0 must be above 0"),
     ],
 )

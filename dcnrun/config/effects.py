@@ -1,0 +1,91 @@
+"""Settings as a flat mapping, and which of them change nothing in a run."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+from dcnrun.config.schema import Config, ConvKind, Head, Optimizer, RoiPool, Schedule
+
+Settings = Mapping[str, Any]
+"""A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""
+
+DILATION = "conv.dilation"
+LAYERS = "conv.layers"
+_OF_OFFSETS = ("conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult")
+_MASK_START = "conv.mask_start"
+_WITH_OFFSETS = (ConvKind.deformable.value, ConvKind.modulated.value)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings of a config, flat."""
+    return dict(_flatten(dataclasses.asdict(config), ""))
+
+
+def has_offset_branches(settings: Settings) -> bool:
+    """Whether convolutions of a network with these settings learn offsets."""
+    return settings["conv.kind"] in _WITH_OFFSETS and not _replaces_nothing(settings)
+
+
+def has_roi_offset_branch(settings: Settings) -> bool:
+    """Whether a network with these settings learns where to pool regions."""
+    return bool(settings.get("model.roi_pool", RoiPool.align.value) != RoiPool.align.value)
+
+
+def without_effect(settings: Settings) -> dict[str, str]:
+    """Settings that change nothing beside the others, each with what makes it so.
+
+    Where `optim.optimizer` is adamw, that of `optim.momentum` is "optim.optimizer=adamw".
+    """
+    return {key: why for key, why in _idle(settings) if key in settings}
+
+
+def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from _idle_of_conv(settings)
+    if not has_roi_offset_branch(settings):
+        yield from ((key, "model.roi_pool=align") for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
+    yield from _idle_of_head(settings)
+    yield from _idle_of_optim(settings)
+
+
+def _idle_of_conv(settings: Settings) -> Iterator[tuple[str, str]]:
+    kind = settings["conv.kind"]
+    if not has_offset_branches(settings):
+        why = f"{LAYERS}=0" if _replaces_nothing(settings) else f"conv={kind}"
+        yield from ((key, why) for key in (*_OF_OFFSETS, _MASK_START))
+        if kind not in _WITH_OFFSETS and settings[DILATION] is None and settings["conv.groups"] == 1:
+            yield LAYERS, f"conv={kind} and conv.groups=1"
+    elif kind != ConvKind.modulated.value:
+        yield _MASK_START, f"conv={kind}"
+
+
+def _idle_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
+    head = settings["model.head"]
+    if head != Head.deeplab.value:
+        yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
+    elif settings["model.head_kernel"] == 1:
+        yield "model.head_dilation", "model.head_kernel=1"
+
+
+def _idle_of_optim(settings: Settings) -> Iterator[tuple[str, str]]:
+    optimizer, schedule = settings["optim.optimizer"], settings["optim.schedule"]
+    if optimizer != Optimizer.sgd.value:
+        yield "optim.momentum", f"optim.optimizer={optimizer}"
+    if schedule != Schedule.poly.value:
+        yield "optim.poly_power", f"optim.schedule={schedule}"
+    if schedule != Schedule.step.value:
+        yield from ((key, f"optim.schedule={schedule}") for key in ("optim.step_at", "optim.step_gamma"))
+
+
+def _replaces_nothing(settings: Settings) -> bool:
+    return str(settings[LAYERS]).strip() == "0"
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            leaves += _flatten(value, f"{prefix}{name}.")
+        else:
+            leaves.append((prefix + name, value.value if isinstance(value, Enum) else value))
+    return leaves
