@@ -1,11 +1,12 @@
 """The run folder: the one place that knows its file names and how they are written."""
 
+import errno
 import json
 import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -76,6 +77,11 @@ class RunFolder:
         return self.path / "checkpoints" / "best.pt"
 
     @property
+    def lock_file(self) -> Path:
+        """Empty; locked while a process trains here."""
+        return self.path / ".lock"
+
+    @property
     def figures(self) -> Path:
         """Pictures made from this run."""
         return self.path / "figures"
@@ -90,7 +96,7 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any]:
         """Read summary.json; RunError names the file when it is missing or damaged."""
         try:
-            summary = json.loads(self.summary_file.read_text())
+            summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunError(f"{self.summary_file} is missing: the run never started, or was killed at once.") from None
         except ValueError as error:
@@ -114,34 +120,50 @@ def new_run_folder(runs_dir: Path, name: str) -> RunFolder:
             path.mkdir(parents=True)
         except FileExistsError:
             continue
+        except OSError as error:
+            raise UsageError(
+                f"The run folder {path} can't be made: {error.strerror}. Give another runs_dir or name."
+            ) from error
         return RunFolder(path)
     raise RunError(f"No free name for a run folder in {runs_dir}.")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; it takes `path`'s place once it is whole and on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Give a path beside `path` to write to; it takes `path`'s place once it is whole and on disk.
+
+    What stood there before becomes `previous`, where one is given. RunError when it can't be written.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         with beside.open("rb") as written:
             os.fsync(written.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         beside.replace(path)
     except OSError as error:
-        free = shutil.disk_usage(path.parent).free
-        raise RunError(
-            f"Can't write {path}: {error.strerror or error} ({free / 2**20:.0f} MiB free). "
-            "What stood there before is unchanged; make room and resume the run."
-        ) from error
+        raise RunError(f"Can't write {path}: {_reason(error, path)} What stood there before is unchanged.") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _reason(error: OSError, path: Path) -> str:
+    if isinstance(error, FileExistsError):  # from mkdir
+        return f"{error.filename} is not a folder."
+    reason = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return f"{reason}."
+    free = shutil.disk_usage(path.parent).free
+    return f"{reason} ({free / 2**20:.0f} MiB free): make room and resume the run."
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file."""
+    """Replace a text file, in UTF-8 whatever the locale."""
     with replacing(path) as beside:
-        beside.write_text(text)
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

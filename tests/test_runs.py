@@ -1,5 +1,10 @@
 """Run folders: names, damaged files."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from dcnrun.errors import RunError, UsageError
@@ -37,3 +42,33 @@ def test_a_missing_summary_and_a_folder_of_something_else(tmp_path):
 def test_json_holds_no_nan(tmp_path):
     write_json(tmp_path / "x.json", {"a": [float("nan"), 1.5], "b": float("inf")})
     assert (tmp_path / "x.json").read_text().split() == ["{", '"a":', "[", "null,", "1.5", "],", '"b":', "null", "}"]
+
+
+def test_a_run_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    for runs_dir, name, why in (
+        (tmp_path / "file", "name", "Not a directory"),
+        (Path("/proc/none"), "name", "No such file"),
+        (tmp_path, "a" * 300, "File name too long"),
+    ):
+        with pytest.raises(UsageError, match=rf"can't be made: {why}.*Give another runs_dir or name"):
+            new_run_folder(runs_dir, name)
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    for path, why in (
+        (tmp_path / "file" / "x.json", f"{tmp_path / 'file'} is not a folder"),
+        (tmp_path / "file" / "folder" / "x.json", "Not a directory"),
+        (Path("/proc/none/x.json"), "No such file"),
+    ):
+        with pytest.raises(RunError, match=rf"Can't write {path}: {why}") as refused:
+            write_json(path, {})
+        assert "room" not in str(refused.value), "no disk is full"
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path):
+    write = "import sys, pathlib, dcnrun.runs; dcnrun.runs.write_text(pathlib.Path(sys.argv[1]), chr(177))"
+    posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", write, tmp_path / "x"], env=os.environ | posix, check=True)
+    assert (tmp_path / "x").read_text(encoding="utf-8") == "±"

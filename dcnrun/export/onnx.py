@@ -220,11 +220,8 @@ def _shape(value: Any) -> list[int | str]:
 
 
 def _write(model: Any, path: Path) -> None:
-    try:
-        with replacing(path) as beside:
-            beside.write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise DcnrunError(f"{path} can't be written: {error.strerror or error}") from error
+    with replacing(path) as beside:
+        beside.write_bytes(model.SerializeToString())
 
 
 # Is it the same network? ---------------------------------------------------------------------------------------------

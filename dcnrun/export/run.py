@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from dcnrun.data import SegmentationDataset, build_dataset
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
-from dcnrun.tasks.build import build_model
 from dcnrun.training.trained import Trained, read_trained
 
 
@@ -41,9 +39,7 @@ def export_run(
             "`dcnrun export` writes networks for segmentation only."
         )
     val_set = build_dataset(config.data, "val")
-    without_weights = replace(config, model=replace(config.model, weights=None))  # the checkpoint has them
-    network = build_model(without_weights, len(val_set.classes)).network
-    trained.load_into(network)
+    network = trained.model(len(val_set.classes)).network
     name, image = _first_image(val_set, config.data, fixed)
     exported = export_onnx(
         network,

@@ -18,16 +18,25 @@ State = dict[str, Any]
 def save_last(folder: RunFolder, state: State) -> None:
     """Write the newest checkpoint; the one before stays as `previous.pt`."""
     data = _serialised(state)
-    with replacing(folder.last_checkpoint) as beside:
+    with replacing(folder.last_checkpoint, folder.previous_checkpoint) as beside:
         beside.write_bytes(data)
-        if folder.last_checkpoint.exists():
-            folder.last_checkpoint.replace(folder.previous_checkpoint)
 
 
 def save_best(folder: RunFolder, state: State) -> None:
     """Write the weights with the best validation metric."""
     with replacing(folder.best_checkpoint) as beside:
         beside.write_bytes(_serialised(state))
+
+
+def best_so_far(folder: RunFolder) -> dict[str, float]:
+    """Step and metric that `best.pt` was kept for; nothing where it is missing or damaged.
+
+    A run may be killed between this file and the next `last.pt`, which therefore does not speak of it.
+    """
+    try:
+        return dict(load(folder.best_checkpoint)["best"])
+    except RunError:
+        return {}
 
 
 def load_last(folder: RunFolder) -> tuple[State, str | None]:

@@ -9,7 +9,8 @@ from dcnrun.config.schema import Config
 from dcnrun.console import console
 from dcnrun.rules import check
 from dcnrun.tasks.build import forward_flops, parameter_count
-from dcnrun.training.run import describe, image_size, prepare
+from dcnrun.training.run import describe, prepare
+from dcnrun.training.validation import image_size
 
 
 def dry_run(config: Config) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.tasks.choose import task_of
 from dcnrun.tasks.task import Evaluation
-from dcnrun.training.loop import validate
-from dcnrun.training.run import prepare
-from dcnrun.training.trained import read_trained
+from dcnrun.training.launch import launch
+from dcnrun.training.trained import Trained, read_trained
+from dcnrun.training.validation import Inference, in_memory_format, validate
 
 
 def evaluate(
@@ -24,10 +26,16 @@ def evaluate(
     `predictions`, where one is given.
     """
     trained = read_trained(run, which, overrides)
-    training, _ = prepare(trained.config)
-    trained.load_into(training.bare)
-    result = validate(training)
+    task = task_of(trained.config.model)
+    if predictions is not None and task.labels != "boxes":
+        raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
+    result = validate(_inference(trained))
     _print(result, trained.path)
+    if which == "best":
+        console.print(
+            f"{trained.path.name} was chosen by {task.metric(trained.config)} on the run's own validation images: on those, its "
+            "scores are optimistic; with --checkpoint last they are not."
+        )
     if predictions is not None:
         result.write_predictions(predictions)
         console.print(f"Written: {predictions}", markup=False, soft_wrap=True)
@@ -39,6 +47,14 @@ def evaluate(
         "metrics": result.metrics,
         "per_class": result.per_class,
     }
+
+
+def _inference(trained: Trained) -> Inference:
+    config = trained.config
+    fabric, task = launch(config), task_of(config.model)
+    val_set = task.dataset(config.data, "val")
+    network = in_memory_format(trained.model(len(val_set.classes)).network, config).to(fabric.device)
+    return Inference(config, task, fabric, network, val_set)
 
 
 def _print(result: Evaluation, path: Path) -> None:

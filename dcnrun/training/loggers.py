@@ -33,7 +33,7 @@ class JsonLinesLogger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("a")
+        self._file = path.open("a", encoding="utf-8")
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Append one line."""
@@ -53,7 +53,7 @@ class CsvLogger:
     def __init__(self, path: Path) -> None:
         self._path = path
         is_new = not path.exists()
-        self._file = path.open("a", newline="")
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         if is_new:
             self._writer.writerow(["step", "epoch", "split", "metric", "value"])
@@ -128,10 +128,10 @@ def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) ->
 def forget_after(folder: RunFolder, step: int) -> None:
     """Drop what was logged past a step, which a resumed run will log again; also a torn last line."""
     if folder.metrics_file.exists():
-        kept = [line for line in folder.metrics_file.read_text().splitlines() if _step_of(line) <= step]
+        kept = [line for line in folder.metrics_file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
         write_text(folder.metrics_file, "".join(line + "\n" for line in kept))
     if folder.csv_file.exists():
-        header, *rows = folder.csv_file.read_text().splitlines() or ["step,epoch,split,metric,value"]
+        header, *rows = folder.csv_file.read_text(encoding="utf-8").splitlines() or ["step,epoch,split,metric,value"]
         whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
         write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
 

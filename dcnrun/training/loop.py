@@ -1,12 +1,13 @@
 """The training loop, from top to bottom: steps, validation, checkpoints."""
 
+import hashlib
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from types import FrameType
 from typing import Any
 
@@ -16,20 +17,17 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
-from dcnrun.config.schema import Config
-from dcnrun.data import eval_batches, train_batches
+from dcnrun.data import train_batches
+from dcnrun.data.files import first_few
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from dcnrun.tasks.task import Batch, Evaluation, Labelled, Task
+from dcnrun.tasks.task import Batch, Evaluation, Labelled
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
 from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, what_to_turn
 from dcnrun.training.optim import learning_rates, set_learning_rates
 from dcnrun.training.progress import TrainingProgress
-
-# The first steps of a process pay for allocations and kernel choices; they don't count as throughput.
-WARM_UP_STEPS = 3
-TIMED_BATCHES = 15
+from dcnrun.training.validation import WARM_UP_BATCHES, Inference, on_device, validate
 
 
 class Stopped(BaseException):
@@ -79,17 +77,12 @@ class LossMeans:
 
 
 @dataclass
-class Training:
+class Training(Inference):
     """A network in training and where it stands."""
 
-    config: Config
-    task: Task
-    fabric: Fabric
     network: nn.Module  # as set up by Fabric: precision and DDP
-    bare: nn.Module  # the same network without wrappers: names and weights
     optimizer: Optimizer
     train_set: Labelled
-    val_set: Labelled
     monitor: OffsetMonitor
     step: int = 0
     losses: LossMeans = field(default_factory=LossMeans)
@@ -111,23 +104,33 @@ class Training:
             "scaler": self._scaler_state(),
             "random": _gathered(self.fabric, checkpoint.random_state()),
             "losses": self.losses.state(),
-            "best": dict(self.best),
             "clock": vars(self.clock).copy(),
+            "images": self._images,
         }
 
     def restore(self, state: checkpoint.State) -> None:
-        """Go on from a state; RunError when it belongs to another network."""
+        """Go on from a state; RunError when it belongs to another network or other images."""
+        if "images" in state and state["images"] != self._images:  # checkpoints of older runs don't say
+            raise RunError(
+                f"The images are not those that the run began with (training, validation: {_counts(state['images'])} then, "
+                f"{_counts(self._images)} now). Put them back as they were, or start a new run."
+            )
         try:
             self.bare.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise RunError(f"The checkpoint does not fit the run's config: {str(error).splitlines()[0]}") from error
-        self.step, self.best = state["step"], dict(state["best"])
+        self.step = state["step"]
         self.losses = LossMeans(**state["losses"])
         self.clock = Clock(**state["clock"])
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
+
+    @cached_property
+    def _images(self) -> list[checkpoint.State]:
+        """What training and validation images there are: how many, and a digest of their names."""
+        return [_digest(dataset) for dataset in (self.train_set, self.val_set)]
 
     def _scaler_state(self) -> dict[str, Any]:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
@@ -170,7 +173,7 @@ def fit(
             batch = next(batches)
             arrived = time.perf_counter()
             loss = train_step(training, batch)
-            if training.step - first_step > WARM_UP_STEPS:
+            if training.step - first_step > WARM_UP_BATCHES:
                 clock.waiting += arrived - started
                 clock.training += time.perf_counter() - arrived
                 clock.trained_images += config.data.batch_size
@@ -196,7 +199,7 @@ def train_step(training: Training, batch: Batch) -> float:
     training.step += 1
     training.monitor.measure = training.step % config.trainer.log_every == 0 or training.step == config.trainer.steps
     set_learning_rates(optimizer, config.optim, training.step - 1, config.trainer.steps)
-    batch = _on_device(training, batch)
+    batch = on_device(training, batch)
     parts = training.task.losses(training.network, batch, fabric.world_size)
     loss = torch.stack([*parts.values()]).sum()
     # Together: each transfer would wait for the device.
@@ -210,42 +213,6 @@ def train_step(training: Training, batch: Batch) -> float:
     optimizer.step()
     training.losses.add(values)
     return value
-
-
-def validate(training: Training) -> Evaluation:
-    """Scores on the validation images; each counts once, over any number of processes."""
-    fabric = training.fabric
-    evaluator = training.task.evaluator(training.val_set)
-    was_training = training.network.training
-    training.network.eval()
-    _share_running_statistics(training)
-    with torch.inference_mode():
-        for loaded in eval_batches(
-            training.val_set, training.config.data, rank=fabric.global_rank, world_size=fabric.world_size
-        ):
-            batch = _on_device(training, loaded)
-            # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
-            with fabric.autocast():
-                predictions = training.task.predict(training.bare, batch)
-            evaluator.update(predictions, batch)
-    training.network.train(was_training)
-    return evaluator.result()
-
-
-def inference_speed(training: Training) -> float:
-    """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
-    fabric = training.fabric
-    batch = _on_device(training, next(iter(eval_batches(training.val_set, replace(training.config.data, workers=0)))))
-    training.network.eval()
-    times = []
-    with torch.inference_mode(), fabric.autocast():
-        for _ in range(WARM_UP_STEPS + TIMED_BATCHES):
-            _wait_for(fabric)
-            started = time.perf_counter()
-            training.task.predict(training.bare, batch)
-            _wait_for(fabric)
-            times.append(time.perf_counter() - started)
-    return len(batch["image"]) / statistics.median(times[WARM_UP_STEPS:])
 
 
 @contextmanager
@@ -291,12 +258,18 @@ def _log_training(training: Training, loggers: Sequence[Logger], progress: Train
 def _validate_and_keep_best(
     training: Training, folder: RunFolder, loggers: Sequence[Logger], progress: TrainingProgress
 ) -> None:
+    is_first = training.last is None
     result = training.last = validate(training)
     metrics, metric = result.metrics, training.task.metric(training.config)
     for logger in loggers:
         logger.log(training.step, training.epoch, "val", metrics)
     shown = [metric, *(name for name in training.task.metrics[:3] if name != metric)]
     progress.say(f"step {training.step}: " + "  ".join(f"{name} {metrics[name]:.4f}" for name in shown))
+    if is_first and (absent := result.images.absent_classes):
+        progress.say(
+            "Classes on no validation image, about which the scores say nothing: "
+            f"{first_few([repr(name) for name in absent])}. `dcnrun data check` shows what the labels hold."
+        )
     if not training.best or not metrics[metric] <= training.best[metric]:  # better, or the first that is a number
         training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
@@ -313,20 +286,6 @@ def _save(training: Training, folder: RunFolder) -> None:
     training.fabric.barrier()
 
 
-def _share_running_statistics(training: Training) -> None:
-    """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
-    if training.fabric.world_size > 1:
-        for buffer in training.bare.buffers():
-            torch.distributed.broadcast(buffer, src=0)
-
-
-def _on_device(training: Training, batch: Batch) -> Batch:
-    moved: dict[str, Any] = training.fabric.to_device(dict(batch))
-    if training.config.trainer.channels_last:
-        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
-    return moved
-
-
 def _check_finite(training: Training, loss: float, batch: Batch) -> None:
     layer = training.monitor.first_not_finite()
     in_offsets = layer is not None
@@ -339,6 +298,15 @@ def _check_finite(training: Training, loss: float, batch: Batch) -> None:
     raise RunError(
         f"{what} not finite at step {training.step}, first {where}. {what_to_turn(training.config, in_offsets)}"
     )
+
+
+def _digest(dataset: Labelled) -> checkpoint.State:
+    names = "\n".join(dataset.name(index) for index in range(len(dataset)))
+    return {"count": len(dataset), "names": hashlib.sha256(names.encode()).hexdigest()}
+
+
+def _counts(images: list[checkpoint.State]) -> str:
+    return " and ".join(str(each["count"]) for each in images)
 
 
 def _any_process(fabric: Fabric, value: bool) -> bool:
@@ -355,8 +323,3 @@ def _gathered(fabric: Fabric, value: checkpoint.State) -> list[checkpoint.State]
     values: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
-
-
-def _wait_for(fabric: Fabric) -> None:
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize(fabric.device)

@@ -1,8 +1,10 @@
 """A run from start to end: its folder, its environment, its status."""
 
+import fcntl
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,11 @@ from dcnrun.tasks.task import Labelled
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
-from dcnrun.training.loop import Stopped, Training, fit, inference_speed
+from dcnrun.training.loop import Stopped, Training, fit
 from dcnrun.training.monitor import OffsetMonitor
 from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
+from dcnrun.training.trained import without_weights
+from dcnrun.training.validation import image_size, in_memory_format, inference_speed
 
 
 def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = None) -> dict[str, Any]:
@@ -32,11 +36,12 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
     check(config)
     training, model = prepare(config)
     folder = _make_folder(training.fabric, config, run_dir)
-    if training.fabric.is_global_zero:
-        write_text(folder.config_file, to_yaml(config))
-        write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
-        write_json(folder.environment_file, environment(training.fabric, config))
-    return _run(training, model, folder, random_state=None)
+    with _alone_in(folder, training.fabric):
+        if training.fabric.is_global_zero:
+            write_text(folder.config_file, to_yaml(config))
+            write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
+            write_json(folder.environment_file, environment(training.fabric, config))
+        return _run(training, model, folder, random_state=None)
 
 
 def resume(run_dir: Path) -> dict[str, Any]:
@@ -44,41 +49,41 @@ def resume(run_dir: Path) -> dict[str, Any]:
     folder = RunFolder(run_dir)
     folder.require()
     config = load(folder.config_file)
-    if folder.summary_file.exists():
+    with suppress(RunError):  # missing or damaged: it will be written anew
         summary = folder.read_summary()
         if summary.get("status") == "completed":
             console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
             return summary
     check(config)
-    training, model = prepare(config)
-    random_state = None
+    state = warning = random_state = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
         state, warning = checkpoint.load_last(folder)
-        training.restore(state)
-        random_state = _random_state_of(training.fabric, state)
+    training, model = prepare(config, pretrained=state is None)
+    with _alone_in(folder, training.fabric):
+        if state is not None:
+            training.restore(state)
+            random_state = _random_state_of(training.fabric, state)
+        training.best = checkpoint.best_so_far(folder)
         if warning:
             _say(training.fabric, f"Warning: {warning}")
-    _say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
-    if training.fabric.is_global_zero:
-        forget_after(folder, training.step)
-    return _run(training, model, folder, random_state)
+        _say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
+        if training.fabric.is_global_zero:
+            forget_after(folder, training.step)
+        return _run(training, model, folder, random_state)
 
 
-def prepare(config: Config) -> tuple[Training, BuiltModel]:
-    """Build everything a config names: devices, data, network, optimizer."""
+def prepare(config: Config, pretrained: bool = True) -> tuple[Training, BuiltModel]:
+    """Build everything a config names: devices, data, network, optimizer; without its weights unless `pretrained`."""
     fabric, task = launch(config), task_of(config.model)
     torch.manual_seed(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
         train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
     _require_same_classes(train_set, val_set)
-    model = build_model(config, len(train_set.classes))
-    bare = model.network
-    if config.trainer.channels_last:
-        bare = bare.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(bare, config.optim, fabric.device.type)
-    network, wrapped_optimizer = fabric.setup(bare, optimizer)
+    model = build_model(config if pretrained else without_weights(config), len(train_set.classes))
+    bare = in_memory_format(model.network, config)
+    network, optimizer = fabric.setup(bare, build_optimizer(bare, config.optim, fabric.device.type))
     monitor = OffsetMonitor(bare)
-    return Training(config, task, fabric, network, bare, wrapped_optimizer, train_set, val_set, monitor), model
+    return Training(config, task, fabric, bare, val_set, network, optimizer, train_set, monitor), model
 
 
 def _require_same_classes(train_set: Labelled, val_set: Labelled) -> None:
@@ -135,7 +140,8 @@ def _close(
 ) -> None:
     """Record how the run ended; a full disk must not hide why it failed."""
     for logger in loggers:
-        logger.close(status)
+        with suppress(OSError):  # what could not be written is still in its buffer
+            logger.close(status)
     try:
         _write_summary(training, folder, costs, status, reason)
     except DcnrunError as error:
@@ -203,6 +209,21 @@ def _fresh(run_dir: Path) -> Path:
     return run_dir
 
 
+@contextmanager
+def _alone_in(folder: RunFolder, fabric: Fabric) -> Iterator[None]:
+    """Keep other runs out of the folder; UsageError if one is at work there."""
+    with ExitStack() as opened:
+        if fabric.is_global_zero:
+            try:
+                # A lock of this process alone: workers that outlive it for a moment have no part in it, as in one of flock.
+                fcntl.lockf(opened.enter_context(folder.lock_file.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"Another process is training in {folder.path}: wait, or stop it.") from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
 def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.State:
     states = state["random"]
     if len(states) != fabric.world_size:
@@ -210,15 +231,6 @@ def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.Stat
             f"The run was saved by {len(states)} processes and can't go on with {fabric.world_size}: start as many again."
         )
     return states[fabric.global_rank]  # type: ignore[no-any-return]
-
-
-def image_size(training: Training) -> tuple[int, int]:
-    """Height and width that FLOPs are counted for: the training crop, else the first validation image."""
-    crop = training.config.data.crop_size
-    if crop:
-        return crop, crop
-    height, width = training.val_set[0]["image"].shape[-2:]
-    return height, width
 
 
 def _peak_memory(fabric: Fabric) -> int:
@@ -231,4 +243,4 @@ def _peak_memory(fabric: Fabric) -> int:
 
 def _say(fabric: Fabric, message: str) -> None:
     if fabric.is_global_zero:
-        console.print(message, markup=False)
+        console.print(message, markup=False, soft_wrap=True)

@@ -1,16 +1,15 @@
 """What a run has learnt: its config and the weights of a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import nn
 
 from dcnrun.config.compose import load
 from dcnrun.config.schema import Config
 from dcnrun.errors import UsageError
 from dcnrun.rules import check
 from dcnrun.runs import RunFolder
+from dcnrun.tasks.build import BuiltModel, build_model
 from dcnrun.training import checkpoint
 
 
@@ -27,14 +26,16 @@ class Trained:
         """The training steps behind the weights."""
         return int(self.state["step"])
 
-    def load_into(self, network: nn.Module) -> None:
-        """Give a network of the config the weights; UsageError if overrides made it another one."""
+    def model(self, num_classes: int) -> BuiltModel:
+        """The network of the config with the weights; UsageError if overrides made it another one."""
+        model = build_model(without_weights(self.config), num_classes)
         try:
-            network.load_state_dict(self.state["network"])
+            model.network.load_state_dict(self.state["network"])
         except RuntimeError as error:
             raise UsageError(
                 f"{self.path} does not fit the config with these overrides: {str(error).splitlines()[-1].strip()}"
             ) from error
+        return model
 
 
 def read_trained(run: Path, which: str, overrides: Sequence[str] = ()) -> Trained:
@@ -46,3 +47,8 @@ def read_trained(run: Path, which: str, overrides: Sequence[str] = ()) -> Traine
     check(config)
     path = folder.best_checkpoint if which == "best" else folder.last_checkpoint
     return Trained(config, path, checkpoint.load(path))
+
+
+def without_weights(config: Config) -> Config:
+    """The same config from random weights: where a checkpoint has them all, published ones need not be at hand."""
+    return replace(config, model=replace(config.model, weights=None))

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, and never code."""
 
+import os
 import random
 
 import numpy as np
@@ -82,3 +83,29 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         fill_the_disk()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_fails_leaves_the_checkpoints_as_they_were(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    for step in (1, 2):
+        checkpoint.save_last(folder, state(step))
+
+    def failing(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(
+        RunError, match=r"Can't write .*last\.pt: Input/output error\. What stood there before is unchanged"
+    ):
+        checkpoint.save_last(folder, state(3))
+    assert checkpoint.load(folder.last_checkpoint)["step"] == 2
+    assert checkpoint.load(folder.previous_checkpoint)["step"] == 1
+
+
+def test_without_a_whole_file_nothing_was_best(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert checkpoint.best_so_far(folder) == {}
+    checkpoint.save_best(folder, state(4) | {"best": {"step": 4, "val/miou": 0.5}})
+    assert checkpoint.best_so_far(folder) == {"step": 4, "val/miou": 0.5}
+    folder.best_checkpoint.write_bytes(folder.best_checkpoint.read_bytes()[:-100])
+    assert checkpoint.best_so_far(folder) == {}

@@ -58,7 +58,8 @@ def test_without_learning_of_offsets_it_is_the_standard_detector(tiny_detector, 
 @pytest.mark.parametrize("pool", ["deformable", "modulated"])
 def test_roi_offsets_learn_at_their_own_rate(pool, tiny_detector, tmp_path):
     def moved(mult):
-        path = run([*tiny_detector, f"model.roi_pool={pool}", f"optim.roi_offset_lr_mult={mult}"], tmp_path / str(mult))
+        overrides = [*tiny_detector, f"model.roi_pool={pool}", f"optim.roi_offset_lr_mult={mult}", "trainer.steps=2"]
+        path = run(overrides, tmp_path / str(mult))
         state = RunFolder(path).last_checkpoint
         from dcnrun.training import checkpoint
 
@@ -132,7 +133,7 @@ def test_segmentation_has_no_such_file(finished, tmp_path, capsys):
 
 def test_runs_are_compared_by_ap(tiny_detector, tmp_path):
     runs = [
-        run([*tiny_detector, f"conv={kind}", f"seed={seed}"], tmp_path / f"{kind}{seed}")
+        run([*tiny_detector, f"conv={kind}", f"seed={seed}", "trainer.steps=2"], tmp_path / f"{kind}{seed}")
         for kind in ("standard", "deformable")
         for seed in (0, 1)
     ]
@@ -158,7 +159,7 @@ def test_dry_run(tiny_detector):
         (["model=faster_rcnn", "model.frozen_stages=5"], "model.frozen_stages=5 keeps"),
         (["model=faster_rcnn", "model.anchor_sizes=[32]"], "one for each level"),
         (["model=faster_rcnn", "model.width=8"], "model.width=8 must be at least 16, or trainer.channels_last=false"),
-        (["model=faster_rcnn", "optim.roi_offset_lr_mult=0.1"], "pools no regions at learnt places"),
+        (["model=faster_rcnn", "optim.roi_offset_lr_mult=0.1"], "does nothing with model.roi_pool=align"),
     ],
 )
 def test_what_does_not_fit_is_said(overrides, problem):

@@ -8,16 +8,18 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import ConfigError
+from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.runs import RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
-from tests.training.running import finish, metrics, start
+from tests.training.running import finish, free_port, metrics, on_two_ranks, start
 
 
 def same_weights(a, b):
@@ -35,19 +37,18 @@ def wait_until_logged(run, step, process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "settings"),
+    ("task", "settings", "is_imported"),
     [
-        ("tiny", ["conv=deformable", "model=fcn", "optim=adamw"]),
-        ("tiny", ["conv=standard", "data.workers=1"]),
-        ("tiny_detector", ["conv=deformable", "model.roi_pool=modulated"]),
+        ("tiny", ["conv=deformable", "model=fcn", "optim=adamw", "data.workers=1"], False),
+        ("tiny_detector", ["conv=deformable", "model.roi_pool=modulated"], True),
     ],
 )
-def test_killed_at_random_steps_it_ends_with_the_same_numbers(task, settings, request, tmp_path):
+def test_killed_at_random_steps_it_ends_with_the_same_numbers(task, settings, is_imported, request, forked, tmp_path):
     """The FCN head has dropout, and a detector draws the regions that it learns from: the random state counts too."""
     overrides = [*request.getfixturevalue(task), *settings, "trainer.steps=14", "trainer.eval_every=5"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(compose(overrides), overrides, whole)
-    process = start("train", *overrides, "--run-dir", killed)
+    process = (forked if is_imported else start)("train", *overrides, "--run-dir", killed)
     chosen = random.Random()
     kills = sorted(chosen.sample(range(1, 14), 3))
     for step in kills:
@@ -55,21 +56,21 @@ def test_killed_at_random_steps_it_ends_with_the_same_numbers(task, settings, re
         time.sleep(chosen.random() * 0.05)
         process.kill()
         process.communicate()
-        process = start("train", "--resume", killed)
+        process = forked("train", "--resume", killed)
     code, _, err = finish(process)
     assert code == 0, err
     assert metrics(killed) == metrics(whole), f"killed at {kills}"
     assert same_weights(killed, whole), f"killed at {kills}"
-    summary = RunFolder(killed).read_summary()
+    summary, wanted = RunFolder(killed).read_summary(), RunFolder(whole).read_summary()
     assert summary["status"] == "completed"
-    assert summary["metrics"] == RunFolder(whole).read_summary()["metrics"]
+    assert (summary["metrics"], summary["best"]) == (wanted["metrics"], wanted["best"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_stop_it_saves_and_exits_130(number, tiny, tmp_path):
+def test_asked_to_stop_it_saves_and_exits_130(number, tiny, forked, tmp_path):
     overrides = [*tiny, "conv=standard", "trainer.steps=2000", "trainer.save_every=100000", "data.workers=1"]
-    process = start("train", *overrides, "--run-dir", tmp_path / "run")
+    process = forked("train", *overrides, "--run-dir", tmp_path / "run")
     wait_until_logged(tmp_path / "run", 3, process)
     process.send_signal(number)
     code, out, err = finish(process)
@@ -81,104 +82,126 @@ def test_asked_to_stop_it_saves_and_exits_130(number, tiny, tmp_path):
     assert checkpoint.load(RunFolder(tmp_path / "run").last_checkpoint)["step"] == summary["step"] >= 3
 
 
-def test_a_damaged_checkpoint_falls_back_and_still_ends_the_same(tiny, tmp_path, capsys):
-    overrides = [*tiny, "conv=modulated"]
-    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
-    for run in (whole, damaged):
-        train(compose(overrides), overrides, run)
-    folder = RunFolder(damaged)
-    data = folder.last_checkpoint.read_bytes()
-    folder.last_checkpoint.write_bytes(data[: len(data) // 2])
-    folder.write_summary(folder.read_summary() | {"status": "stopped"})
-    resume(damaged)
-    assert "last.pt is damaged" in " ".join(capsys.readouterr().out.split())
-    assert metrics(damaged) == metrics(whole)
-    assert same_weights(damaged, whole)
+def test_a_damaged_checkpoint_falls_back_and_still_ends_the_same(finished, stopped, capsys):
+    data = stopped.last_checkpoint.read_bytes()
+    stopped.last_checkpoint.write_bytes(data[: len(data) // 2])
+    resume(stopped.path)
+    assert "last.pt is damaged" in capsys.readouterr().out
+    assert metrics(stopped.path) == metrics(finished.path)
+    assert same_weights(stopped.path, finished.path)
 
 
-def test_a_completed_run_is_left_alone(tiny, tmp_path):
-    overrides = [*tiny, "conv=standard", "trainer.steps=2"]
-    train(compose(overrides), overrides, tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    assert resume(tmp_path / "run")["status"] == "completed"
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+def test_a_completed_run_is_left_alone(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")}
+    assert resume(finished.path)["status"] == "completed"
+    assert {path: path.stat().st_mtime_ns for path in finished.path.rglob("*")} == before
 
 
-def test_killed_after_the_last_checkpoint_it_still_records_its_metrics(tiny, tmp_path):
-    overrides = [*tiny, "conv=standard"]
-    wanted = train(compose(overrides), overrides, tmp_path / "run")
-    folder = RunFolder(tmp_path / "run")
-    folder.write_summary(folder.read_summary() | {"status": "running", "metrics": {}, "per_class": {}})
-    summary = resume(folder.path)
-    assert summary["status"] == "completed"
-    assert summary["metrics"] == wanted["metrics"]
-    assert summary["per_class"] == wanted["per_class"]
+@pytest.mark.parametrize("summary", ["another status", "damaged"])
+def test_killed_after_the_last_checkpoint_it_still_records_its_metrics(summary, finished, stopped):
+    if summary == "damaged":
+        stopped.summary_file.write_text("{")
+    wanted = finished.read_summary()
+    got = resume(stopped.path)
+    assert got["status"] == "completed"
+    assert got["metrics"] == wanted["metrics"]
+    assert got["per_class"] == wanted["per_class"]
 
 
-def test_a_torn_log_line_is_dropped(tiny, tmp_path):
-    overrides = [*tiny, "conv=standard"]
-    for name in ("whole", "torn"):
-        train(compose(overrides), overrides, tmp_path / name)
-    folder = RunFolder(tmp_path / "torn")
-    folder.last_checkpoint.unlink()
-    folder.write_summary(folder.read_summary() | {"status": "running"})
-    with folder.metrics_file.open("a") as file:
+def test_a_torn_log_line_is_dropped(finished, stopped):
+    stopped.last_checkpoint.unlink()
+    with stopped.metrics_file.open("a") as file:
         file.write('{"step": 6, "split": "tr')
-    resume(folder.path)
-    assert metrics(tmp_path / "torn") == metrics(tmp_path / "whole")
+    resume(stopped.path)
+    assert metrics(stopped.path) == metrics(finished.path)
 
 
-def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp_path):
-    """A disk of 40 MB in memory, where the test may mount one."""
+def test_the_best_is_what_its_file_holds(stopped):
+    """Killed after a validation that it had not saved yet, which need not give the same numbers again on every device."""
+    stopped.last_checkpoint.replace(stopped.previous_checkpoint)
+    best = checkpoint.load(stopped.best_checkpoint) | {"best": {"step": 6, "val/miou": 0.99}}
+    checkpoint.save_best(stopped, best)
+    held = stopped.best_checkpoint.read_bytes()
+    assert resume(stopped.path)["best"] == {"step": 6, "val/miou": 0.99}
+    assert stopped.best_checkpoint.read_bytes() == held
+
+
+def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):
+    weights = tmp_path / "weights.pt"
+    overrides = [*tiny, "conv=standard", "trainer.steps=2", f"model.weights={weights}"]
+    config = compose(overrides)
+    torch.save(ResNetBackbone(config.model.backbone, config.model.width).state_dict(), weights)
+    train(config, overrides, tmp_path / "run")
+    weights.unlink()
+    folder = RunFolder(tmp_path / "run")
+    saved, summary = folder.config_file.read_text(), folder.read_summary()
+    assert evaluate(folder.path, "last")["metrics"] == summary["metrics"]
+    folder.write_summary(summary | {"status": "stopped"})
+    assert resume(folder.path)["metrics"] == summary["metrics"]
+    assert folder.config_file.read_text() == saved
+
+
+def test_other_images_than_it_began_with_are_refused(stopped):
+    config = stopped.config_file.read_text()
+    stopped.config_file.write_text(config.replace("train_images: 16", "train_images: 15"))
+    with pytest.raises(RunError, match=r"The images are not those .* 16 and 5 then, 15 and 5 now"):
+        resume(stopped.path)
+
+
+def test_a_run_that_another_process_trains_is_refused(stopped):
+    hold = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
+    )
+    before = stopped.metrics_file.read_text()
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, stopped.lock_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        other.stdout.readline()
+        stopped.metrics_file.write_text(before + "{")
+        with pytest.raises(UsageError, match=r"Another process is training in .*run: wait, or stop it"):
+            resume(stopped.path)
+        other.communicate()
+    assert stopped.metrics_file.read_text() == before + "{"
+    assert stopped.read_summary()["status"] == "stopped"
+    assert resume(stopped.path)["status"] == "completed"
+
+
+def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp_path, monkeypatch):
+    """A disk of 40 MB in memory, where the test may mount one, that is full after step 4."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount a small disk")
-    overrides = [
-        *tiny,
-        "conv=standard",
-        "trainer.steps=400",
-        "trainer.save_every=1",
-        "trainer.eval_every=400",
-        "data.train_images=4",
-    ]
-    filler = disk / "filler"
+    overrides = [*tiny, "conv=standard", "trainer.save_every=1"]
+    folder, filler = RunFolder(disk / "run"), disk / "filler"
+    save_last = checkpoint.save_last
+
+    def save_and_fill(folder, state):
+        save_last(folder, state)
+        if state["step"] == 4:
+            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(b"0" * 4096):
+                    pass
+
     try:
-        process = start("train", *overrides, "--run-dir", disk / "run")
-        wait_until_logged(disk / "run", 4, process)
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(b"0" * 4096):
-                pass
-        code, _, err = finish(process)
-        assert code == 1
-        assert "No space left on device" in err
-        assert "Traceback" not in err
-        state, _ = checkpoint.load_last(RunFolder(disk / "run"))
-        assert state["step"] >= 3
+        monkeypatch.setattr(checkpoint, "save_last", save_and_fill)
+        with pytest.raises(RunError, match=r"Can't write .*: No space left on device"):
+            train(compose(overrides), overrides, folder.path)
+        state, _ = checkpoint.load_last(folder)
+        assert state["step"] == 4
         filler.unlink()
-        resume(disk / "run")
-        assert RunFolder(disk / "run").read_summary()["status"] == "completed"
+        monkeypatch.undo()
+        assert resume(folder.path)["status"] == "completed"
     finally:
-        process.kill()
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.slow
-def test_two_processes_count_each_validation_image_once_and_resume(tiny, tmp_path):
+def test_two_processes_count_each_validation_image_once_and_resume(tiny, forked, tmp_path):
     """Five images on two processes; the gradient of the whole batch, so the weights are close to one process's."""
-    import numpy as np
-
     run = tmp_path / "run"
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(random.randint(20000, 50000)),
-    ]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     overrides = [*tiny, "conv=deformable", "trainer.devices=2", "trainer.accelerator=cpu"]
     subprocess.run([*torchrun, "-m", "dcnrun", "train", *overrides, "--run-dir", str(run)], check=True, timeout=200)
     folder = RunFolder(run)
@@ -187,7 +210,7 @@ def test_two_processes_count_each_validation_image_once_and_resume(tiny, tmp_pat
     assert evaluate(run, "last")["metrics"] == pytest.approx(folder.read_summary()["metrics"], abs=1e-3)
     folder.last_checkpoint.unlink()
     folder.write_summary(folder.read_summary() | {"status": "stopped"})
-    subprocess.run([*torchrun, "-m", "dcnrun", "train", "--resume", str(run)], check=True, timeout=200)
+    on_two_ranks(forked, "train", "--resume", run)
     assert metrics(run) == whole
     folder.write_summary(folder.read_summary() | {"status": "stopped"})
     with pytest.raises(ConfigError, match="need 2 processes, but 1 were started: use torchrun"):

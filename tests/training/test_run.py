@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +12,14 @@ import torch
 from dcnrun.config.compose import compose, load
 from dcnrun.data import eval_batches, train_batches
 from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.resources import resource_dir
 from dcnrun.runs import RunFolder, json_ready
 from dcnrun.training import checkpoint
 from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
-from dcnrun.training.loop import train_step, validate
+from dcnrun.training.loop import train_step
 from dcnrun.training.run import prepare, train
+from dcnrun.training.validation import validate
 from tests.training.running import losses, metrics
 
 
@@ -126,23 +130,31 @@ def test_all_problems_of_a_config_are_reported_together(tiny):
 
 
 @pytest.mark.parametrize("which", ["best", "last"])
-def test_evaluate_gives_the_numbers_of_validation(which, tiny, tmp_path):
-    folder = run([*tiny, "conv=deformable"], tmp_path)
-    summary = RunFolder(folder).read_summary()
-    result = evaluate(folder, which)
+def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys):
+    summary = finished.read_summary()
+    result = evaluate(finished.path, which)
+    assert ("was chosen by val/miou on the run's own" in " ".join(capsys.readouterr().out.split())) == (which == "best")
     if which == "last":
         assert result["metrics"] == summary["metrics"]
         assert json_ready(result["per_class"]) == summary["per_class"]
     else:
         assert result["metrics"]["val/miou"] == summary["best"]["val/miou"]
-    again = evaluate(folder, which, ["data.eval_batch_size=5"])
+    again = evaluate(finished.path, which, ["data.eval_batch_size=5"])
     assert again["metrics"]["val/miou"] == pytest.approx(result["metrics"]["val/miou"], abs=1e-3)
 
 
-def test_evaluate_on_data_with_other_classes_is_refused(tiny, tmp_path):
-    folder = run([*tiny, "conv=standard"], tmp_path)
+def test_evaluate_needs_no_training_images(tiny, tmp_path):
+    tiny = [override for override in tiny if "_images" not in override and "image_size" not in override]
+    folder = run([*tiny, "conv=standard", "data=nuclei", "data.crop_size=32", "trainer.steps=1"], tmp_path)
+    for kind in ("images", "masks"):
+        shutil.copytree(resource_dir("samples") / "nuclei" / kind / "val", tmp_path / "data" / kind / "val")
+    result = evaluate(folder, "last", [f"data.root={tmp_path / 'data'}"])
+    assert result["metrics"] == RunFolder(folder).read_summary()["metrics"]
+
+
+def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):
     with pytest.raises(UsageError, match="does not fit"):
-        evaluate(folder, "best", ["data=nuclei"])
+        evaluate(finished.path, "best", ["data=nuclei"])
     with pytest.raises(UsageError, match="not a run folder"):
         evaluate(tmp_path, "best")
 
@@ -154,6 +166,18 @@ def test_a_loss_that_explodes_names_layer_step_and_setting(tiny, tmp_path):
     summary = RunFolder(tmp_path / "run").read_summary()
     assert summary["status"] == "failed"
     assert "not finite" in summary["reason"]
+
+
+def test_a_disk_that_is_full_for_the_log_is_the_reason(tiny, tmp_path, monkeypatch):
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip("needs /dev/full")
+    monkeypatch.setattr(RunFolder, "metrics_file", device)
+    with pytest.raises(RunError, match="Can't write /dev/full: No space left on device"):
+        run([*tiny, "conv=standard"], tmp_path)
+    summary = RunFolder(tmp_path / "run").read_summary()
+    assert summary["status"] == "failed"
+    assert "No space left" in summary["reason"]
 
 
 def test_offsets_that_are_not_finite_name_the_layer_and_the_multiplier(tiny, tmp_path, monkeypatch):
@@ -172,10 +196,9 @@ def test_offsets_that_are_not_finite_name_the_layer_and_the_multiplier(tiny, tmp
         run([*tiny, "conv=deformable"], tmp_path)
 
 
-def test_a_folder_that_holds_a_run_is_not_overwritten(tiny, tmp_path):
-    run([*tiny, "conv=standard", "trainer.steps=1"], tmp_path)
+def test_a_folder_that_holds_a_run_is_not_overwritten(tiny, finished):
     with pytest.raises(UsageError, match="already holds a run"):
-        run([*tiny, "conv=standard"], tmp_path)
+        train(compose([*tiny, "conv=standard"]), run_dir=finished.path)
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
@@ -185,6 +208,12 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
     assert result["epochs"] == pytest.approx(1.5)
     assert result["image_size"] == [48, 48]
     assert not (tmp_path / "runs").exists()
+
+
+def test_flops_are_those_of_images_as_the_network_sees_them(tiny):
+    small, large = (dry_run(compose([*tiny, "conv=standard", f"data.eval_short_side={side}"])) for side in (0, 96))
+    assert (small["image_size"], large["image_size"]) == ([48, 48], [96, 96])
+    assert large["flops"] == pytest.approx(4 * small["flops"], rel=0.01)
 
 
 def test_precision_bf16(tiny, tmp_path):

@@ -1,0 +1,105 @@
+"""Scores and speed of a network on its validation images."""
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from dcnrun.config.schema import Config
+from dcnrun.data import eval_batches
+from dcnrun.tasks.task import Batch, Evaluation, Labelled, Task
+
+# The first batches of a process pay for allocations and kernel choices; they don't count as throughput.
+WARM_UP_BATCHES = 3
+TIMED_BATCHES = 15
+
+
+@dataclass
+class Inference:
+    """A network on its device, and the images that it is validated on."""
+
+    config: Config
+    task: Task
+    fabric: Fabric
+    bare: nn.Module  # without Fabric's wrappers: names and weights
+    val_set: Labelled
+
+
+def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
+    """The network with its weights stored as the config has feature maps."""
+    return network.to(memory_format=torch.channels_last) if config.trainer.channels_last else network
+
+
+def validate(inference: Inference) -> Evaluation:
+    """Scores on the validation images; each counts once, over any number of processes."""
+    fabric, network = inference.fabric, inference.bare
+    evaluator = inference.task.evaluator(inference.val_set)
+    was_training = network.training
+    network.eval()
+    _share_running_statistics(inference)
+    with torch.inference_mode():
+        for loaded in eval_batches(
+            inference.val_set, inference.config.data, rank=fabric.global_rank, world_size=fabric.world_size
+        ):
+            batch = on_device(inference, loaded)
+            # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
+            with fabric.autocast():
+                predictions = inference.task.predict(network, batch)
+            evaluator.update(predictions, batch)
+    network.train(was_training)
+    return evaluator.result()
+
+
+def inference_speed(inference: Inference) -> float:
+    """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
+    fabric = inference.fabric
+    batch = on_device(inference, _first_batch(inference, inference.config.data.eval_batch_size))
+    inference.bare.eval()
+    times = []
+    with torch.inference_mode(), fabric.autocast():
+        for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
+            _wait_for(fabric)
+            started = time.perf_counter()
+            inference.task.predict(inference.bare, batch)
+            _wait_for(fabric)
+            times.append(time.perf_counter() - started)
+    return len(batch["image"]) / statistics.median(times[WARM_UP_BATCHES:])
+
+
+def image_size(inference: Inference) -> tuple[int, int]:
+    """Height and width that FLOPs are counted for: the training crop, else the first validation image as the network sees it."""
+    crop = inference.config.data.crop_size
+    if crop:
+        return crop, crop
+    height, width = _first_batch(inference, 1)["image"].shape[-2:]
+    return height, width
+
+
+def on_device(inference: Inference, batch: Batch) -> Batch:
+    """The batch where the network is, in its memory format."""
+    moved: dict[str, Any] = inference.fabric.to_device(dict(batch))
+    if inference.config.trainer.channels_last:
+        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+def _first_batch(inference: Inference, size: int) -> Batch:
+    data = replace(inference.config.data, workers=0, eval_batch_size=size)
+    batch: Batch = next(iter(eval_batches(inference.val_set, data)))
+    return batch
+
+
+def _share_running_statistics(inference: Inference) -> None:
+    """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
+    if inference.fabric.world_size > 1:
+        for buffer in inference.bare.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+def _wait_for(fabric: Fabric) -> None:
+    if fabric.device.type == "cuda":
+        torch.cuda.synchronize(fabric.device)
