@@ -35,6 +35,8 @@ from dcnrun.errors import UsageError
 from dcnrun.ops.jit.cuda import gpus
 
 COLUMNS = "torchvision's columns"
+# The CUBLAS_WORKSPACE_CONFIG without which some versions of PyTorch refuse products under deterministic algorithms.
+CUBLAS_DETERMINISTIC = ":4096:8"
 
 Passes = Mapping[str, Work]
 Pairs = tuple[tuple[str, str], ...]
@@ -142,17 +144,16 @@ class Cuda(Device):
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """With our kernels if no others are asked for, the fastest of cuDNN's, and fp32 that is fp32 for all alike."""
-        matmul, name = torch.backends.cuda.matmul, "DCNRUN_BACKEND"
-        asked, precision = os.environ.get(name), matmul.fp32_precision
-        os.environ[name] = asked or "cuda"
-        matmul.fp32_precision = "ieee"
+        matmul = torch.backends.cuda.matmul
+        precision, matmul.fp32_precision = matmul.fp32_precision, "ieee"
         try:
-            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            with (
+                _environment(DCNRUN_BACKEND="cuda", CUBLAS_WORKSPACE_CONFIG=CUBLAS_DETERMINISTIC),
+                torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False),
+            ):
                 yield
         finally:
             matmul.fp32_precision = precision
-            if asked is None:
-                del os.environ[name]
 
     def describe(self) -> dict[str, Any]:
         """The GPU, its driver and libraries."""
@@ -176,6 +177,18 @@ class Cuda(Device):
         work = self.candidate(name, case, dtype).passes[pass_]
         work()
         return peak_extra_gpu_bytes(work, self.device)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """With these variables where they are not set."""
+    missing = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            del os.environ[name]
 
 
 def the_gpu() -> Cuda:

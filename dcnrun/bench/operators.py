@@ -113,8 +113,13 @@ def unavailable(names: Iterable[str], dtype: torch.dtype, device: torch.device =
             for work in make_candidate(name, TINY, dtype, device).passes.values():
                 work()
         except Exception as error:  # each fails in its own ways
-            reasons[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            reasons[name] = one_line(error)
     return reasons
+
+
+def one_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def extra_memory(name: str, case: Case, dtype: torch.dtype, pass_: str, threads: int) -> int:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from dcnrun.bench.devices import COLUMNS, Cpu, Device, Pairs, the_gpu
 from dcnrun.bench.machine import describe, describe_kernel
-from dcnrun.bench.operators import CONV2D, FORWARD, OURS, TINY, Case, unavailable
-from dcnrun.bench.timing import Clock, geometric_mean, interleaved, quartiles_ms, quartiles_us
+from dcnrun.bench.operators import CONV2D, FORWARD, OURS, TINY, Case, one_line, unavailable
+from dcnrun.bench.timing import Clock, Work, geometric_mean, interleaved, quartiles_ms, quartiles_us
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.ops.backends import backend_for
@@ -91,6 +91,7 @@ def _bench(device: Device, cases: Sequence[Case], dtype: torch.dtype, rounds: in
     for case in cases:
         with console.status(case.name):
             rows.append(_measure(device, case, dtype, candidates, rounds))
+        _show_row(rows[-1])
     compared = ratios(rows, device)
     _show(device, rows, compared, candidates)
     result: dict[str, Any] = {
@@ -108,7 +109,13 @@ def _bench(device: Device, cases: Sequence[Case], dtype: torch.dtype, rounds: in
 
 
 def _measure(device: Device, case: Case, dtype: torch.dtype, names: Sequence[str], rounds: int) -> Row:
-    works = {(pass_, name): work for name in names for pass_, work in device.works(name, case, dtype).items()}
+    works: dict[tuple[str, str], Work] = {}
+    failed = {}
+    for name in names:
+        try:
+            works |= {(pass_, name): work for pass_, work in device.works(name, case, dtype).items()}
+        except Exception as error:  # each fails in its own ways; the others are measured without it
+            failed[name] = one_line(error)
     seconds = interleaved(works, rounds, device.clock)
     row: Row = {
         "shape": case.name,
@@ -121,9 +128,9 @@ def _measure(device: Device, case: Case, dtype: torch.dtype, names: Sequence[str
         row["milliseconds"][pass_][name] = quartiles_ms(seconds[pass_, name])
         try:
             row["extra_bytes"][pass_][name] = device.extra_bytes(name, case, dtype, pass_)
-        except DcnrunError as error:
+        except (DcnrunError, torch.OutOfMemoryError) as error:
             row["memory_unknown"] = str(error)
-    return row
+    return row | {"failed": failed} if failed else row
 
 
 def _launches(
@@ -133,6 +140,15 @@ def _launches(
     names = [name for name in (OURS, CONV2D) if name in candidates]
     works = {name: device.candidate(name, TINY, dtype).passes[FORWARD] for name in names}
     return {name: quartiles_us(seconds) for name, seconds in interleaved(works, rounds, clock).items()}
+
+
+def _show_row(row: Row) -> None:
+    """The medians of one shape, at once: the tables are shown when all is measured."""
+    for pass_, times in row["milliseconds"].items():
+        medians = ", ".join(f"{name} {time['median']}" for name, time in times.items())
+        console.print(f"{row['shape']}, {pass_}, milliseconds: {medians}", markup=False, soft_wrap=True)
+    for name, problem in row.get("failed", {}).items():
+        console.print(f"{row['shape']}, without {name}: {problem}", markup=False, soft_wrap=True)
 
 
 def _show_machine(machine: dict[str, Any]) -> None:

@@ -20,26 +20,26 @@ _BYTES_OF_ACCESS = 16
 
 
 class Team(NamedTuple):
-    """Threads that take neighbouring channels: as many as a row of channels keeps busy, and at most a warp."""
+    """Threads that take neighbouring channels: as many as a row of channels keeps busy, from `least` to `most`."""
 
     threads: int
     channels: int
     suffix: str  # of the kernels for accesses of this width
 
     @classmethod
-    def wide(cls, dtype: torch.dtype, row_channels: int, least: int = 1) -> "Team":
-        """With accesses of 16 bytes; `least` threads, though some of them may have nothing to read."""
-        return cls._of_width(channels_of_access(dtype), row_channels, least, "_wide")
+    def wide(cls, dtype: torch.dtype, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
+        """With accesses of 16 bytes."""
+        return cls._of_width(channels_of_access(dtype), row_channels, least, most, "_wide")
 
     @classmethod
-    def single(cls, row_channels: int, least: int = 1) -> "Team":
+    def single(cls, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
         """With accesses of one channel, which fit all shapes and addresses."""
-        return cls._of_width(1, row_channels, least, "_single")
+        return cls._of_width(1, row_channels, least, most, "_single")
 
     @classmethod
-    def _of_width(cls, width: int, row_channels: int, least: int, suffix: str) -> "Team":
+    def _of_width(cls, width: int, row_channels: int, least: int, most: int, suffix: str) -> "Team":
         busy = 1 << (-(-row_channels // width) - 1).bit_length()
-        threads = min(_WARP, max(least, busy))
+        threads = min(most, max(least, busy))
         return cls(threads, threads * width, suffix)
 
     @property

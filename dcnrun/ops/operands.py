@@ -1,5 +1,6 @@
 """The operands and settings of a deformable convolution as one thing, for what passes them on."""
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -25,6 +26,12 @@ class Operands(NamedTuple):
         return self.stride, self.padding, self.dilation
 
     @property
+    def form(self) -> tuple[Hashable, ...]:
+        """All but the numbers in the tensors: what follows from it can be remembered."""
+        tensors = self.input, self.offset, self.weight, self.bias, self.mask
+        return *map(_form, tensors), *map(tuple, self.settings)
+
+    @property
     def groups(self) -> int:
         """Of the weight."""
         return self.input.shape[1] // self.weight.shape[1]
@@ -41,3 +48,7 @@ class Operands(NamedTuple):
         n, _, height, width = self.input.shape
         out_channels, _, kernel_height, kernel_width = self.weight.shape
         return n, out_channels, *output_size((height, width), (kernel_height, kernel_width), *self.settings)
+
+
+def _form(tensor: Tensor | None) -> tuple[Hashable, ...] | None:
+    return None if tensor is None else (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)

@@ -4,7 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
 from dcnrun.ops import backends
-from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, memory_format_of
+from dcnrun.ops.checks import check_deform_conv2d, check_grad_output, check_gradient, memory_format_of
 from dcnrun.ops.operands import Operands
 from dcnrun.ops.precision import autocast_is_on, for_autocast, without_autocast
 from dcnrun.ops.reference import deform_conv2d_backward_reference
@@ -37,6 +37,11 @@ _library.define(
 
 # What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
 
+_MOST_FORMS = 1024
+# Shape and strides of the output, for the forms of operands that were found to fit together: to look at them again would
+# take as long as a launch.
+_outputs: dict[tuple[Hashable, ...], tuple[Shape, Shape]] = {}
+
 
 def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
@@ -48,24 +53,34 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
 
 def _forward(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
-    output = _empty_output(*operands)
+    output = operands.input.new_empty_strided(*_output_of(operands))
     backends.forward(operands, output)
     return output
+
+
+def _output_of(operands: Operands) -> tuple[Shape, Shape]:
+    """Shape and strides of the output; the operands are checked once for each form."""
+    form = operands.form
+    known = _outputs.get(form)
+    if known is None:
+        output = _empty_output(*operands)
+        if len(_outputs) == _MOST_FORMS:
+            _outputs.clear()
+        known = _outputs[form] = tuple(output.shape), output.stride()
+    return known
 
 
 def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = _of_backward(*arguments)
     check_deform_conv2d(*operands)
     check_grad_output(grad_output, operands.input, operands.offset, operands.weight)
-    return tuple(
-        torch.empty_like(operand) if operand is not None and want else operands.input.new_empty(0)
-        for operand, want in zip(_differentiated(operands), wanted, strict=True)
-    )
+    return _empty_like(operands, wanted)
 
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = _of_backward(*arguments)
-    grads = _empty_gradients(grad_output, *arguments)
+    check_gradient(grad_output, _output_of(operands)[0], operands.input)
+    grads = _empty_like(operands, wanted)
     present = [
         grad if operand is not None and want else None
         for grad, operand, want in zip(grads, _differentiated(operands), wanted, strict=True)
@@ -87,6 +102,13 @@ def _of_backward(
     wanted: list[bool],
 ) -> tuple[Operands, list[bool]]:
     return Operands(input, offset, weight, None, stride, padding, dilation, mask), wanted
+
+
+def _empty_like(operands: Operands, wanted: list[bool]) -> tuple[Tensor, ...]:
+    return tuple(
+        torch.empty_like(operand) if operand is not None and want else operands.input.new_empty(0)
+        for operand, want in zip(_differentiated(operands), wanted, strict=True)
+    )
 
 
 def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
@@ -265,12 +287,16 @@ class _Differentiate(torch.autograd.Function):
 
 def convolve(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
-    if not _transforms_are_active():
-        output: Tensor = torch.ops.dcnrun.deform_conv2d(*arguments)
-    elif autocast_is_on(arguments[0].device.type):
-        output = _autocast(arguments[0].device.type)(*arguments)
+    output: Tensor
+    if _transforms_are_active():
+        device_type = arguments[0].device.type
+        output = (_autocast(device_type) if autocast_is_on(device_type) else _Convolve.apply)(*arguments)
+    elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
+        output = torch.ops.dcnrun.deform_conv2d(*arguments)
     else:
-        output = _Convolve.apply(*arguments)
+        # Past what torch.library does for autograd, in Python, even where there is nothing to do.
+        with torch._C._AutoDispatchBelowAutograd():
+            output = torch.ops.dcnrun.deform_conv2d(*arguments)
     return output
 
 

@@ -2,7 +2,7 @@
 // access, and a single channel, which fits all shapes and addresses.
 #pragma once
 
-#include "scalar.h"
+#include "team.h"
 
 constexpr int kWide = 16 / sizeof(scalar);
 
@@ -22,24 +22,43 @@ struct Channels {
     }
 };
 
+// What is read in one access: kept as it is until it is needed, so that many reads are under way at a time.
 template <int kWidth>
-inline __device__ Channels<kWidth> load(const scalar* from) {
+struct Raw {
+    uint4 bits;
+};
+template <>
+struct Raw<1> {
+    scalar bits;
+};
+
+template <int kWidth>
+inline __device__ Raw<kWidth> read(const scalar* from) {
+    return {*reinterpret_cast<const decltype(Raw<kWidth>::bits)*>(from)};
+}
+
+template <int kWidth>
+inline __device__ Channels<kWidth> converted(const Raw<kWidth>& raw) {
     if constexpr (kWidth == 1) {
-        return {{to_float(*from)}};
+        return {{to_float(raw.bits)}};
     } else {
-        const uint4 read = *reinterpret_cast<const uint4*>(from);
-        const unsigned words[4] = {read.x, read.y, read.z, read.w};
+        const unsigned words[4] = {raw.bits.x, raw.bits.y, raw.bits.z, raw.bits.w};
         Channels<kWidth> channels;
         for (int i = 0; i < 4; i++) {
 #if defined(DCNRUN_FLOAT32)
             channels.value[i] = __uint_as_float(words[i]);
 #else
-            const float2 two = to_floats(*reinterpret_cast<const scalar_pair*>(&words[i]));
+            const float2 two = to_floats(words[i]);
             channels.value[2 * i] = two.x, channels.value[2 * i + 1] = two.y;
 #endif
         }
         return channels;
     }
+}
+
+template <int kWidth>
+inline __device__ Channels<kWidth> load(const scalar* from) {
+    return converted(read<kWidth>(from));
 }
 
 template <int kWidth>
@@ -78,6 +97,11 @@ inline __device__ Channels<kWidth> load_sum(const float* from) {
 }
 
 template <int kWidth>
+inline __device__ const Channels<kWidth>& converted(const Channels<kWidth>& sum) {
+    return sum;
+}
+
+template <int kWidth>
 inline __device__ void store_sum(float* to, const Channels<kWidth>& channels) {
     const float* value = channels.value;
     if constexpr (kWidth == 1)
@@ -99,3 +123,33 @@ inline __device__ void add_to_shared_sum(float* to, float factor, const Channels
 #endif
         for (int i = 0; i < kWidth; i++) atomicAdd(to + i, given.value[i]);
 }
+
+// The same for many places, by teams that fill the memory's sectors of 32 bytes. In half precision a thread has 8 channels: two
+// accesses of a sum, and each such access of the team would fill half of every sector. So threads exchange halves in pairs.
+template <int kWidth>
+struct Addend {
+    static constexpr int kParts = kWidth == 8 ? 2 : 1, kPartWidth = kWidth / kParts, kPartStep = 2 * kPartWidth;
+    Channels<kPartWidth> parts[kParts];
+
+    // From each thread's own channels, zero where it has none; all threads of the warp take part.
+    __device__ explicit Addend(const Channels<kWidth>& own) {
+        const bool odd = threadIdx.x % 2;
+        for (int i = 0; i < kPartWidth; i++) {
+            parts[0].value[i] = own.value[i];
+            if constexpr (kParts == 2) {
+                const float low = own.value[i], high = own.value[kPartWidth + i];
+                const float other = __shfl_xor_sync(kAllLanes, odd ? low : high, 1);
+                parts[0].value[i] = odd ? other : low, parts[1].value[i] = odd ? high : other;
+            }
+        }
+    }
+
+    // Where the first part begins, instead of at the thread's own first channel.
+    static __device__ int first_channel(int own) { return kParts == 2 && threadIdx.x % 2 ? own - kPartWidth : own; }
+
+    // `to` is where the first part goes, and so many channels are left from there on: one at least.
+    __device__ void add_to(float* to, int left, float factor) const {
+        for (int i = 0; i < kParts; i++)
+            if (i == 0 || left > i * kPartStep) add_to_shared_sum(to + i * kPartStep, factor, parts[i]);
+    }
+};

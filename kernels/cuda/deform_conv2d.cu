@@ -1,6 +1,7 @@
 // Deformable convolution: everything but the matrix products, which are cuBLAS's. dcnrun/ops/cuda_kernel.py launches it.
 //
-// A team takes one sample at a time; its threads take neighbouring channels of an offset group.
+// A team takes one sample at a time; its threads take neighbouring channels of an offset group. Pointers move on with the loops:
+// the compiler would compute others again wherever they are needed.
 #include "runs.h"
 #include "sampling.h"
 
@@ -10,14 +11,21 @@ template <int kWidth>
 __device__ void sample_columns(const Problem& problem, Sample* samples) {
     const Tile tile(problem);
     place_samples(problem, tile, samples);
-    const int channels = problem.offset_group_channels();
-    for (int i = threadIdx.y; i < tile.samples(); i += blockDim.y) {
-        const Sample sample = samples[i];
-        if (sample.image < 0) continue;
-        const int kind = tile.kind(i), first = kind % problem.offset_groups * channels;
-        scalar* column = problem.columns + problem.column_start(tile.row(i), kind / problem.offset_groups);
-        for (int c = first + threadIdx.x * kWidth; c < first + channels; c += blockDim.x * kWidth)
-            store(column + problem.column_step(c), Corners<kWidth>(problem, sample, c).sampled(sample));
+    const int row = tile.row(threadIdx.y), first = tile.offset_group * problem.offset_group_channels;
+    if (row >= problem.rows) return;
+    const int step = blockDim.x * kWidth, column_step = blockDim.y / kTilePixels * problem.group_channels;
+    const scalar* input = problem.input + first + threadIdx.x * kWidth;
+    // All taps of some channels, then of the next ones: what neighbouring samples share is still in the L1 cache.
+    for (int c = threadIdx.x * kWidth; c < problem.offset_group_channels; c += step, input += step) {
+        scalar* column = problem.columns + problem.column_start(row, tile.tap(threadIdx.y), first + c);
+        for (unsigned i = threadIdx.y; i < tile.samples(); i += blockDim.y, column += column_step) {
+            const Sample sample = samples[i];
+            Raw<kWidth> corners[4];
+            for (int k = 0; k < 4; k++) corners[k] = read_corner<kWidth>(problem, input, sample.corner[k]);
+            Channels<kWidth> sampled = {};
+            for (int k = 0; k < 4; k++) sampled.add(sample.share[k], converted(corners[k]));
+            store(column, sampled);
+        }
     }
 }
 
@@ -28,7 +36,7 @@ struct Slopes {
     float y, x, factor;
 
     // From the products of the column's gradient with each corner, summed over channels.
-    __device__ Slopes(const float (&products)[4], const Sample& sample) {
+    __device__ Slopes(const float (&products)[4], const Fraction& sample) {
         const float left = products[2] - products[0], right = products[3] - products[1];
         const float upper = products[1] - products[0], lower = products[3] - products[2];
         const float above = products[0] + upper * sample.right, below = products[2] + lower * sample.right;
@@ -38,59 +46,78 @@ struct Slopes {
     }
 };
 
-inline __device__ void write_slopes(const Problem& problem, const Tile& tile, const float (*slopes)[3]) {
-    for (int i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
+// What the slopes of a tile's samples are made of.
+struct Findings {
+    Fraction fraction[kTileSamples];
+    float products[kTileSamples][4];
+};
+
+inline __device__ void write_slopes(const Problem& problem, const Tile& tile, const Findings& findings) {
+    for (unsigned i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
         if (tile.row(i) >= problem.rows) continue;
-        const Place place(problem, tile.row(i), tile.kind(i));
-        for (int axis = 0; axis < 2; axis++)
-            if (problem.grad_offset.data) place.in(problem, problem.grad_offset, 2, axis) = slopes[i][axis];
-        if (problem.grad_mask.data) place.in(problem, problem.grad_mask, 1, 0) = slopes[i][2];
+        const Slopes slopes(findings.products[i], findings.fraction[i]);
+        const Place place(problem, tile, i);
+        if (problem.grad_offset.data) {
+            place.in(problem, problem.grad_offset, 2, 0) = slopes.y;
+            place.in(problem, problem.grad_offset, 2, 1) = slopes.x;
+        }
+        if (problem.grad_mask.data) place.in(problem, problem.grad_mask, 1, 0) = slopes.factor;
     }
 }
 
 // Takes from the columns' gradient the gradients of offset and mask, adds that of the input, and leaves the columns in its
 // place: of these, what is wanted.
 template <int kWidth>
-__device__ void give_back(const Problem& problem, Sample* samples, float (*slopes)[3]) {
+__device__ void give_back(const Problem& problem, Sample* samples, Findings& findings) {
     const Tile tile(problem);
-    place_samples(problem, tile, samples);
-    const int channels = problem.offset_group_channels();
+    place_samples(problem, tile, samples, findings.fraction);
     const bool writes_slopes = problem.grad_offset.data || problem.grad_mask.data;
-    // As many rounds for all teams, since the threads of a warp sum up together.
-    for (int start = 0; start < tile.samples(); start += blockDim.y) {
-        const int i = start + threadIdx.y;
-        float products[4] = {};
-        if (i < tile.samples() && samples[i].image >= 0) {
+    const bool reads_input = writes_slopes || problem.writes_columns;
+    const int row = tile.row(threadIdx.y), first = tile.offset_group * problem.offset_group_channels;
+    // Past the last row there are none. Still all threads of a warp stay together, since they exchange what they have.
+    const int channels = row < problem.rows ? problem.offset_group_channels : 0;
+    const int step = blockDim.x * kWidth, column_step = blockDim.y / kTilePixels * problem.group_channels;
+    const scalar* input = problem.input + first + threadIdx.x * kWidth;
+    float* grads = problem.grad_input + first + Addend<kWidth>::first_channel(threadIdx.x * kWidth);
+    for (int slice = 0; slice < problem.offset_group_channels; slice += step, input += step, grads += step) {
+        const int c = slice + threadIdx.x * kWidth;
+        const bool has_channels = c < channels;
+        scalar* column = problem.columns + problem.column_start(row, tile.tap(threadIdx.y), first + c);
+        for (unsigned i = threadIdx.y; i < tile.samples(); i += blockDim.y, column += column_step) {
             const Sample sample = samples[i];
-            const int kind = tile.kind(i), first = kind % problem.offset_groups * channels;
-            scalar* column = problem.columns + problem.column_start(tile.row(i), kind / problem.offset_groups);
-            for (int c = first + threadIdx.x * kWidth; c < first + channels; c += blockDim.x * kWidth) {
-                scalar* at = column + problem.column_step(c);
-                const Channels<kWidth> given = load<kWidth>(at);
-                if (writes_slopes || problem.writes_columns) {
-                    const Corners<kWidth> corners(problem, sample, c);
-                    for (int k = 0; k < 4; k++) products[k] += given.dot(corners.at[k]);
-                    if (problem.writes_columns) store(at, corners.sampled(sample));
+            const Raw<kWidth> raw = has_channels ? read<kWidth>(column) : Raw<kWidth>{};
+            Raw<kWidth> corners[4];
+            for (int k = 0; k < 4; k++)
+                corners[k] = read_corner<kWidth>(problem, input, sample.corner[k], has_channels && reads_input);
+
+            const Channels<kWidth> given = converted(raw);
+            if (reads_input) {
+                Channels<kWidth> sampled = {};
+                float products[4];
+                for (int k = 0; k < 4; k++) {
+                    const Channels<kWidth> corner = converted(corners[k]);
+                    products[k] = given.dot(corner);
+                    sampled.add(sample.share[k], corner);
                 }
-                if (problem.grad_input) {
-                    float* grads = problem.grad_input + input_start(problem, sample) + c;
-                    for (int k = 0; k < 4; k++)
-                        if (sample.corner[k] >= 0)
-                            add_to_shared_sum(grads + (long long)sample.corner[k] * problem.channels, sample.share(k), given);
+                if (has_channels && problem.writes_columns) store(column, sampled);
+                const float product = team_sums(products);
+                if (threadIdx.x < 4) {
+                    float& sum = findings.products[i][threadIdx.x];
+                    sum = slice ? sum + product : product;
                 }
             }
-        }
-        if (writes_slopes) {
-            for (float& product : products) product = team_sum(product);
-            if (i < tile.samples() && threadIdx.x == 0) {
-                const Slopes sums(products, samples[i]);
-                slopes[i][0] = sums.y, slopes[i][1] = sums.x, slopes[i][2] = sums.factor;
+            if (problem.grad_input) {
+                const Addend<kWidth> addend(given);
+                const int left = channels - Addend<kWidth>::first_channel(c);
+                for (int k = 0; k < 4; k++)
+                    if (left > 0 && sample.corner[k] >= 0)
+                        addend.add_to(of_pixel(grads, sample.corner[k], problem.grad_input_step), left, sample.share[k]);
             }
         }
     }
     if (writes_slopes) {
         __syncthreads();
-        write_slopes(problem, tile, slopes);
+        write_slopes(problem, tile, findings);
     }
 }
 
@@ -102,29 +129,28 @@ inline __device__ void write_lists(const Problem& problem, Sample* samples) {
     const Tile tile(problem);
     place_samples(problem, tile, samples);
     const int outside = problem.images * problem.pixels() * problem.offset_groups;
-    for (int i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
-        // Kinds of one pixel follow each other, as in memory.
-        const int at = i % tile.kinds * kTilePixels + i / tile.kinds, row = tile.row(at), kind = tile.kind(at);
+    for (unsigned i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
+        // Taps of one pixel follow each other, as in memory.
+        const int at = i % tile.taps * kTilePixels + i / tile.taps, row = tile.row(at);
         if (row >= problem.rows) continue;
         const Sample& sample = samples[at];
         int keys[4];
-        for (int k = 0; k < 4; k++) {
-            const int pixel = sample.image * problem.pixels() + sample.corner[k];
-            keys[k] = sample.corner[k] < 0 ? outside : pixel * problem.offset_groups + kind % problem.offset_groups;
-        }
-        const long long entry = (long long)row * problem.kinds() + kind;
+        for (int k = 0; k < 4; k++)
+            keys[k] = sample.corner[k] < 0 ? outside : sample.corner[k] * problem.offset_groups + tile.offset_group;
+        const long long entry = ((long long)row * problem.offset_groups + tile.offset_group) * problem.taps + tile.tap(at);
         reinterpret_cast<int4*>(problem.keys)[entry] = make_int4(keys[0], keys[1], keys[2], keys[3]);
         reinterpret_cast<float4*>(problem.shares)[entry] =
-            make_float4(sample.share(0), sample.share(1), sample.share(2), sample.share(3));
+            make_float4(sample.share[0], sample.share[1], sample.share[2], sample.share[3]);
     }
 }
 
 // The kernels ----------------------------------------------------------------------------------------------------------------
 
 // Most in two widths, see channels.h. Shared memory is declared here and not in templates, where the tests' emulation would not
-// find it to spoil it.
+// find it to spoil it. The number of blocks that a multiprocessor shall hold, where there is one, makes the compiler use as many
+// registers as keep all loads in flight, and none that it would have to spill.
 
-extern "C" __global__ void __launch_bounds__(kThreads) sample_columns_wide(const __grid_constant__ Problem problem) {
+extern "C" __global__ void __launch_bounds__(kThreads, 5) sample_columns_wide(const __grid_constant__ Problem problem) {
     __shared__ Sample samples[kTileSamples];
     sample_columns<kWide>(problem, samples);
 }
@@ -136,14 +162,14 @@ extern "C" __global__ void __launch_bounds__(kThreads) sample_columns_single(con
 
 extern "C" __global__ void __launch_bounds__(kThreads) give_back_wide(const __grid_constant__ Problem problem) {
     __shared__ Sample samples[kTileSamples];
-    __shared__ float slopes[kTileSamples][3];
-    give_back<kWide>(problem, samples, slopes);
+    __shared__ Findings findings;
+    give_back<kWide>(problem, samples, findings);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) give_back_single(const __grid_constant__ Problem problem) {
     __shared__ Sample samples[kTileSamples];
-    __shared__ float slopes[kTileSamples][3];
-    give_back<1>(problem, samples, slopes);
+    __shared__ Findings findings;
+    give_back<1>(problem, samples, findings);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) list_corners(const __grid_constant__ Problem problem) {
@@ -151,14 +177,20 @@ extern "C" __global__ void __launch_bounds__(kThreads) list_corners(const __grid
     write_lists(problem, samples);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) sum_given_wide(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads, 4) sum_given_wide(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<kWide, GivenRows>(runs, entries);
+    if (runs.problem.groups == 1)
+        sum_runs<kWide, GivenRows>(runs, entries);
+    else
+        sum_runs<kWide, GroupedRows>(runs, entries);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) sum_given_single(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<1, GivenRows>(runs, entries);
+    if (runs.problem.groups == 1)
+        sum_runs<1, GivenRows>(runs, entries);
+    else
+        sum_runs<1, GroupedRows>(runs, entries);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) sum_summed_wide(const __grid_constant__ Runs runs) {

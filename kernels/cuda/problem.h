@@ -19,23 +19,27 @@ struct Problem {
     float* shares;
     Maps offset, mask, grad_offset, grad_mask;
     long long stride[2], padding[2], dilation[2];
-    int channels, height, width, out_height, out_width, taps, kernel_width, groups, offset_groups;
+    int channels, group_channels, offset_group_channels;  // of the input, of a group of the weight, of an offset group
+    unsigned input_step, grad_input_step;                 // from pixel to pixel, in bytes
+    int height, width, out_height, out_width, taps, kernel_width, groups, offset_groups;
     int first_image, first_pixel, images, rows;  // the chunk
-    int tile_kinds;      // see Tile
+    int tile_taps, tap_parts;                    // see Tile
     int writes_columns;  // backward: whether columns are wanted in the place of their gradient
 
     __device__ int pixels() const { return height * width; }
-    __device__ int kinds() const { return taps * offset_groups; }
-    __device__ int group_channels() const { return channels / groups; }
-    __device__ int offset_group_channels() const { return channels / offset_groups; }
 
-    // Where channel 0 of a tap would lie, had the weight but one group.
-    __device__ long long column_start(int row, int tap) const {
-        return ((long long)row * groups * taps + tap) * group_channels();
+    // Where a channel of a tap lies in the columns: each group has its own taps.
+    __device__ long long column_start(int row, int tap, int channel) const {
+        const long long before = (long long)row * taps * channels + tap * group_channels + channel;
+        return groups == 1 ? before : before + group_step(channel);
     }
 
-    // How far behind it a channel lies: each group has its own taps.
-    __device__ int column_step(int channel) const {
-        return groups == 1 ? channel : channel + channel / group_channels() * (taps - 1) * group_channels();
-    }
+    // How much further it lies than it would with one group.
+    __device__ long long group_step(int channel) const { return channel / group_channels * (taps - 1LL) * group_channels; }
 };
+
+// The channels of a pixel, where `first` are those of pixel 0 and `step` is in bytes: one multiplication, of 32 bits.
+template <typename T>
+inline __device__ T* of_pixel(T* first, unsigned pixel, unsigned step) {
+    return (T*)((char*)first + (unsigned long long)pixel * step);
+}

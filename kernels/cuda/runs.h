@@ -25,8 +25,8 @@ struct Runs {
     int count, outside;
 };
 
-struct Entry {
-    long long start;  // where its row starts
+struct alignas(16) Entry {
+    long long start;  // where its row starts; where there is none, that of another, which goes nowhere
     int key;
     float share;
 };
@@ -39,28 +39,42 @@ inline __device__ int key_at(const Runs& runs, long long i) {
 // The rows of level 0.
 template <int kWidth>
 struct GivenRows {
+    typedef Raw<kWidth> Row;
+
     static __device__ Entry entry(const Runs& runs, int i, int key) {
         const Problem& problem = runs.problem;
-        const long long corner = runs.order[i];
-        const int sample = corner / 4, row = sample / problem.kinds(), kind = sample % problem.kinds();
-        return {problem.column_start(row, kind / problem.offset_groups), key, problem.shares[corner]};
+        const unsigned corner = runs.order[i], sample = corner / 4, taps = problem.taps;
+        const unsigned offset_group = sample / taps % problem.offset_groups, row = sample / taps / problem.offset_groups;
+        const int first = offset_group * problem.offset_group_channels;
+        return {problem.column_start(row, sample % taps, first), key, problem.shares[corner]};
     }
 
-    static __device__ Channels<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
+    static __device__ Row row(const Runs& runs, const Entry& entry, int channel) {
+        return read<kWidth>(runs.problem.columns + channel + entry.start);
+    }
+};
+
+// The same where the weight has groups, each with its own taps: an offset group may be cut by them.
+template <int kWidth>
+struct GroupedRows : GivenRows<kWidth> {
+    static __device__ Raw<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
         const Problem& problem = runs.problem;
-        const int first = entry.key % problem.offset_groups * problem.offset_group_channels();
-        return load<kWidth>(problem.columns + entry.start + problem.column_step(first + channel));
+        const int first = max(entry.key, 0) % problem.offset_groups * problem.offset_group_channels;
+        const long long step = problem.group_step(first + channel) - problem.group_step(first);
+        return read<kWidth>(problem.columns + channel + entry.start + step);
     }
 };
 
 // The rows of all other levels.
 template <int kWidth>
 struct SummedRows {
+    typedef Channels<kWidth> Row;
+
     static __device__ Entry entry(const Runs& runs, int i, int key) {
-        return {(long long)i * runs.problem.offset_group_channels(), key, 1};
+        return {(long long)i * runs.problem.offset_group_channels, key, 1};
     }
 
-    static __device__ Channels<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
+    static __device__ Row row(const Runs& runs, const Entry& entry, int channel) {
         return load_sum<kWidth>(runs.rows + entry.start + channel);
     }
 };
@@ -81,7 +95,7 @@ struct Segment {
           after(key_at(runs, (index + 1) * kSegment)) {}
 
     __device__ float* next_row(int side) const {
-        return runs.next_rows + (2 * index + side) * runs.problem.offset_group_channels() + channel;
+        return runs.next_rows + (2 * index + side) * runs.problem.offset_group_channels + channel;
     }
 
     // A run is over, at the segment's end or before it.
@@ -93,7 +107,7 @@ struct Segment {
             if (crosses_start && crosses_end) store_sum(next_row(1), Channels<kWidth>{});
         } else {
             // This is the only one that ever adds to the place, but for those of other chunks.
-            float* place = runs.problem.grad_input + (long long)key * runs.problem.offset_group_channels() + channel;
+            float* place = runs.problem.grad_input + (long long)key * runs.problem.offset_group_channels + channel;
             Channels<kWidth> total = load_sum<kWidth>(place);
             total.add(1, sum);
             store_sum(place, total);
@@ -106,17 +120,16 @@ struct Segment {
         bool crosses_start = key != kNone && key == before;
         Channels<kWidth> sum = {};
         for (int start = 0; start < kSegment; start += kAhead) {
-            Channels<kWidth> rows[kAhead];
-            for (int i = 0; i < kAhead; i++)
-                rows[i] = entries[start + i].key == kNone ? Channels<kWidth>{}
-                                                          : Rows::row(runs, entries[start + i], channel);
+            Entry ahead[kAhead];
+            typename Rows::Row rows[kAhead];
+            for (int i = 0; i < kAhead; i++) ahead[i] = entries[start + i];
+            for (int i = 0; i < kAhead; i++) rows[i] = Rows::row(runs, ahead[i], channel);
             for (int i = 0; i < kAhead; i++) {
-                const Entry& entry = entries[start + i];
-                if (entry.key != key) {
+                if (ahead[i].key != key) {
                     finish(key, sum, crosses_start, false);
-                    key = entry.key, crosses_start = false, sum = {};
+                    key = ahead[i].key, crosses_start = false, sum = {};
                 }
-                sum.add(entry.share, rows[i]);
+                sum.add(ahead[i].share, converted(rows[i]));
             }
         }
         finish(key, sum, crosses_start, key != kNone && key == after);
@@ -133,7 +146,7 @@ inline __device__ void sum_runs(const Runs& runs, Entry* entries) {
     __syncthreads();
     const int channel = (blockIdx.y * blockDim.x + threadIdx.x) * kWidth;
     const Segment<kWidth> segment(runs, first + threadIdx.y, channel);
-    if (channel >= runs.problem.offset_group_channels() || segment.index * kSegment >= runs.count) return;
+    if (channel >= runs.problem.offset_group_channels || segment.index * kSegment >= runs.count) return;
 
     const Entry* own = entries + threadIdx.y * kSegment;
     segment.template sum<Rows<kWidth>>(own);

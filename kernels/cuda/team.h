@@ -22,3 +22,15 @@ inline __device__ float team_sum(float value) {
     for (int distance = blockDim.x / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
     return value;
 }
+
+// The sums of four numbers over a team of four or eight threads, which all of the warp's threads must call: always added in the
+// same order. Thread k gets the sum of the k-th, or of the (k - 4)-th. Threads give away what they don't add up themselves, so it
+// takes four exchanges, and not four for each number.
+inline __device__ float team_sums(const float (&values)[4]) {
+    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+    const float low = (odd ? values[1] : values[0]) + __shfl_xor_sync(kAllLanes, odd ? values[0] : values[1], 1);
+    const float high = (odd ? values[3] : values[2]) + __shfl_xor_sync(kAllLanes, odd ? values[2] : values[3], 1);
+    float sum = (upper ? high : low) + __shfl_xor_sync(kAllLanes, upper ? low : high, 2);
+    if (blockDim.x > 4) sum += __shfl_xor_sync(kAllLanes, sum, 4);
+    return sum;
+}

@@ -165,6 +165,7 @@ def test_memory_is_measured_once_all_is_loaded(monkeypatch):
 def settings():
     return (
         os.environ.get("DCNRUN_BACKEND"),
+        os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         torch.backends.cudnn.benchmark,
         torch.backends.cudnn.allow_tf32,
         torch.backends.cuda.matmul.allow_tf32,
@@ -172,14 +173,16 @@ def settings():
     )
 
 
-@pytest.mark.parametrize(("asked", "used"), [(None, "cuda"), ("torchvision", "torchvision")])
-def test_settings_on_a_gpu(monkeypatch, asked, used):
-    monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    if asked:
-        monkeypatch.setenv("DCNRUN_BACKEND", asked)
+@pytest.mark.parametrize("asked", [{}, {"DCNRUN_BACKEND": "torchvision"}, {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}])
+def test_settings_on_a_gpu(monkeypatch, asked):
+    variables = {"DCNRUN_BACKEND": "cuda", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    for name in variables:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
     before = settings()
     with stand_in().prepared():
-        assert settings()[:4] == (used, True, False, False)
+        assert settings()[:5] == (*(variables | asked).values(), True, False, False)
     assert settings() == before
     with pytest.raises(ZeroDivisionError), stand_in().prepared():
         1 / 0

@@ -198,6 +198,27 @@ def test_a_gpu(gpu, capsys):
     assert shown.count("the host's median microseconds") == 3
 
 
+def test_what_is_measured_is_shown_at_once(gpu, monkeypatch, capsys):
+    """And one operator that fails on one shape is told, and left out there."""
+    works = Cuda.works
+
+    def fail(self, name, case, dtype):
+        if name == OURS_DETERMINISTIC and case == TINY[1]:
+            print("so far:", capsys.readouterr().out)
+            raise RuntimeError("CUDA out of memory\nand more")
+        return works(self, name, case, dtype)
+
+    monkeypatch.setattr(Cuda, "works", fail)
+    first, second, third = bench_ops("cuda", ["float32"], rounds=1)["results"]
+    shown = capsys.readouterr().out
+    assert "so far:" in shown
+    assert f"{TINY[0].name}, forward, milliseconds: ours 1.0, ours, deterministic 1.0" in shown.split("so far:")[1]
+    assert f"{TINY[1].name}, without ours, deterministic: RuntimeError: CUDA out of memory\n" in shown
+    assert second["failed"] == {OURS_DETERMINISTIC: "RuntimeError: CUDA out of memory"}
+    assert set(second["milliseconds"][FORWARD]) == set(first["milliseconds"][FORWARD]) - {OURS_DETERMINISTIC}
+    assert first.keys() == third.keys() == second.keys() - {"failed"}
+
+
 def test_one_dtype_on_a_gpu_has_the_form_of_the_cpus(gpu):
     result = bench_ops("cuda", ["bfloat16"], rounds=1, shapes="3x4")
     assert result["dtype"] == "bfloat16"

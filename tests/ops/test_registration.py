@@ -1,5 +1,6 @@
 """The operator wherever PyTorch users expect operators to work: derivatives, compilers, torch.func, autocast, FLOPs."""
 
+import cProfile
 import itertools
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from dcnrun.ops import deform_conv2d
+from dcnrun.ops import deform_conv2d, registration
+from dcnrun.ops.checks import memory_format_of
 from tests.ops.problems import OPERANDS, make_problem, random_like, results
 
 OPERATOR = torch.ops.dcnrun.deform_conv2d.default
@@ -32,6 +34,66 @@ def as_function(problem):
         return deform_conv2d(**problem | dict(zip(names, operands, strict=True)))
 
     return convolve, [problem[name] for name in names]
+
+
+# What a call costs the host --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The shapes of the inputs that were checked."""
+    checked, check = [], registration.check_deform_conv2d
+
+    def watch(input, *more):
+        checked.append(tuple(input.shape))
+        check(input, *more)
+
+    monkeypatch.setattr(registration, "check_deform_conv2d", watch)
+    monkeypatch.setattr(registration, "_outputs", {})
+    return checked
+
+
+def test_operands_are_checked_once_for_each_form(checks):
+    alike = make_problem()
+    others = [
+        make_problem(size=(5, 6)),
+        make_problem(padding=(2, 2)),
+        make_problem(dtype=torch.float32),
+        make_problem(masked=False),
+        channels_last(alike),
+    ]
+    for problem in (alike, *others):
+        checks.clear()
+        outputs = [deform_conv2d(**problem) for _ in range(3)]
+        assert checks == [problem["input"].shape]
+        assert {memory_format_of(output) for output in outputs} == {memory_format_of(problem["input"])}
+    checks.clear()
+    for _ in range(3):
+        results(alike)
+    assert len(checks) == 1  # of the backward, which takes no bias
+
+
+def test_few_forms_are_remembered(checks, monkeypatch):
+    monkeypatch.setattr(registration, "_MOST_FORMS", 3)
+    for size in range(4, 12):
+        deform_conv2d(**make_problem(size=(size, 5)))
+        assert len(registration._outputs) <= 3
+    checks.clear()
+    deform_conv2d(**make_problem(size=(11, 5)))
+    assert not checks
+
+
+@pytest.mark.parametrize("differentiated", [True, False])
+def test_autograd_is_passed_by_without_gradients(differentiated):
+    """In what torch.library makes for it a call would spend as long as in all else."""
+    problem = make_problem()
+    problem["weight"].requires_grad_()
+    profile = cProfile.Profile()
+    with torch.set_grad_enabled(differentiated):
+        output = profile.runcall(deform_conv2d, **problem)
+    called = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
+    assert ("autograd_impl" in called) == output.requires_grad == differentiated
+    assert "_forward" in called
 
 
 # torch.library's own checks ------------------------------------------------------------------------------------------

@@ -140,7 +140,3 @@ def _run(command: list[str], seconds: float) -> tuple[int, str]:
         raise _hung[command[0]] from None
     except OSError as error:
         raise KernelUnavailable(f"{command[0]} can't be run: {error}", INSTALL) from error
-
-
-def _first_error(status: int, output: str) -> str:
-    return first_error(output, f"exit status {status}")

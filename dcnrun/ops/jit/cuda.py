@@ -59,11 +59,12 @@ class CudaModule:
         function, granted = self._functions.get(kernel, (None, 0))
         if function is None or shared_bytes > granted:
             function = self._prepare(kernel, shared_bytes)
-        stream = torch.cuda.current_stream(self._index).cuda_stream
+        # As torch.cuda.current_stream, without the object that it makes.
+        stream = torch._C._cuda_getCurrentRawStream(self._index)
         addresses = (ctypes.c_void_p * 1)(ctypes.addressof(parameters))
         driver = self._driver
         # Not every thread has a current context: those that torch starts for a backward pass may have none yet.
-        driver.cuCtxPushCurrent(self._context)
+        _checked(driver.cuCtxPushCurrent(self._context), kernel)
         try:
             (status,) = driver.cuLaunchKernel(
                 function, *grid, *block, shared_bytes, stream, ctypes.addressof(addresses), 0
@@ -79,6 +80,7 @@ class CudaModule:
         with self._one_prepares, self._loading():
             function, granted = self._functions.get(kernel, (None, 0))
             if function is None:
+                # Where the driver loads kernels lazily, this is what loads one.
                 function = _checked(driver.cuModuleGetFunction(self._module, kernel.encode()), kernel)
             # Without being asked the driver grants 48 KiB, less what the kernel declares itself.
             if shared_bytes > granted:

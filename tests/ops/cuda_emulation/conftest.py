@@ -46,6 +46,6 @@ def gpu(monkeypatch):
     monkeypatch.setattr(
         cuda_call, "cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
     )
-    # On the CPU torch.bmm has no `out_dtype`.
-    monkeypatch.setattr(cuda_kernel, "_product_in_fp32", lambda left, right: torch.bmm(left.float(), right.float()))
+    # On the CPU torch.mm and torch.bmm have no `out_dtype`.
+    monkeypatch.setattr(cuda_kernel, "_product_in_fp32", lambda left, right: torch.matmul(left.float(), right.float()))
     return emulated

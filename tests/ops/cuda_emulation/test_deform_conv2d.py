@@ -17,6 +17,7 @@ from tests.ops.parity import (
     TOLERANCES,
     Case,
     deterministic,
+    error,
     errors,
     on_grid,
     stored_as,
@@ -55,8 +56,8 @@ def test_equals_the_definition(gpu, dtype, in_order, problem, positions, l2):
     for name, value in wanted(problem, grad_output).items():
         if name in problem:
             assert got[name].dtype == problem[name].dtype
-        error = (got[name].double() - value).abs().max().item()
-        assert error <= TOLERANCES[dtype] * scales(problem, grad_output)[name], name
+        largest = (got[name].double() - value).abs().max().item()
+        assert largest <= TOLERANCES[dtype] * scales(problem, grad_output)[name], name
 
 
 def scales(problem, grad_output):
@@ -73,7 +74,12 @@ def scales(problem, grad_output):
     mask = ones if problem["mask"] is None else problem["mask"].abs()
     sums = wanted(problem | positive | {"mask": mask}, grad_output.abs())
     largest = {name: values.max().item() for name, values in sums.items()}
-    return largest | {"offset": 2 * largest["mask"] * mask.max().item()}
+    # A sample may be small where its slope is not, as on the border. At zero offsets on an even map none is.
+    level = problem["input"].abs().amax().expand(problem["input"].shape)
+    even = wanted(
+        problem | positive | {"input": level, "offset": 0 * ones.repeat(1, 2, 1, 1), "mask": ones}, grad_output.abs()
+    )
+    return largest | {"offset": 2 * max(largest["mask"], even["mask"].max().item()) * mask.max().item()}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -105,6 +111,36 @@ def test_a_sample_outside_the_map_reads_nothing(gpu, in_order):
         with deterministic(in_order):
             got = results(problem)
         assert all(not values.any() for values in got.values())
+
+
+@pytest.mark.parametrize("channels", [8, 24, 72, 136])
+@pytest.mark.parametrize("dtype", DTYPES)
+@both_ways
+def test_teams_and_slices_that_are_not_full(gpu, channels, dtype, in_order):
+    """Threads without channels, alone or in their pair, and teams without a row."""
+    problem = make_problem(1, channels, 8, (5, 7), (2, 2), biased=False, dtype=torch.float32, seed=channels)
+    problem = stored_as(dtype, problem | {"offset": on_grid(problem["offset"])})
+    grad_output = random_like(deform_conv2d(**problem))
+    with deterministic(in_order):
+        got = results(problem, grad_output=grad_output)
+    assert {name for name in gpu.take_launches() if name.startswith("give_back")} == {"give_back_wide"}
+    for name, value in wanted(problem, grad_output).items():
+        assert error(got[name], value) <= TOLERANCES[dtype], name
+
+
+@pytest.mark.parametrize("channels", [8, 24])
+def test_nothing_is_added_past_the_last_channel(gpu, channels, monkeypatch):
+    """Not even the zeros of a thread without channels, which would turn the sign of the zeros there."""
+    problem = make_problem(1, channels, 8, (3, 3), (1, 1), padding=(0, 0), spread=0, dtype=torch.float32)
+    memory = torch.full((9 * channels + 8,), -0.0)
+
+    def zero_sums(rows):
+        return memory[: rows.numel()].zero_().view(rows.shape)
+
+    monkeypatch.setattr(cuda_kernel, "zero_sums", zero_sums)
+    results(stored_as(torch.bfloat16, problem))
+    assert memory[-8 - channels : -8].all()
+    assert memory[-8:].signbit().all()
 
 
 # In which order ------------------------------------------------------------------------------------------------------
@@ -170,7 +206,7 @@ def test_a_place_is_added_to_by_one_segment_alone(gpu, lengths, outside, channel
     next_rows = torch.full((segments, 2, channels), torch.nan)
     runs = cuda_kernel._Runs(keys=keys.data_ptr(), rows=rows.data_ptr(), count=len(keys), outside=outside)
     runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
-    runs.problem.grad_input, runs.problem.channels, runs.problem.offset_groups = sums.data_ptr(), channels, 1
+    runs.problem.grad_input, runs.problem.offset_group_channels = sums.data_ptr(), channels
     module = gpu.load("deform_conv2d", torch.float32, None)
     module.launch("sum_summed_single", (-(-segments // 4), 1, 1), (4, 4, 1), runs)
 
@@ -299,12 +335,23 @@ def test_images_whose_columns_take_too_much_memory(gpu, monkeypatch):
     assert gpu.take_launches().count("sample_columns_wide") == 2 * 2 * 5
 
 
-@given(kinds=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
-def test_tile_kinds(kinds, tiles, multiprocessors):
-    each = cuda_kernel._tile_kinds(kinds, tiles, multiprocessors)
-    parts = -(-kinds // each)
-    assert 1 <= each <= cuda_kernel._MOST_TILE_KINDS
-    assert tiles * parts >= min(2 * multiprocessors, tiles * kinds)
+@given(taps=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
+def test_tile_taps(taps, tiles, multiprocessors):
+    each = cuda_kernel._tile_taps(taps, tiles, multiprocessors)
+    parts = -(-taps // each)
+    assert 1 <= each <= cuda_kernel._MOST_TILE_TAPS
+    assert tiles * parts >= min(2 * multiprocessors, tiles * taps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("groups", [(), (2,)])
+def test_the_weights_gradient_is_added_up_in_fp32(dtype, groups, monkeypatch):
+    """By cuBLAS, without a batch of one: that would not be split among the multiprocessors."""
+    if not groups:
+        monkeypatch.delattr(torch, "bmm")
+    matrices = torch.empty(*groups, 4, 8, dtype=dtype, device="meta")
+    product = cuda_kernel._product_in_fp32(matrices, matrices.mT)
+    assert (product.dtype, product.shape) == (torch.float32, (*groups, 4, 4))
 
 
 def test_maps_too_large(gpu):

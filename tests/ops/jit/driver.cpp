@@ -13,11 +13,15 @@
 
 namespace {
 
-enum Result { OK = 0, INVALID_VALUE = 1, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NOT_FOUND = 500, CAPTURE_UNSUPPORTED = 900 };
+enum Result {
+    OK = 0, INVALID_VALUE = 1, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NOT_FOUND = 500, CONTEXT_IS_DESTROYED = 709,
+    CAPTURE_UNSUPPORTED = 900
+};
 enum CaptureMode { GLOBAL, THREAD_LOCAL, RELAXED };
 
 struct Context {
     int device;
+    bool destroyed;
 };
 
 struct Module {
@@ -68,7 +72,13 @@ Result cuDevicePrimaryCtxRetain(Context** context, int device) {
     return log(OK, "retain %d", device);
 }
 
+Result cuDevicePrimaryCtxReset_v2(int device) {
+    contexts[device].destroyed = true;
+    return OK;
+}
+
 Result cuCtxPushCurrent_v2(Context* context) {
+    if (context->destroyed) return CONTEXT_IS_DESTROYED;
     current.push_back(context);
     return OK;
 }

@@ -221,6 +221,25 @@ def test_the_context_and_the_capture_mode_stay_as_they_were(driver):
     driver.use(work)
 
 
+def test_a_context_that_is_gone(driver):
+    """The one that was current before stays so."""
+
+    def work():
+        from cuda.bindings import driver as api
+
+        module, other = load_cuda(*ONE, FIRST), load_cuda(*ONE, SECOND)
+        module.launch("multiply", *SHAPE, MultiplyProblem())
+        (_, current) = api.cuDevicePrimaryCtxRetain(1)
+        api.cuCtxPushCurrent(current)
+        api.cuDevicePrimaryCtxReset(0)
+        with pytest.raises(RuntimeError, match="multiply: CUDA_ERROR"):
+            module.launch("multiply", *SHAPE, MultiplyProblem())
+        assert int(api.cuCtxPopCurrent()[1]) == int(current)
+        other.launch("multiply", *SHAPE, MultiplyProblem())
+
+    assert driver.use(work)[-1].endswith("device 1 values 0 count 0")
+
+
 def test_a_launch_costs_little(driver, workshop):
     """Python's share of one; a forward pass makes about five, in 20 us."""
     log = workshop.folder / "times"
