@@ -1,10 +1,11 @@
-"""Seconds and bytes of `dcnrun visualize-offsets` for one image of 512x512: all pictures, the arrays and the page.
+"""Seconds and bytes of `dcnrun visualize-offsets` for one image of 512x512: its pictures, the arrays and the page.
 
     python benchmarks/visualize_offsets.py benchmarks/results/visualize_offsets.json [rounds]
 
 Target: under 20 s on two cores, and a page under 5 MB. The network is a ResNet-18 DeepLab whose last three 3x3 layers are
-deformable, with offset branches drawn at random so that taps lie between pixels; the places are the automatic ones. Each round is the command as a user starts it, in a process of its own, with the imports; the statistics over a data
-set are left out (`--limit 0`), since they take as long as the data set is large.
+deformable, with offset branches drawn at random so that taps lie between pixels; the places are the automatic ones. Each round
+is the command as a user starts it, in a process of its own, with the imports; the statistics over a data set are left out
+(`--limit 0`), since they take as long as the data set is large, and there are no masks, since the layers are not modulated.
 """
 
 import json
@@ -25,7 +26,7 @@ from dcnrun.runs import RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.run import train
 
-ROUNDS = 7
+ROUNDS = 3
 SETTINGS = ["data=shapes", "data.image_size=512", "model=deeplab", "conv=deformable", "conv.layers=3"]
 ONE_STEP = ["trainer.steps=1", "data.train_images=2", "data.val_images=1", "data.batch_size=2", "data.workers=0"]
 TYPICAL_OFFSET = 1.0  # pixels of the map, about what trained layers have

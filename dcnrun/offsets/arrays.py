@@ -9,6 +9,7 @@ Pairs are (y, x), tensors are float32, and names are as in `Layer`. For images i
 | `kernel_size`, `stride`, `padding`, `dilation` | (L, 2) int64 | of each layer |
 | `offset_groups` | (L,) int64 | of each layer: G; taps are the product of the kernel size, row by row |
 | `deformable` | (L,) bool | False: a plain convolution, its offsets are zeros |
+| `exact` | (L,) bool | False: an operation before the layer is not known, its maps are taken to span the image |
 | `source` | (L,) text | the layer whose output is this one's input map, "" where that is none of these |
 | `LAYER/tap_weight` | (G, taps) | norm of the weights with which a tap reads a group's channels |
 | `i/size` | (2,) int64 | height and width of the image as the network saw it, in pixels |
@@ -57,6 +58,7 @@ def _arrays(captures: Mapping[str, Capture]) -> Iterator[tuple[str, Array]]:
         yield setting, _whole([getattr(layer, setting) for layer in layers]).reshape(-1, 2)
     yield "offset_groups", _whole([layer.offset_groups for layer in layers])
     yield "deformable", np.array([layer.deformable for layer in layers], dtype=bool)
+    yield "exact", np.array([layer.input_grid.exact for layer in layers], dtype=bool)
     yield "source", np.array([layer.source or "" for layer in layers], dtype=str)
     yield "regions", np.array([rois.name for rois in first.rois], dtype=str)
     for layer in layers:

@@ -14,6 +14,8 @@ Integers = npt.NDArray[np.int64]
 
 LEVEL = 0.95
 RESAMPLES = 2_000
+# In simulations the interval held the true value in 51 to 60 % of cases with 2 images, 88 to 90 % with 4 and 92 % with 10.
+FEWEST_IMAGES = 10
 _FEWEST_RESAMPLES = 200
 # Objects x resamples: a few seconds of one core. Larger data sets get fewer resamples.
 _AFFORDABLE_WORK = 2e7
@@ -22,7 +24,10 @@ _CHUNK = 50
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rank correlation with its 95 % percentile interval; NaN where one of the quantities never varies."""
+    """Spearman's rank correlation with its 95 % percentile interval.
+
+    All are NaN where one of the quantities never varies or isn't finite, the interval alone with fewer than FEWEST_IMAGES.
+    """
 
     value: float
     low: float
@@ -40,9 +45,10 @@ def rank_correlation(x: Floats, y: Floats, image: Integers) -> Correlation:
     """
     _, image = np.unique(image, return_inverse=True)
     images = int(image.max()) + 1 if len(image) else 0
-    value = float(weighted_spearman(x, y, np.ones((1, len(x))))[0])
+    finite = np.isfinite(x).all() and np.isfinite(y).all()
+    value = float(weighted_spearman(x, y, np.ones((1, len(x))))[0]) if finite else float("nan")
     low = high = float("nan")
-    if images > 1 and not np.isnan(value):
+    if images >= FEWEST_IMAGES and not np.isnan(value):
         low, high = _interval(x, y, image, images)
     return Correlation(value, low, high, objects=len(x), images=images)
 

@@ -15,6 +15,7 @@ from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.ops.reference import sampling_points
 
 LIMIT = 9**3
+"""Points that are kept of a chain: all of three layers of 3x3, where they have no offset groups."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMI
 
     Each layer turns a point into offset_groups x taps points. A point between pixels takes the offsets and masks of the
     layer below by bilinear interpolation, at the nearest place of the map where it lies outside. Of more than `limit` paths
-    the strongest so far are kept at each layer; None keeps all.
+    the strongest so far are kept at each layer, those that read only padding last; None keeps all.
 
     A point is the centre of what the network reads along its path: the mean of the gradient of the output with respect to
     the map, a path alone. That is exact for one layer and for two, whatever their offsets; masks that vary from pixel to
@@ -161,7 +162,9 @@ def _interpolate(values: Tensor, points: Points) -> Tensor:
 def _strongest(points: Points, limit: int | None) -> Points:
     if limit is None or len(points) <= limit:
         return points
-    kept = points.strength.topk(limit).indices.sort().values
+    # Where offsets run away most paths read only padding, and would crowd out those that read the map.
+    rank = torch.where(points.inside, points.strength, points.strength - points.strength.max())
+    kept = rank.topk(limit).indices.sort().values
     columns = {name: getattr(points, name)[kept] for name in ("y", "x", "strength", "group", "path", "inside")}
     return replace(points, **columns)
 

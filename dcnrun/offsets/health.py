@@ -1,8 +1,9 @@
 """Are a layer's offsets and masks of use? What can go wrong in training, as numbers and in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from math import isfinite
 from statistics import fmean
 
 import torch
@@ -29,7 +30,8 @@ MASK_IS_CONSTANT = 0.1
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _OFFSET_EDGES = torch.logspace(-4, 4, 801)  # 2.3 % apart, so the quantiles are right to that; below 0.0001 px is 0
-_MASK_EDGES = torch.linspace(0, 2, 2001)  # 2 is the largest mask of a layer that starts at 1
+_LARGEST_MASK = 2.0  # of a layer that starts at 1
+_MASK_EDGES = torch.linspace(0, _LARGEST_MASK, 2001, dtype=torch.float64)
 MASK_BINS = 20
 
 
@@ -41,6 +43,8 @@ class MaskHealth:
     """By share, right to 0.001."""
     histogram: list[float]
     """Shares of the masks in MASK_BINS equal bins from 0 to 2."""
+    widest_tap: float
+    """The range of nine in ten masks of one tap, from its 5 % to its 95 % quantile: that of the tap where it is widest."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class LayerHealth:
     offset_quantiles: dict[float, float]
     """Of the offsets' lengths in pixels of the map, by share; right to 2.3 %."""
     offset_max: float
+    """NaN where an offset is no number."""
     outside: float
     """Share of the taps with no pixel of the map under them: they read zeros and get no gradient."""
     plain_outside: float
@@ -78,7 +83,8 @@ class HealthStatistics:
         self._name = layer.name
         self._lengths = Histogram(_OFFSET_EDGES)
         self._masks = None if layer.mask is None else Histogram(_MASK_EDGES)
-        self._max = 0.0
+        self._masks_of_taps = [Histogram(_MASK_EDGES) for _ in range(layer.offset_groups * layer.taps)]
+        self._max = torch.zeros((), dtype=torch.float64)
         self._still = self._places = 0
         per_tap = (layer.offset_groups, layer.taps)
         self._outside = torch.zeros(per_tap, dtype=torch.int64)
@@ -90,7 +96,7 @@ class HealthStatistics:
         """Count the taps of one image."""
         length = torch.linalg.vector_norm(layer.offset.double(), dim=2)
         self._lengths.add(length)
-        self._max = max(self._max, float(length.max()))
+        self._max = torch.maximum(self._max, length.max())  # which keeps a NaN
         self._still += int((length < HARDLY_MOVES).sum())
         self._places += layer.output_size[0] * layer.output_size[1]
         outside, plain_outside = _outside(layer), _outside(replace(layer, offset=torch.zeros_like(layer.offset)))
@@ -101,6 +107,8 @@ class HealthStatistics:
         self._products += by_group @ by_group.T
         if self._masks is not None and layer.mask is not None:
             self._masks.add(layer.mask)
+            for of_tap, mask in zip(self._masks_of_taps, layer.mask.flatten(0, 1), strict=True):
+                of_tap.add(mask)
 
     def result(self) -> LayerHealth:
         """The health of all that was added."""
@@ -111,7 +119,7 @@ class HealthStatistics:
         return LayerHealth(
             name=self._name,
             offset_quantiles=self._lengths.quantiles(QUANTILES),
-            offset_max=self._max,
+            offset_max=float(self._max),
             outside=int(self._outside.sum()) / total,
             plain_outside=int(self._plain_outside.sum()) / total,
             lost=int(self._lost.sum()) / max(int(on_map.sum()), 1),
@@ -119,7 +127,7 @@ class HealthStatistics:
             taps=taps,
             still=self._still / total,
             group_similarity=_similarity(self._products),
-            mask=None if self._masks is None else _mask_health(self._masks),
+            mask=None if self._masks is None else _mask_health(self._masks, self._masks_of_taps),
         )
 
 
@@ -133,14 +141,15 @@ def _similarity(products: Tensor) -> float | None:
     pairs = [
         2 * float(products[a, b]) / float(products[a, a] + products[b, b])
         for a, b in combinations(range(len(products)), 2)
-        if products[a, a] + products[b, b] > 0
+        if products[a, a] + products[b, b] != 0
     ]
     return fmean(pairs) if pairs else None
 
 
-def _mask_health(masks: Histogram) -> MaskHealth:
-    edges = torch.linspace(0, 2, MASK_BINS + 1)[:-1]
-    return MaskHealth(masks.quantiles(QUANTILES), masks.shares_between(edges))
+def _mask_health(masks: Histogram, of_taps: Sequence[Histogram]) -> MaskHealth:
+    edges = torch.linspace(0, _LARGEST_MASK, MASK_BINS + 1, dtype=torch.float64)[:-1]
+    ranges = [quantiles[0.95] - quantiles[0.05] for quantiles in (tap.quantiles((0.05, 0.95)) for tap in of_taps)]
+    return MaskHealth(masks.quantiles(QUANTILES), masks.shares_between(edges), max(ranges))
 
 
 def warnings(health: LayerHealth, offset_lr_mult: float) -> list[str]:
@@ -149,6 +158,11 @@ def warnings(health: LayerHealth, offset_lr_mult: float) -> list[str]:
 
 
 def _of_offsets(health: LayerHealth, offset_lr_mult: float) -> Iterator[str]:
+    if not isfinite(health.offset_max):
+        yield (
+            "some offsets are infinite or no numbers: training has diverged. A lower optim.lr or optim.offset_lr_mult (now "
+            f"{offset_lr_mult:g}) may keep them finite."
+        )
     if health.still >= NEVER_LEFT_ZERO:
         yield (
             f"the offsets never left 0: {health.still:.1%} of the taps move by less than {HARDLY_MOVES} px, so it is still a "
@@ -181,4 +195,9 @@ def _of_masks(mask: MaskHealth | None) -> Iterator[str]:
         yield (
             f"the masks are all about {middle:.2f} (nine in ten from {low:.2f} to {high:.2f}): modulation does nothing here. "
             "conv=deformable would give the same for less."
+        )
+    elif mask.widest_tap < MASK_IS_CONSTANT:
+        yield (
+            f"each tap's mask is about the same everywhere (nine in ten within {mask.widest_tap:.2f}): it does what a weight "
+            "can do. conv=deformable would give the same for less."
         )

@@ -65,10 +65,6 @@ class RoIs:
     """(R, 2): height and width of a region's bins, which offsets do not change."""
     mask: Tensor | None
     """(R, ph, pw), or None where all are 1."""
-    level: Tensor
-    """(R,): which map each region was pooled from, as an index of `levels`."""
-    levels: tuple[str, ...]
-    """Names of the maps."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """A trained run, ready to be looked into."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from dcnrun.offsets.capture import capture
 from dcnrun.offsets.examples import Examples
 from dcnrun.offsets.layers import Capture
 from dcnrun.runs import RunFolder
-from dcnrun.tasks.build import build_model
 from dcnrun.tasks.choose import task_of
 from dcnrun.tasks.task import Task
 from dcnrun.training.launch import launch
@@ -48,9 +47,7 @@ def load_run(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> L
     config = trained.config
     task, device = task_of(config.model), launch(config).device
     dataset = task.dataset(config.data, "val")
-    without_weights = replace(config, model=replace(config.model, weights=None))  # the checkpoint has them
-    model = build_model(without_weights, len(dataset.classes))
-    trained.load_into(model.network)
+    model = trained.model(len(dataset.classes))
     return LoadedRun(
         folder=RunFolder(run),
         checkpoint=which,

@@ -1,6 +1,6 @@
 """What a trained run does with its offsets, measured over a data set."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,29 +59,26 @@ def measure_run(
     run: Path,
     which: str = "best",
     overrides: Sequence[str] = (),
-    images: Collection[str] | None = None,
     limit: int | None = None,
     thresholds: Thresholds | None = None,
 ) -> Measures:
     """Measure a run's `best` or `last` checkpoint on its validation images, or on other data by overrides.
 
-    `images` are the names of those to take; of more than `limit` so many are taken, evenly over the data set. A standard
-    or dilated run gives the plain dilation of its layers.
+    Of more than `limit` images so many are taken, evenly over the data set. A standard or dilated run gives the plain
+    dilation of its layers.
     """
-    return measure(load_run(run, which, overrides), images, limit, thresholds)
+    return measure(load_run(run, which, overrides), limit, thresholds)
 
 
-def measure(
-    run: LoadedRun,
-    images: Collection[str] | None = None,
-    limit: int | None = None,
-    thresholds: Thresholds | None = None,
-) -> Measures:
+def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | None = None) -> Measures:
     """The same for a run that is loaded already."""
     if not run.layers:
         layers = run.config.conv.layers
         raise UsageError(f"{run.folder.path} compares no layer (conv.layers={layers}): there is nothing to measure.")
-    indices = _chosen(run.examples.names, images, limit)
+    if limit is not None and limit < 1:
+        raise UsageError(f"{limit} images can't be measured: take at least 1.")
+    images = len(run.examples.names)
+    indices = evenly(images, images if limit is None else limit)
     thresholds = thresholds or Thresholds()
     gathered: dict[str, _LayerStatistics] = {}
     names, objects = [], 0
@@ -139,18 +136,3 @@ class _LayerStatistics:
             history=history,
             warnings=[] if health is None else warnings(health, offset_lr_mult),
         )
-
-
-def _chosen(names: Sequence[str], images: Collection[str] | None, limit: int | None) -> list[int]:
-    """Places of the images to measure."""
-    unknown = sorted(set(images or ()) - set(names))
-    if unknown:
-        raise UsageError(
-            f"The data set has no image {', '.join(unknown)}; its {len(names)} images are called {names[0]} and so on."
-        )
-    places = [place for place, name in enumerate(names) if images is None or name in images]
-    if limit is None:
-        return places
-    if limit < 1:
-        raise UsageError(f"{limit} images can't be measured: take at least 1.")
-    return [places[i] for i in evenly(len(places), limit)]

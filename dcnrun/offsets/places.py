@@ -1,5 +1,6 @@
 """The places of an image whose filters are drawn: asked for, or one on an object of each size and one on background."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,21 +25,24 @@ class Place:
     """x1, y1, x2, y2 of the object that it is on, as data sets have boxes."""
 
     def on(self, layer: Layer) -> Pair:
-        """The pixel of a layer's output whose filter's centre is nearest."""
-        position = layer.output_grid.to_map(torch.tensor([self.y, self.x], dtype=torch.float64))
-        y, x = (min(max(round(at), 0), size - 1) for at, size in zip(position.tolist(), layer.output_size, strict=True))
+        """The pixel of a layer's output whose filter's centre is nearest; of two the lower or right one, as on the page."""
+        position = layer.output_grid.to_map(torch.tensor([self.y, self.x], dtype=torch.float64)).tolist()
+        y, x = (
+            min(max(math.floor(at + 0.5), 0), size - 1) for at, size in zip(position, layer.output_size, strict=True)
+        )
         return y, x
 
 
 def places(name: str, objects: Objects, at: Sequence[Pair]) -> list[Place]:
-    """The places asked for, else automatic ones; UsageError for one that is not on the image called `name`."""
+    """The places asked for, else automatic ones, each once; UsageError for one that is not on the image called `name`."""
     for y, x in at:
         if not (0 <= y < objects.size[0] and 0 <= x < objects.size[1]):
             raise UsageError(
                 f"--at {y},{x} is outside of {name}, which the network sees as {objects.size[0]} x {objects.size[1]} "
                 "pixels (height x width)."
             )
-    return [Place(y, x, f"at {y},{x}") for y, x in at] or list(_automatic(objects))
+    found = [Place(y, x, f"at {y},{x}") for y, x in at] or _automatic(objects)
+    return list(dict.fromkeys(found))
 
 
 def _automatic(objects: Objects) -> Iterator[Place]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import nan
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import UsageError
-from dcnrun.offsets.grid import Grid
+from dcnrun.offsets.grid import Grid, Pair
 from dcnrun.offsets.running import as_batch, bare_module, evaluating
 from dcnrun.offsets.trace import MapTracer, size_of
 
@@ -23,15 +23,13 @@ class ReceptiveField:
     """(H, W) float32 on the CPU: absolute derivatives, summed over the image's channels; sums to 1, or 0 where nothing matters."""
     location: tuple[float, float]
     """(y, x) of the output location in the image: of a layer's pixel its centre, of the network's the pixel that it is about."""
-    centre: tuple[float, float]
-    """(y, x): the centre of mass of `share`."""
 
-    def radius(self, held: float, around_centre: bool = False) -> float:
-        """Image pixels: the radius around the location, or around the centre of mass, of the disc that holds a share (0.5, 0.9).
+    def radius(self, held: float) -> float:
+        """Image pixels: the radius of the disc around the location that holds a share (0.5, 0.9).
 
         NaN where nothing matters to the output.
         """
-        y, x = self.centre if around_centre else self.location
+        y, x = self.location
         height, width = self.share.shape
         distance = torch.hypot(torch.arange(height)[:, None] - y, torch.arange(width) - x).flatten()
         order = distance.argsort()
@@ -46,24 +44,34 @@ def receptive_field(
     y: int,
     x: int,
     forward: Callable[[Tensor], object] | None = None,
-    directions: int = 1,
 ) -> ReceptiveField:
     """The effective receptive field of pixel (y, x) of a layer's output, or of the network's own where `layer` is None.
 
+    The arguments are those of `receptive_fields`.
+    """
+    return receptive_fields(model, image, layer, [(y, x)], forward)[0]
+
+
+def receptive_fields(
+    model: nn.Module,
+    image: Tensor,
+    layer: str | None,
+    places: Sequence[Pair],
+    forward: Callable[[Tensor], object] | None = None,
+) -> list[ReceptiveField]:
+    """The effective receptive fields of some pixels of a layer's output, or of the network's own where `layer` is None.
+
     |d out(y, x) / d image|, summed over the image's channels, by way of what is sampled and of where. Of a layer, `out` is
-    the sum of its channels, each with a random sign (drawn from a fixed seed), and the result the mean over `directions`
-    such sums: plain sums let channels cancel each other where they agree, and by as little as one with random signs the
-    radius is within some percent of the mean over many. Of the network, `out` is the score of the class that wins at this
-    pixel.
+    the sum of its channels, each with a random sign (drawn from a fixed seed): plain sums let channels cancel each other
+    where they agree. By one such sum the radius is within some percent of the mean over many. Of the network, `out` is the
+    score of the class that wins at this pixel. The network runs forward once, whatever the number of places.
 
     Args:
         model: any network; it and its mode stay as they were.
         image: (3, H, W) as the network takes it, normalised.
         layer: a module's name; at its first call, if it has several.
-        y: the row on the output map, whose pixels may be coarser than the image's.
-        x: the column.
+        places: rows and columns (y, x) on the output map, whose pixels may be coarser than the image's.
         forward: what to call with the batch (1, 3, H, W) instead of the model.
-        directions: of random signs, a backward pass each; for a layer.
 
     Raises:
         UsageError: no such layer, a location outside the output, or an output that is no map (1, C, H, W) made of the image.
@@ -73,14 +81,17 @@ def receptive_field(
     with evaluating(bare), torch.enable_grad():
         output, grid = _output(bare, layer, leaf, forward or bare)
         height, width = size_of(output)
-        if not (0 <= y < height and 0 <= x < width):
-            raise UsageError(
-                f"({y}, {x}) is outside the output of {layer or 'the network'}: {height} x {width} pixels."
-            )
-        channels = output[0, :, y, x]
-        sums = [channels.max()] if layer is None else list(_signs(directions, channels) @ channels)
-        slopes = [torch.autograd.grad(s, leaf, retain_graph=True)[0].abs().sum((0, 1)) for s in sums]
-    return _field(torch.stack(slopes).mean(0).float().cpu(), grid, y, x)
+        fields = []
+        for y, x in places:
+            if not (0 <= y < height and 0 <= x < width):
+                raise UsageError(
+                    f"({y}, {x}) is outside the output of {layer or 'the network'}: {height} x {width} pixels."
+                )
+            channels = output[0, :, y, x]
+            score = channels.max() if layer is None else _signs(channels) @ channels
+            (slopes,) = torch.autograd.grad(score, leaf, retain_graph=True)
+            fields.append(_field(slopes.abs().sum((0, 1)).float().cpu(), grid, y, x))
+    return fields
 
 
 def _output(
@@ -111,16 +122,14 @@ def _module(model: nn.Module, name: str) -> nn.Module:
         raise UsageError(f"The network has no layer {name!r}; names are those of `named_modules`.") from None
 
 
-def _signs(directions: int, channels: Tensor) -> Tensor:
+def _signs(channels: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(2, (directions, len(channels)), generator=generator) * 2 - 1
+    signs = torch.randint(2, (len(channels),), generator=generator) * 2 - 1
     return signs.to(channels)
 
 
 def _field(slopes: Tensor, grid: Grid, y: int, x: int) -> ReceptiveField:
     total = slopes.sum()
     share = slopes / total if total > 0 else slopes
-    rows, columns = share.sum(1).double(), share.sum(0).double()
-    centre = float(rows @ torch.arange(len(rows)).double()), float(columns @ torch.arange(len(columns)).double())
     location = grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
-    return ReceptiveField(share, (location[0], location[1]), centre)
+    return ReceptiveField(share, (location[0], location[1]))

@@ -51,8 +51,6 @@ def pooled_regions(
         plain_bins=to_image(share),
         bin_size=(bin_size * map_step).abs(),
         mask=None if mask is None else mask.detach().float().cpu()[:, 0],
-        level=level,
-        levels=tuple(grids),
     )
 
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dcnrun.offsets.correlation import FEWEST_IMAGES
 from dcnrun.offsets.effective_dilation import Spread
 from dcnrun.offsets.health import HARDLY_MOVES, LayerHealth
 from dcnrun.offsets.history import History
@@ -105,8 +106,8 @@ def _correlation_table(layers: Sequence[LayerMeasures]) -> Table:
     table = _table(
         ("Spearman", "95 % interval", "objects", "images"),
         title="Size of objects and effective dilation",
-        caption="Rank correlation of objects' area and the mean over their filters; the interval is over images. Random offsets "
-        "may correlate with size too: see docs/offsets.md.",
+        caption="Rank correlation of objects' area and the mean over their filters; the interval is over images, "
+        f"from {FEWEST_IMAGES} on. Random offsets correlate with size too: see docs/offsets.md.",
     )
     for layer in layers:
         found = layer.correlation

@@ -1,7 +1,7 @@
 """Images as several networks see them: of the runs' validation data, or files of one's own."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 from dcnrun.config.schema import DataConfig
 from dcnrun.console import console
 from dcnrun.data import IGNORE, box_batches, mask_batches
+from dcnrun.data.box_batches import MULTIPLE
 from dcnrun.data.files import IMAGE_SUFFIXES, read_image
 from dcnrun.data.sample import BoxSample, Labels
 from dcnrun.errors import UsageError
@@ -25,6 +26,7 @@ SHOWN = 3
 MOST_OF_A_FOLDER = 8
 """Images that are shown of a directory."""
 
+_LARGE = 4  # times the pixels of a validation image
 _ROUNDING = 2  # steps of 256 by which normalising and back may change a pixel
 
 
@@ -124,14 +126,33 @@ def picture_of(example: Example, config: DataConfig) -> Picture:
     return picture
 
 
-def require_same(name: str, pictures: dict[str, Picture]) -> None:
-    """UsageError unless the runs, by their names, all saw the same picture."""
+def warning_of_size(example: Example, usual: Example) -> str | None:
+    """A line about an image that is far larger than the `usual` one, which is one of the run's validation images."""
+    (height, width), (usual_height, usual_width) = example.objects.size, usual.objects.size
+    if height * width <= _LARGE * usual_height * usual_width:
+        return None
+    return (
+        f"{example.name} is seen as {height} x {width} pixels, validation images are ({usual.name}: {usual_height} x "
+        f"{usual_width}). This takes long, and the network may not know objects that large: "
+        f"data.eval_short_side={min(usual.objects.size)} makes it smaller."
+    )
+
+
+def require_same(name: str, examples: Mapping[str, Example], pictures: Mapping[str, Picture]) -> None:
+    """UsageError unless the runs, by their names, all saw the same picture of their example."""
     (first, picture), *others = pictures.items()
     for run, other in others:
         if other.shape != picture.shape:
+            if examples[run].objects.size == examples[first].objects.size:
+                reason = (
+                    f"detectors pad images to multiples of {MULTIPLE} pixels. Show the runs one by one, or images "
+                    "whose sides are such."
+                )
+            else:
+                reason = "runs are compared where they prepare images alike (data.eval_short_side)."
             raise UsageError(
                 f"{first} sees {name} as {picture.shape[0]} x {picture.shape[1]} pixels, {run} as {other.shape[0]} x "
-                f"{other.shape[1]}: runs are compared where they prepare images alike (data.eval_short_side)."
+                f"{other.shape[1]}: {reason}"
             )
         if np.abs(other.astype(int) - picture).max() > _ROUNDING:
             raise UsageError(

@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
+from dcnrun.config.effects import has_roi_offset_branch, settings_of
 from dcnrun.config.suggest import did_you_mean
 from dcnrun.console import console
 from dcnrun.errors import UsageError
 from dcnrun.offsets.arrays import write_arrays
+from dcnrun.offsets.earlier import clear, left
 from dcnrun.offsets.examples import Example
 from dcnrun.offsets.grid import Pair
 from dcnrun.offsets.layers import Capture
@@ -28,16 +31,16 @@ from dcnrun.offsets.pictures import flow, masks, points, regions, sizes
 from dcnrun.offsets.pictures.fields import HELD, Measured
 from dcnrun.offsets.pictures.panels import Picture, save, short_layer
 from dcnrun.offsets.places import Place, places
-from dcnrun.offsets.receptive_field import receptive_field
+from dcnrun.offsets.receptive_field import receptive_fields
 from dcnrun.offsets.report import as_dict, tables, write_measures
-from dcnrun.offsets.seen import picture_of, require_same, sources
+from dcnrun.offsets.seen import picture_of, require_same, sources, warning_of_size
 from dcnrun.offsets.tracking import log_to_wandb
 from dcnrun.offsets.viewer.page import PageImage, PageObject, PageRun, write_page
 from dcnrun.runs import RunFolder, write_json
-from dcnrun.tasks.build import has_roi_offset_branch
 
 MOST_LAYERS = 3
 """Layers that are drawn where none are named: the last ones."""
+_MOST_NAMES = 5  # of folders in a line
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,17 @@ class _Shown:
     captures: Mapping[str, Capture]
     places: Sequence[Place]
     fields: Mapping[str, Sequence[Measured]]
-    """By run, of its last drawn layer, in the order of the places."""
+    """By run, of its last drawn layer, in the order of the places; of those that compare layers."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A picture that was written."""
+
+    run: str | None
+    """Whose it is; None where it shows all."""
+    title: str
+    path: Path
 
 
 def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
@@ -72,26 +85,34 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     """
     run_folders = [word for word in arguments if RunFolder(Path(word)).config_file.is_file()]
     if not run_folders:
-        raise UsageError(f"{' '.join(arguments)}: none of these is a run folder. Give one that `dcnrun train` made.")
+        words = " ".join([*arguments, *overrides])
+        raise UsageError(f"{words}: none of these is a run folder. Give one that `dcnrun train` made.")
     out = _writable(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
     runs = _load(run_folders, overrides, options, out)
     images = list(_look(runs, [word for word in arguments if word not in run_folders], options.at))
-    pictures = dict(_draw_images(runs, images, out))
+    with_layers = [run for run in runs if run.layers]  # others learn no more than where to pool regions
+    _warn_of_guesses(with_layers, images)
+    left_before = _clear(out, runs, images)
+    pictures = list(_draw_images(runs, images, out))
     for run in runs:
         write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
-    page = _write_page(runs, images, out / "offsets.html") if options.page else None
+    page = _write_page(with_layers, images, out / "offsets.html") if options.page and with_layers else None
     fields = [row for image in images for row in _field_rows(image)]
     write_json(out / "receptive_fields.json", fields)
-    measures = {run.name: measure(run.loaded, limit=options.limit) for run in runs} if options.limit else {}
+    measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
     if measures:
-        pictures["sizes"] = save(sizes.figure_of(measures), out / "sizes.png")
-    _report(runs, measures, fields, pictures)
-    console.print(f"Written: {page or out}", markup=False, soft_wrap=True)
+        pictures.append(_Drawn(None, "sizes", save(sizes.figure_of(measures), out / "sizes.png")))
+    _report(runs, measures, fields)
+    _tell_where(out, page, left_before)
+    _log(runs, measures, pictures)
     return {
         "out": str(out),
         "page": page and str(page),
         "images": [image.name for image in images],
-        "pictures": {title: str(path) for title, path in pictures.items()},
+        "pictures": {
+            f"{drawn.run}/{drawn.title}" if drawn.run and len(runs) > 1 else drawn.title: str(drawn.path)
+            for drawn in pictures
+        },
         "receptive_fields": fields,
         "runs": [as_dict(of_run) for of_run in measures.values()],
     }
@@ -110,7 +131,16 @@ def _load(folders: Sequence[str], overrides: Sequence[str], options: Options, ou
 
 
 def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
-    """The layers of a run to draw: those asked for, with or without `backbone.`, or the last ones."""
+    """The layers of a run to draw: those asked for, with or without `backbone.`, or the last ones.
+
+    None where it learns where to pool regions and nothing else; UsageError where it does not even that.
+    """
+    if not run.layers:
+        nothing = f"{run.folder.path} compares no layer (conv.layers={run.config.conv.layers})"
+        if asked or not _moves_regions(run):
+            raise UsageError(f"{nothing}: there is nothing to show. Give another run.")
+        console.print(f"{nothing}: shown are the regions that it pools.", markup=False, soft_wrap=True)
+        return ()
     if not asked:
         if len(run.layers) > MOST_LAYERS:
             console.print(f"Drawn are the last {MOST_LAYERS} of {len(run.layers)} layers; --layer chooses others.")
@@ -126,6 +156,11 @@ def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in run.layers if name in found)
 
 
+def _moves_regions(run: LoadedRun) -> bool:
+    """Whether it learns where to pool regions."""
+    return has_roi_offset_branch(settings_of(run.config))
+
+
 # Images.
 
 
@@ -136,19 +171,23 @@ def _look(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Ite
     for source, name, folder in _track(list(zip(chosen, names, file_names(names), strict=True)), "Looking"):
         examples = {run.name: source.example(run.loaded) for run in runs}
         seen = {run.name: picture_of(examples[run.name], run.loaded.config.data) for run in runs}
-        require_same(name, seen)
+        require_same(name, examples, seen)
+        if source.file and (warning := warning_of_size(examples[runs[0].name], runs[0].loaded.examples[0])):
+            _warn(warning)
         where = places(name, examples[runs[0].name].objects, at)
         captures = {run.name: run.loaded.capture(examples[run.name].image) for run in runs}
         fields = {
-            run.name: [_field(run, examples[run.name].image, captures[run.name], place) for place in where]
+            run.name: _fields(run, examples[run.name].image, captures[run.name], where)
             for run in runs
+            if run.layers
         }
         yield _Shown(name, folder, seen[runs[0].name], examples, captures, where, fields)
 
 
-def _field(run: _Run, image: Tensor, capture: Capture, place: Place) -> Measured:
-    y, x = place.on(capture.layer(run.layers[-1]))
-    return Measured.of(receptive_field(run.loaded.network, image, run.layers[-1], y, x))
+def _fields(run: _Run, image: Tensor, capture: Capture, where: Sequence[Place]) -> list[Measured]:
+    layer = capture.layer(run.layers[-1])
+    found = receptive_fields(run.loaded.network, image, layer.name, [place.on(layer) for place in where])
+    return [Measured.of(field) for field in found]
 
 
 def _field_rows(image: _Shown) -> Iterator[dict[str, Any]]:
@@ -158,19 +197,39 @@ def _field_rows(image: _Shown) -> Iterator[dict[str, Any]]:
             yield {"image": image.name, "run": run, "place": place.label, "y": place.y, "x": place.x, **radii}
 
 
+def _warn_of_guesses(runs: Sequence[_Run], images: Sequence[_Shown]) -> None:
+    """Tell where the pictures may be wrong: layers that come after an operation that can't be followed."""
+    for run in runs:
+        layers = images[0].captures[run.name].layers
+        if guessed := [layer.name for layer in layers if not layer.input_grid.exact]:
+            _warn(
+                f"{run.name}: an operation before {guessed[0]} is not known here, so its map is taken to span the image. "
+                f"The points of {len(guessed)} of {len(layers)} layers may be drawn beside where they read."
+            )
+
+
 # What is written.
 
 
-def _draw_images(runs: Sequence[_Run], images: Sequence[_Shown], out: Path) -> Iterator[tuple[str, Path]]:
-    """Every picture's title and file."""
+def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_Shown]) -> list[str]:
+    """Delete what earlier calls left where this one writes; the folders of others that stay, as seen from `out`."""
+    results = {out, *(run.folder for run in runs)}
+    views = {parent / image.folder for parent in results for image in images}
+    clear(results, views)
+    return sorted(str(folder.relative_to(out)) for folder in left(results, results | views))
+
+
+def _draw_images(runs: Sequence[_Run], images: Sequence[_Shown], out: Path) -> Iterator[_Drawn]:
     for image in _track(images, "Drawing"):
         for run in runs:
             for view, figure in _views(run, image):
-                title = f"{image.name}/{view}" if len(runs) == 1 else f"{run.name}/{image.name}/{view}"
-                yield title, save(figure, run.folder / image.folder / f"{view}.png")
-        layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs))
-        figure = field_pictures.figure_of(f"{image.name}, {layer}", image.picture, image.places, image.fields)
-        yield f"{image.name}/receptive_field", save(figure, out / image.folder / "receptive_field.png")
+                path = save(figure, run.folder / image.folder / f"{view}.png")
+                yield _Drawn(run.name, f"{image.name}/{view}", path)
+        if image.fields:
+            layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs if run.layers))
+            figure = field_pictures.figure_of(f"{image.name}, {layer}", image.picture, image.places, image.fields)
+            path = save(figure, out / image.folder / "receptive_field.png")
+            yield _Drawn(None, f"{image.name}/receptive_field", path)
 
 
 def _views(run: _Run, image: _Shown) -> Iterator[tuple[str, Figure]]:
@@ -178,11 +237,13 @@ def _views(run: _Run, image: _Shown) -> Iterator[tuple[str, Figure]]:
     title = f"{image.name}, {run.name}"
     capture = image.captures[run.name]
     layers = [capture.layer(name) for name in run.layers]
-    yield "points", points.figure_of(title, image.picture, capture, run.layers, image.places)
-    yield "flow", flow.figure_of(title, image.picture, layers)
+    if layers:
+        yield "points", points.figure_of(title, image.picture, capture, run.layers, image.places)
+    if figure := flow.figure_of(title, image.picture, layers):
+        yield "flow", figure
     if figure := masks.figure_of(title, image.picture, layers):
         yield "masks", figure
-    for rois in capture.rois if has_roi_offset_branch(run.loaded.config.model) else ():
+    for rois in capture.rois if _moves_regions(run.loaded) else ():
         if figure := regions.figure_of(title, image.picture, rois, image.places):
             yield f"regions-{rois.name.replace(':', '-')}", figure
 
@@ -201,21 +262,35 @@ def _page_image(run: _Run, image: _Shown) -> PageImage:
     return PageImage(image.name, image.picture, image.captures[run.name], boxes)
 
 
-def _report(
-    runs: Sequence[_Run],
-    measures: Mapping[str, Measures],
-    fields: Sequence[Mapping[str, Any]],
-    pictures: Mapping[str, Path],
-) -> None:
-    """Write, print and log the numbers."""
-    console.print(_field_table(fields))
+def _report(runs: Sequence[_Run], measures: Mapping[str, Measures], fields: Sequence[Mapping[str, Any]]) -> None:
+    """Print the numbers, and write those of the measures."""
+    if fields:
+        console.print(_field_table(fields))
     for run in runs:
         if of_run := measures.get(run.name):
             write_measures(of_run, run.folder)
             console.print(tables(of_run))
-            logger = run.loaded.config.logger
-            if logger.wandb:
-                log_to_wandb(run.loaded.folder, logger, of_run, pictures)
+
+
+def _tell_where(out: Path, page: Path | None, left_before: Sequence[str]) -> None:
+    if left_before:
+        named, more = ", ".join(left_before[:_MOST_NAMES]), len(left_before) - _MOST_NAMES
+        and_more = f" and {more} more" if more > 0 else ""
+        console.print(f"{out} holds results of earlier calls too: {named}{and_more}.", markup=False, soft_wrap=True)
+    size = f" ({page.stat().st_size / 1e6:.1f} MB)" if page else ""
+    console.print(f"Written: {page or out}{size}", markup=False, soft_wrap=True)
+
+
+def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: Sequence[_Drawn]) -> None:
+    """Give Weights & Biases what is each run's, and what shows all."""
+    for run in runs:
+        if run.loaded.config.logger.wandb:
+            own = {drawn.title: drawn.path for drawn in pictures if drawn.run in (None, run.name)}
+            log_to_wandb(run.loaded, measures.get(run.name), own)
+
+
+def _warn(line: str) -> None:
+    console.print(Text(f"Warning: {line}", style="yellow"), soft_wrap=True)
 
 
 _Item = TypeVar("_Item")

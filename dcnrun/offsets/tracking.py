@@ -4,23 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dcnrun.config.schema import LoggerConfig
 from dcnrun.errors import RunError
+from dcnrun.offsets.load import LoadedRun
 from dcnrun.offsets.measure import Measures
 from dcnrun.offsets.objects import SizeClass
-from dcnrun.runs import RunFolder
 
 JOB_TYPE = "offsets"
 
 
-def log_to_wandb(folder: RunFolder, logger: LoggerConfig, measures: Measures, pictures: Mapping[str, Path]) -> None:
-    """Log tables and pictures (PNG files by title) in the mode that the run's config names; RunError without a login.
+def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mapping[str, Path]) -> None:
+    """Log tables, if it was measured, and pictures (PNG files by title) in the mode of its config; RunError without a login.
 
     They make a W&B run of their own, of job type `offsets` in the group of the run's name: the run itself is finished, and
     an offline one can't be gone on with. Its files lie in the run's folder too.
     """
     import wandb
 
+    folder, logger = trained.folder, trained.config.logger
     try:
         run = wandb.init(
             project=logger.wandb_project,
@@ -29,7 +29,7 @@ def log_to_wandb(folder: RunFolder, logger: LoggerConfig, measures: Measures, pi
             job_type=JOB_TYPE,
             dir=folder.path,
             mode=logger.wandb_mode.value,
-            config={"run": folder.path.name, "checkpoint": measures.checkpoint, "step": measures.step},
+            config={"run": folder.path.name, "checkpoint": trained.checkpoint, "step": trained.step},
             settings=wandb.Settings(console="off", silent=True),
         )
     except Exception as error:  # no login, no network: the client raises many kinds
@@ -37,18 +37,24 @@ def log_to_wandb(folder: RunFolder, logger: LoggerConfig, measures: Measures, pi
             f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or give logger.wandb_mode=offline."
         ) from error
     with run:
+        tables = {} if measures is None else _tables(measures)
         run.log(
-            {
-                "effective_dilation": wandb.Table(*_dilation(measures)),
-                "offset_health": wandb.Table(*_health(measures)),
-                "warnings": wandb.Table(["warning"], [[line] for layer in measures.layers for line in layer.warnings]),
-                **{title: wandb.Image(str(path)) for title, path in pictures.items()},
-            }
+            {name: wandb.Table(*table) for name, table in tables.items()}
+            | {title: wandb.Image(str(path)) for title, path in pictures.items()}
         )
 
 
 _Columns = list[str | int]
 _Rows = list[list[Any]]
+
+
+def _tables(measures: Measures) -> dict[str, tuple[_Columns, _Rows]]:
+    warnings = [[line] for layer in measures.layers for line in layer.warnings]
+    return {
+        "effective_dilation": _dilation(measures),
+        "offset_health": _health(measures),
+        "warnings": (["warning"], warnings),
+    }
 
 
 def _dilation(measures: Measures) -> tuple[_Columns, _Rows]:

@@ -30,8 +30,9 @@ def capture(seed):
     mask = noise(*shape[:2], *shape[3:], seed=seed).sigmoid()
     first = hand_made(noise(*shape, seed=seed), name="a.conv", input_size=size, mask=mask, **SETTINGS)
     bins = noise(2, 3, 3, 2, seed=seed)
-    rois = RoIs("pool", noise(2, 4), bins, bins + 1, noise(2, 2), None, torch.zeros(2, dtype=torch.int64), ("0",))
-    return Capture((4 * size[0], 8 * size[1]), (first, hand_made(name="b", input_size=size)), (rois,))
+    rois = RoIs("pool", noise(2, 4), bins, bins + 1, noise(2, 2), None)
+    second = hand_made(name="b", input_size=size, grid=Grid(exact=False))
+    return Capture((4 * size[0], 8 * size[1]), (first, second), (rois,))
 
 
 def points_by_numpy(file, image, number, y, x):
@@ -72,6 +73,7 @@ def test_shapes_and_types_are_as_documented(tmp_path):
     assert file["a.conv/tap_weight"].shape == (2, 9)
     assert file["kernel_size"].tolist() == [[3, 3], [3, 3]]
     assert file["offset_groups"].tolist() == [2, 1]
+    assert file["exact"].tolist() == [True, False]
     assert file["0/a.conv/output_grid"].tolist() == [list(first.output_grid.start), list(first.output_grid.step)]
     (rois,) = captured.rois
     assert file["regions"].tolist() == ["pool"]

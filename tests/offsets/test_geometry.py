@@ -287,6 +287,24 @@ class TestChains:
         assert kept == {(*g, *t) for g, t in zip(every.group[best].tolist(), every.path[best].tolist(), strict=True)}
         assert len(compose(chain, 11, 6)) == 9**3
 
+    def test_paths_that_read_only_padding_come_after_all_others(self):
+        """However strong they are, at the layer that leaves the map and at those below."""
+        above, below = reversed(whole_chain(network_with(varying, varying)))
+        above.offset[0, 0], below.offset[:, 1:3] = 1000.0, 1000.0
+        above.tap_weight[0, 0] = below.tap_weight[:, 1:3] = 100.0
+        every = compose([below, above], 11, 12, limit=None)
+        alive = int(every.inside.sum())
+        assert 40 < alive < len(every) - 10
+        some = compose([below, above], 11, 12, limit=30)
+        wanted = every.strength[every.inside].topk(30).values
+        assert some.inside.all()
+        torch.testing.assert_close(some.strength.sort(descending=True).values, wanted / wanted.sum())
+        more = compose([below, above], 11, 12, limit=alive + 10)
+        assert int(more.inside.sum()) == alive
+        dead = every.strength[~every.inside].topk(10).values
+        got = more.strength[~more.inside].sort(descending=True).values
+        torch.testing.assert_close(got / got.sum(), dead / dead.sum())
+
     def test_offsets_that_are_no_numbers_lead_outside(self):
         network = network_with(lambda shape: torch.full(shape, torch.nan), varying)
         assert not compose(whole_chain(network), 11, 12).inside.any()

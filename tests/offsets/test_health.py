@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
-from math import hypot
+from math import hypot, isnan
 
 import pytest
 import torch
@@ -137,20 +137,52 @@ def test_similarity_of_groups():
 
 
 def masked(mask):
-    return hand_made(noise(*SHAPE), mask=mask.reshape(1, 9, 6, 7))
+    return hand_made(noise(*SHAPE), mask=mask)
+
+
+def between(low, high):
+    """Masks that go from one to the other over the map, in every tap."""
+    return torch.linspace(low, high, 42 * 9).reshape(6, 7, 9).permute(2, 0, 1)[None].contiguous()
 
 
 def test_says_where_masks_do_nothing():
-    (line,) = lines(masked(torch.linspace(0, 0.04, 9 * 42)))
+    (line,) = lines(masked(between(0, 0.04)))
     assert "masks are all about 0 (95 % below 0.05)" in line
-    (line,) = lines(masked(torch.linspace(0.98, 1.02, 9 * 42)))
+    (line,) = lines(masked(between(0.98, 1.02)))
     assert "masks are all about 1.00" in line
-    assert lines(masked(torch.linspace(0, 0.3, 9 * 42))) == []
-    assert lines(masked(torch.linspace(0.9, 1.1, 9 * 42))) == []
+    assert lines(masked(between(0, 0.3))) == []
+    assert lines(masked(between(0.9, 1.1))) == []
+
+
+def test_says_where_each_tap_has_a_mask_of_its_own_everywhere():
+    own = torch.linspace(0.2, 1.8, 9).reshape(1, 9, 1, 1) + 0.01 * noise(1, 9, 6, 7)
+    (line,) = lines(masked(own))
+    assert "each tap's mask is about the same everywhere" in line
+    assert "conv=deformable would give the same for less" in line
+    varying = own.clone()
+    varying[0, 4] = torch.linspace(0, 2, 42).reshape(6, 7)
+    assert lines(masked(varying)) == []
+    ranges = torch.quantile(varying.flatten(2), 0.95, 2) - torch.quantile(varying.flatten(2), 0.05, 2)
+    assert health(masked(varying)).mask.widest_tap == pytest.approx(ranges.max().item(), abs=0.05)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_says_where_training_diverged(wrong):
+    """By one offset in one of two images, whichever comes first."""
+    fine, broken = (hand_made(noise(2, 9, 2, 6, 7), offset_groups=2) for _ in range(2))
+    broken.offset[0, 3, 1, 2, 2] = wrong
+    for layers in ((fine, broken), (broken, fine)):
+        found = health(*layers)
+        assert found.offset_max == pytest.approx(wrong, nan_ok=True)
+        assert found.offset_quantiles[0.95] < 5
+        assert isnan(found.group_similarity)
+        (line,) = warnings(found, 0.5)
+        assert "some offsets are infinite or no numbers" in line
+        assert "optim.offset_lr_mult (now 0.5)" in line
 
 
 def test_masks_in_numbers():
-    mask = torch.linspace(0, 1.999, 9 * 42)
+    mask = between(0, 1.999)
     found = health(masked(mask)).mask
     for share, value in found.quantiles.items():
         assert value == pytest.approx(torch.quantile(mask, share).item(), abs=0.01)

@@ -25,6 +25,16 @@ def test_ends_and_nothing():
     assert histogram.quantiles((0.25, 0.5, 0.75, 1.0)) == {0.25: 0, 0.5: 0, 0.75: 2, 1.0: 2}
 
 
+def test_a_value_on_an_edge_is_in_the_bin_above_it():
+    """As decimals are in float32, too, where 0.9 is a little less than 0.9."""
+    fine, coarse = (torch.linspace(0, 2, edges, dtype=torch.float64) for edges in (2001, 21))
+    for place, value in enumerate(i / 10 for i in range(20)):
+        histogram = Histogram(fine)
+        histogram.add(torch.tensor([value]))
+        assert histogram.shares_between(coarse[:-1]).index(1.0) == place
+        assert histogram.quantiles((0.5,))[0.5] == pytest.approx(value)
+
+
 def test_shares_of_coarser_bins():
     histogram = Histogram(torch.linspace(0, 2, 21))
     histogram.add(torch.tensor([0.0, 0.31, 0.5, 0.99, 1.0, 1.9, 2.0, 7.0]))

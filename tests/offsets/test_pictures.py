@@ -3,6 +3,8 @@
 import io
 import math
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,8 +21,8 @@ from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture, RoIs
 from dcnrun.offsets.objects import Objects
 from dcnrun.offsets.options import parse_place
-from dcnrun.offsets.pictures import fields, flow, masks, points, regions
-from dcnrun.offsets.pictures.panels import COLOURS, chosen_taps, extent, panels, save, show_image
+from dcnrun.offsets.pictures import fields, flow, masks, points, regions, sizes
+from dcnrun.offsets.pictures.panels import COLOURS, chosen_taps, extent, panels, save, show_image, show_map
 from dcnrun.offsets.places import Place, places
 from dcnrun.offsets.receptive_field import ReceptiveField
 from tests.offsets.hand_made import hand_made, noise
@@ -147,6 +149,54 @@ def test_a_column_for_each_layer_and_one_for_the_chain():
     assert crosses == {(3.5 + 8 * 6, 3.5)}  # pixel (0, 6) is nearest to (1, 50)
 
 
+def three_layers(groups, scale=1.0, grid=GRID):
+    """Offset groups, on a map of 6 x 7."""
+    layers = []
+    for name in "abc":
+        layer = hand_made(
+            noise(groups, 9, 2, 6, 7, seed=len(layers), scale=scale), name=name, offset_groups=groups, grid=grid
+        )
+        layers.append(replace(layer, source=layers[-1].name if layers else None))
+    return Capture((48, 56), tuple(layers), ())
+
+
+def test_how_many_points_of_a_chain_are_left_out_is_said():
+    capture, place = three_layers(groups=2), [Place(20, 20, "here")]
+    axes = points.figure_of("title", PICTURE, capture, ["c"], place).axes[1]
+    assert axes.get_title() == "a to c, composed\nthe 1,458 strongest of 5,832 points"
+    assert sum(len(drawn.get_offsets()) for drawn in axes.collections[-2:]) == 1458
+    whole = points.figure_of("title", PICTURE, three_layers(groups=1), ["c"], place).axes[1]
+    assert whole.get_title() == "a to c, composed"
+
+
+def test_points_that_are_near_for_the_image_s_size_are_enlarged():
+    """In all panels alike, around each place, with all points in them."""
+    capture, shown = three_layers(1, scale=0.3), [Place(20, 20, "here"), Place(1, 50, "there")]
+    large = np.zeros((960, 720, 3), np.uint8)
+    figure = points.figure_of("title", large, capture, ["a", "b", "c"], shown)
+    margin = 0.12 * 960
+    times = [(720 + 2 * margin) / np.ptp(axes.get_xlim()) for axes in figure.axes]
+    np.testing.assert_allclose(times, times[0])
+    assert f"around each place, {times[0]:.0f} times enlarged" in figure.texts[0].get_text()
+    farthest = 0.0
+    for axes, (y, x) in zip(figure.axes, [(19.5, 19.5)] * 4 + [(3.5, 51.5)] * 4, strict=True):
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        assert ((left + right) / 2, (bottom + top) / 2) == (pytest.approx(x), pytest.approx(y))
+        assert (bottom - top) / (right - left) == pytest.approx((960 + 2 * margin) / (720 + 2 * margin))
+        across, down = (axes.collections[-1].get_offsets() - [x, y]).T
+        farthest = max(farthest, np.abs(across / (right - left) * 2).max(), np.abs(down / (bottom - top) * 2).max())
+    assert farthest == pytest.approx(0.5)
+    small = points.figure_of("title", PICTURE, capture, ["a", "b", "c"], shown)
+    assert "enlarged" not in small.texts[0].get_text()
+    assert small.axes[0].get_xlim()[1] == pytest.approx(55.5 + 0.12 * 56)
+
+
+def test_the_pixel_of_a_place_half_way_is_the_lower_right_one():
+    layer = hand_made(grid=Grid((0.0, 0.0), (2.0, 2.0)))
+    assert [Place(at, at, "").on(layer) for at in (1, 3, 5)] == [(1, 1), (2, 2), (3, 3)]
+    assert Place(99, 0, "").on(layer) == (5, 0)
+
+
 # Maps.
 
 
@@ -154,6 +204,17 @@ def test_maps_lie_where_their_pixels_are():
     left, right, bottom, top = extent(Grid((2.0, -1.0), (4.0, 8.0)), (3, 5))
     assert (top, bottom) == (2.0 - 2.0, 2.0 + 2 * 4.0 + 2.0)
     assert (left, right) == (-1.0 - 4.0, -1.0 + 4 * 8.0 + 4.0)
+
+
+def test_where_a_map_ends_before_the_image_it_is_grey():
+    """White would say that nothing moves there."""
+    figure = Figure(figsize=(5.6, 4.8), dpi=100)
+    FigureCanvasAgg(figure)
+    show_map(figure.add_axes((0, 0, 1, 1)), np.ones((6, 7, 3)), Grid((0.0, 0.0), (8.0, 8.0)), (48, 56))
+    drawn = rendered(figure)
+    assert (drawn[200, 300] == 255).all()
+    assert (drawn[-20:-5, 300] < 240).all()  # the map ends at 44 of 48 pixels
+    assert (drawn[200, -20:-5] < 240).all()
 
 
 @pytest.mark.parametrize(("y", "x", "hue"), [(0, 1, 0.0), (-1, 0, 0.25), (0, -1, 0.5), (1, 0, 0.75)])
@@ -185,6 +246,12 @@ def test_flow_has_one_scale_in_pixels_of_the_image():
         np.testing.assert_allclose(image, np.broadcast_to([1, 0.5, 0.5] if place < 6 else [1, 0, 0], (6, 7, 3)))
     assert "Full colour: 16 px" in figure.texts[0].get_text()
     assert "pixels of the image" in figure.texts[0].get_text()
+
+
+def test_flow_is_of_deformable_layers():
+    plain, own = replace(hand_made(name="plain", grid=GRID), deformable=False), hand_made(name="own", grid=GRID)
+    assert flow.figure_of("title", PICTURE, [plain]) is None
+    assert flow.figure_of("title", PICTURE, [plain, own]).axes[0].get_ylabel() == "own"
 
 
 def test_the_wheel_has_the_colours_of_the_field():
@@ -228,11 +295,36 @@ def test_masks():
     assert masks.figure_of("title", PICTURE, layers[:1]) is None
 
 
+# Size and effective dilation.
+
+
+def measured(dilation):
+    """A run of one layer, with three objects."""
+    objects = SimpleNamespace(area=np.array([100.0, 400.0, 900.0]), dilation=np.array(dilation))
+    correlation = SimpleNamespace(value=0.5, low=0.25, high=math.nan)
+    layer = SimpleNamespace(name="backbone.$a", per_object=objects, correlation=correlation, plain=1.0)
+    return SimpleNamespace(layers=[layer])
+
+
+def test_the_names_of_runs_hide_no_object():
+    runs = {name: measured([1.0, 10.0, 50.0]) for name in ("one", "two", "three")}
+    figure = sizes.figure_of(runs)
+    rendered(figure)  # which lays it out
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+    assert legend.get_window_extent().y1 < figure.bbox.y1
+    assert legend.get_title().get_text() == "$a"
+    assert [text.get_text().partition(":")[0] for text in legend.get_texts()] == list(runs)
+    assert axes.get_ylim()[0] == 0  # no distance is less
+    assert axes.get_ylim()[1] > 50
+
+
 # Receptive fields.
 
 
 def field(y, x, share):
-    return fields.Measured.of(ReceptiveField(share / share.sum(), (y, x), (y, x)))
+    return fields.Measured.of(ReceptiveField(share / share.sum(), (y, x)))
 
 
 def test_receptive_fields_have_their_circles_and_one_scale():
@@ -253,7 +345,7 @@ def test_receptive_fields_have_their_circles_and_one_scale():
 
 
 def test_where_nothing_matters():
-    nothing = ReceptiveField(torch.zeros(48, 56), (5.0, 5.0), (0.0, 0.0))
+    nothing = ReceptiveField(torch.zeros(48, 56), (5.0, 5.0))
     figure = fields.figure_of("title", PICTURE, [Place(5, 5, "here")], {"one": [fields.Measured.of(nothing)]})
     assert figure.axes[0].texts[0].get_text() == "nothing in the image matters here"
     rendered(figure)
@@ -267,7 +359,7 @@ def rois(**settings):
     boxes = torch.tensor([[5.0, 5.0, 25.0, 25.0], [5.0, 5.0, 45.0, 45.0]])
     moved = bins + torch.tensor([3.0, -1.0])
     defaults = {"bins": moved, "plain_bins": bins, "boxes": boxes, "bin_size": torch.full((2, 2), 10.0), "mask": None}
-    return RoIs(name="pool", level=torch.zeros(2).long(), levels=("0",), **(defaults | settings))
+    return RoIs(name="pool", **(defaults | settings))
 
 
 def test_bins_are_drawn_where_they_were_moved():
@@ -335,6 +427,13 @@ def test_places_where_nothing_is_known():
     assert [(place.y, place.x) for place in found] == [(24, 28), (12, 14), (12, 42), (36, 14), (36, 42)]
 
 
+def test_a_place_comes_once_however_small_the_image():
+    for size, expected in (((1, 1), [(0, 0)]), ((1, 8), [(0, 4), (0, 2), (0, 6)])):
+        found = places("a", objects([], [], (), size=size, unknown=True), ())
+        assert [(place.y, place.x) for place in found] == expected
+    assert len(places("a", objects([], [], ()), [(4, 5), (1, 2), (4, 5)])) == 2
+
+
 def test_places_asked_for():
     (place,) = places("a", objects([], [], ()), [(47, 0)])
     assert (place.y, place.x) == (47, 0)
@@ -347,6 +446,15 @@ def test_places_asked_for():
 
 
 # Files.
+
+
+def test_names_of_rows_of_a_flat_image_are_apart():
+    made = panels("title", ["medium 0,30", "at 0,60", "at 0,90"], ["one"], 1 / 120)
+    for row in made.axes:
+        show_image(row[0], np.zeros((1, 120, 3), np.uint8))
+    rendered(made.figure)
+    labels = [row[0].yaxis.label.get_window_extent() for row in made.axes]
+    assert all(above.y0 > below.y1 for above, below in pairwise(labels))
 
 
 def test_hostile_names_are_drawn_as_they_are(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from dcnrun.cli import app
 from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError, UsageError
 from dcnrun.offsets import show
-from dcnrun.offsets.load import load_run
+from dcnrun.offsets.load import LoadedRun, load_run
 from dcnrun.offsets.measure import measure_run
 from dcnrun.offsets.options import Options
 from dcnrun.offsets.receptive_field import receptive_field
-from dcnrun.offsets.seen import MOST_OF_A_FOLDER, Source, picture_of, sources
+from dcnrun.offsets.seen import MOST_OF_A_FOLDER, Source, picture_of, sources, warning_of_size
 from dcnrun.offsets.show import visualize_offsets
 from dcnrun.runs import RunFolder
 from dcnrun.training.run import train
@@ -120,6 +121,7 @@ def test_several_runs_side_by_side(modulated, standard, tmp_path):
     assert {"standard/offsets.npz", f"standard/{FIRST}/points.png", f"modulated/{FIRST}/masks.png"} <= set(
         names(tmp_path)
     )
+    assert {path.parent.parent.name for path in tmp_path.rglob("flow.png")} == {"modulated"}
     assert [row["run"] for row in result["receptive_fields"]] == ["standard", "modulated"]
     for row, folder in zip(result["receptive_fields"], (standard, modulated), strict=True):
         run = load_run(folder)
@@ -150,6 +152,21 @@ def test_a_detector_with_its_regions(detector, tmp_path):
         assert arrays["0/size"].tolist() == [64, 64]  # padded to a multiple of 32, as in evaluation
 
 
+def test_a_run_that_moves_only_regions(detector, tmp_path, capfd):
+    """It has no layer to look into: its regions are drawn, beside another run's layers too."""
+    settings = ("conv=standard", "conv.layers=0", "model.roi_pool=deformable")
+    regions = trained(tmp_path / "regions", *settings, base=TINY_DETECTOR)
+    result = quick([regions, FIRST], out := tmp_path / "out", page=True, limit=1, layers=(), at=())
+    picture = f"{FIRST}/regions-roi_heads.box_roi_pool.png"
+    assert names(out) == ["offsets.npz", "receptive_fields.json", picture]
+    assert (result["page"], result["receptive_fields"], result["runs"]) == (None, [], [])
+    assert "compares no layer (conv.layers=0): shown are the regions" in "".join(capfd.readouterr())
+    both = quick([regions, detector, FIRST], out := tmp_path / "both", page=True, limit=1, layers=(), at=())
+    assert {f"regions/{picture}", f"detector/{FIRST}/points.png", "offsets.html"} <= set(names(out))
+    assert {row["run"] for row in both["receptive_fields"]} == {"detector"}
+    assert [run["run"] for run in both["runs"]] == [str(detector)]
+
+
 # Images.
 
 
@@ -168,8 +185,12 @@ def test_images_of_other_sizes_and_colours(standard, tmp_path):
     assert quick([standard, file], tmp_path / "out")["images"] == ["L"]
 
 
-def test_a_tiny_image(modulated, tmp_path):
-    quick([modulated, photo(tmp_path / "tiny.png", size=(3, 2))], tmp_path / "out", at=(), page=True)
+@pytest.mark.parametrize(("size", "places"), [((1, 1), 1), ((3, 2), 5)])
+def test_a_tiny_image(modulated, tmp_path, size, places):
+    result = quick([modulated, photo(tmp_path / "tiny.png", size=size)], tmp_path / "out", at=(), page=True)
+    rows = result["receptive_fields"]
+    assert len({(row["y"], row["x"]) for row in rows}) == len(rows) == places
+    assert all(0 <= row["y"] < size[1] and 0 <= row["x"] < size[0] for row in rows)
 
 
 def test_a_photo_taken_upright(standard, tmp_path):
@@ -198,6 +219,18 @@ def test_images_of_a_detector_are_padded(detector, tmp_path):
     assert (seen.image[:, 30:] == 0).all()
     with pytest.raises(UsageError, match=r"--at 31,5 is outside of own, which the network sees as 30 x 40"):
         quick([detector, tmp_path / "own.png"], tmp_path / "out", at=((31, 5),))
+
+
+def test_an_image_far_larger_than_those_of_validation(standard, tmp_path, capfd):
+    run = load_run(standard)
+    large = Source("large", photo(tmp_path / "large.png", size=(120, 80))).example(run)
+    usual = Source("usual", photo(tmp_path / "usual.png", size=(96, 96))).example(run)
+    assert warning_of_size(usual, run.examples[0]) is None  # four times 48 x 48
+    assert "large is seen as 80 x 120 pixels" in warning_of_size(large, run.examples[0])
+    quick([standard, tmp_path / "large.png"], tmp_path / "out")
+    assert "data.eval_short_side=48 makes it smaller" in "".join(capfd.readouterr())
+    quick([standard, tmp_path / "large.png", FIRST], tmp_path / "out", ["data.eval_short_side=48"])
+    assert "Warning" not in "".join(capfd.readouterr())
 
 
 def test_a_directory_of_images(tmp_path):
@@ -264,6 +297,19 @@ def test_wrong_arguments(standard, modulated, tmp_path):
     fails([standard, FIRST], text / "out", UsageError, ["--out", "text.png"])
 
 
+def test_a_folder_that_looks_like_a_setting():
+    result = CliRunner().invoke(app, ["visualize-offsets", "runs/a=c"])
+    assert result.exit_code == 2
+    assert "runs/a=c: none of these is a run folder" in result.stderr
+
+
+def test_a_run_without_layers(standard, tmp_path):
+    """Nor regions that move."""
+    for layers in ((), ("layer4.1.conv2",)):
+        with pytest.raises(UsageError, match=r"standard compares no layer \(conv.layers=0\): there is nothing to show"):
+            quick([standard, FIRST], tmp_path, ["conv.layers=0"], layers=layers)
+
+
 def test_layers_have_their_full_names_too(standard, tmp_path):
     quick([standard, FIRST], tmp_path, layers=("backbone.layer4.1.conv1", "layer4.0.conv2"))
 
@@ -293,16 +339,89 @@ def test_runs_that_see_other_images(standard, tmp_path):
     fails([standard, copy, "val-000004"], tmp_path / "out", UsageError, ["fewer", "val-000004"])
 
 
+def test_a_detector_beside_a_run_that_does_not_pad(standard, detector, tmp_path):
+    fails(
+        [standard, detector, FIRST], tmp_path, UsageError, ["48 x 48", "64 x 64", "detectors pad images", "one by one"]
+    )
+
+
+# What is told beside.
+
+
+def test_what_earlier_calls_left(modulated, standard, tmp_path, capfd):
+    quick([modulated, FIRST, "val-000001"], tmp_path, page=True, limit=1)
+    told = "".join(capfd.readouterr())
+    page = tmp_path / "offsets.html"
+    assert f"Written: {page} ({page.stat().st_size / 1e6:.1f} MB)" in told
+    assert "earlier calls" not in told
+    (tmp_path / "notes.txt").write_text("mine")
+    quick([standard, FIRST], tmp_path)
+    before = [f"val-000001/{view}.png" for view in ("flow", "masks", "points", "receptive_field")]
+    now = [f"{FIRST}/points.png", f"{FIRST}/receptive_field.png", "offsets.npz", "receptive_fields.json"]
+    assert names(tmp_path) == sorted(["notes.txt", *before, *now])
+    told = "".join(capfd.readouterr())
+    assert f"{tmp_path} holds results of earlier calls too: val-000001." in told
+    assert f"Written: {tmp_path}\n" in told
+    assert "Warning" not in told
+
+
+def test_layers_that_are_drawn_where_they_are_guessed_to_be(standard, tmp_path, capfd, monkeypatch):
+    seen = LoadedRun.capture
+
+    def guessed(run, image):
+        capture = seen(run, image)
+        *others, last = capture.layers
+        return replace(capture, layers=(*others, replace(last, input_grid=replace(last.input_grid, exact=False))))
+
+    monkeypatch.setattr(LoadedRun, "capture", guessed)
+    quick([standard, FIRST], tmp_path)
+    told = "".join(capfd.readouterr())
+    assert "Warning: standard: an operation before backbone.layer4.1.conv2 is not known here" in told
+    assert "1 of 3 layers" in told
+
+
 # Weights & Biases.
 
 
-def test_wandb_gets_what_was_measured(modulated, tmp_path, monkeypatch):
-    logged = []
-    monkeypatch.setattr(show, "log_to_wandb", lambda *arguments: logged.append(arguments))
+@pytest.fixture
+def logged(monkeypatch):
+    """What Weights & Biases would get: runs' names, measures and pictures."""
+    calls = []
+    monkeypatch.setattr(show, "log_to_wandb", lambda run, *rest: calls.append((run.folder.path.name, *rest)))
+    return calls
+
+
+def test_wandb_gets_what_was_measured(modulated, tmp_path, logged):
     quick([modulated, FIRST], tmp_path, limit=1)
     assert not logged
     quick([modulated, FIRST], tmp_path, ["logger.wandb=true"], limit=1)
-    ((folder, logger, measures, pictures),) = logged
-    assert (folder.path, logger.wandb, len(measures.images)) == (modulated, True, 1)
+    ((name, measures, pictures),) = logged
+    assert (name, len(measures.images)) == ("modulated", 1)
     assert set(pictures) == {f"{FIRST}/{view}" for view in ("points", "flow", "masks", "receptive_field")} | {"sizes"}
     assert all(path.is_file() for path in pictures.values())
+
+
+def test_wandb_gets_of_each_run_its_own_pictures(modulated, standard, tmp_path, logged):
+    """Without statistics too."""
+    result = quick([standard, modulated, FIRST], tmp_path, ["logger.wandb=true"])
+    common = f"{FIRST}/receptive_field"
+    assert [(name, measures, set(pictures)) for name, measures, pictures in logged] == [
+        ("standard", None, {f"{FIRST}/points", common}),
+        ("modulated", None, {f"{FIRST}/{view}" for view in ("points", "flow", "masks")} | {common}),
+    ]
+    for name, _, pictures in logged:
+        assert pictures[f"{FIRST}/points"] == tmp_path / name / FIRST / "points.png"
+        assert result["pictures"][f"{name}/{FIRST}/points"] == str(pictures[f"{FIRST}/points"])
+
+
+def test_without_a_login_all_files_are_written_and_told(modulated, standard, tmp_path, monkeypatch, capfd):
+    def fail(*_):
+        raise RunError("no login")
+
+    monkeypatch.setattr(show, "log_to_wandb", fail)
+    with pytest.raises(RunError, match="no login"):
+        quick([standard, modulated, FIRST], tmp_path, ["logger.wandb=true"], limit=1)
+    assert {f"{run}/offsets.{kind}" for run in ("standard", "modulated") for kind in ("json", "csv", "npz")} <= set(
+        names(tmp_path)
+    )
+    assert f"Written: {tmp_path}" in "".join(capfd.readouterr())

@@ -1,12 +1,13 @@
 """What Weights & Biases gets of a run's offsets, offline."""
 
 import json
+import shutil
 
 from PIL import Image
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import LoggerConfig
-from dcnrun.offsets.measure import measure_run
+from dcnrun.offsets.load import load_run
+from dcnrun.offsets.measure import measure
 from dcnrun.offsets.objects import SizeClass
 from dcnrun.offsets.tracking import log_to_wandb
 from dcnrun.runs import RunFolder
@@ -14,15 +15,26 @@ from dcnrun.training.run import train
 from tests.training.running import TINY
 
 
+def media_of(offline):
+    return [path for path in (offline / "files" / "media").rglob("*") if path.is_file()]
+
+
 def test_tables_and_pictures_are_logged_in_the_run_s_folder(tmp_path):
-    overrides = [*TINY, "conv=deformable", "trainer.steps=1"]
+    overrides = [*TINY, "conv=deformable", "trainer.steps=1", "logger.wandb_mode=offline"]
     folder, picture = RunFolder(tmp_path / "run"), tmp_path / "picture.png"
     train(compose(overrides), overrides, folder.path)
     Image.new("RGB", (8, 8)).save(picture)
-    measures = measure_run(folder.path, limit=1)
-    log_to_wandb(folder, LoggerConfig(wandb=True), measures, {"offset field": picture})
+    run = load_run(folder.path)
+    log_to_wandb(run, None, {"offset field": picture})
     (offline,) = (folder.path / "wandb").glob("offline-run-*")
-    media = [path for path in (offline / "files" / "media").rglob("*") if path.is_file()]
+    (logged,) = media_of(offline)
+    assert logged.read_bytes() == picture.read_bytes()
+    shutil.rmtree(folder.path / "wandb")
+
+    measures = measure(run, limit=1)
+    log_to_wandb(run, measures, {"offset field": picture})
+    (offline,) = (folder.path / "wandb").glob("offline-run-*")
+    media = media_of(offline)
     assert [path.read_bytes() for path in media if path.suffix == ".png"] == [picture.read_bytes()]
     logged = {path.name.split("_")[0]: json.loads(path.read_text())["data"] for path in media if path.suffix == ".json"}
     assert len(logged["effective"]) == len(measures.layers) * len(SizeClass)

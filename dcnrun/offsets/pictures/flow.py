@@ -18,8 +18,11 @@ _BESIDE = 2.4  # inches, for the image and the wheel
 _UNKNOWN = 0.5  # grey, where an offset is no number
 
 
-def figure_of(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure:
-    """A row for each layer: the mean over its taps, then the taps in the corners and in the middle; one scale for all."""
+def figure_of(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure | None:
+    """A row for each deformable layer: the mean over its taps, the corners and the middle; one scale for all. None without."""
+    layers = [layer for layer in layers if layer.deformable]
+    if not layers:
+        return None
     fields = [_fields(layer) for layer in layers]
     longest = full_colour([field for row in fields for field in row.values()])
     drawn = panels(

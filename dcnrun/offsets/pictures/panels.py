@@ -26,11 +26,12 @@ Extent = tuple[float, float, float, float]
 # Okabe and Ito's colours, told apart with any colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 OUTLINE = "#222222"
-_BEYOND_THE_IMAGE = "#DDDDDD"
+_BEYOND = "#DDDDDD"
 
 _DPI = 120
 _WIDEST = 3.2  # inches of a panel
 _WIDTH = 13.0  # inches of all panels, if there are many
+_LOWEST = 0.8  # of a panel, however flat the image is: its label needs some room
 _GAP = 0.12
 _ROW_LABEL = 0.3
 _COLUMN_TITLE = 0.36
@@ -81,10 +82,10 @@ def panels(
 ) -> Panels:
     """Panels whose height is `aspect` times their width, with names of rows and columns; `below` and `beside` are inches.
 
-    Placed by hand: matplotlib's own layout measures all texts, which takes longer than to draw them.
+    Flatter ones get more room, for the names of their rows. Placed by hand: matplotlib's own layout measures all texts, which takes longer than to draw them.
     """
     width = min(_WIDEST, _WIDTH / len(columns))
-    height = width * aspect
+    height = max(width * aspect, _LOWEST)
     column_title = _COLUMN_TITLE if any(columns) else 0.0
     whole_width = max(_ROW_LABEL + len(columns) * (width + _GAP) + beside, _NARROWEST)
     lines = [line for part in title.splitlines() for line in wrap(part, int(whole_width / _LETTER))]
@@ -110,14 +111,15 @@ def panels(
 def show_image(axes: Axes, picture: Picture, margin: float = 0.0) -> None:
     """Draw the image and `margin` pixels around it."""
     height, width = picture.shape[:2]
-    axes.set_facecolor(_BEYOND_THE_IMAGE)
+    axes.set_facecolor(_BEYOND)
     axes.imshow(picture, interpolation="auto")
     axes.set_xlim(-0.5 - margin, width - 0.5 + margin)
     axes.set_ylim(height - 0.5 + margin, -0.5 - margin)
 
 
 def show_map(axes: Axes, values: npt.NDArray[Any], grid: Grid, image_size: Pair, **settings: Any) -> Any:
-    """Draw a map (H, W) or (H, W, 3) where its pixels lie in the image, and nothing beyond the image."""
+    """Draw a map (H, W) or (H, W, 3) where its pixels lie in the image, and nothing beyond the image; grey where it ends."""
+    axes.set_facecolor(_BEYOND)
     shown = axes.imshow(
         values, extent=extent(grid, (values.shape[0], values.shape[1])), interpolation="nearest", **settings
     )

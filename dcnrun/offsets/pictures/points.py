@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dcnrun.offsets.geometry import Points, chain_to, compose
+from dcnrun.offsets.geometry import LIMIT, Points, chain_to, compose
 from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.offsets.pictures.panels import COLOURS, OUTLINE, Picture, aspect, panels, short_layer, show_image
 from dcnrun.offsets.places import Place
@@ -21,6 +22,7 @@ LONGEST_CHAIN = 3
 MARGIN = 0.12  # of the image's longer side, around it
 _SMALLEST = 3.0  # area of a dot in square points
 _CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
+_FAR, _NEAR = 1 / 8, 1 / 100  # of the way from a panel's middle to its edge: points that all stay nearer are enlarged
 
 
 @dataclass(frozen=True)
@@ -39,47 +41,95 @@ _LEGEND = 0.28  # inches, of one row
 def figure_of(title: str, picture: Picture, capture: Capture, layers: Sequence[str], places: Sequence[Place]) -> Figure:
     """A row for each place; a column for each layer, and one for the chain of layers that ends in the last of them."""
     views = list(_views(capture, layers))
+    looks = [[view.at(*place.on(view.chain[-1])) for view in views] for place in places]
     margin = MARGIN * max(picture.shape[:2])
+    enlarged = _enlarged([look for row in looks for look in row], picture, margin)
     groups = max(view.chain[-1].offset_groups for view in views)
     drawn = panels(
-        f"{title}\nSampling points: dots as strong as mask x weight",
+        f"{title}\nSampling points: dots as strong as mask x weight"
+        + (f"; around each place, {enlarged:.0f} times enlarged" if enlarged > 1 else ""),
         [place.label for place in places],
         [view.title for view in views],
         aspect(picture, margin),
         below=_LEGEND * (2 if groups > 1 else 1),
     )
-    for row, place in zip(drawn.axes, places, strict=True):
-        for axes, view in zip(row, views, strict=True):
-            y, x = place.on(view.chain[-1])
+    for row, row_looks in zip(drawn.axes, looks, strict=True):
+        for axes, look in zip(row, row_looks, strict=True):
             show_image(axes, picture, margin)
-            draw_points(axes, compose(view.chain, y, x), view.plain(y, x))
-            centre = view.chain[-1].output_grid.to_image(torch.tensor([y, x], dtype=torch.float64))
-            draw_centre(axes, *centre.tolist())
+            if enlarged > 1:
+                _enlarge(axes, look.centre, enlarged)
+            draw_points(axes, look.points, look.plain)
+            draw_centre(axes, *look.centre)
     _legend(drawn.figure, groups)
     return drawn.figure
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one panel shows."""
+
+    points: Points
+    plain: Points | None
+    """Where the points of a single layer would be without offsets; of a chain nothing, which would be too much to see."""
+    centre: tuple[float, float]
+    """Of the filter, in the image."""
 
 
 @dataclass(frozen=True)
 class _View:
     """A column: one layer, or several composed."""
 
-    title: str
     chain: tuple[Layer, ...]
 
-    def plain(self, y: int, x: int) -> Points | None:
-        """Where the points of a single layer would be without offsets; of a chain nothing, which would be too much to see."""
-        if len(self.chain) > 1:
-            return None
-        layer = self.chain[0]
-        return compose([replace(layer, offset=torch.zeros_like(layer.offset))], y, x)
+    @property
+    def title(self) -> str:
+        """The layers, and how many of their points are left out."""
+        first, last = self.chain[0], self.chain[-1]
+        if first is last:
+            return short_layer(last.name)
+        every = prod(layer.offset_groups * layer.taps for layer in self.chain)
+        left_out = f"\nthe {self.limit:,} strongest of {every:,} points" if every > self.limit else ""
+        return f"{short_layer(first.name)} to {short_layer(last.name)}, composed{left_out}"
+
+    @property
+    def limit(self) -> int:
+        """The most points that are drawn: as many of each offset group as on the page."""
+        return LIMIT * self.chain[-1].offset_groups
+
+    def at(self, y: int, x: int) -> _Look:
+        """What it shows of output pixel (y, x)."""
+        last = self.chain[-1]
+        centre = last.output_grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
+        without = replace(last, offset=torch.zeros_like(last.offset))
+        plain = compose([without], y, x) if len(self.chain) == 1 else None
+        return _Look(compose(self.chain, y, x, self.limit), plain, (centre[0], centre[1]))
 
 
 def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
     for name in layers:
-        yield _View(short_layer(name), (capture.layer(name),))
+        yield _View((capture.layer(name),))
     chain = chain_to(capture, layers[-1], LONGEST_CHAIN)
     if len(chain) > 1:
-        yield _View(f"{short_layer(chain[0].name)} to {short_layer(chain[-1].name)}, composed", chain)
+        yield _View(chain)
+
+
+def _enlarged(looks: Sequence[_Look], picture: Picture, margin: float) -> float:
+    """How many times larger the image is drawn, in all panels alike: 1 unless all points are near the places for its size."""
+    half = torch.tensor([side / 2 + margin for side in picture.shape[:2]], dtype=torch.float64)
+    ways = [
+        (look.points.in_image()[look.points.inside] - torch.tensor(look.centre, dtype=torch.float64)).abs() / half
+        for look in looks
+    ]
+    farthest = max((float(way.max()) for way in ways if len(way)), default=1.0)
+    return 1 / (2 * max(farthest, _NEAR)) if farthest < _FAR else 1.0
+
+
+def _enlarge(axes: Axes, centre: tuple[float, float], times: float) -> None:
+    """Show what is around a place, in the panel's proportions."""
+    y, x = centre
+    half_height, half_width = (abs(high - low) / 2 / times for low, high in (axes.get_ylim(), axes.get_xlim()))
+    axes.set_xlim(x - half_width, x + half_width)
+    axes.set_ylim(y + half_height, y - half_height)
 
 
 def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None:
@@ -103,7 +153,7 @@ def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None
         axes.scatter(
             shown[chosen, 1],
             shown[chosen, 0],
-            s=_SMALLEST + dots.area * relative[chosen],
+            s=(_SMALLEST + dots.area * relative[chosen]) * min(1.0, LIMIT / len(points)),
             c=np.concatenate([colours, opacity], 1),
             marker=marker,
             linewidths=1.0 if not is_inside else 0.4 if dots is _FEW else 0.2,

@@ -13,23 +13,33 @@ from dcnrun.offsets.measure import LayerMeasures, Measures
 from dcnrun.offsets.pictures.panels import COLOURS, short_layer
 
 _MOST_LAYERS = 4
+_LEGEND_LINE = 0.16  # inches
 
 
 def figure_of(measures: Mapping[str, Measures]) -> Figure:
     """A panel for each of the last layers, a dot for each object, a colour for each run."""
     names = list(dict.fromkeys(layer.name for of_run in measures.values() for layer in of_run.layers))[-_MOST_LAYERS:]
-    figure = Figure(figsize=(max(3.3 * len(names), 5.5), 3.8), dpi=120, layout="constrained")
+    height = 3.8 + _LEGEND_LINE * len(measures)
+    figure = Figure(figsize=(max(3.3 * len(names), 5.5), height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False).flat, names, strict=True):
         for (run, of_run), colour in zip(measures.items(), COLOURS * len(measures), strict=False):
             for layer in of_run.layers:
                 if layer.name == name:
                     draw_layer(axes, layer, colour, f"{short_name(run)}: " if len(measures) > 1 else "")
-        axes.set_title(short_layer(name), fontsize=8, parse_math=False)
-        axes.legend(fontsize=7, loc="upper left", framealpha=0.8)
+        # above the panel: in it some dots would always be hidden
+        legend = axes.legend(
+            title=short_layer(name),
+            title_fontsize=8,
+            fontsize=7,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            frameon=False,
+        )
+        legend.get_title().set_parse_math(False)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(0.1, 0.3)
+        axes.set_ylim(bottom=0)
     figure.supxlabel("square root of the object's area, pixels of the image", fontsize=8)
     figure.supylabel("effective dilation, pixels of the map", fontsize=8)
     figure.suptitle(

@@ -75,38 +75,26 @@ const geometry = (() => {
     return moved;
   }
 
-  /** What `layer` reads where its output is at `points`: groups x taps points of each, of them the `limit` strongest. */
-  function through(layer, points, limit, first) {
-    const branches = layer.groups * layer.taps, size = layer.output[0] * layer.output[1];
-    const corners = Array.from({ length: points.count }, (_, p) => around(points.y[p], points.x[p], layer.output));
-    const strength = strengths(layer, points, corners), kept = strongest(strength, limit), read = room(kept.length);
-    kept.forEach((path, i) => {
-      const p = Math.floor(path / branches), branch = path % branches, tap = branch % layer.taps;
-      read.y[i] = points.y[p] * layer.stride[0] - layer.padding[0] + Math.floor(tap / layer.kernel[1]) * layer.dilation[0];
-      read.x[i] = points.x[p] * layer.stride[1] - layer.padding[1] + (tap % layer.kernel[1]) * layer.dilation[1];
-      if (layer.offset) {
-        read.y[i] += look(layer.offset, 2 * branch * size, corners[p]);
-        read.x[i] += look(layer.offset, (2 * branch + 1) * size, corners[p]);
-      }
-      read.strength[i] = strength[path];
-      read.inside[i] = points.inside[p] & touches(read.y[i], read.x[i], layer.input);
-      read.group[i] = first ? Math.floor(branch / layer.taps) : points.group[p];
-      read.path[i] = points.path[p] * branches + branch;
-    });
-    return read;
-  }
-
-  /** The strength of each path on through `layer`: of each point those of all groups and taps. */
-  function strengths(layer, points, corners) {
-    const weights = layer.weight.flat(), size = layer.output[0] * layer.output[1];
-    const found = new Float64Array(points.count * weights.length);
+  /** What `layer` reads where its output is at `points`: groups x taps points of each. */
+  function through(layer, points, first) {
+    const weights = layer.weight.flat(), size = layer.output[0] * layer.output[1], read = room(points.count * weights.length);
     for (let p = 0, i = 0; p < points.count; p++) {
+      const corners = around(points.y[p], points.x[p], layer.output);
       for (let branch = 0; branch < weights.length; branch++, i++) {
-        const mask = layer.mask ? look(layer.mask, branch * size, corners[p]) : 1;
-        found[i] = points.strength[p] * mask * weights[branch];
+        const tap = branch % layer.taps, mask = layer.mask ? look(layer.mask, branch * size, corners) : 1;
+        read.y[i] = points.y[p] * layer.stride[0] - layer.padding[0] + Math.floor(tap / layer.kernel[1]) * layer.dilation[0];
+        read.x[i] = points.x[p] * layer.stride[1] - layer.padding[1] + (tap % layer.kernel[1]) * layer.dilation[1];
+        if (layer.offset) {
+          read.y[i] += look(layer.offset, 2 * branch * size, corners);
+          read.x[i] += look(layer.offset, (2 * branch + 1) * size, corners);
+        }
+        read.strength[i] = points.strength[p] * mask * weights[branch];
+        read.inside[i] = points.inside[p] & touches(read.y[i], read.x[i], layer.input);
+        read.group[i] = first ? Math.floor(branch / layer.taps) : points.group[p];
+        read.path[i] = points.path[p] * weights.length + branch;
       }
     }
-    return found;
+    return read;
   }
 
   /** Whether a bilinear sample there reads any pixel of the map, and not only the zeros around it. */
@@ -114,17 +102,19 @@ const geometry = (() => {
     return y > -1 && y < rows && x > -1 && x < columns;
   }
 
-  /** The places of the `limit` strongest, in their order. */
-  function strongest(strength, limit) {
-    if (strength.length <= limit) return [...strength.keys()];
-    const least = sortedValue(strength.slice(), strength.length - limit);
-    const stronger = strength.reduce((count, one) => count + (one > least), 0);
-    let ties = limit - stronger; // how many of those equal to the least are kept
+  /** The `limit` strongest, those that read only padding last: where offsets run away they would crowd out the others. */
+  function strongest(points, limit) {
+    if (points.count <= limit) return points;
+    const most = points.strength.reduce((a, b) => Math.max(a, b));
+    const rank = points.strength.map((strength, i) => (points.inside[i] ? strength : strength - most));
+    const least = sortedValue(rank.slice(), rank.length - limit);
+    const above = rank.reduce((count, one) => count + (one > least), 0);
+    let ties = limit - above; // how many of those equal to the least are kept
     const kept = [];
-    for (let i = 0; i < strength.length; i++) {
-      if (strength[i] > least || (strength[i] === least && ties-- > 0)) kept.push(i);
+    for (let i = 0; i < rank.length; i++) {
+      if (rank[i] > least || (rank[i] === least && ties-- > 0)) kept.push(i);
     }
-    return kept;
+    return chosen(points, kept);
   }
 
   /** What would be at `place` if the values were sorted: quickselect, as sorting them all is slow. Reorders the values. */
@@ -169,7 +159,7 @@ const geometry = (() => {
     reached.inside[0] = 1;
     for (let i = chain.length - 1; i >= 0; i--) {
       if (i < chain.length - 1) reached = onOutput(chain[i], reached, chain[i + 1].inputGrid);
-      reached = through(chain[i], reached, limit, i === chain.length - 1);
+      reached = strongest(through(chain[i], reached, i === chain.length - 1), limit);
     }
     const sum = reached.strength.reduce((a, b) => a + b, 0);
     if (sum > 0) reached.strength.forEach((strength, i) => { reached.strength[i] = strength / sum; });

@@ -110,12 +110,12 @@
     return { dots, output, centre, outside, reach: reachOf(dots, centre) };
   }
 
-  /** How far the dots are from their centre: the root of the mean square, each by its strength. */
+  /** How far the dots that read the map are from their centre: the root of the mean square, each by its strength. */
   function reachOf(dots, centre) {
     let strength = 0, spread = 0;
     for (let i = 0; i < dots.count; i++) {
       const square = (dots.y[i] - centre.y) ** 2 + (dots.x[i] - centre.x) ** 2;
-      if (Number.isNaN(square)) continue;
+      if (!dots.inside[i] || Number.isNaN(square)) continue;
       strength += dots.strength[i];
       spread += dots.strength[i] * square;
     }
@@ -285,7 +285,7 @@
     fillSelect($("left"), data.runs.map((run, i) => [i, run.name]), state.runs[0]);
     fillSelect($("right"), [[NONE, "none"], ...data.runs.map((run, i) => [i, run.name])], state.runs[1]);
     fillSelect($("image"), imageNames.map((name) => [name, name]), state.image);
-    fillSelect($("layer"), names.map((name) => [name, name]), state.layer);
+    fillSelect($("layer"), names.map((name) => [name, short(name)]), state.layer);
     const longest = longestChain(), groups = mostGroups();
     state.length = Math.min(state.length, longest);
     if (state.group >= groups) state.group = ALL;
@@ -446,7 +446,7 @@
   function accuracy() {
     const layers = data.runs.flatMap((run) => run.images.flatMap((image) => image.layers));
     const most = (kind) => (Math.max(0, ...layers.map((layer) => layer[kind]?.step ?? 0)) / 2).toPrecision(2);
-    return `Offsets are right to ${most("offset")} pixels of a layer's map, masks to ${most("mask")}. Of more than ${POINTS_PER_GROUP} points per group the strongest are shown.`;
+    return `Offsets are right to ${most("offset")} pixels of a layer's map, masks to ${most("mask")}. Of more than ${POINTS_PER_GROUP} points per group the strongest are shown, those that read only padding last.`;
   }
 
   $("accuracy").textContent = accuracy();

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial import cKDTree
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.keys import Keys
@@ -24,7 +25,7 @@ PLACE = (70.0, 45.0)  # y, x in the image
 def output_at(layer, y, x):
     """The output pixel nearest to a place in the image."""
     grid = layer.output_grid
-    nearest = [round((at - grid.start[axis]) / grid.step[axis]) for axis, at in enumerate((y, x))]
+    nearest = [np.floor((at - grid.start[axis]) / grid.step[axis] + 0.5) for axis, at in enumerate((y, x))]
     return tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(nearest, layer.output_size, strict=True))
 
 
@@ -200,6 +201,27 @@ def test_taps_beyond_the_margin_are_marked_at_its_edge(browser, tmp_path):
     row = browser.on_screen(y, 0, SIZE)[1]
     edge = screen[int(row) - 8 : int(row) + 9, int(box["right"]) - 14 : int(box["right"])]
     assert (np.ptp(edge, axis=-1) > 60).sum() > 10
+
+
+def test_reach_is_that_of_the_points_that_read_the_map(browser, tmp_path):
+    layer = random_layer(0, masked=False)
+    layer.offset[0, 5, 1] = 40  # of the middle tap of the right column: off the map
+    browser.open(written(tmp_path, [PageRun("run", [grey_image(Capture(SIZE, (layer,), ()))])]))
+    browser.hover(64, 64, SIZE)
+    row, column = output_at(layer, 64, 64)
+    points = compose((layer,), row, column)
+    assert points.inside.tolist() == [True] * 5 + [False] + [True] * 3
+    centre = torch.tensor([layer.output_grid.start[i] + at * 8 for i, at in enumerate((row, column))])
+    squares = (points.in_image() - centre).square().sum(-1)[points.inside]
+    reach = ((squares * points.strength[points.inside]).sum() / points.strength[points.inside].sum()).sqrt()
+    assert summaries(browser)[0].endswith(f"reach {reach:.1f} px")
+    assert browser.text(".reach") == [f"reach {reach:.1f} px"]
+
+
+def test_layers_are_listed_without_what_all_names_begin_with(browser, page):
+    browser.open(page)
+    listed = browser.run("return [...document.getElementById('layer').options].map((o) => [o.value, o.textContent])")
+    assert listed == [[f"block.conv{n}", f"conv{n}"] for n in (1, 2, 3)]
 
 
 def test_a_click_pins_the_place_and_another_frees_it(browser, page):

@@ -7,8 +7,9 @@ import torch
 from dcnrun.offsets.geometry import chain_to, compose
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture
+from dcnrun.offsets.places import Place
 from dcnrun.offsets.viewer import PageRun
-from tests.offsets.viewer.captures import grey_image, random_layer, three_layers, written
+from tests.offsets.viewer.captures import OFFSET_STEP, grey_image, random_layer, three_layers, written
 
 POINTS = """
     const [name, length, y, x, limit] = arguments, image = dcnrun.data.runs[0].images[0];
@@ -84,6 +85,16 @@ def test_more_than_the_limit_are_the_strongest(open_capture):
     assert_same_points(browser, capture, "block.conv3", 2, 6, 9, 50)
 
 
+def test_what_reads_only_padding_comes_last(open_capture):
+    capture = three_layers(8, groups=2)
+    for layer in capture.layers:
+        layer.tap_weight[:, :3] = 50.0
+        layer.offset[:, :3, 0] = -32767 * OFFSET_STEP  # above the map
+    browser = open_capture(capture)
+    assert_same_points(browser, capture, "block.conv3", 3, 1, 9, 300)
+    assert browser.run(POINTS, "block.conv3", 3, 1, 9, 300)["inside"] == [1] * 300
+
+
 def test_a_map_that_was_padded_between_two_layers(open_capture):
     below = random_layer(1, "below")
     above = random_layer(2, "above", size=(20, 20), grid=below.output_grid.moved(-2, -2))
@@ -106,6 +117,17 @@ def test_offsets_that_are_no_numbers_or_without_end(open_capture):
     assert step == pytest.approx(2 * 16)  # cut, and still outside
     y, _ = compose((layer,), 8, 8).in_image().unbind(-1)
     np.testing.assert_allclose(found["imageY"][3:], y[3:], atol=8 * step / 32767 / 2 + 1e-9)
+
+
+def test_a_place_half_way_is_on_the_same_pixel_as_in_the_pictures(browser, page):
+    browser.open(page)
+    layer = random_layer(1, size=(8, 8), grid=Grid((0.0, 0.0), (2.0, 2.0)), padding=(1, 1), dilation=(1, 1))
+    for place in range(16):
+        found = browser.run(
+            "return dcnrun.nearest({ start: [0, 0], step: [2, 2] }, arguments[0], 0, arguments[1])",
+            *(place, layer.output_size[0]),
+        )
+        assert found == Place(place, 0, "").on(layer)[0], place
 
 
 def test_the_nearest_output_pixel(browser, page):
