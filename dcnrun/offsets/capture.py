@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.offsets.layers import Capture, Layer, RoIs
-from dcnrun.offsets.recorder import Recorder
-from dcnrun.offsets.running import as_batch, bare_module, evaluating
+from dcnrun.offsets.recording.recorder import Recorder
+from dcnrun.offsets.recording.running import as_batch, bare_module, evaluating
 
 __all__ = ["Capture", "Layer", "RoIs", "capture"]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dcnrun.errors import UsageError
 from dcnrun.offsets.grid import Grid, Pair
-from dcnrun.offsets.running import as_batch, bare_module, evaluating
-from dcnrun.offsets.trace import MapTracer, size_of
+from dcnrun.offsets.recording.running import as_batch, bare_module, evaluating
+from dcnrun.offsets.recording.trace import MapTracer, size_of
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from dcnrun.offsets.examples import Example
 from dcnrun.offsets.grid import Pair
 from dcnrun.offsets.layers import Capture
 from dcnrun.offsets.load import LoadedRun, load_run
-from dcnrun.offsets.measure import Measures, measure
 from dcnrun.offsets.names import file_names, unique
 from dcnrun.offsets.options import Options
 from dcnrun.offsets.pictures import fields as field_pictures
@@ -32,8 +31,9 @@ from dcnrun.offsets.pictures.fields import HELD, Measured
 from dcnrun.offsets.pictures.panels import Picture, save, short_layer
 from dcnrun.offsets.places import Place, places
 from dcnrun.offsets.receptive_field import receptive_fields
-from dcnrun.offsets.report import as_dict, tables, write_measures
 from dcnrun.offsets.seen import picture_of, require_same, sources, warning_of_size
+from dcnrun.offsets.statistics.measure import Measures, measure
+from dcnrun.offsets.statistics.report import as_dict, tables, write_measures
 from dcnrun.offsets.tracking import log_to_wandb
 from dcnrun.offsets.viewer.page import PageImage, PageObject, PageRun, write_page
 from dcnrun.runs import RunFolder, write_json
@@ -177,9 +177,7 @@ def _look(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Ite
         where = places(name, examples[runs[0].name].objects, at)
         captures = {run.name: run.loaded.capture(examples[run.name].image) for run in runs}
         fields = {
-            run.name: _fields(run, examples[run.name].image, captures[run.name], where)
-            for run in runs
-            if run.layers
+            run.name: _fields(run, examples[run.name].image, captures[run.name], where) for run in runs if run.layers
         }
         yield _Shown(name, folder, seen[runs[0].name], examples, captures, where, fields)
 

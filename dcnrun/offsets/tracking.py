@@ -6,8 +6,8 @@ from typing import Any
 
 from dcnrun.errors import RunError
 from dcnrun.offsets.load import LoadedRun
-from dcnrun.offsets.measure import Measures
 from dcnrun.offsets.objects import SizeClass
+from dcnrun.offsets.statistics.measure import Measures
 
 JOB_TYPE = "offsets"
 

@@ -16,11 +16,11 @@ from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError, UsageError
 from dcnrun.offsets import show
 from dcnrun.offsets.load import LoadedRun, load_run
-from dcnrun.offsets.measure import measure_run
 from dcnrun.offsets.options import Options
 from dcnrun.offsets.receptive_field import receptive_field
 from dcnrun.offsets.seen import MOST_OF_A_FOLDER, Source, picture_of, sources, warning_of_size
 from dcnrun.offsets.show import visualize_offsets
+from dcnrun.offsets.statistics.measure import measure_run
 from dcnrun.runs import RunFolder
 from dcnrun.training.run import train
 from tests.offsets.drawn import draw_offsets

@@ -7,8 +7,8 @@ from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.offsets.load import load_run
-from dcnrun.offsets.measure import measure
 from dcnrun.offsets.objects import SizeClass
+from dcnrun.offsets.statistics.measure import measure
 from dcnrun.offsets.tracking import log_to_wandb
 from dcnrun.runs import RunFolder
 from dcnrun.training.run import train

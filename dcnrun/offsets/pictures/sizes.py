@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dcnrun.data.pictures import short_name
-from dcnrun.offsets.measure import LayerMeasures, Measures
 from dcnrun.offsets.pictures.panels import COLOURS, short_layer
+from dcnrun.offsets.statistics.measure import LayerMeasures, Measures
 
 _MOST_LAYERS = 4
 _LEGEND_LINE = 0.16  # inches

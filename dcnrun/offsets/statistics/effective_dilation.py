@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcnrun.offsets.correlation import Correlation, Floats, Integers, rank_correlation
 from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
+from dcnrun.offsets.statistics.correlation import Correlation, Floats, Integers, rank_correlation
 
 
 def effective_dilation(layer: Layer) -> Tensor:

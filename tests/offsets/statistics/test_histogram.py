@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcnrun.offsets.histogram import Histogram
+from dcnrun.offsets.statistics.histogram import Histogram
 
 SHARES = (0.05, 0.5, 0.95)
 

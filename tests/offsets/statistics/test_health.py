@@ -7,7 +7,7 @@ from math import hypot, isnan
 import pytest
 import torch
 
-from dcnrun.offsets.health import HARDLY_MOVES, MASK_BINS, QUANTILES, HealthStatistics, warnings
+from dcnrun.offsets.statistics.health import HARDLY_MOVES, MASK_BINS, QUANTILES, HealthStatistics, warnings
 from tests.offsets.hand_made import hand_made, noise
 
 SHAPE = (1, 9, 2, 6, 7)

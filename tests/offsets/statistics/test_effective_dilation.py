@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dcnrun.offsets.effective_dilation import DilationStatistics, effective_dilation, plain_dilation
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
+from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, effective_dilation, plain_dilation
 from tests.offsets.hand_made import hand_made, noise
 
 

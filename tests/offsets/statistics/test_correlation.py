@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dcnrun.offsets.correlation import FEWEST_IMAGES, rank_correlation, weighted_spearman
+from dcnrun.offsets.statistics.correlation import FEWEST_IMAGES, rank_correlation, weighted_spearman
 
 
 def test_counts_are_repetitions():
@@ -76,7 +76,7 @@ def test_too_few_images_have_no_interval():
 
 
 def test_the_interval_of_the_fewest_images_holds_the_truth_nine_times_in_ten(monkeypatch):
-    monkeypatch.setattr("dcnrun.offsets.correlation.RESAMPLES", 200)
+    monkeypatch.setattr("dcnrun.offsets.statistics.correlation.RESAMPLES", 200)
     random = np.random.default_rng(6)
     x, y, _ = images_of(random, 50_000, 0.5)
     truth = stats.spearmanr(x, y).statistic

@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dcnrun.offsets.correlation import FEWEST_IMAGES
-from dcnrun.offsets.effective_dilation import Spread
-from dcnrun.offsets.health import HARDLY_MOVES, LayerHealth
-from dcnrun.offsets.history import History
-from dcnrun.offsets.measure import LayerMeasures, Measures
 from dcnrun.offsets.objects import SizeClass
+from dcnrun.offsets.statistics.correlation import FEWEST_IMAGES
+from dcnrun.offsets.statistics.effective_dilation import Spread
+from dcnrun.offsets.statistics.health import HARDLY_MOVES, LayerHealth
+from dcnrun.offsets.statistics.history import History
+from dcnrun.offsets.statistics.measure import LayerMeasures, Measures
 from dcnrun.runs import write_json, write_text
 
 _NONE = "-"

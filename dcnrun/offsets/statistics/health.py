@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dcnrun.offsets.geometry import inside, points_everywhere
-from dcnrun.offsets.histogram import Histogram
 from dcnrun.offsets.layers import Layer
+from dcnrun.offsets.statistics.histogram import Histogram
 from dcnrun.training.monitor import RUNAWAY_SHARE
 
 # An offset below this, in pixels of the map, changes a sample by less than a tenth of the difference of two neighbouring

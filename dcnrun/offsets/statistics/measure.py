@@ -8,14 +8,14 @@ from rich.progress import track
 
 from dcnrun.console import console
 from dcnrun.errors import UsageError
-from dcnrun.offsets.correlation import Correlation
-from dcnrun.offsets.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
 from dcnrun.offsets.examples import evenly
-from dcnrun.offsets.health import HealthStatistics, LayerHealth, warnings
-from dcnrun.offsets.history import History, read_histories
 from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.load import LoadedRun, load_run
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
+from dcnrun.offsets.statistics.correlation import Correlation
+from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
+from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth, warnings
+from dcnrun.offsets.statistics.history import History, read_histories
 
 
 @dataclass(frozen=True)

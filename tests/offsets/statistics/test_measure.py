@@ -16,17 +16,17 @@ from dcnrun.config.compose import compose
 from dcnrun.data import eval_batches
 from dcnrun.errors import UsageError
 from dcnrun.offsets import capture
-from dcnrun.offsets.effective_dilation import effective_dilation
 from dcnrun.offsets.load import load_run
-from dcnrun.offsets.measure import measure, measure_run
 from dcnrun.offsets.objects import SizeClass, Thresholds
-from dcnrun.offsets.report import as_dict, tables, write_measures
+from dcnrun.offsets.statistics.effective_dilation import effective_dilation
+from dcnrun.offsets.statistics.measure import measure, measure_run
+from dcnrun.offsets.statistics.report import as_dict, tables, write_measures
 from dcnrun.runs import json_ready
 from dcnrun.training.run import train
 from tests.offsets.drawn import draw_offsets
 from tests.training.running import TINY, TINY_DETECTOR
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LAYERS = ["backbone.layer4.0.conv2", "backbone.layer4.1.conv1", "backbone.layer4.1.conv2"]
 FINE = ["model.output_stride=8", "data.val_images=4", "data.image_size=64"]
 THRESHOLDS = Thresholds(medium=150, large=400)

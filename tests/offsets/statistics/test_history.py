@@ -1,6 +1,6 @@
 """What a run logged about its offsets."""
 
-from dcnrun.offsets.history import History, read_histories
+from dcnrun.offsets.statistics.history import History, read_histories
 from dcnrun.runs import RunFolder
 from dcnrun.training.loggers import JsonLinesLogger
 

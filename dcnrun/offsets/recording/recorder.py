@@ -15,8 +15,8 @@ from dcnrun.models.conv import DeformConv2d, OffsetBranch
 from dcnrun.models.roi_pool import DeformRoIPool, PlainRoIPool
 from dcnrun.offsets.grid import Grid, Pair
 from dcnrun.offsets.layers import Capture, Layer, RoIs
-from dcnrun.offsets.regions import pooled_regions
-from dcnrun.offsets.trace import MapTracer, Trail, size_of
+from dcnrun.offsets.recording.regions import pooled_regions
+from dcnrun.offsets.recording.trace import MapTracer, Trail, size_of
 
 _Geometry = tuple[Pair, Pair, Pair, Pair]
 
