@@ -259,8 +259,8 @@ def compare(
     With --storage, machines on which the same command is started share the runs.
     For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
     """
-    overrides = [argument for argument in arguments or [] if "=" in argument]
-    runs = [Path(argument) for argument in arguments or [] if "=" not in argument]
+    overrides = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
+    runs = [Path(argument) for argument in arguments or [] if argument not in overrides]
     if not overrides and not runs:
         raise UsageError("Nothing to compare: give overrides such as conv=standard,deformable, or folders of runs.")
     if overrides and runs:
@@ -270,11 +270,11 @@ def compare(
             raise UsageError(
                 "--config-dir, --dry-run and --storage are for runs to be trained, not for folders of finished ones."
             )
-        from dcnrun.compare import compare_runs
+        from dcnrun.compare.finished import compare_runs
 
         return compare_runs(runs, out)
 
-    from dcnrun.compare import run_grid
+    from dcnrun.compare.runner import run_grid
     from dcnrun.jobs.database import storage_url
 
     return run_grid(overrides, out, config_dir, dry_run, storage_url(storage))
@@ -304,9 +304,14 @@ def sweep(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default 0.")] = None,
     repeats: Annotated[
         int | None,
-        typer.Option(min=2, metavar="K", help="Run the best settings again over K seeds and rank them by their means."),
+        typer.Option(
+            min=2, metavar="K", help="Run the best settings again over K new seeds and rank them by their means."
+        ),
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="M", help="How many of the best; by default 3.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials that failed again, from their last checkpoints.")
+    ] = False,
     status: Annotated[
         str | None,
         typer.Option(metavar="SWEEP", help="Show how a sweep stands (its name or folder), and do nothing else."),
@@ -323,8 +328,8 @@ def sweep(
     from dcnrun.jobs.database import storage_url
 
     if status is not None:
-        if file or overrides:
-            raise UsageError("--status shows a sweep that was started: leave out FILE and overrides.")
+        if file or overrides or retry_failed:
+            raise UsageError("--status shows a sweep that was started: leave out FILE, overrides and --retry-failed.")
         from dcnrun.sweep.local import show_status
 
         return show_status(status, storage_url(storage), out)
@@ -336,10 +341,12 @@ def sweep(
     from dcnrun.sweep.prepare import Options
 
     on_wandb = engine is _Engine.wandb
-    if on_wandb and (storage or search or seed is not None or repeats or dry_run):
+    if on_wandb and (storage or search or seed is not None or repeats or retry_failed or dry_run):
         raise UsageError(
-            "--storage, --search, --seed, --repeats and --dry-run are for the local engine: leave them out."
+            "--storage, --search, --seed, --repeats, --retry-failed and --dry-run are for the local engine: leave them out."
         )
+    if dry_run and retry_failed:
+        raise UsageError("--dry-run starts nothing: leave out --retry-failed.")
     if top and not repeats:
         raise UsageError("--top says how many settings --repeats runs again: give --repeats too.")
     options = Options(
@@ -353,6 +360,7 @@ def sweep(
         seed=seed or 0,
         repeats=repeats,
         top=top or 3,
+        retry_failed=retry_failed,
     )
     if on_wandb:
         from dcnrun.sweep.online import run_online
@@ -371,7 +379,9 @@ def sweep(
 def agent(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Its name, or its folder where there is no --storage.")],
     storage: Storage = None,
-    count: Annotated[int | None, typer.Option(min=1, help="The most trials that this agent takes.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="The most trials that are run here, on all GPUs together.")
+    ] = None,
     gpus: Gpus = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of trials on this machine; by default the sweep's own.")
@@ -380,7 +390,7 @@ def agent(
 ) -> dict[str, Any]:
     """Join a sweep that was started here or on another machine, until no trial is left.
 
-    For example: dcnrun agent offset_lr_bayes --storage postgresql://me@host/sweeps
+    For example: dcnrun agent offset-lr-bayes --storage postgresql://me@host/sweeps
     """
     from dcnrun.jobs.database import storage_url
     from dcnrun.sweep.agent import run_agent

@@ -83,6 +83,7 @@ def test_the_options_of_every_command_are_those_that_users_rely_on():
             "--name",
             "--out",
             "--repeats",
+            "--retry-failed",
             "--search",
             "--seed",
             "--status",
@@ -194,17 +195,19 @@ def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
     assert grids == [(overrides, tmp_path, None, True, None), (overrides, None, None, False, "sqlite:///a.db")]
     finished = replaced("dcnrun.compare.finished", "compare_runs")
     assert run("compare", "runs/a", "runs/b").exit_code == 0
-    assert finished == [([Path("runs/a"), Path("runs/b")], None)]
+    (tmp_path / "lr=0.1").mkdir()
+    assert run("compare", "runs/a", str(tmp_path / "lr=0.1")).exit_code == 0
+    assert finished == [([Path("runs/a"), Path("runs/b")], None), ([Path("runs/a"), tmp_path / "lr=0.1"], None)]
 
 
 def test_sweep(replaced):
     calls = replaced("dcnrun.sweep.local", "run_sweep")
     assert run("sweep", "lr.yaml", DCNRUN_STORAGE="").exit_code == 0
     options = ["--count", "12", "--gpus", "0, 1", "--name", "b", "--out", "c", "--search", "gp", "--seed", "3"]
-    options += ["--repeats", "4", "--top", "2"]
+    options += ["--repeats", "4", "--top", "2", "--retry-failed"]
     assert run("sweep", "lr.yaml", "seed=1", *options, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
     assert run("sweep", "lr.yaml", "--agents", "4", "--storage", "sqlite:///b.db", DCNRUN_STORAGE="x").exit_code == 0
-    given = Options(12, 1, ("0", "1"), "b", Path("c"), "sqlite:///a.db", "gp", 3, 4, 2)
+    given = Options(12, 1, ("0", "1"), "b", Path("c"), "sqlite:///a.db", "gp", 3, 4, 2, True)
     assert calls == [
         (Path("lr.yaml"), [], Options()),
         (Path("lr.yaml"), ["seed=1"], given),
@@ -391,6 +394,9 @@ def test_all_problems_a_line_each():
         (["sweep", "x", "--gpus", "0,,1"], "such as 0,1"),
         (["sweep", "x", "--engine", "wandb", "--seed", "0"], "local engine"),
         (["sweep", "x", "--engine", "wandb", "--dry-run"], "local engine"),
+        (["sweep", "x", "--engine", "wandb", "--retry-failed"], "local engine"),
+        (["sweep", "x", "--dry-run", "--retry-failed"], "leave out --retry-failed"),
+        (["sweep", "--status", "x", "--retry-failed"], "and --retry-failed"),
         (["sweep", "--status", "nowhere"], "There is no sweep nowhere"),
         (["agent"], "SWEEP"),
         (["agent", "nowhere"], "There is no sweep nowhere"),
@@ -450,6 +456,8 @@ def test_a_closed_pipe_is_no_error():
         ("import dcnrun.cli", ["torch", "hydra", "omegaconf", "rich", "numpy"]),
         ("import dcnrun.config.compose, dcnrun.config.listing; dcnrun.config.compose.compose([])", ["torch", "numpy"]),
         ("import dcnrun.config.completion as c; c.complete('conv=')", ["torch", "hydra"]),
+        ("import dcnrun.compare.statistics", ["torch", "scipy.stats"]),
+        ("import dcnrun.sweep.local", ["torch", "matplotlib", "scipy"]),
     ],
 )
 def test_nothing_heavy_is_imported(code, unwanted):

@@ -56,8 +56,9 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
         if variant.mean is None:
             continue
         colour, mean = _COLOURS[_kind(variant)], 100 * variant.mean
-        if difference is not None and difference.interval is not None:
-            ends = [mean + 100 * (end - difference.mean) for end in (difference.interval.low, difference.interval.high)]
+        interval = difference.interval if difference is not None and difference.is_judged else None
+        if reference.mean is not None and interval is not None:
+            ends = [100 * (reference.mean + end) for end in (interval.low, interval.high)]
             axes.plot(ends, [row, row], color=colour, linewidth=2.5, alpha=0.45, solid_capstyle="butt")
         scores = [100 * run.score for run in variant.runs]
         axes.scatter(scores, [row - _ABOVE] * len(scores), s=22, facecolor="none", edgecolor=colour, linewidth=1.2)
@@ -65,10 +66,10 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     axes.set_yticks(range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=9)
     axes.set_ylim(len(comparison.variants) - 0.4, -0.6)
     axes.set_xlabel(f"{comparison.metric} (%)")
-    judged = any(len(variant.runs) > 1 for variant in comparison.variants)
+    judged = any(difference is not None and difference.is_judged for difference in comparison.differences)
     axes.set_title(
-        "Rings: seeds. Filled: their mean, with the 95 % interval\n"
-        "of the difference to the first variant (dashed):\n"
+        "Rings: seeds. Filled: their mean. Bar: the 95 % interval\n"
+        "of the difference, from the first variant (dashed) on:\n"
         + ("told apart where the bar misses the line" if judged else "one seed is not judged"),
         fontsize=9,
         loc="left",

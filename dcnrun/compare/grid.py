@@ -5,21 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcnrun.compare.variants import (
-    DILATION,
-    LAYERS,
-    OF_ROI_OFFSETS,
-    ROI_POOL,
-    Settings,
-    difference_of_tasks,
-    digest,
-    identity,
-    settings_of,
-    slugs,
-    variant_names,
-    without_effect,
-)
+from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
 from dcnrun.config.compose import compose
+from dcnrun.config.effects import DILATION, LAYERS, Settings, settings_of, without_effect
 from dcnrun.config.overrides import as_typed, split_choices
 from dcnrun.config.schema import Config, ConvKind
 from dcnrun.config.settings import all_settings
@@ -78,8 +66,8 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
         kept = tuple(override for override in own if _key(override) not in foreign)
         if kept not in reduced:
             reduced[kept] = config if kept == own else compose(kept, config_dir)
-        for key in {_key(override) for override in own} & foreign:
-            left_out.setdefault(key, {})[_that_lacks(key, config)] = None
+        for key in {_key(override) for override in own} & foreign.keys():
+            left_out.setdefault(key, {})[foreign[key]] = None
     grid = Grid(
         _distinct([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()]),
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
@@ -122,19 +110,14 @@ def _composed(all_overrides: Sequence[tuple[str, ...]], config_dir: Path | None)
     return configs
 
 
-def _foreign(config: Config, control: bool) -> frozenset[str]:
-    """Settings that this kind does not have; with a dilated control in the grid, dilation is the control's."""
+def _foreign(config: Config, control: bool) -> dict[str, str]:
+    """Settings that a variant does not have, each with why; with a dilated control in the grid, dilation is the control's."""
     kind = config.conv.kind
     settings = settings_of(config)
     if kind is ConvKind.standard:
         settings[DILATION] = None
     without_dilation = kind is ConvKind.standard or (control and kind is not ConvKind.dilated)
-    return without_effect(settings) | (frozenset({DILATION}) if without_dilation else frozenset())
-
-
-def _that_lacks(key: str, config: Config) -> str:
-    """What of a config does not have a setting: its kind of convolution, or its RoI pooling."""
-    return f"{ROI_POOL}=align" if key in OF_ROI_OFFSETS else config.conv.kind.value
+    return without_effect(settings) | ({DILATION: f"conv={kind.value}"} if without_dilation else {})
 
 
 def _without_foreign(
@@ -142,7 +125,7 @@ def _without_foreign(
 ) -> tuple[tuple[str, ...], Config]:
     """Undo what a YAML file sets and this kind does not have, by further overrides."""
     settings = settings_of(config)
-    defaults = {key: all_settings()[key].default for key in sorted(_foreign(config, control=False) - {LAYERS})}
+    defaults = {key: all_settings()[key].default for key in sorted(_foreign(config, control=False).keys() - {LAYERS})}
     undone = tuple(f"{key}={as_typed(value)}" for key, value in defaults.items() if settings[key] != value)
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
 
@@ -162,7 +145,7 @@ def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 def _check(grid: Grid) -> None:
     """Raise what would stop a run after hours of others: data that differ, and the rules across settings."""
-    from dcnrun.rules import check  # imports torch
+    from dcnrun.rules import check, seed_problems  # imports torch
 
     differing = difference_of_tasks(
         [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]
@@ -180,7 +163,7 @@ def _check(grid: Grid) -> None:
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(variant.name)
-    problems: list[str] = []
+    problems = [problem for seed in grid.seeds for problem in seed_problems(seed)]
     for problem, names in found.items():
         problems += [problem] if len(names) == len(grid.variants) else [f"{name}: {problem}" for name in names]
     if problems:

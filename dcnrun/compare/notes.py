@@ -6,7 +6,7 @@ from dcnrun.compare.metrics import name_of
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.compare.statistics import LEVEL
-from dcnrun.compare.variants import DILATION
+from dcnrun.config.effects import DILATION
 from dcnrun.config.schema import ConvKind
 
 # From benchmarks/results/interval_coverage.json.
@@ -40,8 +40,8 @@ def footnotes(comparison: Comparison) -> list[str]:
     sources = dict.fromkeys(figure.source for figure in published_figures(comparison).values())
     if sources:
         notes.append(
-            f"Published: {'; '.join(sources)}. The network, the validation images and the metric are the same; "
-            "implementation, weights, training images and schedule may not be."
+            f"Published: {'; '.join(sources)}. The kind of network, the replaced layers, the validation images, their size and the "
+            "metric are the same; implementation, weights, training images and schedule may not be."
         )
     devices = sorted({str(run.summary.get("device")) for run in runs})
     notes.append(f"Speed and memory: means over the runs, on {' and '.join(devices)}.")
@@ -56,16 +56,21 @@ def warnings(comparison: Comparison) -> list[str]:
         *_same_as_reference(comparison),
         *_dilated_control(comparison.variants),
         *_without_images(comparison),
+        *_absent_classes(comparison),
         *_still_rising(comparison.variants),
         *_different_devices(comparison),
     ]
 
 
 def _few_seeds(comparison: Comparison) -> list[str]:
-    most = max(len(variant.runs) for variant in comparison.variants)
-    if most > 1:
+    differences = zip(comparison.variants, comparison.differences, strict=True)
+    alone = [variant.name for variant, difference in differences if difference is not None and not difference.is_judged]
+    if not alone and max(len(variant.runs) for variant in comparison.variants) > 1:
         return []
-    return ["A single seed shows nothing about chance: differences are not judged. Give more, as in seed=0,1,2."]
+    whose = f" of {', '.join(alone)}" if len(alone) < len(comparison.variants) - 1 else ""
+    return [
+        f"A single seed shows nothing about chance: differences{whose} are not judged. Give more, as in seed=0,1,2."
+    ]
 
 
 def _missing_reference(comparison: Comparison) -> list[str]:
@@ -104,6 +109,14 @@ def _without_images(comparison: Comparison) -> list[str]:
         for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
         if difference is not None and difference.without_images is not None
     ]
+
+
+def _absent_classes(comparison: Comparison) -> list[str]:
+    runs = [run.images for variant in comparison.variants for run in variant.runs if run.images is not None]
+    absent = runs[0].absent_classes if runs else ()
+    if not absent:
+        return []
+    return [f"No validation image has {', '.join(absent)}: the scores say nothing of that. See `dcnrun data check`."]
 
 
 def _still_rising(variants: Sequence[VariantResult]) -> list[str]:

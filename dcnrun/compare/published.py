@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcnrun.compare.results import Comparison
-from dcnrun.compare.variants import DILATION, LAYERS, Settings
+from dcnrun.config.effects import DILATION, LAYERS, Settings
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Published:
 def published(settings: Settings, metric: str) -> Published | None:
     """The published figure of a variant; None where there is none.
 
-    Network, data to validate on and metric are the figure's; learning rates, schedules and such may differ from it.
+    The network, the images to validate on, their size and the metric are the figure's; learning rates, schedules and such may
+    differ from it.
     """
     own = _canonical(settings)
     return next((row for row in _ROWS if row.metric == metric and row.settings.items() <= own.items()), None)
@@ -45,11 +46,17 @@ _ALIGN, _DEFORMABLE, _MODULATED = ({"model.roi_pool": kind} for kind in ("align"
 
 _DCNV1 = "Dai et al. 2017 (DCNv1), Tables 1 and 3"
 _RESNET101 = {"model.backbone": "resnet101", "model.width": 64, "model.output_stride": 16, "model.atrous": True}
-_DEEPLAB = {"model.head": "deeplab", **_RESNET101}
-_FASTER_RCNN = {"model.head": "faster_rcnn", "model.fpn": False, **_RESNET101}
-_VOC12 = {"data.source": "voc2012", "data.val": "val"}
-_CITYSCAPES = {"data.source": "cityscapes", "data.val": "val"}
-_VOC07 = {"data.source": "voc", "data.val": ("VOC2007/test",)}
+_DEEPLAB = {"model.head": "deeplab", "model.head_kernel": 1, "model.head_channels": 1024, **_RESNET101}
+_REGIONS = {
+    "model.head": "faster_rcnn",
+    "model.roi_size": 7,
+    "model.roi_channels": 1024,
+    "model.detections_per_image": 100,
+}
+_FASTER_RCNN = {"model.fpn": False, "model.proposals": 300, **_REGIONS, **_RESNET101}
+_VOC12 = {"data.source": "voc2012", "data.val": "val", "data.eval_short_side": 360}
+_CITYSCAPES = {"data.source": "cityscapes", "data.val": "val", "data.eval_short_side": 1024}
+_VOC07 = {"data.source": "voc", "data.val": ("VOC2007/test",), "data.eval_short_side": 600}
 
 
 def _of_dcnv1() -> Iterator[Published]:
@@ -82,7 +89,7 @@ def _of_dcnv1() -> Iterator[Published]:
 
 
 _COCO = {"data.source": "coco", "data.val": "val2017"}
-_RESNET50 = {"model.head": "faster_rcnn", "model.backbone": "resnet50", "model.width": 64}
+_RESNET50 = {"model.backbone": "resnet50", "model.width": 64, "model.atrous": True, **_REGIONS}
 _THROUGHOUT = {LAYERS: "c3-c5", DILATION: None, "conv.groups": 1}
 
 
@@ -97,7 +104,13 @@ def _of_dcnv2() -> Iterator[Published]:
 
 
 def _of_mmdetection() -> Iterator[Published]:
-    network = _RESNET50 | {"model.fpn": True, "model.output_stride": 32}
+    network = _RESNET50 | {
+        "model.fpn": True,
+        "model.fpn_channels": 256,
+        "model.proposals": 1000,
+        "model.output_stride": 32,
+        "data.eval_short_side": 800,
+    }
     for conv, pooling, percent in (
         ({"conv.kind": "deformable", "conv.offset_groups": 1, **_THROUGHOUT}, _ALIGN, 41.3),
         ({"conv.kind": "modulated", "conv.offset_groups": 1, **_THROUGHOUT}, _ALIGN, 41.4),
@@ -123,4 +136,6 @@ def _canonical(settings: Settings) -> dict[str, Any]:
     own[LAYERS] = _SAME_LAYERS.get(layers, layers)
     if own[LAYERS] == "0":
         own |= _STANDARD
+    if own["data.source"] == "cityscapes" and own["data.eval_short_side"] == 0:  # as they are
+        own["data.eval_short_side"] = 1024
     return own

@@ -28,7 +28,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from dcnrun.scores import PerImage
 
@@ -87,9 +86,14 @@ class Difference:
         return Interval(min(i.low for i in both), max(i.high for i in both))
 
     @property
+    def is_judged(self) -> bool:
+        """Whether there are seeds enough to say anything of chance: two that both have."""
+        return len(self.per_seed) > 1
+
+    @property
     def verdict(self) -> str:
         """`higher`, `lower` or `not told apart`; one seed is never judged."""
-        if len(self.per_seed) < 2 or self.interval is None:
+        if not self.is_judged or self.interval is None:
             return "one seed: not judged"
         if not self.interval.excludes_zero:
             return "not told apart"
@@ -125,6 +129,8 @@ def student_interval(differences: Floats) -> Interval | None:
     count = len(differences)
     if count < 2:
         return None
+    from scipy import stats  # takes half a second, and an interval is computed only at a comparison's end
+
     mean = float(differences.mean())
     half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * differences.std(ddof=1) / np.sqrt(count))
     return Interval(mean - half, mean + half)

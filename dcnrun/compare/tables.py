@@ -101,10 +101,10 @@ def score_text(variant: VariantResult) -> str:
 
 
 def difference_text(difference: Difference | None) -> str:
-    """`+1.23 [-0.10, +2.56]`, in points."""
+    """`+1.23 [-0.10, +2.56]`, in points; no interval of one seed, which would know of the images alone."""
     if difference is None:
         return _NONE
-    interval = difference.interval
+    interval = difference.interval if difference.is_judged else None
     text = f"{100 * difference.mean:+.2f}"
     return text if interval is None else f"{text} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
 

@@ -1,40 +1,24 @@
 """What a variant of a comparison is: settings that matter, what tells it from the others, and its name."""
 
-import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Sequence
 from typing import Any
 
+from dcnrun.config.effects import DILATION, Settings, without_effect
 from dcnrun.config.overrides import as_typed
-from dcnrun.config.schema import MODEL_SCHEMAS, Config, ConvKind, DetectionModelConfig, Head, RoiPool
-
-Settings = Mapping[str, Any]
-"""A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""
-
-DILATION = "conv.dilation"
-LAYERS = "conv.layers"
-MASK_START = "conv.mask_start"
-ROI_POOL = "model.roi_pool"
-OF_OFFSETS = frozenset({"conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult"})
-OF_ROI_OFFSETS = frozenset({"optim.roi_offset_lr_mult", "model.roi_gamma"})
+from dcnrun.config.schema import MODEL_SCHEMAS, ConvKind, DetectionModelConfig, Head
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
-_OF_SPEED_ONLY = frozenset({"data.workers", "data.eval_batch_size", "data.cache"})
+_OF_SPEED_ONLY = frozenset({"data.workers", "data.cache"})
 _WITHOUT_OFFSETS = (ConvKind.standard.value, ConvKind.dilated.value)
 _LONGEST_SLUG = 80
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings of a config, flat."""
-    return dict(_flatten(dataclasses.asdict(config), ""))
-
-
 def identity(settings: Settings) -> dict[str, Any]:
     """The settings that runs of one variant have in common: without seed, names, loggers and what has no effect."""
-    ignored = _OF_THE_RUN | without_effect(settings)
+    ignored = _OF_THE_RUN | without_effect(settings).keys()
     return {key: value for key, value in settings.items() if key not in ignored and not key.startswith("logger.")}
 
 
@@ -48,22 +32,6 @@ def task(settings: Settings) -> dict[str, Any]:
             if key in ("trainer.steps", "trainer.metric") or (key.startswith("data.") and key not in _OF_SPEED_ONLY)
         },
     }
-
-
-def without_effect(settings: Settings) -> frozenset[str]:
-    """Settings that change nothing for this kind of convolution and of RoI pooling."""
-    learns_regions = settings.get(ROI_POOL, RoiPool.align.value) != RoiPool.align.value
-    return _without_effect_on_conv(settings) | (frozenset() if learns_regions else OF_ROI_OFFSETS & settings.keys())
-
-
-def _without_effect_on_conv(settings: Settings) -> frozenset[str]:
-    kind = ConvKind(settings["conv.kind"])
-    if kind is ConvKind.modulated:
-        return frozenset()
-    if kind is ConvKind.deformable:
-        return frozenset({MASK_START})
-    unchanged = settings[DILATION] is None and settings["conv.groups"] == 1
-    return OF_OFFSETS | {MASK_START} | ({LAYERS} if unchanged else set())
 
 
 def digest(value: Any) -> str:
@@ -117,16 +85,6 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 def _finds_boxes(settings: Settings) -> bool:
     return issubclass(MODEL_SCHEMAS[Head(settings["model.head"])], DetectionModelConfig)
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            leaves += _flatten(value, f"{prefix}{name}.")
-        else:
-            leaves.append((prefix + name, value.value if isinstance(value, Enum) else value))
-    return leaves
 
 
 def _is_compared(key: str, settings: Settings) -> bool:

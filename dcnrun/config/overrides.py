@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import (
     Glob,
     Override,
     OverrideType,
+    Quote,
     QuotedString,
     RangeSweep,
     Sweep,
@@ -69,8 +70,14 @@ def split_choices(override: str) -> tuple[str, list[str]]:
     return parsed.key, parsed.values
 
 
+def as_override(key: str, value: Any) -> str:
+    """A setting as `key=value`; a text that would be read as something else is quoted, in a list too."""
+    plain = f"{key}={as_typed(value)}"
+    return plain if _is_read_as(plain, value) else f"{key}={_with_quotes(value)}"
+
+
 def as_typed(value: Any) -> str:
-    """The value as an override would have it."""
+    """The value as people type it where nothing must be quoted."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -78,6 +85,19 @@ def as_typed(value: Any) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(as_typed, value))}]"
     return value.name if isinstance(value, Enum) else str(value)
+
+
+def _is_read_as(override: str, value: Any) -> bool:
+    try:
+        return parse(override).elements == [value]
+    except ConfigError:
+        return False
+
+
+def _with_quotes(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_with_quotes, value))}]"
+    return str(QuotedString(value, Quote.single).with_quotes()) if isinstance(value, str) else as_typed(value)
 
 
 def _parse_with_hydra(override: str) -> Override:

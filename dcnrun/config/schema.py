@@ -211,7 +211,9 @@ class DataConfig:
     short_sides: list[int] = setting(
         [], "training images are resized to one of these short sides, drawn at random; []: as they are"
     )
-    eval_short_side: int = setting(0, "evaluated images are resized to this short side; 0: as they are")
+    eval_short_side: int = setting(
+        0, "images are evaluated at this short side, and scored at their own size; 0: as they are"
+    )
     long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit")
     crop_size: int = setting(0, "side of the square training crop in pixels; 0: the whole image")
     scale_min: float = setting(1.0, "smallest random resize of training images (factor)")
@@ -278,7 +280,8 @@ class BoxFilesConfig(DataConfig):
     """What data sets with boxes in files have."""
 
     bad_boxes: BadBoxes = setting(
-        BadBoxes.error, "boxes that are empty or outside their image are an error, or dropped or clipped (warn)"
+        BadBoxes.error,
+        "boxes that are empty, outside the image or of no class are an error, or dropped or clipped (warn)",
     )
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
 

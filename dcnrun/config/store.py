@@ -1,5 +1,6 @@
 """Hydra's part: compose one choice of each group from the YAML files, on top of the schema."""
 
+import copy
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -24,11 +25,22 @@ def compose_choices(choices: Mapping[str, str], config_dir: Path | None = None) 
 
     Raises ConfigError when a YAML file can't be read or holds what is not in the schema.
     """
+    chosen = tuple(sorted(choices.items()))
+    # Only the files of a user's own folder may change while a program runs.
+    return copy.deepcopy(_composed_of_ours(chosen)) if config_dir is None else _composed(chosen, config_dir)
+
+
+@cache
+def _composed_of_ours(chosen: tuple[tuple[str, str], ...]) -> DictConfig:
+    return _composed(chosen, None)
+
+
+def _composed(chosen: tuple[tuple[str, str], ...], config_dir: Path | None) -> DictConfig:
     register_resolvers()
     _register_schema()
     ours, *users = config_dirs(config_dir)
     search_path = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in users]
-    overrides = [f"{group}={choice}" for group, choice in choices.items()]
+    overrides = [f"{group}={choice}" for group, choice in chosen]
     try:
         with initialize_config_dir(str(ours), version_base="1.3"):
             return compose("config", [*overrides, f"hydra.searchpath=[{','.join(search_path)}]"])

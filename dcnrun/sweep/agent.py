@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dcnrun.jobs.worker import Watcher, work
 from dcnrun.sweep.crew import gpu_groups, posts, run_crew
 from dcnrun.sweep.places import occupy, open_ledger, open_repeats, repeats_in
 from dcnrun.sweep.plan import Plan, Searching, plan_from
+from dcnrun.sweep.shares import shares
 from dcnrun.sweep.status import settings_in_words
 from dcnrun.sweep.trial import devices_of, trial_command
 
@@ -26,21 +28,24 @@ def run_agent(
     out: Path | None = None,
     program: Sequence[str] = PROGRAM,
 ) -> dict[str, Any]:
-    """Run trials of a sweep until none is left or this agent took `count`; what they came to is returned.
+    """Run trials of a sweep until none is left or `count` were taken; what they came to is returned.
 
     After the last trial come the runs of the best settings over seeds, where the sweep has such.
     With more `gpus` than a trial needs there is an agent for each (or for each few, where a trial has several devices),
-    as processes of this one. `out` is the folder of trials on this machine; by default the sweep's own. An interrupt lets
-    the trial save and gives it back, to be gone on with by any agent. UsageError if there is no such sweep or no such GPU.
+    as processes of this one, which share `count`. `out` is the folder of trials on this machine; by default the sweep's
+    own. An interrupt lets the trial save and gives it back, to be gone on with by any agent. UsageError if there is no
+    such sweep or no such GPU.
     """
     ledger, folder = open_ledger(sweep, storage, out)
     plan = plan_from(ledger.text)
     occupy(folder, plan)
-    groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], gpus)
+    groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], gpus)[:count]
     if len(groups) > 1:
         environment = {STORAGE: storage} if storage else {}
-        command = [*PROGRAM, *agent_arguments(ledger, folder, storage, count)]
-        run_crew(command, posts(0, groups, folder / "logs", environment))
+        at = posts(0, groups, folder / "logs", environment)
+        counts = [("--count", str(share)) if share else () for share in shares(count, len(at))]
+        command = [*PROGRAM, *agent_arguments(ledger, folder, storage)]
+        run_crew(command, [replace(post, arguments=own) for post, own in zip(at, counts, strict=True)])
         return {"sweep": plan.sweep.name, "folder": str(folder), "agents": len(groups)}
     if groups:
         os.environ["CUDA_VISIBLE_DEVICES"] = groups[0]
@@ -53,10 +58,9 @@ def run_agent(
     return {"sweep": plan.sweep.name, "folder": str(folder), "trials": ended, "repeats": repeated}
 
 
-def agent_arguments(ledger: Ledger, folder: Path, storage: str | None, count: int | None = None) -> list[str]:
+def agent_arguments(ledger: Ledger, folder: Path, storage: str | None) -> list[str]:
     """What `dcnrun` is given to be an agent of this sweep; the URL of its database goes by the environment instead."""
-    place = [ledger.name, "--out", str(folder)] if storage else [str(folder)]
-    return ["agent", *place, *(["--count", str(count)] if count is not None else [])]
+    return ["agent", ledger.name, "--out", str(folder)] if storage else ["agent", str(folder)]
 
 
 def gpu_groups_for(overrides: Sequence[str], gpus: Sequence[str]) -> list[str]:

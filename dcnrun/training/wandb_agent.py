@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dcnrun.config.compose import compose
-from dcnrun.config.overrides import as_typed
+from dcnrun.config.overrides import as_override, parse
+from dcnrun.errors import ConfigError
 from dcnrun.runs import RunFolder
 from dcnrun.training import run
 
@@ -35,19 +36,21 @@ def train(arguments: Sequence[str], config_dir: Path | None, run_dir: Path | Non
 def as_overrides(arguments: Sequence[str]) -> list[str]:
     """What an agent puts for ${args_no_hyphens}, values as Python prints them, as overrides.
 
-    `optim={'lr': 0.1}`, a nested parameter, becomes `optim.lr=0.1`; `None` becomes `null`; `_wandb=...` is left out.
+    `optim={'lr': 0.1}`, a nested parameter, becomes `optim.lr=0.1`; `None` becomes `null`; a text that can't be read as one
+    value is quoted; `_wandb=...` is left out.
     """
     return [override for argument in arguments for override in _as_overrides(argument)]
 
 
 def _as_overrides(argument: str) -> Iterator[str]:
-    key, _, text = argument.partition("=")
+    key, equals, text = argument.partition("=")
     if key == _INTERNAL:
         return
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):  # a plain word
-        value = text
+        yield argument if _is_one_value(argument) or not equals else as_override(key, text)
+        return
     if value is None or isinstance(value, dict):
         yield from _flat(key, value)
     else:
@@ -59,7 +62,14 @@ def _flat(key: str, value: Any) -> Iterator[str]:
         for name, inner in value.items():
             yield from _flat(f"{key}.{name}", inner)
     else:
-        yield f"{key}={as_typed(value)}"
+        yield as_override(key, value)
+
+
+def _is_one_value(argument: str) -> bool:
+    try:
+        return len(parse(argument).values) == 1
+    except ConfigError:
+        return False
 
 
 def _own_folder(runs_dir: Path) -> Path:

@@ -68,3 +68,25 @@ def test_variants_without_runs_or_speed_and_odd_names_are_drawn(tmp_path):
         tmp_path / "figure",
     )
     assert (tmp_path / "figure").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "seeds", [((0, 1, 2), (0, 1, 2)), ((0, 1, 2), (0, 1)), ((0, 1), (1, 2, 3)), ((0, 1, 2), (2,)), ((0,), (0, 1, 2))]
+)
+@pytest.mark.parametrize("skill", [0.7, 0.705, 0.8])
+def test_a_bar_misses_the_line_where_the_verdict_tells_apart(tmp_path, seeds, skill):
+    """Also where the two have not the same seeds, as in the reports while a comparison runs."""
+    reference, variant = (
+        tuple(read_finished(write_run(tmp_path / f"{kind}-{seed}", [f"conv={kind}"], seed, of)) for seed in own)
+        for kind, own, of in zip(("standard", "dilated"), seeds, (0.7, skill), strict=True)
+    )
+    comparison = compare(
+        [VariantResult("a", reference[0].settings, reference), VariantResult("b", variant[0].settings, variant)]
+    )
+    line, *bars = figure_of(comparison).axes[0].lines
+    verdict = comparison.differences[1].verdict
+    if verdict == "one seed: not judged":
+        assert bars == []
+    else:
+        ((low, high), (dashed, _)) = bars[0].get_xdata(), line.get_xdata()
+        assert verdict == ("higher" if low > dashed else "lower" if high < dashed else "not told apart")

@@ -130,6 +130,12 @@ def test_settings_of_learnt_pooling_are_left_out_elsewhere():
     assert grid.left_out == ("optim.roi_offset_lr_mult (model.roi_pool=align)",)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_no_run_would_take(seed):
+    with pytest.raises(ConfigError, match=f"seed={seed} must be from 0 to 4294967295"):
+        build_grid(["conv=standard,deformable", f"seed=0,{seed}"])
+
+
 def test_without_replaced_layers_settings_of_offsets_are_left_out():
     """The columns of DCNv1's Table 1, with a multiplier for those that have offsets."""
     grid = build_grid(["conv=deformable", "conv.layers=0,1,3", "optim.offset_lr_mult=0.1"])

@@ -4,9 +4,11 @@ from dcnrun.compare.published import published
 from dcnrun.config.compose import compose
 from dcnrun.config.effects import settings_of
 
-DEEPLAB = ["model=deeplab", "model.backbone=resnet101"]
+DEEPLAB = ["model=deeplab", "model.backbone=resnet101", "model.head_channels=1024"]
+VOC12 = ["data=voc2012", "data.eval_short_side=360"]
 VOC_DETECTION = [
-    "model=faster_rcnn", "model.fpn=false", "model.backbone=resnet101", "model.output_stride=16", "data=voc0712",
+    "model=faster_rcnn", "model.fpn=false", "model.backbone=resnet101", "model.output_stride=16", "model.proposals=300",
+    "data=voc0712",
 ]  # fmt: skip
 COCO = ["model=faster_rcnn", "model.backbone=resnet50", "data=coco2017"]
 
@@ -31,11 +33,27 @@ def figure(metric, *overrides):
     ],
 )
 def test_deeplab(overrides, voc, cityscapes):
-    assert figure("val/miou", *DEEPLAB, "data=voc2012", *overrides) == voc
+    assert figure("val/miou", *DEEPLAB, *VOC12, *overrides) == voc
     assert figure("val/miou", *DEEPLAB, "data=cityscapes", *overrides) == cityscapes
-    assert figure("val/pixel_acc", *DEEPLAB, "data=voc2012", *overrides) is None
+    assert figure("val/pixel_acc", *DEEPLAB, *VOC12, *overrides) is None
     assert figure("val/miou", *DEEPLAB, *overrides) is None
-    assert figure("val/miou", *DEEPLAB, "data=voc2012", "model.backbone=resnet50", *overrides) is None
+    assert figure("val/miou", *DEEPLAB, *VOC12, "model.backbone=resnet50", *overrides) is None
+
+
+@pytest.mark.parametrize(
+    "other", ["data.eval_short_side=64", "model.head_kernel=3", "model.head_channels=8", "model.atrous=false"]
+)
+def test_another_network_or_size_has_no_figure(other):
+    assert figure("val/miou", *DEEPLAB, *VOC12, "conv=deformable") == 75.2
+    assert figure("val/miou", *DEEPLAB, *VOC12, "conv=deformable", other) is None
+
+
+@pytest.mark.parametrize(
+    "other", ["data.eval_short_side=400", "model.proposals=10", "model.fpn_channels=32", "model.roi_size=3"]
+)
+def test_another_detector_or_size_has_no_figure(other):
+    assert figure("val/map", *COCO, "conv=deformable", "conv.layers=c3-c5") == 41.3
+    assert figure("val/map", *COCO, "conv=deformable", "conv.layers=c3-c5", other) is None
 
 
 @pytest.mark.parametrize(

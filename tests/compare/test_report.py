@@ -10,7 +10,7 @@ from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.tables import escape, markdown, terminal
 from dcnrun.errors import RunError, UsageError
-from tests.compare.fake import matches, write_run
+from tests.compare.fake import confusions, matches, per_image, write_run
 
 
 def variant(tmp_path, name, overrides, seeds=(0, 1, 2), skill=0.7, **options):
@@ -118,6 +118,28 @@ def test_an_untuned_dilated_control_is_warned_of(tmp_path):
     assert warnings(compare([plain, four])) == []
 
 
+def test_a_class_that_no_image_has_is_warned_of(tmp_path):
+    """As where the masks hold 0 and 255, which is ignored."""
+    images = confusions(0)
+    images[:, 2] = 0
+    runs = [variant(tmp_path, kind, [f"conv={kind}"], images=per_image(images)) for kind in ("standard", "dilated")]
+    assert any("No validation image has star:" in warning for warning in warnings(compare(runs)))
+    assert not any("No validation image" in warning for warning in warnings(compare([variant(tmp_path, "a", [])])))
+
+
+def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
+    """Its bootstrap knows of the images alone."""
+    variants = [
+        variant(tmp_path, "a", ["conv=standard"], (0, 1, 2)),
+        variant(tmp_path, "b", ["conv=dilated"], (0, 1)),
+        variant(tmp_path, "c", ["conv=deformable"], (2, 3)),
+    ]
+    comparison = compare(variants)
+    rows = dict(line.strip("| ").split(" | ", 1) for line in markdown(comparison).splitlines() if line.startswith("| "))
+    assert ["[" in rows[name] for name in "abc"] == [False, True, False]
+    assert any("differences of c are not judged" in warning for warning in warnings(comparison))
+
+
 def test_training_that_still_rose_is_warned_of(tmp_path):
     rising = variant(tmp_path, "rising", ["conv=standard"], skill=0.6, curve=(0.1, 0.2))
     flat = variant(tmp_path, "flat", ["conv=dilated"], curve=(0.1, 0.9))
@@ -214,7 +236,7 @@ def test_tables_and_notes_name_the_metric(tmp_path):
 
 
 def test_published_figures_stand_beside_ours(tmp_path):
-    of_the_paper = ["model.backbone=resnet101", "data=voc2012"]
+    of_the_paper = ["model.backbone=resnet101", "model.head_channels=1024", "data=voc2012", "data.eval_short_side=360"]
     variants = [
         variant(tmp_path, kind, [f"conv={kind}", *of_the_paper]) for kind in ("standard", "deformable", "dilated")
     ]

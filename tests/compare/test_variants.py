@@ -83,7 +83,9 @@ def test_settings_of_learnt_pooling_are_none_of_plain_pooling():
 
 
 def test_how_fast_data_come_is_no_other_task():
-    assert not difference_of_tasks(["one", "two"], [settings("data.workers=0"), settings("data.workers=1", "data.cache=true")])
+    assert not difference_of_tasks(
+        ["one", "two"], [settings("data.workers=0"), settings("data.workers=1", "data.cache=true")]
+    )
 
 
 def test_images_of_other_sizes_are_padded_to_their_batch_so_that_its_size_counts():

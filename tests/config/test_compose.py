@@ -8,6 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcnrun.config import store
 from dcnrun.config.compose import compose, load, to_yaml
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.schema import (
@@ -185,6 +186,13 @@ def test_from_any_folder(tmp_path, monkeypatch):
     assert compose(["data=nuclei"]) == expected
 
 
+def test_what_was_read_once_is_not_read_again_and_stays_as_it_was(monkeypatch):
+    before = compose(["conv=dilated", "data=shapes"])
+    monkeypatch.setattr(store, "compose", None)
+    assert compose(["data=shapes", "conv=dilated", "conv.dilation=7", "data={mean: [0.1, 0.2, 0.3]}"]) != before
+    assert compose(["data=shapes", "conv=dilated"]) == before
+
+
 # A user's own folder.
 
 
@@ -206,6 +214,12 @@ def test_own_choices_stand_beside_ours(own):
     assert (config.data.root, config.data.classes) == ("/cells", ["background", "cell"])
     assert choices("data", folder) == sorted([*choices("data"), "cells"])
     assert "did you mean cells?" in problems_of(["data=cels"], folder)[0]
+
+
+def test_an_own_file_may_change_meanwhile(own):
+    for root in ("/cells", "/others"):
+        folder = own(f"defaults: [folder, _self_]\nroot: {root}\nclasses: [background, cell]\n")
+        assert compose(["data=cells"], folder).data.root == root
 
 
 def test_own_experiment(own):

@@ -3,7 +3,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcnrun.config.overrides import parse, split_choices
+from dcnrun.config.overrides import as_override, parse, split_choices
 from dcnrun.errors import ConfigError
 
 
@@ -107,3 +107,31 @@ def test_what_is_refused_and_why(override, reason):
     assert problem.startswith(f"{override}:")
     assert reason in problem
     assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "override"),
+    [
+        (0.1, "a=0.1"),
+        (1e-05, "a=1e-05"),
+        (3, "a=3"),
+        (True, "a=true"),
+        (None, "a=null"),
+        ("c3-c5", "a=c3-c5"),
+        ([0.5, 1], "a=[0.5,1]"),
+        ("3", "a='3'"),
+        ("a, b", "a='a, b'"),
+        ("/data/a(1)", "a='/data/a(1)'"),
+        (["c(1)", "d", 2], "a=['c(1)','d',2]"),
+    ],
+)
+def test_values_as_overrides(value, override):
+    assert as_override("a", value) == override
+
+
+_TEXTS = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8)
+
+
+@given(_TEXTS | st.floats(allow_nan=False) | st.lists(_TEXTS, max_size=3))
+def test_an_override_is_read_as_the_value_it_was_made_of(value):
+    assert parse(as_override("name", value)).elements == [value]

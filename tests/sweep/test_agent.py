@@ -37,7 +37,7 @@ def test_trials_may_be_elsewhere_on_another_machine(sweeps, tmp_path):
     run_agent(str(sweeps.out), out=tmp_path / "scratch", program=pretend.TRIAL)
     assert (tmp_path / "scratch" / "trial-0000" / "metrics.jsonl").exists()
     assert not (sweeps.out / "trial-0000").exists()
-    assert (tmp_path / "scratch" / "sweep.yaml").read_text() == sweeps.file.read_text()
+    assert (tmp_path / "scratch" / "sweep.json").read_text() == (sweeps.out / "sweep.json").read_text()
 
 
 def test_four_agents_with_postgresql_one_killed_lose_nothing_and_keep_the_cap(sweeps, postgres):
@@ -69,10 +69,20 @@ def test_gpus_for_several_agents_start_one_each(sweeps, monkeypatch):
     created(sweeps, cap=1)
     started = []
     monkeypatch.setattr(agent, "run_crew", lambda command, at: started.append((command, at)))
-    assert run_agent(str(sweeps.out), gpus=["0", "3"], count=2)["agents"] == 2
+    assert run_agent(str(sweeps.out), gpus=["0", "3"])["agents"] == 2
     ((command, at),) = started
-    assert command == [*PROGRAM, "agent", str(sweeps.out), "--count", "2"]
+    assert command == [*PROGRAM, "agent", str(sweeps.out)]
     assert [post.environment["CUDA_VISIBLE_DEVICES"] for post in at] == ["0", "3"]
+    assert [post.arguments for post in at] == [(), ()]
+
+
+@pytest.mark.parametrize(("count", "each"), [(5, ["2", "2", "1"]), (2, ["1", "1"])])
+def test_agents_of_several_gpus_share_the_count(sweeps, monkeypatch, count, each):
+    created(sweeps, cap=9)
+    started = []
+    monkeypatch.setattr(agent, "run_crew", lambda command, at: started.extend(at))
+    assert run_agent(str(sweeps.out), gpus=["0", "1", "2"], count=count)["agents"] == len(each)
+    assert [post.arguments for post in started] == [("--count", share) for share in each]
 
 
 def test_one_gpu_is_all_that_the_trials_see(sweeps, monkeypatch):

@@ -20,6 +20,7 @@ from dcnrun.errors import UsageError
 from dcnrun.models.backbones import ResNetBackbone, build_backbone, set_output_stride
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.models.convert import selected_layers
+from dcnrun.tasks import build
 from dcnrun.tasks.build import build_model, forward_flops, model_problems, parameter_count
 
 
@@ -243,3 +244,12 @@ def test_problems_are_reported_together():
     ]
     assert "use conv=dilated" in model_problems(config(ConvConfig(kind=ConvKind.standard, dilation=2)))[0]
     assert "must be a number" in model_problems(config(ConvConfig(kind=ConvKind.deformable, layers="all")))[0]
+
+
+def test_a_backbone_is_laid_out_once_for_all_checks(monkeypatch):
+    wrong = config(ConvConfig(kind=ConvKind.deformable, groups=3))
+    problems = model_problems(wrong)
+    assert problems
+    monkeypatch.setattr(build, "ResNetBackbone", None)
+    assert model_problems(wrong) == problems
+    assert model_problems(config(ConvConfig(kind=ConvKind.deformable, groups=2, layers="c2-c5"))) == []

@@ -1,7 +1,6 @@
 """What an agent of Weights & Biases gives to a run, read as overrides."""
 
-import os
-import subprocess
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -9,9 +8,10 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from dcnrun.cli import app
 from dcnrun.config.compose import compose
-from dcnrun.training import run
+from dcnrun.config.overrides import parse
+from dcnrun.training import loggers, run
 from dcnrun.training.wandb_agent import as_overrides, train
-from tests.training.running import TINY, command
+from tests.training.running import TINY
 
 
 def arguments(**args):
@@ -43,9 +43,19 @@ def test_flat_nested_null_and_lists():
     assert (config.trainer.channels_last, config.data.batch_size, config.seed) == (False, 6, 3)
 
 
-@pytest.mark.parametrize("override", ["conv=dilated", "conv.layers=c3,c4", "name='None'", "optim={lr: 0.1}", "seed=3"])
+@pytest.mark.parametrize(
+    "override",
+    ["conv=dilated", "conv.layers=c3,c4", "name='None'", "optim={lr: 0.1}", "seed=3", "quick", "conv.layers=[c3,c4]"],
+)
 def test_what_is_an_override_already_stays_as_it_is(override):
     assert as_overrides([override]) == [override]
+
+
+@pytest.mark.parametrize("text", ["/data/a(1)", "/x=y,z", "it's", "c3,c4", "a b"])
+def test_texts_come_through(text):
+    for given in ({"data.root": text}, {"data": {"root": text}}):
+        (override,) = as_overrides(arguments(**given))
+        assert parse(override).elements == [text]
 
 
 def test_without_an_agent_its_argument_is_an_error(monkeypatch):
@@ -64,15 +74,15 @@ def test_a_run_that_was_asked_to_stop_is_no_failure(tmp_path, monkeypatch):
     assert train(TINY, None, tmp_path) == {"status": "stopped", "run": str(tmp_path)}
 
 
-def test_the_folder_is_found_again_and_a_completed_run_is_left_as_it_is(tmp_path):
-    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    environment = own | {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "r1", "WANDB_MODE": "disabled"}
+def test_the_folder_is_found_again_and_a_completed_run_is_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    monkeypatch.setattr(loggers, "WandbLogger", Mock())
     started = ["train", *TINY, "conv=standard", "trainer.steps=2", f"runs_dir={tmp_path}"]
-    subprocess.run(command(*started), env=environment, check=True)
+    assert CliRunner().invoke(app, started).exit_code == 0
     summary = (tmp_path / "wandb-s1" / "r1" / "summary.json").read_text()
-    again = subprocess.run(
-        command(*started, "_wandb={'framework': 'torch'}"), env=environment, check=True, capture_output=True, text=True
-    )
-    assert "is completed: nothing to resume" in " ".join(again.stdout.split())
+    again = CliRunner().invoke(app, [*started, "_wandb={'framework': 'torch'}"])
+    assert again.exit_code == 0
+    assert "is completed: nothing to resume" in " ".join(again.output.split())
     assert [path.name for path in tmp_path.rglob("summary.json")] == ["summary.json"]
     assert (tmp_path / "wandb-s1" / "r1" / "summary.json").read_text() == summary

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
-from pathlib import Path
 
 from dcnrun.config.compose import compose
+from dcnrun.config.effects import settings_of, without_effect
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.messages import unknown_key
-from dcnrun.config.overrides import as_typed, parse
+from dcnrun.config.overrides import as_override, parse
 from dcnrun.config.schema import Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.suggest import did_you_mean
@@ -23,23 +23,24 @@ from dcnrun.errors import ConfigError
 from dcnrun.sweep.spec.distributions import Categorical, Constant, examples
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile
 
-_MOST_PAIRS = 200
+_MOST_PAIRS = 1000
 _OF_THE_RUN = ("name", "runs_dir")
+_OF_THE_MACHINE = ("trainer.devices", "trainer.nodes")
 _LOSS = "train/loss"
 
 
-def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = (), config_dir: Path | None = None) -> None:
+def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = ()) -> None:
     """Check every parameter's name and values, and the metric, for runs with these overrides beside the file's own.
 
-    A value of a choice and the ends of a range are tried beside the first values of the other parameters, then with every
-    value of each other parameter, two at a time (at most 200 such pairs). Nothing is built or trained.
+    Values to try each parameter by (see `examples`) are tried beside the first ones of the other parameters, then with every
+    one of each other parameter, two at a time (at most 1000 such pairs). Nothing is built or trained.
 
     Raises ConfigError with every problem, each with its line in the file.
     """
-    problems = [*_name_problems(sweep, config_dir), *_set_twice(sweep, overrides)]
+    problems = [*_name_problems(sweep), *_set_twice(sweep, overrides)]
     if problems:
         raise ConfigError(problems)
-    trials = _Trials(sweep, overrides, config_dir)
+    trials = _Trials(sweep, overrides)
     trials.check()
     if trials.base is not None:
         trials.problems += _metric_problems(sweep, trials.base)
@@ -51,14 +52,16 @@ def _at(sweep: SweepFile, name: str) -> str:
     return f"{sweep.at(f'parameters.{name}')}: {name}"
 
 
-def _name_problems(sweep: SweepFile, config_dir: Path | None) -> Iterator[str]:
+def _name_problems(sweep: SweepFile) -> Iterator[str]:
     for parameter in sweep.parameters:
         name = parameter.name
         if name in GROUPS:
             if not isinstance(parameter.distribution, Constant | Categorical):
-                yield f"{_at(sweep, name)}: takes `values`, some of {', '.join(choices(name, config_dir))}."
+                yield f"{_at(sweep, name)}: takes `values`, some of {', '.join(choices(name))}."
         elif name in _OF_THE_RUN or name.partition(".")[0] == "logger":
             yield f"{_at(sweep, name)}: has no effect on what a run finds: it can't be tuned."
+        elif name in _OF_THE_MACHINE:
+            yield f"{_at(sweep, name)}: every trial has as many: set it once, in `command` or as an override."
         elif name not in all_settings():
             yield f"{_at(sweep, name)}: {unknown_key(name)}"
 
@@ -82,10 +85,9 @@ class _Value:
 class _Trials:
     """Configs of trials that might be drawn, checked one after another; `problems` are those found so far."""
 
-    def __init__(self, sweep: SweepFile, overrides: Sequence[str], config_dir: Path | None) -> None:
+    def __init__(self, sweep: SweepFile, overrides: Sequence[str]) -> None:
         self.sweep = sweep
         self.overrides = overrides
-        self.config_dir = config_dir
         self.values = {parameter.name: _values_of(parameter) for parameter in sweep.parameters}
         self.base: Config | None = None
         """The first config that could be composed."""
@@ -114,7 +116,7 @@ class _Trials:
         drawn = {name: values[0] for name, values in self.values.items()} | {value.name: value for value in tried}
         overrides = [*self.sweep.fixed, *(value.override for value in drawn.values()), *self.overrides]
         try:
-            config = compose(overrides, self.config_dir)
+            config = compose(overrides)
         except ConfigError as error:
             self._say(error.problems, tried)
             return None
@@ -122,29 +124,42 @@ class _Trials:
         return config if self._accepts(config, tried) else None
 
     def _accepts(self, config: Config, tried: Sequence[_Value]) -> bool:
-        # Both are slow to import: rules builds networks, compare draws figures.
-        from dcnrun.compare.variants import settings_of, without_effect
-        from dcnrun.rules import check
+        from dcnrun.rules import check  # imports torch
 
+        trainer = config.trainer
+        if trainer.nodes > 1:
+            self._say(
+                [f"trainer.nodes={trainer.nodes}: a trial runs on one machine; many machines have an agent each."],
+                tried,
+            )
+            return False
         try:
-            check(config)
+            # Each trial is started with as many processes as it wants; the one that checks here stands for any of them.
+            check(replace(config, trainer=replace(trainer, devices=min(trainer.devices, 1))))
         except ConfigError as error:
             self._say(error.problems, tried)
             return False
-        idle = without_effect(settings_of(config)) & self.values.keys()
-        self._say([_conditional(name, config) for name in sorted(idle)], tried)
+        without = without_effect(settings_of(config))
+        idle = sorted(without.keys() & self.values.keys())
+        self._say([_conditional(name, without[name]) for name in idle], tried)
         return not idle
 
     def _say(self, found: Sequence[str], tried: Sequence[_Value]) -> None:
-        """Add problems, each once, at the line of the parameter that was tried, or else of the one that it names."""
+        """Add problems, each once, at the line of the parameter that was tried, or else of what it speaks of."""
         for problem in found:
             if problem in self._said:
                 continue
             self._said.add(problem)
-            blamed = tried[0].name if tried else _named_first(problem, self.values)
-            where = self.sweep.at(f"parameters.{blamed}" if blamed else "command")
             beside = f" (with {tried[1].override})" if len(tried) > 1 else ""
-            self.problems.append(f"{where}: {problem}{beside}")
+            self.problems.append(f"{self._place(problem, tried)}{problem}{beside}")
+
+    def _place(self, problem: str, tried: Sequence[_Value]) -> str:
+        """Where a problem comes from, as messages begin; one of an override beside the file speaks for itself."""
+        blamed = tried[0].name if tried else _named_first(problem, self.values)
+        if blamed:
+            return f"{self.sweep.at(f'parameters.{blamed}')}: "
+        beside_the_file = tuple(f"{override}{end}" for override in self.overrides for end in (":", " "))
+        return "" if problem.startswith(beside_the_file) else f"{self.sweep.at('command')}: "
 
 
 def _named_first(problem: str, names: Iterable[str]) -> str | None:
@@ -159,7 +174,7 @@ def _named_first(problem: str, names: Iterable[str]) -> str | None:
 
 def _values_of(parameter: Parameter) -> list[_Value]:
     name = parameter.name
-    return [_Value(name, f"{name}={as_typed(value)}") for value in examples(parameter.distribution)]
+    return [_Value(name, as_override(name, value)) for value in examples(parameter.distribution)]
 
 
 def _with(config: Config, other: Config, key: str) -> Config:
@@ -171,14 +186,8 @@ def _with(config: Config, other: Config, key: str) -> Config:
     return replace(config, **{section: replace(inner, **{name: getattr(getattr(other, section), name)})})
 
 
-def _conditional(name: str, config: Config) -> str:
-    from dcnrun.compare.variants import OF_ROI_OFFSETS
-
-    conv = config.conv
-    drawn = (
-        "model.roi_pool=align" if name in OF_ROI_OFFSETS else f"conv={conv.kind.value} and conv.groups={conv.groups}"
-    )
-    return f"{name} has no effect with {drawn}, which the sweep may draw: tune each kind in a sweep file of its own."
+def _conditional(name: str, why: str) -> str:
+    return f"{name} has no effect with {why}, which the sweep may draw: tune each kind in a sweep file of its own."
 
 
 def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:

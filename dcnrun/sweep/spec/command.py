@@ -2,11 +2,11 @@
 
 `command` is what an agent of Weights & Biases runs for each trial, `${...}` replaced, as in
 
-    command: ["${env}", dcnrun, train, experiment=quick, logger=wandb, logger.wandb_mode=online, "${args_no_hyphens}"]
+    command: ["${env}", dcnrun, train, experiment=quick, "${args_no_hyphens}"]
 
 The local engine starts `dcnrun train` itself, with the overrides that stand there (`experiment=quick`). It leaves out those that
 log the run to Weights & Biases (`logger=wandb`, `logger.wandb=...`, `logger.wandb_mode=...`, `logger.wandb_project=...`), so that
-one file serves both: no account and no network here, a run online there.
+a file written for it needs no account and no network here.
 """
 
 import re
@@ -48,9 +48,7 @@ class Command:
     """What a command says to a local trial."""
 
     fixed: tuple[str, ...] = ()
-    """Overrides that every trial is given."""
-    online: tuple[str, ...] = ()
-    """Overrides that only log the run to Weights & Biases."""
+    """Overrides that every trial is given: all but those that only log the run to Weights & Biases."""
     problems: tuple[str, ...] = ()
     """Why the local engine can't run it."""
 
@@ -79,8 +77,7 @@ def read_command(command: Sequence[str], program: str | None) -> Command:
         problems.append(f"{_ARGUMENTS} must be there once: it is where a trial's parameters go.")
     if devices is not None and f"trainer.devices={devices}" not in overrides:
         problems.append(f"torchrun starts {devices} processes: say trainer.devices={devices} too.")
-    online = tuple(item for item in overrides if _is_online(item))
-    return Command(tuple(item for item in overrides if item not in online), online, tuple(problems))
+    return Command(tuple(item for item in overrides if not _is_online(item)), tuple(problems))
 
 
 def _expand(item: str, program: str | None) -> str:

@@ -84,6 +84,9 @@ class Beta:
     q: float | None = None
 
 
+# Values of a range with steps that are all tried before a sweep starts.
+_MOST_TRIED = 16
+
 Distribution = Constant | Categorical | IntUniform | Uniform | LogUniform | InvLogUniform | Normal | LogNormal | Beta
 
 
@@ -93,7 +96,11 @@ def rounded(value: float, q: float | None) -> float:
 
 
 def examples(distribution: Distribution) -> list[Any]:
-    """Values to try a parameter by: every one of a choice, both ends of a range, the median where there are no ends."""
+    """Values to try a parameter by.
+
+    Every one of a choice and of a few multiples of a step, of which any may be refused (not all whole numbers divide the
+    channels); of other ranges both ends, and the median where there are no ends.
+    """
     match distribution:
         case Constant(value):
             return [value]
@@ -105,7 +112,16 @@ def examples(distribution: Distribution) -> list[Any]:
             return [rounded(math.exp(mu), q)]
         case Beta(_, _, q):
             return [rounded(end, q) for end in (0.0, 1.0)]
-        case Uniform(least, most, q) | LogUniform(least, most, q):
-            return [rounded(end, q) for end in (least, most)]
-        case IntUniform(least, most) | InvLogUniform(least, most):
+        case IntUniform(least, most):
+            return _multiples(least, most, 1)
+        case Uniform(least, most, q) | LogUniform(least, most, q) if q is not None:
+            return _multiples(least, most, q)
+        case Uniform(least, most) | LogUniform(least, most) | InvLogUniform(least, most):
             return [least, most]
+
+
+def _multiples(least: float, most: float, q: float) -> list[float]:
+    """Those of q: all where they are few, else the two that are nearest to the ends."""
+    first, last = round(least / q), round(most / q)
+    tried = range(first, last + 1) if last - first < _MOST_TRIED else (first, last)
+    return [times * q for times in tried]

@@ -82,7 +82,11 @@ def _read_nested(
 def _distribution(spec: Any) -> Distribution:
     if not isinstance(spec, dict):
         raise _Malformed("must be a mapping, such as `value: 0.1`, `values: [1, 2]` or `min: 0.1` and `max: 0.9`.")
-    for key in spec:
+    for key, value in spec.items():
+        if key not in _ALL_KEYS and isinstance(value, dict):
+            raise _Malformed(
+                "is no key of a parameter: nested names stand under `parameters`, or are written with a dot.", key
+            )
         if key not in _ALL_KEYS:
             raise _Malformed(f"is no key of a parameter{_near(key, _ALL_KEYS)}", key)
     name = spec["distribution"] if "distribution" in spec else _inferred(spec)

@@ -29,7 +29,10 @@ def read_sweep(path: Path) -> SweepFile:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        hint = " The sweep file comes first, overrides after it." if "=" in str(path) else ""
+        raise UsageError(f"{path} can't be read: {error.strerror}.{hint}") from error
+    except UnicodeDecodeError as error:
         raise UsageError(f"{path} can't be read: {error}.") from error
     return parse_sweep(text, path)
 
@@ -67,7 +70,6 @@ def parse_sweep(text: str, path: Path) -> SweepFile:
         fixed=read.fixed if read else (),
         raw=data,
         notes=tuple(document.mended),
-        online=read.online if read else (),
         lines=_lines(document, parameters),
     )
 

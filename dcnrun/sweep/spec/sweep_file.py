@@ -80,13 +80,11 @@ class SweepFile:
     early_terminate: EarlyTerminate | None
     run_cap: int | None
     fixed: tuple[str, ...]
-    """Overrides that `command` gives to every trial, such as `experiment=quick`, without those of `online`."""
+    """Overrides that `command` gives to every trial, such as `experiment=quick`, without those that only log it to Weights & Biases."""
     raw: Mapping[str, Any]
     """The whole file as plain values, numbers mended: what Weights & Biases is given."""
     notes: tuple[str, ...]
     """What was mended, in words: `1e-5` read as a number, and the like."""
-    online: tuple[str, ...] = ()
-    """Overrides of `command` that only log the run to Weights & Biases, such as `logger=wandb`: a local trial goes without."""
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
     """Where things stand in the file, the first line being 1: a top-level key, or a parameter as `parameters.<name>`."""
 

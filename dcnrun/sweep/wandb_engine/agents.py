@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dcnrun.errors import RunError
 from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt, start_process
+from dcnrun.sweep.shares import shares
 
 # What an agent logs, before it ends without an error, when too many of its runs failed.
 _GAVE_UP = "failed runs"
@@ -27,16 +28,13 @@ class Agent:
 
 
 def plan_agents(count: int | None, agents: int, gpus: Sequence[str], folder: Path) -> list[Agent]:
-    """The agents among which `count` runs are split, as evenly as whole runs allow: one per GPU, else `agents`.
+    """The agents among which `count` runs are split: one per GPU, else `agents`.
 
     None that would have no run is planned, since W&B's agents take a count of 0 for no limit.
     """
-    number = len(gpus) or agents
-    shares = [None] * number if count is None else [count // number + (i < count % number) for i in range(number)]
     return [
         Agent(f"agent {i}", share, gpus[i] if gpus else None, folder / f"agent-{i}.log")
-        for i, share in enumerate(shares)
-        if share != 0
+        for i, share in enumerate(shares(count, len(gpus) or agents))
     ]
 
 

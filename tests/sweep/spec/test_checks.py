@@ -4,6 +4,7 @@ import pytest
 
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
+from dcnrun.sweep.prepare import Options, local_plan
 from dcnrun.sweep.spec.checks import check_against_settings
 from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
 
@@ -17,9 +18,9 @@ def sweep(*parameters, metric="{name: val/miou, goal: maximize}", command=QUICK)
     return parse_sweep("\n".join([*lines, *(f"  {parameter}" for parameter in parameters)]), Path("lr.yaml"))
 
 
-def problems(*parameters, overrides=(), config_dir=None, **sections):
+def problems(*parameters, overrides=(), **sections):
     try:
-        check_against_settings(sweep(*parameters, **sections), overrides, config_dir)
+        check_against_settings(sweep(*parameters, **sections), overrides)
     except ConfigError as error:
         return error.problems
     return []
@@ -39,6 +40,7 @@ def test_groups_and_settings_of_every_type():
         "optim.clip_norm: {distribution: q_uniform, min: 1, max: 3}",
         "seed: {min: 0, max: 3}",
         "data.cache: {values: [true]}",
+        "optim.schedule: {value: step}",
         "optim.step_at: {values: [[0.5, 0.75]]}",
     )
 
@@ -53,12 +55,15 @@ def test_groups_and_settings_of_every_type():
         ("logger.csv: {values: [true, false]}", "logger.csv: has no effect on what a run finds"),
         ("runs_dir: {values: [a, b]}", "runs_dir: has no effect on what a run finds"),
         ("optim.lr: {values: [0.1, fast]}", "optim.lr=fast: optim.lr is a number"),
-        ("optim.lr: {min: -0.1, max: 0.1}", "optim.lr=-0.1 must be a number of at least 0"),
-        ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be a number of at least 0"),
+        ("optim.lr: {min: -0.1, max: 0.1}", "optim.lr=-0.1 must be a finite number of at least 0"),
+        ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be a finite number of at least 0"),
         ("conv.groups: {distribution: q_uniform, min: 2, max: 8, q: 3}", "conv.groups=3 does not divide the"),
         ("conv.offset_groups: {values: [1, 2, 3]}", "conv.offset_groups=3 does not divide the"),
         ("conv.layers: {values: [3, 99]}", "conv.layers=99 is more than the backbone's 16 3x3 convolutions"),
         ("conv.kind: {values: [{a: 1}]}", "can't be read as key=value"),
+        ("conv.groups: {min: 1, max: 8}", "conv.groups=3 does not divide the"),
+        ("conv.groups: {distribution: q_log_uniform_values, min: 1, max: 8, q: 1}", "conv.groups=3 does not divide the"),
+        ("trainer.devices: {values: [1, 2]}", "trainer.devices: every trial has as many: set it once, in `command`"),
     ],
 )  # fmt: skip
 def test_values_that_a_run_would_refuse(parameter, expected):
@@ -72,13 +77,13 @@ def test_lines_of_several_parameters():
     found = problems(
         "optim.lr: {min: -1.0, max: 1.0}",
         "conv.groups: {values: [1, 3]}",
-        "optim.momentum: {values: [0.9, -0.9]}",
+        "optim.weight_decay: {values: [0.9, -0.9]}",
     )
     assert [problem.split(" ")[:2] for problem in found] == [
         ["lr.yaml:5:", "optim.lr=-1.0"],
         ["lr.yaml:6:", "conv.groups=3"],
         ["lr.yaml:6:", "conv.groups=3"],
-        ["lr.yaml:7:", "optim.momentum=-0.9"],
+        ["lr.yaml:7:", "optim.weight_decay=-0.9"],
     ]
 
 
@@ -95,14 +100,14 @@ def test_pairs_that_do_not_fit():
 @pytest.mark.parametrize(
     ("kinds", "parameter", "expected"),
     [
-        ("deformable, standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:5: optim.offset_lr_mult=0.1 matches nothing"),
-        ("standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:6: optim.offset_lr_mult=0.1 matches nothing"),
+        ("deformable, standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:5: optim.offset_lr_mult=0.1 does nothing with conv=standard"),
+        ("standard", "optim.offset_lr_mult: {min: 0.1, max: 1.0}", "lr.yaml:6: optim.offset_lr_mult=0.1 does nothing with conv=standard"),
         ("deformable, dilated", "conv.mask_start: {values: [1.0, 0.5]}", "lr.yaml:6: conv.mask_start has no effect with conv=deformable"),
         (
             "deformable, standard",
             "conv.offset_groups: {values: [1, 2]}",
-            "lr.yaml:5: conv.offset_groups has no effect with conv=standard and conv.groups=1, which the sweep may draw: tune each "
-            "kind in a sweep file of its own.",
+            "lr.yaml:5: conv.offset_groups has no effect with conv=standard, which the sweep may draw: tune each kind in a sweep "
+            "file of its own.",
         ),
         ("standard", "conv.layers: {values: [3, 6]}", "lr.yaml:6: conv.layers has no effect with conv=standard"),
     ],
@@ -150,9 +155,24 @@ def test_a_mistake_in_the_command_itself():
     assert found.startswith("lr.yaml:3: model.width=zero: model.width is a whole number")
 
 
-def test_choices_of_a_folder_of_ones_own(tmp_path):
-    (tmp_path / "conv").mkdir()
-    (tmp_path / "conv" / "mine.yaml").write_text("kind: dilated\ndilation: 3\n")
-    parameter = "conv: {values: [deformable, mine]}"
-    assert not problems(parameter, config_dir=tmp_path)
-    assert "conv is one of" in problems(parameter)[0]
+def test_a_mistake_beside_the_file_names_no_line_of_it():
+    (found,) = problems("optim.lr: {values: [0.1, 0.2]}", overrides=["model.width=zero"])
+    assert found.startswith("model.width=zero: model.width is a whole number")
+    (found,) = problems("optim.lr: {values: [0.1, 0.2]}", overrides=["trainer.save_every=0"])
+    assert found == "trainer.save_every=0 must be at least 1"
+
+
+def test_what_dcnrun_sweep_says_of_the_command(tmp_path):
+    file = tmp_path / "lr.yaml"
+    file.write_text(
+        sweep("optim.lr: {values: [0.1, 0.2]}", command=QUICK.replace("quick", "quick, trainer.steps=nine")).text
+    )
+    with pytest.raises(ConfigError, match=rf"^{file}:3: trainer\.steps=nine: trainer\.steps is a whole number"):
+        local_plan(file, [], Options())
+
+
+def test_paths_are_quoted_where_they_must_be_as_for_a_trial(tmp_path):
+    file = tmp_path / "lr.yaml"
+    command = "[dcnrun, train, data=folder, 'data.classes=[a,b]', '${args_no_hyphens}']"
+    file.write_text(sweep("data.root: {values: ['/data/a(1)', '/x=y,z']}", command=command).text)
+    assert local_plan(file, [], Options()).sweep.parameters[0].distribution.values == ("/data/a(1)", "/x=y,z")

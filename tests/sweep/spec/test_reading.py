@@ -59,7 +59,6 @@ def test_a_whole_file():
         "seed": Constant(3),
     }
     assert sweep.fixed == ("experiment=quick",)
-    assert sweep.online == ("logger=wandb", "logger.wandb_mode=online")
     assert sweep.raw == yaml.safe_load(WHOLE)
     assert sweep.text == WHOLE
     assert sweep.notes == ()
@@ -80,7 +79,7 @@ def test_defaults():
     assert sweep.name == "lr"
     assert sweep.metric == Metric("a", Goal.minimize)
     assert sweep.early_terminate == EarlyTerminate(max_iter=27, s=2, eta=3.0, strict=True)
-    assert (sweep.run_cap, sweep.fixed, sweep.online) == (None, (), ())
+    assert (sweep.run_cap, sweep.fixed) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -278,8 +277,19 @@ def test_what_is_no_sweep_file(text, expected):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"nothing\.yaml can't be read"):
+    with pytest.raises(UsageError, match=rf"^{tmp_path}/nothing\.yaml can't be read: No such file or directory\.$"):
         read_sweep(tmp_path / "nothing.yaml")
+    with pytest.raises(
+        UsageError, match=r"^seed=3 can't be read: .* The sweep file comes first, overrides after it\.$"
+    ):
+        read_sweep(Path("seed=3"))
+
+
+def test_nested_names_without_the_word_parameters():
+    expected = "is no key of a parameter: nested names stand under `parameters`, or are written with a dot."
+    assert problems("method: random\nparameters:\n  conv:\n    groups: {values: [1, 2]}\n") == [
+        f"lr.yaml:4: parameters.conv.groups: {expected}"
+    ]
 
 
 def test_read_from_a_file(tmp_path):

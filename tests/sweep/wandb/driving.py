@@ -8,13 +8,26 @@ from pathlib import Path
 
 from dcnrun.errors import DcnrunError
 from dcnrun.sweep.spec.reading import read_sweep
-from dcnrun.sweep.wandb_engine import run_wandb_sweep
+from dcnrun.sweep.wandb_engine.engine import run_wandb_sweep
 
+# The client's agents ask the server every 5 s, which nothing of theirs changes; here they would spend most of a test so.
+ASKS_OFTEN = """
+import sys
+if "agent" in sys.orig_argv:
+    from wandb.wandb_agent import Agent
+    Agent.POLL_INTERVAL = 0.5
+"""
 KEY = "feedface0123456789c0ffee0123456789decade"
 
 
 def client_environment(folder: Path, url: str, **more: str) -> dict[str, str]:
-    """Nothing of this machine's own W&B: no login but `more`, no server but `url`, files below `folder`."""
+    """Nothing of this machine's own W&B: no login but `more`, no server but `url`, files below `folder`.
+
+    The client's agents ask the server for work more often than they do.
+    """
+    site = folder / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(ASKS_OFTEN)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "CUDA_VISIBLE"))}
     return own | {
         "WANDB_BASE_URL": url,
@@ -26,6 +39,7 @@ def client_environment(folder: Path, url: str, **more: str) -> dict[str, str]:
         "WANDB_ERROR_REPORTING": "false",
         "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.3",
         "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
         **more,
     }
 

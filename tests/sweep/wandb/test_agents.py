@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from wandb import wandb_agent
 
 from dcnrun.errors import RunError
@@ -44,12 +42,9 @@ run_agents(plan_agents(None, 1, [], Path()), "{ENTITY}/rivers/{SWEEP}", os.envir
 """
 
 
-@given(st.integers(1, 200), st.integers(1, 12))
-def test_a_count_is_split_exactly_and_evenly(count, agents):
-    shares = [agent.runs for agent in plan_agents(count, agents, [], HERE)]
-    assert sum(shares) == count
-    assert max(shares) - min(shares) <= 1
-    assert len(shares) == min(count, agents)
+def test_a_count_is_shared_and_none_has_none():
+    assert [agent.runs for agent in plan_agents(5, 3, [], HERE)] == [2, 2, 1]
+    assert [agent.runs for agent in plan_agents(2, 3, [], HERE)] == [1, 1]
 
 
 def test_without_a_count_every_agent_goes_on_until_the_end():
