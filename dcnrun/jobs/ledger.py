@@ -30,7 +30,10 @@ from dcnrun.jobs import owner as owners
 from dcnrun.jobs.database import PATIENCE, Database
 
 LOST_AFTER = 60.0
-"""Seconds without a heartbeat, by the database's clock, after which a job's agent is taken for dead."""
+"""Seconds without a heartbeat, by the database's clock, after which a job's agent on another machine is taken for dead.
+
+SQLite's clock is that of the machine that asks, so a SQLite ledger is for the agents of one machine.
+"""
 MOST_ATTEMPTS = 3
 
 
@@ -132,8 +135,8 @@ class Ledger:
     ) -> "Ledger":
         """A new batch of at most `cap` jobs, or the one there is of this name, kind and text, whose cap and folder then stay.
 
-        `text` is what it was made of (a sweep file); UsageError if the name belongs to another one. A SQLite file is
-        made with its folder.
+        `text` is what it was made of (a sweep file); UsageError if the name belongs to another one that has jobs. A SQLite
+        file is made with its folder.
         """
         database = Database(url)
         if database.file:
@@ -143,14 +146,20 @@ class Ledger:
             database.lock_for_setup(connection)
             _tables.create_all(connection)
             found = _find(connection, name)
+            values = {"kind": kind, "text": text, "folder": folder, "cap": cap}
             if found is None:
-                connection.execute(insert(_batches).values(name=name, kind=kind, text=text, folder=folder, cap=cap))
-                found = _find(connection, name)
-            assert found is not None
-            return found
+                connection.execute(insert(_batches).values(name=name, **values))
+            elif not is_same(found) and _is_empty(connection, found["id"]):
+                connection.execute(update(_batches).where(_batches.c.id == found["id"]).values(values))
+            batch = _find(connection, name)
+            assert batch is not None
+            return batch
+
+        def is_same(batch: RowMapping) -> bool:
+            return (batch["kind"], batch["text"]) == (kind, text)
 
         batch = database.write(find_or_make, patience=0)
-        if (batch["kind"], batch["text"]) != (kind, text):
+        if not is_same(batch):
             raise UsageError(
                 f"{database.place} already holds a {batch['kind']} named {name}, of another content: "
                 "give this one another name, or go on with that one as it was."
@@ -199,7 +208,7 @@ class Ledger:
         """Jobs known at the start; those whose folder there is already are left as they are."""
 
         def add_new(connection: Connection) -> None:
-            self._lock(connection)
+            _lock(connection, self._batch)
             held = {job.folder for job in self._read(connection)}
             new = [one for one in drawn if one.folder not in held]
             for number, one in enumerate(new, start=len(held)):
@@ -211,7 +220,7 @@ class Ledger:
         """Let jobs that ended be run again, as if they had never been tried."""
 
         def wait_again(connection: Connection) -> None:
-            self._lock(connection)
+            _lock(connection, self._batch)
             ended = (_jobs.c.number.in_(numbers), _jobs.c.state.notin_([State.waiting, State.running]))
             values = {"state": State.waiting, "attempts": 0, "owner": None, "reason": None, "band": None, "ended": None}
             connection.execute(update(_jobs).where(_jobs.c.batch == self._batch, *ended).values(values))
@@ -254,7 +263,7 @@ class Ledger:
     def _claim(
         self, connection: Connection, owner: str, draw: Draw | None, folders: Collection[str] | None
     ) -> Job | None:
-        cap = self._lock(connection)
+        cap = _lock(connection, self._batch)
         jobs = [job for job in self._read(connection) if folders is None or job.folder in folders]
         held = next((job for job in jobs if job.state is State.running and job.owner == owner), None)
         if held is not None:
@@ -277,18 +286,19 @@ class Ledger:
         return self._take(connection, self._insert(connection, len(jobs), drawn), owner) if drawn else None
 
     def _lost(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        """Running jobs whose agents are dead.
+        """Running jobs whose agents are dead: those that can be seen from here as processes, others by their heartbeats.
 
-        After an outage of the database every heartbeat is old, so that they count again only when there was time for new ones.
+        An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives. After an outage of the database
+        every heartbeat is old, so that they count again only when there was time for new ones.
         """
         now = connection.execute(select(self._database.now)).scalar_one()
         beats_count = time.monotonic() - self._database.last_trouble > self.lost_after
-        running = [job for job in jobs if job.state is State.running]
-        return [
-            job
-            for job in running
-            if owners.is_gone(job.owner or "") or (beats_count and now - (job.beat or 0) > self.lost_after)
-        ]
+
+        def is_dead(job: Job) -> bool:
+            alive = owners.is_alive(job.owner or "")
+            return beats_count and now - (job.beat or 0) > self.lost_after if alive is None else not alive
+
+        return [job for job in jobs if job.state is State.running and is_dead(job)]
 
     def _take(self, connection: Connection, job: Job, owner: str) -> Job | None:
         """The job as the owner's own; None if its agent came back to life in this moment."""
@@ -321,12 +331,6 @@ class Ledger:
             lambda connection: connection.execute(update(_jobs).where(*where).values(values)).rowcount == 1
         )
 
-    def _lock(self, connection: Connection) -> int | None:
-        """Make others who hand out jobs wait (PostgreSQL; in SQLite they do anyway), and give the cap."""
-        row = select(_batches.c.cap).where(_batches.c.id == self._batch).with_for_update()
-        cap: int | None = connection.execute(row).scalar_one()
-        return cap
-
     def _read(self, connection: Connection, number: int | None = None) -> list[Job]:
         where = [_jobs.c.batch == self._batch, *([] if number is None else [_jobs.c.number == number])]
         rows = connection.execute(select(_jobs).where(*where).order_by(_jobs.c.number)).mappings()
@@ -344,6 +348,19 @@ _DIED = f"its agent died {MOST_ATTEMPTS} times"
 
 def _find(connection: Connection, name: str) -> RowMapping | None:
     return connection.execute(select(_batches).where(_batches.c.name == name)).mappings().one_or_none()
+
+
+def _is_empty(connection: Connection, batch: int) -> bool:
+    """Whether a batch has no job, nor gets one before this transaction ends."""
+    _lock(connection, batch)
+    return connection.scalar(select(func.count()).where(_jobs.c.batch == batch)) == 0
+
+
+def _lock(connection: Connection, batch: int) -> int | None:
+    """Make others who hand out the jobs of a batch wait (PostgreSQL; in SQLite they do anyway), and give its cap."""
+    row = select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
+    cap: int | None = connection.execute(row).scalar_one()
+    return cap
 
 
 def _make_folder_of(database: Database) -> None:

@@ -19,14 +19,15 @@ def host_of(owner: str) -> str:
     return owner.partition(":")[0]
 
 
-def is_gone(owner: str) -> bool:
-    """Whether an owner is known to have ended: False for one on another machine, which only its heartbeat tells of."""
+def is_alive(owner: str) -> bool | None:
+    """Whether an owner's process is still there; None where that can't be seen from here, and only its heartbeat tells."""
     host, _, rest = owner.partition(":")
     pid, _, rest = rest.partition(":")
     started, _, kernel = rest.partition(":")
     if not (started and kernel) or (host, kernel) != (socket.gethostname(), _kernel()):
-        return False
-    return _started(int(pid)) != started
+        return None
+    now = _started(int(pid))
+    return None if now is None and _is_anothers(int(pid)) else now == started
 
 
 def _started(pid: int) -> str | None:
@@ -37,6 +38,17 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def _is_anothers(pid: int) -> bool:
+    """Whether there is such a process of another user, whom /proc may hide (its mount option hidepid)."""
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @cache

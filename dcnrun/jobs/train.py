@@ -41,7 +41,7 @@ def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | Non
 def train_job(job: Job, path: Path, program: Sequence[str] = PROGRAM) -> list[str]:
     """The command for a job; RunError if its folder holds a run that was started with other overrides."""
     held = RunFolder(path).overrides_file
-    if is_begun(path) and held.exists() and held.read_text().splitlines() != list(job.overrides):
+    if is_begun(path) and held.exists() and held.read_text(encoding="utf-8").splitlines() != list(job.overrides):
         raise RunError(f"{path} holds a run of other settings (see {held.name}): move it away.")
     return [*program, *train_arguments(path, job.overrides)]
 

@@ -17,7 +17,6 @@ from dcnrun.runs import RunFolder
 
 BEATS_BEFORE_LOST = 12  # one in 5 s
 FAILURES_TO_GIVE_UP = 3
-SECONDS_TO_GIVE_UP = 60.0
 SECONDS_FOR_AN_ORPHAN = 600.0
 _SECONDS_TO_RELEASE = 10.0
 _SECONDS_BETWEEN_TRIES = 0.2
@@ -72,9 +71,9 @@ def work(
     The jobs are returned as they ended. None is left when none waits, none is drawn and none runs: while other agents
     run the last ones, this one waits, to go on with them if an agent dies. `metric` is what is recorded as a job's
     history. A run that is judged to stop gets SIGTERM, and 30 s later SIGKILL. One that fails, whatever killed it,
-    touches no other; but RunError, with the reason, when the first three fail within a minute, unless `gives_up` is
-    False: then nothing is wrong with the jobs but what is common to all. Ctrl-C and SIGTERM let the run save, give the
-    job back, and go on as KeyboardInterrupt.
+    touches no other; but RunError, with the reasons, when the first three that it took fail, since something is wrong then
+    that all share; not with `gives_up` False. Ctrl-C and SIGTERM let the run save, give the job back, and go on as
+    KeyboardInterrupt.
     """
     agent = _Agent(ledger, folder, command, this_process(), metric, judge, watcher or Watcher())
     with sigterm_as_interrupt():
@@ -127,7 +126,6 @@ def _take_all(
     agent: _Agent, draw: Draw | None, count: int | None, only: Collection[str] | None, gives_up: bool
 ) -> list[Job]:
     ended: list[Job] = []
-    began = time.monotonic()
     waiting = False
     while count is None or len(ended) < count:
         job = agent.ledger.claim(agent.owner, draw, only)
@@ -142,7 +140,7 @@ def _take_all(
             continue
         waiting = False
         ended.append(_see_through(agent, job))
-        if gives_up and time.monotonic() - began < SECONDS_TO_GIVE_UP:
+        if gives_up:
             _give_up_if_all_failed(ended)
     return ended
 
@@ -153,9 +151,9 @@ def _may_come(job: Job, only: Collection[str] | None) -> bool:
 
 
 def _give_up_if_all_failed(ended: Sequence[Job]) -> None:
-    if len(ended) >= FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
+    if len(ended) == FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
         reasons = "\n".join(f"  {job.folder}: {job.reason}" for job in ended)
-        raise RunError(f"The first {len(ended)} runs failed at once, so that no more are started:\n{reasons}")
+        raise RunError(f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}")
 
 
 def _see_through(agent: _Agent, job: Job) -> Job:

@@ -26,6 +26,8 @@ class Post:
     name: str
     environment: Mapping[str, str]
     log: Path
+    arguments: tuple[str, ...] = ()
+    """What its command has besides everybody's."""
 
 
 def posts(number: int, gpus: Sequence[str], logs: Path, environment: Mapping[str, str]) -> list[Post]:
@@ -44,7 +46,7 @@ def gpu_groups(gpus: Sequence[str], devices: int) -> list[str]:
 
 
 def run_crew(command: Sequence[str], at: Sequence[Post], look: Callable[[], None] = lambda: None) -> None:
-    """Run an agent at each post until all have ended; `look` is called twice a second.
+    """Run an agent at each post until all have ended; `look` is called twice a second, and then once more.
 
     One that is killed is started again, three times at most. RunError, with their last words, if none ended well. An
     interrupt is passed on: each agent lets its trial save and gives it back; then it goes on as KeyboardInterrupt.
@@ -54,11 +56,12 @@ def run_crew(command: Sequence[str], at: Sequence[Post], look: Callable[[], None
         try:
             for agent in agents:
                 agent.start()
-            while any(agent.status is None for agent in agents):
+            while any(agent.status is None or agent.is_to_start_again for agent in agents):
                 look()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 for agent in agents:
                     agent.start_again_if_killed()
+            look()
         finally:
             _end(agents)
     if all(agent.status for agent in agents):
@@ -81,15 +84,21 @@ class _Agent:
         """Its exit status; None while it runs."""
         return self.process.poll()
 
+    @property
+    def is_to_start_again(self) -> bool:
+        """Whether it was killed: one that ended by itself has said why, and is let be."""
+        return self.status is not None and self.status < 0 and self.starts < MOST_STARTS
+
     def start(self) -> None:
         self.starts += 1
         self.post.log.parent.mkdir(parents=True, exist_ok=True)
         self.start_of_log = self.post.log.stat().st_size if self.post.log.exists() else 0
-        self.process = start_process(self.command, self.post.log, {**os.environ, **self.post.environment})
+        self.process = start_process(
+            [*self.command, *self.post.arguments], self.post.log, {**os.environ, **self.post.environment}
+        )
 
     def start_again_if_killed(self) -> None:
-        """An agent that ended by itself has said why, and is let be."""
-        if self.status is not None and self.status < 0 and self.starts < MOST_STARTS:
+        if self.is_to_start_again:
             console.print(f"{self.last_words()}: started again", markup=False, soft_wrap=True)
             self.start()
 

@@ -1,6 +1,8 @@
 """Where a sweep is: its folder, its ledger, and how both are found again."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dcnrun.errors import UsageError
@@ -15,6 +17,7 @@ REPEATS = "grid"
 """Of jobs known at the start: the best settings of a sweep, over seeds."""
 _LEDGER = "ledger.db"
 _PLAN = "sweep.json"
+_TRIALS = "trial-*/"
 # Of the one sweep that a ledger in a folder holds: the folder may be renamed.
 _NAME_IN_FOLDER = "sweep"
 
@@ -30,16 +33,19 @@ def slug(name: str) -> str:
 def create_ledger(plan: Plan, name: str, folder: Path, storage: str | None, cap: int | None) -> Ledger:
     """The ledger of a new sweep, in its folder or in the database at `storage`, or that of the same one started before.
 
-    The most trials are `cap` from now on. UsageError if the folder, or the name in the database, belongs to another sweep.
+    The most trials are `cap` from now on. UsageError if the folder, or the name in the database, belongs to another sweep
+    that has a trial; nothing is written then.
     """
-    occupy(folder, plan)
+    _require_ours(folder, plan)
     url = storage or sqlite_url(folder / _LEDGER)
     ledger = Ledger.create(url, name if storage else _NAME_IN_FOLDER, KIND, plan.as_text(), str(folder), cap)
-    if not ledger.jobs() and any(folder.glob("trial-*/")):
+    if not ledger.jobs() and any(folder.glob(_TRIALS)):
         raise UsageError(
             f"{folder} holds trials of a sweep whose ledger is gone: move them away, or give another --name."
         )
     ledger.set_cap(cap)
+    occupy(folder, plan)
+    write_text(folder / "sweep.yaml", plan.sweep.text)
     return ledger
 
 
@@ -77,20 +83,30 @@ def repeats_in(folder: Path) -> Path:
 
 
 def occupy(folder: Path, plan: Plan) -> None:
-    """Make a sweep's folder on this machine and keep its file there; UsageError if it is another sweep's."""
-    held = folder / _PLAN
-    try:
+    """Make a sweep's folder on this machine and note there whose it is; UsageError if it has another sweep's trials."""
+    _require_ours(folder, plan)
+    with _using(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        before = held.read_text() if held.exists() else None
+        write_text(folder / _PLAN, plan.as_text())
+
+
+@contextmanager
+def _using(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(f"The folder {folder} can't be used: {error.strerror}. Give another --out.") from error
-    if before not in (None, plan.as_text()):
+
+
+def _require_ours(folder: Path, plan: Plan) -> None:
+    held = folder / _PLAN
+    with _using(folder):
+        is_anothers = held.exists() and held.read_text(encoding="utf-8") != plan.as_text()
+    if is_anothers and any(folder.glob(_TRIALS)):
         raise UsageError(
-            f"{folder} holds another sweep: {held.name} there has another file, other overrides, another --seed or another "
+            f"{folder} holds another sweep: {held.name} there has other settings, other overrides, another --seed or another "
             "--search. Give another --name or --out, or go on with that one by the command that started it."
         )
-    write_text(held, plan.as_text())
-    write_text(folder / "sweep.yaml", plan.sweep.text)
 
 
 def _find(sweep: str, storage: str | None) -> tuple[str, str, Path | None]:

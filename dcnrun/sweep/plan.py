@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
+import yaml
 
-from dcnrun.config.overrides import as_typed, parse
-from dcnrun.errors import ConfigError
+from dcnrun.config.overrides import as_override
 from dcnrun.jobs.ledger import Drawn, Job
 from dcnrun.jobs.worker import Verdict
 from dcnrun.sweep import hyperband
@@ -17,10 +16,15 @@ from dcnrun.sweep.search import SamplerName, Search
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import SweepFile
 
+_MAY_CHANGE = ("run_cap", "description")
+
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as the ledger keeps it, so that an agent anywhere needs nothing else."""
+    """A sweep as the ledger keeps it, so that an agent anywhere needs nothing else.
+
+    Two sweeps are the same when their texts are: comments, `description` and `run_cap` may change while a sweep runs.
+    """
 
     sweep: SweepFile
     overrides: tuple[str, ...]
@@ -30,9 +34,9 @@ class Plan:
 
     def as_text(self) -> str:
         """What `plan_from` reads."""
+        settled = {key: value for key, value in self.sweep.raw.items() if key not in _MAY_CHANGE}
         kept = {
-            "file": self.sweep.path.name,
-            "sweep": self.sweep.text,
+            "sweep": yaml.dump({**settled, "name": self.sweep.name}, Dumper=_Dumper, sort_keys=False),
             "overrides": self.overrides,
             "seed": self.seed,
             "search": self.sampler,
@@ -48,16 +52,15 @@ class Plan:
 def plan_from(text: str) -> Plan:
     """Read a sweep that a ledger kept."""
     kept = json.loads(text)
-    sweep = parse_sweep(kept["sweep"], Path(kept["file"]))
+    sweep = parse_sweep(kept["sweep"], Path("sweep.yaml"))
     return Plan(sweep, tuple(kept["overrides"]), kept["seed"], kept["search"])
 
 
-def as_override(name: str, value: Any) -> str:
-    """A setting as `dcnrun train` is given it; a text that would be read as something else is quoted."""
-    plain = f"{name}={as_typed(value)}"
-    if not isinstance(value, str) or _is_read_as(plain, value):
-        return plain
-    return f"{name}={QuotedString(value, Quote.single).with_quotes()}"
+class _Dumper(yaml.SafeDumper):
+    """Writes every text in quotes: 1e-5 without them is read as a number."""
+
+
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 class Searching:
@@ -86,10 +89,3 @@ class Searching:
         histories = {each.number: [value for _, value in each.history] for each in jobs}
         stop = hyperband.judge(rule, metric.goal, histories, job.number)
         return Verdict(stop.sentence(metric.name), stop.band) if stop else None
-
-
-def _is_read_as(override: str, value: str) -> bool:
-    try:
-        return parse(override).elements == [value]
-    except ConfigError:
-        return False

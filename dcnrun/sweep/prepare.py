@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcnrun.config.compose import compose
 from dcnrun.console import console
-from dcnrun.errors import ConfigError, UsageError
+from dcnrun.errors import ConfigError
 from dcnrun.sweep.places import SWEEPS, slug
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.search import SamplerName
@@ -33,15 +32,25 @@ class Options:
     """Seeds over which the best settings are run again when the trials are done; None: they are not."""
     top: int = 3
     """How many of the best settings are."""
+    retry_failed: bool = False
+    """Run trials that failed before once more."""
 
 
 def local_plan(path: Path, overrides: Sequence[str], options: Options) -> Plan:
-    """Read a sweep file for the local engine; ConfigError has everything that is wrong with it, or can't be honoured here."""
+    """Read a sweep file for the local engine; ConfigError has everything that is wrong with it, or can't be honoured here.
+
+    UsageError if its settings can't be compared, where they are to be repeated.
+    """
     sweep = read_and_tell(path)
     if problems := local_problems(sweep):
         raise ConfigError(problems)
-    check(sweep, overrides)
-    return Plan(sweep, tuple(overrides), options.seed, options.sampler)
+    check_against_settings(sweep, overrides)
+    plan = Plan(sweep, tuple(overrides), options.seed, options.sampler)
+    if options.repeats:
+        from dcnrun.sweep.repeats import check_repeatable  # imports what reads finished runs
+
+        check_repeatable(plan)
+    return plan
 
 
 def read_and_tell(path: Path) -> SweepFile:
@@ -50,18 +59,6 @@ def read_and_tell(path: Path) -> SweepFile:
     for note in sweep.notes:
         console.print(note, markup=False, soft_wrap=True)
     return sweep
-
-
-def check(sweep: SweepFile, overrides: Sequence[str]) -> None:
-    """Check names and values of the parameters for runs with these overrides; ConfigError has all problems."""
-    trainer = compose([*sweep.fixed, *overrides]).trainer
-    if trainer.nodes > 1:
-        raise UsageError(
-            f"trainer.nodes={trainer.nodes}: a trial runs on one machine; many machines have an agent each."
-        )
-    # Each trial is started with as many processes as it wants; the one that checks here stands for any of them.
-    alone = ["trainer.devices=1"] if trainer.devices > 1 else []
-    check_against_settings(sweep, [*overrides, *alone])
 
 
 def name_of(sweep: SweepFile, options: Options) -> str:

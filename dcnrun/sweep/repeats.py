@@ -10,25 +10,30 @@ import numpy as np
 
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.statistics import Difference, Interval, student_interval
-from dcnrun.compare.variants import Settings, difference_of_tasks, identity, settings_of, variant_names
+from dcnrun.compare.variants import difference_of_tasks, identity, variant_names
 from dcnrun.config.compose import compose
+from dcnrun.config.effects import Settings, settings_of
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.ledger import Drawn, Job, Ledger, State
 from dcnrun.jobs.train import is_begun, log_of
 from dcnrun.sweep.plan import Plan
+from dcnrun.sweep.spec.distributions import examples
+from dcnrun.sweep.spec.sweep_file import Parameter
 from dcnrun.sweep.status import Progress
 from dcnrun.sweep.values import ENDED
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One of the best settings: its trial, and the folder of its run with each seed."""
+    """One of the best settings: its trial, and its runs over seeds.
+
+    The trial's own run is none of them: the setting was chosen by it, so that it is likely to flatter.
+    """
 
     trial: Job
     settings: Settings
-    runs: Mapping[int, Path]
-    drawn: Mapping[int, Drawn]
-    """The runs that are new, by seed: all but the trial's own, where that was completed with one of the seeds."""
+    runs: Mapping[int, Drawn]
+    """By seed."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,20 @@ class Repeated:
 
 
 def check_repeatable(plan: Plan) -> None:
-    """UsageError unless the sweep goes by what its runs are compared by."""
+    """UsageError unless the sweep goes by what its runs are compared by, and all its settings may be compared."""
+    _check_metric(plan)
+    problems = [
+        f"{plan.sweep.at(f'parameters.{parameter.name}')}: {problem}."
+        for parameter in plan.sweep.parameters
+        for problem in _differences_of_tasks(plan, parameter)[:1]
+    ]
+    if problems:
+        advice = "leave it out, or sweep other settings"
+        problems.append(f"--repeats compares runs on the same data, after the same number of steps: {advice}.")
+        raise UsageError("\n".join(problems))
+
+
+def _check_metric(plan: Plan) -> None:
     from dcnrun.tasks.choose import task_of  # imports torch
 
     metric = plan.sweep.metric
@@ -122,40 +140,45 @@ def check_repeatable(plan: Plan) -> None:
         )
 
 
-def contenders(progress: Progress, top: int, seeds: int, folder: Path) -> list[Contender]:
-    """The best `top` settings by single runs, each with `seeds` seeds from that of the best trial on; new runs are in `folder`.
+def _differences_of_tasks(plan: Plan, parameter: Parameter) -> list[str]:
+    """Why trials with different values of a parameter, the others at their first, can't be compared."""
+    first = {other.name: examples(other.distribution)[0] for other in plan.sweep.parameters}
+    values = examples(parameter.distribution)
+    trials = [plan.trial({**first, parameter.name: value}, 0) for value in values]
+    return difference_of_tasks(
+        [f"{parameter.name}={value}" for value in values], [settings_of(compose(trial.overrides)) for trial in trials]
+    )
 
-    Settings that were drawn twice count once. UsageError where they are not comparable, since they train on other data
-    or for other numbers of steps.
+
+def contenders(progress: Progress, top: int, seeds: int) -> list[Contender]:
+    """The best `top` settings by single runs, each with `seeds` seeds that follow those of the trials.
+
+    Settings that were drawn twice count once. RunError if no trial has a value.
     """
+    ranked = [(job, settings_of(compose(job.overrides))) for job in progress.ranked() if job.state in ENDED]
+    if not ranked:
+        raise RunError("--repeats: no trial has a value, so that there is nothing to repeat.")
     chosen: list[tuple[Job, Settings]] = []
-    for job in progress.ranked():
-        settings = settings_of(compose(job.overrides))
-        is_new = all(identity(settings) != identity(other) for _, other in chosen)
-        if job.state in ENDED and is_new and len(chosen) < top:
+    for job, settings in ranked:
+        if len(chosen) < top and all(identity(settings) != identity(other) for _, other in chosen):
             chosen.append((job, settings))
-    if not chosen:
-        raise UsageError("--repeats: no trial has a value, so that there is nothing to repeat.")
-    problems = difference_of_tasks([f"trial {job.number}" for job, _ in chosen], [settings for _, settings in chosen])
-    if problems:
-        raise UsageError(
-            "\n".join([*problems, "--repeats compares runs on the same data, after the same number of steps."])
-        )
-    first = chosen[0][1]["seed"]
-    return [_contender(progress, job, settings, range(first, first + seeds), folder) for job, settings in chosen]
+    last = max(settings["seed"] for _, settings in ranked)
+    return [
+        Contender(job, settings, {last + i: _with_seed(job, last + i) for i in range(1, seeds + 1)})
+        for job, settings in chosen
+    ]
 
 
 def enter(batch: Ledger, chosen: Sequence[Contender]) -> None:
     """Have the ledger hold the new runs; those that failed wait again."""
-    drawn = [one for contender in chosen for one in contender.drawn.values()]
-    batch.add(drawn)
-    folders = {one.folder for one in drawn}
+    batch.add([run for contender in chosen for run in contender.runs.values()])
+    folders = _folders_of(chosen)
     batch.reopen([job.number for job in batch.jobs() if job.folder in folders and job.state is State.failed])
 
 
 def repeats_of(sweep: Progress, batch: Ledger, chosen: Sequence[Contender], folder: Path) -> Progress:
-    """How the new runs stand."""
-    folders = {one.folder for contender in chosen for one in contender.drawn.values()}
+    """How the runs over seeds stand; they are in `folder`."""
+    folders = _folders_of(chosen)
     jobs = [job for job in batch.jobs() if job.folder in folders]
     return Progress(sweep.name, folder, sweep.metric, len(folders), jobs, what="repeat")
 
@@ -167,11 +190,12 @@ def compared(chosen: Sequence[Contender], repeats: Progress) -> tuple[Repeated, 
     finished: dict[int, dict[int, FinishedRun]] = {contender.trial.number: {} for contender in chosen}
     unfinished: list[Unfinished] = []
     for name, contender in zip(names, chosen, strict=True):
-        for seed, path in contender.runs.items():
+        for seed, run in contender.runs.items():
+            path = repeats.folder / run.folder
             try:
                 finished[contender.trial.number][seed] = read_finished(path)
             except RunError as error:
-                unfinished.append(_unfinished(name, seed, path, jobs.get(path.name), str(error)))
+                unfinished.append(_unfinished(name, seed, path, jobs.get(run.folder), str(error)))
     if not any(finished.values()):
         reasons = [f"  {run.name}, seed {run.seed}: {run.reason} (see {log_of(run.folder)})" for run in unfinished]
         raise RunError("\n".join(["None of the repeated runs is completed:", *reasons]))
@@ -195,15 +219,12 @@ def compared(chosen: Sequence[Contender], repeats: Progress) -> tuple[Repeated, 
     return Repeated(comparison.metric, tuple(chosen[0].runs), tuple(places), tuple(missing)), comparison
 
 
-def _contender(progress: Progress, job: Job, settings: Settings, seeds: Sequence[int], folder: Path) -> Contender:
-    counts = {settings["seed"]} if job.state is State.completed else set()
-    drawn = {
-        seed: Drawn((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
-        for seed in seeds
-        if seed not in counts
-    }
-    runs = {seed: folder / drawn[seed].folder if seed in drawn else progress.folder / job.folder for seed in seeds}
-    return Contender(job, settings, runs, drawn)
+def _with_seed(job: Job, seed: int) -> Drawn:
+    return Drawn((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
+
+
+def _folders_of(chosen: Sequence[Contender]) -> set[str]:
+    return {run.folder for contender in chosen for run in contender.runs.values()}
 
 
 def _unfinished(name: str, seed: int, path: Path, job: Job | None, found: str) -> Unfinished:

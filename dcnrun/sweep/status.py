@@ -148,18 +148,15 @@ def table(progress: Progress, most: int) -> Group:
 def summary(progress: Progress) -> str:
     """All trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 0.4321`."""
     counts = ", ".join(f"{count} {state.value}" for state, count in _counts(progress.jobs).items())
-    all_of_them = _several(progress.cap or len(progress.jobs), progress.what)
+    all_of_them = several(progress.cap or len(progress.jobs), progress.what)
     number = f"{len(progress.jobs)} of {all_of_them}" if progress.cap else all_of_them
     best = progress.best
     so_far = f"; the best is {progress.what} {best.number}, {_score(progress, best)}" if best else ""
     return f"{progress.name}: {number}{': ' if counts else ''}{counts}{so_far}"
 
 
-def _trials(number: int) -> str:
-    return _several(number, "trial")
-
-
-def _several(number: int, what: str) -> str:
+def several(number: int, what: str = "trial") -> str:
+    """A number of jobs in words: `1 trial`, `3 trials`."""
     return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -167,8 +164,8 @@ def extent(sweep: SweepFile, cap: int | None) -> str:
     """How many trials a sweep has, in words."""
     if sweep.method is Method.grid:
         size = math.prod(len(grid_values(parameter)) for parameter in sweep.parameters)
-        return f"a grid of {_trials(size)}" if cap is None or cap >= size else f"{_trials(cap)} of a grid of {size}"
-    return "trials until you stop it (there is no run_cap and no --count)" if cap is None else _trials(cap)
+        return f"a grid of {several(size)}" if cap is None or cap >= size else f"{several(cap)} of a grid of {size}"
+    return "trials until you stop it (there is no run_cap and no --count)" if cap is None else several(cap)
 
 
 def settings_in_words(parameters: Mapping[str, Any]) -> str:

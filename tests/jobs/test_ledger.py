@@ -13,6 +13,7 @@ from dcnrun.jobs import database
 from dcnrun.jobs import ledger as ledgers
 from dcnrun.jobs.database import STORAGE, Database, sqlite_url, storage_url
 from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.owner import this_process
 from tests.postgres import PASSWORD
 
 FORK = multiprocessing.get_context("fork")
@@ -141,6 +142,16 @@ def test_jobs_that_ended_can_be_run_again(ledger):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
+def test_the_job_of_a_process_that_slept_stays_its_own(ledger, storage):
+    """As after a laptop was closed, where others wake first."""
+    impatient = Ledger.open(storage, "first", lost_after=0.05)
+    job = impatient.claim(this_process(), draw)
+    time.sleep(0.1)
+    assert impatient.claim("neighbour") is None
+    assert impatient.beat(job, this_process())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
 def test_the_job_of_a_dead_process_of_this_host_is_had_at_once(ledger, storage):
     code = (
         "from dcnrun.jobs.ledger import Ledger, Drawn; from dcnrun.jobs.owner import this_process\n"
@@ -175,6 +186,14 @@ def test_the_same_batch_is_opened_and_another_is_refused(storage):
     assert [job.folder for job in create().jobs()] == ["trial-0000"]
     with pytest.raises(UsageError, match="nothing named tuna: there are another, tune"):
         Ledger.open(storage, "tuna")
+
+
+def test_a_batch_without_jobs_is_made_anew_of_other_content(storage):
+    Ledger.create(storage, "tune", "sweep", "method: bayes", "runs/tune", 3)
+    other = Ledger.create(storage, "tune", "sweep", "method: grid", "elsewhere", None)
+    assert (other.text, other.folder, other.cap) == ("method: grid", "elsewhere", None)
+    assert other.claim("a", draw).number == 0
+    assert Ledger.open(storage, "tune").text == "method: grid"
 
 
 def test_where_there_is_no_ledger_none_is_made(storage, tmp_path):

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from dcnrun.jobs.owner import host_of, is_gone, this_process
+from dcnrun.jobs import owner as owners
+from dcnrun.jobs.owner import host_of, is_alive, this_process
 
 NEEDS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
 TELL = "from dcnrun.jobs.owner import this_process; print(this_process(), flush=True); input()"
@@ -21,27 +22,43 @@ def other():
         process.kill()
 
 
-def test_a_living_process_is_not_gone(other):
-    assert not is_gone(this_process())
-    assert not is_gone(other[1])
+@NEEDS_PROC
+def test_a_process_that_is_there_is_alive(other):
+    assert is_alive(this_process())
+    assert is_alive(other[1])
+
+
+def test_each_process_has_a_name_of_its_own(other):
     assert this_process() == this_process() != other[1]
     assert host_of(this_process()) == os.uname().nodename
 
 
 @NEEDS_PROC
-def test_a_process_is_gone_when_it_was_killed_and_when_its_parent_knows(other):
+def test_a_process_is_not_when_it_was_killed_and_when_its_parent_knows(other):
     process, owner = other
     process.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
-    assert is_gone(owner)
+    assert is_alive(owner) is False
     process.wait()
-    assert is_gone(owner)
+    assert is_alive(owner) is False
 
 
 @NEEDS_PROC
 def test_a_process_id_that_was_given_again_is_another_process():
     host, pid, started, kernel = this_process().split(":")
-    assert is_gone(":".join([host, pid, str(int(started) - 1), kernel]))
+    assert is_alive(":".join([host, pid, str(int(started) - 1), kernel])) is False
+
+
+@NEEDS_PROC
+def test_of_another_users_process_that_proc_hides_nothing_is_known(other, monkeypatch):
+    """As with /proc mounted with hidepid=1 or 2."""
+
+    def refuse(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(owners, "_started", lambda pid: None)
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_alive(other[1]) is None
 
 
 def test_of_another_machine_or_container_or_start_of_this_one_nothing_is_known(other):
@@ -56,5 +73,5 @@ def test_of_another_machine_or_container_or_start_of_this_one_nothing_is_known(o
         [host, pid, started, f"{boot}/another"],
         [host, pid, "", ""],
     ):
-        assert not is_gone(":".join(elsewhere))
-    assert not is_gone("somebody")
+        assert is_alive(":".join(elsewhere)) is None
+    assert is_alive("somebody") is None

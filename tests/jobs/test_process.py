@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcnrun.jobs import process
-from dcnrun.jobs.owner import is_gone, this_process
+from dcnrun.jobs.owner import is_alive, this_process
 from dcnrun.jobs.process import last_lines, run_process
 from tests.jobs.test_agents import wait_until
 
@@ -40,7 +40,7 @@ def test_a_process_that_does_not_stop_is_killed_with_what_it_started(tmp_path, m
         run_process([sys.executable, "-c", LEADER], log, look)
     rank = log.read_text().strip()
     assert rank.split(":")[0] == this_process().split(":")[0]
-    wait_until(lambda: is_gone(rank))
+    wait_until(lambda: is_alive(rank) is False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a run goes on without its agent")

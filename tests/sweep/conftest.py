@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.sweep import prepare
-from dcnrun.sweep.local import run_sweep
+from dcnrun.sweep import local, prepare
+from dcnrun.sweep.agent import run_agent
 from dcnrun.sweep.report import write
 from tests.sweep import pretend
 
@@ -36,7 +36,13 @@ class Sweeps:
 
     def run(self, *overrides: str, **options: object) -> dict:
         given = {"out": self.out, **options}
-        return run_sweep(self.file, overrides, prepare.Options(**given), pretend.PROGRAM)
+        return local.run_sweep(self.file, overrides, prepare.Options(**given), pretend.PROGRAM)
+
+    def run_here(self, *overrides: str, **options: object) -> dict:
+        """The same with the one agent in this process: as a process of its own it takes longer to start than all its trials."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(local, "run_crew", _agent_here)
+            return self.run(*overrides, **options)
 
     def does(self, trial: int, action: str | None) -> None:
         file = self.out / f"trial-{trial:04d}.does"
@@ -47,6 +53,14 @@ class Sweeps:
 
     def starts(self, trial: int) -> list[str]:
         return (self.out / f"trial-{trial:04d}" / "starts").read_text().splitlines()
+
+
+def _agent_here(command, at, look):
+    look()
+    try:
+        run_agent(command[-1], program=pretend.TRIAL)
+    finally:
+        look()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 `agent ...` is the real agent, but of trials that only pretend. `train ...` is such a trial: it reports val/miou, best where
 optim.lr is 0.01 and 0.01 more at each step, saves after each, stops on SIGTERM and goes on from its last step, as training
-does. A file <trial>.does in the sweep's folder has it crash, or kill its agent the first time; `pause` there has the seconds
+does. A file <trial>.does in the sweep's folder has it crash, report nothing finite, or kill its agent the first time; `pause` there has the seconds
 of a step; the files in becomes-<trial> are put into the run folder of one that is completed. `sweep FILE OUT` is a sweep of both.
 """
 
@@ -66,7 +66,8 @@ def train(option: str, folder: str, *overrides: str) -> int:
     if action == "kill the agent" and first_time:
         os.kill(os.getppid(), signal.SIGKILL)
     settings = dict(line.split("=") for line in (run / "overrides.txt").read_text().splitlines())
-    return steps(run, int(settings["trainer.steps"]), value(float(settings["optim.lr"])))
+    first_value = math.nan if action == "report nothing" else value(float(settings["optim.lr"]))
+    return steps(run, int(settings["trainer.steps"]), first_value)
 
 
 def value(lr: float) -> float:

@@ -50,10 +50,15 @@ def test_a_lone_agent_has_all_cores_and_what_the_user_said_holds(monkeypatch):
 
 
 def test_agents_run_at_the_same_time_each_in_its_environment():
-    looks = []
-    run_crew(program("time.sleep(1)"), posts(1, ["0", "1"], Path("logs"), {}), lambda: looks.append(starts()))
+    run_crew(program("time.sleep(1)"), posts(1, ["0", "1"], Path("logs"), {}))
     assert starts() == ["0", "1"]
-    assert looks[-1] == ["0", "1"]
+
+
+def test_the_last_look_is_at_what_they_left():
+    looks = []
+    run_crew(program("open('left', 'w')"), posts(1, [], Path("logs"), {}), lambda: looks.append(Path("left").exists()))
+    assert looks[0] is False
+    assert looks[-1] is True
 
 
 def test_one_that_is_killed_is_started_again_but_not_for_ever(capsys):
@@ -61,6 +66,21 @@ def test_one_that_is_killed_is_started_again_but_not_for_ever(capsys):
         run_crew(program("print('so it goes', flush=True); os.kill(os.getpid(), 9)"), posts(1, [], Path("logs"), {}))
     assert len(starts()) == MOST_STARTS
     assert capsys.readouterr().out.count("started again") == MOST_STARTS - 1
+
+
+def test_one_that_is_killed_just_before_it_is_asked_whether_it_runs_is_started_again(monkeypatch):
+    look_at, code = crew._Agent.start_again_if_killed, "time.sleep(0 if os.path.exists('begun') else 60)"
+
+    def look_at_and_kill(agent):
+        look_at(agent)
+        if starts() and agent.starts == 1:
+            Path("begun").touch()
+            agent.process.kill()
+            agent.process.wait()
+
+    monkeypatch.setattr(crew._Agent, "start_again_if_killed", look_at_and_kill)
+    run_crew(program(code), posts(1, [], Path("logs"), {}))
+    assert len(starts()) == 2
 
 
 def test_one_that_ends_by_itself_is_let_be_and_the_others_go_on():

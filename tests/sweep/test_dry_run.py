@@ -1,7 +1,7 @@
 import json
 
+from dcnrun.config.overrides import as_override
 from dcnrun.sweep.dry_run import show_plan
-from dcnrun.sweep.plan import as_override
 from dcnrun.sweep.prepare import Options
 from tests.sweep import pretend
 

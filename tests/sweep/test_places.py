@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.errors import UsageError
+from dcnrun.errors import RunError, UsageError
+from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Drawn
 from dcnrun.sweep.places import create_ledger, occupy, open_ledger, slug
 from dcnrun.sweep.plan import Plan
@@ -43,21 +44,58 @@ def test_a_name_without_anything_for_a_folder_is_an_error(name):
 
 @pytest.mark.parametrize(
     "other",
-    [plan(TEXT + "run_cap: 3\n"), plan(overrides=("seed=1",)), plan(seed=1), plan(sampler="gp")],
+    [plan(TEXT.replace("0.2", "0.3")), plan(overrides=("seed=1",)), plan(seed=1), plan(sampler="gp")],
     ids=["file", "overrides", "seed", "search"],
 )
-def test_a_folder_is_one_sweeps(other):
-    occupy(Path("out"), plan())
+def test_a_folder_with_trials_is_one_sweeps(other):
+    begun(Path("out"))
     occupy(Path("out"), plan())
     with pytest.raises(UsageError, match="out holds another sweep"):
         occupy(Path("out"), other)
+    for storage in (None, sqlite_url(Path("elsewhere.db"))):
+        with pytest.raises(UsageError, match="out holds another sweep"):
+            create_ledger(other, "lr", Path("out"), storage, cap=3)
+    assert open_ledger("out", None)[0].text == plan().as_text()
     assert Path("out/sweep.yaml").read_text() == TEXT
+    assert not Path("elsewhere.db").exists()
+
+
+def begun(folder):
+    """A sweep with a trial."""
+    ledger = create_ledger(plan(), "lr", folder, None, cap=3)
+    ledger.add([Drawn(("optim.lr=0.1",), {"optim.lr": 0.1}, "trial-0000")])
+    (folder / "trial-0000").mkdir()
+    return ledger
+
+
+def test_a_larger_run_cap_and_a_comment_are_no_other_sweep():
+    begun(Path("out"))
+    edited = f"# more of them\n{TEXT}run_cap: 7\ndescription: at night\n"
+    ledger = create_ledger(plan(edited), "lr", Path("out"), None, cap=7)
+    assert (len(ledger.jobs()), ledger.cap) == (1, 7)
+    assert Path("out/sweep.yaml").read_text() == edited
+
+
+@pytest.mark.parametrize("storage", ["mysql://a:b@c/d", "sqlite:////proc/none/ledger.db", "sqlite:///bad.db"])
+def test_a_start_that_is_refused_leaves_nothing(storage):
+    Path("bad.db").write_text("not a database, but long enough to be taken for one " * 100)
+    with pytest.raises((UsageError, RunError)):
+        create_ledger(plan(), "lr", Path("out"), storage, cap=3)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_sweep_without_trials_gives_way_to_the_file_as_it_was_mended(stored):
+    storage = sqlite_url(Path("elsewhere.db")) if stored else None
+    create_ledger(plan(), "lr", Path("out"), storage, cap=3)
+    mended = plan(TEXT.replace("0.2", "0.3"))
+    assert create_ledger(mended, "lr", Path("out"), storage, cap=3).text == mended.as_text()
+    assert Path("out/sweep.json").read_text() == mended.as_text()
+    assert Path("out/sweep.yaml").read_text() == mended.sweep.text
 
 
 def test_trials_whose_ledger_is_gone_are_not_gone_on_with():
-    ledger = create_ledger(plan(), "lr", Path("out"), None, cap=3)
-    ledger.add([Drawn(("optim.lr=0.1",), {"optim.lr": 0.1}, "trial-0000")])
-    Path("out/trial-0000").mkdir()
+    begun(Path("out"))
     create_ledger(plan(), "lr", Path("out"), None, cap=3)
     Path("out/ledger.db").unlink()
     with pytest.raises(UsageError, match="ledger is gone"):
@@ -85,7 +123,7 @@ def test_a_sweep_is_found_by_its_folder_or_its_name_even_when_renamed():
 
 def test_in_a_database_a_sweep_goes_by_its_name(postgres):
     storage = postgres.new_database()
-    create_ledger(plan(), "lr", Path("out"), storage, cap=3)
+    create_ledger(plan(), "lr", Path("out"), storage, cap=3).add([Drawn((), {}, "trial-0000")])
     assert open_ledger("lr", storage)[1] == Path("out")
     assert open_ledger("lr", storage, Path("scratch"))[1] == Path("scratch")
     with pytest.raises(UsageError, match="there are lr"):

@@ -1,12 +1,7 @@
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from dcnrun.config.overrides import parse
 from dcnrun.jobs.ledger import Job, State
-from dcnrun.sweep.plan import Plan, Searching, as_override, plan_from
+from dcnrun.sweep.plan import Plan, Searching, plan_from
 from dcnrun.sweep.spec.reading import parse_sweep
 
 TEXT = """
@@ -34,10 +29,31 @@ def job(number, *history, state=State.running):
 
 def test_an_agent_reads_what_the_ledger_kept():
     kept = plan_from(plan().as_text())
-    assert kept.sweep.parameters == plan().sweep.parameters
-    assert (kept.sweep.text, kept.sweep.name) == (TEXT, "lr")
+    assert told(kept.sweep) == told(plan().sweep)
     assert (kept.overrides, kept.seed, kept.sampler) == (("seed=3",), 5, "gp")
     assert kept.as_text() == plan().as_text()
+
+
+def told(sweep):
+    """What trials are drawn and run by."""
+    return (
+        sweep.name, sweep.method, sweep.parameters, sweep.metric, sweep.early_terminate, sweep.fixed
+    )  # fmt: skip
+
+
+def test_the_agents_values_are_those_of_the_file_to_the_type():
+    values = "[1e-5, 1.0e-05, '1e-5', 3, '3', 3.0, true, 'true', null, 'null', .5, 'ü: #', [1, 2]]"
+    text = f"method: grid\nparameters: {{x.y: {{values: {values}}}, a: {{value: '1e3'}}}}\n"
+    kept, given = plan_from(plan(text).as_text()).sweep, plan(text).sweep
+    assert repr(kept.parameters) == repr(given.parameters)
+    assert [parameter.name for parameter in kept.parameters] == ["x.y", "a"]
+
+
+def test_comments_description_and_run_cap_make_no_other_sweep():
+    edited = f"# why\n{TEXT}run_cap: 3\ndescription: of the offsets\n"
+    assert plan(edited).as_text() == plan().as_text()
+    assert plan(TEXT.replace("0.2", "0.3")).as_text() != plan().as_text()
+    assert plan(TEXT + "name: other\n").as_text() != plan().as_text()
 
 
 def test_a_trial_has_the_files_overrides_then_parameters_then_those_of_the_command_line():
@@ -65,26 +81,3 @@ def test_the_stop_rule_is_asked_with_every_jobs_reports():
     assert searching.judge([good, job(1, 0.1)], job(1, 0.1)) is None
     no_rule = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
     assert no_rule.judge([good, bad], bad) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "override"),
-    [
-        (0.1, "a=0.1"),
-        (1e-05, "a=1e-05"),
-        (3, "a=3"),
-        (True, "a=true"),
-        (None, "a=null"),
-        ("c3-c5", "a=c3-c5"),
-        ([0.5, 1], "a=[0.5,1]"),
-        ("3", "a='3'"),
-        ("a, b", "a='a, b'"),
-    ],
-)
-def test_values_as_overrides(value, override):
-    assert as_override("a", value) == override
-
-
-@given(st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=8) | st.floats(allow_nan=False))
-def test_an_override_is_read_as_the_value_it_was_made_of(value):
-    assert parse(as_override("name", value)).elements == [value]

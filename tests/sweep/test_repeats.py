@@ -17,7 +17,6 @@ from dcnrun.sweep.repeats import check_repeatable, compared, contenders, enter, 
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import Goal, Metric
 from dcnrun.sweep.status import Progress
-from tests.compare.conftest import compose_each_choice_once  # noqa: F401  a fixture
 from tests.compare.fake import write_run
 from tests.sweep import pretend
 from tests.sweep.making import job
@@ -42,7 +41,7 @@ def batch_of(folder):
     return Ledger.create(f"sqlite:///{folder / 'ledger.db'}", "lr-repeats", "grid", "", str(folder), None)
 
 
-def test_the_best_settings_have_every_seed_and_their_own_run_counts_if_it_is_whole(tmp_path):
+def test_the_best_settings_have_seeds_that_no_trial_had(tmp_path):
     jobs = [
         trial(0, 0.1, 0.4),
         trial(1, 0.2, 0.7, State.stopped),
@@ -51,39 +50,59 @@ def test_the_best_settings_have_every_seed_and_their_own_run_counts_if_it_is_who
         trial(4, 0.5, 0.5),
         trial(5, 0.4, 0.55),  # the setting of trial 3 again
     ]
-    chosen = contenders(progress(jobs, tmp_path), top=3, seeds=2, folder=tmp_path / "repeats")
+    chosen = contenders(progress(jobs, tmp_path), top=3, seeds=2)
     assert [each.trial.number for each in chosen] == [1, 3, 4]
     stopped, whole, _ = chosen
-    assert list(stopped.runs.values()) == [tmp_path / "repeats" / f"trial-0001-seed{seed}" for seed in (0, 1)]
-    assert list(whole.runs.values()) == [tmp_path / "trial-0003", tmp_path / "repeats" / "trial-0003-seed1"]
-    assert whole.drawn[1].overrides == (STEPS, "optim.lr=0.4", "seed=1")
-    assert whole.drawn[1].parameters == {"optim.lr": 0.4, "seed": 1}
-    assert set(whole.drawn) == {1}
+    assert [run.folder for run in stopped.runs.values()] == ["trial-0001-seed1", "trial-0001-seed2"]
+    assert [run.folder for run in whole.runs.values()] == ["trial-0003-seed1", "trial-0003-seed2"]
+    assert whole.runs[1].overrides == (STEPS, "optim.lr=0.4", "seed=1")
+    assert whole.runs[1].parameters == {"optim.lr": 0.4, "seed": 1}
 
 
-def test_seeds_go_on_from_that_of_the_sweep(tmp_path):
-    seeded = replace(trial(0, 0.1, 0.4), overrides=(*overrides_of(0.1), "seed=5"))
-    (only,) = contenders(progress([seeded], tmp_path), top=3, seeds=3, folder=tmp_path)
-    assert list(only.runs) == [5, 6, 7]
-    assert list(only.drawn) == [6, 7]
+def test_seeds_follow_those_of_all_trials(tmp_path):
+    seeded = [
+        replace(trial(seed, 0.1, 1 - seed / 10), overrides=(*overrides_of(0.1), f"seed={seed}")) for seed in (5, 3, 7)
+    ]
+    (only,) = contenders(progress(seeded[:1], tmp_path), top=3, seeds=3)
+    assert list(only.runs) == [6, 7, 8]
+    (one_of_three,) = contenders(progress(seeded, tmp_path), top=3, seeds=2)
+    assert list(one_of_three.runs) == [8, 9]
 
 
-def test_settings_that_train_for_other_numbers_of_steps_are_not_ranked(tmp_path):
-    longer = replace(trial(1, 0.1, 0.5), overrides=("trainer.steps=8", "optim.lr=0.1"))
-    with pytest.raises(UsageError, match=r"trainer\.steps is 8 for trial 1 but 4 for trial 0"):
-        contenders(progress([trial(0, 0.1, 0.4), longer], tmp_path), top=3, seeds=2, folder=tmp_path)
+def test_without_a_value_there_is_nothing_to_repeat(tmp_path):
+    with pytest.raises(RunError, match="no trial has a value"):
+        contenders(progress([trial(0, 0.1, 0.4, State.failed)], tmp_path), top=3, seeds=2)
+
+
+def plan_of(parameters, *overrides, metric="{name: val/miou, goal: maximize}"):
+    text = f"method: random\nmetric: {metric}\nparameters:\n  {parameters}\n"
+    return Plan(parse_sweep(text, Path("lr.yaml")), overrides, 0, "tpe")
 
 
 def test_a_sweep_by_another_metric_than_runs_are_compared_by_is_refused_before_it_starts():
-    def plan(metric, *overrides):
-        text = f"method: random\nmetric: {metric}\nparameters: {{optim.lr: {{min: 0.1, max: 0.2}}}}\n"
-        return Plan(parse_sweep(text, Path("lr.yaml")), overrides, 0, "tpe")
-
-    other = "{name: val/pixel_acc, goal: maximize}"
-    check_repeatable(plan("{name: val/miou, goal: maximize}"))
-    check_repeatable(plan(other, "trainer.metric=val/pixel_acc"))
+    rate, other = "optim.lr: {min: 0.1, max: 0.2}", "{name: val/pixel_acc, goal: maximize}"
+    check_repeatable(plan_of(rate))
+    check_repeatable(plan_of(rate, "trainer.metric=val/pixel_acc", metric=other))
     with pytest.raises(UsageError, match=r"by val/miou, but this sweep goes by val/pixel_acc: give trainer\.metric="):
-        check_repeatable(plan(other))
+        check_repeatable(plan_of(rate, metric=other))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "difference"),
+    [
+        ("trainer.steps: {min: 4, max: 8}", "trainer.steps is 4 for trainer.steps=4 but 5 for trainer.steps=5"),
+        ("data.image_size: {values: [64, 96]}", "data.image_size is 64 for data.image_size=64 but 96"),
+        ("model: {values: [fcn, faster_rcnn]}", "what is found is masks for model=fcn but boxes for model=faster_rcnn"),
+    ],
+)
+def test_settings_that_make_runs_incomparable_are_refused_before_it_starts(parameters, difference):
+    with pytest.raises(UsageError, match=rf"lr\.yaml:4: {difference}"):
+        check_repeatable(plan_of(parameters))
+
+
+def test_settings_of_speed_and_those_with_one_value_are_not():
+    harmless = ("data.workers: {values: [0, 2]}", "trainer.steps: {value: 4}", "conv.groups: {values: [1, 2]}")
+    check_repeatable(plan_of("\n  ".join(harmless)))
 
 
 def repeated(tmp_path, skills, failed=(), seeds=3):
@@ -91,12 +110,12 @@ def repeated(tmp_path, skills, failed=(), seeds=3):
     jobs = [trial(i, (i + 1) / 10, 0.9 - i / 10) for i in range(len(skills))]
     sweep, folder = progress(jobs, tmp_path), tmp_path / "repeats"
     folder.mkdir()
-    chosen, batch = contenders(sweep, len(jobs), seeds, folder), batch_of(tmp_path)
+    chosen, batch = contenders(sweep, len(jobs), seeds), batch_of(tmp_path)
     enter(batch, chosen)
     for each, own in zip(chosen, skills, strict=True):
-        for (seed, path), skill in zip(each.runs.items(), own, strict=True):
+        for (seed, run), skill in zip(each.runs.items(), own, strict=True):
             if (each.trial.number, seed) not in failed:
-                write_run(path, list(each.trial.overrides), seed, skill)
+                write_run(folder / run.folder, list(each.trial.overrides), seed, skill)
     while (job := batch.claim("me:1::")) is not None:
         is_failed = any(job.folder == f"trial-{number:04d}-seed{seed}" for number, seed in failed)
         batch.finish(
@@ -114,8 +133,8 @@ def test_the_ranking_is_by_means_as_compare_has_them(tmp_path):
     assert "trial 1 and trial 0" in result.verdict
     assert "differ by more than chance" in result.verdict
     assert comparison.variants[0].mean == result.places[0].mean
-    in_order = [tmp_path / "trial-0001", *sorted((tmp_path / "repeats").glob("trial-0001-*")), tmp_path / "trial-0000"]
-    theirs = compare_runs([*in_order, *sorted((tmp_path / "repeats").glob("trial-0000-*"))], tmp_path / "again")
+    in_order = [run for number in (1, 0) for run in sorted((tmp_path / "repeats").glob(f"trial-000{number}-*"))]
+    theirs = compare_runs(in_order, tmp_path / "again")
     for place, variant in zip(result.places, theirs["variants"], strict=False):
         assert place.mean == pytest.approx(variant["val/miou"]["mean"])
     ours = result.as_json()["ranking"][1]["difference_to_the_best"]
@@ -132,14 +151,14 @@ def test_settings_that_differ_less_than_their_runs_are_not_told_apart(tmp_path):
 def test_a_run_that_failed_is_missing_and_the_rest_are_ranked(tmp_path):
     result, _ = repeated(tmp_path, [(0.7, 0.7, 0.7), (0.8, 0.8, 0.8)], failed=[(0, 2)])
     assert [len(place.scores) for place in result.places] == [3, 2]
-    assert list(result.places[0].scores) == [0, 1, 2]
+    assert list(result.places[0].scores) == [1, 2, 3]
     (missing,) = result.missing
     assert missing.endswith("seed 2: out of memory")
 
 
 def test_without_any_completed_run_there_is_no_ranking(tmp_path):
     sweep = progress([trial(0, 0.1, 0.5, State.stopped)], tmp_path)
-    chosen, batch = contenders(sweep, 1, 2, tmp_path / "repeats"), batch_of(tmp_path)
+    chosen, batch = contenders(sweep, 1, 2), batch_of(tmp_path)
     enter(batch, chosen)
     with pytest.raises(RunError, match=r"(?s)None of the repeated runs is completed.*seed1 is not on this machine"):
         compared(chosen, repeats_of(sweep, batch, chosen, tmp_path / "repeats"))
@@ -150,9 +169,9 @@ def repeating(sweeps):
     """A sweep whose first trial is the best of single runs and whose second is over seeds."""
     sweeps.write_grid(0.01, 0.1, 1.0)
     for number, rate, skill in ((0, 0.01, 0.7), (1, 0.1, 0.8)):
-        for seed in range(3):
-            run = f"becomes-trial-{number:04d}" if seed == 0 else f"repeats/becomes-trial-{number:04d}-seed{seed}"
-            made = write_run(sweeps.out / run, list(overrides_of(rate)), seed, skill + seed / 100)
+        for seed in (1, 2, 3):
+            run = sweeps.out / "repeats" / f"becomes-trial-{number:04d}-seed{seed}"
+            made = write_run(run, list(overrides_of(rate)), seed, skill + seed / 100)
             (made / "metrics.jsonl").unlink()
     return sweeps
 
@@ -166,14 +185,14 @@ def starts(sweeps):
 def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_go_on_with_them(repeating, capsys):
     does = repeating.out / "repeats" / "trial-0000-seed1.does"
     does.write_text("crash")
-    result = repeating.run(repeats=2, top=2)
+    result = repeating.run_here(repeats=2, top=2)
     repeats = result["repeats"]
     once = dict.fromkeys(["trial-0000", "trial-0001", "trial-0002"], 1)
-    once |= {"repeats/trial-0000-seed1": 1, "repeats/trial-0001-seed1": 1}
+    once |= {f"repeats/trial-000{number}-seed{seed}": 1 for number in (0, 1) for seed in (1, 2)}
     assert starts(repeating) == once
     assert (result["best"], repeats["best"]) == (0, 1)
     assert result["command"] == "dcnrun train trainer.steps=4 optim.lr=0.1"
-    assert [(place["trial"], list(place["scores"])) for place in repeats["ranking"]] == [(1, ["0", "1"]), (0, ["0"])]
+    assert [(place["trial"], list(place["scores"])) for place in repeats["ranking"]] == [(1, ["1", "2"]), (0, ["2"])]
     assert "no such luck" in repeats["missing"][0]
     report, text = json.loads((repeating.out / "report.json").read_text()), (repeating.out / "report.md").read_text()
     assert report["repeats"] == repeats
@@ -184,20 +203,20 @@ def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_go_on_with_the
     assert repeats["verdict"] in capsys.readouterr().out
 
     does.unlink()
-    more = repeating.run(repeats=3, top=2)["repeats"]
-    assert [list(place["scores"]) for place in more["ranking"]] == [["0", "1", "2"]] * 2
+    more = repeating.run_here(repeats=3, top=2)["repeats"]
+    assert [list(place["scores"]) for place in more["ranking"]] == [["1", "2", "3"]] * 2
     assert more["missing"] == []
     assert starts(repeating) == once | {
         "repeats/trial-0000-seed1": 2,
-        "repeats/trial-0000-seed2": 1,
-        "repeats/trial-0001-seed2": 1,
+        "repeats/trial-0000-seed3": 1,
+        "repeats/trial-0001-seed3": 1,
     }
 
 
 def test_any_agent_of_the_sweep_takes_repeats_too(repeating):
-    repeating.run()
+    repeating.run_here()
     ledger, folder = open_ledger(str(repeating.out), None)
-    chosen = contenders(progress(ledger.jobs(), folder), 2, 2, folder / "repeats")
+    chosen = contenders(progress(ledger.jobs(), folder), top=2, seeds=1)
     enter(create_repeats(ledger, folder, None), chosen)
     taken = run_agent(str(repeating.out), count=1, program=pretend.TRIAL)
     assert (taken["trials"], len(taken["repeats"])) == ([], 1)

@@ -162,7 +162,7 @@ def test_the_number_of_trials_in_words(tmp_path, method, cap, words):
 
 def test_how_a_sweep_stands_is_told_of_one_that_was_started(sweeps, capsys):
     sweeps.write()
-    result = sweeps.run(count=2)
+    result = sweeps.run_here(count=2)
     told = show_status(str(sweeps.out), None)
     assert told == {key: value for key, value in result.items() if key != "command"}
     assert "2 of 2 trials: 2 completed" in capsys.readouterr().out

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from dcnrun.jobs.ledger import Job
@@ -41,6 +40,8 @@ def importance(sweep: SweepFile, progress: Progress) -> Importance:
         return Importance(why_not=f"it takes {FEWEST} trials with a value, and there are {len(ended)}")
     if len({value for _, value in ended}) == 1:
         return Importance(why_not="all trials have the same value")
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # scikit-learn too, where it is
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=progress.goal.value)
     study.add_trials([_trial(job, value, dimensions) for job, value in ended])

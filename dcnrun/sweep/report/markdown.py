@@ -64,8 +64,9 @@ def _repeats(repeated: Repeated) -> list[str]:
             [_place(i + 1, place) for i, place in enumerate(repeated.places)],
         ),
         "",
-        "In percent, at the last step (a trial's own value is the best of its reports). Where a trial's own run counts for its seed, it "
-        "is also what the setting was chosen by, and so likely to flatter it. The interval of a mean is Student's t "
+        "In percent, at the last step (a trial's own value is the best of its reports). The trials' own "
+        "runs don't count: settings were chosen by them, so that they are likely to flatter. Of several means, the best is still "
+        "likely to be somewhat above what more seeds would give. The interval of a mean is Student's t "
         "over the seeds. The difference to the best pairs runs by seed, with the interval that spans t and a bootstrap over seeds "
         "and validation images. All of it: [repeats/compare.md](repeats/compare.md).",
         *(f"- Not included: {escape(reason)}" for reason in repeated.missing),
