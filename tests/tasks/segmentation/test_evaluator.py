@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn import metrics
 
 from dcnrun.data import IGNORE, SegmentationDataset
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator, confusion_matrix
@@ -37,17 +36,20 @@ def made(count, seed=0):
 
 
 def expected(prediction, truth):
-    return [
-        metrics.confusion_matrix(true[true != IGNORE], found[true != IGNORE], labels=range(len(CLASSES)))
-        for found, true in zip(prediction, truth, strict=True)
-    ]
+    """Counted pixel by pixel."""
+    matrices = np.zeros((len(truth), len(CLASSES), len(CLASSES)), dtype=np.int64)
+    for image in range(len(truth)):
+        for true, found in zip(truth[image].flatten().tolist(), prediction[image].flatten().tolist(), strict=True):
+            if true != IGNORE:
+                matrices[image, true, found] += 1
+    return matrices
 
 
 def add(evaluator, prediction, truth, places):
     evaluator.update([*prediction[places]], {"truth": [*truth[places].byte()], "index": places})
 
 
-def test_equals_scikit_learn():
+def test_counts_the_pixels():
     matrices = [confusion_matrix(found, true.byte(), len(CLASSES)) for found, true in zip(*made(5), strict=True)]
     np.testing.assert_array_equal(matrices, expected(*made(5)))
 
