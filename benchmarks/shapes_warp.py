@@ -68,7 +68,6 @@ def main() -> None:
         kept.mkdir(exist_ok=True)
         for name in ("compare.md", "compare.json", "compare.png"):
             shutil.copy(folder(runs, warp) / name, kept)
-    shutil.copy(folder(runs, 0.3) / "compare.png", docs / "compare-shapes.png")
     picture(results, docs / "shapes-warp.png")
     table = {
         f"{warp:g}": {name: [round(value, 2) for value in scores(comparison, name)] for name in COLOURS}
