@@ -5,7 +5,7 @@ The YAML files under `conf/` fill these dataclasses; nothing outside them gets i
 
 # ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Optional
@@ -201,7 +201,7 @@ MODEL_SCHEMAS: dict[Head, type[ModelConfig]] = {
 class DataConfig:
     """What every data set has: where it is, how it is batched, cropped and augmented."""
 
-    source: Source = setting(MISSING, "the reader: shapes; folder, voc2012, cityscapes (masks); voc, coco (boxes)")
+    source: Source = setting(MISSING, "the reader of images and labels")
     root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
     download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
     batch_size: int = setting(8, "images in a training step, over all devices")
@@ -309,14 +309,16 @@ class CocoConfig(BoxFilesConfig):
     val: str = setting("val", "split to validate on")
 
 
+def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:
+    for subclass in schema.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
 DATA_SCHEMAS: dict[Source, type[DataConfig]] = {
-    Source.shapes: ShapesConfig,
-    Source.folder: FolderConfig,
-    Source.voc2012: Voc2012Config,
-    Source.cityscapes: CityscapesConfig,
-    Source.voc: VocConfig,
-    Source.coco: CocoConfig,
+    schema.source: schema for schema in _subclasses(DataConfig) if "source" in vars(schema)
 }
+"""The settings of each source: of the class whose own default of `source` it is."""
 
 
 class Kinds(NamedTuple):

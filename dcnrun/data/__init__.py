@@ -4,9 +4,9 @@ Knows nothing of models.
 """
 
 from dcnrun.data.box_batches import BoxBatch, BoxTruth
-from dcnrun.data.build import build_box_dataset, build_dataset, labels_of, problems
 from dcnrun.data.loaders import eval_batches, train_batches
 from dcnrun.data.mask_batches import Batch, EvaluationBatch
+from dcnrun.data.registry import build_box_dataset, build_dataset, labels_of, problems
 from dcnrun.data.sample import IGNORE, BoxDataset, BoxSample, LabelledDataset, Sample, SegmentationDataset
 
 __all__ = [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
 from dcnrun.data.coco_masks import RunLengths, decode
 from dcnrun.data.files import first_few, read_image, require_files, require_unique, width_x_height
-from dcnrun.data.sample import BoxDataset, BoxSample
+from dcnrun.data.sample import BoxDataset, BoxSample, Split
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1
@@ -119,7 +119,7 @@ class BoxFileDataset(BoxDataset):
     def __init__(
         self,
         config: BoxFilesConfig,
-        split: Literal["train", "val"],
+        split: Split,
         classes: Sequence[str],
         records: Sequence[Record],
         flaws: Sequence[Flaw],

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,12 @@ from rich.table import Table
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console
 from dcnrun.data.box_files import BoxFileDataset
-from dcnrun.data.build import labels_of, open_box_dataset, open_dataset, problems
 from dcnrun.data.files import first_few
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.pictures import draw_samples
-from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample
+from dcnrun.data.registry import labels_of, open_box_dataset, open_dataset, problems
+from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample, Split
 from dcnrun.errors import ConfigError, DataError, UsageError
-
-Split = Literal["train", "val"]
 
 _MOST_LISTED = 20
 _MEDIUM, _LARGE = 32**2, 96**2

@@ -1,22 +1,29 @@
 """Cityscapes, semantic segmentation with the fine annotations."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from torchvision.datasets import Cityscapes
 
 from dcnrun.config.schema import CityscapesConfig
 from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
-from dcnrun.data.sample import IGNORE
+from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.errors import UsageError
 
-SPLITS = ("train", "val")
+_SPLITS = ("train", "val")
 
 _TRAINED = sorted(
     (entry for entry in Cityscapes.classes if 0 <= entry.train_id < IGNORE), key=lambda entry: entry.train_id
 )
 CLASSES = tuple(entry.name for entry in _TRAINED)
+
+
+def rules(config: CityscapesConfig) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    yield "root", config.root is not None, "the folder that holds leftImg8bit and gtFine"
+    yield "train", config.train in _SPLITS, f"one of {', '.join(_SPLITS)}"
+    yield "val", config.val in _SPLITS, f"one of {', '.join(_SPLITS)}"
 
 
 class CityscapesDataset(FileDataset):
@@ -25,7 +32,7 @@ class CityscapesDataset(FileDataset):
     Source: Cordts et al., "The Cityscapes Dataset for Semantic Urban Scene Understanding", CVPR 2016.
     """
 
-    def __init__(self, config: CityscapesConfig, split: Literal["train", "val"]) -> None:
+    def __init__(self, config: CityscapesConfig, split: Split) -> None:
         """UsageError if the data set is not below `config.root`."""
         reader = _reader(config, config.train if split == "train" else config.val)
         pairs = sorted(

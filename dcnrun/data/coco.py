@@ -2,17 +2,25 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from dcnrun.config.schema import CocoConfig
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
 from dcnrun.data.coco_masks import area, bounds, is_number, run_lengths
 from dcnrun.data.files import image_size, root_folder
+from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import DataError, UsageError
 
 _Entry = dict[str, Any]
+
+
+def rules(config: CocoConfig) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    yield "root", config.root is not None, "the folder that holds the images and annotations"
+    has_split = "SPLIT" in config.annotations
+    yield "annotations", has_split, "a path with SPLIT in it, so that each split has its own"
 
 
 class CocoDataset(BoxFileDataset):
@@ -21,7 +29,7 @@ class CocoDataset(BoxFileDataset):
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; the format is at cocodataset.org.
     """
 
-    def __init__(self, config: CocoConfig, split: Literal["train", "val"], masks: bool) -> None:
+    def __init__(self, config: CocoConfig, split: Split, masks: bool = False) -> None:
         """UsageError if the files are not below `config.root`; DataError if the JSON file is not like COCO's."""
         root = root_folder(config, f"{config.annotations} and {config.images}")
         part = config.train if split == "train" else config.val

@@ -1,11 +1,23 @@
 """A user's own data: a folder of images, a folder of masks, a list of classes."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data.files import IMAGE_SUFFIXES, FileDataset, LabelTable, Pair, first_few, read_names, root_folder
+from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import DataError, UsageError
+
+_MOST_CLASSES = 255
+
+
+def rules(config: FolderConfig) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    count = len(config.classes)
+    yield "root", config.root is not None, "the folder that holds the images and masks"
+    yield "classes", 2 <= count <= _MOST_CLASSES, f"2 to {_MOST_CLASSES} names in the order of the mask's values"
+    yield "classes", len(set(config.classes)) == count, "every name once"
+    yield "ignore_label", count <= config.ignore_label <= 255, f"a value that is no class, {count} to 255"
 
 
 class FolderDataset(FileDataset):
@@ -18,7 +30,7 @@ class FolderDataset(FileDataset):
                                                       root/masks/cat.png
     """
 
-    def __init__(self, config: FolderConfig, split: Literal["train", "val"]) -> None:
+    def __init__(self, config: FolderConfig, split: Split) -> None:
         """UsageError if the layout is not the one above; DataError for an image without a mask."""
         if not config.classes:
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
@@ -29,7 +41,7 @@ class FolderDataset(FileDataset):
         )
 
 
-def _pairs(config: FolderConfig, split: Literal["train", "val"]) -> list[Pair]:
+def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
     root = root_folder(config, f"{config.images} and {config.masks}")
     part = config.train if split == "train" else config.val
     if part.endswith(".txt"):

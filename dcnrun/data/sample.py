@@ -10,6 +10,11 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 Labels = Literal["masks", "boxes"]
 """What a data set may give of an image beside its pixels."""
 
+Split = Literal["train", "val"]
+
+Rule = tuple[str, bool, str]
+"""A setting of a data set, whether its value will do, and what is expected of it."""
+
 IGNORE = 255
 """The mask value that is neither trained on nor scored, whatever a data set's files call it."""
 

@@ -4,9 +4,9 @@ Classes differ by shape alone. Colour and texture are drawn from one distributio
 background and for distractors; every class has the same area at the same radius.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,14 +16,46 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 from dcnrun.config.schema import ShapesConfig
 from dcnrun.data.outlines import DISTRACTORS, HAZE, OBJECTS, Pose, Warp
 from dcnrun.data.painting import Canvas, Paint
-from dcnrun.data.sample import BoxDataset, BoxSample, Sample, SegmentationDataset
+from dcnrun.data.sample import BoxDataset, BoxSample, Rule, Sample, SegmentationDataset, Split
 
+_SMALLEST_IMAGE = 16
+_SMALLEST_RADIUS = 2
+_MOST_OBJECTS = 255
 _SPLIT_STREAM = {"train": 0, "val": 1}
 _PLACE_TRIES = 60
 _CLEARANCE = 0.85
 """Least distance of two objects' centres, as a share of the sum of their radii: a little overlap is wanted."""
 _HAZE_EDGE = 1.5
 """Width over which haze fades, as a share of its radius."""
+
+
+def rules(config: ShapesConfig) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    smallest = _SMALLEST_RADIUS / max(config.image_size, 1)
+    yield "seed", config.seed >= 0, "0 or more"
+    yield "image_size", config.image_size >= _SMALLEST_IMAGE, f"at least {_SMALLEST_IMAGE}"
+    yield "train_images", config.train_images >= 1, "at least 1"
+    yield "val_images", config.val_images >= 1, "at least 1"
+    yield "objects_min", config.objects_min >= 0, "0 or more"
+    yield (
+        "objects_max",
+        config.objects_min <= config.objects_max <= _MOST_OBJECTS,
+        f"data.objects_min={config.objects_min} to {_MOST_OBJECTS}",
+    )
+    yield (
+        "object_scale_min",
+        config.object_scale_min >= smallest,
+        f"at least {smallest:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}",
+    )
+    yield (
+        "object_scale_max",
+        config.object_scale_min <= config.object_scale_max <= 0.5,
+        f"data.object_scale_min={config.object_scale_min} to 0.5",
+    )
+    yield "rotation", 0 <= config.rotation <= 180, "0 to 180 degrees"
+    yield "warp", 0 <= config.warp <= 1, "0 to 1"
+    yield "distractors", config.distractors >= 0, "0 or more"
+    yield "texture", 0 <= config.texture <= 1, "0 to 1"
 
 
 @dataclass(frozen=True)
@@ -62,9 +94,9 @@ class ShapesDataset(SegmentationDataset):
 
     classes = ("background", *(outline.name for outline in OBJECTS))
 
-    def __init__(self, config: ShapesConfig, split: Literal["train", "val"]) -> None:
+    def __init__(self, config: ShapesConfig, split: Split) -> None:
         self._config = config
-        self._split: Literal["train", "val"] = split
+        self._split: Split = split
         self._length = config.train_images if split == "train" else config.val_images
 
     def __len__(self) -> int:
@@ -163,7 +195,7 @@ class ShapesBoxDataset(BoxDataset):
 
     classes = ShapesDataset.classes[1:]
 
-    def __init__(self, config: ShapesConfig, split: Literal["train", "val"], masks: bool) -> None:
+    def __init__(self, config: ShapesConfig, split: Split, masks: bool = False) -> None:
         self._shapes = ShapesDataset(config, split)
         self._masks = masks
 

@@ -1,16 +1,16 @@
 """Pascal VOC 2012, semantic segmentation."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 from torchvision.datasets import VOCSegmentation
 
 from dcnrun.config.schema import Voc2012Config
 from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
-from dcnrun.data.sample import IGNORE
+from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.errors import DataError, UsageError
 
-IMAGE_SETS = ("train", "trainval", "val")
+_IMAGE_SETS = ("train", "trainval", "val")
 
 CLASSES = (
     "background",
@@ -37,13 +37,20 @@ CLASSES = (
 )
 
 
+def rules(config: Voc2012Config) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    yield "root", config.root is not None, "the folder that holds VOCdevkit/VOC2012"
+    yield "train", config.train in _IMAGE_SETS, f"one of {', '.join(_IMAGE_SETS)}"
+    yield "val", config.val in _IMAGE_SETS, f"one of {', '.join(_IMAGE_SETS)}"
+
+
 class Voc2012Dataset(FileDataset):
     """The 21 classes of VOC 2012; the object borders that its masks leave void (255) are ignored.
 
     Source: Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 2015.
     """
 
-    def __init__(self, config: Voc2012Config, split: Literal["train", "val"]) -> None:
+    def __init__(self, config: Voc2012Config, split: Split) -> None:
         """UsageError if the data set is not below `config.root`; fetched first if `config.download` says so."""
         image_set = config.train if split == "train" else config.val
         reader = _reader(config, image_set)

@@ -1,8 +1,8 @@
 """Boxes in the layout of Pascal VOC: the challenge's own, and data sets made like it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from torchvision.datasets import VOCDetection
@@ -11,6 +11,7 @@ from dcnrun.config.schema import VocConfig
 from dcnrun.config.suggest import nearest
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_names, root_folder
+from dcnrun.data.sample import Rule, Split
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
 from dcnrun.errors import DataError, UsageError
 
@@ -26,6 +27,22 @@ _MOST_NAMES = 30
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
+_IMAGE_SETS = "one or more image sets such as VOC2007/trainval, each once"
+
+
+def rules(config: VocConfig) -> Iterator[Rule]:
+    """The rules for the settings of such a data set."""
+    yield "root", config.root is not None, "the folder that holds VOCdevkit, or VOC2007 itself"
+    yield "classes", len(set(config.classes)) == len(config.classes), "every name once"
+    yield "train", _are_image_sets(config.train), _IMAGE_SETS
+    yield "val", _are_image_sets(config.val), _IMAGE_SETS
+
+
+def _are_image_sets(names: list[str]) -> bool:
+    are_paths = all(folder and part for folder, _, part in (name.rpartition("/") for name in names))
+    return bool(names) and are_paths and len(set(names)) == len(names)
+
+
 class VocBoxDataset(BoxFileDataset):
     """Image sets such as VOC2007/trainval, one after the other.
 
@@ -35,10 +52,10 @@ class VocBoxDataset(BoxFileDataset):
     Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
     """
 
-    def __init__(self, config: VocConfig, split: Literal["train", "val"]) -> None:
+    def __init__(self, config: VocConfig, split: Split, masks: bool = False) -> None:
         """UsageError if an image set is not below `config.root`; fetched first if `config.download` says so.
 
-        Also if no training object is of a class in `config.classes`.
+        Also if no training object is of a class in `config.classes`. The files have no `masks` of objects.
         """
         classes = config.classes or CLASSES
         records: list[Record] = []

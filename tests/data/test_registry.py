@@ -7,14 +7,17 @@ import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import (
+    DATA_SCHEMAS,
     CityscapesConfig,
     CocoConfig,
     FolderConfig,
     ShapesConfig,
+    Source,
     Voc2012Config,
     VocConfig,
 )
 from dcnrun.data import build_box_dataset, build_dataset, labels_of, problems
+from dcnrun.data.registry import DATASETS, choices_with, source_of
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
@@ -29,6 +32,19 @@ GOOD = {
 }
 
 PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
+
+
+def test_every_source_has_a_row_a_class_of_settings_and_a_choice():
+    assert set(DATASETS) == set(DATA_SCHEMAS) == set(Source) == {source_of(name) for name in PRESETS}
+    for source, row in DATASETS.items():
+        assert row.config is DATA_SCHEMAS[source]
+        assert row.config().source is source
+        assert row.labels
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_the_source_of_a_choice_is_the_one_that_it_composes(name):
+    assert source_of(name) is compose([f"data={name}"]).data.source
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -114,7 +130,7 @@ def test_all_problems_come_together():
     ]
 
 
-def test_the_class_of_the_settings_decides():
+def test_the_source_decides():
     assert isinstance(build_dataset(GOOD["shapes"], "train"), ShapesDataset)
     assert len(build_dataset(ShapesConfig(val_images=7), "val")) == 7
     with pytest.raises(UsageError, match=r"data.root=somewhere .* lacks"):
@@ -130,9 +146,13 @@ def test_labels_that_a_source_does_not_have():
     assert labels_of(GOOD["shapes"]) == {"masks", "boxes"}
     assert labels_of(GOOD["folder"]) == {"masks"}
     assert labels_of(GOOD["voc"]) == labels_of(GOOD["coco"]) == {"boxes"}
-    with pytest.raises(UsageError, match=r"data.source=coco has no masks; choose data=shapes, nuclei, folder, voc2012"):
+    with pytest.raises(
+        UsageError, match=r"data.source=coco has no masks; choose data=shapes, folder, nuclei, voc2012 or c"
+    ):
         build_dataset(GOOD["coco"], "train")
-    with pytest.raises(UsageError, match=r"data.source=folder has no boxes; choose data=shapes, treecrowns, nuclei_b"):
+    with pytest.raises(
+        UsageError, match=r"data.source=folder has no boxes; choose data=shapes, treecrowns, voc, voc0712, v"
+    ):
         build_box_dataset(GOOD["folder"], "train")
 
 
@@ -141,7 +161,6 @@ def test_choices_that_are_offered_have_the_labels(labels, build):
     (without,) = [config for name, config in GOOD.items() if name == ("coco" if labels == "masks" else "folder")]
     with pytest.raises(UsageError) as raised:
         build(without, "train")
-    offered = set(re.findall(r"\w+", str(raised.value).partition("data=")[2]))
-    having = {name for name in PRESETS if labels in labels_of(compose([f"data={name}"]).data)}
-    assert having <= offered
-    assert not (PRESETS - having) & offered
+    offered = re.findall(r"\w+", str(raised.value).partition("data=")[2].replace(" or ", " "))
+    assert offered == choices_with(labels)
+    assert set(offered) == {name for name in PRESETS if labels in labels_of(compose([f"data={name}"]).data)}

@@ -1,0 +1,165 @@
+"""Every source of data in one row: its settings, its readers and its rules; and from settings to a data set."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from dcnrun.config.groups import choices
+from dcnrun.config.schema import (
+    CityscapesConfig,
+    CocoConfig,
+    DataConfig,
+    FolderConfig,
+    ShapesConfig,
+    Source,
+    Voc2012Config,
+    VocConfig,
+)
+from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
+from dcnrun.data.sample import BoxDataset, Labels, Rule, SegmentationDataset, Split
+from dcnrun.errors import UsageError
+from dcnrun.resources import resource_dir
+
+ConfigT = TypeVar("ConfigT", bound=DataConfig)
+
+_SMALLEST_IMAGE = 16
+
+
+@dataclass(frozen=True)
+class DataSource(Generic[ConfigT]):
+    """What there is to know of a source: everything else asks its row in `DATASETS`."""
+
+    config: type[ConfigT]
+    """The class of its settings, which names the source."""
+    masks: Callable[[ConfigT, Split], SegmentationDataset] | None = None
+    """Opens a split with a mask for each image; None where the source has none."""
+    boxes: Callable[[ConfigT, Split, bool], BoxDataset] | None = None
+    """Opens a split with boxes, and with a mask for each box where that is asked for and there are any."""
+    rules: Callable[[ConfigT], Iterable[Rule]] = lambda _: ()
+    """What its settings must keep beside their ranges."""
+
+    @property
+    def labels(self) -> frozenset[Labels]:
+        """The kinds of labels that it can give."""
+        readers: dict[Labels, object] = {"masks": self.masks, "boxes": self.boxes}
+        return frozenset(kind for kind, reader in readers.items() if reader is not None)
+
+
+DATASETS: dict[Source, DataSource[Any]] = {
+    Source.shapes: DataSource(
+        ShapesConfig, masks=shapes.ShapesDataset, boxes=shapes.ShapesBoxDataset, rules=shapes.rules
+    ),
+    Source.folder: DataSource(FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
+    Source.voc2012: DataSource(Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
+    Source.cityscapes: DataSource(CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
+    Source.voc: DataSource(VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
+    Source.coco: DataSource(CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),
+}
+
+
+def labels_of(config: DataConfig) -> frozenset[Labels]:
+    """The labels that a data set can give: "masks" for `build_dataset`, "boxes" for `build_box_dataset`."""
+    return DATASETS[config.source].labels
+
+
+def choices_with(labels: Labels) -> list[str]:
+    """The choices of `data=` whose source has such labels, by source in the order of the enum."""
+    offered = [(source_of(choice), choice) for choice in choices("data")]
+    return [choice for source in Source if labels in DATASETS[source].labels for s, choice in offered if s is source]
+
+
+def source_of(choice: str) -> Source:
+    """The source of a choice of `data=`: the schema that its file, or the choice that it builds on, begins with."""
+    content = yaml.safe_load((resource_dir("conf") / "data" / f"{choice}.yaml").read_text(encoding="utf-8"))
+    base = content["defaults"][0]
+    return source_of(base) if isinstance(base, str) else Source(base["/schema/data@_here_"])
+
+
+def build_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
+    """The images and masks that `config` describes.
+
+    UsageError if it has no masks, or its root or layout is wrong; DataError if some of its files are missing.
+    """
+    dataset = open_dataset(config, split)
+    dataset.verify()
+    return dataset
+
+
+def build_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -> BoxDataset:
+    """The images and boxes that `config` describes; with masks of the objects if asked.
+
+    UsageError if it has no boxes, or its root or layout is wrong; DataError if some of its files are missing, or if
+    something is wrong with its boxes and the settings don't say otherwise.
+    """
+    dataset = open_box_dataset(config, split, masks=masks)
+    dataset.verify()
+    return dataset
+
+
+def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
+    """The data set of `build_dataset`, without looking for what is wrong with its files."""
+    reader = DATASETS[config.source].masks
+    if reader is None:
+        raise _without(config, "masks")
+    return reader(config, split)
+
+
+def open_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -> BoxDataset:
+    """The data set of `build_box_dataset`, without looking for what is wrong with its files."""
+    reader = DATASETS[config.source].boxes
+    if reader is None:
+        raise _without(config, "boxes")
+    return reader(config, split, masks)
+
+
+def _without(config: DataConfig, labels: Labels) -> UsageError:
+    *others, last = choices_with(labels)
+    offered = f"{', '.join(others)} or {last}" if others else last
+    return UsageError(f"data.source={config.source} has no {labels}; choose data={offered}")
+
+
+def problems(config: DataConfig) -> list[str]:
+    """What is wrong with the values of the settings, a line each; the files are not looked at."""
+    return [
+        f"data.{key}={_as_typed(getattr(config, key))}: expected {expected}"
+        for key, holds, expected in [*_common_rules(config), *DATASETS[config.source].rules(config)]
+        if not holds
+    ]
+
+
+def _as_typed(value: object) -> object:
+    return "null" if value is None else value
+
+
+def _common_rules(config: DataConfig) -> Iterator[Rule]:
+    yield "batch_size", config.batch_size >= 1, "at least 1"
+    yield "eval_batch_size", config.eval_batch_size >= 1, "at least 1"
+    yield "workers", config.workers >= 0, "0 or more"
+    yield (
+        "short_sides",
+        all(side >= _SMALLEST_IMAGE for side in config.short_sides),
+        f"sides of at least {_SMALLEST_IMAGE} pixels",
+    )
+    yield (
+        "eval_short_side",
+        config.eval_short_side == 0 or config.eval_short_side >= _SMALLEST_IMAGE,
+        f"0 or at least {_SMALLEST_IMAGE}",
+    )
+    longest_short = max([config.eval_short_side, *config.short_sides])
+    yield (
+        "long_side_max",
+        config.long_side_max == 0 or 0 < longest_short <= config.long_side_max,
+        f"0, or at least the longest of data.short_sides and data.eval_short_side, {longest_short}"
+        if longest_short
+        else "0, as long as data.short_sides and data.eval_short_side don't resize",
+    )
+    yield "crop_size", config.crop_size == 0 or config.crop_size >= _SMALLEST_IMAGE, f"0 or at least {_SMALLEST_IMAGE}"
+    yield "scale_min", config.scale_min > 0, "a factor above 0"
+    yield "scale_max", config.scale_max >= config.scale_min, f"at least data.scale_min={config.scale_min}"
+    yield "flip", 0 <= config.flip <= 1, "a probability, 0 to 1"
+    yield "vertical_flip", 0 <= config.vertical_flip <= 1, "a probability, 0 to 1"
+    yield "color_jitter", 0 <= config.color_jitter <= 1, "0 to 1"
+    yield "mean", len(config.mean) == 3 and all(0 <= value <= 1 for value in config.mean), "3 numbers, 0 to 1"
+    yield "std", len(config.std) == 3 and all(value > 0 for value in config.std), "3 numbers above 0"
