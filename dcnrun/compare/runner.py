@@ -17,7 +17,7 @@ from dcnrun.compare.report import print_report
 from dcnrun.console import console
 from dcnrun.errors import UsageError
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import Drawn, Job, Ledger, State
+from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.owner import host_of
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import work
@@ -70,7 +70,7 @@ def run_grid(
 
 def _enter(runs: Sequence[PlannedRun], ledger: Ledger, shared: bool) -> None:
     """Have the ledger hold these runs, and those that failed, or whose folder was deleted, wait again."""
-    ledger.add([Drawn(run.overrides, {}, run.path.name) for run in runs])
+    ledger.add([JobSpec(run.overrides, {}, run.path.name) for run in runs])
     planned = {run.path.name: run for run in runs}
     jobs = [job for job in ledger.jobs() if job.folder in planned]
     ledger.reopen([job.number for job in jobs if _is_to_do_again(planned[job.folder], job, shared)])

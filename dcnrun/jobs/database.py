@@ -16,31 +16,31 @@ from dcnrun.errors import RunError, UsageError
 STORAGE = "DCNRUN_STORAGE"
 """The environment variable that holds the URL where --storage does not; it may hold a password."""
 PATIENCE = 600.0
-"""Seconds for which a database that was there is waited for: a server may be started again, or moved."""
+"""Seconds for which a call is repeated while a database is away: a server may be restarted, or moved."""
 _SECONDS_BETWEEN_TRIES = 1.0
 _SECONDS_FOR_A_LOCK = 60.0
-_PASSING_IN_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+_TRANSIENT_IN_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 _URLS = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 T = TypeVar("T")
 
 
 class Database:
-    """Transactions that wait for a database that is away, and the database's own clock.
+    """Runs transactions, repeated while the database is away, and knows the database's own clock.
 
-    Each is a connection of its own: a server that was started again is no special case, a forked process inherits none,
+    Each transaction has a connection of its own: a restarted server is no special case, a forked process inherits none,
     and a hundred waiting agents hold none. SQLite keeps its rollback journal: a write-ahead log is quicker for many
     writers, but needs memory that the processes share, which network file systems lack, and here each agent writes a
     few rows in five seconds.
     """
 
     def __init__(self, url: str) -> None:
-        """UsageError for a URL of another kind of database, or without the driver for it."""
+        """Raise UsageError for a URL of another kind of database, or without the driver for it."""
         self._url = _parsed(url)
-        self._engine = _engine(self._url)
+        self._engine = _create_engine(self._url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self.last_trouble = float("-inf")
-        """When it last could not be reached, by time.monotonic()."""
+        """When the database last could not be reached, by time.monotonic()."""
 
     @property
     def file(self) -> Path | None:
@@ -48,8 +48,8 @@ class Database:
         return Path(str(self._url.database)) if self._is_sqlite else None
 
     @property
-    def place(self) -> str:
-        """What people are told of the URL: the file, or the server without the password."""
+    def shown_url(self) -> str:
+        """The URL for messages: the file, or the server without the password."""
         if self.file:
             return str(self.file)
         shown = self._url.set(drivername=self._url.get_backend_name(), query={})._replace(password=None)
@@ -63,21 +63,21 @@ class Database:
         return literal_column("CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)", Double)
 
     def read(self, action: Callable[[Connection], T], patience: float = PATIENCE) -> T:
-        """What `action` reads in one statement."""
-        return self._patiently(lambda: self._in_transaction(action, None), patience)
+        """Return what `action` reads in one statement."""
+        return self._with_retries(lambda: self._in_transaction(action, None), patience)
 
     def write(self, action: Callable[[Connection], T], patience: float = PATIENCE) -> T:
-        """What `action` gives, in one transaction: all of it is written, or nothing.
+        """Run `action` in one transaction and return its result: all of it is written, or nothing.
 
-        It is done again after an error that passes, even one at the commit, after which it may have been written: it
+        It is repeated after a transient error, even one at the commit, after which it may have been written already: it
         must mean the same the second time. RunError after `patience` seconds of such errors, and at once after others.
         """
-        # A machine that vanishes in a transaction must not hold its locks until the network gives up on it.
+        # A machine that vanishes inside a transaction must not hold its locks until the network times out.
         begin = "BEGIN IMMEDIATE" if self._is_sqlite else "SET LOCAL idle_in_transaction_session_timeout = '120s'"
-        return self._patiently(lambda: self._in_transaction(action, begin), patience)
+        return self._with_retries(lambda: self._in_transaction(action, begin), patience)
 
     def lock_for_setup(self, connection: Connection) -> None:
-        """Make others wait who would create tables in the same moment; SQLite's transactions do anyway."""
+        """Serialize the creation of tables; SQLite's transactions do so anyway."""
         if not self._is_sqlite:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('dcnrun tables'))")
 
@@ -87,33 +87,33 @@ class Database:
                 connection.exec_driver_sql(begin)
             return action(connection)
 
-    def _patiently(self, action: Callable[[], T], patience: float) -> T:
+    def _with_retries(self, action: Callable[[], T], patience: float) -> T:
         end = time.monotonic() + patience
         while True:
             try:
                 return action()
             except DBAPIError as error:
                 self.last_trouble = time.monotonic()
-                if not _passes(error) or self.last_trouble >= end:
-                    raise RunError(self._said(error)) from None
+                if not _is_transient(error) or self.last_trouble >= end:
+                    raise RunError(self._message(error)) from None
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
-    def _said(self, error: DBAPIError) -> str:
-        """The database's own words, which should hold no password, without it."""
+    def _message(self, error: DBAPIError) -> str:
+        """The database's own message, without the password, which it should not hold anyway."""
         said = " ".join(str(error.orig).split())
         for secret in (self._url.password, self._url.query.get("password")):
             if secret:
                 said = said.replace(str(secret), "***")
-        return f"The database {self.place} can't be used: {said}"
+        return f"The database {self.shown_url} can't be used: {said}"
 
 
 def storage_url(option: str | None) -> str | None:
-    """The URL given by --storage, or else by $DCNRUN_STORAGE."""
+    """Return the URL given by --storage, or else by $DCNRUN_STORAGE."""
     return option or os.environ.get(STORAGE) or None
 
 
 def sqlite_url(file: Path) -> str:
-    """The URL of a SQLite file."""
+    """Return the URL of a SQLite file."""
     return URL.create("sqlite", database=str(file.absolute())).render_as_string()
 
 
@@ -130,9 +130,9 @@ def _parsed(text: str) -> URL:
     raise UsageError(f"--storage can't be {kind}: give {_URLS}.")
 
 
-def _engine(url: URL) -> Engine:
+def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        # isolation_level None: no transaction but those that are begun here
+        # isolation_level None: no transactions but those begun here
         settings = {"timeout": _SECONDS_FOR_A_LOCK, "isolation_level": None}
         return create_engine(url, poolclass=NullPool, connect_args=settings)
     try:
@@ -146,8 +146,8 @@ def _engine(url: URL) -> Engine:
         raise UsageError("--storage postgresql://... needs a driver: pip install 'dcnrun[postgres]'.") from None
 
 
-def _passes(error: DBAPIError) -> bool:
-    """Whether trying again may help: a lock, a lost connection, a server that starts."""
+def _is_transient(error: DBAPIError) -> bool:
+    """Whether a repetition may help: a lock, a lost connection, a server that starts."""
     if isinstance(error.orig, sqlite3.Error):
-        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _PASSING_IN_SQLITE
+        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT_IN_SQLITE
     return isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated

@@ -1,4 +1,26 @@
-"""The ledger: the jobs of a sweep or a grid, which any number of agents on any number of machines share."""
+"""The ledger: the jobs of a sweep or a grid, shared by any number of agents on any number of machines.
+
+It guarantees, for all agents together and whatever is killed (the tests are in tests/jobs, `ledger` for test_ledger.py and so on):
+
+- **Exact cap.** Never more jobs than the cap are drawn: drawing and counting are one transaction that locks the batch
+  (ledger: `test_waiting_jobs_come_before_new_ones_and_no_more_than_the_cap_are_drawn`, `test_many_agents_claim_each_job_exactly_once`).
+- **Exclusive claim.** A job runs at one agent at a time (`test_many_agents_claim_each_job_exactly_once`), and an orphan of it
+  ends before it is started again (worker: `test_no_job_is_started_while_an_orphan_of_it_still_saves`).
+- **Fencing by owner.** What an agent writes counts only while the job is its own; afterwards the call returns False, and
+  the agent ends its process (`test_what_was_reassigned_is_no_longer_the_old_owners`, worker: `test_a_job_that_was_reassigned_is_let_go`).
+- **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, else after a minute without a
+  heartbeat, and failed after three attempts (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`,
+  `test_a_beating_heart_keeps_the_job`, `test_a_job_whose_agents_die_three_times_fails`). It resumes in its own folder.
+- **Each report once.** A job's history is replaced as a whole by what its run logged, so that a resumed run repeats and loses nothing
+  (worker: `test_four_agents_of_which_one_is_killed_run_each_trial_once`, `test_killed_at_random_moments_...`).
+- **Safe repetition.** A transaction whose answer was lost means the same the second time (`test_a_lost_answer_loses_no_job_and_makes_no_second_one`),
+  and an outage of the database reassigns nothing (`test_after_an_outage_old_heartbeats_prove_nothing_for_a_while`).
+- **Free return.** A clean interrupt gives the job back and costs no attempt (`test_a_job_given_back_waits_and_was_not_attempted`).
+
+Optuna's storage does not do: it counts trials after they were started, so that several workers exceed `n_trials`; its trials have no owner,
+so that a worker that was given up may still report; a trial without heartbeat is failed and queued as a new one with another number, where ours
+resumes; and it knows studies with an objective, where a comparison is a list of runs. Optuna is asked for settings alone (`dcnrun/sweep/search.py`).
+"""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,7 +52,7 @@ from dcnrun.jobs import owner as owners
 from dcnrun.jobs.database import PATIENCE, Database
 
 LOST_AFTER = 60.0
-"""Seconds without a heartbeat, by the database's clock, after which a job's agent on another machine is taken for dead.
+"""Seconds without a heartbeat, by the database's clock, after which the job of an agent on another machine is reassigned.
 
 SQLite's clock is that of the machine that asks, so a SQLite ledger is for the agents of one machine.
 """
@@ -67,16 +89,16 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A job to be: what a search drew, or a cell of a grid."""
+class JobSpec:
+    """A job that is not in a ledger yet: what a search drew, or a cell of a grid."""
 
     overrides: tuple[str, ...]
     parameters: Mapping[str, Any]
     folder: str
 
 
-Draw = Callable[[Sequence[Job]], Drawn | None]
-"""The next job, given all that there are; None: nothing is left to draw."""
+Draw = Callable[[Sequence[Job]], JobSpec | None]
+"""Returns the next job, given all that there are; None when nothing is left to draw."""
 
 _tables = MetaData()
 _batches = Table(
@@ -113,10 +135,7 @@ _jobs = Table(
 class Ledger:
     """One batch of jobs (a sweep or a grid) in a database.
 
-    Everything that hands out jobs is one transaction that locks the batch, so that no job is given twice and the cap
-    holds over any number of agents. What an agent writes of its job is written only while the job is its own: one that
-    was taken for dead and is not learns it by False. A database that is away for a while is waited for; RunError if it
-    stays away.
+    Its guarantees are at the top of the module. Calls wait for a database that is away for a while; RunError if it stays away.
     """
 
     def __init__(self, database: Database, batch: RowMapping, lost_after: float) -> None:
@@ -133,10 +152,18 @@ class Ledger:
     def create(
         url: str, name: str, kind: str, text: str, folder: str, cap: int | None, lost_after: float = LOST_AFTER
     ) -> "Ledger":
-        """A new batch of at most `cap` jobs, or the one there is of this name, kind and text, whose cap and folder then stay.
+        """Create a batch, or open the one of this name, kind and text, whose cap and folder then stay as they are.
 
-        `text` is what it was made of (a sweep file); UsageError if the name belongs to another one that has jobs. A SQLite
-        file is made with its folder.
+        UsageError if the name belongs to a batch of another kind or text that has jobs.
+
+        Args:
+            url: The database; a SQLite file is created with its folder.
+            name: The batch's name, unique in the database.
+            kind: `sweep` or `grid`.
+            text: What the batch was made of, such as a sweep file.
+            folder: The folder of its run folders, on the machine that created it.
+            cap: The most jobs that there may be; None: as many as are drawn.
+            lost_after: Seconds without a heartbeat after which a job is reassigned.
         """
         database = Database(url)
         if database.file:
@@ -161,14 +188,14 @@ class Ledger:
         batch = database.write(find_or_make, patience=0)
         if not is_same(batch):
             raise UsageError(
-                f"{database.place} already holds a {batch['kind']} named {name}, of another content: "
-                "give this one another name, or go on with that one as it was."
+                f"{database.shown_url} already holds a {batch['kind']} named {name}, of another content: "
+                "give this one another name, or resume that one as it was."
             )
         return Ledger(database, batch, lost_after)
 
     @staticmethod
     def open(url: str, name: str, lost_after: float = LOST_AFTER) -> "Ledger":
-        """The batch of this name; UsageError lists the names there are."""
+        """Open the batch of this name; UsageError lists the names there are."""
         database = Database(url)
         if database.file and not database.file.is_file():
             raise UsageError(f"There is no {database.file}: nothing named {name} was started there.")
@@ -181,7 +208,7 @@ class Ledger:
         batch, names = database.read(find, patience=0)
         if batch is None:
             there = f"there are {', '.join(names)}" if names else "there is none"
-            raise UsageError(f"{database.place} holds nothing named {name}: {there}.")
+            raise UsageError(f"{database.shown_url} holds nothing named {name}: {there}.")
         return Ledger(database, batch, lost_after)
 
     @property
@@ -201,23 +228,23 @@ class Ledger:
         )
 
     def jobs(self) -> list[Job]:
-        """All jobs, in the order of their numbers."""
+        """Return all jobs, in the order of their numbers."""
         return self._database.read(self._read)
 
-    def add(self, drawn: Sequence[Drawn]) -> None:
-        """Jobs known at the start; those whose folder there is already are left as they are."""
+    def add(self, specs: Sequence[JobSpec]) -> None:
+        """Add jobs known at the start; those whose folder is in the ledger already are left as they are."""
 
         def add_new(connection: Connection) -> None:
             _lock(connection, self._batch)
             held = {job.folder for job in self._read(connection)}
-            new = [one for one in drawn if one.folder not in held]
-            for number, one in enumerate(new, start=len(held)):
-                self._insert(connection, number, one)
+            new = [spec for spec in specs if spec.folder not in held]
+            for number, spec in enumerate(new, start=len(held)):
+                self._insert(connection, number, spec)
 
         self._database.write(add_new)
 
     def reopen(self, numbers: Collection[int]) -> None:
-        """Let jobs that ended be run again, as if they had never been tried."""
+        """Let jobs that ended run again, with all attempts left."""
 
         def wait_again(connection: Connection) -> None:
             _lock(connection, self._batch)
@@ -228,29 +255,29 @@ class Ledger:
         self._database.write(wait_again)
 
     def claim(self, owner: str, draw: Draw | None = None, folders: Collection[str] | None = None) -> Job | None:
-        """The next job for an agent, now running as its own; None: nothing is to be had.
+        """Give an agent its next job, now running as its own; None if there is none to take.
 
         First the job that it holds already (an answer may have been lost: an agent has one job at a time); then one whose
-        agent is dead, to be gone on with, or failed after three attempts; then the first that waits; then, while there
-        are fewer than the cap, one that `draw` draws, in the transaction: others wait for it, and it may be called again
-        after a lost connection. With `folders`, only jobs of these are taken.
+        agent is dead, which is failed instead after three attempts; then the first that waits; then, while there are fewer
+        than the cap, one that `draw` draws, inside the transaction: others wait for it, and it may be called again after a
+        lost connection. With `folders`, only jobs of these folders are taken.
         """
         return self._database.write(lambda connection: self._claim(connection, owner, draw, folders))
 
     def beat(self, job: Job, owner: str) -> bool:
-        """A sign of life; False: the job is no longer this owner's, and its process must end."""
+        """Record a heartbeat. If the job was reassigned meanwhile, the call returns False, and its process must end."""
         return self._write_own(job, owner, beat=self._database.now)
 
     def record(self, job: Job, owner: str, history: Sequence[tuple[int, float]]) -> bool:
-        """Replace the job's history, whose values are finite."""
+        """Replace the job's history, whose values are finite; False if the job was reassigned."""
         return self._write_own(job, owner, beat=self._database.now, history=[list(report) for report in history])
 
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
-        """The job has ended."""
+        """Record how the job ended; False if it was reassigned."""
         return self._write_own(job, owner, state=state, reason=reason, band=band, ended=self._database.now)
 
     def release(self, owner: str, patience: float = PATIENCE) -> None:
-        """Give back what an owner holds, after a clean interrupt: it waits again, and the attempt does not count."""
+        """Give back the job that an owner holds, after a clean interrupt: it waits again, and the attempt does not count."""
         held = (_jobs.c.owner == owner, _jobs.c.state == State.running)
         values = {"state": State.waiting, "owner": None, "attempts": _jobs.c.attempts - 1}
         self._database.write(
@@ -282,11 +309,11 @@ class Ledger:
         jobs = self._read(connection)
         if cap is not None and len(jobs) >= cap:
             return None
-        drawn = draw(jobs)
-        return self._take(connection, self._insert(connection, len(jobs), drawn), owner) if drawn else None
+        spec = draw(jobs)
+        return self._take(connection, self._insert(connection, len(jobs), spec), owner) if spec else None
 
     def _lost(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        """Running jobs whose agents are dead: those that can be seen from here as processes, others by their heartbeats.
+        """Return running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
 
         An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives. After an outage of the database
         every heartbeat is old, so that they count again only when there was time for new ones.
@@ -301,7 +328,7 @@ class Ledger:
         return [job for job in jobs if job.state is State.running and is_dead(job)]
 
     def _take(self, connection: Connection, job: Job, owner: str) -> Job | None:
-        """The job as the owner's own; None if its agent came back to life in this moment."""
+        """Make a job the owner's own; None if its agent gave a sign of life in this moment."""
         now = self._database.now
         taken = self._update(
             connection,
@@ -315,7 +342,7 @@ class Ledger:
         return self._read(connection, job.number)[0] if taken else None
 
     def _update(self, connection: Connection, job: Job, **values: Any) -> bool:
-        """Write what is true of a job that nobody has changed since it was read."""
+        """Change a job, provided that nobody has changed it since it was read; False otherwise."""
         unchanged = (
             _jobs.c.state == job.state,
             _jobs.c.owner.is_not_distinct_from(job.owner),
@@ -336,8 +363,8 @@ class Ledger:
         rows = connection.execute(select(_jobs).where(*where).order_by(_jobs.c.number)).mappings()
         return [_job(row) for row in rows]
 
-    def _insert(self, connection: Connection, number: int, drawn: Drawn) -> Job:
-        values = {"overrides": list(drawn.overrides), "parameters": dict(drawn.parameters), "folder": drawn.folder}
+    def _insert(self, connection: Connection, number: int, spec: JobSpec) -> Job:
+        values = {"overrides": list(spec.overrides), "parameters": dict(spec.parameters), "folder": spec.folder}
         start = {"batch": self._batch, "number": number, "state": State.waiting, "attempts": 0, "history": []}
         connection.execute(insert(_jobs).values(**values, **start))
         return self._read(connection, number)[0]
@@ -357,7 +384,7 @@ def _is_empty(connection: Connection, batch: int) -> bool:
 
 
 def _lock(connection: Connection, batch: int) -> int | None:
-    """Make others who hand out the jobs of a batch wait (PostgreSQL; in SQLite they do anyway), and give its cap."""
+    """Lock a batch for the rest of the transaction (in SQLite it is locked already), and return its cap."""
     row = select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
     cap: int | None = connection.execute(row).scalar_one()
     return cap

@@ -1,17 +1,19 @@
-"""Who holds a job: a process, named so that no other one is ever taken for it."""
+"""Who holds a job: a process, named so that no other process is ever mistaken for it."""
 
 import os
 import socket
 from functools import cache
 from pathlib import Path
 
-_PROCESSES = Path("/proc")
+import psutil
+
+_PROC = Path("/proc")
 
 
 def this_process() -> str:
-    """The name of this process as an owner: host:pid:when-it-started:kernel, the last two empty where there is no /proc."""
+    """Name this process as an owner: host:pid:start:kernel, the last empty where there is no /proc."""
     pid = os.getpid()
-    return f"{socket.gethostname()}:{pid}:{_started(pid) or ''}:{_kernel()}"
+    return f"{socket.gethostname()}:{pid}:{_start_ticks(pid) or ''}:{_kernel()}"
 
 
 def host_of(owner: str) -> str:
@@ -20,28 +22,35 @@ def host_of(owner: str) -> str:
 
 
 def is_alive(owner: str) -> bool | None:
-    """Whether an owner's process is still there; None where that can't be seen from here, and only its heartbeat tells."""
+    """Whether an owner's process still runs; None where that can't be seen from here, and only its heartbeat tells."""
     host, _, rest = owner.partition(":")
     pid, _, rest = rest.partition(":")
-    started, _, kernel = rest.partition(":")
-    if not (started and kernel) or (host, kernel) != (socket.gethostname(), _kernel()):
+    start, _, kernel = rest.partition(":")
+    if not (start and kernel) or (host, kernel) != (socket.gethostname(), _kernel()):
         return None
-    now = _started(int(pid))
-    return None if now is None and _is_anothers(int(pid)) else now == started
+    now = _start_ticks(int(pid))
+    return None if now is None and _belongs_to_another_user(int(pid)) else now == start
 
 
-def _started(pid: int) -> str | None:
-    """When a process started, in ticks since the machine did; None if it is not there, or has ended and is a zombie."""
+def _start_ticks(pid: int) -> str | None:
+    """Clock ticks from the machine's start to the process's; None if there is no such process, or only its zombie.
+
+    The name of an owner outlives changes of the system clock, by which `psutil.Process.create_time` shifts; the
+    difference to the boot time, which shifts with it, does not.
+    """
     try:
-        # the name, in parentheses, may hold anything; after it come the state (field 3) and, as field 22, the start
-        fields = (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return None
+            seconds = process.create_time() - psutil.boot_time()
+    except psutil.Error:
         return None
-    return None if fields[0] in "ZX" else fields[19]
+    return str(round(seconds * os.sysconf("SC_CLK_TCK")))
 
 
-def _is_anothers(pid: int) -> bool:
-    """Whether there is such a process of another user, whom /proc may hide (its mount option hidepid)."""
+def _belongs_to_another_user(pid: int) -> bool:
+    """Whether a process exists that /proc may hide (its mount option hidepid): `psutil.pid_exists` would miss it."""
     try:
         os.kill(pid, 0)  # sends nothing
     except PermissionError:
@@ -53,9 +62,9 @@ def _is_anothers(pid: int) -> bool:
 
 @cache
 def _kernel() -> str:
-    """What tells apart all whose processes can't be seen from here: this start of the machine, and the container's own pids."""
+    """The boot and the PID namespace: processes of others with the same host name can't be seen from here."""
     try:
-        boot = (_PROCESSES / "sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{(_PROCESSES / 'self/ns/pid').readlink()}".replace(":", "")
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{(_PROC / 'self/ns/pid').readlink()}".replace(":", "")
     except OSError:
         return ""

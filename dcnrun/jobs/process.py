@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from dcnrun.jobs import tether
+import psutil
+
+from dcnrun.jobs import parent_death_signal
 from dcnrun.jobs.database import STORAGE
 
 SECONDS_TO_SAVE = 30.0
@@ -21,13 +23,13 @@ _LINES_OF_LOG = 5
 def start_process(
     command: Sequence[str], log: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
 ) -> "subprocess.Popen[bytes]":
-    """Start a command, its output appended to `log`, that is asked to stop when this process is gone.
+    """Start a command, its output appended to `log`, that is asked to stop when this process dies.
 
-    It is in a session of its own, so that Ctrl-C reaches it once, from here. `keep_open` are file descriptors that it inherits.
+    It runs in a session of its own, so that Ctrl-C reaches it once, from here. It inherits the file descriptors `keep_open`.
     """
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-I", str(Path(tether.__file__)), str(os.getpid()), *command],
+            [sys.executable, "-I", str(Path(parent_death_signal.__file__)), str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -42,8 +44,8 @@ def run_process(
 ) -> int:
     """Run a command as `start_process` starts it and return its exit status; `look` is called twice a second.
 
-    An interrupt asks it to stop, gives it 30 s to save, and goes on as KeyboardInterrupt; so does any other error that `look`
-    raises. Of the environment it gets all but the ledger's URL, which may hold a password.
+    After an interrupt, or any error that `look` raises, the process is asked to stop and has 30 s to save; then the
+    exception is raised. The process inherits the environment without the ledger's URL, which may hold a password.
     """
     environment = {name: value for name, value in os.environ.items() if name != STORAGE}
     process = start_process(command, log, environment, keep_open)
@@ -96,19 +98,10 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process and those it started, also in sessions of their own, as torchrun starts the ranks of a run."""
-    started = _descendants(process.pid)
+    """Kill a process and its descendants, also those in sessions of their own, as torchrun starts the ranks of a run."""
+    descendants = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for pid in started:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _descendants(pid: int) -> list[int]:
-    """What /proc tells of a process's children and theirs; nothing where there is no /proc."""
-    children: list[int] = []
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):  # a thread that ended
-            children += map(int, file.read_text().split())
-    return [*children, *(pid for child in children for pid in _descendants(child))]
+    for descendant in descendants:
+        with suppress(psutil.NoSuchProcess):
+            descendant.kill()

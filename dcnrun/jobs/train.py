@@ -13,17 +13,17 @@ PROGRAM = (sys.executable, "-m", "dcnrun")
 
 
 def log_of(path: Path) -> Path:
-    """What the run in this folder printed."""
+    """Return the file that holds what the run in this folder printed."""
     return path.with_name(f"{path.name}.log")
 
 
 def is_begun(path: Path) -> bool:
-    """Whether there is a run to go on with."""
+    """Whether the folder holds a run to resume."""
     return RunFolder(path).config_file.exists()
 
 
 def is_completed(path: Path) -> bool:
-    """Whether the run says that it is."""
+    """Whether the run's summary says that it is completed."""
     try:
         return RunFolder(path).read_summary().get("status") == "completed"
     except (RunError, OSError):
@@ -31,7 +31,7 @@ def is_completed(path: Path) -> bool:
 
 
 def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
-    """What `dcnrun` is given to start a run in this folder, or to go on with the one that is there."""
+    """Return the arguments of `dcnrun` that start a run in this folder, or resume the one that is there."""
     if is_begun(path):
         return ["train", "--resume", str(path)]
     config = ["--config-dir", str(config_dir)] if config_dir else []
@@ -39,7 +39,7 @@ def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | Non
 
 
 def train_job(job: Job, path: Path, program: Sequence[str] = PROGRAM) -> list[str]:
-    """The command for a job; RunError if its folder holds a run that was started with other overrides."""
+    """Return the command for a job; RunError if its folder holds a run that was started with other overrides."""
     held = RunFolder(path).overrides_file
     if is_begun(path) and held.exists() and held.read_text(encoding="utf-8").splitlines() != list(job.overrides):
         raise RunError(f"{path} holds a run of other settings (see {held.name}): move it away.")
@@ -47,7 +47,7 @@ def train_job(job: Job, path: Path, program: Sequence[str] = PROGRAM) -> list[st
 
 
 def reason_of(path: Path, status: int, began: float, start_of_output: int) -> str:
-    """Why a run is not completed: its own word since it began, else the end of what it printed.
+    """Say why a run is not completed: by the reason in its summary if that is newer than its start, else by the end of its log.
 
     `status` is the process's exit status, `began` its start (seconds since 1970), `start_of_output` where its part of the log starts.
     """

@@ -1,4 +1,4 @@
-"""What an agent does: takes jobs from a ledger, one after the other, and sees each through as a process."""
+"""What an agent does: it takes jobs from a ledger, one after the other, and runs each as a process."""
 
 import fcntl
 import time
@@ -25,20 +25,20 @@ _SECONDS_BETWEEN_CLAIMS = 1.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """A run that goes on is not worth it: why, and the band at which that was found."""
+    """Why a run must stop, and the band at which it was judged."""
 
     reason: str
     band: int | None = None
 
 
 Command = Callable[[Job, Path], Sequence[str]]
-"""The command for a job in this run folder; a RunError that it raises is the job's failure."""
+"""Returns the command for a job in this run folder; a RunError that it raises is the job's failure."""
 Judge = Callable[[Sequence[Job], Job], Verdict | None]
-"""Whether a run must stop, given all jobs and itself after a new report."""
+"""Returns whether a run must stop, given all jobs and itself after a new report."""
 
 
 class Watcher:
-    """Is told how the jobs of an agent go; this one keeps it to itself."""
+    """Hears how the jobs of an agent go; this one does nothing with it."""
 
     def begins(self, job: Job) -> None:
         """A job was taken."""
@@ -47,10 +47,10 @@ class Watcher:
         """Its process runs; called twice a second."""
 
     def ends(self, job: Job) -> None:
-        """A job that was taken, as it is now: it has ended, or, still running, another agent took it over."""
+        """A job that was taken has ended or, where it is still running, was reassigned."""
 
     def waits(self, jobs: Sequence[Job]) -> None:
-        """Nothing is to be had but what others still run; called once each time."""
+        """Other agents run all that is left; called once each time."""
 
 
 def work(
@@ -66,14 +66,24 @@ def work(
     watcher: Watcher | None = None,
     gives_up: bool = True,
 ) -> list[Job]:
-    """Take jobs (with `only`, of these folders alone) and run them in `folder` until `count` were taken or none is left.
+    """Take jobs and run them until none is left, and return those that were taken, as they ended.
 
-    The jobs are returned as they ended. None is left when none waits, none is drawn and none runs: while other agents
-    run the last ones, this one waits, to go on with them if an agent dies. `metric` is what is recorded as a job's
-    history. A run that is judged to stop gets SIGTERM, and 30 s later SIGKILL. One that fails, whatever killed it,
-    touches no other; but RunError, with the reasons, when the first three that it took fail, since something is wrong then
-    that all share; not with `gives_up` False. Ctrl-C and SIGTERM let the run save, give the job back, and go on as
-    KeyboardInterrupt.
+    None is left when none waits, none is drawn and none runs: while other agents run the last ones, this one waits, to
+    resume them if an agent dies. A run that is judged to stop gets SIGTERM, and 30 s later SIGKILL. A failed run, whatever
+    killed it, does not affect the others; but if the first three fail, they probably share the cause: RunError, with the
+    reasons. Ctrl-C and SIGTERM let the run save and give the job back; then KeyboardInterrupt is raised.
+
+    Args:
+        ledger: Where the jobs are.
+        folder: The folder of their run folders on this machine.
+        command: Returns the command that runs a job.
+        metric: The metric that is recorded as a job's history.
+        draw: Draws a new job when none waits; without it, only jobs in the ledger are taken.
+        judge: Decides after each new report whether the run must stop.
+        count: The most jobs to take.
+        only: Take only jobs of these run folders.
+        watcher: Hears how the jobs go.
+        gives_up: Whether three failures at the start end the agent.
     """
     agent = _Agent(ledger, folder, command, this_process(), metric, judge, watcher or Watcher())
     with sigterm_as_interrupt():
@@ -85,18 +95,18 @@ def work(
             raise
 
 
-class _Enough(Exception):
+class _StopRequested(Exception):
     """The judge says that the run must stop."""
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
 
 
-class _NotOurs(Exception):
+class _Reassigned(Exception):
     """Another agent has the job."""
 
 
-class _Held(Exception):
+class _FolderLocked(Exception):
     """An orphan of the job did not end."""
 
 
@@ -111,7 +121,7 @@ class _Outcome:
 
 @dataclass(frozen=True)
 class _Agent:
-    """What stays the same over its jobs."""
+    """The arguments of `work` that every job needs."""
 
     ledger: Ledger
     folder: Path
@@ -130,23 +140,23 @@ def _take_all(
     while count is None or len(ended) < count:
         job = agent.ledger.claim(agent.owner, draw, only)
         if job is None:
-            at_work = [job for job in agent.ledger.jobs() if _may_come(job, only)]
-            if not at_work:
+            underway = [job for job in agent.ledger.jobs() if _may_become_ours(job, only)]
+            if not underway:
                 break
             if not waiting:
-                agent.watcher.waits(at_work)
+                agent.watcher.waits(underway)
             waiting = True
             time.sleep(_SECONDS_BETWEEN_CLAIMS)
             continue
         waiting = False
-        ended.append(_see_through(agent, job))
+        ended.append(_run_job(agent, job))
         if gives_up:
             _give_up_if_all_failed(ended)
     return ended
 
 
-def _may_come(job: Job, only: Collection[str] | None) -> bool:
-    """Whether this may still be a job for us: others may die, or give it back."""
+def _may_become_ours(job: Job, only: Collection[str] | None) -> bool:
+    """Whether this agent may still get the job: others may die, or give it back."""
     return job.state in (State.waiting, State.running) and (only is None or job.folder in only)
 
 
@@ -156,55 +166,55 @@ def _give_up_if_all_failed(ended: Sequence[Job]) -> None:
         raise RunError(f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}")
 
 
-def _see_through(agent: _Agent, job: Job) -> Job:
-    """Run a job to whatever end, and write that down."""
+def _run_job(agent: _Agent, job: Job) -> Job:
+    """Run a job and record how it ended."""
     agent.watcher.begins(job)
     path = agent.folder / job.folder
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(_Pulse(agent, job, path)) as pulse, suppress(_NotOurs):
-        outcome = _outcome(agent, job, path, pulse)
-        pulse.report()
+    with closing(_Heartbeat(agent, job, path)) as heartbeat, suppress(_Reassigned):
+        outcome = _outcome(agent, job, path, heartbeat)
+        heartbeat.report()
         agent.ledger.finish(job, agent.owner, outcome.state, outcome.reason, outcome.band)
     now = agent.ledger.jobs()[job.number]
     agent.watcher.ends(now)
     return now
 
 
-def _outcome(agent: _Agent, job: Job, path: Path, pulse: "_Pulse") -> _Outcome:
+def _outcome(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat") -> _Outcome:
     try:
-        with _alone_with(path, pulse.beat) as lock:
+        with _locked_folder(path, heartbeat.beat) as lock:
             try:
                 command = agent.command(job, path)
             except RunError as error:
                 return _Outcome(State.failed, str(error))
-            if is_completed(path):  # by a process whose agent did not live to say so
+            if is_completed(path):  # by a process whose agent died before it could say so
                 return _Outcome(State.completed)
-            return _run(agent, job, path, pulse, command, lock)
-    except _Held as held:
-        return _Outcome(State.failed, str(held))
+            return _run(agent, job, path, heartbeat, command, lock)
+    except _FolderLocked as error:
+        return _Outcome(State.failed, str(error))
 
 
-def _run(agent: _Agent, job: Job, path: Path, pulse: "_Pulse", command: Sequence[str], lock: int) -> _Outcome:
+def _run(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat", command: Sequence[str], lock: int) -> _Outcome:
     log = log_of(path)
     start_of_output = log.stat().st_size if log.exists() else 0
     began = time.time()
 
     def look() -> None:
-        pulse.look()
+        heartbeat.look()
         agent.watcher.looks(job)
 
     try:
         status = run_process(command, log, look, keep_open=[lock])
-    except _Enough as enough:
-        if is_completed(path):  # it came to its end in that moment
+    except _StopRequested as request:
+        if is_completed(path):  # it ended by itself in that moment
             return _Outcome(State.completed)
-        return _Outcome(State.stopped, enough.verdict.reason, enough.verdict.band)
+        return _Outcome(State.stopped, request.verdict.reason, request.verdict.band)
     if status == 0 and is_completed(path):
         return _Outcome(State.completed)
     return _Outcome(State.failed, reason_of(path, status, began, start_of_output))
 
 
-class _Pulse:
+class _Heartbeat:
     """Keeps a job's heartbeat and history in the ledger while it runs."""
 
     def __init__(self, agent: _Agent, job: Job, path: Path) -> None:
@@ -215,57 +225,61 @@ class _Pulse:
         self._beat_at = time.monotonic()
 
     def look(self) -> None:
-        """Beat, record, and ask the judge after a new report; _NotOurs or _Enough if the process must end."""
+        """Beat, record, and ask the judge after a new report; _Reassigned or _StopRequested if the process must end."""
         self.beat()
         if self.report() and self._recorded and self._agent.judge:
             jobs = self._agent.ledger.jobs()
             verdict = self._agent.judge(jobs, jobs[self._job.number])
             if verdict is not None:
-                raise _Enough(verdict)
+                raise _StopRequested(verdict)
 
     def beat(self) -> None:
-        """Give a sign of life when one is due; _NotOurs if the job was taken over."""
+        """Give a sign of life when one is due; _Reassigned if the job was reassigned."""
         if time.monotonic() - self._beat_at >= _seconds_between_beats(self._agent.ledger):
             if not self._agent.ledger.beat(self._job, self._agent.owner):
-                raise _NotOurs
+                raise _Reassigned
             self._beat_at = time.monotonic()
 
     def report(self) -> bool:
-        """Record the history if it is another than before."""
+        """Record the history if it has changed, and return whether it has."""
         history = self._reader.read() if self._reader else None
         if history is None or history == self._recorded:
             return False
         if not self._agent.ledger.record(self._job, self._agent.owner, history):
-            raise _NotOurs
+            raise _Reassigned
         self._recorded = history
         return True
 
     def close(self) -> None:
-        """Let go of the metrics."""
+        """Close the metrics."""
         if self._reader:
             self._reader.close()
 
 
 @contextmanager
-def _alone_with(path: Path, meanwhile: Callable[[], None]) -> Iterator[int]:
-    """The lock of a run folder, which its process inherits: an orphan of a dead agent may still save there."""
+def _locked_folder(path: Path, meanwhile: Callable[[], None]) -> Iterator[int]:
+    """Hold the lock of a run folder, and give its descriptor for the run's process to inherit.
+
+    An orphan of a dead agent may still save there, and holds the lock until it ends. That is why it is `flock` by hand: a
+    lock of `filelock` belongs to this process alone.
+    """
     lock = path.with_name(f".{path.name}.lock")
     end = time.monotonic() + SECONDS_FOR_AN_ORPHAN
     with lock.open("w") as file:
-        while not _locked(file.fileno()):
+        while not _try_lock(file.fileno()):
             if time.monotonic() > end:
-                raise _Held(f"another process has held {lock} for {SECONDS_FOR_AN_ORPHAN:.0f} s: end it")
+                raise _FolderLocked(f"another process has held {lock} for {SECONDS_FOR_AN_ORPHAN:.0f} s: end it")
             meanwhile()
             time.sleep(_SECONDS_BETWEEN_TRIES)
         yield file.fileno()
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nothing there can be waited for
+    except OSError:  # a file system without locks: there is nothing to wait for
         return True
     return True
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcnrun.console import console
-from dcnrun.jobs.ledger import Drawn, Job, State
+from dcnrun.jobs.ledger import Job, JobSpec, State
 from dcnrun.sweep.hyperband import bands
 from dcnrun.sweep.plan import Plan, Searching
 from dcnrun.sweep.prepare import Options, cap_of, folder_of, local_plan
@@ -50,10 +50,10 @@ def show_plan(path: Path, overrides: Sequence[str], options: Options) -> dict[st
     }
 
 
-def first_trials(plan: Plan, number: int) -> list[Drawn]:
+def first_trials(plan: Plan, number: int) -> list[JobSpec]:
     """The first trials, as they would be drawn one after the other while none has reported."""
     searching = Searching(plan)
-    drawn: list[Drawn] = []
+    drawn: list[JobSpec] = []
     while len(drawn) < number:
         waiting = [
             Job(number, one.overrides, one.parameters, one.folder, State.waiting) for number, one in enumerate(drawn)

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from dcnrun.config.overrides import as_override
-from dcnrun.jobs.ledger import Drawn, Job
+from dcnrun.jobs.ledger import Job, JobSpec
 from dcnrun.jobs.worker import Verdict
 from dcnrun.sweep import hyperband
 from dcnrun.sweep.search import SamplerName, Search
@@ -43,10 +43,10 @@ class Plan:
         }
         return json.dumps(kept, indent=1) + "\n"
 
-    def trial(self, parameters: Mapping[str, Any], number: int) -> Drawn:
+    def trial(self, parameters: Mapping[str, Any], number: int) -> JobSpec:
         """The trial of a setting."""
         chosen = [as_override(name, value) for name, value in parameters.items()]
-        return Drawn((*self.sweep.fixed, *chosen, *self.overrides), parameters, f"trial-{number:04d}")
+        return JobSpec((*self.sweep.fixed, *chosen, *self.overrides), parameters, f"trial-{number:04d}")
 
 
 def plan_from(text: str) -> Plan:
@@ -70,7 +70,7 @@ class Searching:
         self.plan = plan
         self._search = Search(plan.sweep, plan.seed, plan.sampler)
 
-    def draw(self, jobs: Sequence[Job]) -> Drawn | None:
+    def draw(self, jobs: Sequence[Job]) -> JobSpec | None:
         """The trial after these; None when a grid is exhausted or the metric's target is reached."""
         if self._search.target_reached(jobs):
             return None

@@ -14,7 +14,7 @@ from dcnrun.compare.variants import difference_of_tasks, identity, variant_names
 from dcnrun.config.compose import compose
 from dcnrun.config.effects import Settings, settings_of
 from dcnrun.errors import RunError, UsageError
-from dcnrun.jobs.ledger import Drawn, Job, Ledger, State
+from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.train import is_begun, log_of
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.spec.distributions import examples
@@ -32,7 +32,7 @@ class Contender:
 
     trial: Job
     settings: Settings
-    runs: Mapping[int, Drawn]
+    runs: Mapping[int, JobSpec]
     """By seed."""
 
 
@@ -219,8 +219,8 @@ def compared(chosen: Sequence[Contender], repeats: Progress) -> tuple[Repeated, 
     return Repeated(comparison.metric, tuple(chosen[0].runs), tuple(places), tuple(missing)), comparison
 
 
-def _with_seed(job: Job, seed: int) -> Drawn:
-    return Drawn((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
+def _with_seed(job: Job, seed: int) -> JobSpec:
+    return JobSpec((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
 
 
 def _folders_of(chosen: Sequence[Contender]) -> set[str]:

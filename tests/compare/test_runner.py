@@ -17,7 +17,7 @@ from dcnrun.compare.grid import build_grid
 from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from tests.compare.fake import write_run
 from tests.postgres import PASSWORD
 from tests.training.running import TINY
@@ -229,7 +229,7 @@ def test_what_another_machine_has_is_not_run_again(trainer, tmp_path):
     url, out = sqlite_url(tmp_path / "shared.db"), tmp_path / "out"
     grid = build_grid(trainer.overrides)
     elsewhere = Ledger.create(url, f"compare-{grid.digest}", "grid", grid.digest, "/elsewhere", None)
-    elsewhere.add([Drawn((), {}, "standard-seed0"), Drawn((), {}, "dilated-4-seed0")])
+    elsewhere.add([JobSpec((), {}, "standard-seed0"), JobSpec((), {}, "dilated-4-seed0")])
     for state in (State.completed, State.failed):
         elsewhere.finish(elsewhere.claim("machine2:7::"), "machine2:7::", state, "no memory")
     result = run_grid(trainer.overrides, out, storage=url, program=trainer.program)

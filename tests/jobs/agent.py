@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dcnrun.jobs.ledger import Drawn, Job, Ledger
+from dcnrun.jobs.ledger import Job, JobSpec, Ledger
 from dcnrun.jobs.train import train_arguments
 from dcnrun.jobs.worker import work
 
@@ -12,7 +12,7 @@ METRIC = "val/score"
 
 
 def draw(jobs):
-    return Drawn((f"value={len(jobs)}", "steps=4", "pause=0.02"), {"value": len(jobs)}, f"trial-{len(jobs):04d}")
+    return JobSpec((f"value={len(jobs)}", "steps=4", "pause=0.02"), {"value": len(jobs)}, f"trial-{len(jobs):04d}")
 
 
 def command(job: Job, path: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from dcnrun.jobs.worker import work
 from tests.jobs import agent
 
@@ -72,7 +72,7 @@ def test_killed_at_random_moments_and_started_again_it_ends_with_each_trial_done
 def test_the_orphan_of_a_killed_agent_is_let_save_before_its_run_is_gone_on_with(tmp_path):
     folder, url = tmp_path / "runs", sqlite_url(tmp_path / "ledger.db")
     ledger = Ledger.create(url, "tune", "sweep", "", str(folder), cap=1)
-    ledger.add([Drawn(("steps=30", "pause=0.03", "save=1"), {}, "trial")])
+    ledger.add([JobSpec(("steps=30", "pause=0.03", "save=1"), {}, "trial")])
     killed = start(url, folder, 1)
     wait_until((folder / "trial" / "checkpoint").exists)
     killed.kill()

@@ -12,7 +12,7 @@ from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs import database
 from dcnrun.jobs import ledger as ledgers
 from dcnrun.jobs.database import STORAGE, Database, sqlite_url, storage_url
-from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from dcnrun.jobs.owner import this_process
 from tests.postgres import PASSWORD
 
@@ -20,11 +20,11 @@ FORK = multiprocessing.get_context("fork")
 
 
 def draw(jobs):
-    return Drawn((f"optim.lr={len(jobs)}",), {"optim.lr": len(jobs)}, f"trial-{len(jobs):04d}")
+    return JobSpec((f"optim.lr={len(jobs)}",), {"optim.lr": len(jobs)}, f"trial-{len(jobs):04d}")
 
 
 def cells(*folders):
-    return [Drawn(("seed=0",), {}, folder) for folder in folders]
+    return [JobSpec(("seed=0",), {}, folder) for folder in folders]
 
 
 def numbers(jobs):
@@ -40,7 +40,7 @@ def test_what_is_drawn_comes_back_whole(ledger, storage):
         "none": None,
         "list": [1, 2],
     }
-    drawn = Drawn(("optim.lr=1e-05", "name='ü \"x\"'"), parameters, "trial-0000")
+    drawn = JobSpec(("optim.lr=1e-05", "name='ü \"x\"'"), parameters, "trial-0000")
     job = ledger.claim("a", lambda jobs: drawn)
     assert (job.overrides, job.parameters, job.folder) == (drawn.overrides, drawn.parameters, drawn.folder)
     assert (job.number, job.state, job.attempts, job.owner) == (0, State.running, 1, "a")
@@ -82,7 +82,7 @@ def test_an_agent_is_given_the_job_that_it_holds(ledger):
     assert ledger.claim("a", draw).number == 1
 
 
-def test_what_was_taken_over_is_no_longer_the_old_agents(ledger, storage):
+def test_what_was_reassigned_is_no_longer_the_old_owners(ledger, storage):
     impatient = Ledger.open(storage, "first", lost_after=0.2)
     job = impatient.claim("old", draw)
     impatient.record(job, "old", [(1, 0.1)])
@@ -152,10 +152,10 @@ def test_the_job_of_a_process_that_slept_stays_its_own(ledger, storage):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
-def test_the_job_of_a_dead_process_of_this_host_is_had_at_once(ledger, storage):
+def test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once(ledger, storage):
     code = (
-        "from dcnrun.jobs.ledger import Ledger, Drawn; from dcnrun.jobs.owner import this_process\n"
-        f"print(Ledger.open({storage!r}, 'first').claim(this_process(), lambda jobs: Drawn((), {{}}, 'x')).number, flush=True)\n"
+        "from dcnrun.jobs.ledger import Ledger, JobSpec; from dcnrun.jobs.owner import this_process\n"
+        f"print(Ledger.open({storage!r}, 'first').claim(this_process(), lambda jobs: JobSpec((), {{}}, 'x')).number, flush=True)\n"
         "input()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -2,10 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
-from dcnrun.jobs import owner as owners
 from dcnrun.jobs.owner import host_of, is_alive, this_process
 
 NEEDS_PROC = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
@@ -44,6 +45,14 @@ def test_a_process_is_not_when_it_was_killed_and_when_its_parent_knows(other):
 
 
 @NEEDS_PROC
+def test_its_name_has_the_start_as_the_kernel_counts_it():
+    """Owners in ledgers outlive a change of this code, and of the system clock."""
+    _, pid, start, _ = this_process().split(":")
+    assert start == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    assert int(pid) == os.getpid()
+
+
+@NEEDS_PROC
 def test_a_process_id_that_was_given_again_is_another_process():
     host, pid, started, kernel = this_process().split(":")
     assert is_alive(":".join([host, pid, str(int(started) - 1), kernel])) is False
@@ -56,7 +65,10 @@ def test_of_another_users_process_that_proc_hides_nothing_is_known(other, monkey
     def refuse(pid, number):
         raise PermissionError
 
-    monkeypatch.setattr(owners, "_started", lambda pid: None)
+    def hide(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(psutil, "Process", hide)
     monkeypatch.setattr(os, "kill", refuse)
     assert is_alive(other[1]) is None
 

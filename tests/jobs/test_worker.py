@@ -12,7 +12,7 @@ import pytest
 from dcnrun.errors import RunError
 from dcnrun.jobs import owner, process, worker
 from dcnrun.jobs.database import STORAGE, sqlite_url
-from dcnrun.jobs.ledger import Drawn, Ledger, State
+from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from dcnrun.jobs.train import PROGRAM, train_job
 from dcnrun.jobs.worker import Verdict, Watcher, work
 from tests.jobs.agent import METRIC, command
@@ -26,7 +26,7 @@ class Batch:
         self.folder = folder
         self.url = sqlite_url(folder / "ledger.db")
         self.ledger = Ledger.create(self.url, "tune", "sweep", "", "", None, lost_after=2.4)
-        self.ledger.add([Drawn(tuple(words.split()), {}, f"trial-{i}") for i, words in enumerate(settings)])
+        self.ledger.add([JobSpec(tuple(words.split()), {}, f"trial-{i}") for i, words in enumerate(settings)])
 
     def work(self, **options):
         return work(self.ledger, self.folder, command, metric=METRIC, **options)
@@ -91,7 +91,7 @@ def test_drawn_jobs_see_how_those_before_them_ended(batch):
 
     def draw(jobs):
         seen.append([(job.state, job.history[-1][1]) for job in jobs])
-        return Drawn(("steps=1", f"value={len(jobs)}"), {}, f"trial-{len(jobs)}") if len(jobs) < 3 else None
+        return JobSpec(("steps=1", f"value={len(jobs)}"), {}, f"trial-{len(jobs)}") if len(jobs) < 3 else None
 
     batch().work(draw=draw)
     assert seen == [[(State.completed, float(n)) for n in range(count)] for count in range(4)]
@@ -192,7 +192,7 @@ def test_an_interrupt_gives_the_job_back_and_it_is_gone_on_with(batch, during, n
     assert runs.starts() == ["--run-dir", "--resume"]
 
 
-def test_a_job_that_was_taken_over_is_let_go(batch, during, monkeypatch):
+def test_a_job_that_was_reassigned_is_let_go(batch, during, monkeypatch):
     monkeypatch.setattr(owner, "is_alive", lambda _: None)  # as on another machine
     runs = batch("steps=1000")
     other = Ledger.open(runs.url, "tune", lost_after=-1e9)  # for which everybody is dead

@@ -4,7 +4,7 @@ import pytest
 
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import Drawn
+from dcnrun.jobs.ledger import JobSpec
 from dcnrun.sweep.places import create_ledger, occupy, open_ledger, slug
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.spec.reading import parse_sweep
@@ -63,7 +63,7 @@ def test_a_folder_with_trials_is_one_sweeps(other):
 def begun(folder):
     """A sweep with a trial."""
     ledger = create_ledger(plan(), "lr", folder, None, cap=3)
-    ledger.add([Drawn(("optim.lr=0.1",), {"optim.lr": 0.1}, "trial-0000")])
+    ledger.add([JobSpec(("optim.lr=0.1",), {"optim.lr": 0.1}, "trial-0000")])
     (folder / "trial-0000").mkdir()
     return ledger
 
@@ -123,7 +123,7 @@ def test_a_sweep_is_found_by_its_folder_or_its_name_even_when_renamed():
 
 def test_in_a_database_a_sweep_goes_by_its_name(postgres):
     storage = postgres.new_database()
-    create_ledger(plan(), "lr", Path("out"), storage, cap=3).add([Drawn((), {}, "trial-0000")])
+    create_ledger(plan(), "lr", Path("out"), storage, cap=3).add([JobSpec((), {}, "trial-0000")])
     assert open_ledger("lr", storage)[1] == Path("out")
     assert open_ledger("lr", storage, Path("scratch"))[1] == Path("scratch")
     with pytest.raises(UsageError, match="there are lr"):

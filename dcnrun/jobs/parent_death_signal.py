@@ -1,8 +1,8 @@
-"""Runs a command that is asked to stop when its parent is gone: `python -I tether.py PARENT_PID COMMAND...`.
+"""Runs a command that is asked to stop when its parent dies: `python -I parent_death_signal.py PARENT_PID COMMAND...`.
 
-A training run must not go on unseen after the agent that started it was killed. On Linux the kernel sends SIGTERM
+A training run must not continue unseen after the agent that started it was killed. On Linux the kernel sends SIGTERM
 when the parent dies, and the run saves and stops; elsewhere this only runs the command. It is a script of its own
-because setting this in a process with threads, between fork and exec, can deadlock.
+because calling prctl in a process with threads, between fork and exec, can deadlock.
 """
 
 import ctypes
