@@ -17,7 +17,7 @@ test-fast:  ## without the tests that take more than some ten seconds
 	$(PYTEST) -m 'not slow'
 
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
-	.ci/sanitized $(PYTHON) -m pytest tests/ops/test_deform_conv2d.py tests/ops/roi/test_deform_roi_pool.py tests/ops/roi/test_cpu_kernel.py -k kernel --hypothesis-profile=few \
+	.ci/sanitized $(PYTHON) -m pytest tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_roi_pool/test_deform_roi_pool.py tests/ops/deform_roi_pool/test_cpu.py -k kernel --hypothesis-profile=few \
 		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
 	.ci/sanitized $(PYTHON) -m pytest -n 2 tests/ops/cuda_emulation -k "definition or layout or parity and odd" --hypothesis-profile=few \
 		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]

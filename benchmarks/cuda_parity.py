@@ -1,5 +1,5 @@
 """Whether our CUDA kernels compute on this GPU what the definition does in fp64, for each operator's `PARITY`: that of the
-convolution in dcnrun/ops/backends.py, that of RoI pooling in dcnrun/ops/roi/backends.py.
+convolution in dcnrun/ops/deform_conv2d/dispatch.py, that of RoI pooling in dcnrun/ops/deform_roi_pool/dispatch.py.
 
     python -m benchmarks.cuda_parity [--only PART] [benchmarks/results/cuda_parity_sm_90.json]
 
@@ -24,12 +24,12 @@ import torch
 from dcnrun.bench.devices import CUBLAS_DETERMINISTIC
 from dcnrun.bench.machine import describe, describe_gpu
 from dcnrun.bench.operators import one_line
-from dcnrun.ops import backends
-from dcnrun.ops.roi import backends as roi_backends
-from dcnrun.ops.roi import cuda_kernel as roi_kernel
-from tests.ops import parity
-from tests.ops.parity import TF32_TOLERANCE, TOLERANCES, watched_kernels
-from tests.ops.roi import parity as roi_parity
+from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
+from dcnrun.ops.deform_roi_pool import cuda as roi_cuda
+from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+from tests.ops.deform_conv2d import parity
+from tests.ops.deform_conv2d.parity import TF32_TOLERANCE, TOLERANCES, watched_kernels
+from tests.ops.deform_roi_pool import parity as roi_parity
 
 Row = dict[str, Any]
 
@@ -107,8 +107,8 @@ def main() -> int:
     default = "benchmarks/results/cuda_parity_sm_{}{}.json".format(*torch.cuda.get_device_capability())
     os.environ["DCNRUN_BACKEND"] = "cuda"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_DETERMINISTIC)
-    backends.KERNELS["cuda"] = watched_kernels()
-    roi_backends.KERNELS["cuda"] = watched_kernels(roi_kernel)
+    conv_dispatch.KERNELS["cuda"] = watched_kernels()
+    roi_dispatch.KERNELS["cuda"] = watched_kernels(roi_cuda)
     machine = describe() | describe_gpu(torch.device("cuda", torch.cuda.current_device()))
     checks = {"deform_conv2d": convolutions(), "deform_roi_pool": roi_poolings()}
     return 0 if run(checks, machine, asked.file or Path(default), asked.only) else 1

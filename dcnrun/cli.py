@@ -515,7 +515,7 @@ def build_kernels(
 
     For example: dcnrun kernels build --dtype float32
     """
-    from dcnrun.ops.jit.ahead import build_kernels as build
+    from dcnrun.ops.jit.aot import build_kernels as build
 
     return build(dtype or [], cuda or [])
 

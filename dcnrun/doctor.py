@@ -158,8 +158,8 @@ def _compiler() -> Pairs:
 
 def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
     """NVRTC, which needs no GPU."""
+    from dcnrun.ops.jit.errors import KernelUnavailable
     from dcnrun.ops.jit.nvrtc import find_nvrtc
-    from dcnrun.ops.jit.unavailable import KernelUnavailable
 
     try:
         nvrtc = find_nvrtc()
@@ -173,9 +173,9 @@ def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
 
 def _cpu_kernels(problems: Problems) -> Rows:
     """Whether each CPU kernel loads for each dtype, and how it came about."""
+    from dcnrun.ops.jit.build_spec import DEFINES, dtype_name, kernel_names
+    from dcnrun.ops.jit.errors import KernelUnavailable
     from dcnrun.ops.jit.load import load
-    from dcnrun.ops.jit.recipe import DEFINES, dtype_name, kernel_names
-    from dcnrun.ops.jit.unavailable import KernelUnavailable
 
     rows = []
     for name in kernel_names("cpu"):
@@ -198,9 +198,9 @@ def _cpu_kernels(problems: Problems) -> Rows:
 
 def _cuda_kernels(gpus: int, problems: Problems) -> Rows:
     """Whether each CUDA kernel loads on each GPU for each dtype, and how it came about."""
+    from dcnrun.ops.jit.build_spec import CUDA_DTYPES, dtype_name, kernel_names
     from dcnrun.ops.jit.cuda import architecture_of, load
-    from dcnrun.ops.jit.recipe import CUDA_DTYPES, dtype_name, kernel_names
-    from dcnrun.ops.jit.unavailable import KernelUnavailable
+    from dcnrun.ops.jit.errors import KernelUnavailable
 
     rows = []
     for index, name, dtype in itertools.product(range(gpus), kernel_names("cuda"), CUDA_DTYPES):
@@ -224,10 +224,10 @@ def _state(built: Any, problems: Problems) -> str:
 
 def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
     """What computes each operator on each device, for each dtype, and why."""
-    from dcnrun.ops import backends
-    from dcnrun.ops.jit.recipe import DEFINES, dtype_name
-    from dcnrun.ops.jit.unavailable import KernelUnavailable
-    from dcnrun.ops.roi import backends as roi_backends
+    from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
+    from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+    from dcnrun.ops.jit.build_spec import DEFINES, dtype_name
+    from dcnrun.ops.jit.errors import KernelUnavailable
 
     def used(operator: str, device: str, dtype: Any) -> str:
         try:
@@ -239,7 +239,7 @@ def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
         return "none"
 
     rows = []
-    backend_for = {"deform_conv2d": backends.backend_for, "deform_roi_pool": roi_backends.backend_for}
+    backend_for = {"deform_conv2d": conv_dispatch.backend_for, "deform_roi_pool": roi_dispatch.backend_for}
     for operator, device in itertools.product(backend_for, devices):
         taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in DEFINES}
         own = [row for row in kernels if row["kernel"] == operator and row["device"].startswith(device)]
@@ -261,7 +261,7 @@ def _why(device: str, backends: dict[str, str], loads: bool) -> str:
 
 def _cache() -> Pairs:
     from dcnrun.ops.jit.cache import kernels_folder
-    from dcnrun.ops.jit.unavailable import CacheUnusable
+    from dcnrun.ops.jit.errors import CacheUnusable
 
     try:
         folder = kernels_folder()

@@ -275,7 +275,7 @@ def test_doctor(replaced):
 
 
 def test_kernels_build(replaced):
-    calls = replaced("dcnrun.ops.jit.ahead", "build_kernels")
+    calls = replaced("dcnrun.ops.jit.aot", "build_kernels")
     assert run("kernels", "build").exit_code == 0
     more = ["--dtype", "float64", "--dtype", "bfloat16", "--cuda", "sm_80", "--cuda", "all"]
     assert run("kernels", "build", *more).exit_code == 0
@@ -308,7 +308,7 @@ def test_version():
         ("dcnrun.data.check", "check_data", ["data", "check"]),
         ("dcnrun.offsets.show", "visualize_offsets", ["visualize-offsets", "x"]),
         ("dcnrun.doctor", "doctor", ["doctor"]),
-        ("dcnrun.ops.jit.ahead", "build_kernels", ["kernels", "build"]),
+        ("dcnrun.ops.jit.aot", "build_kernels", ["kernels", "build"]),
     ],
 )
 def test_json_is_all_there_is_on_standard_output(replaced, module, name, arguments):

@@ -15,11 +15,11 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.console import console
 from dcnrun.errors import UsageError
-from dcnrun.ops import backends
+from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.jit import KernelUnavailable, cuda
 from dcnrun.ops.jit.nvrtc import find_nvrtc
+from tests.ops.jit.fakes import NAME, Workshop
 from tests.ops.jit.gpuless import needs_nvrtc
-from tests.ops.jit.workshop import NAME, Workshop
 
 OPERATORS = ["deform_conv2d", "deform_roi_pool"]
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
@@ -27,7 +27,7 @@ DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
 @pytest.fixture
 def workshop(tmp_path, monkeypatch):
-    monkeypatch.setattr(backends, "backend_for", lambda device, dtype: "kernel")
+    monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: "kernel")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return Workshop(tmp_path, monkeypatch)
 
@@ -106,7 +106,7 @@ def test_a_backend_that_does_not_exist(workshop, monkeypatch):
     def refuse(device, dtype):
         raise UsageError("DCNRUN_BACKEND is 'quick'")
 
-    monkeypatch.setattr(backends, "backend_for", refuse)
+    monkeypatch.setattr(dispatch, "backend_for", refuse)
     report, _ = doctor()
     assert report["backends"][0]["float32"] == "none"
     assert report["problems"] == [{"problem": "DCNRUN_BACKEND is 'quick'", "remedy": "unset DCNRUN_BACKEND"}]
@@ -147,7 +147,7 @@ def test_gpus(workshop, gpus):
 
 @needs_nvrtc
 def test_why_a_gpu_does_not_run_our_kernel(workshop, gpus, monkeypatch):
-    monkeypatch.setattr(backends, "backend_for", lambda device, dtype: "torchvision")
+    monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: "torchvision")
 
     def why():
         return of_gpus(doctor()[0]["backends"])[0]["why"]

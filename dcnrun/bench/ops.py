@@ -13,8 +13,8 @@ from dcnrun.bench.operators import CONV2D, FORWARD, OURS, TINY, Case, one_line, 
 from dcnrun.bench.timing import Clock, Work, geometric_mean, interleaved, quartiles_ms, quartiles_us
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError, UsageError
-from dcnrun.ops.backends import backend_for
-from dcnrun.ops.jit.recipe import dtype_name
+from dcnrun.ops.deform_conv2d.dispatch import backend_for
+from dcnrun.ops.jit.build_spec import dtype_name
 
 DEVICES: Mapping[str, Callable[[], Device]] = {"cpu": Cpu, "cuda": the_gpu}
 # More load than this at the start comes from something else.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dcnrun.config.schema import ConvKind
 from dcnrun.models.modulation import checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
-from dcnrun.ops.precision import without_autocast
+from dcnrun.ops.common.precision import without_autocast
 
 
 class OffsetBranch(nn.Conv2d):

@@ -12,7 +12,7 @@ from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setu
 
 from dcnrun.models.modulation import checked_mask_start, modulation_mask
 from dcnrun.ops import deform_roi_pool
-from dcnrun.ops.precision import without_autocast
+from dcnrun.ops.common.precision import without_autocast
 
 
 class RoIOffsetBranch(nn.Sequential):

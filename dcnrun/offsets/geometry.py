@@ -12,7 +12,7 @@ from torch import Tensor
 from dcnrun.errors import UsageError
 from dcnrun.offsets.grid import Grid, Pair
 from dcnrun.offsets.layers import Capture, Layer
-from dcnrun.ops.reference import sampling_points
+from dcnrun.ops.deform_conv2d.reference import sampling_points
 
 LIMIT = 9**3
 """Points that are kept of a chain: all of three layers of 3x3, where they have no offset groups."""

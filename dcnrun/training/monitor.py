@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dcnrun.config.schema import Config, Precision
 from dcnrun.models.conv import DeformConv2d
-from dcnrun.ops.reference import sampling_points
+from dcnrun.ops.deform_conv2d.reference import sampling_points
 
 # Share of a layer's taps that offsets may take out of the map before the run says so.
 RUNAWAY_SHARE = 0.5

@@ -11,12 +11,12 @@
 #include "tensor.h"
 #include "work.h"
 
-// One RoI on the map, as `regions` in dcnrun/ops/roi/operands.py: pairs are y, x.
+// One RoI on the map, as `regions` in dcnrun/ops/deform_roi_pool/arguments.py: pairs are y, x.
 struct Region {
     real image, start[2], size[2], grid[2];
 };
 
-// The arguments, as dcnrun/ops/roi/cpu_kernel.py lays them out.
+// The arguments, as dcnrun/ops/deform_roi_pool/cpu.py lays them out.
 struct Pooling {
     View input, offset, mask, regions, output;  // backward: output is the gradient of the output
     View grad_input, grad_offset, grad_mask;

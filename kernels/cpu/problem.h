@@ -1,4 +1,4 @@
-// The arguments of deformable convolution, as dcnrun/ops/cpu_kernel.py lays them out.
+// The arguments of deformable convolution, as dcnrun/ops/deform_conv2d/cpu.py lays them out.
 #pragma once
 
 #include "tensor.h"

@@ -8,7 +8,7 @@
 #include "channels.h"
 #include "team.h"
 
-// The arguments, as dcnrun/ops/roi/cuda_kernel.py lays them out. Channels are those of the output. Each has `planes` maps:
+// The arguments, as dcnrun/ops/deform_roi_pool/cuda.py lays them out. Channels are those of the output. Each has `planes` maps:
 // one, or one per bin in the position-sensitive form.
 struct Pooling {
     const scalar* input;  // (images, height, width, planes, channels)
@@ -142,7 +142,7 @@ inline __device__ bool place_axis(Axis& axis) {
     return one == one && other == other;
 }
 
-// As `regions` in dcnrun/ops/roi/operands.py and `_starts` and `_points` in reference.py have it.
+// As `regions` in dcnrun/ops/deform_roi_pool/arguments.py and `_starts` and `_points` in reference.py have it.
 inline __device__ Bin bin_at(const Pooling& pooling, long long roi, int group, int bin) {
     const float* corners = pooling.rois + 5 * roi;
     Bin placed;

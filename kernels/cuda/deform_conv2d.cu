@@ -1,4 +1,4 @@
-// Deformable convolution: everything but the matrix products, which are cuBLAS's. dcnrun/ops/cuda_kernel.py launches it.
+// Deformable convolution: everything but the matrix products, which are cuBLAS's. dcnrun/ops/deform_conv2d/cuda.py launches it.
 //
 // A team takes one sample at a time; its threads take neighbouring channels of an offset group. Pointers move on with the loops:
 // the compiler would compute others again wherever they are needed.

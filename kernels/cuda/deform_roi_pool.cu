@@ -1,5 +1,5 @@
 // Deformable RoI pooling (Dai et al. 2017; with a mask, Zhu et al. 2018), plain and position-sensitive.
-// dcnrun/ops/roi/cuda_kernel.py launches it.
+// dcnrun/ops/deform_roi_pool/cuda.py launches it.
 //
 // In `pool` and `give_back` a team takes one bin at a time, and its threads take neighbouring channels; in `gather` a team
 // takes some pixels of the map.

@@ -1,4 +1,4 @@
-// The arguments of the kernels that sample, as dcnrun/ops/cuda_kernel.py lays them out.
+// The arguments of the kernels that sample, as dcnrun/ops/deform_conv2d/cuda.py lays them out.
 #pragma once
 
 #include "channels.h"

@@ -13,7 +13,7 @@ constexpr int kSegment = 64;
 constexpr int kAhead = 4;  // rows that are read before the first of them is added
 constexpr int kNone = -1;  // the key of an entry that goes nowhere
 
-// As dcnrun/ops/cuda_kernel.py lays it out. Level 0 has the chunk's corners as entries: their rows are those of the columns'
+// As dcnrun/ops/deform_conv2d/cuda.py lays it out. Level 0 has the chunk's corners as entries: their rows are those of the columns'
 // gradients, each multiplied by its share. From level 1 on, the rows are sums of the last level, as they are.
 struct Runs {
     Problem problem;

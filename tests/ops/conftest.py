@@ -4,9 +4,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from dcnrun.ops import choice
+from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
+from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.compiler import find_compiler
+from tests.ops.fakes import FakeKernels
+
+DISPATCHES = {"deform_conv2d": conv_dispatch, "deform_roi_pool": roi_dispatch}
 
 # For slow builds of the kernels: pytest --hypothesis-profile=few
 settings.register_profile("few", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,29 +30,46 @@ def backend(request, monkeypatch):
 
 
 @pytest.fixture
-def no_compiler(monkeypatch):
-    """No C++ compiler: no kernel for the CPU can be loaded. What is tried to be."""
-    tries = []
-
-    def load(name, dtype):
-        tries.append((name, dtype))
-        raise KernelUnavailable("no C++ compiler was found", "install one")
-
-    monkeypatch.setattr(choice, "load_cpu", load)
-    return tries
+def auto(monkeypatch):
+    """Nothing is asked for and nothing tried: as a new process starts."""
+    monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
+    for dispatch in DISPATCHES.values():
+        dispatch.DISPATCHER.forget()
+    yield
+    for dispatch in DISPATCHES.values():
+        dispatch.DISPATCHER.forget()
 
 
-@pytest.fixture
-def compiler(monkeypatch):
-    """Every kernel for the CPU can be loaded."""
-    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
+def fake_kernels(monkeypatch, device_type, problem=None):
+    """Replace the kernels of every operator; return the list of what is loaded."""
     loaded = []
+    for name, dispatch in DISPATCHES.items():
+        kernels = FakeKernels(name, dispatch.KERNELS[device_type], loaded, problem)
+        monkeypatch.setitem(dispatch.KERNELS, device_type, kernels)
+    return loaded
+
+
+@pytest.fixture
+def no_compiler(auto, monkeypatch):
+    """No C++ compiler: no kernel for the CPU can be loaded. What is tried to be."""
+    return fake_kernels(monkeypatch, "cpu", KernelUnavailable("no C++ compiler was found", "install one"))
+
+
+@pytest.fixture
+def compiler(auto, monkeypatch):
+    """Every kernel for the CPU can be loaded."""
+    return fake_kernels(monkeypatch, "cpu")
+
+
+@pytest.fixture
+def gpu(auto, monkeypatch):
+    """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(choice, "load_cuda", lambda name, dtype, device: loaded.append((name, dtype, device)))
-    return loaded
+    return fake_kernels(monkeypatch, "cuda")
+
+
+@pytest.fixture
+def no_nvrtc(gpu, monkeypatch):
+    """A GPU for which no kernel can be compiled."""
+    return fake_kernels(monkeypatch, "cuda", KernelUnavailable("NVRTC was not found", "install torch again"))

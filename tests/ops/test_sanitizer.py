@@ -10,12 +10,12 @@ SANITIZED = Path(__file__).parents[2] / ".ci" / "sanitized"
 # Operands that the checks would have refused, given to the kernel itself.
 CALL = """
 import torch
-from dcnrun.ops import cpu_kernel
-from dcnrun.ops.operands import Operands
+from dcnrun.ops.deform_conv2d import cpu
+from dcnrun.ops.deform_conv2d.arguments import Operands
 input, offset, weight = torch.zeros(1, 4, 6, 6), torch.zeros(1, 18, 6, 6), torch.zeros(4, 4, 3, 3)
 output, stride = torch.zeros(1, 4, 6, 6), (1, 1)
 {change}
-cpu_kernel.deform_conv2d(Operands(input, offset, weight, None, stride, (1, 1), (1, 1), None), output)
+cpu.forward(Operands(input, offset, weight, None, stride, (1, 1), (1, 1), None), output)
 print("computed")
 """
 

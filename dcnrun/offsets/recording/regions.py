@@ -9,7 +9,7 @@ from torchvision.ops.poolers import _convert_to_roi_format
 from dcnrun.models.roi_pool import PlainRoIPool
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import RoIs
-from dcnrun.ops.roi.operands import Operands, regions
+from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
 
 def pooled_regions(

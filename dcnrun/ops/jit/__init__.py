@@ -5,7 +5,7 @@ A kernel is one source with the headers beside it. One in `kernels/cpu/` becomes
 """
 
 from dcnrun.ops.jit.cuda import CudaModule, compile_cuda, load_cuda
+from dcnrun.ops.jit.errors import KernelUnavailable
 from dcnrun.ops.jit.load import build_cpu, load_cpu
-from dcnrun.ops.jit.unavailable import KernelUnavailable
 
 __all__ = ["CudaModule", "KernelUnavailable", "build_cpu", "compile_cuda", "load_cpu", "load_cuda"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import platformdirs
 
-from dcnrun.ops.jit.unavailable import CacheUnusable
+from dcnrun.ops.jit.errors import CacheUnusable
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _SECONDS_BETWEEN_TRIES = 0.05

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcnrun.ops.jit.unavailable import KernelUnavailable, first_error
+from dcnrun.ops.jit.errors import KernelUnavailable, first_error
 
 SECONDS_TO_COMPILE = 60.0
 _SECONDS_TO_ANSWER = 10.0

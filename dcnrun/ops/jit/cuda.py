@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from dcnrun.ops.jit.building import Built, find_or_build, work_folder
+from dcnrun.ops.jit.build import Built, find_or_build, work_folder
+from dcnrun.ops.jit.build_spec import cuda_build_spec
+from dcnrun.ops.jit.errors import KernelUnavailable
+from dcnrun.ops.jit.memoize import memoize
 from dcnrun.ops.jit.nvrtc import SECONDS_TO_COMPILE, best_architecture, compile_image, find_nvrtc
-from dcnrun.ops.jit.once import once
-from dcnrun.ops.jit.recipe import cuda_recipe
-from dcnrun.ops.jit.unavailable import KernelUnavailable
 
 
 class CudaModule:
@@ -129,7 +129,7 @@ def load_cuda(name: str, dtype: torch.dtype, device: torch.device) -> CudaModule
     return load(name, dtype, torch.cuda.current_device() if index is None else index).module
 
 
-@once
+@memoize
 def load(name: str, dtype: torch.dtype, index: int) -> Loaded:
     """`load_cuda`, with how the file came about."""
     if index not in gpus():
@@ -171,17 +171,17 @@ def compile_cuda(name: str, dtype: torch.dtype, architecture: str) -> bytes:
     Raises:
         KernelUnavailable: it can't be compiled.
     """
-    recipe = cuda_recipe(name, dtype, architecture)
-    return compile_image(find_nvrtc(), recipe.source, architecture, recipe.options)
+    spec = cuda_build_spec(name, dtype, architecture)
+    return compile_image(find_nvrtc(), spec.source, architecture, spec.options)
 
 
 def _build(name: str, dtype: torch.dtype, architecture: str, work: Path) -> Built:
     def compile(file: Path) -> list[str]:
         file.write_bytes(compile_cuda(name, dtype, architecture))
-        return list(recipe.options)
+        return list(spec.options)
 
-    recipe = cuda_recipe(name, dtype, architecture)
-    return find_or_build(recipe.file_name(find_nvrtc()), compile, work, SECONDS_TO_COMPILE)
+    spec = cuda_build_spec(name, dtype, architecture)
+    return find_or_build(spec.file_name(find_nvrtc()), compile, work, SECONDS_TO_COMPILE)
 
 
 def _checked(answer: tuple[Any, ...], what: str = "the NVIDIA driver") -> Any:

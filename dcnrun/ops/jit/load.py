@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from dcnrun.ops.jit import cache
-from dcnrun.ops.jit.building import Built, find_or_build, work_folder
+from dcnrun.ops.jit.build import Built, find_or_build, work_folder
+from dcnrun.ops.jit.build_spec import CpuBuildSpec, cpu_build_spec
 from dcnrun.ops.jit.compiler import SECONDS_TO_COMPILE, compile_library, find_compiler
-from dcnrun.ops.jit.once import once
-from dcnrun.ops.jit.recipe import CpuRecipe, cpu_recipe
-from dcnrun.ops.jit.unavailable import CacheUnusable, KernelUnavailable
+from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
+from dcnrun.ops.jit.memoize import memoize
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def load_cpu(name: str, dtype: torch.dtype) -> ctypes.CDLL:
     return load(name, dtype).library
 
 
-@once
+@memoize
 def load(name: str, dtype: torch.dtype) -> Loaded:
     """`load_cpu`, with how the library came about."""
     with work_folder() as work:
-        built = _build(cpu_recipe(name, dtype), work)
+        built = _build(cpu_build_spec(name, dtype), work)
         try:
             # After torch, whose OpenMP runtime it then shares.
             return Loaded(ctypes.CDLL(str(built.file)), built)
@@ -49,35 +49,30 @@ def load(name: str, dtype: torch.dtype) -> Loaded:
             ) from error
 
 
-def build_cpu(name: str, dtype: torch.dtype) -> Path:
-    """The compiled file of a kernel, from the cache or compiled now; KernelUnavailable if it can't be had or kept."""
-    return build(name, dtype).file
-
-
-def build(name: str, dtype: torch.dtype) -> Built:
-    """`build_cpu`, with how the file came about."""
+def build_cpu(name: str, dtype: torch.dtype) -> Built:
+    """Return the compiled file of a kernel, from the cache or compiled now; KernelUnavailable if it can't be had or kept."""
     with work_folder() as work:
-        return _build(cpu_recipe(name, dtype), work).kept()
+        return _build(cpu_build_spec(name, dtype), work).kept()
 
 
-def _build(recipe: CpuRecipe, work: Path) -> Built:
+def _build(spec: CpuBuildSpec, work: Path) -> Built:
     try:
         compiler = find_compiler()
     except KernelUnavailable:
         # As on a cluster's nodes: what was compiled elsewhere, for the same CPU, will do.
-        if built := _built_by_any(recipe):
+        if built := _built_by_any(spec):
             return built
         raise
 
     def compile(library: Path) -> list[str]:
-        return compile_library(compiler, recipe.flags, recipe.source, library)
+        return compile_library(compiler, spec.flags, spec.source, library)
 
-    return find_or_build(recipe.file_name(compiler), compile, work, SECONDS_TO_COMPILE)
+    return find_or_build(spec.file_name(compiler), compile, work, SECONDS_TO_COMPILE)
 
 
-def _built_by_any(recipe: CpuRecipe) -> Built | None:
+def _built_by_any(spec: CpuBuildSpec) -> Built | None:
     with suppress(CacheUnusable):
-        for file in sorted(cache.kernels_folder().glob(f"{recipe.file_start()}*.so")):
+        for file in sorted(cache.kernels_folder().glob(f"{spec.file_start()}*.so")):
             if record := cache.find(file):
                 return Built(file, record, was_there=True)
     return None

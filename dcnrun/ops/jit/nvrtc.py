@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dcnrun.ops.jit.once import once
-from dcnrun.ops.jit.unavailable import KernelUnavailable, first_error
+from dcnrun.ops.jit.errors import KernelUnavailable, first_error
+from dcnrun.ops.jit.memoize import memoize
 
 # How long a process waits for another that compiles the same kernel.
 SECONDS_TO_COMPILE = 60.0
@@ -34,7 +34,7 @@ class Nvrtc:
     api: Any
 
 
-@once
+@memoize
 def find_nvrtc() -> Nvrtc:
     """The NVRTC of this environment; KernelUnavailable says why there is none."""
     try:

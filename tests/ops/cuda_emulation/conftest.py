@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from dcnrun.ops import backends, choice, cuda_call, cuda_kernel, roi
-from tests.ops.cuda_emulation.module import EmulatedModule, skip_without_emulation
-from tests.ops.parity import watched_kernels
+from dcnrun.ops.common import cuda_call
+from dcnrun.ops.deform_conv2d import cuda as conv_cuda
+from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
+from dcnrun.ops.deform_roi_pool import cuda as roi_cuda
+from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+from dcnrun.ops.deform_roi_pool import operator as roi_operator
+from tests.ops.cuda_emulation.fakes import EmulatedModule, skip_without_emulation
+from tests.ops.deform_conv2d.parity import watched_kernels
 
 
 class EmulatedGpu:
@@ -35,17 +40,16 @@ def gpu(monkeypatch):
     skip_without_emulation()
     emulated = EmulatedGpu()
     monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-    for choices, kernels in ((backends, cuda_kernel), (roi.backends, roi.cuda_kernel)):
-        monkeypatch.setitem(choices.KERNELS, "cpu", watched_kernels(kernels))
+    for dispatch, kernels in ((conv_dispatch, conv_cuda), (roi_dispatch, roi_cuda)):
+        monkeypatch.setitem(dispatch.KERNELS, "cpu", watched_kernels(kernels))
         monkeypatch.setattr(kernels, "load_cuda", emulated.load)
-    monkeypatch.setattr(choice, "load_cpu", lambda name, dtype: None)
     # On a GPU nobody looks at the RoIs' images.
-    monkeypatch.setattr(roi.registration, "check_images", lambda rois, images: None)
+    monkeypatch.setattr(roi_operator, "check_images", lambda rois, images: None)
     # What the GPU is like may change between calls.
-    monkeypatch.setattr(cuda_kernel, "_plan", cuda_kernel._plan.__wrapped__)
+    monkeypatch.setattr(conv_cuda, "_plan", conv_cuda._plan.__wrapped__)
     monkeypatch.setattr(
         cuda_call, "cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
     )
     # On the CPU torch.mm and torch.bmm have no `out_dtype`.
-    monkeypatch.setattr(cuda_kernel, "_product_in_fp32", lambda left, right: torch.matmul(left.float(), right.float()))
+    monkeypatch.setattr(conv_cuda, "_product_in_fp32", lambda left, right: torch.matmul(left.float(), right.float()))
     return emulated

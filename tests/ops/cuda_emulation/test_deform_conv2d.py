@@ -8,9 +8,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcnrun.ops import cuda_kernel, deform_conv2d
-from dcnrun.ops.operands import Operands
-from tests.ops.parity import (
+from dcnrun.ops import deform_conv2d
+from dcnrun.ops.deform_conv2d import cuda
+from dcnrun.ops.deform_conv2d.arguments import Operands
+from tests.ops.deform_conv2d.factories import (
+    OPERANDS,
+    assert_close,
+    assert_same_bits,
+    examples,
+    make_problem,
+    problems,
+    random_like,
+    results,
+)
+from tests.ops.deform_conv2d.parity import (
     DTYPES,
     OFFSETS,
     SHAPES,
@@ -23,16 +34,6 @@ from tests.ops.parity import (
     stored_as,
     to_one_pixel,
     wanted,
-)
-from tests.ops.problems import (
-    OPERANDS,
-    assert_close,
-    assert_same_bits,
-    examples,
-    make_problem,
-    problems,
-    random_like,
-    results,
 )
 
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])
@@ -137,7 +138,7 @@ def test_nothing_is_added_past_the_last_channel(gpu, channels, monkeypatch):
     def zero_sums(rows):
         return memory[: rows.numel()].zero_().view(rows.shape)
 
-    monkeypatch.setattr(cuda_kernel, "zero_sums", zero_sums)
+    monkeypatch.setattr(cuda, "zero_sums", zero_sums)
     results(stored_as(torch.bfloat16, problem))
     assert memory[-8 - channels : -8].all()
     assert memory[-8:].signbit().all()
@@ -201,10 +202,10 @@ def test_a_place_is_added_to_by_one_segment_alone(gpu, lengths, outside, channel
     """Blocks run at the same time on a GPU, which shows in no result of the emulation."""
     keys = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).int()
     rows = torch.randn(len(keys), channels)
-    segments = -(-len(keys) // cuda_kernel._SEGMENT)
+    segments = -(-len(keys) // cuda._SEGMENT)
     sums, next_keys = torch.zeros(len(lengths), channels), torch.full((segments, 2), 99).int()
     next_rows = torch.full((segments, 2, channels), torch.nan)
-    runs = cuda_kernel._Runs(keys=keys.data_ptr(), rows=rows.data_ptr(), count=len(keys), outside=outside)
+    runs = cuda._Runs(keys=keys.data_ptr(), rows=rows.data_ptr(), count=len(keys), outside=outside)
     runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
     runs.problem.grad_input, runs.problem.offset_group_channels = sums.data_ptr(), channels
     module = gpu.load("deform_conv2d", torch.float32, None)
@@ -214,11 +215,11 @@ def test_a_place_is_added_to_by_one_segment_alone(gpu, lengths, outside, channel
     wanted_rows = torch.zeros_like(next_rows)
     for key in range(min(outside, len(lengths))):
         places = (keys == key).nonzero().flatten()
-        touched = sorted({int(place) // cuda_kernel._SEGMENT for place in places})
+        touched = sorted({int(place) // cuda._SEGMENT for place in places})
         if len(touched) == 1:
             wanted_sums[key] = rows[places].sum(0)
         for segment in touched if len(touched) > 1 else []:
-            own = places[places // cuda_kernel._SEGMENT == segment]
+            own = places[places // cuda._SEGMENT == segment]
             sides = [side for side, crossed in ((0, segment > touched[0]), (1, segment < touched[-1])) if crossed]
             wanted_keys[segment, sides] = key
             wanted_rows[segment, sides[0]] = rows[own].sum(0)
@@ -305,7 +306,7 @@ def test_wide_accesses_where_channels_and_addresses_allow_them(gpu, dtype):
     most_images=st.integers(1, 2**31),
 )
 def test_chunks(batch, out_pixels, row_bytes, l2_bytes, most_images):
-    chunks = cuda_kernel._chunks(batch, out_pixels, row_bytes, l2_bytes, most_images)
+    chunks = cuda._chunks(batch, out_pixels, row_bytes, l2_bytes, most_images)
     at = 0
     for chunk in chunks:
         assert (chunk.first, chunk.rows >= 1) == (at, True)
@@ -313,7 +314,7 @@ def test_chunks(batch, out_pixels, row_bytes, l2_bytes, most_images):
         assert chunk.images == (at + chunk.rows - 1) // out_pixels - chunk.first_image + 1
         assert chunk.images <= most_images
         assert chunk.images == 1 or chunk.rows * row_bytes <= l2_bytes
-        assert chunk.rows * row_bytes <= cuda_kernel._MOST_COLUMN_BYTES or chunk.rows == 1
+        assert chunk.rows * row_bytes <= cuda._MOST_COLUMN_BYTES or chunk.rows == 1
         at += chunk.rows
     assert at == batch * out_pixels
     assert chunks[0].rows == max(chunk.rows for chunk in chunks)
@@ -321,13 +322,13 @@ def test_chunks(batch, out_pixels, row_bytes, l2_bytes, most_images):
 
 def test_chunks_of_a_large_layer():
     """8 images of 64x64 with 256 channels in bf16, on a GPU with 50 MiB of L2: two at a time."""
-    chunks = cuda_kernel._chunks(8, 64 * 64, 9 * 256 * 2, 50 * 2**20, 2**20)
+    chunks = cuda._chunks(8, 64 * 64, 9 * 256 * 2, 50 * 2**20, 2**20)
     assert [chunk.images for chunk in chunks] == [2, 2, 2, 2]
 
 
 def test_images_whose_columns_take_too_much_memory(gpu, monkeypatch):
     problem = make_problem(2, 16, 8, (9, 10), dtype=torch.float32)
-    monkeypatch.setattr(cuda_kernel, "_MOST_COLUMN_BYTES", 20 * 16 * 9 * 4)
+    monkeypatch.setattr(cuda, "_MOST_COLUMN_BYTES", 20 * 16 * 9 * 4)
     for in_order in (False, True):
         with deterministic(in_order):
             got = results(problem)
@@ -337,9 +338,9 @@ def test_images_whose_columns_take_too_much_memory(gpu, monkeypatch):
 
 @given(taps=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
 def test_tile_taps(taps, tiles, multiprocessors):
-    each = cuda_kernel._tile_taps(taps, tiles, multiprocessors)
+    each = cuda._tile_taps(taps, tiles, multiprocessors)
     parts = -(-taps // each)
-    assert 1 <= each <= cuda_kernel._MOST_TILE_TAPS
+    assert 1 <= each <= cuda._MOST_TILE_TAPS
     assert tiles * parts >= min(2 * multiprocessors, tiles * taps)
 
 
@@ -350,7 +351,7 @@ def test_the_weights_gradient_is_added_up_in_fp32(dtype, groups, monkeypatch):
     if not groups:
         monkeypatch.delattr(torch, "bmm")
     matrices = torch.empty(*groups, 4, 8, dtype=dtype, device="meta")
-    product = cuda_kernel._product_in_fp32(matrices, matrices.mT)
+    product = cuda._product_in_fp32(matrices, matrices.mT)
     assert (product.dtype, product.shape) == (torch.float32, (*groups, 4, 4))
 
 
@@ -361,7 +362,7 @@ def test_maps_too_large(gpu):
     with pytest.raises(
         ValueError, match=r"input of 32768x32768 with 2 offset groups .* set DCNRUN_BACKEND=torchvision"
     ):
-        cuda_kernel.deform_conv2d(operands, output)
+        cuda.forward(operands, output)
 
 
 def test_structures_are_as_large_as_the_kernels_have_them(gpu):

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcnrun.ops.roi import cuda_kernel
-from tests.ops.parity import DTYPES, TOLERANCES, deterministic
-from tests.ops.problems import assert_close, assert_same_bits, examples, random_like
-from tests.ops.roi.parity import ROIS, SHAPES, Case, change, errors, wanted
-from tests.ops.roi.problems import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
+from dcnrun.ops.deform_roi_pool import cuda
+from tests.ops.deform_conv2d.factories import assert_close, assert_same_bits, examples, random_like
+from tests.ops.deform_conv2d.parity import DTYPES, TOLERANCES, deterministic
+from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
+from tests.ops.deform_roi_pool.parity import ROIS, SHAPES, Case, change, errors, wanted
 
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])
 
@@ -269,7 +269,7 @@ def test_too_many_bins_and_maps_too_long(gpu):
     operands = operands_of(make_problem() | {"input": input, "rois": rois, "offset": None, "mask": None})
     many = operands._replace(output_size=(8, 8))
     with pytest.raises(ValueError, match=r"33554432 RoIs of 1 x 8 x 8 bins: .* set DCNRUN_BACKEND=reference"):
-        cuda_kernel.deform_roi_pool(many, one.expand(2**25, 1, 8, 8))
+        cuda.forward(many, one.expand(2**25, 1, 8, 8))
     long = operands._replace(input=one.expand(1, 1, 2**30 + 1, 1), rois=rois[:1])
     with pytest.raises(ValueError, match=r"input of shape \(1, 1, 1073741825, 1\)"):
-        cuda_kernel._check_counts(long)
+        cuda._check_counts(long)

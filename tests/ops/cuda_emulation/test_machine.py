@@ -5,7 +5,7 @@ import ctypes
 import pytest
 import torch
 
-from tests.ops.cuda_emulation.module import compiled_text, launch, skip_without_emulation
+from tests.ops.cuda_emulation.fakes import compiled_text, launch, skip_without_emulation
 
 SOURCE = """
 struct Numbers { int* out; int count; };

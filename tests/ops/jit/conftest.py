@@ -1,6 +1,6 @@
 import pytest
 
-from tests.ops.jit.workshop import Workshop
+from tests.ops.jit.fakes import Workshop
 
 
 @pytest.fixture

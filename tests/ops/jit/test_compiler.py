@@ -7,7 +7,7 @@ import torch
 
 from dcnrun.ops.jit import KernelUnavailable, compiler, load, load_cpu
 from dcnrun.ops.jit.compiler import find_compiler
-from tests.ops.jit.workshop import NAME, calls
+from tests.ops.jit.fakes import NAME, calls
 
 ONE = NAME, torch.float32
 

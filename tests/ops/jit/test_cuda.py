@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from dcnrun.ops.jit import KernelUnavailable, cache, cuda, load_cuda
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES
 from dcnrun.ops.jit.cuda import build_cuda
-from dcnrun.ops.jit.recipe import CUDA_DTYPES
+from tests.ops.jit.fakes import NAME, MultiplyProblem
 from tests.ops.jit.gpuless import STREAM, Driver, build_driver, in_a_process, needs_nvrtc
 from tests.ops.jit.test_load import processes
-from tests.ops.jit.workshop import NAME, MultiplyProblem
 
 pytestmark = [needs_nvrtc, pytest.mark.skipif(torch.cuda.is_available(), reason="the true driver is in the way")]
 ONE = NAME, torch.float32

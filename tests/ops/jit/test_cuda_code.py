@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dcnrun.ops.jit import KernelUnavailable, compile_cuda
-from dcnrun.ops.jit.ahead import ARCHITECTURES
-from dcnrun.ops.jit.recipe import CUDA_DTYPES, dtype_name, kernel_names
+from dcnrun.ops.jit.aot import ARCHITECTURES
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES, dtype_name, kernel_names
 from dcnrun.resources import resource_dir
 from tests.ops.jit import cubin
 from tests.ops.jit.gpuless import in_a_process, needs_nvrtc

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dcnrun.ops.jit import load_cuda
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES
 from dcnrun.ops.jit.cuda import load
-from dcnrun.ops.jit.recipe import CUDA_DTYPES
-from tests.ops.jit.workshop import NAME, MultiplyProblem
+from tests.ops.jit.fakes import NAME, MultiplyProblem
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 GPU = torch.device("cuda", 0)

@@ -15,8 +15,8 @@ import torch
 
 import dcnrun
 from dcnrun.ops.jit import KernelUnavailable, build_cpu, cache, load, load_cpu
-from dcnrun.ops.jit.recipe import DEFINES
-from tests.ops.jit.workshop import NAME, calls
+from dcnrun.ops.jit.build_spec import DEFINES
+from tests.ops.jit.fakes import NAME, calls
 
 ONE = NAME, torch.float32
 processes = multiprocessing.get_context("fork")
@@ -51,7 +51,7 @@ def test_a_library_is_opened_once_in_a_process(workshop):
 
 def test_a_second_process_does_not_compile(workshop):
     compiler = workshop.compiler()
-    file = build_cpu(*ONE)
+    file = build_cpu(*ONE).file
     assert calls(compiler) == 1
     process = start(lambda: sys.exit(load_cpu(*ONE).answer() != 42))
     process.join()
@@ -103,7 +103,7 @@ def test_a_killed_build_holds_nobody_up(workshop):
 @pytest.mark.parametrize("harm", ["truncated", "emptied", "changed", "no record", "record damaged", "others may write"])
 def test_a_damaged_file_is_built_again(workshop, harm):
     compiler = workshop.compiler()
-    file = build_cpu(*ONE)
+    file = build_cpu(*ONE).file
     content = file.read_bytes()
     record = file.with_suffix(".json")
     match harm:
@@ -172,7 +172,7 @@ def test_without_a_cache_the_process_has_a_library_of_its_own(workshop, monkeypa
 
 def test_a_read_only_cache_that_is_filled_will_do(workshop):
     compiler = workshop.compiler()
-    file = build_cpu(*ONE)
+    file = build_cpu(*ONE).file
     file.parent.chmod(0o500)
     assert load_cpu(*ONE)._name == str(file)
     assert calls(compiler) == 1
@@ -193,7 +193,7 @@ def test_without_a_compiler(workshop, monkeypatch):
 
 
 def test_without_a_compiler_a_library_that_another_compiled_will_do(workshop):
-    file = build_cpu(*ONE)
+    file = build_cpu(*ONE).file
     workshop.leave_no_compiler()
     assert load_cpu(*ONE)._name == str(file)
     workshop.forget()
@@ -254,8 +254,8 @@ SHARES_OPENMP = """
 import sys
 from pathlib import Path
 import torch
-from dcnrun.ops.jit import load_cpu, recipe
-recipe.resource_dir = lambda name: Path(sys.argv[1]) / name
+from dcnrun.ops.jit import build_spec, load_cpu
+build_spec.resource_dir = lambda name: Path(sys.argv[1]) / name
 library = load_cpu("deform_conv2d", torch.float32)
 torch.rand(300, 300) @ torch.rand(300, 300)
 threads = []

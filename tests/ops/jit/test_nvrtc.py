@@ -7,8 +7,8 @@ import torch
 
 from dcnrun.ops.jit import KernelUnavailable, compile_cuda, nvrtc
 from dcnrun.ops.jit.nvrtc import Nvrtc, best_architecture, find_nvrtc
+from tests.ops.jit.fakes import NAME
 from tests.ops.jit.gpuless import needs_nvrtc
-from tests.ops.jit.workshop import NAME
 
 ONE = NAME, torch.float32, "sm_80"
 

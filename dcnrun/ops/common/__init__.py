@@ -1,0 +1,1 @@
+"""What the operators share: checks, registration with PyTorch, the choice of what computes, and calls of kernels."""

@@ -1,0 +1,51 @@
+"""Checks of arguments that every operator makes, before any memory is touched."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
+    """(height, width) from one number or two; ValueError when not whole numbers of at least `least`."""
+    two = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(two) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in two):
+        raise ValueError(f"{name} must be one or two whole numbers >= {least}, but is {value!r}")
+    return two[0], two[1]
+
+
+def check_tensor(name: str, tensor: Tensor, input: Tensor, dimensions: int) -> None:
+    """Raise TypeError or ValueError when an operand is no tensor of numbers, or not where the input is."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, but is {type(tensor).__name__}")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} must have a floating-point dtype, but has {tensor.dtype}")
+    if tensor.device != input.device:
+        raise ValueError(f"{name} is on {tensor.device}, but input is on {input.device}: they must be on one device")
+    if tensor.dim() != dimensions:
+        raise ValueError(f"{name} must have {dimensions} dimensions, but has shape {tuple(tensor.shape)}")
+
+
+def check_dtype(name: str, tensor: Tensor, input: Tensor, *, positions: bool) -> None:
+    """Raise TypeError unless an operand shares input's dtype; what makes positions may be wider, for its precision."""
+    may_be_wider = positions and input.dtype.itemsize == 2
+    if tensor.dtype == input.dtype or (may_be_wider and tensor.dtype == torch.float32):
+        return
+    allowed = f"{input.dtype} or torch.float32" if may_be_wider else f"{input.dtype}"
+    raise TypeError(f"{name} has {tensor.dtype}, but input has {input.dtype}: {name} must have {allowed}")
+
+
+def check_gradient(grad_output: Tensor, expected: tuple[int, ...], input: Tensor) -> None:
+    """Raise ValueError or TypeError when the gradient is not that of an output of this shape."""
+    if tuple(grad_output.shape) != expected:
+        raise ValueError(f"grad_output has shape {tuple(grad_output.shape)}, but the output's is {expected}")
+    if grad_output.dtype != input.dtype:
+        raise TypeError(f"grad_output has {grad_output.dtype}, but input has {input.dtype}")
+    if grad_output.device != input.device:
+        raise ValueError(f"grad_output is on {grad_output.device}, but input is on {input.device}")
+
+
+def memory_format_of(tensor: Tensor) -> torch.memory_format:
+    """Channels-last where the tensor is that and nothing else, so that an operator can answer in kind."""
+    last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

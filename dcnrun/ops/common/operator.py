@@ -1,0 +1,115 @@
+"""What the operators' registrations with torch.library have in common, for those with one output and a backward operator.
+
+A backward operator's last argument, `wanted`, tells which gradients to compute; the others are empty tensors.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.library import Library
+
+from dcnrun.ops.common.precision import for_autocast, without_autocast
+
+Shape = tuple[int, ...]
+Tensors = tuple[Tensor, ...]
+
+
+def register(
+    library: Library,
+    name: str,
+    forward: Callable[..., Tensor],
+    backward: Callable[..., Tensors],
+    empty_output: Callable[..., Tensor],
+    empty_gradients: Callable[..., Tensors],
+) -> None:
+    """Register what an operator and its backward operator compute, for every device.
+
+    Args:
+        library: where both are defined.
+        name: of the operator; that of its backward ends with `_backward`.
+        forward: computes the output.
+        backward: computes the gradients.
+        empty_output: makes the output of fake tensors.
+        empty_gradients: makes the gradients of fake tensors.
+    """
+    for each, compute, empty in ((name, forward, empty_output), (f"{name}_backward", backward, empty_gradients)):
+        library.impl(each, compute, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"dcnrun::{each}", empty, lib=library)
+
+
+def empty_like(operands: Sequence[Tensor | None], wanted: Sequence[bool], input: Tensor) -> Tensors:
+    """Return memory for the gradients that are wanted, and empty tensors in place of the others."""
+    return tuple(
+        torch.empty_like(operand) if operand is not None and want else input.new_empty(0)
+        for operand, want in zip(operands, wanted, strict=True)
+    )
+
+
+def wanted_gradients(grads: Tensors, operands: Sequence[Tensor | None], wanted: Sequence[bool]) -> list[Tensor | None]:
+    """Return the gradients with None for those that are not wanted, or of operands that are absent."""
+    return [
+        grad if operand is not None and want else None
+        for grad, operand, want in zip(grads, operands, wanted, strict=True)
+    ]
+
+
+def second_gradients(
+    backward: Callable[..., Sequence[Tensor | None]],
+    operands: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+    grad_grads: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """Return the gradients of a backward operator, through its definition in plain PyTorch.
+
+    Args:
+        backward: the definition, a function of the operands.
+        operands: the output's gradient, then what `backward` computes gradients of, with None for what is absent.
+        wanted: which gradients the operator computed.
+        grad_grads: the gradients of these.
+    """
+    present = [i for i, operand in enumerate(operands) if operand is not None]
+    used = [i for i, want in enumerate(wanted) if want and i + 1 in present]
+
+    def gradients(*tensors: Tensor) -> list[Tensor | None]:
+        given: list[Tensor | None] = [None] * len(operands)
+        for i, tensor in zip(present, tensors, strict=True):
+            given[i] = tensor
+        grads = backward(*given)
+        return [grads[i] for i in used]
+
+    with without_autocast(next(operand.device.type for operand in operands if operand is not None)):
+        pull_back = torch.func.vjp(gradients, *(operands[i] for i in present))[1]
+        second = dict(zip(present, pull_back([grad_grads[i] for i in used]), strict=True))
+    return [second.get(i) for i in range(len(operands))]
+
+
+def autocast(
+    call: Callable[..., Tensor], operands_type: Any, device_type: str, features: Sequence[str], positions: Sequence[str]
+) -> Callable[..., Tensor]:
+    """Return an operator's form under autocast.
+
+    Args:
+        call: the operator.
+        operands_type: the named tuple of its arguments.
+        device_type: the type of device whose autocast it is.
+        features: the arguments that take autocast's dtype.
+        positions: the arguments that take fp32: half precision has no fractions of a pixel left past 2048.
+    """
+
+    def cast(*arguments: Any, **named: Any) -> Tensor:
+        operands = operands_type(*arguments, **named)
+        dtypes = dict.fromkeys(features, torch.get_autocast_dtype(device_type))
+        dtypes |= dict.fromkeys(positions, torch.float32)
+        converted = {name: for_autocast(getattr(operands, name), dtype) for name, dtype in dtypes.items()}
+        with without_autocast(device_type):
+            return call(*operands._replace(**converted))
+
+    return cast
+
+
+def forward_mode_is_active() -> bool:
+    """Whether tangents are computed along, which PyTorch would drop without a word. False while compiling."""
+    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0

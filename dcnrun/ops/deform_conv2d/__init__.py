@@ -1,0 +1,43 @@
+"""`deform_conv2d`: the one entry to deformable convolution, whatever computes it."""
+
+from torch import Tensor
+
+from dcnrun.ops.common.checks import pair
+from dcnrun.ops.deform_conv2d.operator import convolve
+
+
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Deformable convolution, v1 without `mask` and v2 with it.
+
+    Args:
+        input: (N, C, H, W), contiguous or channels-last; channels-last is the faster.
+        offset: (N, 2*G*kh*kw, Ho, Wo), in pixels, y and x interleaved per tap, for G offset groups.
+        weight: (Co, C/groups, kh, kw).
+        bias: (Co,) or None.
+        stride: of the output grid, one number or (y, x).
+        padding: zeros around the input, one number or (y, x).
+        dilation: distance between taps before offsets, one number or (y, x).
+        mask: (N, G*kh*kw, Ho, Wo) factors of the samples, or None.
+
+    Returns:
+        (N, Co, Ho, Wo), in the input's memory format. Samples outside the map are zero, those at a position that is
+        not a number are not numbers.
+
+    Raises:
+        ValueError, TypeError: the operands don't fit together; the message names the argument and both values.
+        UsageError: the environment variable DCNRUN_BACKEND names no backend.
+
+    Half-precision inputs may come with fp32 offsets and masks, and are summed in fp32; under autocast, offsets and masks
+    are fp32. Source: Dai et al. 2017 (v1), Zhu et al. 2018 (v2).
+    """
+    settings = pair(stride, "stride", 1), pair(padding, "padding", 0), pair(dilation, "dilation", 1)
+    return convolve(input, offset, weight, bias, *settings, mask)

@@ -1,0 +1,92 @@
+"""Checks of the arguments of deformable convolution, done before any memory is touched."""
+
+from torch import Tensor
+
+from dcnrun.ops.common.checks import check_dtype, check_gradient, check_tensor
+
+
+def output_size(
+    size: tuple[int, int],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> tuple[int, int]:
+    """Height and width of a convolution's output."""
+    out_h, out_w = (
+        (size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i] + 1 for i in range(2)
+    )
+    return out_h, out_w
+
+
+def check_deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    mask: Tensor | None,
+) -> None:
+    """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
+    optional = {"bias": bias, "mask": mask}
+    present = {"offset": offset, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
+    check_tensor("input", input, input, 4)
+    for name, tensor in present.items():
+        check_tensor(name, tensor, input, 1 if name == "bias" else 4)
+    for name, tensor in present.items():
+        check_dtype(name, tensor, input, positions=name in ("offset", "mask"))
+
+    n, channels, height, width = input.shape
+    out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
+    if 0 in (channels, out_channels, channels_per_group, kernel_h, kernel_w):
+        raise ValueError(
+            f"input of shape {tuple(input.shape)} and weight of shape {tuple(weight.shape)} must have no empty channel or kernel"
+        )
+    if channels % channels_per_group:
+        raise ValueError(
+            f"weight has {channels_per_group} input channels per group, which does not divide input's {channels} channels"
+        )
+    groups = channels // channels_per_group
+    if out_channels % groups:
+        raise ValueError(f"weight has {out_channels} output channels, which {groups} groups do not divide")
+    if bias is not None and bias.shape[0] != out_channels:
+        raise ValueError(f"bias has {bias.shape[0]} elements, but weight has {out_channels} output channels")
+
+    taps = kernel_h * kernel_w
+    if offset.shape[1] == 0 or offset.shape[1] % (2 * taps):
+        raise ValueError(
+            f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * taps} (2 x {taps} taps)"
+        )
+    offset_groups = offset.shape[1] // (2 * taps)
+    if height * width >= 2**31:
+        raise ValueError(f"input is {height}x{width}: a map must have fewer than 2**31 pixels")
+    if channels % offset_groups:
+        raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
+
+    size = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    # Without min(), which would tie a compiled graph to the longer side of its first map.
+    if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
+        raise ValueError(
+            f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
+        )
+    _check_map("offset", offset, n, size)
+    if mask is not None:
+        _check_map("mask", mask, n, size)
+        if mask.shape[1] != offset_groups * taps:
+            raise ValueError(
+                f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {taps} taps need {offset_groups * taps}"
+            )
+
+
+def check_grad_output(grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor) -> None:
+    """Raise ValueError or TypeError when the gradient is not that of the checked operands' output."""
+    check_gradient(grad_output, (input.shape[0], weight.shape[0], *offset.shape[2:]), input)
+
+
+def _check_map(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:
+    if tensor.shape[0] != batch:
+        raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
+    if tuple(tensor.shape[2:]) != size:
+        raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")

@@ -1,0 +1,85 @@
+"""Calls of `kernels/cpu/deform_conv2d.cpp`: tensors in, its one argument structure out."""
+
+import ctypes
+from ctypes import c_int64
+
+import torch
+from torch import Tensor
+
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, copy_back
+from dcnrun.ops.common.cpu_call import DTYPES as DTYPES
+from dcnrun.ops.deform_conv2d.arguments import Operands
+from dcnrun.ops.jit import load_cpu
+
+
+class _Problem(Arguments):
+    """`struct Problem`."""
+
+    _fields_ = (
+        *((name, View) for name in ("input", "offset", "mask", "weight", "bias", "output")),
+        *((name, View) for name in ("grad_input", "grad_offset", "grad_mask", "grad_weight")),
+        *((name, c_int64) for name in ("batch", "channels", "height", "width")),
+        *((name, c_int64) for name in ("out_channels", "out_height", "out_width", "kernel_height", "kernel_width")),
+        *((name, c_int64 * 2) for name in ("stride", "padding", "dilation")),
+        *((name, c_int64) for name in ("groups", "offset_groups", "threads")),
+    )
+
+
+def load(dtype: torch.dtype, device: torch.device = CPU) -> ctypes.CDLL:
+    """Return the library of the kernels for tensors of one dtype; KernelUnavailable where it can't be had."""
+    return load_cpu("deform_conv2d", dtype)
+
+
+def forward(operands: Operands, output: Tensor) -> None:
+    """Write the deformable convolution of checked operands to `output`, of any strides."""
+    problem = _problem(operands, {"bias": operands.bias, "output": output})
+    call(load(output.dtype), "dcnrun_deform_conv2d_forward", problem)
+
+
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors, of any strides."""
+    dtype = grad_output.dtype
+    grad_input, grad_offset, grad_weight, grad_mask = grads
+    computed_offset, computed_mask = computed(grad_offset, dtype), computed(grad_mask, dtype)
+    written = {
+        "output": grad_output,
+        "grad_input": grad_input,
+        "grad_offset": computed_offset,
+        "grad_mask": computed_mask,
+        "grad_weight": grad_weight,
+    }
+    call(load(dtype), "dcnrun_deform_conv2d_backward", _problem(operands, written))
+    copy_back(grad_offset, computed_offset)
+    copy_back(grad_mask, computed_mask)
+
+
+def _problem(operands: Operands, more: dict[str, Tensor | None]) -> _Problem:
+    input, offset, weight = operands.input, operands.offset, operands.weight
+    batch, channels, height, width = input.shape
+    out_channels, _, kernel_height, kernel_width = weight.shape
+    problem = _Problem(
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+        out_channels=out_channels,
+        out_height=offset.shape[2],
+        out_width=offset.shape[3],
+        kernel_height=kernel_height,
+        kernel_width=kernel_width,
+        stride=tuple(operands.stride),
+        padding=tuple(operands.padding),
+        dilation=tuple(operands.dilation),
+        groups=operands.groups,
+        offset_groups=operands.offset_groups,
+        threads=torch.get_num_threads(),
+    )
+    tensors = {
+        "input": input,
+        "offset": computed(offset, input.dtype),
+        "mask": computed(operands.mask, input.dtype),
+        "weight": weight,
+        **more,
+    }
+    problem.view(tensors)
+    return problem

@@ -1,0 +1,405 @@
+"""Calls of `kernels/cuda/deform_conv2d.cu`: chunks of output pixels, sampled by our kernels and multiplied by cuBLAS.
+
+The columns of a chunk (pixels x taps and channels) are written, read and gone again while they are in the L2 cache. The
+host never waits for the GPU, so all of it can be captured in a CUDA graph.
+"""
+
+import ctypes
+import functools
+from collections.abc import Callable
+from ctypes import c_int32, c_int64, c_uint32, c_void_p
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcnrun.ops.common import cuda_call
+from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, write, zero_sums
+from dcnrun.ops.common.cuda_call import DTYPES as DTYPES
+from dcnrun.ops.deform_conv2d.arguments import Operands
+from dcnrun.ops.jit import CudaModule, load_cuda
+
+# As in kernels/cuda: sampling.h and runs.h.
+_TILE_PIXELS = 32
+_MOST_TILE_TAPS = 9
+_SEGMENT = 64
+_LEAST_GIVING = 4  # threads of a team that adds up products
+
+# A line of the L1 cache, read in accesses of 16 bytes, keeps so many threads busy. A tile's window on so few channels stays
+# in that cache while its taps read it, and at most so many threads make as many teams as a tile has pixels.
+_MOST_SAMPLING = 8
+
+# What a chunk's columns may fill: 1 would leave no room for the rest, and some 100 makes one chunk of nearly anything.
+_SHARE_OF_L2 = 0.8
+_MOST_COLUMN_BYTES = 2**28
+
+_Pair = tuple[int, int]
+
+
+class _Maps(ctypes.Structure):
+    """`struct Maps`: a tensor's memory and its strides in elements; no data where the tensor is absent."""
+
+    _fields_ = [("data", c_void_p), *((name, c_int64) for name in ("image", "channel", "row", "column"))]
+
+
+class _Problem(ctypes.Structure):
+    """`struct Problem`. It has addresses only, so the tensors must be kept beside it."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("input", "columns", "grad_input", "keys", "shares")),
+        *((name, _Maps) for name in ("offset", "mask", "grad_offset", "grad_mask")),
+        *((name, c_int64 * 2) for name in ("stride", "padding", "dilation")),
+        *((name, c_int32) for name in ("channels", "group_channels", "offset_group_channels")),
+        *((name, c_uint32) for name in ("input_step", "grad_input_step")),
+        *((name, c_int32) for name in ("height", "width", "out_height", "out_width")),
+        *((name, c_int32) for name in ("taps", "kernel_width", "groups", "offset_groups")),
+        *((name, c_int32) for name in ("first_image", "first_pixel", "images", "rows")),
+        *((name, c_int32) for name in ("tile_taps", "tap_parts", "writes_columns")),
+    ]
+
+
+class _Runs(ctypes.Structure):
+    """`struct Runs`, with addresses only too."""
+
+    _fields_ = [
+        ("problem", _Problem),
+        *((name, c_void_p) for name in ("keys", "order", "rows", "next_keys", "next_rows")),
+        *((name, c_int32) for name in ("count", "outside")),
+    ]
+
+
+class _Chunk(NamedTuple):
+    """A run of the output pixels of all images."""
+
+    first: int
+    rows: int
+    first_image: int
+    first_pixel: int  # of that image
+    images: int
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Its part of matrices with all rows."""
+        return _narrowed(rows, self.first, self.rows)
+
+    def address(self, images: Tensor) -> int:
+        """Where its first image begins, in a tensor of all images."""
+        return images.data_ptr() + self.first_image * images.stride(0) * images.element_size()
+
+
+def load(dtype: torch.dtype, device: torch.device) -> CudaModule:
+    """Return the kernels for tensors of one dtype on one GPU; KernelUnavailable where they can't be had."""
+    return load_cuda("deform_conv2d", dtype, device)
+
+
+def forward(operands: Operands, output: Tensor) -> None:
+    """Write the deformable convolution of checked operands to `output`."""
+    call, weights = _Call(operands), _transposed_weights(operands)
+    last = output.is_contiguous(memory_format=torch.channels_last)
+    products = output if last else torch.empty_like(output, memory_format=torch.channels_last)
+    rows = _rows(products, operands.groups)
+    for chunk in call.chunks:
+        _multiply(call.sample(chunk), weights, operands.bias, chunk.of(rows))
+    if products is not output:
+        output.copy_(products)
+
+
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors.
+
+    That of the input is added up by atomic operations, in any order; under `torch.use_deterministic_algorithms` in a
+    fixed one, from sorted lists of what each pixel is given. All others are the same bits on every run.
+    """
+    grad_input, grad_offset, grad_weight, grad_mask = grads
+    call, weights = _Call(operands), _transposed_weights(operands).mT
+    input_sums = None if grad_input is None else zero_sums(grad_input.permute(0, 2, 3, 1))
+    slopes = _room_in_fp32(grad_offset), _room_in_fp32(grad_mask)
+    call.want(*slopes, columns=grad_weight is not None)
+    in_order = torch.are_deterministic_algorithms_enabled()
+    atomic_sums = None if in_order else input_sums
+    any_slopes = grad_offset is not None or grad_mask is not None
+
+    rows = _rows(grad_output.contiguous(memory_format=torch.channels_last), operands.groups)
+    weight_sums = None
+    for chunk in call.chunks:
+        given = chunk.of(rows)
+        if input_sums is None and not any_slopes:
+            columns = call.sample(chunk)
+        else:
+            columns = call.columns_of(chunk)
+            _multiply(given, weights, None, columns)
+            if in_order and input_sums is not None:
+                call.give_back_in_order(chunk, input_sums)
+            if any_slopes or atomic_sums is not None or grad_weight is not None:
+                call.give_back(chunk, atomic_sums)
+        if grad_weight is not None:
+            share = _product_in_fp32(given.mT, columns)
+            weight_sums = share if weight_sums is None else weight_sums.add_(share)
+
+    if grad_input is not None and input_sums is not None:
+        write(input_sums, grad_input.permute(0, 2, 3, 1))
+    for grad, values in zip((grad_offset, grad_mask), slopes, strict=True):
+        if grad is not None and values is not None:
+            write(values, grad)
+    if grad_weight is not None and weight_sums is not None:
+        last = grad_weight.permute(0, 2, 3, 1)
+        last.copy_(weight_sums.view(last.shape))
+
+
+class _Teams(NamedTuple):
+    """The threads that work together on a row of channels, for all kernels of one width."""
+
+    sampling: Team
+    giving: Team
+    summing: Team
+
+    @classmethod
+    def of(cls, team: Callable[..., Team]) -> "_Teams":
+        """Of teams that are made with `team`."""
+        return cls(team(most=_MOST_SAMPLING), team(least=_LEAST_GIVING, most=_MOST_SAMPLING), team())
+
+
+class _Plan(NamedTuple):
+    """All that follows from shapes, settings and the GPU."""
+
+    chunks: tuple[_Chunk, ...]
+    column_shape: tuple[int, ...]  # rows of the largest chunk, groups if there are some, their taps and channels
+    row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
+    image_rows: int
+    kinds: int
+    tile_parts: int
+    wide: _Teams | None
+    single: _Teams
+    problem: _Problem  # without addresses
+
+
+class _Call:
+    """What the kernels need for one call: its operands as they read them, its chunks, and room for a chunk's columns."""
+
+    def __init__(self, operands: Operands) -> None:
+        input, offset, weight, _, stride, padding, dilation, mask = operands
+        plan = _plan(
+            input.shape, offset.shape, weight.shape, *map(tuple, (stride, padding, dilation)), input.dtype, input.device
+        )
+        self.input, offset = input.contiguous(memory_format=torch.channels_last), offset.float()
+        mask = None if mask is None else mask.float()
+        self.maps = offset, mask  # kept, since a struct has but their addresses
+        self.plan, self.chunks = plan, plan.chunks
+        self.module = load(input.dtype, input.device)
+        self.teams = plan.wide if plan.wide and starts_whole(self.input) else plan.single
+        self.problem = _Problem.from_buffer_copy(plan.problem)
+        columns = input.new_empty(plan.column_shape)
+        self.problem.columns = columns.data_ptr()
+        self.columns = columns if columns.ndim == 2 else columns.transpose(0, 1)
+        self.problem.offset = _maps(offset)
+        if mask is not None:
+            self.problem.mask = _maps(mask)
+
+    def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
+        """What `give_back` writes beside the input's gradient."""
+        self.problem.grad_offset, self.problem.grad_mask = _maps(grad_offset), _maps(grad_mask)
+        self.problem.writes_columns = columns
+
+    def columns_of(self, chunk: _Chunk) -> Tensor:
+        """Room for the chunk's columns, as matrices: (groups, rows, taps and channels of a group)."""
+        return _narrowed(self.columns, 0, chunk.rows)
+
+    def sample(self, chunk: _Chunk) -> Tensor:
+        """The chunk's columns."""
+        team = self.teams.sampling
+        self._launch_tiles("sample_columns" + team.suffix, team, chunk)
+        return self.columns_of(chunk)
+
+    def give_back(self, chunk: _Chunk, input_sums: Tensor | None) -> None:
+        """Turn the columns' gradient into what is wanted: other gradients, and the columns themselves."""
+        self.problem.grad_input = None if input_sums is None else chunk.address(input_sums)
+        team = self.teams.giving
+        self._launch_tiles("give_back" + team.suffix, team, chunk)
+
+    def give_back_in_order(self, chunk: _Chunk, input_sums: Tensor) -> None:
+        """Add the columns' gradient to the input's: sorted by place, and each place's share in the order of the rows."""
+        count = 4 * chunk.rows * self.plan.kinds
+        keys = torch.empty(count, dtype=torch.int32, device=input_sums.device)
+        shares = torch.empty(count, dtype=torch.float32, device=input_sums.device)
+        self.problem.keys, self.problem.shares = keys.data_ptr(), shares.data_ptr()
+        self._launch_tiles("list_corners", self.teams.sampling, chunk)
+        keys, order = torch.sort(keys, stable=True)
+
+        runs = _Runs(problem=self.problem, order=order.data_ptr(), outside=chunk.images * self.plan.image_rows)
+        runs.problem.grad_input = chunk.address(input_sums)
+        kernel, rows = "sum_given", None
+        while True:
+            runs.keys, runs.count, runs.rows = keys.data_ptr(), count, None if rows is None else rows.data_ptr()
+            segments = -(-count // _SEGMENT)
+            if segments == 1:
+                runs.next_keys = runs.next_rows = None
+                self._launch_segments(kernel, segments, runs)
+                break
+            count = 2 * segments
+            next_keys, next_rows = keys.new_empty(count), shares.new_empty(count, self.plan.row_channels)
+            runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
+            self._launch_segments(kernel, segments, runs)
+            kernel, keys, rows = "sum_summed", next_keys, next_rows
+
+    def _launch_tiles(self, kernel: str, team: Team, chunk: _Chunk) -> None:
+        problem = self.problem
+        problem.input = chunk.address(self.input)
+        _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
+        blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
+        self.module.launch(kernel, (blocks, 1, 1), team.block, problem)
+
+    def _launch_segments(self, kernel: str, segments: int, runs: _Runs) -> None:
+        team = self.teams.summing
+        parts = -(-self.plan.row_channels // team.channels)
+        grid = -(-segments // team.small_block[1]), parts, 1
+        self.module.launch(kernel + team.suffix, grid, team.small_block, runs)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    input: torch.Size,
+    offset: torch.Size,
+    weight: torch.Size,
+    stride: _Pair,
+    padding: _Pair,
+    dilation: _Pair,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> _Plan:
+    batch, channels, height, width = input
+    _, group_channels, kernel_height, kernel_width = weight
+    out_height, out_width = offset[2:]
+    groups, taps = channels // group_channels, kernel_height * kernel_width
+    offset_groups = offset[1] // (2 * taps)
+    row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, taps * offset_groups
+    if max(image_rows, out_height * out_width) > MOST_INT:
+        raise ValueError(
+            f"input of {height}x{width} with {offset_groups} offset groups and output of {out_height}x{out_width}: the "
+            "CUDA kernels take maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
+        )
+    l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(device)
+    row_bytes = taps * channels * dtype.itemsize
+    chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, MOST_INT // image_rows)
+    rows = chunks[0].rows
+    tile_taps = _tile_taps(taps, -(-rows // _TILE_PIXELS) * offset_groups, multiprocessors)
+    tap_parts = -(-taps // tile_taps)
+    per_access = cuda_call.channels_of_access(dtype)
+    divides = row_channels % per_access == 0 and group_channels % per_access == 0
+    return _Plan(
+        chunks=chunks,
+        column_shape=(rows, taps * channels) if groups == 1 else (rows, groups, taps * group_channels),
+        row_channels=row_channels,
+        image_rows=image_rows,
+        kinds=kinds,
+        tile_parts=offset_groups * tap_parts,
+        wide=_Teams.of(functools.partial(Team.wide, dtype, row_channels)) if divides else None,
+        single=_Teams.of(functools.partial(Team.single, row_channels)),
+        problem=_Problem(
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            channels=channels,
+            group_channels=group_channels,
+            offset_group_channels=row_channels,
+            input_step=channels * dtype.itemsize,
+            grad_input_step=channels * torch.float32.itemsize,
+            height=height,
+            width=width,
+            out_height=out_height,
+            out_width=out_width,
+            taps=taps,
+            kernel_width=kernel_width,
+            groups=groups,
+            offset_groups=offset_groups,
+            tile_taps=tile_taps,
+            tap_parts=tap_parts,
+        ),
+    )
+
+
+def _chunks(batch: int, out_pixels: int, row_bytes: int, l2_bytes: int, most_images: int) -> tuple[_Chunk, ...]:
+    """Some whole images, whose columns fit in the L2 cache; parts of one where its columns take too much memory."""
+    image_bytes = out_pixels * row_bytes
+    if image_bytes > _MOST_COLUMN_BYTES:
+        rows = _largest_part(out_pixels, max(1, _MOST_COLUMN_BYTES // row_bytes))
+        return tuple(
+            _Chunk(image * out_pixels + pixel, min(rows, out_pixels - pixel), image, pixel, 1)
+            for image in range(batch)
+            for pixel in range(0, out_pixels, rows)
+        )
+    fitting = min(int(_SHARE_OF_L2 * l2_bytes), _MOST_COLUMN_BYTES) // image_bytes
+    images = _largest_part(batch, max(1, min(fitting, most_images)))
+    return tuple(
+        _Chunk(image * out_pixels, min(images, batch - image) * out_pixels, image, 0, min(images, batch - image))
+        for image in range(0, batch, images)
+    )
+
+
+def _largest_part(whole: int, most: int) -> int:
+    """The size of the parts, all but the last, when as few as can be of at most this size are about equal."""
+    return -(-whole // -(-whole // most))
+
+
+def _tile_taps(taps: int, tiles: int, multiprocessors: int) -> int:
+    """How many taps a block works on: few enough for shared memory, and for enough blocks."""
+    parts = max(-(-taps // _MOST_TILE_TAPS), min(taps, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
+    return -(-taps // parts)
+
+
+# Matrices are plain ones where the weight has one group, and one for each group in a batch where it has more. They are made
+# from dense channels-last tensors in a single step, since each takes a microsecond.
+
+
+def _rows(images: Tensor, groups: int) -> Tensor:
+    """(N, Co, H, W) as matrices: (N x H x W, Co)."""
+    n, channels, height, width = images.shape
+    rows, part = n * height * width, channels // groups
+    if groups == 1:
+        return images.as_strided((rows, channels), (channels, 1))
+    return images.as_strided((groups, rows, part), (part, channels, 1))
+
+
+def _transposed_weights(operands: Operands) -> Tensor:
+    """The weights as matrices: (taps and channels of a group, Co)."""
+    weight, groups = operands.weight.contiguous(memory_format=torch.channels_last), operands.groups
+    out_channels, group_channels, kernel_height, kernel_width = weight.shape
+    size, part = kernel_height * kernel_width * group_channels, out_channels // groups
+    if groups == 1:
+        return weight.as_strided((size, out_channels), (1, size))
+    return weight.as_strided((groups, size, part), (part * size, 1, size))
+
+
+def _narrowed(matrices: Tensor, first: int, rows: int) -> Tensor:
+    """Some of the rows."""
+    return matrices if rows == matrices.shape[-2] else matrices.narrow(-2, first, rows)
+
+
+def _multiply(left: Tensor, right: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    """Write the products of matrices, plus a bias for each column of all groups."""
+    if left.ndim == 2:
+        if bias is None:
+            torch.mm(left, right, out=out)
+        else:
+            torch.addmm(bias, left, right, out=out)
+    elif bias is None:
+        torch.bmm(left, right, out=out)
+    else:
+        torch.baddbmm(bias.view(len(out), 1, -1), left, right, out=out)
+
+
+def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
+    """Products that are not rounded to half precision, since they are added up."""
+    multiply = torch.mm if left.ndim == 2 else torch.bmm
+    if left.dtype == torch.float32:
+        return multiply(left, right)
+    return multiply(left, right, out_dtype=torch.float32)
+
+
+def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
+    """Where the gradients of positions and masks are written: in their place if that holds fp32."""
+    if grad is None or grad.dtype == torch.float32:
+        return grad
+    return torch.empty_like(grad, dtype=torch.float32)
+
+
+def _maps(tensor: Tensor | None) -> _Maps:
+    return _Maps() if tensor is None else _Maps(tensor.data_ptr(), *tensor.stride())

@@ -1,0 +1,306 @@
+"""Deformable convolution as operators of PyTorch: `dcnrun::deform_conv2d` and `dcnrun::deform_conv2d_backward`.
+
+Registered with torch.library for every device, so they run under autograd (again and again), autocast, torch.compile,
+torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
+"""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library
+from torch.utils.flop_counter import register_flop_formula
+
+from dcnrun.ops.common.checks import check_gradient, memory_format_of
+from dcnrun.ops.common.operator import (
+    Shape,
+    autocast,
+    empty_like,
+    forward_mode_is_active,
+    register,
+    second_gradients,
+    wanted_gradients,
+)
+from dcnrun.ops.common.precision import autocast_is_on, without_autocast
+from dcnrun.ops.deform_conv2d import dispatch
+from dcnrun.ops.deform_conv2d.arguments import Operands
+from dcnrun.ops.deform_conv2d.checks import check_deform_conv2d, check_grad_output
+from dcnrun.ops.deform_conv2d.reference import deform_conv2d_backward_reference
+
+_SETTINGS = "int[2] stride, int[2] padding, int[2] dilation"
+Sizes = tuple[int, int]
+
+_library = Library("dcnrun", "DEF")
+_library.define(
+    f"deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, {_SETTINGS}, Tensor? mask) -> Tensor"
+)
+# `wanted` tells which gradients to compute: input, offset, weight, mask. The others are empty tensors.
+_library.define(
+    "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+    f"{_SETTINGS}, bool[4] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+# What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
+
+_MOST_FORMS = 1024
+# Shape and strides of the output, for the forms of operands that were found to fit together: to look at them again would
+# take as long as a launch.
+_outputs: dict[tuple[Hashable, ...], tuple[Shape, Shape]] = {}
+
+
+def _empty_output(*arguments: Any, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named)
+    check_deform_conv2d(*operands)
+    input = operands.input
+    memory_format = memory_format_of(input)
+    return torch.empty(operands.output_shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
+
+
+def _forward(*arguments: Any, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named)
+    output = operands.input.new_empty_strided(*_output_of(operands))
+    dispatch.forward(operands, output)
+    return output
+
+
+def _output_of(operands: Operands) -> tuple[Shape, Shape]:
+    """Shape and strides of the output; the operands are checked once for each form."""
+    form = operands.form
+    known = _outputs.get(form)
+    if known is None:
+        output = _empty_output(*operands)
+        if len(_outputs) == _MOST_FORMS:
+            _outputs.clear()
+        known = _outputs[form] = tuple(output.shape), output.stride()
+    return known
+
+
+def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _of_backward(*arguments)
+    check_deform_conv2d(*operands)
+    check_grad_output(grad_output, operands.input, operands.offset, operands.weight)
+    return empty_like(_differentiated(operands), wanted, operands.input)
+
+
+def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _of_backward(*arguments)
+    check_gradient(grad_output, _output_of(operands)[0], operands.input)
+    grads = empty_like(_differentiated(operands), wanted, operands.input)
+    # A backward pass under autocast computes in the dtypes that the forward had.
+    with without_autocast(operands.input.device.type):
+        dispatch.backward(grad_output, operands, wanted_gradients(grads, _differentiated(operands), wanted))
+    return grads
+
+
+def _of_backward(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    wanted: list[bool],
+) -> tuple[Operands, list[bool]]:
+    return Operands(input, offset, weight, None, stride, padding, dilation, mask), wanted
+
+
+def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
+    """What the backward operator computes gradients of, in its order."""
+    return operands.input, operands.offset, operands.weight, operands.mask
+
+
+register(_library, "deform_conv2d", _forward, _backward, _empty_output, _empty_gradients)
+
+
+# Autograd ------------------------------------------------------------------------------------------------------------
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    operands = Operands(*inputs)
+    ctx.save_for_backward(*_differentiated(operands))
+    ctx.settings = operands.settings
+
+
+def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    wants_input, wants_offset, wants_weight, wants_bias, _, _, _, wants_mask = ctx.needs_input_grad
+    wanted = [wants_input, wants_offset, wants_weight, wants_mask]
+    grads: list[Tensor | None] = [None] * 4
+    if any(wanted):
+        computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
+        grads = [grad if want else None for grad, want in zip(computed, wanted, strict=True)]
+    grad_bias = grad_output.sum((0, 2, 3)) if wants_bias else None
+    return grads[0], grads[1], grads[2], grad_bias, None, None, None, grads[3]
+
+
+def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *operands, stride, padding, dilation, wanted = inputs
+    ctx.save_for_backward(*operands)
+    ctx.settings = stride, padding, dilation
+    ctx.wanted = wanted
+
+
+def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of the backward, through the definition in plain PyTorch."""
+
+    def backward(*operands: Any) -> tuple[Tensor | None, ...]:
+        return deform_conv2d_backward_reference(*operands, *ctx.settings)
+
+    return *second_gradients(backward, ctx.saved_tensors, ctx.wanted, grad_grads), None, None, None, None
+
+
+torch.library.register_autograd("dcnrun::deform_conv2d", _gradients, setup_context=_save, lib=_library)
+torch.library.register_autograd(
+    "dcnrun::deform_conv2d_backward", _second_gradients, setup_context=_save_for_second, lib=_library
+)
+
+
+# vmap: the mapped dimension becomes groups of channels, each with its own weights and offsets -------------------------
+
+
+def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    input, offset, weight, bias, stride, padding, dilation, mask = arguments
+    size = info.batch_size
+    output = call(
+        _folded(input, in_dims[0], size, 1),
+        _folded(offset, in_dims[1], size, 1),
+        _folded(weight, in_dims[2], size, 0),
+        _folded(bias, in_dims[3], size, 0),
+        stride,
+        padding,
+        dilation,
+        _folded(mask, in_dims[7], size, 1),
+    )
+    return output.unflatten(1, (size, -1)), 1
+
+
+def _vmap_backward(
+    call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    *operands, stride, padding, dilation, wanted = arguments
+    size = info.batch_size
+    grads = call(
+        *(_folded(operands[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5)),
+        stride,
+        padding,
+        dilation,
+        wanted,
+    )
+    dims = tuple(0 if i == 2 or not want else 1 for i, want in enumerate(wanted))
+    unfolded = (
+        grad.unflatten(dim, (size, -1)) if want else grad.new_empty(size, 0)
+        for grad, dim, want in zip(grads, dims, wanted, strict=True)
+    )
+    return tuple(unfolded), dims
+
+
+def _folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> Tensor | None:
+    """Make the mapped dimension the slower part of `dim`; a tensor that is not mapped is repeated."""
+    if tensor is None:
+        return None
+    unmapped = tensor.unsqueeze(dim).expand(*tensor.shape[:dim], size, *tensor.shape[dim:])
+    moved = unmapped if mapped is None else tensor.movedim(mapped, dim)
+    return moved.flatten(dim, dim + 1)
+
+
+for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward", _vmap_backward)):
+    torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
+
+
+# torch.func: grad, vmap and their combinations want functions of torch.autograd, since what torch.library makes of the
+# formulas above raises an error there (up to PyTorch 2.15), and drops the tangents of forward mode without a word --------
+
+
+def _refuse_forward_mode(ctx: Any, *tangents: Any) -> None:
+    raise NotImplementedError(
+        "deform_conv2d has no derivatives in forward mode (jvp, jacfwd, hessian): use reverse mode (grad, vjp, jacrev)"
+    )
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        output: Tensor = torch.ops.dcnrun.deform_conv2d(*arguments)
+        return output
+
+    setup_context = staticmethod(_save)
+    backward = staticmethod(_gradients)
+    vmap = staticmethod(lambda *arguments: _vmap_forward(convolve, *arguments))
+    jvp = staticmethod(_refuse_forward_mode)
+
+
+class _Differentiate(torch.autograd.Function):
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        grads: tuple[Tensor, ...] = torch.ops.dcnrun.deform_conv2d_backward(*arguments)
+        return grads
+
+    setup_context = staticmethod(_save_for_second)
+    backward = staticmethod(_second_gradients)
+    vmap = staticmethod(lambda *arguments: _vmap_backward(_differentiate, *arguments))
+    jvp = staticmethod(_refuse_forward_mode)
+
+
+def convolve(*arguments: Any) -> Tensor:
+    """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
+    output: Tensor
+    if _transforms_are_active():
+        device_type = arguments[0].device.type
+        output = (_autocast(device_type) if autocast_is_on(device_type) else _Convolve.apply)(*arguments)
+    elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
+        output = torch.ops.dcnrun.deform_conv2d(*arguments)
+    else:
+        # Past what torch.library does for autograd, in Python, even where there is nothing to do.
+        with torch._C._AutoDispatchBelowAutograd():
+            output = torch.ops.dcnrun.deform_conv2d(*arguments)
+    return output
+
+
+def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
+    call = _Differentiate.apply if _transforms_are_active() else torch.ops.dcnrun.deform_conv2d_backward
+    grads: tuple[Tensor, ...] = call(*arguments)
+    return grads
+
+
+def _transforms_are_active() -> bool:
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_mode_is_active()
+
+
+# Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
+
+
+def _autocast(device_type: str) -> Callable[..., Tensor]:
+    return autocast(convolve, Operands, device_type, ("input", "weight", "bias"), ("offset", "mask"))
+
+
+for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+    _library.impl("deform_conv2d", _autocast(_device_type), _key)
+
+
+# FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_conv2d)
+def _forward_flops(input: Shape, offset: Shape, weight: Shape, *more: Any, **options: Any) -> int:
+    """The products of the convolution, and the bilinear samples: 4 products and 3 sums each."""
+    return _products(offset, weight) + 7 * _samples(input, offset, weight)
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_conv2d_backward)
+def _backward_flops(grad_output: Shape, input: Shape, offset: Shape, weight: Shape, *more: Any, **options: Any) -> int:
+    """Two products of the convolution's size; each sample again, spread (8) and multiplied with its gradient (8)."""
+    return 2 * _products(offset, weight) + 23 * _samples(input, offset, weight)
+
+
+def _products(offset: Shape, weight: Shape) -> int:
+    out_channels, channels_per_group, kernel_height, kernel_width = weight
+    return 2 * offset[0] * offset[2] * offset[3] * out_channels * channels_per_group * kernel_height * kernel_width
+
+
+def _samples(input: Shape, offset: Shape, weight: Shape) -> int:
+    return offset[0] * offset[2] * offset[3] * input[1] * weight[2] * weight[3]

@@ -1,0 +1,179 @@
+"""Calls of `kernels/cuda/deform_roi_pool.cu`. The host never waits for the GPU, so all of it can be captured in a CUDA graph."""
+
+import ctypes
+from ctypes import c_float, c_int32, c_void_p
+
+import torch
+from torch import Tensor
+
+from dcnrun.ops.common import cuda_call
+from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, write, zero_sums
+from dcnrun.ops.common.cuda_call import DTYPES as DTYPES
+from dcnrun.ops.deform_roi_pool.arguments import Operands
+from dcnrun.ops.jit import CudaModule, load_cuda
+
+# As in kernels/cuda: bins.h and deform_roi_pool.cu.
+_MOST_TILE_BINS = 32
+_TILE_PIXELS = (4, 8)
+
+_LEAST_THREADS = 8  # of a team, which finds a bin's lines together
+_MOST_LINES = 2**30  # of a map, so that the numbers of sampling points near it are ints
+
+
+class _Pooling(ctypes.Structure):
+    """`struct Pooling`. It has addresses only, so the tensors must be kept beside it."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("input", "output", "given", "grad_input", "rois")),
+        *((name, c_void_p) for name in ("offset", "mask", "grad_offset", "grad_mask")),
+        *((name, c_float) for name in ("scale", "shift", "gamma")),
+        *((name, c_int32) for name in ("sampling_ratio", "aligned", "images", "height", "width", "rois_count")),
+        *((name, c_int32) for name in ("channels", "bins_high", "bins_wide", "planes", "groups", "tile_bins")),
+    )
+
+
+def load(dtype: torch.dtype, device: torch.device) -> CudaModule:
+    """Return the kernels for tensors of one dtype on one GPU; KernelUnavailable where they can't be had."""
+    return load_cuda("deform_roi_pool", dtype, device)
+
+
+def forward(operands: Operands, output: Tensor) -> None:
+    """Write the pooled RoIs of checked operands to `output`."""
+    pooled = output if output.is_contiguous() else torch.empty_like(output, memory_format=torch.contiguous_format)
+    call = _Call(operands, input=_rows(operands.input, operands.planes).contiguous(), output=pooled)
+    call.launch_tiles("pool")
+    write(pooled, output)
+
+
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset and mask to those of `grads` that are tensors.
+
+    That of the input is added up by atomic operations, in any order; under `torch.use_deterministic_algorithms` it is
+    gathered pixel by pixel in a fixed one. The others are the same bits on every run.
+    """
+    grad_input, *others = grads
+    slopes = [_flat_in_fp32(grad) for grad in others]
+    grad_rows = None if grad_input is None else _rows(grad_input, operands.planes)
+    sums = None if grad_rows is None else zero_sums(grad_rows)
+    in_order = torch.are_deterministic_algorithms_enabled()
+    any_slopes = any(slope is not None for slope in slopes)
+
+    call = _Call(
+        operands,
+        # Without offsets' or masks' gradients the input is not read.
+        input=_rows(operands.input, operands.planes).contiguous() if any_slopes else None,
+        given=grad_output.permute(0, 2, 3, 1).contiguous(),
+        grad_offset=slopes[0],
+        grad_mask=slopes[1],
+    )
+    if sums is not None:
+        call.tell(grad_input=sums)
+    if sums is not None and in_order:
+        call.launch_pixels("gather")
+        call.tell(grad_input=None)
+    if any_slopes or (sums is not None and not in_order):
+        call.launch_tiles("give_back")
+
+    if grad_rows is not None and sums is not None:
+        write(sums, grad_rows)
+    for grad, slope in zip(others, slopes, strict=True):
+        if grad is not None and slope is not None:
+            write(slope, grad)
+
+
+class _Call:
+    """What the kernels need for one call: its operands as they read them, and the form of their blocks."""
+
+    def __init__(self, operands: Operands, **more: Tensor | None) -> None:
+        input, rois, offset, mask = operands[:4]
+        images, _, height, width = input.shape
+        count, channels, *bins = operands.output_shape
+        self.operands, self.group_channels = operands, channels // operands.groups
+        _check_counts(operands)
+        self.module = load(input.dtype, input.device)
+        self.team = self._team(more.get("input"), more.get("given"))
+        self.parts = _parts(operands, self.team, _multiprocessors(input.device))
+        self.pooling = _Pooling(
+            scale=operands.spatial_scale,
+            shift=0.5 if operands.aligned else 0.0,
+            gamma=operands.gamma,
+            sampling_ratio=operands.sampling_ratio,
+            aligned=operands.aligned,
+            images=images,
+            height=height,
+            width=width,
+            rois_count=count,
+            channels=channels,
+            bins_high=bins[0],
+            bins_wide=bins[1],
+            planes=operands.planes,
+            groups=operands.groups,
+            tile_bins=-(-operands.bins // self.parts),
+        )
+        self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
+        self.tell(rois=_flat(rois), offset=_flat(offset), mask=_flat(mask), **more)
+
+    def tell(self, **tensors: Tensor | None) -> None:
+        """Where tensors are; None leaves one absent."""
+        self.tensors |= tensors
+        for name, tensor in tensors.items():
+            setattr(self.pooling, name, None if tensor is None else tensor.data_ptr())
+
+    def launch_tiles(self, kernel: str) -> None:
+        """With a block for each tile of bins."""
+        blocks = self.operands.rois.shape[0] * self.operands.groups * self.parts
+        self.module.launch(kernel + self.team.suffix, (blocks, 1, 1), self.team.small_block, self.pooling)
+
+    def launch_pixels(self, kernel: str) -> None:
+        """With a block for each tile of the map's pixels."""
+        images, _, *sides = self.operands.input.shape
+        high, wide = (-(-side // tile) for side, tile in zip(sides, _TILE_PIXELS, strict=True))
+        slabs = -(-self.group_channels // self.team.channels)
+        blocks = images * high * wide * self.operands.planes * self.operands.groups * slabs
+        self.module.launch(kernel + self.team.suffix, (blocks, 1, 1), self.team.small_block, self.pooling)
+
+    def _team(self, *read: Tensor | None) -> Team:
+        dtype = self.operands.input.dtype
+        if self.group_channels % cuda_call.channels_of_access(dtype) == 0 and starts_whole(*read):
+            return Team.wide(dtype, self.group_channels, _LEAST_THREADS)
+        return Team.single(self.group_channels, _LEAST_THREADS)
+
+
+def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
+    """How many tiles the bins of a RoI are cut into: few enough bins for shared memory, and enough blocks."""
+    of_rois = operands.rois.shape[0] * operands.groups
+    useful = -(-operands.bins // team.small_block[1])
+    return max(
+        -(-operands.bins // _MOST_TILE_BINS), min(useful, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // of_rois)
+    )
+
+
+def _check_counts(operands: Operands) -> None:
+    count, _, high, wide = operands.output_shape
+    if count * operands.groups * high * wide > MOST_INT or max(operands.input.shape[2:]) > _MOST_LINES:
+        raise ValueError(
+            f"input of shape {tuple(operands.input.shape)} and {count} RoIs of {operands.groups} x {high} x {wide} bins: the "
+            "CUDA kernels take fewer than 2**31 bins, and maps of up to 2**30 rows and columns; set DCNRUN_BACKEND=reference"
+        )
+
+
+def _multiprocessors(device: torch.device) -> int:
+    return cuda_call.cache_and_multiprocessors(device)[1]
+
+
+def _rows(maps: Tensor, planes: int) -> Tensor:
+    """Maps (N, C * planes, H, W) seen as rows of channels, (N, H, W, planes, C)."""
+    images, channels, height, width = maps.shape
+    return maps.view(images, channels // planes, planes, height, width).permute(0, 3, 4, 2, 1)
+
+
+def _flat(tensor: Tensor | None) -> Tensor | None:
+    """Positions and masks as the kernels read them."""
+    return None if tensor is None else tensor.float().contiguous()
+
+
+def _flat_in_fp32(grad: Tensor | None) -> Tensor | None:
+    """Where the gradients of positions and masks are written: in their place if that has the form."""
+    if grad is None or (grad.dtype == torch.float32 and grad.is_contiguous()):
+        return grad
+    return torch.empty(grad.shape, dtype=torch.float32, device=grad.device)

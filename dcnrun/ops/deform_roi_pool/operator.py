@@ -1,0 +1,188 @@
+"""Deformable RoI pooling as operators of PyTorch: `dcnrun::deform_roi_pool` and `dcnrun::deform_roi_pool_backward`.
+
+Registered with torch.library for every device, so they run under autograd (again and again), autocast, torch.compile
+and torch.export, and count their FLOPs.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import Library
+from torch.utils.flop_counter import register_flop_formula
+
+from dcnrun.ops.common.operator import (
+    Shape,
+    autocast,
+    empty_like,
+    forward_mode_is_active,
+    register,
+    second_gradients,
+    wanted_gradients,
+)
+from dcnrun.ops.common.precision import without_autocast
+from dcnrun.ops.deform_roi_pool import dispatch
+from dcnrun.ops.deform_roi_pool.arguments import Operands
+from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_grad_output, check_images
+from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference
+
+_OPERANDS = (
+    "Tensor input, Tensor rois, Tensor? offset, Tensor? mask, int[2] output_size, float spatial_scale, "
+    "int sampling_ratio, float gamma, bool aligned, bool position_sensitive"
+)
+
+_library = Library("dcnrun", "FRAGMENT")
+_library.define(f"deform_roi_pool({_OPERANDS}) -> Tensor")
+# `wanted` tells which gradients to compute: input, offset, mask. The others are empty tensors.
+_library.define(
+    f"deform_roi_pool_backward(Tensor grad_output, {_OPERANDS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)"
+)
+
+
+def pool(operands: Operands) -> Tensor:
+    """`torch.ops.dcnrun.deform_roi_pool`; forward mode, where PyTorch would drop the tangents without a word, is refused."""
+    if forward_mode_is_active():
+        raise NotImplementedError("deform_roi_pool has no derivatives in forward mode (jvp): use reverse mode")
+    output: Tensor = torch.ops.dcnrun.deform_roi_pool(*operands)
+    return output
+
+
+# What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
+
+
+def _operands(*arguments: Any, **named: Any) -> Operands:
+    operands = Operands(*arguments, **named)
+    return operands._replace(output_size=(operands.output_size[0], operands.output_size[1]))
+
+
+def _empty_output(*arguments: Any, **named: Any) -> Tensor:
+    operands = _operands(*arguments, **named)
+    check_deform_roi_pool(operands)
+    return operands.input.new_empty(operands.output_shape)
+
+
+def _forward(*arguments: Any, **named: Any) -> Tensor:
+    operands = _operands(*arguments, **named)
+    output = _empty_output(*operands)
+    _check_values(operands)
+    dispatch.forward(operands, output)
+    return output
+
+
+def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _operands(*arguments[:-1]), arguments[-1]
+    check_deform_roi_pool(operands)
+    check_grad_output(grad_output, operands)
+    return empty_like(_differentiated(operands), wanted, operands.input)
+
+
+def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    operands, wanted = _operands(*arguments[:-1]), arguments[-1]
+    grads = _empty_gradients(grad_output, *arguments)
+    _check_values(operands)
+    # A backward pass under autocast computes in the dtypes that the forward had.
+    with without_autocast(operands.input.device.type):
+        dispatch.backward(grad_output, operands, wanted_gradients(grads, _differentiated(operands), wanted))
+    return grads
+
+
+def _check_values(operands: Operands) -> None:
+    # On an accelerator a look at the RoIs would wait for all work that is under way.
+    if operands.rois.device.type == "cpu":
+        check_images(operands.rois, operands.input.shape[0])
+
+
+def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
+    """What the backward operator computes gradients of, in its order."""
+    return operands.input, operands.offset, operands.mask
+
+
+register(_library, "deform_roi_pool", _forward, _backward, _empty_output, _empty_gradients)
+
+
+# Autograd ------------------------------------------------------------------------------------------------------------
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    operands = Operands(*inputs)
+    ctx.save_for_backward(*operands[:4])
+    ctx.settings = operands.settings
+
+
+def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    wants_input, _, wants_offset, wants_mask, *_ = ctx.needs_input_grad
+    wanted = [wants_input, wants_offset, wants_mask]
+    computed = torch.ops.dcnrun.deform_roi_pool_backward(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
+    of_input, of_offset, of_mask = (grad if want else None for grad, want in zip(computed, wanted, strict=True))
+    return of_input, None, of_offset, of_mask, *[None] * len(ctx.settings)
+
+
+def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    grad_output, *arguments, wanted = inputs
+    operands = Operands(*arguments)
+    ctx.save_for_backward(grad_output, *operands[:4])
+    ctx.settings = operands.settings
+    ctx.wanted = wanted
+
+
+def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...]:
+    """Gradients of the backward, through the definition in plain PyTorch."""
+    grad_output, input, rois, offset, mask = ctx.saved_tensors
+
+    def backward(grad_output: Any, input: Any, offset: Any, mask: Any) -> tuple[Tensor | None, ...]:
+        return deform_roi_pool_backward_reference(grad_output, Operands(input, rois, offset, mask, *ctx.settings))
+
+    differentiated = grad_output, input, offset, mask
+    first, second, third, fourth = second_gradients(backward, differentiated, ctx.wanted, grad_grads)
+    return first, second, None, third, fourth, *[None] * (len(ctx.settings) + 1)
+
+
+torch.library.register_autograd("dcnrun::deform_roi_pool", _gradients, setup_context=_save, lib=_library)
+torch.library.register_autograd(
+    "dcnrun::deform_roi_pool_backward", _second_gradients, setup_context=_save_for_second, lib=_library
+)
+
+
+# Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------
+
+
+def _pool(*arguments: Any) -> Tensor:
+    return pool(Operands(*arguments))
+
+
+for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+    _cast = autocast(_pool, Operands, _device_type, ("input",), ("rois", "offset", "mask"))
+    _library.impl("deform_roi_pool", _cast, _key)
+
+
+# FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
+
+# Shapes don't tell how large RoIs are: adaptive grids count as the 2 x 2 that detectors have where they fix it.
+_ADAPTIVE = 2
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_roi_pool)
+def _forward_flops(*arguments: Any, out_shape: Shape, **options: Any) -> int:
+    """The bilinear samples: 4 products and 3 sums each, and a sum for their mean."""
+    return 8 * _samples(out_shape, *arguments)
+
+
+@register_flop_formula(torch.ops.dcnrun.deform_roi_pool_backward)
+def _backward_flops(grad_output: Shape, *arguments: Any, **options: Any) -> int:
+    """Each sample spread (8), and its pixels multiplied with its gradient (8)."""
+    return 16 * _samples(grad_output, *arguments)
+
+
+def _samples(
+    output: Shape,
+    input: Shape,
+    rois: Shape,
+    offset: Shape | None,
+    mask: Shape | None,
+    output_size: Shape,
+    spatial_scale: float,
+    sampling_ratio: int,
+    *more: Any,
+) -> int:
+    rois_count, channels, high, wide = output
+    return rois_count * channels * high * wide * (sampling_ratio or _ADAPTIVE) ** 2

@@ -1,0 +1,41 @@
+"""A function's results, and its failures to get a kernel, remembered for the rest of the process."""
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, TypeVarTuple
+
+from dcnrun.ops.jit.errors import KernelUnavailable
+
+Key = TypeVarTuple("Key")
+Made = TypeVar("Made")
+
+
+class memoize(Generic[*Key, Made]):
+    """Decorates a function: what it returned for some arguments is remembered, and so is a KernelUnavailable it raised.
+
+    Threads that ask at the same time wait for the first of them.
+    """
+
+    def __init__(self, make: Callable[[*Key], Made]) -> None:
+        functools.update_wrapper(self, make)
+        self._make = make
+        self._one_makes = threading.Lock()
+        self._known: dict[tuple[*Key], Made | KernelUnavailable] = {}
+
+    def __call__(self, *key: *Key) -> Made:
+        """What the function returns for these arguments."""
+        if key not in self._known:
+            with self._one_makes:
+                if key not in self._known:
+                    self._known[key] = self._try(*key)
+        known = self._known[key]
+        if isinstance(known, KernelUnavailable):
+            raise KernelUnavailable(*known.args)
+        return known
+
+    def _try(self, *key: *Key) -> Made | KernelUnavailable:
+        try:
+            return self._make(*key)
+        except KernelUnavailable as problem:
+            return problem

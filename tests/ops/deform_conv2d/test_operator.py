@@ -1,0 +1,542 @@
+"""The operator wherever PyTorch users expect operators to work: derivatives, compilers, torch.func, autocast, FLOPs."""
+
+import cProfile
+import itertools
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
+from dcnrun.ops import deform_conv2d
+from dcnrun.ops.common.checks import memory_format_of
+from dcnrun.ops.deform_conv2d import operator
+from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, random_like, results
+
+OPERATOR = torch.ops.dcnrun.deform_conv2d.default
+BACKWARD = torch.ops.dcnrun.deform_conv2d_backward.default
+
+
+def away_from_whole_positions(**settings):
+    """A small problem without samples near the kinks of the bilinear kernel."""
+    problem = make_problem(1, 2, 2, (3, 3), (2, 2), padding=(0, 0), **settings)
+    problem["offset"] = problem["offset"].sigmoid() * 0.6 + 0.2
+    return problem
+
+
+def as_function(problem):
+    """The convolution of the operands that are there, and these."""
+    names = [name for name in OPERANDS if problem[name] is not None]
+
+    def convolve(*operands):
+        return deform_conv2d(**problem | dict(zip(names, operands, strict=True)))
+
+    return convolve, [problem[name] for name in names]
+
+
+# What a call costs the host --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The shapes of the inputs that were checked."""
+    checked, check = [], operator.check_deform_conv2d
+
+    def watch(input, *more):
+        checked.append(tuple(input.shape))
+        check(input, *more)
+
+    monkeypatch.setattr(operator, "check_deform_conv2d", watch)
+    monkeypatch.setattr(operator, "_outputs", {})
+    return checked
+
+
+def test_operands_are_checked_once_for_each_form(checks):
+    alike = make_problem()
+    others = [
+        make_problem(size=(5, 6)),
+        make_problem(padding=(2, 2)),
+        make_problem(dtype=torch.float32),
+        make_problem(masked=False),
+        channels_last(alike),
+    ]
+    for problem in (alike, *others):
+        checks.clear()
+        outputs = [deform_conv2d(**problem) for _ in range(3)]
+        assert checks == [problem["input"].shape]
+        assert {memory_format_of(output) for output in outputs} == {memory_format_of(problem["input"])}
+    checks.clear()
+    for _ in range(3):
+        results(alike)
+    assert len(checks) == 1  # of the backward, which takes no bias
+
+
+def test_few_forms_are_remembered(checks, monkeypatch):
+    monkeypatch.setattr(operator, "_MOST_FORMS", 3)
+    for size in range(4, 12):
+        deform_conv2d(**make_problem(size=(size, 5)))
+        assert len(operator._outputs) <= 3
+    checks.clear()
+    deform_conv2d(**make_problem(size=(11, 5)))
+    assert not checks
+
+
+@pytest.mark.parametrize("differentiated", [True, False])
+def test_autograd_is_passed_by_without_gradients(differentiated):
+    """In what torch.library makes for it a call would spend as long as in all else."""
+    problem = make_problem()
+    problem["weight"].requires_grad_()
+    profile = cProfile.Profile()
+    with torch.set_grad_enabled(differentiated):
+        output = profile.runcall(deform_conv2d, **problem)
+    called = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
+    assert ("autograd_impl" in called) == output.requires_grad == differentiated
+    assert "_forward" in called
+
+
+# torch.library's own checks ------------------------------------------------------------------------------------------
+
+
+def channels_last(problem):
+    return problem | {"input": problem["input"].contiguous(memory_format=torch.channels_last)}
+
+
+CASES = {
+    "v2": make_problem(),
+    "v1": make_problem(masked=False, biased=False),
+    "groups": make_problem(channels=12, groups=3, offset_groups=2, stride=(2, 1), dilation=(1, 2), padding=(2, 2)),
+    "channels last": channels_last(make_problem(channels=5, dtype=torch.float32)),
+    "half": make_problem(dtype=torch.bfloat16) | {"offset": make_problem(dtype=torch.float32)["offset"]},
+    "empty": make_problem(batch=0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_opcheck(case):
+    problem = differentiable(CASES[case])
+    order = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
+    checked = torch.library.opcheck(OPERATOR, tuple(problem[name] for name in order))
+    assert set(checked.values()) == {"SUCCESS"}
+
+
+# With second derivatives, which take long to trace, for one case.
+@pytest.mark.parametrize(("case", "second"), [("v2", True), *((case, False) for case in CASES)])
+@pytest.mark.parametrize("wanted", [[True] * 4, [False, True, False, False]])
+def test_opcheck_of_the_backward(case, second, wanted):
+    problem = differentiable(CASES[case]) if second else CASES[case]
+    grad_output = random_like(deform_conv2d(**problem)).requires_grad_(second)
+    operands = [problem[name] for name in ("input", "offset", "weight", "mask")]
+    sizes = [problem[name] for name in ("stride", "padding", "dilation")]
+    checked = torch.library.opcheck(BACKWARD, (grad_output, *operands, *sizes, wanted))
+    assert set(checked.values()) == {"SUCCESS"}
+
+
+def differentiable(problem):
+    return {
+        name: value.clone().requires_grad_() if torch.is_tensor(value) else value for name, value in problem.items()
+    }
+
+
+# Derivatives -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", [{}, {"masked": False, "biased": False}, {"groups": 2, "offset_groups": 2}])
+def test_first_and_second_derivatives(case):
+    convolve, operands = as_function(away_from_whole_positions(**case))
+    operands = [operand.requires_grad_() for operand in operands]
+    assert torch.autograd.gradcheck(convolve, operands, fast_mode=True)
+    assert torch.autograd.gradgradcheck(convolve, operands, fast_mode=True)
+
+
+def test_second_derivatives_of_some_operands_alone():
+    convolve, operands = as_function(away_from_whole_positions())
+    for i in range(len(operands)):
+        alone = [operand.detach().requires_grad_(j == i) for j, operand in enumerate(operands)]
+        assert torch.autograd.gradgradcheck(lambda *o: convolve(*o).square(), alone, fast_mode=True)
+
+
+def test_third_derivatives():
+    problem = away_from_whole_positions(biased=False)
+    convolve, operands = as_function(problem)
+    operands = [operand.requires_grad_() for operand in operands]
+
+    def gradients(*operands):
+        return torch.autograd.grad(convolve(*operands).pow(3).sum(), operands, create_graph=True)
+
+    assert torch.autograd.gradgradcheck(gradients, operands, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", [DeformConv2d, ModulatedDeformConv2d])
+def test_second_derivatives_where_offsets_come_from_the_input(kind):
+    """What the offsets add to the input's gradient counts once."""
+    torch.manual_seed(0)
+    layer = kind(2, 2, 2).double()
+    nn.init.uniform_(layer.offset_branch.weight, -0.02, 0.02)
+    nn.init.constant_(layer.offset_branch.bias, 0.4)
+    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+
+    def loss(x, *parameters):
+        values = dict(zip((name for name, _ in layer.named_parameters()), parameters, strict=True))
+        return torch.func.functional_call(layer, values, x).square()
+
+    parameters = [parameter.detach().requires_grad_() for parameter in layer.parameters()]
+    assert torch.autograd.gradgradcheck(loss, (x, *parameters), fast_mode=True)
+
+
+def test_second_derivatives_of_an_empty_batch():
+    convolve, operands = as_function(make_problem(batch=0))
+    operands = [operand.requires_grad_() for operand in operands]
+    first = torch.autograd.grad(convolve(*operands).square().sum(), operands, create_graph=True)
+    second = torch.autograd.grad(sum(grad.sum() for grad in first), operands, allow_unused=True)
+    assert not any(grad.any() for grad in second if grad is not None)
+
+
+def test_forward_mode_is_refused():
+    """PyTorch would leave the tangents out without a word."""
+    convolve, operands = as_function(make_problem())
+    tangents = tuple(torch.ones_like(operand) for operand in operands)
+    refused = pytest.raises(NotImplementedError, match="deform_conv2d has no derivatives in forward mode")
+    with refused:
+        torch.func.jvp(convolve, tuple(operands), tangents)
+    with refused, torch.autograd.forward_ad.dual_level():
+        convolve(torch.autograd.forward_ad.make_dual(operands[0], tangents[0]), *operands[1:])
+    with refused:
+        torch.func.hessian(lambda x: convolve(x, *operands[1:]).sum())(operands[0])
+
+
+# torch.func --------------------------------------------------------------------------------------------------------------
+
+SOME_OPERANDS = [names for count in (1, 2, 5) for names in itertools.combinations(OPERANDS, count)]
+
+
+def several(problem, names, dims=None, count=3):
+    """A problem with a further dimension in some operands."""
+    stacked = {}
+    for i, name in enumerate(names):
+        variants = [make_problem(channels=4, groups=2, offset_groups=2, seed=seed)[name] for seed in range(count)]
+        stacked[name] = torch.stack(variants, 0 if dims is None else dims[i])
+    return problem | stacked
+
+
+def each(function, problem, names, count=3):
+    return torch.stack([function(**problem | {name: problem[name][i] for name in names}) for i in range(count)])
+
+
+@pytest.mark.parametrize("names", SOME_OPERANDS, ids="-".join)
+def test_vmap_is_a_loop(names):
+    problem = several(make_problem(channels=4, groups=2, offset_groups=2), names)
+    in_dims = [0 if name in names else None for name in OPERANDS]
+
+    def convolve(*operands):
+        return deform_conv2d(**problem | dict(zip(OPERANDS, operands, strict=True)))
+
+    got = torch.func.vmap(convolve, tuple(in_dims))(*(problem[name] for name in OPERANDS))
+    torch.testing.assert_close(got, each(deform_conv2d, problem, names))
+
+
+def test_vmap_over_other_dimensions_and_twice():
+    problem = make_problem(channels=4, groups=2, offset_groups=2)
+    inner = several(problem, ("input", "weight"), dims=(4, 2))
+
+    def convolve(input, weight):
+        return deform_conv2d(**problem | {"input": input, "weight": weight})
+
+    got = torch.func.vmap(convolve, (4, 2), out_dims=1)(inner["input"], inner["weight"])
+    moved = inner | {"input": inner["input"].movedim(4, 0), "weight": inner["weight"].movedim(2, 0)}
+    wanted = each(deform_conv2d, moved, ("input", "weight"))
+    torch.testing.assert_close(got.movedim(1, 0), wanted)
+    twice = torch.func.vmap(torch.func.vmap(convolve, (None, 0)), (0, None))(moved["input"], moved["weight"])
+    torch.testing.assert_close(torch.stack([twice[i, i] for i in range(3)]), wanted)
+
+
+def test_vmap_of_the_operator_itself():
+    problem = make_problem(masked=False)
+    inputs = torch.stack([problem["input"], 2 * problem["input"]])
+    got = torch.func.vmap(
+        lambda x: OPERATOR(x, problem["offset"], problem["weight"], None, [1, 1], [1, 1], [1, 1], None)
+    )(inputs)
+    wanted = deform_conv2d(**problem | {"bias": None})
+    torch.testing.assert_close(got, torch.stack([wanted, 2 * wanted]))
+
+
+def test_autograd_through_vmap():
+    problem = several(make_problem(channels=4, groups=2, offset_groups=2), ("input",))
+    leaves = [problem[name].clone().requires_grad_() for name in OPERANDS]
+
+    def convolve(*operands):
+        return deform_conv2d(**problem | dict(zip(OPERANDS, operands, strict=True)))
+
+    got = torch.autograd.grad(torch.func.vmap(convolve, (0, *[None] * 4))(*leaves).square().sum(), leaves)
+    loop = torch.stack([convolve(image, *leaves[1:]) for image in leaves[0]])
+    for ours, theirs in zip(got, torch.autograd.grad(loop.square().sum(), leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_func_grad_is_autograd(masked):
+    convolve, operands = as_function(make_problem(masked=masked))
+    every = tuple(range(len(operands)))
+    got = torch.func.grad(lambda *o: convolve(*o).pow(3).sum(), every)(*operands)
+    leaves = [operand.clone().requires_grad_() for operand in operands]
+    for ours, theirs in zip(got, torch.autograd.grad(convolve(*leaves).pow(3).sum(), leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [DeformConv2d, ModulatedDeformConv2d])
+def test_gradients_per_image_of_a_layer(kind):
+    torch.manual_seed(0)
+    layer = kind(3, 4, 3, padding=1, offset_groups=3).double()
+    nn.init.normal_(layer.offset_branch.weight, std=0.1)
+    parameters = dict(layer.named_parameters())
+    images = torch.randn(3, 3, 6, 5, dtype=torch.float64)
+
+    def loss(parameters, image):
+        return torch.func.functional_call(layer, parameters, image.unsqueeze(0)).square().sum()
+
+    got = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, images)
+    for i, image in enumerate(images):
+        wanted = torch.autograd.grad(loss(parameters, image), parameters.values())
+        for name, grad in zip(parameters, wanted, strict=True):
+            torch.testing.assert_close(got[name][i], grad)
+
+
+def test_reverse_over_reverse_is_autograds_hessian():
+    problem = away_from_whole_positions(biased=False)
+    convolve, operands = as_function(problem)
+
+    def loss(*operands):
+        return convolve(*operands).pow(3).sum()
+
+    every = tuple(range(len(operands)))
+    got = torch.func.jacrev(torch.func.jacrev(loss, every), every)(*operands)
+    wanted = torch.autograd.functional.hessian(loss, tuple(operands))
+    for ours, theirs in zip(itertools.chain(*got), itertools.chain(*wanted), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+# Compilers ---------------------------------------------------------------------------------------------------------------
+
+
+class Network(nn.Module):
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            DeformConv2d(8, 6, 3, padding=1, offset_groups=2, groups=2),
+            nn.ReLU(),
+            ModulatedDeformConv2d(6, 4, (3, 2), stride=(2, 1), padding=1, dilation=(1, 2), bias=False),
+        )
+        for layer in (self.layers[1], self.layers[3]):
+            nn.init.normal_(layer.offset_branch.weight, std=0.2)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def outcome(network, x):
+    """The output, and the gradients of the input and every parameter."""
+    leaves = [x.requires_grad_(), *network.parameters()]
+    output = network(x)
+    return [output, *torch.autograd.grad(output.square().mean(), leaves)]
+
+
+def same(got, wanted, tolerance=1e-5):
+    for ours, theirs in zip(got, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compile_without_graph_breaks(format):
+    network, x = Network().to(memory_format=format), torch.randn(2, 3, 9, 8).contiguous(memory_format=format)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    same(outcome(compiled, x), outcome(network, x))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compile_once_for_all_sizes():
+    network, graphs = Network(), []
+
+    def count(graph, example):
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(network, backend=count, fullgraph=True, dynamic=True)
+    with torch.no_grad():
+        for size in ((2, 3, 9, 8), (3, 3, 12, 7), (5, 3, 6, 13)):
+            x = torch.randn(size)
+            torch.testing.assert_close(compiled(x), network(x))
+    assert len(graphs) == 1
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compile_with_gradients_for_all_sizes():
+    network = Network()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True, dynamic=True)
+    for size in ((2, 3, 9, 8), (3, 3, 12, 7)):
+        x = torch.randn(size)
+        same(outcome(compiled, x), outcome(network, x))
+
+
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compile_under_autocast():
+    network, x = Network(), torch.randn(2, 3, 9, 8)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got, wanted = outcome(compiled, x), outcome(network, x)
+    assert got[0].dtype == torch.bfloat16
+    same(got, wanted, 0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compile_with_inductor():
+    network, x = Network(), torch.randn(2, 3, 9, 8)
+    same(outcome(torch.compile(network, fullgraph=True), x), outcome(network, x), 1e-4)
+
+
+def test_export_for_any_batch_and_size():
+    network, x = Network().eval(), torch.randn(2, 3, 9, 8)
+    n, h, w = (torch.export.Dim(name, min=least, max=64) for name, least in (("n", 2), ("h", 3), ("w", 3)))
+    exported = torch.export.export(network, (x,), dynamic_shapes=({0: n, 2: h, 3: w},))
+    called = [node.target for node in exported.graph.nodes if node.op == "call_function"]
+    assert called.count(OPERATOR) == 2
+    for size in ((2, 3, 9, 8), (3, 3, 12, 7)):
+        x = torch.randn(size)
+        torch.testing.assert_close(exported.module()(x), network(x))
+
+
+# Autocast ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("memory", ["same", "converted"])
+def test_autocast_keeps_positions(dtype, memory):
+    """At pixel 300 half precision has no 256th of a pixel left."""
+    x = torch.zeros(1, 1, 1, 400)
+    x[..., 301] = 256.0
+    offset = torch.zeros(1, 2, 1, 400)
+    offset[0, 1] = 1 / 256
+    operands = [x, offset, torch.ones(1, 1, 1, 1)]
+    mask = torch.full((1, 1, 1, 400), 1 + 2.0**-12)
+    if memory == "converted":
+        operands[0] = operands[0].to(dtype)
+    leaves = [operand.requires_grad_() for operand in operands]
+    with torch.autocast("cpu", dtype=dtype):
+        got = deform_conv2d(*leaves, mask=mask)
+    assert got.dtype == dtype
+    assert got[0, 0, 0, 300] == 1.0
+    assert got[0, 0, 0, 301] == 255.0
+    grads = torch.autograd.grad(got, leaves, torch.ones_like(got))
+    assert [grad.dtype for grad in grads] == [leaf.dtype for leaf in leaves]
+    assert grads[1][0, 1, 0, 300] == 256 * (1 + 2.0**-12)
+
+
+def test_autocast_computes_as_half_precision_does():
+    problem = make_problem(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = deform_conv2d(**problem)
+    half = {name: problem[name].bfloat16() for name in ("input", "weight", "bias")}
+    assert torch.equal(got, deform_conv2d(**problem | half))
+
+
+def test_autocast_leaves_double_precision_alone():
+    problem = make_problem()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(deform_conv2d(**problem), deform_conv2d(**problem))
+        assert deform_conv2d(**problem).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["kernel", "torchvision", "reference"])
+def test_a_backward_pass_under_autocast(name, monkeypatch):
+    if name != "kernel":
+        monkeypatch.setenv("DCNRUN_BACKEND", name)
+    problem = make_problem(dtype=torch.float32)
+    wanted = results(problem)
+    leaf = problem["input"].requires_grad_()
+    output = deform_conv2d(**problem | {"input": leaf})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (got,) = torch.autograd.grad(output, leaf, random_like(output))
+    torch.testing.assert_close(got, wanted["input"])
+
+
+def test_torch_func_under_autocast():
+    problem = make_problem(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+
+        def loss(input):
+            return deform_conv2d(**problem | {"input": input}).float().square().sum()
+
+        got = torch.func.grad(loss)(problem["input"])
+        leaf = problem["input"].clone().requires_grad_()
+        (wanted,) = torch.autograd.grad(loss(leaf), leaf)
+    torch.testing.assert_close(got, wanted)
+
+
+# FLOPs -------------------------------------------------------------------------------------------------------------------
+
+
+def test_flops_worked_out_by_hand():
+    """2 images, 5x4 pixels of output, 6 filters of 4 channels and 3x3 taps; 8 channels are sampled."""
+    problem = make_problem(2, 8, 6, (5, 4), groups=2)
+    problem["input"].requires_grad_()
+    products = 2 * (2 * 5 * 4) * 6 * 4 * 9
+    samples = (2 * 5 * 4) * 8 * 9
+    with FlopCounterMode(display=False) as forward:
+        output = deform_conv2d(**problem)
+    assert forward.get_total_flops() == products + 7 * samples == 37_440
+    with FlopCounterMode(display=False) as backward:
+        output.sum().backward()
+    assert backward.get_total_flops() == 2 * products + 23 * samples == 100_800
+
+
+# Several processes --------------------------------------------------------------------------------------------------------
+
+DDP = """
+import sys, torch
+from torch import nn
+from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
+rank, rendezvous = int(sys.argv[1]), sys.argv[2]
+torch.manual_seed(0)
+network = nn.Sequential(DeformConv2d(3, 4, 3, padding=1), nn.Tanh(), ModulatedDeformConv2d(4, 2, 3, padding=1)).double()
+for layer in (network[0], network[2]):
+    nn.init.normal_(layer.offset_branch.weight, std=0.2)
+images = torch.randn(4, 3, 8, 7, dtype=torch.float64)
+wanted = torch.autograd.grad(network(images).square().mean(), network.parameters())
+torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+parallel = nn.parallel.DistributedDataParallel(network)
+for _ in range(2):
+    parallel.zero_grad()
+    parallel(images[2 * rank : 2 * rank + 2]).square().mean().backward()
+for parameter, grad in zip(network.parameters(), wanted, strict=True):
+    torch.testing.assert_close(parameter.grad, grad)
+torch.distributed.destroy_process_group()
+print("same")
+"""
+
+
+def test_two_processes_have_the_gradients_of_the_whole_batch(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DDP, str(rank), str(tmp_path / "rendezvous")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+        assert out == "same\n"
