@@ -9,21 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dcnrun.compare.results import Comparison, VariantResult
-from dcnrun.config.schema import ConvKind
+from dcnrun.config.inactive import traits_of
 
-# Okabe and Ito's colours, told apart with any colour vision, and a shape each for print in grey.
-_COLOURS = {
-    ConvKind.standard.value: "#000000",
-    ConvKind.dilated.value: "#D55E00",
-    ConvKind.deformable.value: "#0072B2",
-    ConvKind.modulated.value: "#009E73",
-}
-_MARKERS = {
-    ConvKind.standard.value: "o",
-    ConvKind.dilated.value: "s",
-    ConvKind.deformable.value: "^",
-    ConvKind.modulated.value: "D",
-}
 _GREY = "#888888"
 _SPEED = "inference_images_per_second"
 _LINE_OF_LABEL = 24
@@ -55,14 +42,14 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     for row, (variant, difference) in enumerate(zip(comparison.variants, comparison.differences, strict=True)):
         if variant.mean is None:
             continue
-        colour, mean = _COLOURS[_kind(variant)], 100 * variant.mean
+        colour, mean = traits_of(variant.settings).colour, 100 * variant.mean
         interval = difference.interval if difference is not None and difference.is_judged else None
         if reference.mean is not None and interval is not None:
             ends = [100 * (reference.mean + end) for end in (interval.low, interval.high)]
             axes.plot(ends, [row, row], color=colour, linewidth=2.5, alpha=0.45, solid_capstyle="butt")
         scores = [100 * run.score for run in variant.runs]
         axes.scatter(scores, [row - _ABOVE] * len(scores), s=22, facecolor="none", edgecolor=colour, linewidth=1.2)
-        axes.scatter([mean], [row], s=60, marker=_MARKERS[_kind(variant)], color=colour, zorder=3)
+        axes.scatter([mean], [row], s=60, marker=traits_of(variant.settings).marker, color=colour, zorder=3)
     axes.set_yticks(range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=9)
     axes.set_ylim(len(comparison.variants) - 0.4, -0.6)
     axes.set_xlabel(f"{comparison.metric} (%)")
@@ -85,7 +72,14 @@ def _draw_cost(axes: Axes, comparison: Comparison) -> None:
         if (speed := variant.cost(_SPEED)) is not None and variant.mean is not None
     ]
     for variant, speed, score in placed:
-        axes.scatter([speed], [score], s=60, marker=_MARKERS[_kind(variant)], color=_COLOURS[_kind(variant)], zorder=3)
+        axes.scatter(
+            [speed],
+            [score],
+            s=60,
+            marker=traits_of(variant.settings).marker,
+            color=traits_of(variant.settings).colour,
+            zorder=3,
+        )
     axes.set_xlabel("images a second in inference")
     axes.set_ylabel(f"{comparison.metric} (%)")
     axes.set_title("Accuracy against speed:\nup and to the right is better", fontsize=9, loc="left")
@@ -104,15 +98,11 @@ def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float
             xy=(speed, score),
             xytext=(1.04, (place + 0.5) / len(ordered)),
             textcoords="axes fraction",
-            color=_COLOURS[_kind(variant)],
+            color=traits_of(variant.settings).colour,
             va="center",
             fontsize=9,
             arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.6, "shrinkB": 4, "relpos": (0, 0.5)},
         )
-
-
-def _kind(variant: VariantResult) -> str:
-    return str(variant.settings["conv.kind"])
 
 
 def _label(variant: VariantResult) -> str:

@@ -2,15 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import DILATION, LAYERS, Settings, settings_of, without_effect
+from dcnrun.config.inactive import DILATION, LAYERS, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import as_typed, split_choices
-from dcnrun.config.schema import Config, ConvKind
+from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
 from dcnrun.config.settings import all_settings
+from dcnrun.config.validate import range_problems
 from dcnrun.errors import ConfigError, UsageError
 
 SEED = "seed"
@@ -58,7 +59,7 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
     composed = _composed([*asked, *((*asked[0], seed) for seed in seeds)], config_dir)
     configs, with_seeds = composed[: len(asked)], composed[len(asked) :]
     kinds = {config.conv.kind for config in configs}
-    control = ConvKind.dilated in kinds and len(kinds) > 1
+    control = len(kinds) > 1 and any(CONV_TRAITS[kind].dilation is Dilation.required for kind in kinds)
     reduced: dict[tuple[str, ...], Config] = {}
     left_out: dict[str, dict[str, None]] = {}
     for own, config in zip(asked, configs, strict=True):
@@ -112,12 +113,12 @@ def _composed(all_overrides: Sequence[tuple[str, ...]], config_dir: Path | None)
 
 def _foreign(config: Config, control: bool) -> dict[str, str]:
     """Settings that a variant does not have, each with why; with a dilated control in the grid, dilation is the control's."""
-    kind = config.conv.kind
+    dilation = CONV_TRAITS[config.conv.kind].dilation
     settings = settings_of(config)
-    if kind is ConvKind.standard:
+    if dilation is Dilation.none:
         settings[DILATION] = None
-    without_dilation = kind is ConvKind.standard or (control and kind is not ConvKind.dilated)
-    return without_effect(settings) | ({DILATION: f"conv={kind.value}"} if without_dilation else {})
+    without_dilation = dilation is Dilation.none or (control and dilation is not Dilation.required)
+    return inactive_settings(settings) | ({DILATION: f"conv={config.conv.kind}"} if without_dilation else {})
 
 
 def _without_foreign(
@@ -145,7 +146,7 @@ def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 def _check(grid: Grid) -> None:
     """Raise what would stop a run after hours of others: data that differ, and the rules across settings."""
-    from dcnrun.rules import check, seed_problems  # imports torch
+    from dcnrun.rules import check  # imports torch
 
     differing = difference_of_tasks(
         [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]
@@ -163,7 +164,8 @@ def _check(grid: Grid) -> None:
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(variant.name)
-    problems = [problem for seed in grid.seeds for problem in seed_problems(seed)]
+    config = grid.variants[0].config
+    problems = [problem for seed in grid.seeds for problem in range_problems(replace(config, seed=seed)).values()]
     for problem, names in found.items():
         problems += [problem] if len(names) == len(grid.variants) else [f"{name}: {problem}" for name in names]
     if problems:

@@ -6,15 +6,14 @@ from dcnrun.compare.metrics import name_of
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.compare.statistics import LEVEL
-from dcnrun.config.effects import DILATION
-from dcnrun.config.schema import ConvKind
+from dcnrun.config.inactive import DILATION, traits_of
+from dcnrun.config.schema import Dilation
 
 # From benchmarks/results/interval_coverage.json.
 COVERAGE = (
     "In simulated experiments of segmentation with 3 seeds it held the true difference in 95 to 97 % of cases, the bootstrap alone in "
     "76 to 95 %, t alone in 66 to 95 %."
 )
-_OFFSET_KINDS = (ConvKind.deformable.value, ConvKind.modulated.value)
 # With one seed there is no deviation to measure the last improvement by: one point.
 _STILL_RISING_WITHOUT_STD = 0.01
 
@@ -89,9 +88,10 @@ def _same_as_reference(comparison: Comparison) -> list[str]:
 
 
 def _dilated_control(variants: Sequence[VariantResult]) -> list[str]:
-    if not any(variant.settings["conv.kind"] in _OFFSET_KINDS for variant in variants):
+    if not any(traits_of(variant.settings).learns_offsets for variant in variants):
         return []
-    dilations = {v.settings[DILATION] for v in variants if v.settings["conv.kind"] == ConvKind.dilated.value}
+    controls = [v.settings for v in variants if traits_of(v.settings).dilation is Dilation.required]
+    dilations = {settings[DILATION] for settings in controls}
     if not dilations:
         return [
             "There is no dilated control: part of what offsets gain, a larger dilation may gain too. Add conv=dilated."

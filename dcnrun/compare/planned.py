@@ -8,7 +8,7 @@ from dcnrun.compare.grid import Grid, Variant
 from dcnrun.compare.results import FinishedRun, read_finished
 from dcnrun.compare.variants import identity
 from dcnrun.config.compose import load
-from dcnrun.config.effects import settings_of
+from dcnrun.config.inactive import settings_of
 from dcnrun.config.overrides import as_typed
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.train import is_begun, train_arguments

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcnrun.compare.results import Comparison
-from dcnrun.config.effects import DILATION, LAYERS, Settings
+from dcnrun.config.inactive import DILATION, LAYERS, Settings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dcnrun.compare.statistics import Difference, Scores, paired_difference
 from dcnrun.config.compose import load
-from dcnrun.config.effects import Settings, settings_of
+from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
 from dcnrun.scores import PerImage, load_per_image

@@ -6,19 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dcnrun.config.effects import DILATION, Settings, without_effect
+from dcnrun.config.inactive import DILATION, Settings, inactive_settings, traits_of
 from dcnrun.config.overrides import as_typed
-from dcnrun.config.schema import MODEL_SCHEMAS, ConvKind, DetectionModelConfig, Head
+from dcnrun.config.schema import MODEL_SCHEMAS, DetectionModelConfig, Dilation, Head
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
 _OF_SPEED_ONLY = frozenset({"data.workers", "data.cache"})
-_WITHOUT_OFFSETS = (ConvKind.standard.value, ConvKind.dilated.value)
 _LONGEST_SLUG = 80
 
 
 def identity(settings: Settings) -> dict[str, Any]:
     """The settings that runs of one variant have in common: without seed, names, loggers and what has no effect."""
-    ignored = _OF_THE_RUN | without_effect(settings).keys()
+    ignored = _OF_THE_RUN | inactive_settings(settings).keys()
     return {key: value for key, value in settings.items() if key not in ignored and not key.startswith("logger.")}
 
 
@@ -89,15 +88,15 @@ def _finds_boxes(settings: Settings) -> bool:
 
 def _is_compared(key: str, settings: Settings) -> bool:
     """What `_kind` says already is not compared."""
-    return key != "conv.kind" and not (key == DILATION and settings["conv.kind"] in _WITHOUT_OFFSETS)
+    return key != "conv.kind" and (key != DILATION or traits_of(settings).learns_offsets)
 
 
 def _kind(settings: Settings) -> str:
     """`dilated 4`; without offsets, the dilation is what a convolution is."""
-    kind, dilation = settings["conv.kind"], settings[DILATION]
-    if kind not in _WITHOUT_OFFSETS or dilation is None:
+    kind, dilation, traits = settings["conv.kind"], settings[DILATION], traits_of(settings)
+    if traits.learns_offsets or dilation is None:
         return str(kind)
-    return f"{kind} {dilation}" if kind == ConvKind.dilated.value else f"{kind} dilation={dilation}"
+    return f"{kind} {dilation}" if traits.dilation is Dilation.required else f"{kind} dilation={dilation}"
 
 
 def _short(key: str) -> str:

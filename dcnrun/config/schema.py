@@ -1,4 +1,4 @@
-"""Every setting of dcnrun, with its type, unit and meaning: the one list.
+"""Every setting of dcnrun, with its type, unit, meaning and range: the one list; and what the kinds of convolution are.
 
 The YAML files under `conf/` fill these dataclasses; nothing outside them gets in.
 """
@@ -6,18 +6,18 @@ The YAML files under `conf/` fill these dataclasses; nothing outside them gets i
 # ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple, Optional
 
 from omegaconf import MISSING
 
+from dcnrun.config.ranges import setting
 
-def setting(default: Any, meaning: str) -> Any:
-    """A dataclass field with its meaning, for error messages, completion and the docs."""
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"meaning": meaning})
-    return field(default=default, metadata={"meaning": meaning})
+SMALLEST_SIDE = 16
+"""Of an image that a network is trained on or evaluated at, in pixels."""
+PUBLISHED_WIDTH = 64
+"""Of the first stage of the ResNets that weights are published of."""
 
 
 class ConvKind(StrEnum):
@@ -27,6 +27,50 @@ class ConvKind(StrEnum):
     dilated = "dilated"
     deformable = "deformable"
     modulated = "modulated"
+
+
+class Dilation(Enum):
+    """How a kind of convolution takes a dilation of its own, `conv.dilation`."""
+
+    none = "none"
+    """It has none: a plain convolution."""
+    required = "required"
+    """It is what the kind is tuned by: the control of what learns offsets."""
+    optional = "optional"
+    """It may be given; else each layer keeps the network's."""
+
+
+@dataclass(frozen=True)
+class ConvTraits:
+    """What the rest of the package asks of a kind of convolution."""
+
+    dilation: Dilation
+    colour: str
+    """In figures; of Okabe and Ito's, which every kind of colour vision distinguishes."""
+    marker: str
+    """In figures, for print in grey: one of matplotlib's."""
+    learns_offsets: bool = False
+    """Whether it has a branch that learns offsets."""
+    settings: tuple[str, ...] = ()
+    """Settings that have an effect with this kind, and with no kind that does not list them."""
+
+
+_OFFSET_SETTINGS = ("conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult")
+
+CONV_TRAITS: dict[ConvKind, ConvTraits] = {
+    ConvKind.standard: ConvTraits(Dilation.none, colour="#000000", marker="o"),
+    ConvKind.dilated: ConvTraits(Dilation.required, colour="#D55E00", marker="s"),
+    ConvKind.deformable: ConvTraits(
+        Dilation.optional, colour="#0072B2", marker="^", learns_offsets=True, settings=_OFFSET_SETTINGS
+    ),
+    ConvKind.modulated: ConvTraits(
+        Dilation.optional,
+        colour="#009E73",
+        marker="D",
+        learns_offsets=True,
+        settings=(*_OFFSET_SETTINGS, "conv.mask_start"),
+    ),
+}
 
 
 class Head(StrEnum):
@@ -119,11 +163,13 @@ class ConvConfig:
 
     kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1) or modulated (DCNv2)")
     layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
-    dilation: Optional[int] = setting(None, "of the replaced layers; null keeps each layer's own (from output_stride)")
-    groups: int = setting(1, "weight groups of the replaced layers, for every kind")
-    offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)")
+    dilation: Optional[int] = setting(
+        None, "of the replaced layers; null keeps each layer's own (from output_stride)", ge=1
+    )
+    groups: int = setting(1, "weight groups of the replaced layers, for every kind", ge=1)
+    offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)", ge=1)
     mask_start: float = setting(
-        1.0, "modulation before training: 1 (2 x sigmoid) or 0.5 (sigmoid, as in the DCNv2 paper)"
+        1.0, "modulation before training: 1 (2 x sigmoid) or 0.5 (sigmoid, as in the DCNv2 paper)", one_of=(0.5, 1)
     )
 
 
@@ -133,11 +179,17 @@ class ModelConfig:
 
     head: Head = setting(MISSING, "deeplab (as in the DCN papers), deeplabv3, fcn; faster_rcnn or retinanet for boxes")
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
-    width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one")
-    output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32")
+    width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1)
+    output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
-    frozen_stages: int = setting(0, "stages that don't learn, from the first: 1 is conv1, 2 conv1 and c2, and so on")
+    frozen_stages: int = setting(
+        0,
+        "stages that don't learn, from the first: 1 is conv1, 2 conv1 and c2, and so on",
+        ge=0,
+        le=5,
+        note="none to the whole backbone",
+    )
     frozen_norm: bool = setting(False, "batch normalisation keeps its statistics and scales, as with published weights")
 
 
@@ -145,25 +197,27 @@ class ModelConfig:
 class SegmentationModelConfig(ModelConfig):
     """A network for class scores of every pixel."""
 
-    head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)")
-    head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view")
-    head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate")
+    head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1)
+    head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view", one_of=(1, 3))
+    head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate", ge=1)
 
 
 @dataclass
 class DetectionModelConfig(ModelConfig):
     """A network for boxes of objects."""
 
-    output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32")
-    fpn_channels: int = setting(256, "channels of every level of the feature pyramid")
+    output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
+    fpn_channels: int = setting(256, "channels of every level of the feature pyramid", ge=1)
     fpn_norm: bool = setting(False, "group normalisation in the pyramid and RetinaNet's head, to train from no weights")
-    anchor_sizes: list[int] = setting([32, 64, 128, 256, 512], "anchors' sides in pixels of the image the network sees")
-    anchor_ratios: list[float] = setting([0.5, 1.0, 2.0], "anchors' heights over widths")
-    score_threshold: float = setting(0.05, "detections that score less are dropped")
-    nms_threshold: float = setting(
-        0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped"
+    anchor_sizes: list[int] = setting(
+        [32, 64, 128, 256, 512], "anchors' sides in pixels of the image the network sees", gt=0, least_length=1
     )
-    detections_per_image: int = setting(100, "most detections that are kept of an image")
+    anchor_ratios: list[float] = setting([0.5, 1.0, 2.0], "anchors' heights over widths", gt=0, least_length=1)
+    score_threshold: float = setting(0.05, "detections that score less are dropped", ge=0, le=1)
+    nms_threshold: float = setting(
+        0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped", ge=0, le=1
+    )
+    detections_per_image: int = setting(100, "most detections that are kept of an image", ge=1)
 
 
 @dataclass
@@ -173,12 +227,14 @@ class FasterRcnnConfig(DetectionModelConfig):
     head: Head = setting(Head.faster_rcnn, "the network")
     fpn: bool = setting(True, "a feature pyramid; false: proposals from c4, regions pooled from c5, as in DCNv1")
     roi_pool: RoiPool = setting(RoiPool.align, "align, deformable (DCNv1) or modulated (DCNv2) RoI pooling")
-    roi_size: int = setting(7, "bins of a pooled region, along each side")
-    roi_channels: int = setting(1024, "channels of the two hidden layers that see a pooled region")
-    roi_gamma: float = setting(0.1, "a RoI offset of 1 moves a bin by this share of the region's side")
-    rpn_batch: int = setting(256, "anchors of an image that the proposals learn from")
-    roi_batch: int = setting(512, "regions of an image that the classifier learns from")
-    proposals: int = setting(1000, "regions that are kept of an image after suppression (training and evaluation)")
+    roi_size: int = setting(7, "bins of a pooled region, along each side", ge=1)
+    roi_channels: int = setting(1024, "channels of the two hidden layers that see a pooled region", ge=1)
+    roi_gamma: float = setting(0.1, "a RoI offset of 1 moves a bin by this share of the region's side", gt=0)
+    rpn_batch: int = setting(256, "anchors of an image that the proposals learn from", ge=1)
+    roi_batch: int = setting(512, "regions of an image that the classifier learns from", ge=1)
+    proposals: int = setting(
+        1000, "regions that are kept of an image after suppression (training and evaluation)", ge=1
+    )
 
 
 @dataclass
@@ -204,25 +260,32 @@ class DataConfig:
     source: Source = setting(MISSING, "the reader of images and labels")
     root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
     download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
-    batch_size: int = setting(8, "images in a training step, over all devices")
-    eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ")
-    workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself")
+    batch_size: int = setting(8, "images in a training step, over all devices", ge=1)
+    eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ", ge=1)
+    workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself", ge=0)
     cache: bool = setting(False, "keep decoded images in memory, in every worker")
     short_sides: list[int] = setting(
-        [], "training images are resized to one of these short sides, drawn at random; []: as they are"
+        [],
+        "training images are resized to one of these short sides, drawn at random; []: as they are",
+        ge=SMALLEST_SIDE,
     )
     eval_short_side: int = setting(
-        0, "images are evaluated at this short side, and scored at their own size; 0: as they are"
+        0,
+        "images are evaluated at this short side, and scored at their own size; 0: as they are",
+        ge=SMALLEST_SIDE,
+        also=0,
     )
-    long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit")
-    crop_size: int = setting(0, "side of the square training crop in pixels; 0: the whole image")
-    scale_min: float = setting(1.0, "smallest random resize of training images (factor)")
-    scale_max: float = setting(1.0, "largest random resize of training images (factor)")
-    flip: float = setting(0.5, "probability of a horizontal flip")
-    vertical_flip: float = setting(0.0, "probability of a vertical flip")
-    color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation")
-    mean: list[float] = setting([0.485, 0.456, 0.406], "per channel (RGB, 0 to 1), subtracted")
-    std: list[float] = setting([0.229, 0.224, 0.225], "per channel (RGB, 0 to 1), divided by")
+    long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit", ge=0)
+    crop_size: int = setting(
+        0, "side of the square training crop in pixels; 0: the whole image", ge=SMALLEST_SIDE, also=0
+    )
+    scale_min: float = setting(1.0, "smallest random resize of training images (factor)", gt=0)
+    scale_max: float = setting(1.0, "largest random resize of training images (factor)", gt=0)
+    flip: float = setting(0.5, "probability of a horizontal flip", ge=0, le=1, note="a probability")
+    vertical_flip: float = setting(0.0, "probability of a vertical flip", ge=0, le=1, note="a probability")
+    color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation", ge=0, le=1)
+    mean: list[float] = setting([0.485, 0.456, 0.406], "per channel (RGB, 0 to 1), subtracted", ge=0, le=1, length=3)
+    std: list[float] = setting([0.229, 0.224, 0.225], "per channel (RGB, 0 to 1), divided by", gt=0, length=3)
 
 
 @dataclass
@@ -230,18 +293,18 @@ class ShapesConfig(DataConfig):
     """The built-in data set: generated shapes with known scale, rotation and warp."""
 
     source: Source = setting(Source.shapes, "the reader")
-    seed: int = setting(0, "of the images; independent of the run's seed")
-    image_size: int = setting(128, "side of an image in pixels")
-    train_images: int = setting(2000, "number of training images")
-    val_images: int = setting(200, "number of validation images")
-    objects_min: int = setting(2, "fewest objects in an image")
-    objects_max: int = setting(6, "most objects in an image; fewer where there is no room")
-    object_scale_min: float = setting(0.07, "smallest object radius, as a share of the image's side")
-    object_scale_max: float = setting(0.28, "largest object radius, as a share of the image's side")
-    rotation: float = setting(180.0, "largest rotation of an object, degrees either way")
-    warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius")
-    distractors: int = setting(4, "most distractors (background that looks like objects) in an image")
-    texture: float = setting(0.5, "strength of the texture, 0 (flat colours) to 1")
+    seed: int = setting(0, "of the images; independent of the run's seed", ge=0)
+    image_size: int = setting(128, "side of an image in pixels", ge=SMALLEST_SIDE)
+    train_images: int = setting(2000, "number of training images", ge=1)
+    val_images: int = setting(200, "number of validation images", ge=1)
+    objects_min: int = setting(2, "fewest objects in an image", ge=0)
+    objects_max: int = setting(6, "most objects in an image; fewer where there is no room", ge=0, le=255)
+    object_scale_min: float = setting(0.07, "smallest object radius, as a share of the image's side", gt=0)
+    object_scale_max: float = setting(0.28, "largest object radius, as a share of the image's side", gt=0, le=0.5)
+    rotation: float = setting(180.0, "largest rotation of an object, degrees either way", ge=0, le=180, note="degrees")
+    warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius", ge=0, le=1)
+    distractors: int = setting(4, "most distractors (background that looks like objects) in an image", ge=0)
+    texture: float = setting(0.5, "strength of the texture, 0 (flat colours) to 1", ge=0, le=1)
 
 
 @dataclass
@@ -254,7 +317,7 @@ class FolderConfig(DataConfig):
     masks: str = setting("masks", "folder of the masks (same names, .png), below root")
     train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
     val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
-    ignore_label: int = setting(255, "mask value that is neither trained on nor scored")
+    ignore_label: int = setting(255, "mask value that is neither trained on nor scored", ge=0, le=255)
 
 
 @dataclass
@@ -336,40 +399,63 @@ class OptimConfig:
     """Optimizer, learning rates and their schedule."""
 
     optimizer: Optimizer = setting(MISSING, "sgd or adamw")
-    lr: float = setting(0.01, "base learning rate, before schedule and multipliers")
-    momentum: float = setting(0.9, "of sgd")
-    weight_decay: float = setting(1e-4, "of every parameter")
-    offset_lr_mult: Optional[float] = setting(None, "offset branches learn at lr x this; null is 1 (DCNv2 used 0.1)")
+    lr: float = setting(0.01, "base learning rate, before schedule and multipliers", ge=0)
+    momentum: float = setting(0.9, "of sgd", ge=0)
+    weight_decay: float = setting(1e-4, "of every parameter", ge=0)
+    offset_lr_mult: Optional[float] = setting(
+        None, "offset branches learn at lr x this; null is 1 (DCNv2 used 0.1)", ge=0
+    )
     offset_bias_lr_mult: Optional[float] = setting(
-        None, "biases of offset branches learn at lr x offset_lr_mult x this; null is 1"
+        None, "biases of offset branches learn at lr x offset_lr_mult x this; null is 1", ge=0
     )
     roi_offset_lr_mult: Optional[float] = setting(
-        None, "offset branches of RoI pooling learn at lr x this; null is 0.01 (as in DCNv1)"
+        None, "offset branches of RoI pooling learn at lr x this; null is 0.01 (as in DCNv1)", ge=0
     )
     schedule: Schedule = setting(Schedule.poly, "constant, poly, step or cosine, over trainer.steps")
-    poly_power: float = setting(0.9, "exponent of the poly schedule")
-    step_at: list[float] = setting([0.6667], "step schedule: shares of trainer.steps after which lr drops")
-    step_gamma: float = setting(0.1, "step schedule: factor of each drop")
-    warmup_steps: int = setting(0, "steps of linear warm-up, part of trainer.steps")
-    clip_norm: Optional[float] = setting(None, "largest norm of the whole gradient; null: no clipping")
+    poly_power: float = setting(0.9, "exponent of the poly schedule", ge=0)
+    step_at: list[float] = setting(
+        [0.6667],
+        "step schedule: shares of trainer.steps after which lr drops",
+        gt=0,
+        lt=1,
+        note="shares of trainer.steps",
+    )
+    step_gamma: float = setting(0.1, "step schedule: factor of each drop", ge=0)
+    warmup_steps: int = setting(0, "steps of linear warm-up, part of trainer.steps", ge=0)
+    clip_norm: Optional[float] = setting(None, "largest norm of the whole gradient; null: no clipping", gt=0)
+
+    @property
+    def offset_multiplier(self) -> float:
+        """What offset branches learn at, as a multiple of `lr`."""
+        return 1.0 if self.offset_lr_mult is None else self.offset_lr_mult
+
+    @property
+    def offset_bias_multiplier(self) -> float:
+        """What biases of offset branches learn at, as a multiple of `lr`."""
+        return self.offset_multiplier * (1.0 if self.offset_bias_lr_mult is None else self.offset_bias_lr_mult)
+
+    @property
+    def roi_offset_multiplier(self) -> float:
+        """What offset branches of RoI pooling learn at, as a multiple of `lr` (Dai et al. 2017, section 3.3)."""
+        return 0.01 if self.roi_offset_lr_mult is None else self.roi_offset_lr_mult
 
 
 @dataclass
 class TrainerConfig:
     """How long, on what, and how often to log, validate and save."""
 
-    steps: int = setting(1000, "training steps (batches)")
-    log_every: int = setting(20, "steps between logged training metrics")
-    eval_every: int = setting(250, "steps between validations; the last step is always validated")
+    steps: int = setting(1000, "training steps (batches)", ge=1)
+    log_every: int = setting(20, "steps between logged training metrics", ge=1)
+    eval_every: int = setting(250, "steps between validations; the last step is always validated", ge=1)
     metric: Optional[str] = setting(
         None, "what the best checkpoint and comparisons go by; null: val/miou, or val/map for boxes"
     )
-    save_every: int = setting(250, "steps between checkpoints; the last step is always saved")
+    save_every: int = setting(250, "steps between checkpoints; the last step is always saved", ge=1)
     accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda")
-    devices: int = setting(1, "devices on this machine; more than 1 under torchrun")
-    nodes: int = setting(1, "machines, under torchrun")
+    devices: int = setting(1, "devices on this machine; more than 1 under torchrun", ge=1)
+    nodes: int = setting(1, "machines, under torchrun", ge=1)
     precision: Precision = setting(Precision.fp32, "fp32, bf16 or fp16 (mixed)")
-    threads: int = setting(0, "CPU threads of a process; 0: one per core")
+    threads: int = setting(0, "CPU threads of a process; 0: one per core", ge=0)
     channels_last: bool = setting(True, "store feature maps channels-last, the faster layout")
 
 
@@ -393,6 +479,6 @@ class Config:
     optim: OptimConfig = MISSING
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
-    seed: int = setting(0, "of initial weights, data order and augmentation")
+    seed: int = setting(0, "of initial weights, data order and augmentation", ge=0, le=2**32 - 1)
     name: str = setting("${conv.kind}-${data.source}", "part of the run folder's name")
     runs_dir: str = setting("runs", "folder that run folders are made in")

@@ -10,22 +10,28 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dcnrun.config.groups import SECTIONS
+from dcnrun.config.ranges import Range, range_of
 from dcnrun.config.schema import KINDS, Config
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: `optim.lr`, its type, default and meaning."""
+    """One setting: `optim.lr`, its type, default, meaning and range."""
 
     key: str
     type: Any
     default: Any
     meaning: str
+    range: Range | None = None
 
     @property
     def allowed(self) -> str:
         """What may stand after `=`, in words."""
-        return _in_words(self.type)
+        plain = _without_null(self.type)
+        words = _in_words(plain) + (f", {self.range}" if self.range else "")
+        if plain is self.type:
+            return words
+        return f"{words}, or null" if self.range else f"{words} or null"
 
     @property
     def values(self) -> list[str]:
@@ -84,7 +90,7 @@ def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iter
         if not prefix and field.name in SECTIONS:
             yield from _settings_of(schemas.get(field.name, types[field.name]), f"{key}.", schemas)
         else:
-            yield Setting(key, types[field.name], _default(field), field.metadata["meaning"])
+            yield Setting(key, types[field.name], _default(field), field.metadata["meaning"], range_of(field))
 
 
 def _default(field: "Field[Any]") -> Any:
@@ -97,16 +103,13 @@ def _without_null(annotation: Any) -> Any:
     return next(t for t in members if t is not NoneType) if NoneType in members else annotation
 
 
-_LISTS = {float: "numbers, such as [0.5,1]", int: "whole numbers, such as [32,64]", str: "names, such as [a,b]"}
+_LISTS = {float: "numbers, such as [0.5,1]", int: "integers, such as [32,64]", str: "names, such as [a,b]"}
 
 
 def _in_words(annotation: Any) -> str:
-    plain = _without_null(annotation)
-    if plain is not annotation:
-        return f"{_in_words(plain)} or null"
     if get_origin(annotation) is list:
         (element,) = get_args(annotation)
         return f"a list of {_LISTS[element]}"
     if issubclass(annotation, Enum):
         return f"one of {', '.join(member.name for member in annotation)}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[annotation]
+    return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[annotation]

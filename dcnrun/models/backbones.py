@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import Backbone, ModelConfig
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ModelConfig
 from dcnrun.errors import UsageError
 
 _BLOCKS: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -20,10 +20,7 @@ _BLOCKS: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     Backbone.resnet50: (Bottleneck, [3, 4, 6, 3]),
     Backbone.resnet101: (Bottleneck, [3, 4, 23, 3]),
 }
-PUBLISHED_WIDTH = 64
-OUTPUT_STRIDES = (8, 16, 32)
 _PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # in the order of the forward pass
-_FREEZABLE_STAGES = 5
 
 
 class ResNetBackbone(ResNet):  # type: ignore[misc]
@@ -116,8 +113,6 @@ def freeze(backbone: ResNetBackbone, stages: int, norm: bool) -> None:
 def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
     """What is wrong with what a config freezes, each problem a line; `replaced` are the layers under comparison."""
     stages = model.frozen_stages
-    if not 0 <= stages <= _FREEZABLE_STAGES:
-        return [f"model.frozen_stages={stages} must be from 0 (none) to {_FREEZABLE_STAGES} (the whole backbone)"]
     frozen = [name for name in replaced if name.startswith(_frozen_parts(stages))]
     if not frozen:
         return []

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from dcnrun.config.effects import has_roi_offset_branch, settings_of
+from dcnrun.config.inactive import has_roi_offset_branch, settings_of
 from dcnrun.config.suggest import did_you_mean
 from dcnrun.console import console
 from dcnrun.errors import UsageError

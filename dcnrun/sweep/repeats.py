@@ -12,7 +12,7 @@ from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantR
 from dcnrun.compare.statistics import Difference, Interval, student_interval
 from dcnrun.compare.variants import difference_of_tasks, identity, variant_names
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import Settings, settings_of
+from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.train import is_begun, log_of

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import Backbone, Config, ConvKind
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
 from dcnrun.data import labels_of
 from dcnrun.models.backbones import (
-    OUTPUT_STRIDES,
-    PUBLISHED_WIDTH,
     ResNetBackbone,
     build_backbone,
     freezing_problems,
@@ -81,25 +79,10 @@ def model_problems(config: Config) -> list[str]:
     """What keeps a config's model from being built, each problem a line naming the key and the value."""
     model, conv = config.model, config.conv
     problems = []
-    for key, value in (
-        ("model.width", model.width),
-        ("conv.groups", conv.groups),
-        ("conv.offset_groups", conv.offset_groups),
-        ("conv.dilation", conv.dilation),
-    ):
-        if value is not None and value < 1:
-            problems.append(f"{key}={value} must be at least 1")
-    if model.output_stride not in OUTPUT_STRIDES:
-        problems.append(
-            f"model.output_stride={model.output_stride} must be one of {', '.join(map(str, OUTPUT_STRIDES))}"
-        )
-    if conv.mask_start not in (0.5, 1.0):
-        problems.append(f"conv.mask_start={conv.mask_start} must be 0.5 or 1")
     if model.weights is not None and model.width != PUBLISHED_WIDTH and not model.weights.endswith((".pt", ".pth")):
         problems.append(
             f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
         )
-    problems += _conv_kind_problems(config)
     problems += _task_problems(config)
     if model.width >= 1:
         backbone = _outline(model.backbone, model.width)
@@ -125,14 +108,3 @@ def _task_problems(config: Config) -> Iterator[str]:
     if task.metric(config) not in task.metrics:
         yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(task.metrics)}, or null"
     yield from task.problems(config)
-
-
-def _conv_kind_problems(config: Config) -> list[str]:
-    """A dilation that the chosen kind of convolution would ignore, or lacks."""
-    conv, kind = config.conv, config.conv.kind
-    problems = []
-    if kind is ConvKind.dilated and conv.dilation is None:
-        problems.append("conv.dilation=null: conv=dilated needs a dilation, e.g. conv.dilation=4")
-    if kind is ConvKind.standard and conv.dilation is not None:
-        problems.append(f"conv.dilation={conv.dilation} does nothing with conv=standard: use conv=dilated")
-    return problems

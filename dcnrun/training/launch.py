@@ -43,21 +43,7 @@ def launch(config: Config) -> Fabric:
 def trainer_problems(config: Config) -> list[str]:
     """What keeps a config from running on this machine, each problem a line naming the key."""
     trainer = config.trainer
-    problems = [
-        f"trainer.{key}={value} must be at least {least}"
-        for key, value, least in (
-            ("steps", trainer.steps, 1),
-            ("log_every", trainer.log_every, 1),
-            ("eval_every", trainer.eval_every, 1),
-            ("save_every", trainer.save_every, 1),
-            ("devices", trainer.devices, 1),
-            ("nodes", trainer.nodes, 1),
-            ("threads", trainer.threads, 0),
-        )
-        if value < least
-    ]
-    if config.seed < 0:
-        problems.append(f"seed={config.seed} must not be negative")
+    problems = []
     on_cuda = trainer.accelerator is not Accelerator.cpu and torch.cuda.is_available()
     if trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
         problems.append("trainer.accelerator=cuda, but PyTorch finds no CUDA device here: use auto or cpu")

@@ -126,8 +126,7 @@ def what_to_turn(config: Config, in_offsets: bool) -> str:
     optim = config.optim
     advice = []
     if in_offsets:
-        current = 1.0 if optim.offset_lr_mult is None else optim.offset_lr_mult
-        advice.append(f"a lower optim.offset_lr_mult (now {current:g})")
+        advice.append(f"a lower optim.offset_lr_mult (now {optim.offset_multiplier:g})")
     advice.append(f"a lower optim.lr (now {optim.lr:g})")
     if optim.clip_norm is None:
         advice.append("optim.clip_norm=1")

@@ -11,9 +11,6 @@ from dcnrun.errors import ConfigError
 from dcnrun.models.conv import OffsetBranch
 from dcnrun.models.roi_pool import RoIOffsetBranch
 
-ROI_OFFSET_LR_MULT = 0.01
-"""Of the paper (Dai et al. 2017, section 3.3), where none is set."""
-
 
 def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "cpu") -> Optimizer:
     """Optimizer over up to four groups: `base`, `offset` (weights of offset branches), `offset_bias`, and `roi_offset`
@@ -30,16 +27,13 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
         raise ConfigError(problems)
     special = {id(parameter) for parameter in weights + biases + of_rois}
     base = [parameter for parameter in network.parameters() if id(parameter) not in special]
-    offset_mult = 1.0 if optim.offset_lr_mult is None else optim.offset_lr_mult
-    bias_mult = 1.0 if optim.offset_bias_lr_mult is None else optim.offset_bias_lr_mult
-    roi_mult = ROI_OFFSET_LR_MULT if optim.roi_offset_lr_mult is None else optim.roi_offset_lr_mult
     groups = [
         {"name": name, "params": learnt, "lr_mult": multiplier}
         for name, parameters, multiplier in (
             ("base", base, 1.0),
-            ("offset", weights, offset_mult),
-            ("offset_bias", biases, offset_mult * bias_mult),
-            ("roi_offset", of_rois, roi_mult),
+            ("offset", weights, optim.offset_multiplier),
+            ("offset_bias", biases, optim.offset_bias_multiplier),
+            ("roi_offset", of_rois, optim.roi_offset_multiplier),
         )
         if (learnt := [parameter for parameter in parameters if parameter.requires_grad])
     ]
@@ -66,32 +60,6 @@ def _unmatched(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_bra
         )
         if value is not None and not there
     ]
-
-
-def optim_problems(optim: OptimConfig, steps: int) -> list[str]:
-    """Values that make no sense, each problem a line naming the key."""
-    problems = [
-        f"optim.{key}={value} must be a finite number of at least 0"
-        for key, value in (
-            ("lr", optim.lr),
-            ("momentum", optim.momentum),
-            ("weight_decay", optim.weight_decay),
-            ("offset_lr_mult", optim.offset_lr_mult),
-            ("offset_bias_lr_mult", optim.offset_bias_lr_mult),
-            ("roi_offset_lr_mult", optim.roi_offset_lr_mult),
-            ("warmup_steps", optim.warmup_steps),
-            ("poly_power", optim.poly_power),
-            ("step_gamma", optim.step_gamma),
-        )
-        if value is not None and not 0 <= value < math.inf
-    ]
-    if optim.clip_norm is not None and not optim.clip_norm > 0:
-        problems.append(f"optim.clip_norm={optim.clip_norm} must be above 0, or null for no clipping")
-    if any(not 0 < share < 1 for share in optim.step_at):
-        problems.append(f"optim.step_at={optim.step_at} must be shares of trainer.steps, between 0 and 1")
-    if optim.warmup_steps >= steps:
-        problems.append(f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={steps}")
-    return problems
 
 
 def lr_scale(optim: OptimConfig, step: int, steps: int) -> float:

@@ -2,7 +2,7 @@ import pytest
 
 from dcnrun.compare.published import published
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import settings_of
+from dcnrun.config.inactive import settings_of
 
 DEEPLAB = ["model=deeplab", "model.backbone=resnet101", "model.head_channels=1024"]
 VOC12 = ["data=voc2012", "data.eval_short_side=360"]

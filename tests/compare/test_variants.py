@@ -2,7 +2,7 @@ import pytest
 
 from dcnrun.compare.variants import difference_of_tasks, identity, slugs, variant_names
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import settings_of
+from dcnrun.config.inactive import settings_of
 
 
 def settings(*overrides):
@@ -33,7 +33,7 @@ def test_names_tell_only_the_difference():
     ]
 
 
-def test_a_setting_without_effect_is_no_difference():
+def test_a_setting_inactive_settings_is_no_difference():
     assert names(["conv=standard", "conv.layers=6"], ["conv=deformable", "conv.layers=3"]) == ["standard", "deformable"]
     assert names(["conv=deformable"], ["conv=modulated", "conv.mask_start=0.5"]) == ["deformable", "modulated"]
     assert identity(settings("conv=standard", "conv.layers=6")) == identity(

@@ -42,8 +42,8 @@ def test_sections_are_the_groups_and_keys_stand_in_their_order():
 
 def test_types_in_words_and_their_values():
     by_key = all_settings()
-    assert by_key["optim.lr"].allowed == "a number"
-    assert by_key["conv.dilation"].allowed == "a whole number or null"
+    assert by_key["optim.lr"].allowed == "a number, at least 0"
+    assert by_key["conv.dilation"].allowed == "an integer, at least 1, or null"
     assert by_key["conv.kind"].allowed == "one of standard, dilated, deformable, modulated"
     assert by_key["conv.kind"].values == ["standard", "dilated", "deformable", "modulated"]
     assert by_key["logger.csv"].values == ["true", "false"]

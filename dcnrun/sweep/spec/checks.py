@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
 
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import settings_of, without_effect
 from dcnrun.config.groups import GROUPS, choices
+from dcnrun.config.inactive import inactive_settings, settings_of
 from dcnrun.config.messages import unknown_key
 from dcnrun.config.overrides import as_override, parse
 from dcnrun.config.schema import Config
@@ -139,7 +139,7 @@ class _Trials:
         except ConfigError as error:
             self._say(error.problems, tried)
             return False
-        without = without_effect(settings_of(config))
+        without = inactive_settings(settings_of(config))
         idle = sorted(without.keys() & self.values.keys())
         self._say([_conditional(name, without[name]) for name in idle], tried)
         return not idle

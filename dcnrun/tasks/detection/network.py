@@ -27,23 +27,6 @@ def build_network(model: DetectionModelConfig, backbone: ResNetBackbone, num_cla
 
 def problems(model: DetectionModelConfig) -> Iterator[str]:
     """What keeps a detector from being built, each problem a line naming the key and the value."""
-    for key in (
-        "fpn_channels",
-        "detections_per_image",
-        "roi_size",
-        "roi_channels",
-        "rpn_batch",
-        "roi_batch",
-        "proposals",
-    ):
-        if getattr(model, key, 1) < 1:
-            yield f"model.{key}={getattr(model, key)} must be at least 1"
-    for key in ("score_threshold", "nms_threshold"):
-        if not 0 <= getattr(model, key) <= 1:
-            yield f"model.{key}={getattr(model, key)} must be from 0 to 1"
-    for key, values in (("anchor_sizes", model.anchor_sizes), ("anchor_ratios", model.anchor_ratios)):
-        if not values or min(values) <= 0:
-            yield f"model.{key}={values} must be numbers above 0, at least one"
     if isinstance(model, FasterRcnnConfig):
         yield from _faster_rcnn_problems(model)
     if not isinstance(model, FasterRcnnConfig) or model.fpn:
@@ -59,8 +42,6 @@ def _pyramid_problems(model: DetectionModelConfig) -> Iterator[str]:
 
 
 def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
-    if model.roi_gamma <= 0:
-        yield f"model.roi_gamma={model.roi_gamma} must be above 0"
     if model.fpn:
         return
     if model.output_stride != 16:

@@ -37,11 +37,6 @@ class Segmentation(Task):
         """Settings of the head, and a batch that it can't be trained on."""
         model = config.model
         assert isinstance(model, SegmentationModelConfig)
-        for key in ("head_channels", "head_dilation"):
-            if getattr(model, key) < 1:
-                yield f"model.{key}={getattr(model, key)} must be at least 1"
-        if model.head_kernel not in (1, 3):
-            yield f"model.head_kernel={model.head_kernel} must be 1 or 3"
         processes = config.trainer.devices * config.trainer.nodes
         if model.head is Head.deeplabv3 and config.data.batch_size == processes:
             yield (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.config.effects import has_offset_branches, has_roi_offset_branch, settings_of, without_effect
+from dcnrun.config.inactive import has_offset_branches, has_roi_offset_branch, inactive_settings, settings_of
 from dcnrun.errors import ConfigError
 from dcnrun.models.conv import OffsetBranch
 from dcnrun.models.roi_pool import RoIOffsetBranch
@@ -49,7 +49,7 @@ def test_branches_are_those_of_the_network(conv, layers, roi_pool):
     ],
 )
 def test_what_does_nothing(overrides, idle, counts):
-    found = without_effect(settings("conv=standard", *overrides))
+    found = inactive_settings(settings("conv=standard", *overrides))
     assert idle in found
     assert counts not in found
 

@@ -1,30 +1,43 @@
-"""Settings as a flat mapping, and which of them change nothing in a run."""
+"""Settings as a flat mapping, and which of them are inactive: change nothing in a run beside the others."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from dcnrun.config.schema import Config, ConvKind, Head, Optimizer, RoiPool, Schedule
+from dcnrun.config.schema import (
+    CONV_TRAITS,
+    Config,
+    ConvKind,
+    ConvTraits,
+    Head,
+    Optimizer,
+    RoiPool,
+    Schedule,
+)
 
 Settings = Mapping[str, Any]
 """A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""
 
 DILATION = "conv.dilation"
 LAYERS = "conv.layers"
-_OF_OFFSETS = ("conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult")
-_MASK_START = "conv.mask_start"
-_WITH_OFFSETS = (ConvKind.deformable.value, ConvKind.modulated.value)
+# Each in the order of the kinds, once.
+_OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """The settings of a config, flat."""
+    """Return the settings of a config, flat."""
     return dict(_flatten(dataclasses.asdict(config), ""))
+
+
+def traits_of(settings: Settings) -> ConvTraits:
+    """Return the traits of the kind of convolution in these settings."""
+    return CONV_TRAITS[ConvKind(settings["conv.kind"])]
 
 
 def has_offset_branches(settings: Settings) -> bool:
     """Whether convolutions of a network with these settings learn offsets."""
-    return settings["conv.kind"] in _WITH_OFFSETS and not _replaces_nothing(settings)
+    return traits_of(settings).learns_offsets and not _replaces_nothing(settings)
 
 
 def has_roi_offset_branch(settings: Settings) -> bool:
@@ -32,34 +45,32 @@ def has_roi_offset_branch(settings: Settings) -> bool:
     return bool(settings.get("model.roi_pool", RoiPool.align.value) != RoiPool.align.value)
 
 
-def without_effect(settings: Settings) -> dict[str, str]:
-    """Settings that change nothing beside the others, each with what makes it so.
+def inactive_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings that change nothing beside the others, each with what makes it so.
 
     Where `optim.optimizer` is adamw, that of `optim.momentum` is "optim.optimizer=adamw".
     """
-    return {key: why for key, why in _idle(settings) if key in settings}
+    return {key: why for key, why in _inactive(settings) if key in settings}
 
 
-def _idle(settings: Settings) -> Iterator[tuple[str, str]]:
-    yield from _idle_of_conv(settings)
+def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield from _inactive_of_conv(settings)
     if not has_roi_offset_branch(settings):
         yield from ((key, "model.roi_pool=align") for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
-    yield from _idle_of_head(settings)
-    yield from _idle_of_optim(settings)
+    yield from _inactive_of_head(settings)
+    yield from _inactive_of_optim(settings)
 
 
-def _idle_of_conv(settings: Settings) -> Iterator[tuple[str, str]]:
-    kind = settings["conv.kind"]
-    if not has_offset_branches(settings):
-        why = f"{LAYERS}=0" if _replaces_nothing(settings) else f"conv={kind}"
-        yield from ((key, why) for key in (*_OF_OFFSETS, _MASK_START))
-        if kind not in _WITH_OFFSETS and settings[DILATION] is None and settings["conv.groups"] == 1:
-            yield LAYERS, f"conv={kind} and conv.groups=1"
-    elif kind != ConvKind.modulated.value:
-        yield _MASK_START, f"conv={kind}"
+def _inactive_of_conv(settings: Settings) -> Iterator[tuple[str, str]]:
+    kind, traits = settings["conv.kind"], traits_of(settings)
+    used = () if _replaces_nothing(settings) else traits.settings
+    why = f"{LAYERS}=0" if _replaces_nothing(settings) else f"conv={kind}"
+    yield from ((key, why) for key in _OF_KINDS if key not in used)
+    if not traits.learns_offsets and settings[DILATION] is None and settings["conv.groups"] == 1:
+        yield LAYERS, f"conv={kind} and conv.groups=1"
 
 
-def _idle_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
+def _inactive_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
     head = settings["model.head"]
     if head != Head.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
@@ -67,7 +78,7 @@ def _idle_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "model.head_dilation", "model.head_kernel=1"
 
 
-def _idle_of_optim(settings: Settings) -> Iterator[tuple[str, str]]:
+def _inactive_of_optim(settings: Settings) -> Iterator[tuple[str, str]]:
     optimizer, schedule = settings["optim.optimizer"], settings["optim.schedule"]
     if optimizer != Optimizer.sgd.value:
         yield "optim.momentum", f"optim.optimizer={optimizer}"

@@ -1,0 +1,122 @@
+"""A setting as a field of a dataclass: its default, its meaning, and the range of its values."""
+
+import math
+from dataclasses import Field, dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number, or each number of a list, may have; an unset (null) one may always stay so.
+
+    Args:
+        ge: the least value.
+        gt: a value that it must be above.
+        le: the largest value.
+        lt: a value that it must be below.
+        one_of: all values that it may have; the bounds are not looked at then.
+        also: a value that is allowed beside those between the bounds, such as 0 for "off".
+        length: how many numbers a list must have.
+        least_length: how many it must have at least.
+        note: what the bounds mean, such as "a probability".
+    """
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    one_of: tuple[float, ...] = ()
+    also: float | None = None
+    length: int | None = None
+    least_length: int = 0
+    note: str = ""
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is in the range; NaN and infinity never are."""
+        if value is None:
+            return True
+        if isinstance(value, list):
+            enough = len(value) >= self.least_length and self.length in (None, len(value))
+            return enough and all(self._holds_of_one(number) for number in value)
+        return self._holds_of_one(value)
+
+    def __str__(self) -> str:
+        """The range as it ends a sentence that begins with "must be"."""
+        words = self._bounds()
+        if self.length is not None:
+            words = f"{self.length} numbers {words}"
+        elif self.least_length:
+            words = f"{self.least_length} or more numbers {words}"
+        return f"{words} ({self.note})" if self.note else words
+
+    def _holds_of_one(self, value: float) -> bool:
+        if self.one_of or value == self.also:
+            return value in (*self.one_of, self.also)
+        return (
+            math.isfinite(value)
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def _bounds(self) -> str:
+        if self.one_of:
+            *first, last = (f"{value:g}" for value in self.one_of)
+            return f"{', '.join(first)} or {last}"
+        also = "" if self.also is None else f"{self.also:g} or "
+        if self.ge is not None and self.le is not None:
+            return f"{also}from {_short(self.ge)} to {_short(self.le)}"
+        bounds = (
+            ("at least", self.ge),
+            ("above", self.gt),
+            ("at most", self.le),
+            ("below", self.lt),
+        )
+        return also + " and ".join(f"{words} {_short(bound)}" for words, bound in bounds if bound is not None)
+
+
+def setting(
+    default: T,
+    meaning: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    one_of: tuple[float, ...] = (),
+    also: float | None = None,
+    length: int | None = None,
+    least_length: int = 0,
+    note: str = "",
+) -> T:
+    """Declare a setting: a dataclass field with its meaning and range, which every reader of the schema asks for.
+
+    It returns the field, typed as its default, so that a default of another type than the setting's fails mypy.
+
+    Args:
+        default: the value where nothing sets it; a list is copied.
+        meaning: what it does and in which unit, for messages, completion and the list of settings.
+        ge, gt, le, lt, one_of, also, length, least_length, note: as for `Range`.
+    """
+    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note)
+    metadata = {"meaning": meaning, "range": None if allowed == Range() else allowed}
+    declared: Any
+    if isinstance(default, list):
+        declared = field(default_factory=lambda: list(default), metadata=metadata)
+    else:
+        declared = field(default=default, metadata=metadata)
+    result: T = declared
+    return result
+
+
+def range_of(declared: "Field[Any]") -> Range | None:
+    """Return the range that `setting` was given, if any."""
+    allowed: Range | None = declared.metadata["range"]
+    return allowed
+
+
+def _short(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
