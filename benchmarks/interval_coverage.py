@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from dcnrun.compare.statistics import LEVEL, Difference, bootstrap_interval, student_interval
+from dcnrun.compare.statistics import Difference, bootstrap_interval, student_interval
 from dcnrun.scores import ConfusionPerImage, mean_iou
+from dcnrun.statistics import LEVEL
 
 Array = npt.NDArray[np.float64]
 

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from dcnrun.models.conv import DeformConv2d, OffsetBranch
-from dcnrun.offsets.examples import Example, evenly
 from dcnrun.offsets.layers import Layer
-from dcnrun.offsets.load import LoadedRun, load_run
 from dcnrun.offsets.objects import Thresholds
 from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, plain_dilation
+from dcnrun.visualize.dataset import Example, evenly
+from dcnrun.visualize.load import LoadedRun, load_run
 
 DRAWS, IMAGES = 99, 200
 

@@ -441,8 +441,8 @@ def visualize_offsets(
 
     For example: dcnrun visualize-offsets runs/20250101-120000-deformable-nuclei photo.jpg
     """
-    from dcnrun.offsets.options import Options, parse_place
-    from dcnrun.offsets.show import visualize_offsets as show
+    from dcnrun.visualize.command import visualize_offsets as show
+    from dcnrun.visualize.options import Options, parse_place
 
     overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
     return show(

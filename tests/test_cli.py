@@ -19,8 +19,8 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError
-from dcnrun.offsets.options import Options as OffsetOptions
 from dcnrun.sweep.prepare import Options
+from dcnrun.visualize.options import Options as OffsetOptions
 
 CODE = Path(dcnrun.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CODE), "COLUMNS": "100"}
@@ -241,7 +241,7 @@ def test_agent(replaced):
 
 
 def test_visualize_offsets(replaced, tmp_path):
-    calls = replaced("dcnrun.offsets.show", "visualize_offsets")
+    calls = replaced("dcnrun.visualize.command", "visualize_offsets")
     assert run("visualize-offsets", "runs/a").exit_code == 0
     file = tmp_path / "a=b.png"
     file.touch()
@@ -306,7 +306,7 @@ def test_version():
         ("dcnrun.sweep.dry_run", "show_plan", ["sweep", "x", "--dry-run"]),
         ("dcnrun.sweep.agent", "run_agent", ["agent", "x"]),
         ("dcnrun.data.check", "check_data", ["data", "check"]),
-        ("dcnrun.offsets.show", "visualize_offsets", ["visualize-offsets", "x"]),
+        ("dcnrun.visualize.command", "visualize_offsets", ["visualize-offsets", "x"]),
         ("dcnrun.doctor", "doctor", ["doctor"]),
         ("dcnrun.ops.jit.aot", "build_kernels", ["kernels", "build"]),
     ],

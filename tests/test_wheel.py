@@ -24,7 +24,7 @@ def wheel(tmp_path_factory):
 
 def test_what_the_wheel_holds(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    page = ("dcnrun/offsets/viewer/page.html", "dcnrun/offsets/viewer/page.js", "dcnrun/offsets/viewer/page.css")
+    page = ("dcnrun/visualize/viewer/page.html", "dcnrun/visualize/viewer/page.js", "dcnrun/visualize/viewer/page.css")
     for name in ("dcnrun/cli.py", "dcnrun/conf/config.yaml", "dcnrun/conf/conv/deformable.yaml", *page):
         assert name in names
     samples = ("dcnrun/samples/nuclei/images/train/", "dcnrun/samples/treecrowns/VOC2007/JPEGImages/")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dcnrun.compare.metrics import name_of
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
-from dcnrun.compare.statistics import LEVEL
 from dcnrun.config.inactive import DILATION, traits_of
 from dcnrun.config.schema import Dilation
+from dcnrun.statistics import LEVEL
 
 # From benchmarks/results/interval_coverage.json.
 COVERAGE = (

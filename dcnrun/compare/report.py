@@ -10,10 +10,11 @@ from dcnrun.compare.figure import draw
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.published import published
 from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
-from dcnrun.compare.statistics import LEVEL, Difference, Interval
+from dcnrun.compare.statistics import Difference
 from dcnrun.compare.tables import FIGURE_NAME, markdown, terminal
 from dcnrun.console import console
 from dcnrun.runs import json_ready, replacing, write_json, write_text
+from dcnrun.statistics import LEVEL, Interval
 
 COSTS = ("parameters", "flops", "train_images_per_second", "inference_images_per_second", "peak_memory_bytes")
 _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "faster-coco-eval")

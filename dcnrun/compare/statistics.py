@@ -27,13 +27,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dcnrun.scores import PerImage
+from dcnrun.statistics import LEVEL, Floats, Integers, Interval, affordable_resamples, bootstrap
 
-Floats = npt.NDArray[np.float64]
-
-LEVEL = 0.95
 RESAMPLES = 10_000
 # Of all runs and resamples: a second of one core, or a few. Comparisons with more data get fewer resamples.
 _AFFORDABLE_WORK = 4e9
@@ -48,19 +45,6 @@ class Scores:
     seed: int
     score: float
     images: PerImage | None = None
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A closed interval of differences."""
-
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -141,25 +125,21 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile interval of the mean difference of a metric, from results (S runs each) paired by seed and image.
 
-    Every resample draws S seeds and N images with replacement, the same for both variants and all runs. The generator
-    has a fixed seed, so the same runs always give the same interval. Resamples of images with nothing to score are left
-    out.
+    Every resample draws S seeds and N images with replacement, the same for both variants and all runs. Resamples of
+    images with nothing to score are left out.
     """
     runs = [*reference, *variant]
     seeds, images = len(reference), len(reference[0].names)
     if resamples is None:
         work = sum(run.work(metric) for run in runs)
-        resamples = int(np.clip(_AFFORDABLE_WORK / max(work, 1), _FEWEST_RESAMPLES, RESAMPLES))
-    rng = np.random.default_rng(0)
-    means = []
-    for start in range(0, resamples, _CHUNK):
-        count = min(_CHUNK, resamples - start)
-        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
-        image_counts = rng.multinomial(images, np.full(images, 1 / images), size=count)
-        scores = np.stack([run.resampled(metric, image_counts) for run in runs], axis=1).reshape(count, 2, seeds)
-        means.append(((scores[:, 1] - scores[:, 0]) * seed_weights).sum(axis=1))
-    low, high = np.nanquantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+        resamples = affordable_resamples(work, _AFFORDABLE_WORK, _FEWEST_RESAMPLES, RESAMPLES)
+
+    def mean_differences(seed_counts: Integers, image_counts: Integers) -> Floats:
+        scores = np.stack([run.resampled(metric, image_counts) for run in runs], axis=1).reshape(-1, 2, seeds)
+        means: Floats = ((scores[:, 1] - scores[:, 0]) * (seed_counts / seeds)).sum(axis=1)
+        return means
+
+    return bootstrap(mean_differences, [seeds, images], resamples, _CHUNK)
 
 
 def _why_not_per_image(pairs: Sequence[tuple[Scores, Scores]], metric: str) -> str | None:

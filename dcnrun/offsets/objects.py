@@ -13,7 +13,6 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from dcnrun.data import IGNORE
 from dcnrun.offsets.grid import Grid
 
 BACKGROUND_OWNER = -1
@@ -96,11 +95,11 @@ def objects_of_boxes(
     return Objects(size, boxes[~crowd], area[~crowd], tuple(single), unknown)
 
 
-def objects_of_mask(mask: Tensor, classes: Sequence[str]) -> Objects:
+def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objects:
     """The connected pieces of each class of a mask (H, W), with their boxes; pixels that touch at a corner are connected.
 
     Touching objects of one class are one piece. The class called background is none; where no class is called so, as in
-    Cityscapes, all are something.
+    Cityscapes, all are something. Of pixels with the label `ignored` nothing is known.
     """
     values = mask.numpy()
     boxes: list[tuple[int, int, int, int]] = []
@@ -117,7 +116,7 @@ def objects_of_mask(mask: Tensor, classes: Sequence[str]) -> Objects:
         boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         area=torch.tensor(areas, dtype=torch.float32),
         classes=tuple(names),
-        unknown=mask == IGNORE,
+        unknown=mask == ignored,
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import UsageError
+from dcnrun.offsets.capture import as_batch, bare_module, evaluating
 from dcnrun.offsets.grid import Grid, Pair
-from dcnrun.offsets.recording.running import as_batch, bare_module, evaluating
 from dcnrun.offsets.recording.trace import MapTracer, size_of
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
-from dcnrun.compare.statistics import Difference, Interval, student_interval
+from dcnrun.compare.statistics import Difference, student_interval
 from dcnrun.compare.variants import difference_of_tasks, identity, variant_names
 from dcnrun.config.compose import compose
 from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.train import is_begun, log_of
+from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.spec.distributions import examples
 from dcnrun.sweep.spec.sweep_file import Parameter

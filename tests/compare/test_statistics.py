@@ -8,13 +8,13 @@ from scipy import stats
 from dcnrun.compare import statistics
 from dcnrun.compare.notes import COVERAGE
 from dcnrun.compare.statistics import (
-    Interval,
     Scores,
     bootstrap_interval,
     paired_difference,
     student_interval,
 )
 from dcnrun.scores import MatchesPerImage, mean_iou
+from dcnrun.statistics import Interval
 from tests.compare.fake import confusions, matches, per_image
 
 MIOU = "val/miou"

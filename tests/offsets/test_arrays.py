@@ -11,7 +11,7 @@ import torch
 from dcnrun.errors import UsageError
 from dcnrun.offsets import Capture, Grid, RoIs, arrays, layer_points
 from dcnrun.offsets.arrays import write_arrays
-from tests.offsets.hand_made import hand_made, noise
+from tests.offsets.factories import hand_made, noise
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dcnrun.data import IGNORE
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.objects import (
     BACKGROUND_OWNER,
@@ -108,7 +109,7 @@ def pieces_by_hand(mask, label):
 
 def test_objects_of_a_mask_are_its_connected_pieces():
     mask = np.random.default_rng(0).choice(np.array([0, 0, 0, 1, 2, 255]), (20, 24))
-    objects = objects_of_mask(torch.from_numpy(mask), ("background", "cat", "dog"))
+    objects = objects_of_mask(torch.from_numpy(mask), ("background", "cat", "dog"), IGNORE)
     expected = set()
     for label, name in ((1, "cat"), (2, "dog")):
         for piece in pieces_by_hand(mask, label):
@@ -125,8 +126,8 @@ def test_objects_of_a_mask_are_its_connected_pieces():
 
 def test_without_a_background_every_class_is_something():
     mask = torch.tensor([[0, 0, 1], [0, 0, 1]])
-    assert objects_of_mask(mask, ("road", "sky")).classes == ("road", "sky")
-    assert objects_of_mask(mask, ("Background", "sky")).classes == ("sky",)
-    nothing = objects_of_mask(torch.zeros(2, 3, dtype=torch.int64), ("background", "sky"))
+    assert objects_of_mask(mask, ("road", "sky"), IGNORE).classes == ("road", "sky")
+    assert objects_of_mask(mask, ("Background", "sky"), IGNORE).classes == ("sky",)
+    nothing = objects_of_mask(torch.zeros(2, 3, dtype=torch.int64), ("background", "sky"), IGNORE)
     assert (nothing.boxes.shape, nothing.area.shape) == ((0, 4), (0,))
     assert (nothing.owners(Grid(), (2, 3)) == BACKGROUND_OWNER).all()

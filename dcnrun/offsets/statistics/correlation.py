@@ -7,13 +7,10 @@ so the bootstrap draws images, with all their objects.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+from dcnrun.statistics import Floats, Integers, Interval, affordable_resamples, bootstrap
 
-LEVEL = 0.95
-RESAMPLES = 2_000
+_RESAMPLES = 2_000
 # In simulations the interval held the true value in 51 to 60 % of cases with 2 images, 88 to 90 % with 4 and 92 % with 10.
 FEWEST_IMAGES = 10
 _FEWEST_RESAMPLES = 200
@@ -24,44 +21,34 @@ _CHUNK = 50
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rank correlation with its 95 % percentile interval.
-
-    All are NaN where one of the quantities never varies or isn't finite, the interval alone with fewer than FEWEST_IMAGES.
-    """
+    """Spearman's rank correlation with its 95 % percentile interval; NaN if a quantity never varies or isn't finite."""
 
     value: float
-    low: float
-    high: float
+    interval: Interval | None
+    """None with fewer images than FEWEST_IMAGES, or without a value."""
     objects: int
     images: int
 
 
-def rank_correlation(x: Floats, y: Floats, image: Integers) -> Correlation:
+def rank_correlation(x: Floats, y: Floats, image: Integers, resamples: int | None = None) -> Correlation:
     """Spearman's correlation of x and y (n,), the interval by resampling the images (n,) that they belong to.
 
     It asks only whether more goes with more, so that it does not matter whether size is taken as area, its root or its
-    logarithm, and a few runaway offsets do not decide it. Resamples in which a quantity does not vary are left out; the
-    generator has a fixed seed.
+    logarithm, and a few runaway offsets do not decide it. Resamples in which a quantity does not vary are left out.
     """
     _, image = np.unique(image, return_inverse=True)
     images = int(image.max()) + 1 if len(image) else 0
     finite = np.isfinite(x).all() and np.isfinite(y).all()
     value = float(weighted_spearman(x, y, np.ones((1, len(x))))[0]) if finite else float("nan")
-    low = high = float("nan")
+    interval = None
     if images >= FEWEST_IMAGES and not np.isnan(value):
-        low, high = _interval(x, y, image, images)
-    return Correlation(value, low, high, objects=len(x), images=images)
-
-
-def _interval(x: Floats, y: Floats, image: Integers, images: int) -> tuple[float, float]:
-    resamples = int(np.clip(_AFFORDABLE_WORK / len(x), _FEWEST_RESAMPLES, RESAMPLES))
-    rng = np.random.default_rng(0)
-    values = []
-    for start in range(0, resamples, _CHUNK):
-        counts = rng.multinomial(images, np.full(images, 1 / images), size=min(_CHUNK, resamples - start))
-        values.append(weighted_spearman(x, y, counts[:, image].astype(np.float64)))
-    low, high = np.nanquantile(np.concatenate(values), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+        interval = bootstrap(
+            lambda counts: weighted_spearman(x, y, counts[:, image].astype(np.float64)),
+            [images],
+            resamples or affordable_resamples(len(x), _AFFORDABLE_WORK, _FEWEST_RESAMPLES, _RESAMPLES),
+            _CHUNK,
+        )
+    return Correlation(value, interval, objects=len(x), images=images)
 
 
 def weighted_spearman(x: Floats, y: Floats, counts: Floats) -> Floats:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
-from dcnrun.offsets.statistics.correlation import Correlation, Floats, Integers, rank_correlation
+from dcnrun.offsets.statistics.correlation import Correlation, rank_correlation
+from dcnrun.statistics import Floats, Integers
 
 
 def effective_dilation(layer: Layer) -> Tensor:

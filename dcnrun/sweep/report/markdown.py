@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from dcnrun.compare.statistics import Interval
 from dcnrun.compare.tables import escape
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import Place, Repeated
 from dcnrun.sweep.report.cost import Cost, cost

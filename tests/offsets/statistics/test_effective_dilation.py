@@ -9,7 +9,7 @@ import torch
 
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
 from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, effective_dilation, plain_dilation
-from tests.offsets.hand_made import hand_made, noise
+from tests.offsets.factories import hand_made, noise
 
 
 def positions(layer, group, y, x):
@@ -160,5 +160,5 @@ def test_larger_objects_with_wider_filters_correlate():
         layer = hand_made((side * taps).expand(1, 9, 2, 6, 7))
         statistics.add(layer, objects((0, 0, side, side)))
     correlation = statistics.per_object().correlation()
-    assert (correlation.value, correlation.low, correlation.high) == pytest.approx((1, 1, 1))
+    assert (correlation.value, correlation.interval.low, correlation.interval.high) == pytest.approx((1, 1, 1))
     assert (correlation.objects, correlation.images) == (10, 10)

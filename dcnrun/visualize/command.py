@@ -1,0 +1,330 @@
+"""`dcnrun visualize-offsets`: from trained runs and images to pictures, the page, arrays and statistics."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from matplotlib.figure import Figure
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from dcnrun.config.inactive import has_roi_offset_branch, settings_of
+from dcnrun.config.suggest import did_you_mean
+from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.offsets.arrays import write_arrays
+from dcnrun.offsets.grid import Pair
+from dcnrun.offsets.layers import Capture
+from dcnrun.offsets.receptive_field import receptive_fields
+from dcnrun.plotting import save_png
+from dcnrun.runs import RunFolder, write_json
+from dcnrun.visualize.dataset import Example
+from dcnrun.visualize.image_sources import picture_of, require_same, sources, warning_of_size
+from dcnrun.visualize.load import LoadedRun, load_run
+from dcnrun.visualize.measures import Measures, measure
+from dcnrun.visualize.options import Options
+from dcnrun.visualize.outputs import clear, file_names, left, unique
+from dcnrun.visualize.pictures.feature_maps import plot_masks, plot_offset_flow
+from dcnrun.visualize.pictures.panels import COMPRESS_LEVEL, Picture, short_layer
+from dcnrun.visualize.pictures.points import plot_sampling_points
+from dcnrun.visualize.pictures.receptive_fields import HELD, Measured, plot_receptive_fields
+from dcnrun.visualize.pictures.regions import plot_regions
+from dcnrun.visualize.pictures.sizes import plot_sizes
+from dcnrun.visualize.query_points import Place, places
+from dcnrun.visualize.report import as_dict, tables, write_measures
+from dcnrun.visualize.viewer.page import PageImage, PageObject, PageRun, write_page
+from dcnrun.visualize.wandb_upload import log_to_wandb
+
+MOST_LAYERS = 3
+"""Layers that are drawn where none are named: the last ones."""
+_MOST_NAMES = 5  # of folders in a line
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run, the name that it has in all pictures, and where its own files go."""
+
+    name: str
+    loaded: LoadedRun
+    layers: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One image, as all runs saw it."""
+
+    name: str
+    folder: str
+    picture: Picture
+    examples: Mapping[str, Example]
+    captures: Mapping[str, Capture]
+    places: Sequence[Place]
+    fields: Mapping[str, Sequence[Measured]]
+    """By run, of its last drawn layer, in the order of the places; of those that compare layers."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A picture that was written."""
+
+    run: str | None
+    """Whose it is; None where it shows all."""
+    title: str
+    path: Path
+
+
+def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
+    """Show where trained runs look: draw and measure, print the measures, return all numbers.
+
+    Those of `arguments` that are run folders are the runs; the others are image files, directories of images or names of
+    validation images. Of several runs all look at the same images.
+    """
+    run_folders = [word for word in arguments if RunFolder(Path(word)).config_file.is_file()]
+    if not run_folders:
+        words = " ".join([*arguments, *overrides])
+        raise UsageError(f"{words}: none of these is a run folder. Give one that `dcnrun train` made.")
+    out = _writable(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
+    runs = _load(run_folders, overrides, options, out)
+    images = list(_look(runs, [word for word in arguments if word not in run_folders], options.at))
+    with_layers = [run for run in runs if run.layers]  # others learn no more than where to pool regions
+    _warn_of_guesses(with_layers, images)
+    left_before = _clear(out, runs, images)
+    pictures = list(_draw_images(runs, images, out))
+    for run in runs:
+        write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
+    page = _write_page(with_layers, images, out / "offsets.html") if options.page and with_layers else None
+    fields = [row for image in images for row in _field_rows(image)]
+    write_json(out / "receptive_fields.json", fields)
+    measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
+    if measures:
+        pictures.append(_Drawn(None, "sizes", _save(plot_sizes(measures), out / "sizes.png")))
+    _report(runs, measures, fields)
+    _tell_where(out, page, left_before)
+    _log(runs, measures, pictures)
+    return {
+        "out": str(out),
+        "page": page and str(page),
+        "images": [image.name for image in images],
+        "pictures": {
+            f"{drawn.run}/{drawn.title}" if drawn.run and len(runs) > 1 else drawn.title: str(drawn.path)
+            for drawn in pictures
+        },
+        "receptive_fields": fields,
+        "runs": [as_dict(of_run) for of_run in measures.values()],
+    }
+
+
+# Runs.
+
+
+def _load(folders: Sequence[str], overrides: Sequence[str], options: Options, out: Path) -> list[_Run]:
+    names = unique([Path(folder).resolve().name for folder in folders])
+    loaded = [load_run(Path(folder), options.checkpoint, overrides) for folder in folders]
+    return [
+        _Run(name, run, _layers(run, options.layers), out if len(folders) == 1 else out / file_name)
+        for name, run, file_name in zip(names, loaded, file_names(names), strict=True)
+    ]
+
+
+def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
+    """The layers of a run to draw: those asked for, with or without `backbone.`, or the last ones.
+
+    None where it learns where to pool regions and nothing else; UsageError where it does not even that.
+    """
+    if not run.layers:
+        nothing = f"{run.folder.path} compares no layer (conv.layers={run.config.conv.layers})"
+        if asked or not _moves_regions(run):
+            raise UsageError(f"{nothing}: there is nothing to show. Give another run.")
+        console.print(f"{nothing}: shown are the regions that it pools.", markup=False, soft_wrap=True)
+        return ()
+    if not asked:
+        if len(run.layers) > MOST_LAYERS:
+            console.print(f"Drawn are the last {MOST_LAYERS} of {len(run.layers)} layers; --layer chooses others.")
+        return run.layers[-MOST_LAYERS:]
+    by_short_name = {name.removeprefix("backbone."): name for name in run.layers}
+    found = []
+    for name in asked:
+        short = name.removeprefix("backbone.")
+        if short not in by_short_name:
+            suggestion = did_you_mean(short, by_short_name) or f"; it has {', '.join(by_short_name)}"
+            raise UsageError(f"--layer {name}: {run.folder.path} compares no such layer{suggestion}")
+        found.append(by_short_name[short])
+    return tuple(name for name in run.layers if name in found)
+
+
+def _moves_regions(run: LoadedRun) -> bool:
+    """Whether it learns where to pool regions."""
+    return has_roi_offset_branch(settings_of(run.config))
+
+
+# Images.
+
+
+def _look(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Iterator[_Shown]:
+    """All that the networks do with each image that the words name."""
+    chosen = sources(words, runs[0].loaded.examples.names)
+    names = unique([source.name for source in chosen])
+    for source, name, folder in _track(list(zip(chosen, names, file_names(names), strict=True)), "Looking"):
+        examples = {run.name: source.example(run.loaded) for run in runs}
+        seen = {run.name: picture_of(examples[run.name], run.loaded.config.data) for run in runs}
+        require_same(name, examples, seen)
+        if source.file and (warning := warning_of_size(examples[runs[0].name], runs[0].loaded.examples[0])):
+            _warn(warning)
+        where = places(name, examples[runs[0].name].objects, at)
+        captures = {run.name: run.loaded.capture(examples[run.name].image) for run in runs}
+        fields = {
+            run.name: _fields(run, examples[run.name].image, captures[run.name], where) for run in runs if run.layers
+        }
+        yield _Shown(name, folder, seen[runs[0].name], examples, captures, where, fields)
+
+
+def _fields(run: _Run, image: Tensor, capture: Capture, where: Sequence[Place]) -> list[Measured]:
+    layer = capture.layer(run.layers[-1])
+    found = receptive_fields(run.loaded.network, image, layer.name, [place.on(layer) for place in where])
+    return [Measured.of(field) for field in found]
+
+
+def _field_rows(image: _Shown) -> Iterator[dict[str, Any]]:
+    for run, of_run in image.fields.items():
+        for place, measured in zip(image.places, of_run, strict=True):
+            radii = {f"radius_{100 * held:.0f}": radius for held, radius in measured.radii.items()}
+            yield {"image": image.name, "run": run, "place": place.label, "y": place.y, "x": place.x, **radii}
+
+
+def _warn_of_guesses(runs: Sequence[_Run], images: Sequence[_Shown]) -> None:
+    """Tell where the pictures may be wrong: layers that come after an operation that can't be followed."""
+    for run in runs:
+        layers = images[0].captures[run.name].layers
+        if guessed := [layer.name for layer in layers if not layer.input_grid.exact]:
+            _warn(
+                f"{run.name}: an operation before {guessed[0]} is not known here, so its map is taken to span the image. "
+                f"The points of {len(guessed)} of {len(layers)} layers may be drawn beside where they read."
+            )
+
+
+# What is written.
+
+
+def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_Shown]) -> list[str]:
+    """Delete what earlier calls left where this one writes; the folders of others that stay, as seen from `out`."""
+    results = {out, *(run.folder for run in runs)}
+    views = {parent / image.folder for parent in results for image in images}
+    clear(results, views)
+    return sorted(str(folder.relative_to(out)) for folder in left(results, results | views))
+
+
+def _draw_images(runs: Sequence[_Run], images: Sequence[_Shown], out: Path) -> Iterator[_Drawn]:
+    for image in _track(images, "Drawing"):
+        for run in runs:
+            for view, figure in _views(run, image):
+                path = _save(figure, run.folder / image.folder / f"{view}.png")
+                yield _Drawn(run.name, f"{image.name}/{view}", path)
+        if image.fields:
+            layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs if run.layers))
+            figure = plot_receptive_fields(f"{image.name}, {layer}", image.picture, image.places, image.fields)
+            path = _save(figure, out / image.folder / "receptive_field.png")
+            yield _Drawn(None, f"{image.name}/receptive_field", path)
+
+
+def _views(run: _Run, image: _Shown) -> Iterator[tuple[str, Figure]]:
+    """The pictures of one run alone."""
+    title = f"{image.name}, {run.name}"
+    capture = image.captures[run.name]
+    layers = [capture.layer(name) for name in run.layers]
+    if layers:
+        yield "points", plot_sampling_points(title, image.picture, capture, run.layers, image.places)
+    if figure := plot_offset_flow(title, image.picture, layers):
+        yield "flow", figure
+    if figure := plot_masks(title, image.picture, layers):
+        yield "masks", figure
+    for rois in capture.rois if _moves_regions(run.loaded) else ():
+        if figure := plot_regions(title, image.picture, rois, image.places):
+            yield f"regions-{rois.name.replace(':', '-')}", figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    return save_png(figure, path, COMPRESS_LEVEL)
+
+
+def _write_page(runs: Sequence[_Run], images: Sequence[_Shown], path: Path) -> Path:
+    write_page(path, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in runs])
+    return path
+
+
+def _page_image(run: _Run, image: _Shown) -> PageImage:
+    objects = image.examples[run.name].objects
+    boxes = [
+        PageObject(name, (box[0], box[1], box[2], box[3]))
+        for name, box in zip(objects.classes, objects.boxes.tolist(), strict=True)
+    ]
+    return PageImage(image.name, image.picture, image.captures[run.name], boxes)
+
+
+def _report(runs: Sequence[_Run], measures: Mapping[str, Measures], fields: Sequence[Mapping[str, Any]]) -> None:
+    """Print the numbers, and write those of the measures."""
+    if fields:
+        console.print(_field_table(fields))
+    for run in runs:
+        if of_run := measures.get(run.name):
+            write_measures(of_run, run.folder)
+            console.print(tables(of_run))
+
+
+def _tell_where(out: Path, page: Path | None, left_before: Sequence[str]) -> None:
+    if left_before:
+        named, more = ", ".join(left_before[:_MOST_NAMES]), len(left_before) - _MOST_NAMES
+        and_more = f" and {more} more" if more > 0 else ""
+        console.print(f"{out} holds results of earlier calls too: {named}{and_more}.", markup=False, soft_wrap=True)
+    size = f" ({page.stat().st_size / 1e6:.1f} MB)" if page else ""
+    console.print(f"Written: {page or out}{size}", markup=False, soft_wrap=True)
+
+
+def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: Sequence[_Drawn]) -> None:
+    """Give Weights & Biases what is each run's, and what shows all."""
+    for run in runs:
+        if run.loaded.config.logger.wandb:
+            own = {drawn.title: drawn.path for drawn in pictures if drawn.run in (None, run.name)}
+            log_to_wandb(run.loaded, measures.get(run.name), own)
+
+
+def _warn(line: str) -> None:
+    console.print(Text(f"Warning: {line}", style="yellow"), soft_wrap=True)
+
+
+_Item = TypeVar("_Item")
+
+
+def _track(items: Sequence[_Item], what: str) -> Iterable[_Item]:
+    """The items, with a line that tells how far they are where somebody watches."""
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _field_table(fields: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(
+        title="Effective receptive fields", caption="Radii that hold 50 and 90 % of the gradient, image pixels."
+    )
+    for column in ("image", "place", "run"):
+        table.add_column(column, overflow="fold")
+    for held in HELD:
+        table.add_column(f"{100 * held:.0f} %", justify="right")
+    for row in sorted(fields, key=lambda row: (row["image"], row["place"])):
+        words = (escape(row[column]) for column in ("image", "place", "run"))
+        table.add_row(*words, *(f"{row[f'radius_{100 * held:.0f}']:.0f}" for held in HELD))
+    return table
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if need be; UsageError where nothing can be written to it, before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder} can't be written to: {error.strerror or error}.") from error
+    return folder

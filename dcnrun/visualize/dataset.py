@@ -1,0 +1,102 @@
+"""The images of a data set as evaluation gives them to a network, one at a time, with the objects in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.data import (
+    IGNORE,
+    Batch,
+    BoxBatch,
+    BoxDataset,
+    SegmentationDataset,
+    box_batches,
+    build_box_dataset,
+    labels_of,
+    mask_batches,
+)
+from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
+
+OBJECTS_OF_BOXES = "the data set's boxes"
+OBJECTS_OF_MASKS = "connected pieces of each class in the masks"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image and what is in it."""
+
+    name: str
+    image: Tensor
+    """float32 (3, H, W), normalised, resized as in evaluation; for detectors padded on the right and below."""
+    objects: Objects
+    """In pixels of the image; their `size` is without the padding."""
+
+
+class Examples:
+    """The images of a data set in order; objects are its boxes where it has them, for segmentation too."""
+
+    def __init__(
+        self, dataset: SegmentationDataset | BoxDataset, config: DataConfig, split: Literal["train", "val"]
+    ) -> None:
+        """`dataset` is what the task makes of the same settings and split."""
+        self._dataset = dataset
+        self._config = config
+        self._boxes: BoxDataset | None = None
+        if isinstance(dataset, BoxDataset):
+            self._boxes = dataset
+        elif "boxes" in labels_of(config):
+            self._boxes = build_box_dataset(config, split)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Example:
+        """The image at `index`; DataError if its files can't be used."""
+        if isinstance(self._dataset, BoxDataset):
+            boxes = _box_batch(self._dataset, self._config, index)
+            return Example(boxes["name"][0], boxes["image"][0], _objects(boxes, self._dataset.classes))
+        masks = _mask_batch(self._dataset, self._config, index)
+        if self._boxes is None:
+            objects = objects_of_mask(masks["mask"][0], self._dataset.classes, IGNORE)
+        else:
+            objects = _objects(_box_batch(self._boxes, self._config, index), self._boxes.classes)
+        return Example(masks["name"][0], masks["image"][0], objects)
+
+    @property
+    def names(self) -> list[str]:
+        """Of all images."""
+        return [self._dataset.name(index) for index in range(len(self))]
+
+    @property
+    def objects_from(self) -> str:
+        """What the objects are, in words."""
+        return OBJECTS_OF_MASKS if self._boxes is None else OBJECTS_OF_BOXES
+
+
+def _mask_batch(dataset: SegmentationDataset, config: DataConfig, index: int) -> Batch:
+    sample = dataset[index]
+    return mask_batches.collate([mask_batches.evaluation_transform(config)(sample)], [index], [sample["name"]])
+
+
+def _box_batch(dataset: BoxDataset, config: DataConfig, index: int) -> BoxBatch:
+    preparation, sample = box_batches.evaluation(config), dataset[index]
+    return preparation.collate([preparation.transform(sample)], [index], [sample["name"]])
+
+
+def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:
+    """Of a batch of one image; the data set's areas are those before the resize."""
+    size, truth = batch["sizes"][0], batch["truth"][0]
+    enlarged = size.height * size.width / (truth["size"].height * truth["size"].width)
+    names = [classes[label] for label in truth["labels"].tolist()]
+    return objects_of_boxes(
+        batch["boxes"][0], truth["area"] * enlarged, names, truth["crowd"], (size.height, size.width)
+    )
+
+
+def evenly(length: int, wanted: int) -> list[int]:
+    """Places of `wanted` items, evenly over `length` of them; all where there are no more."""
+    return [int(place) for place in np.linspace(0, length - 1, min(length, wanted)).round()]

@@ -1,0 +1,160 @@
+"""Images as several networks see them: of the runs' validation data, or files of one's own."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
+
+from dcnrun.config.schema import DataConfig
+from dcnrun.console import console
+from dcnrun.data import IGNORE, box_batches, mask_batches
+from dcnrun.data.box_batches import MULTIPLE
+from dcnrun.data.files import IMAGE_SUFFIXES, read_image
+from dcnrun.data.sample import BoxSample, Labels
+from dcnrun.errors import UsageError
+from dcnrun.offsets.objects import objects_of_mask
+from dcnrun.visualize.dataset import Example, evenly
+from dcnrun.visualize.load import LoadedRun
+from dcnrun.visualize.pictures.panels import Picture
+
+SHOWN = 3
+"""Validation images that are shown where none are named."""
+MOST_OF_A_FOLDER = 8
+"""Images that are shown of a directory."""
+
+_LARGE = 4  # times the pixels of a validation image
+_ROUNDING = 2  # steps of 256 by which normalising and back may change a pixel
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to show: a file, or by its name one of the validation images."""
+
+    name: str
+    file: Path | None = None
+
+    def example(self, run: LoadedRun) -> Example:
+        """The image as a run's network takes it; what is in it is known of validation images only."""
+        if self.file is not None:
+            return _of_file(self.file, self.name, run.task.labels, run.config.data)
+        try:
+            return run.examples[run.examples.names.index(self.name)]
+        except ValueError:
+            raise UsageError(
+                f"{run.folder.path} has no validation image {self.name}: runs on other data are compared on image files."
+            ) from None
+
+
+def sources(named: Sequence[str], names: Sequence[str]) -> list[Source]:
+    """What the command line names: files, directories of images, and validation images, which are called `names`.
+
+    Some validation images where nothing is named. UsageError for what is none of these.
+    """
+    if not named:
+        return [Source(names[i]) for i in evenly(len(names), SHOWN)]
+    return [source for word in named for source in _named(word, names)]
+
+
+def _named(word: str, names: Sequence[str]) -> list[Source]:
+    path = Path(word)
+    if path.is_dir():
+        return [_file(file) for file in _images_in(path)]
+    if path.exists():
+        return [_file(path)]
+    if word in names:
+        return [Source(word)]
+    raise UsageError(
+        f"{word} is neither a run folder, an image file, a directory of images, nor the name of a validation image "
+        f"(those are {names[0]} and so on)."
+    )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Some images in a directory, evenly over their names."""
+    found = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    if not found:
+        raise UsageError(f"{folder} is neither a run folder nor does it hold images ({', '.join(IMAGE_SUFFIXES)}).")
+    if len(found) > MOST_OF_A_FOLDER:
+        console.print(f"Shown are {MOST_OF_A_FOLDER} of {len(found)} images in {folder}.", markup=False)
+    return [found[i] for i in evenly(len(found), MOST_OF_A_FOLDER)]
+
+
+def _file(path: Path) -> Source:
+    # file names are bytes: those that are no text would come as letters that nothing can write
+    return Source(os.fsencode(path.stem).decode(errors="replace"), path)
+
+
+def _of_file(path: Path, name: str, labels: Labels, config: DataConfig) -> Example:
+    """An image file as evaluation gives it to a network that learns from such labels."""
+    image = read_image(path)
+    height, width = image.shape[-2:]
+    nothing_known = torch.full((height, width), IGNORE, dtype=torch.uint8)
+    if labels == "masks":
+        prepared = mask_batches.evaluation_transform(config)(
+            {"image": image, "mask": Mask(nothing_known), "name": name}
+        )
+        return Example(name, prepared[0], objects_of_mask(prepared[1], (), IGNORE))
+    boxes = box_batches.evaluation(config)
+    batch = boxes.collate([boxes.transform(_without_boxes(image, name))], [0], [name])
+    size = batch["sizes"][0]
+    return Example(name, batch["image"][0], objects_of_mask(torch.full(size, IGNORE), (), IGNORE))
+
+
+def _without_boxes(image: Image, name: str) -> BoxSample:
+    size = image.shape[-2], image.shape[-1]
+    return {
+        "image": image,
+        "boxes": BoundingBoxes(torch.zeros(0, 4), format=BoundingBoxFormat.XYXY, canvas_size=size),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "crowd": torch.zeros(0, dtype=torch.bool),
+        "difficult": torch.zeros(0, dtype=torch.bool),
+        "area": torch.zeros(0),
+        "masks": None,
+        "name": name,
+    }
+
+
+def picture_of(example: Example, config: DataConfig) -> Picture:
+    """What the network saw, with the padding, in the colours that it had before it was normalised."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
+    colours = (255 * (example.image.cpu() * std + mean)).round().clamp(0, 255)
+    picture: Picture = colours.byte().permute(1, 2, 0).contiguous().numpy()
+    return picture
+
+
+def warning_of_size(example: Example, usual: Example) -> str | None:
+    """A line about an image that is far larger than the `usual` one, which is one of the run's validation images."""
+    (height, width), (usual_height, usual_width) = example.objects.size, usual.objects.size
+    if height * width <= _LARGE * usual_height * usual_width:
+        return None
+    return (
+        f"{example.name} is seen as {height} x {width} pixels, validation images are ({usual.name}: {usual_height} x "
+        f"{usual_width}). This takes long, and the network may not know objects that large: "
+        f"data.eval_short_side={min(usual.objects.size)} makes it smaller."
+    )
+
+
+def require_same(name: str, examples: Mapping[str, Example], pictures: Mapping[str, Picture]) -> None:
+    """UsageError unless the runs, by their names, all saw the same picture of their example."""
+    (first, picture), *others = pictures.items()
+    for run, other in others:
+        if other.shape != picture.shape:
+            if examples[run].objects.size == examples[first].objects.size:
+                reason = (
+                    f"detectors pad images to multiples of {MULTIPLE} pixels. Show the runs one by one, or images "
+                    "whose sides are such."
+                )
+            else:
+                reason = "runs are compared where they prepare images alike (data.eval_short_side)."
+            raise UsageError(
+                f"{first} sees {name} as {picture.shape[0]} x {picture.shape[1]} pixels, {run} as {other.shape[0]} x "
+                f"{other.shape[1]}: {reason}"
+            )
+        if np.abs(other.astype(int) - picture).max() > _ROUNDING:
+            raise UsageError(
+                f"{first} and {run} have different images called {name}: they are compared on image files."
+            )

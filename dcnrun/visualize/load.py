@@ -1,0 +1,58 @@
+"""A trained run, ready to be looked into."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dcnrun.config.schema import Config
+from dcnrun.offsets.capture import capture
+from dcnrun.offsets.layers import Capture
+from dcnrun.runs import RunFolder
+from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.task import Task
+from dcnrun.training.launch import launch
+from dcnrun.training.trained import read_trained
+from dcnrun.visualize.dataset import Examples
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A network with the weights of a checkpoint, in evaluation mode and fp32, and the images it is validated on."""
+
+    folder: RunFolder
+    checkpoint: str
+    step: int
+    config: Config
+    task: Task
+    network: nn.Module
+    layers: tuple[str, ...]
+    """The layers under comparison, deformable or not, as the network's `named_modules` has them; none by conv.layers=0."""
+    examples: Examples
+
+    def capture(self, image: Tensor) -> Capture:
+        """Where the network samples for an image (3, H, W) as it takes it: normalised."""
+        return capture(self.network, image, self.layers)
+
+
+def load_run(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> LoadedRun:
+    """Load a run's `best` or `last` checkpoint; overrides change its config first, for other data.
+
+    UsageError if it is no run, or the weights don't fit the config; RunError if there is no checkpoint.
+    """
+    trained = read_trained(run, which, overrides)
+    config = trained.config
+    task, device = task_of(config.model), launch(config).device
+    dataset = task.dataset(config.data, "val")
+    model = trained.model(len(dataset.classes))
+    return LoadedRun(
+        folder=RunFolder(run),
+        checkpoint=which,
+        step=trained.step,
+        config=config,
+        task=task,
+        network=model.network.to(device).eval(),
+        layers=tuple(f"backbone.{layer.name}" for layer in model.replaced),
+        examples=Examples(dataset, config.data, "val"),
+    )

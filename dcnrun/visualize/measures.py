@@ -1,0 +1,175 @@
+"""What a trained run does with its offsets, measured over a data set."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import track
+
+from dcnrun.console import console
+from dcnrun.errors import UsageError
+from dcnrun.offsets.layers import Layer
+from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
+from dcnrun.offsets.statistics.correlation import Correlation
+from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
+from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth, warnings
+from dcnrun.runs import RunFolder
+from dcnrun.visualize.dataset import evenly
+from dcnrun.visualize.load import LoadedRun, load_run
+
+_SIZE = "offset_abs/"
+_OUTSIDE = "offset_outside/"
+
+
+@dataclass(frozen=True)
+class History:
+    """One layer, at each step that was logged."""
+
+    step: tuple[int, ...]
+    offset_abs: tuple[float, ...]
+    """Mean absolute value of the offsets' components, in pixels of the map, on a training batch."""
+    offset_outside: tuple[float, ...]
+    """Share of the taps that read only padding, the plain grid's included."""
+
+
+def read_histories(folder: RunFolder) -> dict[str, History]:
+    """The histories by layer's name, none where none were logged; torn lines are left out."""
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    for line in folder.metrics_file.read_text().splitlines() if folder.metrics_file.exists() else ():
+        try:
+            record = json.loads(line)
+            for key in record:
+                if key.startswith(_SIZE):
+                    name = key.removeprefix(_SIZE)
+                    point = float(record[key]), float(record[_OUTSIDE + name])
+                    points.setdefault(name, {})[int(record["step"])] = point
+        except (ValueError, KeyError, TypeError):
+            continue
+    return {name: _history(by_step) for name, by_step in points.items()}
+
+
+def _history(by_step: dict[int, tuple[float, float]]) -> History:
+    steps = tuple(sorted(by_step))
+    sizes, outsides = zip(*(by_step[step] for step in steps), strict=True)
+    return History(steps, sizes, outsides)
+
+
+@dataclass(frozen=True)
+class LayerMeasures:
+    """One layer under comparison."""
+
+    name: str
+    kernel_size: tuple[int, int]
+    dilation: tuple[int, int]
+    plain: float
+    """Effective dilation without offsets."""
+    spreads: dict[SizeClass, Spread]
+    """Effective dilation by what the filters look at."""
+    per_object: ObjectDilations
+    correlation: Correlation
+    """Of object size and effective dilation."""
+    health: LayerHealth | None
+    """None for a plain convolution."""
+    history: History | None
+    """None where the run did not log it."""
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One run over the images of a data set; layers in the order in which they run."""
+
+    run: str
+    checkpoint: str
+    step: int
+    conv: str
+    images: tuple[str, ...]
+    """Names of those that were measured."""
+    objects: int
+    objects_from: str
+    thresholds: Thresholds
+    layers: tuple[LayerMeasures, ...]
+
+
+def measure_run(
+    run: Path,
+    which: str = "best",
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
+    thresholds: Thresholds | None = None,
+) -> Measures:
+    """Measure a run's `best` or `last` checkpoint on its validation images, or on other data by overrides.
+
+    Of more than `limit` images so many are taken, evenly over the data set. A standard or dilated run gives the plain
+    dilation of its layers.
+    """
+    return measure(load_run(run, which, overrides), limit, thresholds)
+
+
+def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | None = None) -> Measures:
+    """The same for a run that is loaded already."""
+    if not run.layers:
+        layers = run.config.conv.layers
+        raise UsageError(f"{run.folder.path} compares no layer (conv.layers={layers}): there is nothing to measure.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"{limit} images can't be measured: take at least 1.")
+    images = len(run.examples.names)
+    indices = evenly(images, images if limit is None else limit)
+    thresholds = thresholds or Thresholds()
+    gathered: dict[str, _LayerStatistics] = {}
+    names, objects = [], 0
+    for index in track(indices, "Measuring offsets", console=console, transient=True, disable=not console.is_terminal):
+        example = run.examples[index]
+        names.append(example.name)
+        objects += len(example.objects.boxes)
+        for layer in run.capture(example.image).layers:
+            if layer.deformable or layer.name in run.layers:
+                own = gathered.setdefault(layer.name, _LayerStatistics(layer, thresholds))
+                own.add(layer, example.objects)
+    histories = read_histories(run.folder)
+    offset_lr_mult = run.config.optim.offset_lr_mult
+    return Measures(
+        run=str(run.folder.path),
+        checkpoint=run.checkpoint,
+        step=run.step,
+        conv=run.config.conv.kind.value,
+        images=tuple(names),
+        objects=objects,
+        objects_from=run.examples.objects_from,
+        thresholds=thresholds,
+        layers=tuple(
+            own.result(histories.get(name), 1.0 if offset_lr_mult is None else offset_lr_mult)
+            for name, own in gathered.items()
+        ),
+    )
+
+
+class _LayerStatistics:
+    """Gathers everything about one layer."""
+
+    def __init__(self, layer: Layer, thresholds: Thresholds) -> None:
+        self._first = layer
+        self._dilation = DilationStatistics(plain_dilation(layer), thresholds)
+        self._health = HealthStatistics(layer) if layer.deformable else None
+
+    def add(self, layer: Layer, objects: Objects) -> None:
+        self._dilation.add(layer, objects)
+        if self._health is not None:
+            self._health.add(layer)
+
+    def result(self, history: History | None, offset_lr_mult: float) -> LayerMeasures:
+        per_object = self._dilation.per_object()
+        health = None if self._health is None else self._health.result()
+        return LayerMeasures(
+            name=self._first.name,
+            kernel_size=self._first.kernel_size,
+            dilation=self._first.dilation,
+            plain=self._dilation.plain,
+            spreads={size: self._dilation.spread(size) for size in SizeClass},
+            per_object=per_object,
+            correlation=per_object.correlation(),
+            health=health,
+            history=history,
+            warnings=[] if health is None else warnings(health, offset_lr_mult),
+        )

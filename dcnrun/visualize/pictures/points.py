@@ -1,0 +1,212 @@
+"""Sampling points on the image, of each layer and composed through several."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dcnrun.offsets.geometry import LIMIT, Points, chain_to, compose
+from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.plotting import COLOURS, YELLOW
+from dcnrun.visualize.pictures.panels import OUTLINE, Picture, aspect, panels, short_layer, show_image
+from dcnrun.visualize.query_points import Place
+
+LONGEST_CHAIN = 3
+GROUP_COLOURS = (*COLOURS[:-1], YELLOW)  # on images yellow is easier to see than black
+MARGIN = 0.12  # of the image's longer side, around it
+_SMALLEST = 3.0  # area of a dot in square points
+_CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
+_FAR, _NEAR = 1 / 8, 1 / 100  # of the way from a panel's middle to its edge: points that all stay nearer are enlarged
+
+
+@dataclass(frozen=True)
+class _Dots:
+    """How the area of a dot and its opacity go from weakest to strongest."""
+
+    area: float
+    opacity: tuple[float, float]
+
+
+_FEW, _MANY = _Dots(46.0, (0.25, 1.0)), _Dots(14.0, (0.2, 0.85))
+
+_LEGEND = 0.28  # inches, of one row
+
+
+def plot_sampling_points(
+    title: str, picture: Picture, capture: Capture, layers: Sequence[str], places: Sequence[Place]
+) -> Figure:
+    """A row for each place; a column for each layer, and one for the chain of layers that ends in the last of them."""
+    views = list(_views(capture, layers))
+    looks = [[view.at(*place.on(view.chain[-1])) for view in views] for place in places]
+    margin = MARGIN * max(picture.shape[:2])
+    enlarged = _enlarged([look for row in looks for look in row], picture, margin)
+    groups = max(view.chain[-1].offset_groups for view in views)
+    drawn = panels(
+        f"{title}\nSampling points: dots as strong as mask x weight"
+        + (f"; around each place, {enlarged:.0f} times enlarged" if enlarged > 1 else ""),
+        [place.label for place in places],
+        [view.title for view in views],
+        aspect(picture, margin),
+        below=_LEGEND * (2 if groups > 1 else 1),
+    )
+    for row, row_looks in zip(drawn.axes, looks, strict=True):
+        for axes, look in zip(row, row_looks, strict=True):
+            show_image(axes, picture, margin)
+            if enlarged > 1:
+                _enlarge(axes, look.centre, enlarged)
+            draw_points(axes, look.points, look.plain)
+            draw_centre(axes, *look.centre)
+    _legend(drawn.figure, groups)
+    return drawn.figure
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one panel shows."""
+
+    points: Points
+    plain: Points | None
+    """Where the points of a single layer would be without offsets; of a chain nothing, which would be too much to see."""
+    centre: tuple[float, float]
+    """Of the filter, in the image."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A column: one layer, or several composed."""
+
+    chain: tuple[Layer, ...]
+
+    @property
+    def title(self) -> str:
+        """The layers, and how many of their points are left out."""
+        first, last = self.chain[0], self.chain[-1]
+        if first is last:
+            return short_layer(last.name)
+        every = prod(layer.offset_groups * layer.taps for layer in self.chain)
+        left_out = f"\nthe {self.limit:,} strongest of {every:,} points" if every > self.limit else ""
+        return f"{short_layer(first.name)} to {short_layer(last.name)}, composed{left_out}"
+
+    @property
+    def limit(self) -> int:
+        """The most points that are drawn: as many of each offset group as on the page."""
+        return LIMIT * self.chain[-1].offset_groups
+
+    def at(self, y: int, x: int) -> _Look:
+        """What it shows of output pixel (y, x)."""
+        last = self.chain[-1]
+        centre = last.output_grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
+        without = replace(last, offset=torch.zeros_like(last.offset))
+        plain = compose([without], y, x) if len(self.chain) == 1 else None
+        return _Look(compose(self.chain, y, x, self.limit), plain, (centre[0], centre[1]))
+
+
+def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
+    for name in layers:
+        yield _View((capture.layer(name),))
+    chain = chain_to(capture, layers[-1], LONGEST_CHAIN)
+    if len(chain) > 1:
+        yield _View(chain)
+
+
+def _enlarged(looks: Sequence[_Look], picture: Picture, margin: float) -> float:
+    """How many times larger the image is drawn, in all panels alike: 1 unless all points are near the places for its size."""
+    half = torch.tensor([side / 2 + margin for side in picture.shape[:2]], dtype=torch.float64)
+    ways = [
+        (look.points.in_image()[look.points.inside] - torch.tensor(look.centre, dtype=torch.float64)).abs() / half
+        for look in looks
+    ]
+    farthest = max((float(way.max()) for way in ways if len(way)), default=1.0)
+    return 1 / (2 * max(farthest, _NEAR)) if farthest < _FAR else 1.0
+
+
+def _enlarge(axes: Axes, centre: tuple[float, float], times: float) -> None:
+    """Show what is around a place, in the panel's proportions."""
+    y, x = centre
+    half_height, half_width = (abs(high - low) / 2 / times for low, high in (axes.get_ylim(), axes.get_xlim()))
+    axes.set_xlim(x - half_width, x + half_width)
+    axes.set_ylim(y + half_height, y - half_height)
+
+
+def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None:
+    """Dots as strong as mask x weight, coloured by the group of the output's layer; crosses where only padding is read.
+
+    What lies beyond the axes is drawn at their edge. With `plain`, the same points without offsets, lines show how each moved.
+    """
+    placed = points.in_image().numpy()
+    known = np.isfinite(placed).all(1)  # a network that diverged has points nowhere
+    shown = _within(axes, placed)
+    if plain is not None:
+        lines = np.stack([plain.in_image().numpy(), placed], 1)[known][..., ::-1]
+        axes.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7, alpha=0.8, zorder=2))
+    relative = points.strength.numpy() / max(float(points.strength.max()), 1e-12)
+    dots = _FEW if len(points) < _CROWDED else _MANY
+    group, inside = points.group[:, 0].numpy(), points.inside.numpy()
+    for is_inside, marker in ((False, "x"), (True, "o")):
+        chosen = known & (inside == is_inside)
+        colours = np.array([to_rgb(colour_of(one)) for one in group[chosen]]).reshape(-1, 3)
+        opacity = dots.opacity[0] + (dots.opacity[1] - dots.opacity[0]) * relative[chosen, None]
+        axes.scatter(
+            shown[chosen, 1],
+            shown[chosen, 0],
+            s=(_SMALLEST + dots.area * relative[chosen]) * min(1.0, LIMIT / len(points)),
+            c=np.concatenate([colours, opacity], 1),
+            marker=marker,
+            linewidths=1.0 if not is_inside else 0.4 if dots is _FEW else 0.2,
+            edgecolors=OUTLINE if is_inside else None,
+            zorder=3,
+        )
+
+
+def draw_centre(axes: Axes, y: float, x: float) -> None:
+    """Mark the centre of the filter."""
+    for colour, width in (("white", 3.0), ("#D50000", 1.4)):
+        axes.plot([x], [y], marker="+", markersize=11, markeredgewidth=width, color=colour, zorder=4)
+
+
+def colour_of(group: int) -> str:
+    """Of an offset group; the eighth has the first one's again."""
+    return GROUP_COLOURS[group % len(GROUP_COLOURS)]
+
+
+def _within(axes: Axes, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Positions (P, 2), those beyond the axes at their edge."""
+    left, right = sorted(axes.get_xlim())
+    top, bottom = sorted(axes.get_ylim())
+    return positions.clip([top, left], [bottom, right])
+
+
+def _legend(figure: Figure, groups: int) -> None:
+    first = colour_of(0)
+    entries = {
+        "centre of the filter": _entry("+", "#D50000", 9),
+        "strong": _entry("o", first, 7),
+        "weak": _entry("o", first, 2.5),
+        "reads only padding": _entry("x", first, 5),
+        "from the plain grid": Line2D([], [], color="#AAAAAA", linewidth=1),
+    }
+    of_groups = {f"group {group}": _entry("o", colour_of(group), 7) for group in range(min(groups, len(GROUP_COLOURS)))}
+    for row, meaning in enumerate([entries, of_groups] if groups > 1 else [entries]):
+        below = row * _LEGEND / figure.get_figheight()
+        figure.legend(
+            list(meaning.values()),
+            list(meaning),
+            loc="lower center",
+            bbox_to_anchor=(0.5, below),
+            ncols=len(meaning),
+            columnspacing=1.2,
+            fontsize=7,
+            frameon=False,
+        )
+
+
+def _entry(marker: str, colour: str, size: float) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size)

@@ -1,0 +1,85 @@
+"""Measures and pictures of a run on Weights & Biases, beside the run itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dcnrun.errors import RunError
+from dcnrun.offsets.objects import SizeClass
+from dcnrun.visualize.load import LoadedRun
+from dcnrun.visualize.measures import Measures
+
+JOB_TYPE = "offsets"
+
+
+def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mapping[str, Path]) -> None:
+    """Log tables, if it was measured, and pictures (PNG files by title) in the mode of its config; RunError without a login.
+
+    They make a W&B run of their own, of job type `offsets` in the group of the run's name: the run itself is finished, and
+    an offline one can't be gone on with. Its files lie in the run's folder too.
+    """
+    import wandb
+
+    folder, logger = trained.folder, trained.config.logger
+    try:
+        run = wandb.init(
+            project=logger.wandb_project,
+            name=f"{folder.path.name}-{JOB_TYPE}",
+            group=folder.path.name,
+            job_type=JOB_TYPE,
+            dir=folder.path,
+            mode=logger.wandb_mode.value,
+            config={"run": folder.path.name, "checkpoint": trained.checkpoint, "step": trained.step},
+            settings=wandb.Settings(console="off", silent=True),
+        )
+    except Exception as error:  # no login, no network: the client raises many kinds
+        raise RunError(
+            f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or give logger.wandb_mode=offline."
+        ) from error
+    with run:
+        tables = {} if measures is None else _tables(measures)
+        run.log(
+            {name: wandb.Table(*table) for name, table in tables.items()}
+            | {title: wandb.Image(str(path)) for title, path in pictures.items()}
+        )
+
+
+_Columns = list[str | int]
+_Rows = list[list[Any]]
+
+
+def _tables(measures: Measures) -> dict[str, tuple[_Columns, _Rows]]:
+    warnings = [[line] for layer in measures.layers for line in layer.warnings]
+    return {
+        "effective_dilation": _dilation(measures),
+        "offset_health": _health(measures),
+        "warnings": (["warning"], warnings),
+    }
+
+
+def _dilation(measures: Measures) -> tuple[_Columns, _Rows]:
+    """Columns and rows: a row for each layer and size class."""
+    return ["layer", "plain", "size", "mean", "std", "count"], [
+        [layer.name, layer.plain, size.value, spread.mean, spread.std, spread.count]
+        for layer in measures.layers
+        for size, spread in ((size, layer.spreads[size]) for size in SizeClass)
+    ]
+
+
+def _health(measures: Measures) -> tuple[_Columns, _Rows]:
+    """Columns and rows: a row for each deformable layer."""
+    columns: _Columns = ["layer", "median", "95 %", "most", "hardly move", "lost", "group similarity", "mask median"]
+    return columns, [
+        [
+            health.name,
+            health.offset_quantiles[0.5],
+            health.offset_quantiles[0.95],
+            health.offset_max,
+            health.still,
+            health.lost,
+            health.group_similarity,
+            None if health.mask is None else health.mask.quantiles[0.5],
+        ]
+        for health in (layer.health for layer in measures.layers)
+        if health is not None
+    ]
