@@ -19,8 +19,8 @@ import numpy.typing as npt
 from scipy import stats
 
 from dcnrun.compare.statistics import Difference, bootstrap_interval, student_interval
-from dcnrun.scores import ConfusionPerImage, mean_iou
 from dcnrun.statistics import LEVEL
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage, mean_iou
 
 Array = npt.NDArray[np.float64]
 

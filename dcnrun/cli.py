@@ -565,7 +565,7 @@ def data_check(
     """
     from dcnrun.config.compose import compose
     from dcnrun.data.check import check_data
-    from dcnrun.tasks.choose import labels_for
+    from dcnrun.tasks.registry import labels_for
 
     config = compose(overrides or [], config_dir)
     return check_data(config.data, ("train", "val"), samples, out, labels.value if labels else labels_for(config))

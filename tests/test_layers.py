@@ -16,7 +16,7 @@ ALLOWED = {
     "rules": {"config", "data", "tasks", "training"},
     "training": {"config", "data", "ops", "models", "tasks", "rules"},
     "jobs": set(),
-    "compare": {"config", "rules", "jobs"},
+    "compare": {"config", "rules", "jobs", "tasks"},
     "sweep": {"config", "rules", "tasks", "jobs", "compare"},
     "export": {"config", "data", "models", "tasks", "training"},
     "offsets": {"ops", "models", "training"},

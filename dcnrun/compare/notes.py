@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from dcnrun.compare.metrics import name_of
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.config.inactive import DILATION, traits_of
 from dcnrun.config.schema import Dilation
 from dcnrun.statistics import LEVEL
+from dcnrun.tasks.registry import metric_title
 
 # From benchmarks/results/interval_coverage.json.
 COVERAGE = (
@@ -26,7 +26,7 @@ def footnotes(comparison: Comparison) -> list[str]:
     validated = f"{images.pop()} validation images" if len(images) == 1 else "the validation images"
     notes = [
         f"Equal budget: {settings['trainer.steps']} steps of {settings['data.batch_size']} images for every run, scored at "
-        f"the last step on {validated}. {name_of(comparison.metric)} in percent, ± the standard deviation over seeds (n - 1).",
+        f"the last step on {validated}. {metric_title(comparison.metric)} in percent, ± the standard deviation over seeds (n - 1).",
     ]
     if len(comparison.variants) > 1:
         notes.append(

@@ -10,9 +10,11 @@ from typing import Any
 from dcnrun.compare.statistics import Difference, Scores, paired_difference
 from dcnrun.config.compose import load
 from dcnrun.config.inactive import Settings, settings_of
+from dcnrun.config.schema import Architecture
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from dcnrun.scores import PerImage, load_per_image
+from dcnrun.scores import PerImage
+from dcnrun.tasks.registry import ARCHITECTURES
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,12 @@ def read_finished(path: Path) -> FinishedRun:
         raise RunError(f"{folder.summary_file} has no {metric}.")
     settings = settings_of(load(folder.config_file))
     return FinishedRun(
-        path, settings, summary, metric, _read_images(folder, metric, float(score)), _read_curve(folder, metric)
+        path,
+        settings,
+        summary,
+        metric,
+        _read_images(folder, settings, metric, float(score)),
+        _read_curve(folder, metric),
     )
 
 
@@ -130,9 +137,10 @@ def _per_class(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
     return summary.get("per_class") or {"val/miou": summary.get("class_iou") or {}}
 
 
-def _read_images(folder: RunFolder, metric: str, score: float) -> PerImage | None:
+def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:
     """The results on each validation image; None unless they are there and give the run's own score."""
-    images = load_per_image(folder.per_image_file) or load_per_image(folder.confusion_file)
+    per_image = ARCHITECTURES[Architecture(settings["model.head"])].task.per_image
+    images = per_image.load(folder.per_image_file) or per_image.load(folder.confusion_file)
     if images is None or metric not in images.metrics:
         return images
     return images if abs(images.score(metric) - score) < 1e-4 else None

@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dcnrun.compare.metrics import name_of
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.published import Published, published_figures
 from dcnrun.compare.results import Comparison, Unfinished, VariantResult
 from dcnrun.compare.statistics import Difference
+from dcnrun.tasks.registry import metric_title
 
 COST_COLUMNS = ("parameters", "FLOPs", "images/s training", "images/s inference", "peak memory")
 FIGURE_NAME = "compare.png"
@@ -79,7 +79,7 @@ def markdown(comparison: Comparison) -> str:
         _line(aligned),
         *(_line([escape(cell) for cell in (*row.accuracy, *row.cost)]) for row in rows(comparison)),
         "",
-        f"![{name_of(comparison.metric)} of each variant and seed, and against speed]({FIGURE_NAME})",
+        f"![{metric_title(comparison.metric)} of each variant and seed, and against speed]({FIGURE_NAME})",
         "",
         *(f"- {escape(note)}" for note in footnotes(comparison)),
         *(f"- **Warning:** {escape(warning)}" for warning in warnings(comparison)),

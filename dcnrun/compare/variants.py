@@ -8,7 +8,8 @@ from typing import Any
 
 from dcnrun.config.inactive import DILATION, Settings, inactive_settings, traits_of
 from dcnrun.config.overrides import as_typed
-from dcnrun.config.schema import MODEL_SCHEMAS, DetectionModelConfig, Dilation, Head
+from dcnrun.config.schema import Architecture, Dilation
+from dcnrun.tasks.registry import ARCHITECTURES
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
 _OF_SPEED_ONLY = frozenset({"data.workers", "data.cache"})
@@ -24,7 +25,7 @@ def identity(settings: Settings) -> dict[str, Any]:
 def task(settings: Settings) -> dict[str, Any]:
     """What must be equal for results to be comparable: the data, the steps, the metric, and what is found in an image."""
     return {
-        "what is found": "boxes" if _finds_boxes(settings) else "masks",
+        "what is found": ARCHITECTURES[Architecture(settings["model.head"])].task.finds,
         **{
             key: value
             for key, value in identity(settings).items()
@@ -80,10 +81,6 @@ def slugs(names: Sequence[str]) -> list[str]:
         slug if len(slug) <= _LONGEST_SLUG and plain.count(slug) == 1 else f"{slug[:_LONGEST_SLUG]}-{digest(name)}"
         for slug, name in zip(plain, names, strict=True)
     ]
-
-
-def _finds_boxes(settings: Settings) -> bool:
-    return issubclass(MODEL_SCHEMAS[Head(settings["model.head"])], DetectionModelConfig)
 
 
 def _is_compared(key: str, settings: Settings) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 
 from dcnrun.config.schema import (
     CONV_TRAITS,
+    Architecture,
     Config,
     ConvKind,
     ConvTraits,
-    Head,
     Optimizer,
     RoiPool,
     Schedule,
@@ -72,7 +72,7 @@ def _inactive_of_conv(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _inactive_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
     head = settings["model.head"]
-    if head != Head.deeplab.value:
+    if head != Architecture.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:
         yield "model.head_dilation", "model.head_kernel=1"

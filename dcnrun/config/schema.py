@@ -73,8 +73,8 @@ CONV_TRAITS: dict[ConvKind, ConvTraits] = {
 }
 
 
-class Head(StrEnum):
-    """What stands on the backbone: it makes class scores of pixels, or boxes."""
+class Architecture(StrEnum):
+    """The networks on a backbone: for class scores of pixels, or for boxes."""
 
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
@@ -177,7 +177,9 @@ class ConvConfig:
 class ModelConfig:
     """A ResNet backbone and what stands on it."""
 
-    head: Head = setting(MISSING, "deeplab (as in the DCN papers), deeplabv3, fcn; faster_rcnn or retinanet for boxes")
+    head: Architecture = setting(
+        MISSING, "deeplab (as in the DCN papers), deeplabv3, fcn; faster_rcnn or retinanet for boxes"
+    )
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1)
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
@@ -224,7 +226,7 @@ class DetectionModelConfig(ModelConfig):
 class FasterRcnnConfig(DetectionModelConfig):
     """Faster R-CNN: regions are proposed, then classified."""
 
-    head: Head = setting(Head.faster_rcnn, "the network")
+    head: Architecture = setting(Architecture.faster_rcnn, "the network")
     fpn: bool = setting(True, "a feature pyramid; false: proposals from c4, regions pooled from c5, as in DCNv1")
     roi_pool: RoiPool = setting(RoiPool.align, "align, deformable (DCNv1) or modulated (DCNv2) RoI pooling")
     roi_size: int = setting(7, "bins of a pooled region, along each side", ge=1)
@@ -241,15 +243,15 @@ class FasterRcnnConfig(DetectionModelConfig):
 class RetinaNetConfig(DetectionModelConfig):
     """RetinaNet: one stage, the focal loss."""
 
-    head: Head = setting(Head.retinanet, "the network")
+    head: Architecture = setting(Architecture.retinanet, "the network")
 
 
-MODEL_SCHEMAS: dict[Head, type[ModelConfig]] = {
-    Head.deeplab: SegmentationModelConfig,
-    Head.deeplabv3: SegmentationModelConfig,
-    Head.fcn: SegmentationModelConfig,
-    Head.faster_rcnn: FasterRcnnConfig,
-    Head.retinanet: RetinaNetConfig,
+MODEL_SCHEMAS: dict[Architecture, type[ModelConfig]] = {
+    Architecture.deeplab: SegmentationModelConfig,
+    Architecture.deeplabv3: SegmentationModelConfig,
+    Architecture.fcn: SegmentationModelConfig,
+    Architecture.faster_rcnn: FasterRcnnConfig,
+    Architecture.retinanet: RetinaNetConfig,
 }
 
 

@@ -22,6 +22,7 @@ from dcnrun.sweep.spec.distributions import examples
 from dcnrun.sweep.spec.sweep_file import Parameter
 from dcnrun.sweep.status import Progress
 from dcnrun.sweep.values import ENDED
+from dcnrun.tasks.registry import task_traits
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,9 @@ def check_repeatable(plan: Plan) -> None:
 
 
 def _check_metric(plan: Plan) -> None:
-    from dcnrun.tasks.choose import task_of  # imports torch
-
     metric = plan.sweep.metric
     config = compose([*plan.sweep.fixed, *plan.overrides])
-    compared_by = task_of(config.model).metric(config)
+    compared_by = task_traits(config.model).metric(config)
     if metric is None or metric.name != compared_by:
         goes_by = f"goes by {metric.name}" if metric else "has no metric"
         advice = f"give trainer.metric={metric.name}, if a run can go by it, or" if metric else ""

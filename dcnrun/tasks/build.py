@@ -16,28 +16,27 @@ from dcnrun.models.backbones import (
     freezing_problems,
 )
 from dcnrun.models.convert import ReplacedLayer, conversion_problems, convert, selected_layers
-from dcnrun.tasks.choose import task_of
-from dcnrun.tasks.task import Task
+from dcnrun.tasks.registry import ARCHITECTURES, task_of
+from dcnrun.tasks.task import AnyTask
 
 
 @dataclass(frozen=True)
 class BuiltModel:
     """A network and the layers of it that hold the kind of convolution under comparison."""
 
-    task: Task
+    task: AnyTask
     network: nn.Module
     replaced: list[ReplacedLayer]
 
 
 def build_model(config: Config, num_classes: int) -> BuiltModel:
     """Build the network of a config from its seed: all kinds of convolution start with the same shared weights."""
-    task = task_of(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = build_backbone(config.model)
-        network = task.network(config.model, backbone, num_classes)
+        network = ARCHITECTURES[config.model.head].build(config.model, backbone, num_classes)
     replaced = convert(backbone, config.conv, config.seed)
-    return BuiltModel(task, network, replaced)
+    return BuiltModel(task_of(config.model), network, replaced)
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -100,11 +99,12 @@ def _outline(backbone: Backbone, width: int) -> ResNetBackbone:
 
 def _task_problems(config: Config) -> Iterator[str]:
     task = task_of(config.model)
-    if task.labels not in labels_of(config.data):
+    traits = task.traits
+    if traits.labels not in labels_of(config.data):
         yield (
-            f"model={config.model.head} learns from {task.labels}, and data={config.data.source} has none: choose another "
+            f"model={config.model.head} learns from {traits.labels}, and data={config.data.source} has none: choose another "
             "data or model"
         )
-    if task.metric(config) not in task.metrics:
-        yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(task.metrics)}, or null"
+    if traits.metric(config) not in traits.metric_names:
+        yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(traits.metric_names)}, or null"
     yield from task.problems(config)

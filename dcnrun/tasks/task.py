@@ -1,6 +1,6 @@
 """What a task is: all that training, evaluation and the command line need to know of it.
 
-A task is a folder beside this file, with a subclass of `Task`, and a line in `choose.py`.
+A task is a folder beside this file with a subclass of `Task` and its `TaskTraits`, which rows of `registry.py` name.
 """
 
 from abc import ABC, abstractmethod
@@ -11,9 +11,8 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig
-from dcnrun.data.sample import Labels
-from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.scores.per_image import PerImage
+from dcnrun.scores import PerImage
+from dcnrun.tasks.traits import TaskTraits
 
 Labelled = Any
 """A data set of samples with the labels that a task learns from."""
@@ -57,19 +56,12 @@ class Evaluator(Protocol):
 class Task(ABC):
     """What a network is for. Stateless: every method gets what it works on."""
 
-    metrics: tuple[str, ...]
-    """Names of what an evaluation gives; the first is what the best checkpoint and comparisons go by, unless asked."""
-
-    labels: Labels
-    """What it learns from."""
+    traits: TaskTraits
+    """What is known of it without its networks."""
 
     @abstractmethod
     def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> Labelled:
         """The images with the task's labels; UsageError where the data set has none such."""
-
-    @abstractmethod
-    def network(self, model: Any, backbone: ResNetBackbone, classes: int) -> nn.Module:
-        """The network on a backbone, which is its attribute `backbone`; initialised by PyTorch's current seed."""
 
     @abstractmethod
     def problems(self, config: Config) -> Iterator[str]:
@@ -91,6 +83,5 @@ class Task(ABC):
         """Compute all of the network whose cost does not depend on what it sees, to count FLOPs."""
         network(image)
 
-    def metric(self, config: Config) -> str:
-        """What the best checkpoint and comparisons go by."""
-        return config.trainer.metric or self.metrics[0]
+
+AnyTask = Task

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from dcnrun.console import console
 from dcnrun.errors import UsageError
-from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Evaluation
 from dcnrun.training.launch import launch
 from dcnrun.training.trained import Trained, read_trained
@@ -27,13 +27,13 @@ def evaluate(
     """
     trained = read_trained(run, which, overrides)
     task = task_of(trained.config.model)
-    if predictions is not None and task.labels != "boxes":
+    if predictions is not None and not task.traits.saves_predictions:
         raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
     result = validate(_inference(trained))
     _print(result, trained.path)
     if which == "best":
         console.print(
-            f"{trained.path.name} was chosen by {task.metric(trained.config)} on the run's own validation images: on those, its "
+            f"{trained.path.name} was chosen by {task.traits.metric(trained.config)} on the run's own validation images: on those, its "
             "scores are optimistic; with --checkpoint last they are not."
         )
     if predictions is not None:

@@ -260,10 +260,10 @@ def _validate_and_keep_best(
 ) -> None:
     is_first = training.last is None
     result = training.last = validate(training)
-    metrics, metric = result.metrics, training.task.metric(training.config)
+    metrics, metric = result.metrics, training.task.traits.metric(training.config)
     for logger in loggers:
         logger.log(training.step, training.epoch, "val", metrics)
-    shown = [metric, *(name for name in training.task.metrics[:3] if name != metric)]
+    shown = [metric, *(name for name in training.task.traits.metric_names[:3] if name != metric)]
     progress.say(f"step {training.step}: " + "  ".join(f"{name} {metrics[name]:.4f}" for name in shown))
     if is_first and (absent := result.images.absent_classes):
         progress.say(

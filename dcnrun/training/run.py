@@ -19,7 +19,7 @@ from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
 from dcnrun.rules import check
 from dcnrun.runs import RunFolder, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
-from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Labelled
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
@@ -164,7 +164,7 @@ def _write_summary(
             "seed": training.config.seed,
             "metrics": last.metrics if last else {},
             "per_class": last.per_class if last else {},
-            "metric": training.task.metric(training.config),
+            "metric": training.task.traits.metric(training.config),
             "best": training.best,
             **costs,
             **training.clock.rates(),

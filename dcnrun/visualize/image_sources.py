@@ -40,7 +40,7 @@ class Source:
     def example(self, run: LoadedRun) -> Example:
         """The image as a run's network takes it; what is in it is known of validation images only."""
         if self.file is not None:
-            return _of_file(self.file, self.name, run.task.labels, run.config.data)
+            return _of_file(self.file, self.name, run.task.traits.labels, run.config.data)
         try:
             return run.examples[run.examples.names.index(self.name)]
         except ValueError:

@@ -10,7 +10,7 @@ from dcnrun.config.schema import Config
 from dcnrun.offsets.capture import capture
 from dcnrun.offsets.layers import Capture
 from dcnrun.runs import RunFolder
-from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Task
 from dcnrun.training.launch import launch
 from dcnrun.training.trained import read_trained

@@ -9,7 +9,9 @@ import numpy as np
 
 from dcnrun.config.compose import compose, to_yaml
 from dcnrun.runs import RunFolder
-from dcnrun.scores import ConfusionPerImage, MatchesPerImage, PerImage, class_iou
+from dcnrun.scores import PerImage
+from dcnrun.tasks.detection.scores import MatchesPerImage
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage, class_iou
 
 CLASSES = ("background", "circle", "star")
 

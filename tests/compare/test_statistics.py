@@ -13,8 +13,9 @@ from dcnrun.compare.statistics import (
     paired_difference,
     student_interval,
 )
-from dcnrun.scores import MatchesPerImage, mean_iou
 from dcnrun.statistics import Interval
+from dcnrun.tasks.detection.scores import MatchesPerImage
+from dcnrun.tasks.segmentation.scores import mean_iou
 from tests.compare.fake import confusions, matches, per_image
 
 MIOU = "val/miou"

@@ -12,11 +12,11 @@ from dcnrun.config import store
 from dcnrun.config.compose import compose, load, to_yaml
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.schema import (
+    Architecture,
     Config,
     ConvConfig,
     ConvKind,
     FolderConfig,
-    Head,
     LoggerConfig,
     OptimConfig,
     Optimizer,
@@ -50,7 +50,7 @@ def test_the_defaults():
 def test_every_group_has_its_choices():
     assert choices("conv") == sorted(ConvKind)
     assert set(choices("data")) == {*Source, *SETS_OF_A_READER}
-    assert choices("model") == sorted(Head)
+    assert choices("model") == sorted(Architecture)
 
 
 @pytest.mark.parametrize("choice", EVERY_CHOICE)
@@ -285,7 +285,7 @@ def saved(tmp_path):
 def test_any_value_survives_saving(tmp_path_factory, lr, name, mean, dilation):
     config = Config(
         conv=ConvConfig(kind=ConvKind.dilated, dilation=dilation),
-        model=SegmentationModelConfig(head=Head.fcn),
+        model=SegmentationModelConfig(head=Architecture.fcn),
         data=ShapesConfig(mean=mean),
         optim=OptimConfig(optimizer=Optimizer.sgd, lr=lr),
         trainer=TrainerConfig(),

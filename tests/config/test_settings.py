@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from dcnrun.config.compose import compose
 from dcnrun.config.groups import SECTIONS
 from dcnrun.config.listing import as_text, list_settings
-from dcnrun.config.schema import KINDS, Config, FolderConfig, Head, ShapesConfig, Source
+from dcnrun.config.schema import KINDS, Architecture, Config, FolderConfig, ShapesConfig, Source
 from dcnrun.config.settings import all_settings, kinds_with, known_keys, schemas_of, section_meaning, settings
 
 
@@ -19,7 +19,7 @@ def leaves(node, prefix=""):
             yield prefix + key
 
 
-@pytest.mark.parametrize("choice", [f"data={source}" for source in Source] + [f"model={head}" for head in Head])
+@pytest.mark.parametrize("choice", [f"data={source}" for source in Source] + [f"model={head}" for head in Architecture])
 def test_the_settings_are_those_of_a_composed_config(choice):
     config = compose([choice])
     assert [setting.key for setting in settings(schemas_of(config))] == list(leaves(OmegaConf.structured(config)))
@@ -79,7 +79,7 @@ def test_the_list_has_every_setting_with_its_value():
     assert entries["data.warp"]["value"] == ShapesConfig().warp
     assert entries["data.batch_size"]["value"] != FolderConfig().batch_size
     assert entries["data.flip"]["only_with"] == []
-    assert listing["groups"]["model"] == sorted(Head)
+    assert listing["groups"]["model"] == sorted(Architecture)
 
     text = as_text(listing)
     for line in ["optim.lr=0.125", "data.classes=[background,nucleus]", "optim.clip_norm=null", "logger.csv=false"]:

@@ -13,7 +13,7 @@ from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.conv import DeformConv2d
 from dcnrun.models.convert import convert
 from dcnrun.offsets import receptive_field, receptive_fields
-from dcnrun.tasks.segmentation.network import SegmentationNetwork
+from dcnrun.tasks.segmentation.heads import SegmentationNetwork
 
 
 def ones(*args, **settings):

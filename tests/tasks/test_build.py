@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from dcnrun.config.schema import (
+    Architecture,
     Backbone,
     Config,
     ConvConfig,
     ConvKind,
-    Head,
     LoggerConfig,
     OptimConfig,
     SegmentationModelConfig,
@@ -27,7 +27,7 @@ from dcnrun.tasks.build import build_model, forward_flops, model_problems, param
 def config(conv=None, seed=0, **model):
     return Config(
         conv=conv or ConvConfig(kind=ConvKind.standard),
-        model=SegmentationModelConfig(**({"head": Head.deeplab, "width": 8, "head_channels": 16} | model)),
+        model=SegmentationModelConfig(**({"head": Architecture.deeplab, "width": 8, "head_channels": 16} | model)),
         data=ShapesConfig(),
         optim=OptimConfig(),
         trainer=TrainerConfig(),
@@ -36,7 +36,7 @@ def config(conv=None, seed=0, **model):
     )
 
 
-@pytest.mark.parametrize("head", [Head.deeplab, Head.deeplabv3, Head.fcn])
+@pytest.mark.parametrize("head", [Architecture.deeplab, Architecture.deeplabv3, Architecture.fcn])
 @pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
 @pytest.mark.parametrize("kind", list(ConvKind))
 def test_every_combination_builds_and_scores_every_pixel(head, backbone, kind):

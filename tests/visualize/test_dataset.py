@@ -6,7 +6,7 @@ import torch
 from dcnrun.config.compose import compose
 from dcnrun.data import build_dataset, eval_batches
 from dcnrun.data.shapes import ShapesDataset
-from dcnrun.tasks.choose import task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.visualize.dataset import Examples
 from tests.data.box_trees import coco_tree
 from tests.data.trees import folder_tree

@@ -22,6 +22,7 @@ from dcnrun.config.suggest import did_you_mean
 from dcnrun.errors import ConfigError
 from dcnrun.sweep.spec.distributions import Categorical, Constant, examples
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile
+from dcnrun.tasks.registry import task_traits
 
 _MOST_PAIRS = 1000
 _OF_THE_RUN = ("name", "runs_dir")
@@ -194,9 +195,7 @@ def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
     """The metric must be one that runs report, and its goal the better end of it."""
     if sweep.metric is None:
         return
-    from dcnrun.tasks.choose import task_of
-
-    scores = task_of(config.model).metrics
+    scores = task_traits(config.model).metric_names
     metric, where = sweep.metric, f"{sweep.at('metric')}: metric"
     if metric.name not in (*scores, _LOSS):
         hint = did_you_mean(metric.name, scores) or "."

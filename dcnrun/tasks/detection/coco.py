@@ -9,8 +9,8 @@ from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from faster_coco_eval.core.mask import iou as coco_iou
 
-from dcnrun.scores.detection import COCO_IOUS
 from dcnrun.tasks.detection.results import Bools, Floats, ImageResult, Ints
+from dcnrun.tasks.detection.scores import COCO_IOUS
 
 MOST_DETECTIONS = 100
 """Of a class in an image; what scores less is not looked at."""

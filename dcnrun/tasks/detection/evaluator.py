@@ -14,10 +14,10 @@ from torch import Tensor
 from dcnrun.data.box_batches import BoxBatch, BoxTruth
 from dcnrun.data.sample import BoxDataset
 from dcnrun.runs import write_text
-from dcnrun.scores.detection import MatchesPerImage
 from dcnrun.tasks.detection.coco import CocoScores, coco_predictions, coco_scores
 from dcnrun.tasks.detection.matches import match
 from dcnrun.tasks.detection.results import Detections, ImageResult
+from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.gather import gathered
 
 

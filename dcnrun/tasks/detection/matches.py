@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dcnrun.scores.detection import COCO_IOUS, VOC_IOUS, MatchesPerImage
 from dcnrun.tasks.detection.coco import coco_match
 from dcnrun.tasks.detection.results import Bools, ImageResult, Ints
+from dcnrun.tasks.detection.scores import COCO_IOUS, VOC_IOUS, MatchesPerImage
 from dcnrun.tasks.detection.voc import voc_match
 
 

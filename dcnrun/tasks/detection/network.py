@@ -1,28 +1,10 @@
-"""From the settings of a detector to its network: what the task needs to know of this folder's networks."""
+"""Rules across the settings of a detector."""
 
 from collections.abc import Iterator
 
-from dcnrun.config.schema import DetectionModelConfig, FasterRcnnConfig, RetinaNetConfig
-from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.detector import DetectionNetwork
-from dcnrun.tasks.detection.faster_rcnn import FasterRcnn
-from dcnrun.tasks.detection.results import Detections
-from dcnrun.tasks.detection.retinanet import RetinaNet
-
-__all__ = ["DetectionNetwork", "Detections", "build_network", "problems"]
+from dcnrun.config.schema import DetectionModelConfig, FasterRcnnConfig
 
 _PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
-
-
-def build_network(model: DetectionModelConfig, backbone: ResNetBackbone, num_classes: int) -> DetectionNetwork:
-    """The detector on a backbone, initialised by PyTorch's current seed; `num_classes` is without background."""
-    match model:
-        case FasterRcnnConfig():
-            return FasterRcnn(model, backbone, num_classes)
-        case RetinaNetConfig():
-            return RetinaNet(model, backbone, num_classes)
-        case _:
-            raise TypeError(f"{type(model).__name__} has no detector")
 
 
 def problems(model: DetectionModelConfig) -> Iterator[str]:

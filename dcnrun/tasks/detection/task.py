@@ -7,29 +7,22 @@ from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig
 from dcnrun.data import BoxBatch, BoxDataset, build_box_dataset
-from dcnrun.data.sample import Labels
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.tasks.detection.detector import DetectionNetwork
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
-from dcnrun.tasks.detection.network import DetectionNetwork, Detections, build_network, problems
+from dcnrun.tasks.detection.network import problems
+from dcnrun.tasks.detection.results import Detections
+from dcnrun.tasks.detection.scores import DETECTION
 from dcnrun.tasks.task import Task
 
 
 class Detection(Task):
     """Boxes of objects, with their classes."""
 
-    metrics = (
-        *("val/map", "val/map_50", "val/map_75", "val/map_small", "val/map_medium", "val/map_large"),
-        *("val/voc07_50", "val/voc07_70", "val/voc12_50", "val/voc12_70"),
-    )
-    labels: Labels = "boxes"
+    traits = DETECTION
 
     def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> BoxDataset:
         """Images with boxes."""
         return build_box_dataset(data, split)
-
-    def network(self, model: DetectionModelConfig, backbone: ResNetBackbone, classes: int) -> nn.Module:
-        """Faster R-CNN or RetinaNet."""
-        return build_network(model, backbone, classes)
 
     def problems(self, config: Config) -> Iterator[str]:
         """Settings of the network."""

@@ -9,8 +9,8 @@ object.
 
 import numpy as np
 
-from dcnrun.scores.detection import VOC_IOUS
 from dcnrun.tasks.detection.results import Bools, Floats, ImageResult, Ints
+from dcnrun.tasks.detection.scores import VOC_IOUS
 
 
 def voc_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bools]:

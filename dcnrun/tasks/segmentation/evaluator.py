@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dcnrun.data import IGNORE, EvaluationBatch, SegmentationDataset
 from dcnrun.errors import UsageError
-from dcnrun.scores.segmentation import ConfusionPerImage, class_iou, mean_iou, pixel_accuracy
 from dcnrun.tasks.gather import gathered
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage, class_iou, mean_iou, pixel_accuracy
 
 
 @dataclass(frozen=True)

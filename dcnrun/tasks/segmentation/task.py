@@ -7,38 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Config, DataConfig, Head, SegmentationModelConfig
+from dcnrun.config.schema import Architecture, Config, DataConfig, SegmentationModelConfig
 from dcnrun.data import IGNORE, Batch, EvaluationBatch, SegmentationDataset, build_dataset
-from dcnrun.data.sample import Labels
-from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.segmentation import deeplab, deeplabv3, fcn
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
-from dcnrun.tasks.segmentation.network import SegmentationNetwork
+from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.task import Task
-
-_HEADS = {Head.deeplab: deeplab.build_head, Head.deeplabv3: deeplabv3.build_head, Head.fcn: fcn.build_head}
 
 
 class Segmentation(Task):
     """A class for every pixel."""
 
-    metrics = ("val/miou", "val/pixel_acc")
-    labels: Labels = "masks"
+    traits = SEGMENTATION
 
     def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> SegmentationDataset:
         """Images with masks."""
         return build_dataset(data, split)
-
-    def network(self, model: SegmentationModelConfig, backbone: ResNetBackbone, classes: int) -> nn.Module:
-        """The backbone and one of the heads, each a file beside this one."""
-        return SegmentationNetwork(backbone, _HEADS[model.head](model, backbone.out_channels, classes))
 
     def problems(self, config: Config) -> Iterator[str]:
         """Settings of the head, and a batch that it can't be trained on."""
         model = config.model
         assert isinstance(model, SegmentationModelConfig)
         processes = config.trainer.devices * config.trainer.nodes
-        if model.head is Head.deeplabv3 and config.data.batch_size == processes:
+        if model.head is Architecture.deeplabv3 and config.data.batch_size == processes:
             yield (
                 f"data.batch_size={config.data.batch_size} must be at least {2 * processes} with model=deeplabv3: it normalises its "
                 "pooled features, one value for an image, over the images that a process trains on at once"

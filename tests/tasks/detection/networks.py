@@ -5,7 +5,7 @@ import torch
 from dcnrun.config.schema import ConvConfig, ConvKind, FasterRcnnConfig, RetinaNetConfig
 from dcnrun.models.backbones import build_backbone
 from dcnrun.models.convert import convert
-from dcnrun.tasks.detection.network import build_network
+from dcnrun.tasks.registry import ARCHITECTURES
 
 CLASSES = 3
 SIZES = [(64, 90), (50, 96)]  # in a batch padded to 64 x 96
@@ -34,7 +34,7 @@ def built(model, kind=ConvKind.standard, layers="3", seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(model)
-        network = build_network(model, backbone, CLASSES)
+        network = ARCHITECTURES[model.head].build(model, backbone, CLASSES)
     convert(backbone, conv, seed)
     return network
 

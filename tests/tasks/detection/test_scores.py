@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dcnrun.scores import MatchesPerImage, detection
+from dcnrun.tasks.detection import scores
+from dcnrun.tasks.detection.scores import MatchesPerImage
 from tests.compare.fake import confusions, matches, per_image
 
 
@@ -29,7 +30,7 @@ def test_the_order_of_images_and_of_detections_changes_nothing():
 def test_chunks_of_resamples_change_nothing(monkeypatch, chunk):
     images, counts = matches(0), np.random.default_rng(1).integers(0, 3, (7, 12))
     whole = images.resampled("val/map", counts)
-    monkeypatch.setattr(detection, "_CHUNK", chunk)
+    monkeypatch.setattr(scores, "_CHUNK", chunk)
     np.testing.assert_array_equal(images.resampled("val/map", counts), whole)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dcnrun.scores import ConfusionPerImage, MatchesPerImage, load_per_image
+from dcnrun.tasks.detection.scores import MatchesPerImage
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage
 from tests.compare.fake import confusions, matches
 
 
@@ -20,8 +21,7 @@ def test_results_are_in_the_order_of_the_sorted_names():
 
 def test_confusions_are_read_as_written(tmp_path):
     shuffled().save(tmp_path / "images.npz")
-    read = load_per_image(tmp_path / "images.npz")
-    assert isinstance(read, ConfusionPerImage)
+    read = ConfusionPerImage.load(tmp_path / "images.npz")
     assert (read.names, read.classes) == (shuffled().names, shuffled().classes)
     assert read.score("val/pixel_acc") == shuffled().score("val/pixel_acc")
     assert read.has_same_truth(shuffled())
@@ -31,8 +31,7 @@ def test_confusions_are_read_as_written(tmp_path):
 def test_matches_are_read_as_written(tmp_path):
     images = matches(3)
     images.save(tmp_path / "images.npz")
-    read = load_per_image(tmp_path / "images.npz")
-    assert isinstance(read, MatchesPerImage)
+    read = MatchesPerImage.load(tmp_path / "images.npz")
     assert (read.names, read.classes) == (images.names, images.classes)
     counts = np.random.default_rng(0).integers(0, 3, (4, 12))
     for metric in images.metrics:
@@ -42,7 +41,8 @@ def test_matches_are_read_as_written(tmp_path):
 def test_files_of_older_runs_are_read(tmp_path):
     names = np.array([f"{i:02d}" for i in range(12)])
     np.savez(tmp_path / "old.npz", confusion=confusions(0), names=names, classes=np.array(["a", "b", "c"]))
-    np.testing.assert_array_equal(load_per_image(tmp_path / "old.npz").confusion, confusions(0))
+    np.testing.assert_array_equal(ConfusionPerImage.load(tmp_path / "old.npz").confusion, confusions(0))
+    assert MatchesPerImage.load(tmp_path / "old.npz") is None
 
 
 CONTENT = {"kind": "confusion", "names": ["a", "b"], "classes": ["x", "y", "z"], "confusion": confusions(0, images=2)}
@@ -64,17 +64,17 @@ CONTENT = {"kind": "confusion", "names": ["a", "b"], "classes": ["x", "y", "z"],
 )
 def test_what_is_not_whole_is_not_read(tmp_path, change):
     np.savez(tmp_path / "images.npz", **CONTENT)
-    assert load_per_image(tmp_path / "images.npz") is not None
+    assert ConfusionPerImage.load(tmp_path / "images.npz") is not None
     np.savez(tmp_path / "images.npz", **CONTENT | change)
-    assert load_per_image(tmp_path / "images.npz") is None
+    assert ConfusionPerImage.load(tmp_path / "images.npz") is None
 
 
 def test_missing_torn_and_foreign_files_are_not_read(tmp_path):
     file = tmp_path / "images.npz"
-    assert load_per_image(file) is None
+    assert ConfusionPerImage.load(file) is None
     np.savez(file, **CONTENT)
     for content in (file.read_bytes()[:300], b"", b"text", b"\x93NUMPY"):
         file.write_bytes(content)
-        assert load_per_image(file) is None
+        assert ConfusionPerImage.load(file) is None
     np.save(file.open("wb"), np.zeros(3))
-    assert load_per_image(file) is None
+    assert ConfusionPerImage.load(file) is None

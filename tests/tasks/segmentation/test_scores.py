@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dcnrun import scores
+from dcnrun.tasks.segmentation import scores
 
 
 def confusion(truth, prediction, classes):

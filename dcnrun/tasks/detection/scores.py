@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.scores.per_image import Counts, Floats, PerImage, order_of
+from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.tasks.traits import Metric, TaskTraits
+
+if TYPE_CHECKING:
+    from dcnrun.tasks.detection.task import Detection
 
 Bools = npt.NDArray[np.bool_]
 
@@ -230,3 +234,30 @@ def _sums(
 
 def _are_below(count: int, places: npt.NDArray[Any]) -> bool:
     return bool((places >= 0).all() and (places < count).all())
+
+
+def _load() -> "Detection":
+    from dcnrun.tasks.detection.task import Detection
+
+    return Detection()
+
+
+DETECTION = TaskTraits(
+    labels="boxes",
+    finds="boxes",
+    metrics=(
+        Metric("val/map", "AP"),
+        Metric("val/map_50", "AP50"),
+        Metric("val/map_75", "AP75"),
+        Metric("val/map_small", "AP of small objects"),
+        Metric("val/map_medium", "AP of medium objects"),
+        Metric("val/map_large", "AP of large objects"),
+        Metric("val/voc07_50", "VOC07 AP at IoU 0.5"),
+        Metric("val/voc07_70", "VOC07 AP at IoU 0.7"),
+        Metric("val/voc12_50", "VOC12 AP at IoU 0.5"),
+        Metric("val/voc12_70", "VOC12 AP at IoU 0.7"),
+    ),
+    per_image=MatchesPerImage,
+    saves_predictions=True,
+    load=_load,
+)

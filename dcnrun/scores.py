@@ -1,9 +1,13 @@
-"""Results on each validation image: what a score of all images, or of a resample of them, is computed from."""
+"""Results on each validation image: what a score of all images, or of a resample of them, is computed from.
 
+Each task has a subclass in its `scores.py`. NumPy only: comparisons of finished runs import no torch.
+"""
+
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +67,27 @@ class PerImage(ABC):
         """The results as arrays, without names and classes."""
 
     def save(self, path: Path) -> None:
-        """Write them as an .npz file without pickled objects, which `load_per_image` reads; RunError on a full disk."""
+        """Write them as an .npz file without pickled objects, which `load` reads; RunError on a full disk."""
         content: dict[str, Any] = {"kind": self.kind, "names": self.names, "classes": self.classes, **self.arrays()}
         with replacing(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **content)
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Read what `save` wrote; None where the file is missing, damaged or of something else.
+
+        Files of runs from before there were several kinds do not say theirs.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                content: dict[str, Any] = dict(file)
+            names = [str(name) for name in content.pop("names")]
+            classes = [str(name) for name in content.pop("classes")]
+            if content.pop("kind", cls.kind) != cls.kind or not len(set(names)) == len(names) > 0:
+                return None
+            return cls(names=names, classes=classes, **content)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile):
+            return None
 
 
 def order_of(names: Sequence[str]) -> npt.NDArray[np.intp]:

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.scores.per_image import Counts, Floats, PerImage, order_of
+from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.tasks.traits import Metric, TaskTraits
+
+if TYPE_CHECKING:
+    from dcnrun.tasks.segmentation.task import Segmentation
 
 
 def class_iou(confusion: Counts) -> Floats:
@@ -101,3 +105,19 @@ _SCORES: dict[str, Callable[[npt.NDArray[Any]], Floats]] = {
     "val/miou": _mean_iou,
     "val/pixel_acc": _pixel_accuracy,
 }
+
+
+def _load() -> "Segmentation":
+    from dcnrun.tasks.segmentation.task import Segmentation
+
+    return Segmentation()
+
+
+SEGMENTATION = TaskTraits(
+    labels="masks",
+    finds="masks",
+    metrics=(Metric("val/miou", "mIoU"), Metric("val/pixel_acc", "pixel accuracy")),
+    per_image=ConfusionPerImage,
+    saves_predictions=False,
+    load=_load,
+)

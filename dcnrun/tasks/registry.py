@@ -1,0 +1,114 @@
+"""Every architecture in one row: the class of its settings, its task, and what builds its network.
+
+Importing this file imports no torch: comparisons of finished runs and the processes that watch over sweeps look tasks up
+here and need none. So what builds a network is imported when one is built.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dcnrun.config.schema import (
+    Architecture,
+    Config,
+    FasterRcnnConfig,
+    ModelConfig,
+    RetinaNetConfig,
+    SegmentationModelConfig,
+)
+from dcnrun.tasks.detection.scores import DETECTION
+from dcnrun.tasks.segmentation.scores import SEGMENTATION
+from dcnrun.tasks.traits import TaskTraits
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dcnrun.data.sample import Labels
+    from dcnrun.models.backbones import ResNetBackbone
+    from dcnrun.tasks.task import AnyTask
+
+ModelConfigT = TypeVar("ModelConfigT", bound=ModelConfig)
+
+
+@dataclass(frozen=True)
+class ArchitectureEntry(Generic[ModelConfigT]):
+    """One architecture."""
+
+    config: type[ModelConfigT]
+    """The class of its settings, as in `MODEL_SCHEMAS`."""
+    task: TaskTraits
+    builder: Callable[[ModelConfigT, "ResNetBackbone", int], "nn.Module"]
+    """Builds its network on a backbone, for a number of classes (without background)."""
+
+    def build(self, model: ModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+        """Build the network on a backbone, its attribute `backbone`; PyTorch's current seed initialises it.
+
+        TypeError for settings of another architecture.
+        """
+        if type(model) is not self.config:
+            raise TypeError(f"model.head={model.head} has settings {self.config.__name__}, not {type(model).__name__}")
+        return self.builder(model, backbone, num_classes)
+
+
+def _deeplab(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.segmentation.heads import SegmentationNetwork, deeplab
+
+    return SegmentationNetwork(backbone, deeplab(model, backbone.out_channels, num_classes))
+
+
+def _deeplabv3(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.segmentation.heads import SegmentationNetwork, deeplabv3
+
+    return SegmentationNetwork(backbone, deeplabv3(model, backbone.out_channels, num_classes))
+
+
+def _fcn(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.segmentation.heads import SegmentationNetwork, fcn
+
+    return SegmentationNetwork(backbone, fcn(model, backbone.out_channels, num_classes))
+
+
+def _faster_rcnn(model: FasterRcnnConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.detection.faster_rcnn import FasterRcnn
+
+    return FasterRcnn(model, backbone, num_classes)
+
+
+def _retinanet(model: RetinaNetConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.detection.retinanet import RetinaNet
+
+    return RetinaNet(model, backbone, num_classes)
+
+
+ARCHITECTURES: dict[Architecture, ArchitectureEntry[Any]] = {
+    Architecture.deeplab: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplab),
+    Architecture.deeplabv3: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplabv3),
+    Architecture.fcn: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _fcn),
+    Architecture.faster_rcnn: ArchitectureEntry(FasterRcnnConfig, DETECTION, _faster_rcnn),
+    Architecture.retinanet: ArchitectureEntry(RetinaNetConfig, DETECTION, _retinanet),
+}
+
+
+def task_traits(model: ModelConfig) -> TaskTraits:
+    """Return the traits of the task that a model is for."""
+    return ARCHITECTURES[model.head].task
+
+
+def task_of(model: ModelConfig) -> "AnyTask":
+    """Return the task that a model is for; imports torch."""
+    return task_traits(model).load()
+
+
+def labels_for(config: Config) -> "Labels":
+    """Return the labels that the model learns from; where the data set has none such, those that it has."""
+    from dcnrun.data import labels_of
+
+    there = labels_of(config.data)
+    wanted = task_traits(config.model).labels
+    return wanted if wanted in there else next(iter(there))
+
+
+def metric_title(name: str) -> str:
+    """Return a metric as people call it: `mIoU` for `val/miou`."""
+    titles = {metric.name: metric.title for entry in ARCHITECTURES.values() for metric in entry.task.metrics}
+    return titles.get(name, name)
