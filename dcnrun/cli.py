@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 import dcnrun
 from dcnrun.errors import DcnrunError, UsageError
-from dcnrun.runs import json_ready
+from dcnrun.runs import CheckpointChoice, json_ready
 
 _INTERRUPTED = 130
 
@@ -76,11 +76,6 @@ def _complete_override(ctx: typer.Context, incomplete: str) -> list[tuple[str, s
         return offers(incomplete, os.environ, Path(config_dir) if config_dir else None)
     except DcnrunError:
         return []
-
-
-class _Checkpoint(StrEnum):
-    best = "best"
-    last = "last"
 
 
 class _Labels(StrEnum):
@@ -201,7 +196,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     overrides: Overrides = None,
-    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    checkpoint: Annotated[CheckpointChoice, typer.Option(help="Which weights.")] = CheckpointChoice.best,
     save_predictions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the detections here, as a COCO result file (JSON).")
     ] = None,
@@ -213,7 +208,7 @@ def evaluate(
     """
     from dcnrun.training.evaluate import evaluate as evaluate_run
 
-    return evaluate_run(run, checkpoint.value, overrides or [], save_predictions)
+    return evaluate_run(run, checkpoint, overrides or [], save_predictions)
 
 
 @app.command()
@@ -221,7 +216,7 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
     overrides: Overrides = None,
-    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    checkpoint: Annotated[CheckpointChoice, typer.Option(help="Which weights.")] = CheckpointChoice.best,
     opset: Annotated[int, typer.Option(help="Version of the ONNX standard: 19 or later.")] = 19,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Fix height and width in pixels; by default any will do.")
@@ -235,7 +230,7 @@ def export(
     """
     from dcnrun.export.run import export_run
 
-    return export_run(run, out, checkpoint.value, opset, size, overrides or [])
+    return export_run(run, out, checkpoint, opset, size, overrides or [])
 
 
 @app.command()
@@ -430,7 +425,7 @@ def visualize_offsets(
     layer: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A layer to draw, once or more; by default the last three.")
     ] = None,
-    checkpoint: Annotated[_Checkpoint, typer.Option(help="Which weights.")] = _Checkpoint.best,
+    checkpoint: Annotated[CheckpointChoice, typer.Option(help="Which weights.")] = CheckpointChoice.best,
     limit: Annotated[
         int, typer.Option(min=0, help="The most validation images for the statistics; 0: no statistics.")
     ] = 200,
@@ -452,7 +447,7 @@ def visualize_offsets(
             out=out,
             at=tuple(parse_place(place) for place in at or []),
             layers=tuple(layer or []),
-            checkpoint=checkpoint.value,
+            checkpoint=checkpoint,
             limit=limit,
             page=not no_page,
         ),

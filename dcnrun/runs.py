@@ -1,18 +1,49 @@
-"""The run folder: the one place that knows its file names and how they are written."""
+"""The run folder: the one place that knows its file names, how they are written, and how its metrics are read."""
 
 import errno
+import fcntl
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from dcnrun.errors import RunError, UsageError
+
+_TAIL = 4096
+
+
+class RunStatus(StrEnum):
+    """What summary.json says of a run."""
+
+    running = "running"
+    completed = "completed"
+    stopped = "stopped"
+    failed = "failed"
+
+
+class CheckpointChoice(StrEnum):
+    """Which of a run's weights: those with the best validation metric, or the newest."""
+
+    best = "best"
+    last = "last"
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """One line of metrics.jsonl; `values` has the finite numbers alone."""
+
+    step: int
+    epoch: float | None
+    split: str | None
+    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -61,10 +92,14 @@ class RunFolder:
         """What older runs have in place of `per_image_file`."""
         return self.path / "val_confusion.npz"
 
+    def checkpoint(self, choice: CheckpointChoice) -> Path:
+        """The file of the best weights, or of the newest state of training."""
+        return self.path / "checkpoints" / f"{CheckpointChoice(choice).value}.pt"
+
     @property
     def last_checkpoint(self) -> Path:
         """The newest state of training."""
-        return self.path / "checkpoints" / "last.pt"
+        return self.checkpoint(CheckpointChoice.last)
 
     @property
     def previous_checkpoint(self) -> Path:
@@ -74,7 +109,7 @@ class RunFolder:
     @property
     def best_checkpoint(self) -> Path:
         """The weights with the best validation metric."""
-        return self.path / "checkpoints" / "best.pt"
+        return self.checkpoint(CheckpointChoice.best)
 
     @property
     def lock_file(self) -> Path:
@@ -109,6 +144,122 @@ class RunFolder:
         """Replace summary.json."""
         write_json(self.summary_file, summary)
 
+    def is_completed(self) -> bool:
+        """Whether summary.json says so."""
+        try:
+            return self.read_summary().get("status") == RunStatus.completed
+        except (RunError, OSError):
+            return False
+
+    def read_metrics(self) -> Iterator[MetricRecord]:
+        """Yield what was logged; nothing where there is no file, and no damaged line nor a torn last one."""
+        for _, record in _whole_lines(self.metrics_file):
+            yield record
+
+    def curve(self, metric: str) -> tuple[tuple[int, float], ...]:
+        """Return step and value of each record that has the metric, by step; of two at one step, the later."""
+        records = ((record.step, record.values.get(metric)) for record in self.read_metrics())
+        return tuple(sorted({step: value for step, value in records if value is not None}.items()))
+
+    def last_step(self) -> int:
+        """Return the last step that was logged, 0 before the first; reads the end of the file alone."""
+        try:
+            with self.metrics_file.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                tail = min(_TAIL, size)
+                while True:
+                    file.seek(size - tail)
+                    for line in reversed(file.read(tail).splitlines()):
+                        if record := _parsed(line):
+                            return record.step
+                    if tail == size:
+                        return 0
+                    tail = min(2 * tail, size)
+        except OSError:
+            return 0
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop what was logged past a step, and lines that are damaged."""
+        if self.metrics_file.exists():
+            kept = [line for line, record in _whole_lines(self.metrics_file) if record.step <= step]
+            write_text(self.metrics_file, "".join(line.decode() + "\n" for line in kept))
+
+
+class CurveReader:
+    """Reads the values of one metric in metrics.jsonl while a run writes it: each line once.
+
+    A resumed run replaces the file by one without the lines past its checkpoint: then all is read anew.
+    """
+
+    def __init__(self, folder: RunFolder, metric: str) -> None:
+        self._path = folder.metrics_file
+        self._metric = metric
+        self._file: BufferedReader | None = None
+        self._curve: list[tuple[int, float]] = []
+        self._torn = b""
+
+    def read(self) -> tuple[tuple[int, float], ...]:
+        """Return step and value of each record that has the metric so far, in the order of the file."""
+        if not self._is_current():
+            self._start_anew()
+        if self._file is not None:
+            *lines, self._torn = (self._torn + self._file.read()).split(b"\n")
+            for line in lines:
+                record = _parsed(line)
+                if record and self._metric in record.values:
+                    self._curve.append((record.step, record.values[self._metric]))
+        return tuple(self._curve)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _is_current(self) -> bool:
+        """Whether the file that is open is the one at the path; while it is open, no other has its number."""
+        if self._file is None:
+            return False
+        try:
+            there, held = self._path.stat(), os.fstat(self._file.fileno())
+        except OSError:
+            return False
+        return os.path.samestat(there, held) and there.st_size >= self._file.tell()
+
+    def _start_anew(self) -> None:
+        self.close()
+        self._curve, self._torn = [], b""
+        try:
+            self._file = self._path.open("rb")
+        except OSError:
+            self._file = None
+
+
+def _whole_lines(metrics_file: Path) -> Iterator[tuple[bytes, MetricRecord]]:
+    try:
+        lines = metrics_file.read_bytes().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if record := _parsed(line):
+            yield line, record
+
+
+def _parsed(line: bytes) -> MetricRecord | None:
+    """The record of a line; None where a killed run, a full disk or an editor left something else."""
+    try:
+        logged = json.loads(line.decode())
+    except ValueError:
+        return None
+    if not isinstance(logged, dict):
+        return None
+    numbers = {name: float(value) for name, value in logged.items() if _is_finite_number(value)}
+    step, epoch, split = numbers.pop("step", None), numbers.pop("epoch", None), logged.get("split")
+    return None if step is None else MetricRecord(int(step), epoch, split, numbers)
+
+
+def _is_finite_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
 
 def new_run_folder(runs_dir: Path, name: str) -> RunFolder:
     """Make `runs_dir/<date>-<time>-<name>`, never one that exists."""
@@ -126,6 +277,26 @@ def new_run_folder(runs_dir: Path, name: str) -> RunFolder:
             ) from error
         return RunFolder(path)
     raise RunError(f"No free name for a run folder in {runs_dir}.")
+
+
+@contextmanager
+def locked(file: Path, busy: str, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a file, alone or with others that share it; UsageError says `busy` where it can't be had at once.
+
+    A file system without locks keeps nobody out.
+    """
+    with ExitStack() as opened:
+        try:
+            # A POSIX lock is this process's alone. One of flock, which filelock takes, is inherited by workers of a data
+            # loader: they outlive a killed run for a moment, and the run could not be resumed at once.
+            fcntl.lockf(
+                opened.enter_context(file.open("a+")), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+            )
+        except BlockingIOError:
+            raise UsageError(busy) from None
+        except OSError:
+            pass
+        yield
 
 
 @contextmanager

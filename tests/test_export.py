@@ -18,7 +18,7 @@ from dcnrun.export.onnx import _deform_conv, export_onnx, onnx_translations
 from dcnrun.export.run import export_run
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
-from dcnrun.runs import RunFolder
+from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.build import build_model
 from dcnrun.training import checkpoint
 from dcnrun.training.run import train
@@ -66,7 +66,7 @@ def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     settings = [*TINY, f"conv={request.param}", "conv.layers=2", "trainer.steps=2", "data.mean=[0.4,0.5,0.6]"]
     train(compose(settings), settings, folder / "run")
-    result = export_run(folder / "run", folder / "model.onnx", "last", opset=19)
+    result = export_run(folder / "run", folder / "model.onnx", CheckpointChoice.last, opset=19)
     state = checkpoint.load(RunFolder(folder / "run").last_checkpoint)
     network = build_model(compose(settings), 8).network.eval()
     network.load_state_dict(state["network"])
@@ -120,7 +120,7 @@ def test_nothing_in_a_file_names_the_folders_of_whoever_made_it(run):
 
 @pytest.mark.parametrize("run", ["dilated"], indirect=True)
 def test_a_fixed_size(run, tmp_path):
-    result = export_run(run[1] / "run", tmp_path / "new" / "model.onnx", "best", opset=22, size="40x56")
+    result = export_run(run[1] / "run", tmp_path / "new" / "model.onnx", CheckpointChoice.best, opset=22, size="40x56")
     assert result["input"]["shape"] == ["batch", 3, 40, 56]
     assert {tuple(comparison["shape"][2:]) for comparison in result["comparisons"]} == {(40, 56)}
     image = torch.randn(3, 3, 40, 56)
@@ -132,16 +132,16 @@ def test_a_fixed_size(run, tmp_path):
 @pytest.mark.parametrize("size", ["40", "40x", "0x40", "-1x2", "40x56x3", "axb", ""])
 def test_sizes_that_are_none(size, tmp_path):
     with pytest.raises(UsageError, match="512x1024"):
-        export_run(tmp_path, tmp_path / "model.onnx", "best", opset=19, size=size)
+        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19, size=size)
 
 
 @pytest.mark.parametrize("run", ["dilated"], indirect=True)
 def test_a_run_that_is_none(tmp_path, run):
     with pytest.raises(UsageError, match="not a run folder"):
-        export_run(tmp_path, tmp_path / "model.onnx", "best", opset=19)
+        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19)
     (tmp_path / "config.yaml").write_bytes(RunFolder(run[1] / "run").config_file.read_bytes())
     with pytest.raises(RunError, match=r"best\.pt does not exist"):
-        export_run(tmp_path, tmp_path / "model.onnx", "best", opset=19)
+        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19)
     assert not (tmp_path / "model.onnx").exists()
 
 

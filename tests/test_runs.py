@@ -1,6 +1,9 @@
-"""Run folders: names, damaged files."""
+"""Run folders: names, damaged files, metrics, locks."""
 
+import json
+import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +11,40 @@ from pathlib import Path
 import pytest
 
 from dcnrun.errors import RunError, UsageError
-from dcnrun.runs import RunFolder, new_run_folder, write_json
+from dcnrun.runs import (
+    CheckpointChoice,
+    CurveReader,
+    MetricRecord,
+    RunFolder,
+    RunStatus,
+    locked,
+    new_run_folder,
+    write_json,
+)
+from tests.fakes import locked_elsewhere
+
+METRIC = "val/miou"
+
+
+def line(step, **values):
+    return json.dumps({"step": step, "epoch": 0.5, "split": "val", **values}) + "\n"
+
+
+def curve_in(path):
+    """The values of METRIC in a file by reading all of it."""
+    found = []
+    for text in path.read_text().split("\n")[:-1]:
+        record = json.loads(text)
+        value = record.get(METRIC)
+        if value is not None and math.isfinite(value):
+            found.append((record["step"], value))
+    return tuple(found)
+
+
+def metrics_of(path, text):
+    folder = RunFolder(path)
+    folder.metrics_file.write_text(text)
+    return folder
 
 
 def test_folders_made_in_the_same_second_are_distinct(tmp_path):
@@ -72,3 +108,138 @@ def test_text_is_utf8_whatever_the_locale(tmp_path):
     posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     subprocess.run([sys.executable, "-c", write, tmp_path / "x"], env=os.environ | posix, check=True)
     assert (tmp_path / "x").read_text(encoding="utf-8") == "±"
+
+
+def test_a_checkpoint_is_chosen_by_name(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert [folder.checkpoint(choice).name for choice in CheckpointChoice] == ["best.pt", "last.pt"]
+    assert folder.checkpoint("best") == folder.best_checkpoint
+    with pytest.raises(ValueError, match="bset"):
+        folder.checkpoint("bset")
+
+
+@pytest.mark.parametrize("status", RunStatus)
+def test_a_run_is_completed_by_its_summary(tmp_path, status):
+    folder = RunFolder(tmp_path)
+    assert not folder.is_completed()
+    folder.write_summary({"status": status})
+    assert folder.read_summary() == {"status": status.value}
+    assert folder.is_completed() == (status.value == "completed")
+    folder.summary_file.write_text("{")
+    assert not folder.is_completed()
+
+
+def test_metrics_are_read_but_for_what_is_damaged(tmp_path):
+    assert [*RunFolder(tmp_path).read_metrics()] == []
+    whole = line(1, a=2, b=None, c="0.3", d=True, e=math.inf), '{"step": 2, "b": 1}\n', line(4, a=5)
+    damage = ("\n", "[1]\n", "null\n", '{"a": 3}\n', '{"step": null}\n', "\0\0\0\n", '{"step": 9, "a"')
+    folder = metrics_of(tmp_path, "".join([*whole[:2], *damage[:-1], whole[2], damage[-1]]))
+    with folder.metrics_file.open("ab") as file:
+        file.write(b"\xff\n" + line(5).encode().replace(b"val", b"\xe9"))
+    wanted = [MetricRecord(1, 0.5, "val", {"a": 2}), MetricRecord(2, None, None, {"b": 1})]
+    assert [*folder.read_metrics()] == [*wanted, MetricRecord(4, 0.5, "val", {"a": 5})]
+    assert folder.curve("a") == ((1, 2), (4, 5))
+    assert folder.last_step() == 4
+
+
+def test_a_curve_is_in_the_order_of_steps_and_has_the_later_value(tmp_path):
+    folder = metrics_of(tmp_path, line(4, a=1) + line(2, a=2) + line(3, b=3) + line(4, a=5))
+    assert folder.curve("a") == ((2, 2), (4, 5))
+    assert folder.curve("none") == ()
+
+
+def test_metrics_past_a_step_are_forgotten_and_the_others_stay_as_they_are(tmp_path):
+    RunFolder(tmp_path).forget_metrics_after(1)
+    kept = '{"step":1,  "loss": 0.1}\n' + line(2, name="é")
+    folder = metrics_of(tmp_path, kept[:25] + "torn\n" + kept[25:] + line(3) + '{"step": 2')
+    folder.forget_metrics_after(2)
+    assert folder.metrics_file.read_text() == kept
+
+
+def test_the_last_step_is_read_from_the_end_of_the_metrics(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.last_step() == 0
+    for filling in (90, 5_000, 20_000):
+        metrics_of(tmp_path, "".join(line(step, filling="x" * filling) for step in range(50)) + '{"step": 50')
+        assert folder.last_step() == 49
+    assert metrics_of(tmp_path, "null\n[1]\n").last_step() == 0
+
+
+def test_finite_values_of_the_metric_alone_are_on_a_curve(tmp_path):
+    folder = RunFolder(tmp_path)
+    reader = CurveReader(folder, METRIC)
+    assert reader.read() == ()
+    values = [0.5, None, 1, math.nan, -math.inf, True, "0.3"]
+    metrics_of(
+        tmp_path,
+        "".join(line(step, **{METRIC: value}) for step, value in enumerate(values)) + line(9) + "not JSON\n",
+    )
+    assert reader.read() == folder.curve(METRIC) == ((0, 0.5), (2, 1.0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_reading_while_it_grows_and_is_replaced_is_reading_the_whole(tmp_path, seed):
+    rng = random.Random(seed)
+    path = RunFolder(tmp_path).metrics_file
+    reader = CurveReader(RunFolder(tmp_path), METRIC)
+    step, torn = 0, ""
+    for _ in range(200):
+        action = rng.random()
+        if action < 0.1 and path.exists():  # a resumed run forgets what is past its checkpoint
+            kept = [text for text in path.read_text().split("\n")[:-1] if rng.random() < 0.9]
+            (tmp_path / "beside").write_text("".join(f"{text}\n" for text in kept))
+            (tmp_path / "beside").replace(path)
+            torn = ""
+        else:
+            values = {METRIC: rng.choice([rng.random(), math.nan])} if rng.random() < 0.5 else {"train/loss": 0.1}
+            step += 1
+            text = torn + line(step, **values)
+            cut = rng.randrange(len(text) + 1) if rng.random() < 0.4 else len(text)
+            with path.open("a") as file:
+                file.write(text[:cut])
+            torn = text[cut:]
+        if rng.random() < 0.5 and path.exists():
+            assert reader.read() == curve_in(path)
+    reader.close()
+
+
+def test_a_lock_keeps_other_processes_out_unless_both_share_it(tmp_path):
+    file = tmp_path / ".lock"
+    for theirs, ours in ((False, False), (False, True), (True, False)):
+        with (
+            locked_elsewhere(file, shared=theirs),
+            pytest.raises(UsageError, match="taken"),
+            locked(file, "taken", ours),
+        ):
+            pass
+        with locked(file, "taken", ours):
+            assert file.exists()
+    with locked_elsewhere(file, shared=True), locked(file, "taken", shared=True):
+        pass
+
+
+def test_a_lock_is_free_once_its_process_is_killed_though_its_forked_workers_live(tmp_path):
+    """As DataLoader's workers do for some seconds."""
+    file = tmp_path / ".lock"
+    hold = (
+        "import os, pathlib, sys, time; from dcnrun.runs import locked\n"
+        "with locked(pathlib.Path(sys.argv[1]), 'busy'):\n"
+        "    worker = os.fork()\n"
+        "    if worker: print(worker, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, file], stdout=subprocess.PIPE) as run:
+        worker = int(run.stdout.readline())
+        with pytest.raises(UsageError), locked(file, "taken"):
+            pass
+        run.kill()
+        run.wait()
+        os.kill(worker, 0)  # it lives
+        with locked(file, "taken"):
+            os.kill(worker, 9)
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("fcntl.lockf", lambda *_: (_ for _ in ()).throw(OSError(37, "No locks available")))
+    with locked(tmp_path / ".lock", "taken"):
+        assert True

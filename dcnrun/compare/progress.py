@@ -14,7 +14,6 @@ from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantR
 from dcnrun.console import console
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, Ledger, State
-from dcnrun.jobs.metrics import last_step
 from dcnrun.jobs.owner import host_of
 from dcnrun.jobs.train import log_of
 from dcnrun.jobs.worker import Watcher
@@ -56,7 +55,7 @@ class GridProgress(Watcher):
     def looks(self, job: Job) -> None:
         """Move the bar."""
         if self._bar:
-            step = last_step(RunFolder(self._by_folder[job.folder].path).metrics_file)
+            step = RunFolder(self._by_folder[job.folder].path).last_step()
             self._bar.update(self._bar.task_ids[0], completed=step)
 
     def ends(self, job: Job) -> None:

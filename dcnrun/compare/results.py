@@ -1,6 +1,5 @@
 """Finished runs, read from their folders and brought together by variant."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from dcnrun.config.compose import load
 from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.config.schema import Architecture
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.scores import PerImage
 from dcnrun.tasks.registry import ARCHITECTURES
 
@@ -112,7 +111,7 @@ def read_finished(path: Path) -> FinishedRun:
     folder = RunFolder(path)
     summary = folder.read_summary()
     status = summary.get("status")
-    if status != "completed":
+    if status != RunStatus.completed:
         reason = summary.get("reason")
         raise RunError(f"status is {status}" + (f": {reason}" if reason else ""))
     metric = next((key for key in summary.get("best") or {} if key != "step"), None)
@@ -128,7 +127,7 @@ def read_finished(path: Path) -> FinishedRun:
         summary,
         metric,
         _read_images(folder, settings, metric, float(score)),
-        _read_curve(folder, metric),
+        folder.curve(metric),
     )
 
 
@@ -144,19 +143,3 @@ def _read_images(folder: RunFolder, settings: Settings, metric: str, score: floa
     if images is None or metric not in images.metrics:
         return images
     return images if abs(images.score(metric) - score) < 1e-4 else None
-
-
-def _read_curve(folder: RunFolder, metric: str) -> tuple[tuple[int, float], ...]:
-    """Step and score of each validation that was logged; a torn line is left out."""
-    curve: dict[int, float] = {}
-    try:
-        lines = folder.metrics_file.read_text().splitlines()
-    except (OSError, ValueError):
-        return ()
-    for line in lines:
-        try:
-            record = json.loads(line)
-            curve[int(record["step"])] = float(record[metric])
-        except (ValueError, KeyError, TypeError):
-            continue
-    return tuple(sorted(curve.items()))

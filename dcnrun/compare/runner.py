@@ -1,9 +1,8 @@
 """`dcnrun compare OVERRIDE...`: trains every variant with every seed, and compares what is done so far after each run."""
 
-import fcntl
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.owner import host_of
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import work
-from dcnrun.runs import write_json
+from dcnrun.runs import locked, write_json
 
 
 def run_grid(
@@ -47,7 +46,9 @@ def run_grid(
     if dry_run:
         return _show_plan(grid, runs, folder)
     _make(folder)
-    with _alone_in(folder, shared=storage is not None):
+    # A second command would train beside this one on the same devices, unless they are to share the runs.
+    busy = f"Another `dcnrun compare` is at work in {folder}: wait, or stop it."
+    with locked(folder / ".lock", busy, shared=storage is not None):
         write_json(folder / "grid.json", {"overrides": list(overrides), **_plan(grid, runs, folder)})
         url = storage or sqlite_url(folder / "ledger.db")
         ledger = Ledger.create(url, name, kind="grid", text=grid.digest, folder=str(folder), cap=None)
@@ -114,14 +115,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The folder {folder} can't be made: {error.strerror}.") from error
-
-
-@contextmanager
-def _alone_in(folder: Path, shared: bool) -> Iterator[None]:
-    """Keep a second command out, which would train beside this one on the same devices, unless they are to share the runs."""
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"Another `dcnrun compare` is at work in {folder}: wait, or stop it.") from None
-        yield

@@ -19,11 +19,12 @@ from dcnrun.data import SegmentationDataset, build_dataset
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
+from dcnrun.runs import CheckpointChoice
 from dcnrun.training.trained import Trained, read_trained
 
 
 def export_run(
-    run: Path, out: Path, which: str, opset: int, size: str | None = None, overrides: Sequence[str] = ()
+    run: Path, out: Path, which: CheckpointChoice, opset: int, size: str | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Write the network of a run's `best` or `last` checkpoint to `out`; print and return what it is and how it compares.
 
@@ -73,7 +74,7 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def describe(trained: Trained, which: str, classes: Sequence[str]) -> dict[str, str]:
+def describe(trained: Trained, which: CheckpointChoice, classes: Sequence[str]) -> dict[str, str]:
     """What an ONNX file says of itself: all that one needs to feed it and to read its output. Lists are JSON."""
     data = trained.config.data
     return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job
 from dcnrun.jobs.process import last_lines
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, RunStatus
 
 PROGRAM = (sys.executable, "-m", "dcnrun")
 
@@ -20,14 +20,6 @@ def log_of(path: Path) -> Path:
 def is_begun(path: Path) -> bool:
     """Whether the folder holds a run to resume."""
     return RunFolder(path).config_file.exists()
-
-
-def is_completed(path: Path) -> bool:
-    """Whether the run's summary says that it is completed."""
-    try:
-        return RunFolder(path).read_summary().get("status") == "completed"
-    except (RunError, OSError):
-        return False
 
 
 def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | None = None) -> list[str]:
@@ -57,7 +49,7 @@ def reason_of(path: Path, status: int, began: float, start_of_output: int) -> st
         fresh = folder.summary_file.stat().st_mtime >= began - 1
     except (RunError, OSError):
         summary, fresh = {}, False
-    if fresh and summary.get("status") in ("failed", "stopped") and summary.get("reason"):
+    if fresh and summary.get("status") in (RunStatus.failed, RunStatus.stopped) and summary.get("reason"):
         return str(summary["reason"])
     said = last_lines(log_of(path), start_of_output)
     return f"{_ending(status)}: {said}" if said else _ending(status)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Draw, Job, Ledger, State
-from dcnrun.jobs.metrics import MetricReader
 from dcnrun.jobs.owner import this_process
 from dcnrun.jobs.process import run_process, sigterm_as_interrupt
-from dcnrun.jobs.train import is_completed, log_of, reason_of, train_job
-from dcnrun.runs import RunFolder
+from dcnrun.jobs.train import log_of, reason_of, train_job
+from dcnrun.runs import CurveReader, RunFolder
 
 BEATS_BEFORE_LOST = 12  # one in 5 s
 FAILURES_TO_GIVE_UP = 3
@@ -187,7 +186,7 @@ def _outcome(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat") -> _O
                 command = agent.command(job, path)
             except RunError as error:
                 return _Outcome(State.failed, str(error))
-            if is_completed(path):  # by a process whose agent died before it could say so
+            if RunFolder(path).is_completed():  # by a process whose agent died before it could say so
                 return _Outcome(State.completed)
             return _run(agent, job, path, heartbeat, command, lock)
     except _FolderLocked as error:
@@ -206,10 +205,10 @@ def _run(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat", command: 
     try:
         status = run_process(command, log, look, keep_open=[lock])
     except _StopRequested as request:
-        if is_completed(path):  # it ended by itself in that moment
+        if RunFolder(path).is_completed():  # it ended by itself in that moment
             return _Outcome(State.completed)
         return _Outcome(State.stopped, request.verdict.reason, request.verdict.band)
-    if status == 0 and is_completed(path):
+    if status == 0 and RunFolder(path).is_completed():
         return _Outcome(State.completed)
     return _Outcome(State.failed, reason_of(path, status, began, start_of_output))
 
@@ -220,7 +219,7 @@ class _Heartbeat:
     def __init__(self, agent: _Agent, job: Job, path: Path) -> None:
         self._agent = agent
         self._job = job
-        self._reader = MetricReader(RunFolder(path).metrics_file, agent.metric) if agent.metric else None
+        self._reader = CurveReader(RunFolder(path), agent.metric) if agent.metric else None
         self._recorded: tuple[tuple[int, float], ...] | None = None
         self._beat_at = time.monotonic()
 

@@ -16,7 +16,6 @@ from rich.text import Text
 from dcnrun.console import console
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, State
-from dcnrun.jobs.metrics import last_step
 from dcnrun.runs import RunFolder
 from dcnrun.sweep.grid import grid_values
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
@@ -84,7 +83,7 @@ class Progress:
             steps = folder.read_summary().get("steps")
         except RunError:
             return reported, None
-        return max(last_step(folder.metrics_file), reported), steps if isinstance(steps, int) else None
+        return max(folder.last_step(), reported), steps if isinstance(steps, int) else None
 
     def _counted(self, job: Job) -> float | None:
         return None if job.state is State.failed else self.value(job)

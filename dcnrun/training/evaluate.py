@@ -10,6 +10,7 @@ from rich.table import Table
 
 from dcnrun.console import console
 from dcnrun.errors import UsageError
+from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Evaluation
 from dcnrun.training.launch import launch
@@ -18,7 +19,10 @@ from dcnrun.training.validation import Inference, in_memory_format, validate
 
 
 def evaluate(
-    run: Path, which: str = "best", overrides: Sequence[str] = (), predictions: Path | None = None
+    run: Path,
+    which: CheckpointChoice = CheckpointChoice.best,
+    overrides: Sequence[str] = (),
+    predictions: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run's `best` or `last` checkpoint on its validation images, print a table, return the numbers.
 
@@ -31,7 +35,7 @@ def evaluate(
         raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
     result = validate(_inference(trained))
     _print(result, trained.path)
-    if which == "best":
+    if which is CheckpointChoice.best:
         console.print(
             f"{trained.path.name} was chosen by {task.traits.metric(trained.config)} on the run's own validation images: on those, its "
             "scores are optimistic; with --checkpoint last they are not."

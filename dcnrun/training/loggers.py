@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from dcnrun.config.schema import Config, WandbMode
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder, json_ready, write_text
+from dcnrun.runs import RunFolder, RunStatus, json_ready, write_text
 
 Values = Mapping[str, float]
 
 # 255 is what the client itself reports for a run that Ctrl-C ended.
-_WANDB_EXIT_CODES = {"completed": 0, "failed": 1, "stopped": 255}
+_WANDB_EXIT_CODES = {RunStatus.completed: 0, RunStatus.failed: 1, RunStatus.stopped: 255}
 
 
 class Logger(Protocol):
@@ -24,7 +24,7 @@ class Logger(Protocol):
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Record values."""
 
-    def close(self, status: str) -> None:
+    def close(self, status: RunStatus) -> None:
         """Finish; status is completed, stopped or failed."""
 
 
@@ -42,7 +42,7 @@ class JsonLinesLogger:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
 
-    def close(self, status: str) -> None:
+    def close(self, status: RunStatus) -> None:
         """Close the file."""
         self._file.close()
 
@@ -64,7 +64,7 @@ class CsvLogger:
             self._writer.writerows([step, round(epoch, 4), split, name, value] for name, value in values.items())
             self._file.flush()
 
-    def close(self, status: str) -> None:
+    def close(self, status: RunStatus) -> None:
         """Close the file."""
         self._file.close()
 
@@ -91,7 +91,7 @@ class WandbLogger:
         """Send values of one step; those of validation, its last, at once, since sweeps are judged by them."""
         self._run.log({"epoch": epoch, **values}, step=step, commit=True if split == "val" else None)
 
-    def close(self, status: str) -> None:
+    def close(self, status: RunStatus) -> None:
         """Finish the run as completed, as failed, or as interrupted."""
         self._run.finish(exit_code=_WANDB_EXIT_CODES[status])
 
@@ -127,20 +127,11 @@ def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) ->
 
 def forget_after(folder: RunFolder, step: int) -> None:
     """Drop what was logged past a step, which a resumed run will log again; also a torn last line."""
-    if folder.metrics_file.exists():
-        kept = [line for line in folder.metrics_file.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        write_text(folder.metrics_file, "".join(line + "\n" for line in kept))
+    folder.forget_metrics_after(step)
     if folder.csv_file.exists():
         header, *rows = folder.csv_file.read_text(encoding="utf-8").splitlines() or ["step,epoch,split,metric,value"]
         whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
         write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """A run from start to end: its folder, its environment, its status."""
 
-import fcntl
 import resource
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from dcnrun.config.schema import Config
 from dcnrun.console import console
 from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
 from dcnrun.rules import check
-from dcnrun.runs import RunFolder, new_run_folder, write_json, write_text
+from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Labelled
@@ -49,11 +48,9 @@ def resume(run_dir: Path) -> dict[str, Any]:
     folder = RunFolder(run_dir)
     folder.require()
     config = load(folder.config_file)
-    with suppress(RunError):  # missing or damaged: it will be written anew
-        summary = folder.read_summary()
-        if summary.get("status") == "completed":
-            console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
-            return summary
+    if folder.is_completed():
+        console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
+        return folder.read_summary()
     check(config)
     state = warning = random_state = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
@@ -105,20 +102,21 @@ def _run(
         "inference_images_per_second": None,
     }
     loggers: list[Logger] = []
-    status, reason = "failed", None
+    status: RunStatus = RunStatus.failed
+    reason: str | None = None
     try:
         if fabric.is_global_zero:
-            _write_summary(training, folder, costs, "running", None)
+            _write_summary(training, folder, costs, RunStatus.running, None)
             loggers = open_loggers(folder, config, yaml.safe_load(to_yaml(config)))
         fit(training, folder, loggers, random_state)
         costs["inference_images_per_second"] = inference_speed(training)
-        status = "completed"
+        status = RunStatus.completed
     except Stopped:
-        status, reason = "stopped", f"asked to stop after step {training.step}"
+        status, reason = RunStatus.stopped, f"asked to stop after step {training.step}"
         _say(fabric, f"Stopped. Go on with: dcnrun train --resume {folder.path}")
         raise KeyboardInterrupt from None
     except KeyboardInterrupt:
-        status, reason = "stopped", f"interrupted at step {training.step}"
+        status, reason = RunStatus.stopped, f"interrupted at step {training.step}"
         raise
     except BaseException as error:
         reason = str(error) or type(error).__name__
@@ -135,7 +133,7 @@ def _close(
     folder: RunFolder,
     loggers: list[Logger],
     costs: dict[str, float | None],
-    status: str,
+    status: RunStatus,
     reason: str | None,
 ) -> None:
     """Record how the run ended; a full disk must not hide why it failed."""
@@ -146,12 +144,12 @@ def _close(
         _write_summary(training, folder, costs, status, reason)
     except DcnrunError as error:
         console.print(f"The summary could not be written: {error}", markup=False)
-        if status == "completed":
+        if status is RunStatus.completed:
             raise
 
 
 def _write_summary(
-    training: Training, folder: RunFolder, costs: dict[str, float | None], status: str, reason: str | None
+    training: Training, folder: RunFolder, costs: dict[str, float | None], status: RunStatus, reason: str | None
 ) -> None:
     last = training.last
     folder.write_summary(
@@ -209,19 +207,11 @@ def _fresh(run_dir: Path) -> Path:
     return run_dir
 
 
-@contextmanager
-def _alone_in(folder: RunFolder, fabric: Fabric) -> Iterator[None]:
+def _alone_in(folder: RunFolder, fabric: Fabric) -> AbstractContextManager[None]:
     """Keep other runs out of the folder; UsageError if one is at work there."""
-    with ExitStack() as opened:
-        if fabric.is_global_zero:
-            try:
-                # A lock of this process alone: workers that outlive it for a moment have no part in it, as in one of flock.
-                fcntl.lockf(opened.enter_context(folder.lock_file.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"Another process is training in {folder.path}: wait, or stop it.") from None
-            except OSError:  # a file system without locks
-                pass
-        yield
+    if not fabric.is_global_zero:
+        return nullcontext()
+    return locked(folder.lock_file, f"Another process is training in {folder.path}: wait, or stop it.")
 
 
 def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.State:

@@ -8,7 +8,7 @@ from dcnrun.config.compose import load
 from dcnrun.config.schema import Config
 from dcnrun.errors import UsageError
 from dcnrun.rules import check
-from dcnrun.runs import RunFolder
+from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model
 from dcnrun.training import checkpoint
 
@@ -38,14 +38,14 @@ class Trained:
         return model
 
 
-def read_trained(run: Path, which: str, overrides: Sequence[str] = ()) -> Trained:
+def read_trained(run: Path, which: CheckpointChoice, overrides: Sequence[str] = ()) -> Trained:
     """Read a run's `best` or `last` checkpoint and its config, for use in one process."""
     folder = RunFolder(run)
     folder.require()
     config = load(folder.config_file, overrides)
     config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
     check(config)
-    path = folder.best_checkpoint if which == "best" else folder.last_checkpoint
+    path = folder.checkpoint(which)
     return Trained(config, path, checkpoint.load(path))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dcnrun.config.compose import compose
 from dcnrun.config.overrides import as_override, parse
 from dcnrun.errors import ConfigError
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.training import run
 
 # What the client itself keeps in a run's config; a resumed run is given it back as an argument.
@@ -30,7 +30,7 @@ def train(arguments: Sequence[str], config_dir: Path | None, run_dir: Path | Non
             return run.resume(folder.path)
         return run.train(config, overrides, folder.path)
     except KeyboardInterrupt:
-        return {"status": "stopped", "run": str(folder.path)}
+        return {"status": RunStatus.stopped, "run": str(folder.path)}
 
 
 def as_overrides(arguments: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dcnrun.config.schema import Config
 from dcnrun.offsets.capture import capture
 from dcnrun.offsets.layers import Capture
-from dcnrun.runs import RunFolder
+from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Task
 from dcnrun.training.launch import launch
@@ -22,7 +22,7 @@ class LoadedRun:
     """A network with the weights of a checkpoint, in evaluation mode and fp32, and the images it is validated on."""
 
     folder: RunFolder
-    checkpoint: str
+    checkpoint: CheckpointChoice
     step: int
     config: Config
     task: Task
@@ -36,7 +36,7 @@ class LoadedRun:
         return capture(self.network, image, self.layers)
 
 
-def load_run(run: Path, which: str = "best", overrides: Sequence[str] = ()) -> LoadedRun:
+def load_run(run: Path, which: CheckpointChoice = CheckpointChoice.best, overrides: Sequence[str] = ()) -> LoadedRun:
     """Load a run's `best` or `last` checkpoint; overrides change its config first, for other data.
 
     UsageError if it is no run, or the weights don't fit the config; RunError if there is no checkpoint.

@@ -1,6 +1,5 @@
 """What a trained run does with its offsets, measured over a data set."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
 from dcnrun.offsets.statistics.correlation import Correlation
 from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
 from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth, warnings
-from dcnrun.runs import RunFolder
+from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.visualize.dataset import evenly
 from dcnrun.visualize.load import LoadedRun, load_run
 
@@ -36,16 +35,11 @@ class History:
 def read_histories(folder: RunFolder) -> dict[str, History]:
     """The histories by layer's name, none where none were logged; torn lines are left out."""
     points: dict[str, dict[int, tuple[float, float]]] = {}
-    for line in folder.metrics_file.read_text().splitlines() if folder.metrics_file.exists() else ():
-        try:
-            record = json.loads(line)
-            for key in record:
-                if key.startswith(_SIZE):
-                    name = key.removeprefix(_SIZE)
-                    point = float(record[key]), float(record[_OUTSIDE + name])
-                    points.setdefault(name, {})[int(record["step"])] = point
-        except (ValueError, KeyError, TypeError):
-            continue
+    for record in folder.read_metrics():
+        for key, size in record.values.items():
+            name = key.removeprefix(_SIZE)
+            if name != key and _OUTSIDE + name in record.values:
+                points.setdefault(name, {})[record.step] = size, record.values[_OUTSIDE + name]
     return {name: _history(by_step) for name, by_step in points.items()}
 
 
@@ -94,7 +88,7 @@ class Measures:
 
 def measure_run(
     run: Path,
-    which: str = "best",
+    which: CheckpointChoice = CheckpointChoice.best,
     overrides: Sequence[str] = (),
     limit: int | None = None,
     thresholds: Thresholds | None = None,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcnrun.errors import UsageError
+from dcnrun.runs import CheckpointChoice
 
 Pixel = tuple[int, int]
 """A row and a column."""
@@ -19,7 +20,7 @@ class Options:
     """Places on the images, rows and columns in pixels of the image that the network sees; () for automatic ones."""
     layers: tuple[str, ...] = ()
     """To be drawn; () for the last ones."""
-    checkpoint: str = "best"
+    checkpoint: CheckpointChoice = CheckpointChoice.best
     limit: int = 200
     """Validation images for the statistics; 0 for no statistics."""
     page: bool = True

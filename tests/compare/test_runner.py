@@ -1,4 +1,3 @@
-import fcntl
 import json
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from tests.compare.fake import write_run
+from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
 from tests.training.running import TINY
 
@@ -196,10 +196,8 @@ def test_a_run_of_another_config_in_the_folder_is_an_error(trainer, tmp_path):
 def test_two_comparisons_do_not_share_a_folder(trainer, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    with (out / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="is at work in"):
-            run_grid(trainer.overrides, out, program=trainer.program)
+    with locked_elsewhere(out / ".lock"), pytest.raises(UsageError, match="is at work in"):
+        run_grid(trainer.overrides, out, program=trainer.program)
     assert trainer.calls() == []
 
 

@@ -11,7 +11,7 @@ from dcnrun.compare.finished import compare_runs
 from dcnrun.config.compose import compose
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import ConfigError, UsageError
-from dcnrun.runs import RunFolder, json_ready
+from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
 from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import train
@@ -74,7 +74,7 @@ def test_roi_offsets_learn_at_their_own_rate(pool, tiny_detector, tmp_path):
 def test_others_score_the_predictions_of_evaluate_alike(tiny_detector, tmp_path):
     """A COCO result file, judged by pycocotools on the boxes of the data set."""
     folder = run([*tiny_detector, "conv=standard", "trainer.steps=40", "trainer.eval_every=40"], tmp_path / "run")
-    result = evaluate(folder, "last", predictions=tmp_path / "found.json")
+    result = evaluate(folder, CheckpointChoice.last, predictions=tmp_path / "found.json")
     summary = RunFolder(folder).read_summary()
     assert json_ready(result["metrics"]) == summary["metrics"]
     assert json_ready(result["per_class"]) == summary["per_class"]
@@ -117,7 +117,7 @@ def coco_truth(config):
 def test_predictions_are_in_pixels_of_the_data_set(tiny_detector, tmp_path):
     """The same network that sees images twice as large finds boxes of the same sizes, up to what it then sees."""
     folder = run([*tiny_detector, "conv=standard"], tmp_path / "run")
-    evaluate(folder, "last", ["data.eval_short_side=96"], tmp_path / "found.json")
+    evaluate(folder, CheckpointChoice.last, ["data.eval_short_side=96"], tmp_path / "found.json")
     boxes = np.array([found["bbox"] for found in json.loads((tmp_path / "found.json").read_text())])
     assert len(boxes)
     assert (boxes[:, :2] >= 0).all()
@@ -127,7 +127,7 @@ def test_predictions_are_in_pixels_of_the_data_set(tiny_detector, tmp_path):
 
 def test_segmentation_has_no_such_file(finished, tmp_path, capsys):
     with pytest.raises(UsageError, match="for boxes only"):
-        evaluate(finished.path, "last", predictions=tmp_path / "found.json")
+        evaluate(finished.path, CheckpointChoice.last, predictions=tmp_path / "found.json")
     assert "val/miou" not in capsys.readouterr().out, "said before the evaluation"
 
 
@@ -175,4 +175,6 @@ def test_two_processes_score_each_image_once(tiny_detector, forked, tmp_path):
     on_two_ranks(forked, "train", *overrides, "--run-dir", folder)
     summary = RunFolder(folder).read_summary()
     assert summary["status"] == "completed"
-    assert json_ready(evaluate(folder, "last")["metrics"]) == pytest.approx(summary["metrics"], abs=1e-6, nan_ok=True)
+    assert json_ready(evaluate(folder, CheckpointChoice.last)["metrics"]) == pytest.approx(
+        summary["metrics"], abs=1e-6, nan_ok=True
+    )

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.training.loggers import CsvLogger, JsonLinesLogger, forget_after
 
 
@@ -14,7 +14,7 @@ def write(folder, steps):
     for logger in (JsonLinesLogger(folder.metrics_file), CsvLogger(folder.csv_file)):
         for step in steps:
             logger.log(step, step / 3, "train", {"train/loss": 1 / step, "train/odd": math.nan})
-        logger.close("completed")
+        logger.close(RunStatus.completed)
 
 
 def test_forgets_what_comes_after_a_step_and_a_torn_line(tmp_path):

@@ -15,10 +15,11 @@ import torch
 from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.runs import RunFolder
+from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
+from tests.fakes import locked_elsewhere
 from tests.training.running import finish, free_port, metrics, on_two_ranks, start
 
 
@@ -135,7 +136,7 @@ def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):
     weights.unlink()
     folder = RunFolder(tmp_path / "run")
     saved, summary = folder.config_file.read_text(), folder.read_summary()
-    assert evaluate(folder.path, "last")["metrics"] == summary["metrics"]
+    assert evaluate(folder.path, CheckpointChoice.last)["metrics"] == summary["metrics"]
     folder.write_summary(summary | {"status": "stopped"})
     assert resume(folder.path)["metrics"] == summary["metrics"]
     assert folder.config_file.read_text() == saved
@@ -149,18 +150,11 @@ def test_other_images_than_it_began_with_are_refused(stopped):
 
 
 def test_a_run_that_another_process_trains_is_refused(stopped):
-    hold = (
-        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
-    )
     before = stopped.metrics_file.read_text()
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, stopped.lock_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        other.stdout.readline()
+    with locked_elsewhere(stopped.lock_file):
         stopped.metrics_file.write_text(before + "{")
         with pytest.raises(UsageError, match=r"Another process is training in .*run: wait, or stop it"):
             resume(stopped.path)
-        other.communicate()
     assert stopped.metrics_file.read_text() == before + "{"
     assert stopped.read_summary()["status"] == "stopped"
     assert resume(stopped.path)["status"] == "completed"
@@ -207,7 +201,7 @@ def test_two_processes_count_each_validation_image_once_and_resume(tiny, forked,
     folder = RunFolder(run)
     assert np.load(folder.per_image_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
     whole = metrics(run)
-    assert evaluate(run, "last")["metrics"] == pytest.approx(folder.read_summary()["metrics"], abs=1e-3)
+    assert evaluate(run, CheckpointChoice.last)["metrics"] == pytest.approx(folder.read_summary()["metrics"], abs=1e-3)
     folder.last_checkpoint.unlink()
     folder.write_summary(folder.read_summary() | {"status": "stopped"})
     on_two_ranks(forked, "train", "--resume", run)

@@ -13,7 +13,7 @@ from dcnrun.config.compose import compose, load
 from dcnrun.data import eval_batches, train_batches
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.resources import resource_dir
-from dcnrun.runs import RunFolder, json_ready
+from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
 from dcnrun.training import checkpoint
 from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
@@ -129,12 +129,14 @@ def test_all_problems_of_a_config_are_reported_together(tiny):
         assert key in text
 
 
-@pytest.mark.parametrize("which", ["best", "last"])
+@pytest.mark.parametrize("which", CheckpointChoice)
 def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys):
     summary = finished.read_summary()
     result = evaluate(finished.path, which)
-    assert ("was chosen by val/miou on the run's own" in " ".join(capsys.readouterr().out.split())) == (which == "best")
-    if which == "last":
+    assert ("was chosen by val/miou on the run's own" in " ".join(capsys.readouterr().out.split())) == (
+        which is CheckpointChoice.best
+    )
+    if which is CheckpointChoice.last:
         assert result["metrics"] == summary["metrics"]
         assert json_ready(result["per_class"]) == summary["per_class"]
     else:
@@ -148,15 +150,15 @@ def test_evaluate_needs_no_training_images(tiny, tmp_path):
     folder = run([*tiny, "conv=standard", "data=nuclei", "data.crop_size=32", "trainer.steps=1"], tmp_path)
     for kind in ("images", "masks"):
         shutil.copytree(resource_dir("samples") / "nuclei" / kind / "val", tmp_path / "data" / kind / "val")
-    result = evaluate(folder, "last", [f"data.root={tmp_path / 'data'}"])
+    result = evaluate(folder, CheckpointChoice.last, [f"data.root={tmp_path / 'data'}"])
     assert result["metrics"] == RunFolder(folder).read_summary()["metrics"]
 
 
 def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):
     with pytest.raises(UsageError, match="does not fit"):
-        evaluate(finished.path, "best", ["data=nuclei"])
+        evaluate(finished.path, CheckpointChoice.best, ["data=nuclei"])
     with pytest.raises(UsageError, match="not a run folder"):
-        evaluate(tmp_path, "best")
+        evaluate(tmp_path, CheckpointChoice.best)
 
 
 def test_a_loss_that_explodes_names_layer_step_and_setting(tiny, tmp_path):

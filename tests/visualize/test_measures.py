@@ -18,7 +18,7 @@ from dcnrun.errors import UsageError
 from dcnrun.offsets import capture
 from dcnrun.offsets.objects import SizeClass, Thresholds
 from dcnrun.offsets.statistics.effective_dilation import effective_dilation
-from dcnrun.runs import RunFolder, json_ready
+from dcnrun.runs import RunFolder, RunStatus, json_ready
 from dcnrun.training.loggers import JsonLinesLogger
 from dcnrun.training.run import train
 from dcnrun.visualize.load import load_run
@@ -165,7 +165,7 @@ def test_histories_are_what_was_logged(tmp_path):
         }
         logger.log(step, 0.5, "train", {"train/loss": 1.0, "train/offset_abs": 9.0, **values})
         logger.log(step, 0.5, "val", {"val/miou": 0.5})
-    logger.close("completed")
+    logger.close(RunStatus.completed)
     with folder.metrics_file.open("a") as file:
         file.write('{"step": 60, "offset_abs/a.b": 1')
     assert read_histories(folder) == {"a.b": History((20, 40), (2.0, 4.0), (0.2, 0.4))}

@@ -22,6 +22,7 @@ from PIL import Image
 from dcnrun.offsets.geometry import chain_to
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.runs import write_text
 
 _FILES = Path(__file__).parent
 _STYLE, _SCRIPTS = "page.css", ("geometry.js", "drawing.js", "page.js")
@@ -69,9 +70,7 @@ def write_page(path: Path, runs: Sequence[PageRun]) -> None:
     Raises `ValueError` where there is nothing to show, or a picture is not as large as what the network saw.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(_page(runs), encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, _page(runs))
 
 
 def _page(runs: Sequence[PageRun]) -> str:
