@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DcnrunError, UsageError
-from dcnrun.models.conv import OffsetBranch
+from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import replacing
 
 # The first version of the standard with DeformConv.
@@ -230,14 +230,13 @@ def _write(model: Any, path: Path) -> None:
 def _with_random_offsets(network: nn.Module) -> nn.Module | None:
     """A copy whose offset branches give offsets of some pixels, different everywhere; None without such branches."""
     deformed = copy.deepcopy(network)
-    branches = [module for module in deformed.modules() if isinstance(module, OffsetBranch)]
+    layers = sampling_layers(deformed).values()
     generator = torch.Generator().manual_seed(_SEED)
     with torch.no_grad():
-        for branch in branches:
-            branch.weight.normal_(std=branch.weight[0].numel() ** -0.5, generator=generator)
-            assert branch.bias is not None
-            branch.bias.normal_(std=_OFFSET_PIXELS, generator=generator)
-    return deformed if branches else None
+        for parameter in (parameter for layer in layers for parameter in layer.offset_branch.parameters()):
+            std = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else _OFFSET_PIXELS  # weights, or biases
+            parameter.normal_(std=std, generator=generator)
+    return deformed if layers else None
 
 
 def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:

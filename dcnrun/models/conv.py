@@ -1,7 +1,7 @@
 """The family of convolutions that dcnrun compares: one signature, one name for every weight.
 
-A plain or dilated layer is `nn.Conv2d`; the deformable ones add an offset branch to it, so weights of one kind load
-into another and a backbone's published weights stay valid.
+The deformable ones are plain convolutions with an offset branch, so weights of one kind load into another and a
+backbone's published weights stay valid.
 """
 
 from math import prod
@@ -12,8 +12,24 @@ from torch import Tensor, nn
 
 from dcnrun.config.schema import ConvKind
 from dcnrun.models.modulation import checked_mask_start, modulation_mask
+from dcnrun.models.sampling import SamplingConv
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.common.precision import without_autocast
+
+_Size = int | tuple[int, int]
+
+
+class PlainConv2d(nn.Conv2d):
+    """`nn.Conv2d` that can take the place of another: the standard and the dilated kind, and the base of the others."""
+
+    def take_weights(self, old: nn.Conv2d) -> None:
+        """Share weight and bias of the convolution whose place this one takes; a weight of another shape is drawn anew."""
+        if self.weight.shape == old.weight.shape:
+            self.weight = old.weight
+        else:
+            nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if old.bias is not None:
+            self.bias = old.bias
 
 
 class OffsetBranch(nn.Conv2d):
@@ -30,36 +46,57 @@ class OffsetBranch(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels per tap * G * taps, Ho, Wo)."""
+        """(N, C, H, W) to (N, channels_per_point * G * kh * kw, Ho, Wo)."""
         with without_autocast(input.device.type):
             return super().forward(input.to(self.weight.dtype))
 
 
-class DeformConv2d(nn.Conv2d):
-    """Deformable convolution v1 with its own offset branch: `DeformConv2d(64, 64, 3, padding=1)`.
+class DeformConv2d(PlainConv2d, SamplingConv):
+    """Deformable convolution v1 (Dai et al. 2017) with its own offset branch: `DeformConv2d(64, 64, 3, padding=1)`.
 
-    Takes the arguments of `nn.Conv2d` and `offset_groups`: groups of input channels that share offsets.
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: height and width of the kernel, or one number for both; so for the next three.
+        stride: pixels of the input from one output pixel to the next.
+        padding: zeros on each side of the input.
+        dilation: pixels from one point of the undeformed grid to the next.
+        groups: groups of channels that the weights connect.
+        bias: whether the layer has a bias.
+        padding_mode: "zeros", the only one.
+        device: of the parameters.
+        dtype: of the parameters.
+        offset_groups: groups of input channels that share offsets; it divides `in_channels`.
     """
 
-    channels_per_tap = 2  # y and x
+    channels_per_point = 2
+    """Of the offset branch, for one sampling point: y and x."""
 
-    def __init__(self, *args: Any, offset_groups: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.padding_mode != "zeros" or isinstance(self.padding, str):
-            raise ValueError(
-                f"padding must be numbers of zeros, but is {self.padding!r} with mode {self.padding_mode!r}"
-            )
-        if offset_groups < 1 or self.in_channels % offset_groups:
-            raise ValueError(f"offset_groups={offset_groups} does not divide in_channels={self.in_channels}")
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: _Size,
+        stride: _Size = 1,
+        padding: _Size = 0,
+        dilation: _Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        offset_groups: int = 1,
+    ) -> None:
+        if padding_mode != "zeros" or isinstance(padding, str):
+            raise ValueError(f"padding must be numbers of zeros, but is {padding!r} with mode {padding_mode!r}")
+        if offset_groups < 1 or in_channels % offset_groups:
+            raise ValueError(f"offset_groups={offset_groups} does not divide in_channels={in_channels}")
+        geometry = (kernel_size, stride, padding, dilation)
+        super().__init__(in_channels, out_channels, *geometry, groups, bias, device=device, dtype=dtype)
         self.offset_groups = offset_groups
-        self.offset_branch = OffsetBranch(
-            self.in_channels,
-            self.channels_per_tap * offset_groups * prod(self.kernel_size),
-            self.kernel_size,  # type: ignore[arg-type]
-            stride=self.stride,  # type: ignore[arg-type]
-            padding=self.padding,  # type: ignore[arg-type]
-            dilation=self.dilation,  # type: ignore[arg-type]
-        )
+        branch_channels = self.channels_per_point * offset_groups * prod(self.kernel_size)
+        self.offset_branch = OffsetBranch(in_channels, branch_channels, *geometry, device=device, dtype=dtype)
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, Co, Ho, Wo)."""
@@ -75,12 +112,8 @@ class DeformConv2d(nn.Conv2d):
             mask,
         )
 
-    def offsets(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Offsets (N, 2*G*taps, Ho, Wo) in pixels of this layer's input, and the modulation mask or None."""
-        return self.split_branch(self.offset_branch(input))
-
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take the offset branch's output apart into offsets and mask."""
+        """Return all of it as offsets, and no mask."""
         return output, None
 
     def extra_repr(self) -> str:
@@ -89,22 +122,26 @@ class DeformConv2d(nn.Conv2d):
 
 
 class ModulatedDeformConv2d(DeformConv2d):
-    """Modulated deformable convolution (DCNv2): each sample is also weighed by a learnt mask.
+    """Modulated deformable convolution (DCNv2, Zhu et al. 2018): each sample is also weighed by a learnt mask.
 
-    `mask_start` is the mask before training: 0.5 (sigmoid, as in the paper) or 1 (2 x sigmoid, as in the authors'
-    code: the fresh layer then equals the plain convolution).
+    Args:
+        *args: as for `DeformConv2d`.
+        mask_start: the mask before training: 0.5 (sigmoid, as in the paper) or 1 (2 x sigmoid, as in the authors' code:
+            the fresh layer then equals the plain convolution).
+        **kwargs: as for `DeformConv2d`, `offset_groups` included.
     """
 
-    channels_per_tap = 3  # y, x and the mask
+    channels_per_point = 3
+    """y, x and the mask."""
 
     def __init__(self, *args: Any, mask_start: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.mask_start = checked_mask_start(mask_start)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Offsets come first, then one mask logit per group and tap."""
-        taps = prod(self.kernel_size)
-        offset, logits = torch.split(output, [2 * self.offset_groups * taps, self.offset_groups * taps], dim=1)
+        """Split into offsets, which come first, and masks from one logit per group and sampling point."""
+        points = self.offset_groups * prod(self.kernel_size)
+        offset, logits = torch.split(output, [2 * points, points], dim=1)
         return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:
@@ -125,7 +162,7 @@ def make_conv(
     bias: bool = True,
     offset_groups: int = 1,
     mask_start: float = 1.0,
-) -> nn.Conv2d:
+) -> PlainConv2d:
     """A convolution of the given kind; what the kind does not have is ignored."""
     shape = (in_channels, out_channels, kernel_size)
     common: dict[str, Any] = {
@@ -137,7 +174,7 @@ def make_conv(
     }
     match kind:
         case ConvKind.standard | ConvKind.dilated:
-            return nn.Conv2d(*shape, **common)
+            return PlainConv2d(*shape, **common)
         case ConvKind.deformable:
             return DeformConv2d(*shape, **common, offset_groups=offset_groups)
         case ConvKind.modulated:

@@ -115,13 +115,7 @@ def _replace(backbone: nn.Module, name: str, conv: ConvConfig, seed: int) -> Rep
             offset_groups=conv.offset_groups,
             mask_start=conv.mask_start,
         )
-        if new.weight.shape != old.weight.shape:
-            nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
-    with torch.no_grad():
-        if new.weight.shape == old.weight.shape:
-            new.weight = old.weight
-        if old.bias is not None:
-            new.bias = old.bias
+        new.take_weights(old)
     new = new.to(old.weight.device)
     parent, _, leaf = name.rpartition(".")
     setattr(backbone.get_submodule(parent), leaf, new)

@@ -1,18 +1,32 @@
-"""Pooling of regions, also at places that the network learns, in the place of torchvision's `MultiScaleRoIAlign`."""
+"""Pooling of regions, also at learnt points, in the place of torchvision's `MultiScaleRoIAlign`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setup_scales
 
+from dcnrun.config.schema import FasterRcnnConfig, RoiPool
 from dcnrun.models.modulation import checked_mask_start, modulation_mask
+from dcnrun.models.sampling import Sampling, SamplingRoIPool
 from dcnrun.ops import deform_roi_pool
 from dcnrun.ops.common.precision import without_autocast
+from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
+
+
+class PooledRegions(NamedTuple):
+    """Regions on the feature maps that they are pooled from: positions in pixels of a region's own map, pairs (y, x)."""
+
+    level: Tensor
+    """(R,): the map's index in `featmap_names`."""
+    start: Tensor
+    """(R, 2): the upper left corner."""
+    size: Tensor
+    """(R, 2)"""
 
 
 class RoIOffsetBranch(nn.Sequential):
@@ -55,14 +69,29 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         self.aligned = aligned
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
+        """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
         pooled: Tensor = self._pool_of(x, boxes, image_shapes)()
         return pooled
+
+    def regions(self, boxes: list[Tensor]) -> PooledRegions:
+        """Return where each image's boxes (Ri, 4) lie on the maps that they are pooled from, once the layer has run.
+
+        (Before that, the maps' scales may be unknown.)
+        """
+        assert self.scales is not None
+        rois = _convert_to_roi_format(boxes).float()
+        level = torch.zeros(len(rois), dtype=torch.long, device=rois.device)
+        if len(self.scales) > 1 and self.map_levels is not None:
+            level = self.map_levels(boxes)
+        rois[:, 1:] *= rois.new_tensor(self.scales)[level, None]
+        settings = (self.output_size, 1.0, self.sampling_ratio, self.gamma, self.aligned, False)
+        on_map = regions(Operands(rois, rois, None, None, *settings))
+        return PooledRegions(level, on_map.start, on_map.size)
 
     def _pool_of(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Callable[..., Tensor]:
-        """What pools these boxes for given offsets and masks, or for none."""
+        """Return what pools these boxes with given offsets and masks, or without."""
         maps = _filter_input(x, self.featmap_names)
         if self.scales is None or self.map_levels is None:
             self.scales, self.map_levels = _setup_scales(maps, image_shapes, self.canonical_scale, self.canonical_level)
@@ -83,7 +112,7 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         offset: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Pool each level's RoIs (its map, scale, and their numbers), and put them in order."""
+        """Pool each level's RoIs (its feature map, its scale, the RoIs' indices), and put them in order."""
         pooled = torch.cat(
             [
                 self._pool_level(map, scale, rois[its], *(t if t is None else t[its] for t in (offset, mask)))
@@ -107,21 +136,22 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         return f"{self.featmap_names}, {self.output_size}, sampling_ratio={self.sampling_ratio}"
 
 
-class DeformRoIPool(PlainRoIPool):
-    """Deformable RoI pooling with its own offset branch, over one map or a pyramid (Dai et al. 2017, section 2.2).
+class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
+    """Deformable RoI pooling with its own offset branch, over one feature map or a pyramid (Dai et al. 2017, section 2.2).
 
     Takes the arguments of `MultiScaleRoIAlign`, whose rule tells which level a region is pooled from, and equals it as
     long as the offset branch is fresh. torchvision's Faster R-CNN takes it as `box_roi_pool`, such as
     `DeformRoIPool(["0", "1", "2", "3"], 7, 2, channels=256)`.
 
     Args:
-        channels: of the maps.
+        channels: of the feature maps.
         gamma: an offset of 1 moves a bin by this share of the region's side.
         hidden: widths of the offset branch's hidden layers: two of 1024 as in DCNv2, none as in DCNv1's code.
         aligned: as for `PlainRoIPool`.
     """
 
-    channels_per_bin = 2  # y and x
+    channels_per_bin = 2
+    """Of the offset branch: y and x."""
 
     def __init__(
         self,
@@ -137,18 +167,36 @@ class DeformRoIPool(PlainRoIPool):
         self.offset_branch = RoIOffsetBranch(channels * bins, hidden, self.channels_per_bin * bins)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
+        """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
         pool = self._pool_of(x, boxes, image_shapes)
         return pool(*self.split_branch(self.offset_branch(pool())))
 
     def offsets(
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor | None]:
-        """Offsets (R, 2, ph, pw), y and x, of which gamma times the region's side is what a bin moves by, and the mask or None."""
+        """Return offsets (R, 2, ph, pw), y and x, and the mask or None; a bin moves by gamma * offset * the region's side."""
         return self.split_branch(self.offset_branch(self._pool_of(x, boxes, image_shapes)()))
 
+    def sampling(
+        self,
+        x: dict[str, Tensor],
+        boxes: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        branch: Tensor | None = None,
+    ) -> Sampling:
+        """Return the centres of the bins, and offsets in pixels, each on the feature map that its region is pooled from."""
+        offset, mask = self.offsets(x, boxes, image_shapes) if branch is None else self.split_branch(branch)
+        level, start, size = self.regions(boxes)
+        high, wide = self.output_size
+        plain_y = start[:, 0, None, None] + size[:, 0, None, None] * _centres(high, size)[:, None]
+        plain_x = start[:, 1, None, None] + size[:, 1, None, None] * _centres(wide, size)
+        moved = self.gamma * offset * size[:, :, None, None]
+        maps = size.new_tensor([map.shape[-2:] for map in _filter_input(x, self.featmap_names)])[level, :, None, None]
+        y, x_ = plain_y + moved[:, 0], plain_x + moved[:, 1]
+        return Sampling(moved, mask, y, x_, plain_y, plain_x, (maps[:, 0], maps[:, 1]))
+
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Take the offset branch's output apart into offsets and mask."""
+        """Return all of it as offsets, and no mask."""
         return output.reshape(len(output), 2, *self.output_size), None
 
     def extra_repr(self) -> str:
@@ -163,17 +211,36 @@ class ModulatedDeformRoIPool(DeformRoIPool):
     code: the fresh layer then equals `MultiScaleRoIAlign`).
     """
 
-    channels_per_bin = 3  # y, x and the mask
+    channels_per_bin = 3
+    """y, x and the mask."""
 
     def __init__(self, *args: Any, mask_start: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.mask_start = checked_mask_start(mask_start)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Offsets come first, then one mask logit per bin."""
+        """Split into offsets, which come first, and masks from one logit per bin."""
         offset, logits = torch.split(output.reshape(len(output), 3, *self.output_size), [2, 1], dim=1)
         return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:
         """The settings of `DeformRoIPool` and the mask's start."""
         return f"{super().extra_repr()}, mask_start={self.mask_start}"
+
+
+def build_roi_pool(model: FasterRcnnConfig, featmap_names: list[str]) -> PlainRoIPool:
+    """Build the pooling of a config over these feature maps, with the offset branch of the paper that it is from."""
+    common: dict[str, Any] = {"featmap_names": featmap_names, "output_size": model.roi_size, "sampling_ratio": 2}
+    learnt: dict[str, Any] = {"channels": model.fpn_channels, "gamma": model.roi_gamma}
+    match model.roi_pool:
+        case RoiPool.align:
+            return PlainRoIPool(**common)
+        case RoiPool.deformable:  # offsets right from the pooled features, as in DCNv1
+            return DeformRoIPool(**common, **learnt, hidden=())
+        case RoiPool.modulated:  # after two hidden layers, as in DCNv2
+            return ModulatedDeformRoIPool(**common, **learnt, hidden=(model.roi_channels, model.roi_channels))
+
+
+def _centres(bins: int, like: Tensor) -> Tensor:
+    """The centres of bins along a side, as shares of it."""
+    return (torch.arange(bins, device=like.device, dtype=like.dtype) + 0.5) / bins

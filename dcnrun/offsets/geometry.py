@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dcnrun.errors import UsageError
-from dcnrun.offsets.grid import Grid, Pair
+from dcnrun.models.sampling import outside
+from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.ops.deform_conv2d.reference import sampling_points
 
@@ -55,11 +56,6 @@ def points_everywhere(layer: Layer) -> tuple[Tensor, Tensor]:
     """Positions y and x, (offset_groups, taps, Ho, Wo), that a layer reads for each output pixel, in pixels of its input map."""
     offset = layer.offset.flatten(0, 2)[None]
     return sampling_points(offset, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-
-
-def inside(y: Tensor, x: Tensor, size: Pair) -> Tensor:
-    """Whether a bilinear sample at these positions reads a pixel of the (H, W) map; else it is of padding alone, zero."""
-    return (y > -1) & (y < size[0]) & (x > -1) & (x < size[1])
 
 
 def chain_to(capture: Capture, name: str, length: int) -> tuple[Layer, ...]:
@@ -115,7 +111,7 @@ def _on_output(layer: Layer, points: Points) -> Points:
     else:
         y, x = layer.output_grid.to_map(points.in_image()).unbind(-1)
         moved = replace(points, y=y, x=x, grid=layer.output_grid)
-    return replace(moved, inside=points.inside & inside(moved.y, moved.x, layer.output_size))
+    return replace(moved, inside=points.inside & ~outside(moved.y, moved.x, layer.output_size))
 
 
 def _through(layer: Layer, points: Points) -> Points:
@@ -141,7 +137,7 @@ def _through(layer: Layer, points: Points) -> Points:
         strength=strength.flatten(),
         group=for_each(points.group, torch.arange(groups)[:, None]),
         path=for_each(points.path, tap),
-        inside=(points.inside[:, None, None] & inside(y, x, layer.input_size)).flatten(),
+        inside=(points.inside[:, None, None] & ~outside(y, x, layer.input_size)).flatten(),
         grid=layer.input_grid,
     )
 

@@ -24,7 +24,7 @@ from dcnrun.runs import RunFolder
 from dcnrun.tasks.task import Batch, Evaluation, Labelled
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
-from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, what_to_turn
+from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, suggest_fixes
 from dcnrun.training.optim import learning_rates, set_learning_rates
 from dcnrun.training.progress import TrainingProgress
 from dcnrun.training.validation import WARM_UP_BATCHES, Inference, on_device, validate
@@ -250,8 +250,8 @@ def _log_training(training: Training, loggers: Sequence[Logger], progress: Train
         logger.log(training.step, training.epoch, "train", values)
     for name, share in training.monitor.runaway_layers().items():
         progress.say(
-            f"step {training.step}: offsets took {share:.0%} of the taps of {name} out of the map: there they read zeros and "
-            "learn nothing. A lower optim.offset_lr_mult keeps them in."
+            f"step {training.step}: offsets took {share:.0%} of the sampling points of {name} out of the feature map: there they "
+            f"read zeros and learn nothing. A lower optim.{training.monitor.layers[name].branch_name}_lr_mult keeps them in."
         )
 
 
@@ -287,17 +287,18 @@ def _save(training: Training, folder: RunFolder) -> None:
 
 
 def _check_finite(training: Training, loss: float, batch: Batch) -> None:
-    layer = training.monitor.first_not_finite()
-    in_offsets = layer is not None
-    if np.isfinite(loss) and not in_offsets:
+    monitor = training.monitor
+    deformed = monitor.first_not_finite()
+    if np.isfinite(loss) and deformed is None:
         return
-    if layer is None:
-        layer = first_layer_not_finite(training.bare, lambda: training.task.losses(training.bare, batch, world_size=1))
+    first = first_layer_not_finite(training.bare, lambda: training.task.losses(training.bare, batch, world_size=1))
+    if first is not None:  # offsets that are not finite only because their layer's input is not are not to blame
+        deformed = monitor.with_branch(first)
+    layer = deformed or first
     where = f"in layer {layer}" if layer else "in the loss itself"
-    what = "Offsets are" if in_offsets else f"The loss ({loss}) is"
-    raise RunError(
-        f"{what} not finite at step {training.step}, first {where}. {what_to_turn(training.config, in_offsets)}"
-    )
+    what = f"The loss ({loss}) is" if deformed is None else "Offsets are"
+    fixes = suggest_fixes(training.config, None if deformed is None else monitor.layers[deformed])
+    raise RunError(f"{what} not finite at step {training.step}, first {where}. {fixes}")
 
 
 def _digest(dataset: Labelled) -> checkpoint.State:

@@ -8,20 +8,25 @@ from torch.optim import SGD, AdamW, Optimizer
 from dcnrun.config.schema import OptimConfig, Schedule
 from dcnrun.config.schema import Optimizer as OptimizerName
 from dcnrun.errors import ConfigError
-from dcnrun.models.conv import OffsetBranch
-from dcnrun.models.roi_pool import RoIOffsetBranch
+from dcnrun.models.sampling import SamplingConv, SamplingRoIPool, sampling_layers
 
 
 def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "cpu") -> Optimizer:
-    """Optimizer over up to four groups: `base`, `offset` (weights of offset branches), `offset_bias`, and `roi_offset`
-    (the branches of RoI pooling).
+    """Build the optimizer over up to four groups: `base`, `offset` (weights of the offset branches of convolutions),
+    `offset_bias` (their biases), and `roi_offset` (the offset branches of RoI pooling).
 
-    Each group keeps its multiplier as `lr_mult`. Offset branches are found by module type, so a renamed layer can't
-    lose its rate. ConfigError when a multiplier is set and there is no offset branch for it.
+    Each group keeps its multiplier as `lr_mult`. Offset branches are found by the layers' interface, so a renamed layer
+    can't lose its rate. ConfigError when a multiplier is set and there is no offset branch for it.
     """
-    weights = [m.weight for m in network.modules() if isinstance(m, OffsetBranch)]
-    biases = [m.bias for m in network.modules() if isinstance(m, OffsetBranch) and m.bias is not None]
-    of_rois = [p for m in network.modules() if isinstance(m, RoIOffsetBranch) for p in m.parameters()]
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
+    of_rois: list[nn.Parameter] = []
+    for layer in sampling_layers(network).values():
+        for name, parameter in layer.offset_branch.named_parameters():
+            if isinstance(layer, SamplingRoIPool):
+                of_rois.append(parameter)
+            else:
+                (biases if name.endswith("bias") else weights).append(parameter)
     problems = _unmatched(optim, bool(weights), bool(of_rois))
     if problems:
         raise ConfigError(problems)
@@ -31,9 +36,9 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
         {"name": name, "params": learnt, "lr_mult": multiplier}
         for name, parameters, multiplier in (
             ("base", base, 1.0),
-            ("offset", weights, optim.offset_multiplier),
-            ("offset_bias", biases, optim.offset_bias_multiplier),
-            ("roi_offset", of_rois, optim.roi_offset_multiplier),
+            (SamplingConv.branch_name, weights, optim.offset_multiplier),
+            (f"{SamplingConv.branch_name}_bias", biases, optim.offset_bias_multiplier),
+            (SamplingRoIPool.branch_name, of_rois, optim.roi_offset_multiplier),
         )
         if (learnt := [parameter for parameter in parameters if parameter.requires_grad])
     ]

@@ -95,17 +95,17 @@ def test_effective_rates_are_logged(tiny, tmp_path):
     assert line["train/lr_offset"] == pytest.approx(0.002)
 
 
-def test_share_of_taps_outside_the_image(tiny, tmp_path, capsys):
+def test_share_of_sampling_points_outside_the_feature_map(tiny, tmp_path, capsys):
     """Undeformed at step 1: on a 3x3 map with dilation 2, 5 of 9 (row, tap) pairs lie inside, and 5 of 9 columns."""
     folder = run([*tiny, "conv=deformable", "trainer.steps=3", "optim.lr=0.001"], tmp_path)
     line = metrics(folder, "train")[0]
     assert line["offset_outside/backbone.layer4.1.conv2"] == pytest.approx(1 - (5 / 9) ** 2)
     assert line["offset_abs/backbone.layer4.1.conv2"] == 0
     assert 0 < line["train/offset_outside"] < 1
-    assert "out of the map" not in capsys.readouterr().out
+    assert "out of the feature map" not in capsys.readouterr().out
     run([*tiny, "conv=deformable", "trainer.steps=4", "optim.offset_lr_mult=30000"], tmp_path, "runaway")
     text = " ".join(capsys.readouterr().out.split())
-    assert text.count("of the taps of backbone.layer4.1.conv2 out of the map") == 1
+    assert text.count("of the sampling points of backbone.layer4.1.conv2 out of the feature map") == 1
 
 
 def test_a_multiplier_without_offsets_is_an_error(tiny):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import UsageError
-from dcnrun.models.conv import DeformConv2d, OffsetBranch
-from dcnrun.models.roi_pool import DeformRoIPool, PlainRoIPool
+from dcnrun.models.roi_pool import PlainRoIPool
+from dcnrun.models.sampling import SamplingConv, SamplingLayer, sampling_layers
 from dcnrun.offsets.grid import Grid, Pair
 from dcnrun.offsets.layers import Capture, Layer, RoIs
 from dcnrun.offsets.recording.regions import pooled_regions
@@ -40,10 +40,11 @@ class Recorder:
     """Hooks on a network's convolutions and poolings, and what they noted; `plain` are names of plain convolutions to keep."""
 
     def __init__(self, model: nn.Module, plain: Sequence[str]) -> None:
+        in_branches = {m for layer in sampling_layers(model).values() for m in layer.offset_branch.modules()}
         self._convolutions = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, nn.Conv2d) and not isinstance(module, OffsetBranch)
+            if isinstance(module, nn.Conv2d) and module not in in_branches
         }
         self._poolings = {name: module for name, module in model.named_modules() if isinstance(module, PlainRoIPool)}
         self._plain = set(plain)
@@ -58,7 +59,7 @@ class Recorder:
                 f"The network has no convolution {sorted(unknown)[0]!r}; it has {', '.join(self._convolutions)}."
             )
         modules = *self._convolutions.values(), *self._poolings.values()
-        if not self._plain and not any(isinstance(module, DeformConv2d | DeformRoIPool) for module in modules):
+        if not self._plain and not any(isinstance(module, SamplingLayer) for module in modules):
             raise UsageError(
                 "The network has no deformable layer. Name the convolutions to look at: the argument `layers`."
             )
@@ -77,7 +78,7 @@ class Recorder:
 
     def _hook(self, stack: ExitStack, module: nn.Module, hook: Any) -> None:
         stack.enter_context(module.register_forward_hook(hook, with_kwargs=True))
-        if isinstance(module, DeformConv2d | DeformRoIPool):
+        if isinstance(module, SamplingLayer):
 
             def note(_: nn.Module, __: Any, output: Tensor) -> None:
                 self._branch_outputs[module] = output
@@ -86,7 +87,7 @@ class Recorder:
 
     def _offsets_of(self, module: nn.Module) -> tuple[Tensor | None, Tensor | None]:
         """What the module's offset branch has just said, if it has one."""
-        if isinstance(module, DeformConv2d | DeformRoIPool):
+        if isinstance(module, SamplingLayer):
             return module.split_branch(self._branch_outputs.pop(module))
         return None, None
 
@@ -167,7 +168,7 @@ def _geometry(module: nn.Conv2d) -> _Geometry:
 def _layer(name: str, call: _Call, kept: set[str]) -> Layer:
     module = call.module
     kernel_size, stride, padding, dilation = _geometry(module)
-    groups = module.offset_groups if isinstance(module, DeformConv2d) else 1
+    groups = module.offset_groups if isinstance(module, SamplingConv) else 1
     per_tap = groups, prod(kernel_size)
     if call.offset is None:
         offset = torch.zeros(()).expand(*per_tap, 2, *call.output_size)

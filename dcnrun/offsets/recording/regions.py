@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops.poolers import _convert_to_roi_format
 
 from dcnrun.models.roi_pool import PlainRoIPool
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import RoIs
-from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
 
 def pooled_regions(
@@ -25,9 +23,7 @@ def pooled_regions(
     `grids` are those of the pooled maps by name; `offset` (R, 2, ph, pw) and `mask` (R, 1, ph, pw) are what its offset
     branch said, None where it has none.
     """
-    rois = _convert_to_roi_format(list(boxes)).detach().float().cpu()
-    level = _levels(pool, boxes)
-    start, size = _on_map(pool, rois, level)
+    level, start, size = (tensor.cpu() for tensor in pool.regions([box.detach() for box in boxes]))
     bins_high, bins_wide = pool.output_size
     y = (torch.arange(bins_high) + 0.5) / bins_high
     x = (torch.arange(bins_wide) + 0.5) / bins_wide
@@ -52,21 +48,3 @@ def pooled_regions(
         bin_size=(bin_size * map_step).abs(),
         mask=None if mask is None else mask.detach().float().cpu()[:, 0],
     )
-
-
-def _levels(pool: PlainRoIPool, boxes: Sequence[Tensor]) -> Tensor:
-    """Which map each region is pooled from."""
-    assert pool.scales is not None
-    if len(pool.scales) == 1 or pool.map_levels is None:
-        return torch.zeros(sum(map(len, boxes)), dtype=torch.long)
-    return pool.map_levels(list(boxes)).cpu()
-
-
-def _on_map(pool: PlainRoIPool, rois: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Corner and size (y, x) of regions (R, 5) in pixels of their maps, (R, 2) each."""
-    scaled = rois.clone()
-    scaled[:, 1:] *= rois.new_tensor(pool.scales)[level, None]
-    on_map = regions(
-        Operands(rois, scaled, None, None, pool.output_size, 1.0, pool.sampling_ratio, pool.gamma, pool.aligned, False)
-    )
-    return on_map.start, on_map.size

@@ -9,9 +9,9 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from dcnrun.offsets.geometry import inside, points_everywhere
+from dcnrun.models.sampling import RUNAWAY_SHARE, outside
+from dcnrun.offsets.geometry import points_everywhere
 from dcnrun.offsets.layers import Layer
-from dcnrun.training.monitor import RUNAWAY_SHARE
 
 # An offset below this, in pixels of the map, changes a sample by less than a tenth of the difference of two neighbouring
 # pixels: the tap hardly moves.
@@ -165,7 +165,7 @@ class HealthStatistics:
 
 def _outside(layer: Layer) -> Tensor:
     """bool (G, taps, Ho, Wo): whether a tap has no pixel of the map under it."""
-    return ~inside(*points_everywhere(layer), layer.input_size)
+    return outside(*points_everywhere(layer), layer.input_size)
 
 
 def _similarity(products: Tensor) -> float | None:

@@ -1,7 +1,5 @@
 """Faster R-CNN (Ren et al. 2015) of torchvision's parts, with a feature pyramid or on a dilated c5 as in DCNv1."""
 
-from typing import Any
-
 from torch import Tensor
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -9,9 +7,9 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops.poolers import LevelMapper
 
-from dcnrun.config.schema import FasterRcnnConfig, RoiPool
+from dcnrun.config.schema import FasterRcnnConfig
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.models.roi_pool import DeformRoIPool, ModulatedDeformRoIPool, PlainRoIPool
+from dcnrun.models.roi_pool import PlainRoIPool, build_roi_pool
 from dcnrun.tasks.detection.anchors import Anchors
 from dcnrun.tasks.detection.detector import DetectionNetwork
 from dcnrun.tasks.detection.neck import DilatedC5, Pyramid, faster_rcnn_pyramid
@@ -143,15 +141,7 @@ def _roi_pool(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str
     128, and with other anchors in proportion. Left alone, torchvision guesses the scales from the first batch, wrongly
     where images are small or last stages are dilated.
     """
-    where: dict[str, Any] = {"featmap_names": maps, "output_size": model.roi_size, "sampling_ratio": 2}
-    learnt: dict[str, Any] = {"channels": model.fpn_channels, "gamma": model.roi_gamma}
-    match model.roi_pool:
-        case RoiPool.align:
-            pool = PlainRoIPool(**where)
-        case RoiPool.deformable:  # offsets right from the pooled features, as in DCNv1
-            pool = DeformRoIPool(**where, **learnt, hidden=())
-        case RoiPool.modulated:  # after two hidden layers, as in DCNv2
-            pool = ModulatedDeformRoIPool(**where, **learnt, hidden=(model.roi_channels, model.roi_channels))
+    pool = build_roi_pool(model, maps)
     pool.scales = [1 / neck.strides[name] for name in maps]
     at_p4 = model.anchor_sizes[2] if model.fpn else 1
     pool.map_levels = LevelMapper(k_min=2, k_max=5, canonical_scale=at_p4 * 224 // 128, canonical_level=4)
