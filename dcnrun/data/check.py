@@ -54,21 +54,16 @@ def check_data(
 
 
 def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None) -> dict[str, Any]:
-    findings: _Findings
+    kind = _FINDINGS[labels]
     try:
-        if labels == "masks":
-            dataset: LabelledDataset[Any] = open_dataset(config, split)
-            findings = _MaskFindings(dataset.classes)
-        else:
-            every_image = replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
-            dataset = open_box_dataset(every_image, split, masks=True)
-            findings = _BoxFindings(dataset.classes)
+        dataset = kind.open(config, split)
     except DataError as error:  # not a single sample can be told from another
         report = {"classes": [], "images": 0, "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
         return report
     if out is not None and samples:
         _make_folder(out)
+    findings = kind(dataset.classes)
     wrong = _problems_of_the_whole(dataset)
     readable = []
     for index, seen in enumerate(_with_progress(split, dataset, findings, config.workers)):
@@ -120,11 +115,16 @@ class _Seen(NamedTuple):
 
 
 class _Findings(ABC):
-    """What the readable samples of a split hold."""
+    """What the readable samples of a split hold, for one kind of labels."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
         self._sizes: list[tuple[int, int]] = []
+
+    @staticmethod
+    @abstractmethod
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+        """Open the split with every image and label that is looked at."""
 
     @staticmethod
     @abstractmethod
@@ -153,6 +153,10 @@ class _MaskFindings(_Findings):
         super().__init__(classes)
         self._pixels = np.zeros(256, np.int64)
         self._images = np.zeros(256, np.int64)
+
+    @staticmethod
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+        return open_dataset(config, split)
 
     @staticmethod
     def look(sample: Sample) -> _Seen:
@@ -195,6 +199,11 @@ class _BoxFindings(_Findings):
         self._objects: list[NDArray[np.float64]] = []
 
     @staticmethod
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+        every_image = replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
+        return open_box_dataset(every_image, split, masks=True)
+
+    @staticmethod
     def look(sample: BoxSample) -> _Seen:
         masks, set_aside = sample["masks"], sample["crowd"] | sample["difficult"]
         hidden = [] if masks is None else np.flatnonzero(~masks.numpy().any((1, 2))).tolist()
@@ -229,6 +238,9 @@ class _BoxFindings(_Findings):
             "large": int((area >= _LARGE).sum()),
             "objects_of_class": dict(zip(self._classes, self._of_class.tolist(), strict=True)),
         }
+
+
+_FINDINGS: dict[Labels, type[_Findings]] = {"masks": _MaskFindings, "boxes": _BoxFindings}
 
 
 def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> list[str]:

@@ -5,28 +5,28 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import BadBoxes, CocoConfig, FolderConfig, ShapesConfig, VocConfig
 from dcnrun.console import console
-from dcnrun.data import IGNORE, build_box_dataset, build_dataset
+from dcnrun.data import build_box_dataset
 from dcnrun.data.check import check_data
-from dcnrun.data.pictures import draw_samples
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.errors import ConfigError, RunError, UsageError
-from tests.data.box_trees import (
+from tests.data.factories import (
     annotation,
     coco_tree,
+    folder_tree,
+    labels,
     load_json,
     save_image_set,
     save_json,
+    save_mask,
     save_voc_image,
     voc_boxes_tree,
     voc_object,
 )
-from tests.data.trees import folder_tree, labels, save_mask
 
 
 def of_val(config, **options):
@@ -231,49 +231,3 @@ class TestPictures:
         report = of_val(ShapesConfig(val_images=2, workers=0), out=tmp_path / "out", samples=0)
         assert "picture" not in report
         assert not (tmp_path / "out").exists()
-
-    @pytest.mark.parametrize("count", [1, 3, 5])
-    def test_boxes_and_masks_change_what_is_seen(self, tmp_path, count):
-        config = ShapesConfig(val_images=5, objects_min=2)
-        for dataset in (build_box_dataset(config, "val"), build_box_dataset(config, "val", masks=True)):
-            samples = [dataset[index] for index in range(count)]
-            draw_samples(samples, dataset.classes, tmp_path / "labelled.png")
-            bare = [
-                s
-                | {
-                    "boxes": s["boxes"][:0],
-                    "labels": s["labels"][:0],
-                    "crowd": s["crowd"][:0],
-                    "difficult": s["difficult"][:0],
-                    "masks": None,
-                }
-                for s in samples
-            ]
-            draw_samples(bare, dataset.classes, tmp_path / "bare.png")
-            assert (tmp_path / "labelled.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
-
-    def test_a_box_is_drawn_around_its_pixels(self, tmp_path):
-        """A white object on black: its box's colour is found right at its border and nowhere else."""
-        sample = build_box_dataset(ShapesConfig(val_images=1), "val")[0]
-        image = torch.zeros_like(sample["image"])
-        image[:, 40:90, 20:100] = 255
-        sample |= {"image": image, "boxes": sample["boxes"][:1], "labels": torch.tensor([0]), "masks": None}
-        sample |= {"crowd": torch.tensor([False]), "difficult": torch.tensor([False])}
-        sample["boxes"][0] = torch.tensor([20.0, 40, 100, 90])
-        draw_samples([sample], ["only"], tmp_path / "a.png")
-        with Image.open(tmp_path / "a.png") as picture:
-            pixels = np.array(picture.convert("RGB")).astype(int)
-        dark = pixels.sum(2) < 30
-        rows, columns = (np.flatnonzero(dark.sum(axis) > 0.2 * dark.sum(axis).max()) for axis in (1, 0))  # no letters
-        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        y, x = (abs(pixels - (31, 119, 180)).sum(2) < 40)[top:bottom, left:right].nonzero()
-        found = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) * 128 / (right - left)
-        assert abs(found - (20, 40, 100, 90)).max() < 1.5
-
-    def test_ignored_pixels_and_images_without_labels(self, tmp_path):
-        sample = build_dataset(ShapesConfig(val_images=1), "val")[0]
-        sample["mask"].fill_(IGNORE)
-        draw_samples([sample], ["a"], tmp_path / "a.png")
-        empty = build_box_dataset(ShapesConfig(val_images=1, objects_min=0, objects_max=0), "val")[0]
-        draw_samples([empty], ["a"], tmp_path / "b.png")
-        assert (tmp_path / "b.png").is_file()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcnrun.config.schema import CityscapesConfig
+from dcnrun.config.schema import CityscapesConfig, Source
 from dcnrun.data import build_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.conformance import MaskSuite
-from tests.data.trees import cityscapes_tree
+from tests.data.conformance import DatasetSuite
+from tests.data.factories import cityscapes_tree
 
 # id: training id, as the benchmark's label table gives them
 TRAINING_IDS = {
@@ -17,7 +17,9 @@ TRAINING_IDS = {
 }
 
 
-class TestCityscapes(MaskSuite):
+class TestCityscapes(DatasetSuite):
+    source = Source.cityscapes
+
     @pytest.fixture
     def config(self, tmp_path):
         return CityscapesConfig(root=str(cityscapes_tree(tmp_path)))

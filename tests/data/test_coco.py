@@ -9,14 +9,16 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import BadBoxes, CocoConfig
+from dcnrun.config.schema import BadBoxes, CocoConfig, Source
 from dcnrun.data import build_box_dataset, build_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.box_trees import annotation, coco_tree, load_json, save_json
-from tests.data.conformance import BoxSuite
+from tests.data.conformance import DatasetSuite
+from tests.data.factories import annotation, coco_tree, load_json, save_json
 
 
-class TestCoco(BoxSuite):
+class TestCoco(DatasetSuite):
+    source = Source.coco
+
     @pytest.fixture
     def config(self, tmp_path):
         return CocoConfig(root=str(coco_tree(tmp_path)))
@@ -45,7 +47,9 @@ class TestCoco(BoxSuite):
         assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
 
 
-class TestNuclei(BoxSuite):
+class TestNuclei(DatasetSuite):
+    source = Source.coco
+
     @pytest.fixture
     def config(self):
         return compose(["data=nuclei_boxes"]).data

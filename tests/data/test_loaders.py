@@ -15,7 +15,7 @@ from dcnrun.config.schema import DataConfig, FolderConfig, ShapesConfig
 from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, mask_batches, train_batches
 from dcnrun.data.loaders import _PreparedSamples
 from dcnrun.errors import DataError, UsageError
-from tests.data.trees import folder_tree, labels, save_image, save_mask
+from tests.data.factories import folder_tree, labels, save_image, save_mask
 
 
 class Numbered(SegmentationDataset):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
@@ -21,6 +22,7 @@ from dcnrun.data.registry import DATASETS, choices_with, source_of
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
+from tests.data.conformance import DatasetSuite
 
 GOOD = {
     "shapes": ShapesConfig(object_scale_min=0.2),
@@ -40,6 +42,16 @@ def test_every_source_has_a_row_a_class_of_settings_and_a_choice():
         assert row.config is DATA_SCHEMAS[source]
         assert row.config().source is source
         assert row.labels
+
+
+@pytest.mark.parametrize("source", Source)
+def test_every_source_passes_the_suite(source):
+    """The test file of a reader's module has a class that inherits it."""
+    row = DATASETS[source]
+    for reader in filter(None, (row.masks, row.boxes)):
+        tests = import_module(f"tests.data.test_{reader.__module__.rpartition('.')[2]}")
+        suites = [item for item in vars(tests).values() if isinstance(item, type) and issubclass(item, DatasetSuite)]
+        assert any(suite.source is source for suite in suites), tests.__name__
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -9,28 +9,24 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from dcnrun.config.schema import ShapesConfig
+from dcnrun.config.schema import ShapesConfig, Source
 from dcnrun.data import build_box_dataset
 from dcnrun.data.outlines import OBJECTS
 from dcnrun.data.shapes import ShapesDataset
-from tests.data.conformance import BoxSuite, MaskSuite, assert_same
+from tests.data.conformance import DatasetSuite, assert_same
 
 LABELS = range(1, len(OBJECTS) + 1)
 
 
-class TestShapes(MaskSuite):
-    @pytest.fixture
-    def config(self):
-        return ShapesConfig(train_images=5, val_images=3)
+class TestShapes(DatasetSuite):
+    source = Source.shapes
 
-
-class TestShapesWithBoxes(BoxSuite):
     @pytest.fixture
     def config(self):
         return ShapesConfig(train_images=5, val_images=3, objects_min=0)
 
-    def test_images_are_those_of_segmentation(self, config, split, dataset):
-        masks = ShapesDataset(config, split)
+    def test_images_with_boxes_are_those_with_masks(self, config, split):
+        dataset, masks = build_box_dataset(config, split), ShapesDataset(config, split)
         assert len(dataset) == len(masks)
         assert dataset.classes == masks.classes[1:]
         for index in range(len(dataset)):

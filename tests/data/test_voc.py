@@ -7,14 +7,16 @@ import pytest
 import torchvision.datasets.voc
 from PIL import Image
 
-from dcnrun.config.schema import Voc2012Config
+from dcnrun.config.schema import Source, Voc2012Config
 from dcnrun.data import build_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.conformance import MaskSuite
-from tests.data.trees import voc_tree
+from tests.data.conformance import DatasetSuite
+from tests.data.factories import voc_tree
 
 
-class TestVoc2012(MaskSuite):
+class TestVoc2012(DatasetSuite):
+    source = Source.voc2012
+
     @pytest.fixture
     def config(self, tmp_path):
         return Voc2012Config(root=str(voc_tree(tmp_path)))

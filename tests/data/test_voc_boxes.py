@@ -10,16 +10,18 @@ from PIL import Image
 from torchvision.datasets import VOCDetection
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import BadBoxes, VocConfig
+from dcnrun.config.schema import BadBoxes, Source, VocConfig
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import DataError, UsageError
-from tests.data.box_trees import save_image_set, save_voc_image, voc_boxes_tree, voc_object
-from tests.data.conformance import BoxSuite
+from tests.data.conformance import DatasetSuite
+from tests.data.factories import save_image_set, save_voc_image, voc_boxes_tree, voc_object
 
 TREECROWNS = Path(__file__).parents[1] / "fixtures" / "treecrowns"
 
 
-class TestVoc0712(BoxSuite):
+class TestVoc0712(DatasetSuite):
+    source = Source.voc
+
     @pytest.fixture
     def config(self, tmp_path):
         return VocConfig(root=str(voc_boxes_tree(tmp_path)), train=["VOC2007/trainval", "VOC2012/trainval"])
@@ -44,7 +46,9 @@ class TestVoc0712(BoxSuite):
                 assert box == [x1 - 1, y1 - 1, x2, y2]
 
 
-class TestTreecrowns(BoxSuite):
+class TestTreecrowns(DatasetSuite):
+    source = Source.voc
+
     @pytest.fixture
     def config(self):
         return compose(["data=treecrowns"]).data

@@ -11,8 +11,7 @@ from dcnrun.config.groups import choices
 from dcnrun.config.schema import FasterRcnnConfig, Source
 from dcnrun.resources import resource_dir
 from dcnrun.training.run import train
-from tests.data.box_trees import coco_tree, voc_boxes_tree
-from tests.data.trees import cityscapes_tree, voc_tree
+from tests.data.factories import cityscapes_tree, coco_tree, voc_boxes_tree, voc_tree
 
 EXPERIMENTS = choices("experiment")
 SHORT = ["trainer.steps=2", "trainer.eval_every=2", "trainer.save_every=2", "trainer.threads=1", "data.workers=0"]

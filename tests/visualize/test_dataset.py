@@ -8,8 +8,7 @@ from dcnrun.data import build_dataset, eval_batches
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.tasks.registry import task_of
 from dcnrun.visualize.dataset import Examples
-from tests.data.box_trees import coco_tree
-from tests.data.trees import folder_tree
+from tests.data.factories import coco_tree, folder_tree
 
 SHAPES = ["data=shapes", "data.image_size=48", "data.val_images=3", "data.eval_short_side=72", "data.workers=0"]
 
