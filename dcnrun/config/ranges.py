@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number, or each number of a list, may have; an unset (null) one may always stay so.
+    """The values that a setting, or each element of a list, may have; an unset (null) one may always stay so.
 
     Args:
         ge: the least value.
@@ -27,7 +27,7 @@ class Range:
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
-    one_of: tuple[float, ...] = ()
+    one_of: tuple[float | str, ...] = ()
     also: float | None = None
     length: int | None = None
     least_length: int = 0
@@ -51,7 +51,7 @@ class Range:
             words = f"{self.least_length} or more numbers {words}"
         return f"{words} ({self.note})" if self.note else words
 
-    def _holds_of_one(self, value: float) -> bool:
+    def _holds_of_one(self, value: Any) -> bool:
         if self.one_of or value == self.also:
             return value in (*self.one_of, self.also)
         return (
@@ -64,7 +64,7 @@ class Range:
 
     def _bounds(self) -> str:
         if self.one_of:
-            *first, last = (f"{value:g}" for value in self.one_of)
+            *first, last = map(_short, self.one_of)
             return f"{', '.join(first)} or {last}"
         also = "" if self.also is None else f"{self.also:g} or "
         if self.ge is not None and self.le is not None:
@@ -86,7 +86,7 @@ def setting(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
-    one_of: tuple[float, ...] = (),
+    one_of: tuple[float | str, ...] = (),
     also: float | None = None,
     length: int | None = None,
     least_length: int = 0,
@@ -118,5 +118,5 @@ def range_of(declared: "Field[Any]") -> Range | None:
     return allowed
 
 
-def _short(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
+def _short(number: float | str) -> str:
+    return str(number) if isinstance(number, int | str) else f"{number:g}"

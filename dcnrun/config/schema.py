@@ -327,8 +327,8 @@ class Voc2012Config(DataConfig):
     """Pascal VOC 2012 segmentation, 21 classes."""
 
     source: Source = setting(Source.voc2012, "the reader")
-    train: str = setting("train", "image set to train on: train or trainval")
-    val: str = setting("val", "image set to validate on")
+    train: str = setting("train", "image set to train on: train or trainval", one_of=("train", "trainval", "val"))
+    val: str = setting("val", "image set to validate on", one_of=("train", "trainval", "val"))
 
 
 @dataclass
@@ -336,8 +336,8 @@ class CityscapesConfig(DataConfig):
     """Cityscapes fine annotations, 19 classes."""
 
     source: Source = setting(Source.cityscapes, "the reader")
-    train: str = setting("train", "split to train on")
-    val: str = setting("val", "split to validate on")
+    train: str = setting("train", "split to train on", one_of=("train", "val"))
+    val: str = setting("val", "split to validate on", one_of=("train", "val"))
 
 
 @dataclass

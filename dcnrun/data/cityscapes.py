@@ -11,8 +11,6 @@ from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
 from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.errors import UsageError
 
-_SPLITS = ("train", "val")
-
 _TRAINED = sorted(
     (entry for entry in Cityscapes.classes if 0 <= entry.train_id < IGNORE), key=lambda entry: entry.train_id
 )
@@ -22,8 +20,6 @@ CLASSES = tuple(entry.name for entry in _TRAINED)
 def rules(config: CityscapesConfig) -> Iterator[Rule]:
     """The rules for the settings of such a data set."""
     yield "root", config.root is not None, "the folder that holds leftImg8bit and gtFine"
-    yield "train", config.train in _SPLITS, f"one of {', '.join(_SPLITS)}"
-    yield "val", config.val in _SPLITS, f"one of {', '.join(_SPLITS)}"
 
 
 class CityscapesDataset(FileDataset):

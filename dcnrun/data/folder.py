@@ -17,7 +17,7 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     yield "root", config.root is not None, "the folder that holds the images and masks"
     yield "classes", 2 <= count <= _MOST_CLASSES, f"2 to {_MOST_CLASSES} names in the order of the mask's values"
     yield "classes", len(set(config.classes)) == count, "every name once"
-    yield "ignore_label", count <= config.ignore_label <= 255, f"a value that is no class, {count} to 255"
+    yield "ignore_label", config.ignore_label >= count, f"a value that is no class, {count} to 255"
 
 
 class FolderDataset(FileDataset):

@@ -17,14 +17,13 @@ from dcnrun.config.schema import (
     Voc2012Config,
     VocConfig,
 )
+from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
 from dcnrun.data.sample import BoxDataset, Labels, Rule, SegmentationDataset, Split
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
 
 ConfigT = TypeVar("ConfigT", bound=DataConfig)
-
-_SMALLEST_IMAGE = 16
 
 
 @dataclass(frozen=True)
@@ -122,31 +121,16 @@ def _without(config: DataConfig, labels: Labels) -> UsageError:
 
 def problems(config: DataConfig) -> list[str]:
     """What is wrong with the values of the settings, a line each; the files are not looked at."""
-    return [
-        f"data.{key}={_as_typed(getattr(config, key))}: expected {expected}"
+    out_of_range = range_problems(config, "data.")
+    broken = [
+        must_be(f"data.{key}", getattr(config, key), expected)
         for key, holds, expected in [*_common_rules(config), *DATASETS[config.source].rules(config)]
         if not holds
     ]
-
-
-def _as_typed(value: object) -> object:
-    return "null" if value is None else value
+    return [*out_of_range.values(), *without_consequences(out_of_range, broken)]
 
 
 def _common_rules(config: DataConfig) -> Iterator[Rule]:
-    yield "batch_size", config.batch_size >= 1, "at least 1"
-    yield "eval_batch_size", config.eval_batch_size >= 1, "at least 1"
-    yield "workers", config.workers >= 0, "0 or more"
-    yield (
-        "short_sides",
-        all(side >= _SMALLEST_IMAGE for side in config.short_sides),
-        f"sides of at least {_SMALLEST_IMAGE} pixels",
-    )
-    yield (
-        "eval_short_side",
-        config.eval_short_side == 0 or config.eval_short_side >= _SMALLEST_IMAGE,
-        f"0 or at least {_SMALLEST_IMAGE}",
-    )
     longest_short = max([config.eval_short_side, *config.short_sides])
     yield (
         "long_side_max",
@@ -155,11 +139,4 @@ def _common_rules(config: DataConfig) -> Iterator[Rule]:
         if longest_short
         else "0, as long as data.short_sides and data.eval_short_side don't resize",
     )
-    yield "crop_size", config.crop_size == 0 or config.crop_size >= _SMALLEST_IMAGE, f"0 or at least {_SMALLEST_IMAGE}"
-    yield "scale_min", config.scale_min > 0, "a factor above 0"
     yield "scale_max", config.scale_max >= config.scale_min, f"at least data.scale_min={config.scale_min}"
-    yield "flip", 0 <= config.flip <= 1, "a probability, 0 to 1"
-    yield "vertical_flip", 0 <= config.vertical_flip <= 1, "a probability, 0 to 1"
-    yield "color_jitter", 0 <= config.color_jitter <= 1, "0 to 1"
-    yield "mean", len(config.mean) == 3 and all(0 <= value <= 1 for value in config.mean), "3 numbers, 0 to 1"
-    yield "std", len(config.std) == 3 and all(value > 0 for value in config.std), "3 numbers above 0"

@@ -18,9 +18,7 @@ from dcnrun.data.outlines import DISTRACTORS, HAZE, OBJECTS, Pose, Warp
 from dcnrun.data.painting import Canvas, Paint
 from dcnrun.data.sample import BoxDataset, BoxSample, Rule, Sample, SegmentationDataset, Split
 
-_SMALLEST_IMAGE = 16
 _SMALLEST_RADIUS = 2
-_MOST_OBJECTS = 255
 _SPLIT_STREAM = {"train": 0, "val": 1}
 _PLACE_TRIES = 60
 _CLEARANCE = 0.85
@@ -31,31 +29,16 @@ _HAZE_EDGE = 1.5
 
 def rules(config: ShapesConfig) -> Iterator[Rule]:
     """The rules for the settings of such a data set."""
-    smallest = _SMALLEST_RADIUS / max(config.image_size, 1)
-    yield "seed", config.seed >= 0, "0 or more"
-    yield "image_size", config.image_size >= _SMALLEST_IMAGE, f"at least {_SMALLEST_IMAGE}"
-    yield "train_images", config.train_images >= 1, "at least 1"
-    yield "val_images", config.val_images >= 1, "at least 1"
-    yield "objects_min", config.objects_min >= 0, "0 or more"
-    yield (
-        "objects_max",
-        config.objects_min <= config.objects_max <= _MOST_OBJECTS,
-        f"data.objects_min={config.objects_min} to {_MOST_OBJECTS}",
-    )
+    least, most = config.objects_min, config.objects_max
+    smallest, largest = config.object_scale_min, config.object_scale_max
+    visible = _SMALLEST_RADIUS / config.image_size if config.image_size > 0 else 0.0
+    yield "objects_max", least <= most, f"at least data.objects_min={least}"
     yield (
         "object_scale_min",
-        config.object_scale_min >= smallest,
-        f"at least {smallest:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}",
+        smallest >= visible,
+        f"at least {visible:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}",
     )
-    yield (
-        "object_scale_max",
-        config.object_scale_min <= config.object_scale_max <= 0.5,
-        f"data.object_scale_min={config.object_scale_min} to 0.5",
-    )
-    yield "rotation", 0 <= config.rotation <= 180, "0 to 180 degrees"
-    yield "warp", 0 <= config.warp <= 1, "0 to 1"
-    yield "distractors", config.distractors >= 0, "0 or more"
-    yield "texture", 0 <= config.texture <= 1, "0 to 1"
+    yield "object_scale_max", smallest <= largest, f"at least data.object_scale_min={smallest}"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
 from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.errors import DataError, UsageError
 
-_IMAGE_SETS = ("train", "trainval", "val")
-
 CLASSES = (
     "background",
     "aeroplane",
@@ -40,8 +38,6 @@ CLASSES = (
 def rules(config: Voc2012Config) -> Iterator[Rule]:
     """The rules for the settings of such a data set."""
     yield "root", config.root is not None, "the folder that holds VOCdevkit/VOC2012"
-    yield "train", config.train in _IMAGE_SETS, f"one of {', '.join(_IMAGE_SETS)}"
-    yield "val", config.val in _IMAGE_SETS, f"one of {', '.join(_IMAGE_SETS)}"
 
 
 class Voc2012Dataset(FileDataset):

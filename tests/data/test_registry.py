@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from dcnrun.config.compose import compose
+from dcnrun.config.overrides import as_typed
 from dcnrun.config.schema import (
     DATA_SCHEMAS,
     CityscapesConfig,
@@ -121,24 +122,25 @@ def test_sound_settings_have_no_problems(name):
 )
 def test_a_problem_names_setting_and_value(name, key, value):
     (line,) = problems(replace(GOOD[name], **{key: value}))
-    assert line.startswith(f"data.{key}={'null' if value is None else value}: expected ")
+    assert line.startswith(f"data.{key}={as_typed(value)} must be ")
     assert "\n" not in line
 
 
 def test_short_and_long_sides_must_fit():
     assert problems(ShapesConfig(short_sides=[480, 600], eval_short_side=600, long_side_max=1000)) == []
     (line,) = problems(ShapesConfig(short_sides=[480, 800], eval_short_side=600, long_side_max=799))
-    assert line.startswith("data.long_side_max=799: expected 0, or at least the longest")
+    assert line.startswith("data.long_side_max=799 must be 0, or at least the longest")
     assert line.endswith(" 800")
 
 
-def test_all_problems_come_together():
-    lines = problems(ShapesConfig(batch_size=0, warp=3.0, image_size=1))
+def test_all_problems_come_together_without_the_consequences_of_others():
+    """Two pixels are more than all of an image of one: that follows from the image's size and is not said again."""
+    lines = problems(ShapesConfig(batch_size=0, warp=3.0, image_size=1, objects_min=9))
     assert [line.split("=")[0] for line in lines] == [
         "data.batch_size",
         "data.image_size",
-        "data.object_scale_min",
         "data.warp",
+        "data.objects_max",
     ]
 
 
