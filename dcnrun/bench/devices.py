@@ -123,7 +123,7 @@ class Cpu(Device):
 
 
 class Cuda(Device):
-    """An NVIDIA GPU, which computes while the host goes on."""
+    """An NVIDIA GPU, which computes while the host continues."""
 
     dtypes = (torch.bfloat16, torch.float16, torch.float32)
     cases = tuple(

@@ -25,17 +25,17 @@ _TORCHVISION_IMAGES = 32
 
 @dataclass(frozen=True)
 class Case:
-    """A modulated layer of stride 1 that keeps the map's size, with as many channels out as in."""
+    """A modulated layer of stride 1 that keeps the feature map's size, with as many channels out as in."""
 
     batch: int
     channels: int
-    size: int | tuple[int, int]  # of the map: height and width, or one number where they are equal
+    size: int | tuple[int, int]  # of the feature map: height and width, or one number where they are equal
     kernel: int = 3
     offset_groups: int = 1
     reference: bool = False  # one of those that ratios are averaged over
 
     @property
-    def map(self) -> tuple[int, int]:
+    def sides(self) -> tuple[int, int]:
         """Height and width."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
@@ -44,13 +44,13 @@ class Case:
         """Such as N2 C64 64x64, and what is not a 3x3 kernel of one offset group."""
         kernel = "" if self.kernel == 3 else f" {self.kernel}x{self.kernel} kernel"
         groups = "" if self.offset_groups == 1 else f" {self.offset_groups} offset groups"
-        height, width = self.map
+        height, width = self.sides
         return f"N{self.batch} C{self.channels} {height}x{width}{kernel}{groups}"
 
     @property
     def pixels(self) -> int:
-        """Of a map."""
-        height, width = self.map
+        """Pixels of a feature map."""
+        height, width = self.sides
         return height * width
 
     def columns_bytes(self, dtype: torch.dtype) -> int:
@@ -136,17 +136,17 @@ def _operands(
 ) -> list[Tensor]:
     """Input, offset, mask, weight and the output's gradient."""
     generator = torch.Generator(device).manual_seed(0)
-    taps = case.kernel**2 * case.offset_groups
+    points = case.kernel**2 * case.offset_groups
 
     def random(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=device)
 
     operands = [
-        random(case.batch, case.channels, *case.map),
-        random(case.batch, 2 * taps, *case.map),
-        random(case.batch, taps, *case.map).sigmoid(),
+        random(case.batch, case.channels, *case.sides),
+        random(case.batch, 2 * points, *case.sides),
+        random(case.batch, points, *case.sides).sigmoid(),
         random(case.channels, case.channels, case.kernel, case.kernel),
-        random(case.batch, case.channels, *case.map),
+        random(case.batch, case.channels, *case.sides),
     ]
     dtypes = (dtype, positions, positions, dtype, dtype)
     return [operand.to(dtype=its, memory_format=memory_format) for operand, its in zip(operands, dtypes, strict=True)]
@@ -172,7 +172,7 @@ def _in_torch(compute: Callable[[], Tensor], learnt: list[Tensor], grad_output: 
 
 
 def _deterministic(candidate: Candidate) -> Candidate:
-    """The same, as PyTorch computes it when it is asked for the same bits on every run."""
+    """Return the candidate as PyTorch computes it when it is asked for the same bits on every run."""
 
     def switched(work: Callable[[], Sequence[Sized]]) -> Sequence[Sized]:
         before = torch.are_deterministic_algorithms_enabled()

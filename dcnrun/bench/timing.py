@@ -19,7 +19,7 @@ class Clock(Protocol):
     """A way to measure a work."""
 
     def seconds(self, work: Work) -> float:
-        """Of one call."""
+        """Return the seconds of one call."""
         ...
 
 
@@ -34,7 +34,7 @@ class WallClock:
     pause: float = PAUSE_SECONDS
 
     def seconds(self, work: Work) -> float:
-        """Of one call, on the wall."""
+        """Return the seconds of one call, on the wall."""
         time.sleep(self.pause)
         work()
         started = time.perf_counter()
@@ -55,7 +55,7 @@ class EventClock:
     warm_up: int = 3
 
     def seconds(self, work: Work) -> float:
-        """Of one call, on the GPU."""
+        """Return the seconds of one call, on the GPU."""
         started, ended = self.make_event(), self.make_event()
         _repeat(work, self.warm_up)
         started.record()
@@ -76,7 +76,7 @@ class LaunchClock:
     calls: int = 100
 
     def seconds(self, work: Work) -> float:
-        """Of one call, on the host."""
+        """Return the seconds of one call, on the host."""
         work()
         self.synchronize()
         started = time.perf_counter()

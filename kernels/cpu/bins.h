@@ -1,4 +1,4 @@
-// Where the bins of deformable RoI pooling read the map.
+// Where the bins of deformable RoI pooling read the feature map.
 //
 // A bin's sampling points form a grid and samples are bilinear, so a pixel's weight in the bin's mean is its row's times
 // its column's. The rows and columns of a bin are all that has to be kept, and each pixel is read once, however many
@@ -11,7 +11,7 @@
 #include "tensor.h"
 #include "work.h"
 
-// One RoI on the map, as `regions` in dcnrun/ops/deform_roi_pool/arguments.py: pairs are y, x.
+// One RoI on the feature map, as `regions` in dcnrun/ops/deform_roi_pool/arguments.py: pairs are y, x.
 struct Region {
     real image, start[2], size[2], grid[2];
 };
@@ -40,11 +40,11 @@ struct Pooling {
     }
 };
 
-// A row or column of the map: its weight in a bin's mean (save for the number of sampling points), and how that changes
+// A row or column of the feature map: its weight in a bin's mean (save for the number of sampling points), and how that changes
 // as the bin moves.
 struct Line {
-    whole index;
-    real share, slope;
+    integer index;
+    real weight, slope;
 };
 static_assert(sizeof(Line) == 3 * sizeof(real), "lines lie in memory for numbers");
 
@@ -58,15 +58,15 @@ struct Lines {
 
 struct Bin {
     Lines rows, columns;
-    real weight;  // of a sampling point in the mean; not a number where the bin's position is not
+    real weight;  // of a sampling point in the mean; NaN where the bin's position is
 };
 
 // One axis of a bin while its lines are found.
 struct Axis {
     real start, length, points;  // of the bin; `points` along it
-    int64_t lines;               // of the map
+    int64_t lines;               // of the feature map
 
-    // How many points can lie on the map: all of them, unless bins are larger than it.
+    // How many points can lie on the feature map: all of them, unless bins are larger than it.
     int64_t near() const {
         real step = length / points;
         return int64_t(step > 0 ? std::min(points, std::floor(real(lines + 1) / step) + 4) : points);
@@ -74,7 +74,7 @@ struct Axis {
     int64_t most_lines() const { return std::min(2 * near(), lines); }
 
     // Writes the lines that points lie between, in ascending order, and returns their number. A point further than one
-    // pixel outside the map has none, a nearer one has the border.
+    // pixel outside the feature map has none, a nearer one has the border.
     int64_t place(Line* placed, bool& is_number) const {
         const int64_t count = near(), last = lines - 1;
         const real step = length / points;
@@ -82,15 +82,15 @@ struct Axis {
         if (real(count) < points)
             skipped = std::min(std::max(std::floor((-1 - start) / step - real(0.5)) - 1, real(0)), points - real(count));
         int64_t done = 0;
-        // Neighbouring points share lines, which are the last two so far.
-        auto add = [&](int64_t index, real share, real slope) {
+        // Neighbouring points weight lines, which are the last two so far.
+        auto add = [&](int64_t index, real weight, real slope) {
             int64_t i = done;
             while (i > 0 && placed[i - 1].index > index) i--;
             if (i > 0 && placed[i - 1].index == index) {
-                placed[i - 1].share += share;
+                placed[i - 1].weight += weight;
                 placed[i - 1].slope += slope;
             } else {
-                placed[done++] = {whole(index), share, slope};
+                placed[done++] = {integer(index), weight, slope};
             }
         };
         for (int64_t i = 0; i < count; i++) {
@@ -104,9 +104,9 @@ struct Axis {
             if (low >= last) {
                 add(last, 1, 0);
             } else {
-                real share = inside - real(low), slope = real(inside == position);
-                add(low, 1 - share, -slope);
-                add(low + 1, share, slope);
+                real weight = inside - real(low), slope = real(inside == position);
+                add(low, 1 - weight, -slope);
+                add(low + 1, weight, slope);
             }
         }
         return done;
@@ -143,8 +143,8 @@ class Bins {
         int64_t step = (starts[roi + 1] - starts[roi]) / bins;
         return reinterpret_cast<Line*>(lines.data) + starts[roi] + (group * pooling.bins() + bin) * step;
     }
-    whole* counts_of(int64_t roi, int64_t group, int64_t bin) const {
-        return reinterpret_cast<whole*>(counts.data) + 2 * number(roi, group, bin);
+    integer* counts_of(int64_t roi, int64_t group, int64_t bin) const {
+        return reinterpret_cast<integer*>(counts.data) + 2 * number(roi, group, bin);
     }
 
 public:
@@ -163,7 +163,7 @@ public:
         for (int64_t group = 0; group < pooling.groups; group++)
             for (int64_t bin = 0; bin < pooling.bins(); bin++) {
                 Line* line = first_line(roi, group, bin);
-                whole* placed = counts_of(roi, group, bin);
+                integer* placed = counts_of(roi, group, bin);
                 bool is_number = true;
                 for (int along = 0; along < 2; along++) {
                     Axis of_bin = first_axis(pooling, roi, along);
@@ -173,7 +173,7 @@ public:
                     of_bin.start += distance;
                     if (pooling.offset.data)
                         of_bin.start += pooling.real_at(pooling.offset, roi, 2 * group + along, bin) * pooling.reach(roi, along);
-                    placed[along] = whole(of_bin.place(line, is_number));
+                    placed[along] = integer(of_bin.place(line, is_number));
                     line += placed[along];
                 }
                 weights.data[number(roi, group, bin)] = is_number ? 1 / points : real(NAN);
@@ -182,7 +182,7 @@ public:
 
     Bin at(int64_t roi, int64_t group, int64_t bin) const {
         const Line* rows = first_line(roi, group, bin);
-        const whole* placed = counts_of(roi, group, bin);
+        const integer* placed = counts_of(roi, group, bin);
         return {{rows, placed[0]}, {rows + placed[0], placed[1]}, weights.data[number(roi, group, bin)]};
     }
 };

@@ -1,9 +1,9 @@
 // Deformable RoI pooling on the CPU (Dai et al. 2017; with a mask, Zhu et al. 2018), plain and position-sensitive: forward
 // and backward.
 //
-// Everything is computed on rows of channels. First the rows and columns of the map that each bin reads are found, once
-// for all channels. Then work is divided by images and blocks of channels, whose part of the map stays in the cache while
-// all RoIs of the image read it. No two threads write to the same place: there are no atomics, and the result does not
+// Everything is computed on rows of channels. First the rows and columns of the feature map that each bin reads are found, once
+// for all channels. Then work is divided by images and blocks of channels, whose part of the feature map stays in the cache while
+// all RoIs of the image read it. No two threads write to the same address: there are no atomics, and the result does not
 // depend on the number of threads.
 
 #include <algorithm>
@@ -43,38 +43,38 @@ struct Unit {
     }
 };
 
-// The maps that the bins of one plane read: every planes-th channel.
-static View plane_of(const Pooling& pooling, const View& maps, int64_t plane) {
-    View view = maps;
-    view.data = &maps.at(0, plane);
+// The channels that the bins of one plane read: every planes-th.
+static View plane_of(const Pooling& pooling, const View& features, int64_t plane) {
+    View view = features;
+    view.data = &features.at(0, plane);
     view.strides[1] *= pooling.planes;
     return view;
 }
 
 // Whether blocks can be read where they are, in whole vectors.
 static bool readable_as_it_is(const Pooling& pooling, const std::vector<Block>& all) {
-    const bool whole = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
-    return kStoredAsReal && whole && plane_of(pooling, pooling.input, 0).has_rows_of_channels(pooling.width);
+    const bool full = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
+    return kStoredAsReal && full && plane_of(pooling, pooling.input, 0).has_rows_of_channels(pooling.width);
 }
 
-// One thread's place to work.
+// One thread's memory to work in.
 struct Space {
     bool as_it_is;
-    Memory maps, grad_maps, bins;
+    Memory features, grad_features, bins;
 
     Space(const Pooling& pooling, const std::vector<Block>& all, bool backward)
         : as_it_is(readable_as_it_is(pooling, all)),
-          maps(as_it_is ? 0 : pooling.pixels() * all[0].step()),
-          grad_maps(backward ? pooling.pixels() * all[0].step() : 0),
+          features(as_it_is ? 0 : pooling.pixels() * all[0].step()),
+          grad_features(backward ? pooling.pixels() * all[0].step() : 0),
           bins(pooling.bins() * all[0].step()) {}
 
-    bool ready() const { return maps.data && grad_maps.data && bins.data; }
+    bool ready() const { return features.data && grad_features.data && bins.data; }
 
     Rows rows_of(const Pooling& pooling, const Unit& unit, const Block& block) {
         const View input = plane_of(pooling, pooling.input, unit.plane);
         if (as_it_is) return {reinterpret_cast<const real*>(&input.at(unit.image, block.first)), input.strides[3]};
-        copy_to_rows(input, pooling.width, {unit.image, 0, pooling.pixels()}, block.first, block.count, maps.data, block.step());
-        return {maps.data, block.step()};
+        copy_to_rows(input, pooling.width, {unit.image, 0, pooling.pixels()}, block.first, block.count, features.data, block.step());
+        return {features.data, block.step()};
     }
 };
 
@@ -96,13 +96,13 @@ static void for_each_vectors(int64_t count, Act act) {
 
 // pooled[0..kVectors) = factor * the bin's sum, `first` channels in.
 template <int kVectors>
-static void pool(const Bin& bin, Rows maps, int64_t width, int64_t first, real factor, real* pooled) {
+static void pool(const Bin& bin, Rows features, int64_t width, int64_t first, real factor, real* pooled) {
     vec sums[kVectors] = {};
     for (const Line& row : bin.rows)
         for (const Line& column : bin.columns) {
-            const real* pixel = maps.data + (int64_t(row.index) * width + column.index) * maps.step + first;
-            const real share = row.share * column.share;
-            for (int v = 0; v < kVectors; v++) sums[v] += load(pixel + v * kLanes) * share;
+            const real* pixel = features.data + (int64_t(row.index) * width + column.index) * features.step + first;
+            const real weight = row.weight * column.weight;
+            for (int v = 0; v < kVectors; v++) sums[v] += load(pixel + v * kLanes) * weight;
         }
     for (int v = 0; v < kVectors; v++) store(pooled + first + v * kLanes, sums[v] * factor);
 }
@@ -113,8 +113,8 @@ EXPORT int dcnrun_deform_roi_pool_forward(const Pooling* arguments) {
     Bins bins(pooling);
     if (!bins.ready()) return kNotEnoughMemory;
     const int64_t units = Unit::count(pooling, all);
-    // RoIs are shared out too where there is not enough work for all threads otherwise.
-    const int64_t shares = std::min(blocks(2 * pooling.threads, units), pooling.rois);
+    // RoIs are split too where there is not enough work for all threads otherwise.
+    const int64_t splits = std::min(blocks(2 * pooling.threads, units), pooling.rois);
 
     int status = 0;
 #pragma omp parallel num_threads(pooling.threads)
@@ -129,19 +129,19 @@ EXPORT int dcnrun_deform_roi_pool_forward(const Pooling* arguments) {
 
         if (!status) {
 #pragma omp for schedule(dynamic)
-            for (int64_t i = 0; i < units * shares; i++) {
-                const Unit unit(pooling, i / shares);
+            for (int64_t i = 0; i < units * splits; i++) {
+                const Unit unit(pooling, i / splits);
                 const Block& block = all[unit.block];
-                const Rows maps = space.rows_of(pooling, unit, block);
-                const int64_t share = i % shares;
-                for (int64_t roi = pooling.rois * share / shares; roi < pooling.rois * (share + 1) / shares; roi++) {
+                const Rows features = space.rows_of(pooling, unit, block);
+                const int64_t split = i % splits;
+                for (int64_t roi = pooling.rois * split / splits; roi < pooling.rois * (split + 1) / splits; roi++) {
                     if (!pooling.is_of(roi, unit.image)) continue;
                     const Tile tile = bins_of(pooling, unit, roi);
                     for (int64_t b = 0; b < tile.count; b++) {
                         const Bin bin = bins.at(roi, block.group, tile.first + b);
                         const real factor = bin.weight * pooling.mask_of(roi, block.group, tile.first + b);
                         for_each_vectors(block.step(), [&](int64_t c, auto vectors) {
-                            pool<vectors>(bin, maps, pooling.width, c, factor, space.bins.data + b * block.step());
+                            pool<vectors>(bin, features, pooling.width, c, factor, space.bins.data + b * block.step());
                         });
                     }
                     copy_from_rows(space.bins.data, block.step(), pooling.output, pooling.bins_wide, tile, block.first, block.count);
@@ -159,34 +159,34 @@ struct Slopes {
     real y, x, factor;
 };
 
-// The backward of `pool`: gives a bin's gradient back to the rows in `grads`, which have `step` channels, and adds to the
+// The backward of `pool`: scatters a bin's gradient to the rows in `grads`, which have `step` channels, and adds to the
 // slopes where these are asked for.
 template <int kVectors, bool kSlopes>
-static void give_back(const Bin& bin, Rows maps, int64_t width, int64_t first, real factor, const real* gradient,
+static void scatter_gradients(const Bin& bin, Rows features, int64_t width, int64_t first, real factor, const real* gradient,
                       real* grads, int64_t step, vec slopes[3]) {
-    vec given[kVectors];
-    for (int v = 0; v < kVectors; v++) given[v] = load(gradient + first + v * kLanes);
+    vec bin_grad[kVectors];
+    for (int v = 0; v < kVectors; v++) bin_grad[v] = load(gradient + first + v * kLanes);
     for (const Line& row : bin.rows) {
         vec at_row = {}, along_row = {};
         for (const Line& column : bin.columns) {
-            const int64_t place = int64_t(row.index) * width + column.index;
-            const real* pixel = maps.data + place * maps.step + first;
-            real* grad = grads + place * step + first;
-            const real share = row.share * column.share * factor;
+            const int64_t pixel_index = int64_t(row.index) * width + column.index;
+            const real* pixel = features.data + pixel_index * features.step + first;
+            real* grad = grads + pixel_index * step + first;
+            const real weight = row.weight * column.weight * factor;
             vec product = {};
             for (int v = 0; v < kVectors; v++) {
-                if (kSlopes) product += load(pixel + v * kLanes) * given[v];
-                store(grad + v * kLanes, load(grad + v * kLanes) + given[v] * share);
+                if (kSlopes) product += load(pixel + v * kLanes) * bin_grad[v];
+                store(grad + v * kLanes, load(grad + v * kLanes) + bin_grad[v] * weight);
             }
             if (kSlopes) {
-                at_row += product * column.share;
+                at_row += product * column.weight;
                 along_row += product * column.slope;
             }
         }
         if (kSlopes) {
             slopes[0] += at_row * row.slope;
-            slopes[1] += along_row * row.share;
-            slopes[2] += at_row * row.share;
+            slopes[1] += along_row * row.weight;
+            slopes[2] += at_row * row.weight;
         }
     }
 }
@@ -236,8 +236,8 @@ EXPORT int dcnrun_deform_roi_pool_backward(const Pooling* arguments) {
                 const Unit unit(pooling, i);
                 const Block& block = all[unit.block];
                 const int64_t step = block.step();
-                const Rows maps = asked ? space.rows_of(pooling, unit, block) : Rows{space.grad_maps.data, step};
-                real* grads = space.grad_maps.data;
+                const Rows features = asked ? space.rows_of(pooling, unit, block) : Rows{space.grad_features.data, step};
+                real* grads = space.grad_features.data;
                 std::fill(grads, grads + pooling.pixels() * step, real(0));
                 for (int64_t roi = 0; roi < pooling.rois; roi++) {
                     if (!pooling.is_of(roi, unit.image)) continue;
@@ -248,8 +248,8 @@ EXPORT int dcnrun_deform_roi_pool_backward(const Pooling* arguments) {
                         const real factor = bin.weight * pooling.mask_of(roi, block.group, tile.first + b);
                         vec sums[3] = {};
                         for_each_vectors(step, [&](int64_t c, auto vectors) {
-                            auto act = asked ? give_back<vectors, true> : give_back<vectors, false>;
-                            act(bin, maps, pooling.width, c, factor, space.bins.data + b * step, grads, step, sums);
+                            auto act = asked ? scatter_gradients<vectors, true> : scatter_gradients<vectors, false>;
+                            act(bin, features, pooling.width, c, factor, space.bins.data + b * step, grads, step, sums);
                         });
                         if (asked)
                             slopes[(unit.block * pooling.rois + roi) * pooling.bins() + tile.first + b] = {sum(sums[0]), sum(sums[1]), sum(sums[2])};

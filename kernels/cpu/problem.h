@@ -11,7 +11,7 @@ struct Problem {
     int64_t stride[2], padding[2], dilation[2];
     int64_t groups, offset_groups, threads;
 
-    int64_t taps() const { return kernel_height * kernel_width; }
+    int64_t points() const { return kernel_height * kernel_width; }
     int64_t pixels() const { return height * width; }
     int64_t out_pixels() const { return out_height * out_width; }
     int64_t group_channels() const { return channels / groups; }

@@ -1,72 +1,72 @@
-// Where each tap of each output pixel samples the input, and sampling there.
+// Where each output pixel samples the input, and sampling there.
 #pragma once
 
 #include <utility>
 
 #include "problem.h"
 
-// Samples of one offset group: arrays over (tap, pixel of the tile), `step` apart per tap.
+// Samples of one offset group: arrays over (sampling point of the kernel, pixel of the tile), the points `step` apart.
 struct Samples {
     int64_t step;
-    whole* corner[4];  // the pixels top left, top right, bottom left, bottom right; -1: outside the map, zero
-    real* share[4];      // their weights in the sample, the mask included
+    integer* corner[4];  // the pixels top left, top right, bottom left, bottom right; -1: outside the feature map, zero
+    real* weight[4];      // their weights in the sample, the mask included
     real *down, *right;  // how far the position is below the upper and right of the left corners
     real* factor;        // the mask, 1 without one
 
     static constexpr int kArrays = 11;
 
-    // Divides memory for kArrays * taps * step numbers among the arrays.
-    Samples(real* memory, int64_t taps, int64_t step) : step(step) {
-        auto next = [&] { return std::exchange(memory, memory + taps * step); };
-        for (real*& array : share) array = next();
+    // Divides memory for kArrays * points * step numbers among the arrays.
+    Samples(real* memory, int64_t points, int64_t step) : step(step) {
+        auto next = [&] { return std::exchange(memory, memory + points * step); };
+        for (real*& array : weight) array = next();
         down = next(), right = next(), factor = next();
-        for (whole*& array : corner) array = reinterpret_cast<whole*>(next());
+        for (integer*& array : corner) array = reinterpret_cast<integer*>(next());
     }
 };
 
-// One channel of a map of positions or masks, at the pixels of a tile.
+// One channel of the positions or masks, at the pixels of a tile.
 inline void read_channel(const View& view, int64_t channel, int64_t width, const Tile& tile, real* values) {
-    const real* map = static_cast<const real*>(view.data) + tile.image * view.strides[0] + channel * view.strides[1];
+    const real* from = static_cast<const real*>(view.data) + tile.image * view.strides[0] + channel * view.strides[1];
     for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        for (int64_t i = 0; i < run; i++) values[done + i] = map[offset + i * view.strides[3]];
+        for (int64_t i = 0; i < run; i++) values[done + i] = from[offset + i * view.strides[3]];
     });
 }
 
-// From positions to corners and shares, from sample `at` on, in whole vectors. A sample from one pixel outside the map
-// on is zero; one at a position that is not a number has no corners, and shares that are not numbers.
+// From positions to corners and weights, from sample `at` on, in whole vectors. A sample from one pixel outside the feature map
+// on is zero; one at a NaN position has no corners, and weights that are NaN.
 inline void place_samples(const real* ys, const real* xs, int64_t height, int64_t width, int64_t count, int64_t at,
                           const Samples& samples) {
     const vec rows = all(real(height)), columns = all(real(width)), none = all(-2);
     for (int64_t p = 0; p < count; p += kLanes) {
         vec y = load(ys + p), x = load(xs + p);
-        whole_vec outside = (y <= -1) | (y >= rows) | (x <= -1) | (x >= columns);
+        integer_vec outside = (y <= -1) | (y >= rows) | (x <= -1) | (x >= columns);
         y = choose(outside, none, y), x = choose(outside, none, x);
-        whole_vec number = (y == y) & (x == x);
+        integer_vec number = (y == y) & (x == x);
         vec top = floor_of(choose(number, y, none)), left = floor_of(choose(number, x, none));
         vec down = y - top, right = x - left;
 
-        whole_vec upper = (top >= 0) & (top < rows), lower = (top >= -1) & (top < rows - 1);
-        whole_vec near = (left >= 0) & (left < columns), far = (left >= -1) & (left < columns - 1);
-        whole_vec pixel = __builtin_convertvector(top, whole_vec) * whole(width) + __builtin_convertvector(left, whole_vec);
-        auto place = [&](int corner, whole_vec inside, vec share, whole distance) {
+        integer_vec upper = (top >= 0) & (top < rows), lower = (top >= -1) & (top < rows - 1);
+        integer_vec near = (left >= 0) & (left < columns), far = (left >= -1) & (left < columns - 1);
+        integer_vec pixel = __builtin_convertvector(top, integer_vec) * integer(width) + __builtin_convertvector(left, integer_vec);
+        auto set_corner = [&](int corner, integer_vec inside, vec weight, integer distance) {
             store(samples.corner[corner] + at + p, ((pixel + distance) & inside) | ~inside);
-            store(samples.share[corner] + at + p, share * load(samples.factor + at + p));
+            store(samples.weight[corner] + at + p, weight * load(samples.factor + at + p));
         };
-        place(0, upper & near, (1 - down) * (1 - right), 0);
-        place(1, upper & far, (1 - down) * right, 1);
-        place(2, lower & near, down * (1 - right), whole(width));
-        place(3, lower & far, down * right, whole(width + 1));
+        set_corner(0, upper & near, (1 - down) * (1 - right), 0);
+        set_corner(1, upper & far, (1 - down) * right, 1);
+        set_corner(2, lower & near, down * (1 - right), integer(width));
+        set_corner(3, lower & far, down * right, integer(width + 1));
         store(samples.down + at + p, down);
         store(samples.right + at + p, right);
     }
 }
 
-// All taps of one offset group at the pixels of a tile; `positions` has room for 2 * samples.step values.
+// All sampling points of one offset group at the pixels of a tile; `positions` has room for 2 * samples.step values.
 inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group, real* positions, const Samples& samples) {
     real *y = positions, *x = positions + samples.step;
-    for (int64_t tap = 0; tap < problem.taps(); tap++) {
-        int64_t channel = offset_group * problem.taps() + tap;
-        real* factor = samples.factor + tap * samples.step;
+    for (int64_t point = 0; point < problem.points(); point++) {
+        int64_t channel = offset_group * problem.points() + point;
+        real* factor = samples.factor + point * samples.step;
         read_channel(problem.offset, 2 * channel, problem.out_width, tile, y);
         read_channel(problem.offset, 2 * channel + 1, problem.out_width, tile, x);
         if (problem.mask.data)
@@ -74,73 +74,73 @@ inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group,
         else
             std::fill(factor, factor + tile.count, real(1));
 
-        int64_t tap_y = tap / problem.kernel_width * problem.dilation[0] - problem.padding[0];
-        int64_t tap_x = tap % problem.kernel_width * problem.dilation[1] - problem.padding[1];
+        int64_t point_y = point / problem.kernel_width * problem.dilation[0] - problem.padding[0];
+        int64_t point_x = point % problem.kernel_width * problem.dilation[1] - problem.padding[1];
         int64_t out_y = tile.first / problem.out_width, out_x = tile.first % problem.out_width;
         for (int64_t p = 0; p < tile.count; out_y++, out_x = 0) {
             int64_t run = std::min(problem.out_width - out_x, tile.count - p);
-            real start_y = real(out_y * problem.stride[0] + tap_y), start_x = real(out_x * problem.stride[1] + tap_x);
+            real start_y = real(out_y * problem.stride[0] + point_y), start_x = real(out_x * problem.stride[1] + point_x);
             for (int32_t i = 0; i < run; i++) {
                 y[p + i] += start_y;
                 x[p + i] += start_x + real(i) * real(problem.stride[1]);
             }
             p += run;
         }
-        place_samples(y, x, problem.height, problem.width, tile.count, tap * samples.step, samples);
+        place_samples(y, x, problem.height, problem.width, tile.count, point * samples.step, samples);
     }
 }
 
-// The four corners of sample i, `first` channels in: `nothing` stands for those outside the map.
+// The four corners of sample i, `first` channels in: `zeros` stands for those outside the feature map.
 struct Corners {
     const real* row[4];
 
-    Corners(const Samples& samples, int64_t i, Rows maps, const real* nothing) {
+    Corners(const Samples& samples, int64_t i, Rows features, const real* zeros) {
         for (int k = 0; k < 4; k++) {
             int64_t pixel = samples.corner[k][i];
-            row[k] = pixel < 0 ? nothing : maps.data + pixel * maps.step;
+            row[k] = pixel < 0 ? zeros : features.data + pixel * features.step;
         }
     }
 };
 
 // column[0..count) = the sample of `count` channels
-inline void sample(const Samples& samples, int64_t i, Rows maps, const real* nothing, int64_t count, real* column) {
-    Corners corners(samples, i, maps, nothing);
-    real shares[4];
-    for (int k = 0; k < 4; k++) shares[k] = samples.share[k][i];
+inline void sample(const Samples& samples, int64_t i, Rows features, const real* zeros, int64_t count, real* column) {
+    Corners corners(samples, i, features, zeros);
+    real weights[4];
+    for (int k = 0; k < 4; k++) weights[k] = samples.weight[k][i];
     int64_t c = 0;
     for (; c + kLanes <= count; c += kLanes)
-        store(column + c, load(corners.row[0] + c) * shares[0] + load(corners.row[1] + c) * shares[1] +
-                              load(corners.row[2] + c) * shares[2] + load(corners.row[3] + c) * shares[3]);
+        store(column + c, load(corners.row[0] + c) * weights[0] + load(corners.row[1] + c) * weights[1] +
+                              load(corners.row[2] + c) * weights[2] + load(corners.row[3] + c) * weights[3]);
     for (; c < count; c++)
-        column[c] = corners.row[0][c] * shares[0] + corners.row[1][c] * shares[1] + corners.row[2][c] * shares[2] +
-                    corners.row[3][c] * shares[3];
+        column[c] = corners.row[0][c] * weights[0] + corners.row[1][c] * weights[1] + corners.row[2][c] * weights[2] +
+                    corners.row[3][c] * weights[3];
 }
 
-// The backward of `sample`, channels in whole vectors. `column` comes as the column's gradient, which is given back to
-// the corners' rows in `grads` (`dump` takes what falls outside the map), and leaves as the column, sampled again. Returns
+// The backward of `sample`, channels in whole vectors. `column` comes as the column's gradient, which is scattered to
+// the corners' rows in `grads` (`dump` takes what falls outside the feature map), and leaves as the column, sampled again. Returns
 // the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
 struct Slopes {
     real y, x, factor;
 };
 
-inline Slopes give_back(const Samples& samples, int64_t i, Rows maps, const real* nothing, int64_t count,
+inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const real* zeros, int64_t count,
                         real* column, real* grads, real* dump) {
-    Corners corners(samples, i, maps, nothing);
+    Corners corners(samples, i, features, zeros);
     real* grad[4];
-    real shares[4];
+    real weights[4];
     for (int k = 0; k < 4; k++) {
         int64_t pixel = samples.corner[k][i];
         grad[k] = pixel < 0 ? dump : grads + pixel * count;
-        shares[k] = samples.share[k][i];
+        weights[k] = samples.weight[k][i];
     }
     vec products[4] = {};
     for (int64_t c = 0; c < count; c += kLanes) {
-        vec given = load(column + c), sampled = {};
+        vec column_grad = load(column + c), sampled = {};
         for (int k = 0; k < 4; k++) {
             vec corner = load(corners.row[k] + c);
-            sampled += corner * shares[k];
-            products[k] += corner * given;
-            store(grad[k] + c, load(grad[k] + c) + given * shares[k]);
+            sampled += corner * weights[k];
+            products[k] += corner * column_grad;
+            store(grad[k] + c, load(grad[k] + c) + column_grad * weights[k]);
         }
         store(column + c, sampled);
     }

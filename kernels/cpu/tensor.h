@@ -15,11 +15,11 @@ struct View {
         return static_cast<scalar*>(data)[a * strides[0] + b * strides[1] + c * strides[2] + d * strides[3]];
     }
 
-    // Whether each pixel of a map `width` wide is one run of channels, and the pixels follow each other evenly.
+    // Whether each pixel of a feature map `width` wide is one run of channels, and the pixels follow each other evenly.
     bool has_rows_of_channels(int64_t width) const { return strides[1] == 1 && strides[2] == width * strides[3]; }
 };
 
-// Pixels of one image: a run of the output map, row by row.
+// Pixels of one image: a run of the output feature map, row by row.
 struct Tile {
     int64_t image, first, count;
 };
@@ -31,7 +31,7 @@ struct Rows {
 };
 
 // Calls act(offset in elements, pixels before it, pixels) for each evenly spaced run among pixels [start, start + count) of
-// a map `width` wide.
+// a feature map `width` wide.
 template <typename Act>
 static void for_each_run(const View& view, int64_t width, int64_t start, int64_t count, Act act) {
     if (view.strides[2] == width * view.strides[3]) return act(start * view.strides[3], int64_t(0), count);

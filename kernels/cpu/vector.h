@@ -22,10 +22,10 @@ constexpr int kVectorRegisters = 16;
 constexpr int kLanes = kVectorBytes / sizeof(real);
 
 // Integers as wide as `real`: comparisons of vectors give them, -1 for true and 0 for false.
-typedef std::conditional_t<sizeof(real) == 8, int64_t, int32_t> whole;
+typedef std::conditional_t<sizeof(real) == 8, int64_t, int32_t> integer;
 
 typedef real vec __attribute__((vector_size(kVectorBytes)));
-typedef whole whole_vec __attribute__((vector_size(kVectorBytes)));
+typedef integer integer_vec __attribute__((vector_size(kVectorBytes)));
 
 inline vec load(const real* from) {
     vec value;
@@ -34,23 +34,23 @@ inline vec load(const real* from) {
 }
 
 inline void store(real* to, vec value) { std::memcpy(to, &value, sizeof value); }
-inline void store(whole* to, whole_vec value) { std::memcpy(to, &value, sizeof value); }
+inline void store(integer* to, integer_vec value) { std::memcpy(to, &value, sizeof value); }
 
 inline vec all(real value) { return value - vec{}; }
 
 // Both arguments are needed as vectors: the condition of the languages' ?: takes no mixture.
-inline vec choose(whole_vec condition, vec yes, vec no) { return condition ? yes : no; }
+inline vec choose(integer_vec condition, vec yes, vec no) { return condition ? yes : no; }
 
-// The largest whole numbers that are not above the values, which must lie within the range of `whole`.
+// The largest integers that are not above the values, which must lie within the range of `integer`.
 inline vec floor_of(vec value) {
-    vec truncated = __builtin_convertvector(__builtin_convertvector(value, whole_vec), vec);
+    vec truncated = __builtin_convertvector(__builtin_convertvector(value, integer_vec), vec);
     return choose(truncated > value, truncated - 1, truncated);
 }
 
 // The lanes in another order: lane i takes the value of lane i ^ kDistance.
 template <int kDistance>
 inline vec exchanged(vec value) {
-    whole_vec order;
+    integer_vec order;
     for (int i = 0; i < kLanes; i++) order[i] = i ^ kDistance;
 #ifdef __clang__
     vec result;

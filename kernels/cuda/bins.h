@@ -1,4 +1,4 @@
-// Where the bins of deformable RoI pooling read the map.
+// Where the bins of deformable RoI pooling read the feature map.
 //
 // A bin's sampling points form a grid and samples are bilinear, so a pixel's weight in the bin's mean is the product of its
 // row's and its column's. These are found first, once for all channels; then each pixel of a bin is read once, however many
@@ -8,17 +8,17 @@
 #include "channels.h"
 #include "team.h"
 
-// The arguments, as dcnrun/ops/deform_roi_pool/cuda.py lays them out. Channels are those of the output. Each has `planes` maps:
-// one, or one per bin in the position-sensitive form.
+// The arguments, as dcnrun/ops/deform_roi_pool/cuda.py lays them out. Channels are those of the output. Each reads `planes`
+// channels of the input: one, or one per bin in the position-sensitive form.
 struct Pooling {
     const scalar* input;  // (images, height, width, planes, channels)
     scalar* output;       // (RoIs, channels, bins)
-    const scalar* given;  // the output's gradient, (RoIs, bins, channels)
+    const scalar* grad_output;  // the output's gradient, (RoIs, bins, channels)
     float* grad_input;    // as the input; null where it is not wanted, or not by this kernel
     const float* rois;    // (RoIs, 5): image, x1, y1, x2, y2
     const float *offset, *mask;      // (RoIs, 2 groups, bins), (RoIs, groups, bins); null where there is none
     float *grad_offset, *grad_mask;  // in the same form
-    float scale, shift, gamma;       // a corner on the map is scale * corner - shift
+    float scale, shift, gamma;       // a corner on the feature map is scale * corner - shift
     int sampling_ratio, aligned;
     int images, height, width, rois_count, channels, bins_high, bins_wide, planes, groups;
     int tile_bins;  // see Tile
@@ -35,7 +35,7 @@ struct Pooling {
         return (pixel * planes + plane) * channels + group * group_channels();
     }
     // The same in the gradient of the output.
-    __device__ long long given_start(long long roi, int bin, int group) const {
+    __device__ long long grad_output_start(long long roi, int bin, int group) const {
         return (roi * bins() + bin) * channels + group * group_channels();
     }
     // Where a channel's bins begin in the output.
@@ -49,21 +49,21 @@ struct Pooling {
     }
 };
 
-// A line (row or column) of the map: its weight in a bin's mean, save for the number of sampling points, and how that
+// A line (row or column) of the feature map: its weight in a bin's mean, save for the number of sampling points, and how that
 // changes as the bin moves.
 struct Line {
     int index;  // -1: none of the bin's points lies beside it, so it must not be read
-    float share, slope;
+    float weight, slope;
 };
 
-// A bin along y or x: so many points on so many pixels, and the lines of the map that these lie between. Of bins that are
-// larger than the map, only the points near it count. Everything is rounded where the definition in PyTorch rounds it, since
-// on the very border of the map, and at whole positions for the slopes, the last bit decides.
+// A bin along y or x: so many points on so many pixels, and the lines of the feature map that these lie between. Of bins that are
+// larger than the feature map, only the points near it count. Everything is rounded where the definition in PyTorch rounds it, since
+// on the very border of the feature map, and at integer positions for the slopes, the last bit decides.
 struct Axis {
     float start, length, points;  // of the bin
-    float skipped;                // points before those that may lie on the map
+    float skipped;                // points before those that may lie on the feature map
     int near;                     // how many may
-    int lines;                    // of the map
+    int lines;                    // of the feature map
     int first, last;              // lines that are read lie between these two
 
     __device__ float position(int i) const {
@@ -83,16 +83,16 @@ struct Axis {
         const int above = line_above(at);
         if (line.index != above && line.index != min(above + 1, lines - 1)) return false;
         const float down = inside - above, slope = above < lines - 1 && inside == at ? 1 : 0;
-        line.share += line.index == above ? 1 - down : down;
+        line.weight += line.index == above ? 1 - down : down;
         line.slope += line.index == above ? -slope : slope;
         return true;
     }
 
-    // One line of the map, whatever points lie beside it.
+    // One line of the feature map, whatever points lie beside it.
     __device__ Line line(int index) const {
         Line sum = {index, 0, 0};
         bool any = false;
-        // Points on the way from the line before to the one after, or to where the map's border ends. The slack is for
+        // Points on the way from the line before to the one after, or to where the feature map's border ends. The slack is for
         // roundings; whether a point counts is up to the point.
         const float step = length / points, slack = 4e-7f * (fabsf(start) + index + 2);
         const float before = (index == 0 ? -1 : index - 1) - slack, after = (index < lines - 1 ? index + 1 : lines) + slack;
@@ -118,17 +118,17 @@ struct Axis {
 struct Bin {
     Axis axes[2];    // y, x
     float reach[2];  // what an offset of 1 moves it by
-    float weight;    // of a point in the mean; not a number where the position of one is not
+    float weight;    // of a point in the mean; NaN where the position of one is
     float factor;    // the weight and the mask
     int image;       // -1: not there
 };
 
-// As many points as pixels. A bin at a position that is no number has one; an inverted one has none.
+// As many points as pixels. A bin at a NaN position has one; an inverted one has none.
 inline __device__ float adaptive_points(float length) {
     return length - length != 0 && !(length < 0) ? 1 : fmaxf(ceilf(length), 0);
 }
 
-// False where a position is not a number.
+// False where a position is NaN.
 inline __device__ bool place_axis(Axis& axis) {
     const float step = axis.length / axis.points;
     const float near = step > 0 ? fminf(axis.points, floorf((axis.lines + 1) / step) + 4) : axis.points;

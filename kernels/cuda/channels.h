@@ -114,17 +114,17 @@ inline __device__ void store_sum(float* to, const Channels<kWidth>& channels) {
 // to += factor * channels, where other threads add too: in whatever order they come.
 template <int kWidth>
 inline __device__ void add_to_shared_sum(float* to, float factor, const Channels<kWidth>& channels) {
-    Channels<kWidth> given = {};
-    given.add(factor, channels);
+    Channels<kWidth> addend = {};
+    addend.add(factor, channels);
 #if __CUDA_ARCH__ >= 900
     if constexpr (kWidth > 1) {
-        for (int i = 0; i < kWidth; i += 4) atomicAdd(reinterpret_cast<float4*>(to + i), *reinterpret_cast<float4*>(given.value + i));
+        for (int i = 0; i < kWidth; i += 4) atomicAdd(reinterpret_cast<float4*>(to + i), *reinterpret_cast<float4*>(addend.value + i));
     } else
 #endif
-        for (int i = 0; i < kWidth; i++) atomicAdd(to + i, given.value[i]);
+        for (int i = 0; i < kWidth; i++) atomicAdd(to + i, addend.value[i]);
 }
 
-// The same for many places, by teams that fill the memory's sectors of 32 bytes. In half precision a thread has 8 channels: two
+// The same for many pixels, by teams that fill the memory's sectors of 32 bytes. In half precision a thread has 8 channels: two
 // accesses of a sum, and each such access of the team would fill half of every sector. So threads exchange halves in pairs.
 template <int kWidth>
 struct Addend {

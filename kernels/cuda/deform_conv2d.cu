@@ -15,15 +15,15 @@ __device__ void sample_columns(const Problem& problem, Sample* samples) {
     if (row >= problem.rows) return;
     const int step = blockDim.x * kWidth, column_step = blockDim.y / kTilePixels * problem.group_channels;
     const scalar* input = problem.input + first + threadIdx.x * kWidth;
-    // All taps of some channels, then of the next ones: what neighbouring samples share is still in the L1 cache.
+    // All sampling points of some channels, then of the next ones: what neighbouring samples share is still in the L1 cache.
     for (int c = threadIdx.x * kWidth; c < problem.offset_group_channels; c += step, input += step) {
-        scalar* column = problem.columns + problem.column_start(row, tile.tap(threadIdx.y), first + c);
+        scalar* column = problem.columns + problem.column_start(row, tile.point(threadIdx.y), first + c);
         for (unsigned i = threadIdx.y; i < tile.samples(); i += blockDim.y, column += column_step) {
             const Sample sample = samples[i];
             Raw<kWidth> corners[4];
             for (int k = 0; k < 4; k++) corners[k] = read_corner<kWidth>(problem, input, sample.corner[k]);
             Channels<kWidth> sampled = {};
-            for (int k = 0; k < 4; k++) sampled.add(sample.share[k], converted(corners[k]));
+            for (int k = 0; k < 4; k++) sampled.add(sample.weight[k], converted(corners[k]));
             store(column, sampled);
         }
     }
@@ -56,19 +56,19 @@ inline __device__ void write_slopes(const Problem& problem, const Tile& tile, co
     for (unsigned i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
         if (tile.row(i) >= problem.rows) continue;
         const Slopes slopes(findings.products[i], findings.fraction[i]);
-        const Place place(problem, tile, i);
+        const SampleIndex index(problem, tile, i);
         if (problem.grad_offset.data) {
-            place.in(problem, problem.grad_offset, 2, 0) = slopes.y;
-            place.in(problem, problem.grad_offset, 2, 1) = slopes.x;
+            index.in(problem, problem.grad_offset, 2, 0) = slopes.y;
+            index.in(problem, problem.grad_offset, 2, 1) = slopes.x;
         }
-        if (problem.grad_mask.data) place.in(problem, problem.grad_mask, 1, 0) = slopes.factor;
+        if (problem.grad_mask.data) index.in(problem, problem.grad_mask, 1, 0) = slopes.factor;
     }
 }
 
-// Takes from the columns' gradient the gradients of offset and mask, adds that of the input, and leaves the columns in its
-// place: of these, what is wanted.
+// Takes from the columns' gradient the gradients of offset and mask, adds that of the input, and replaces it by the
+// columns: of these, what is wanted.
 template <int kWidth>
-__device__ void give_back(const Problem& problem, Sample* samples, Findings& findings) {
+__device__ void scatter_gradients(const Problem& problem, Sample* samples, Findings& findings) {
     const Tile tile(problem);
     place_samples(problem, tile, samples, findings.fraction);
     const bool writes_slopes = problem.grad_offset.data || problem.grad_mask.data;
@@ -82,7 +82,7 @@ __device__ void give_back(const Problem& problem, Sample* samples, Findings& fin
     for (int slice = 0; slice < problem.offset_group_channels; slice += step, input += step, grads += step) {
         const int c = slice + threadIdx.x * kWidth;
         const bool has_channels = c < channels;
-        scalar* column = problem.columns + problem.column_start(row, tile.tap(threadIdx.y), first + c);
+        scalar* column = problem.columns + problem.column_start(row, tile.point(threadIdx.y), first + c);
         for (unsigned i = threadIdx.y; i < tile.samples(); i += blockDim.y, column += column_step) {
             const Sample sample = samples[i];
             const Raw<kWidth> raw = has_channels ? read<kWidth>(column) : Raw<kWidth>{};
@@ -90,14 +90,14 @@ __device__ void give_back(const Problem& problem, Sample* samples, Findings& fin
             for (int k = 0; k < 4; k++)
                 corners[k] = read_corner<kWidth>(problem, input, sample.corner[k], has_channels && reads_input);
 
-            const Channels<kWidth> given = converted(raw);
+            const Channels<kWidth> column_grad = converted(raw);
             if (reads_input) {
                 Channels<kWidth> sampled = {};
                 float products[4];
                 for (int k = 0; k < 4; k++) {
                     const Channels<kWidth> corner = converted(corners[k]);
-                    products[k] = given.dot(corner);
-                    sampled.add(sample.share[k], corner);
+                    products[k] = column_grad.dot(corner);
+                    sampled.add(sample.weight[k], corner);
                 }
                 if (has_channels && problem.writes_columns) store(column, sampled);
                 const float product = team_sums(products);
@@ -107,11 +107,11 @@ __device__ void give_back(const Problem& problem, Sample* samples, Findings& fin
                 }
             }
             if (problem.grad_input) {
-                const Addend<kWidth> addend(given);
+                const Addend<kWidth> addend(column_grad);
                 const int left = channels - Addend<kWidth>::first_channel(c);
                 for (int k = 0; k < 4; k++)
                     if (left > 0 && sample.corner[k] >= 0)
-                        addend.add_to(of_pixel(grads, sample.corner[k], problem.grad_input_step), left, sample.share[k]);
+                        addend.add_to(of_pixel(grads, sample.corner[k], problem.grad_input_step), left, sample.weight[k]);
             }
         }
     }
@@ -121,26 +121,26 @@ __device__ void give_back(const Problem& problem, Sample* samples, Findings& fin
     }
 }
 
-// Backward, deterministic: the same gradient of the input from lists of what every pixel is given ----------------------------
+// Backward, deterministic: the same gradient of the input from lists of what every pixel is column_grad ----------------------------
 
-// Writes for every sample of the chunk (row, tap, offset group) the four rows of the input's gradient that it gives to, as
-// keys to sort by, and its share of each. A row is one offset group of a pixel; past the last one is what is outside.
+// Writes for every sample of the chunk (row, sampling point, offset group) the four rows of the input's gradient that it is
+// added to, as keys to sort by, and the weight of each. A row is one offset group of a pixel; past the last one is what is outside.
 inline __device__ void write_lists(const Problem& problem, Sample* samples) {
     const Tile tile(problem);
     place_samples(problem, tile, samples);
     const int outside = problem.images * problem.pixels() * problem.offset_groups;
     for (unsigned i = thread_of_block(); i < tile.samples(); i += threads_of_block()) {
-        // Taps of one pixel follow each other, as in memory.
-        const int at = i % tile.taps * kTilePixels + i / tile.taps, row = tile.row(at);
+        // Sampling points of one pixel follow each other, as in memory.
+        const int at = i % tile.points * kTilePixels + i / tile.points, row = tile.row(at);
         if (row >= problem.rows) continue;
         const Sample& sample = samples[at];
         int keys[4];
         for (int k = 0; k < 4; k++)
             keys[k] = sample.corner[k] < 0 ? outside : sample.corner[k] * problem.offset_groups + tile.offset_group;
-        const long long entry = ((long long)row * problem.offset_groups + tile.offset_group) * problem.taps + tile.tap(at);
+        const long long entry = ((long long)row * problem.offset_groups + tile.offset_group) * problem.points + tile.point(at);
         reinterpret_cast<int4*>(problem.keys)[entry] = make_int4(keys[0], keys[1], keys[2], keys[3]);
-        reinterpret_cast<float4*>(problem.shares)[entry] =
-            make_float4(sample.share[0], sample.share[1], sample.share[2], sample.share[3]);
+        reinterpret_cast<float4*>(problem.corner_weights)[entry] =
+            make_float4(sample.weight[0], sample.weight[1], sample.weight[2], sample.weight[3]);
     }
 }
 
@@ -160,16 +160,16 @@ extern "C" __global__ void __launch_bounds__(kThreads) sample_columns_single(con
     sample_columns<1>(problem, samples);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) give_back_wide(const __grid_constant__ Problem problem) {
+extern "C" __global__ void __launch_bounds__(kThreads) scatter_gradients_wide(const __grid_constant__ Problem problem) {
     __shared__ Sample samples[kTileSamples];
     __shared__ Findings findings;
-    give_back<kWide>(problem, samples, findings);
+    scatter_gradients<kWide>(problem, samples, findings);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) give_back_single(const __grid_constant__ Problem problem) {
+extern "C" __global__ void __launch_bounds__(kThreads) scatter_gradients_single(const __grid_constant__ Problem problem) {
     __shared__ Sample samples[kTileSamples];
     __shared__ Findings findings;
-    give_back<1>(problem, samples, findings);
+    scatter_gradients<1>(problem, samples, findings);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) list_corners(const __grid_constant__ Problem problem) {
@@ -177,28 +177,28 @@ extern "C" __global__ void __launch_bounds__(kThreads) list_corners(const __grid
     write_lists(problem, samples);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 4) sum_given_wide(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads, 4) sum_corners_wide(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
     if (runs.problem.groups == 1)
-        sum_runs<kWide, GivenRows>(runs, entries);
+        sum_runs<kWide, CornerRows>(runs, entries);
     else
         sum_runs<kWide, GroupedRows>(runs, entries);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) sum_given_single(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads) sum_corners_single(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
     if (runs.problem.groups == 1)
-        sum_runs<1, GivenRows>(runs, entries);
+        sum_runs<1, CornerRows>(runs, entries);
     else
         sum_runs<1, GroupedRows>(runs, entries);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) sum_summed_wide(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads) sum_partials_wide(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<kWide, SummedRows>(runs, entries);
+    sum_runs<kWide, PartialRows>(runs, entries);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) sum_summed_single(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads) sum_partials_single(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<1, SummedRows>(runs, entries);
+    sum_runs<1, PartialRows>(runs, entries);
 }

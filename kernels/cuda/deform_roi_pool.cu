@@ -1,8 +1,8 @@
 // Deformable RoI pooling (Dai et al. 2017; with a mask, Zhu et al. 2018), plain and position-sensitive.
 // dcnrun/ops/deform_roi_pool/cuda.py launches it.
 //
-// In `pool` and `give_back` a team takes one bin at a time, and its threads take neighbouring channels; in `gather` a team
-// takes some pixels of the map.
+// In `pool` and `scatter_gradients` a team takes one bin at a time, and its threads take neighbouring channels; in `gather` a team
+// takes some pixels of the feature map.
 #include "bins.h"
 
 constexpr int kAhead = 4;  // pixels that are read before the first of them is added
@@ -19,20 +19,20 @@ inline __device__ void read_pixels(const scalar* row, int step, const Line* colu
 
 // Forward -----------------------------------------------------------------------------------------------------------------
 
-// The sum of a bin's pixels; `map` is its image at the thread's channels, null past the last one.
+// The sum of a bin's pixels; `features` is its image at the thread's channels, null past the last one.
 template <int kWidth>
-inline __device__ Channels<kWidth> sum_of(const Pooling& pooling, const Bin& bin, const scalar* map, Line* lines) {
+inline __device__ Channels<kWidth> sum_of(const Pooling& pooling, const Bin& bin, const scalar* features, Line* lines) {
     Channels<kWidth> sum = {};
     const int step = pooling.pixel_step();
     for_all_lines(bin, lines, [&](const Line* rows, const Line* columns, int row_count, int column_count) {
-        if (!map) return;
+        if (!features) return;
         for (int y = 0; y < row_count; y++) {
             const Line row = rows[y];
             if (row.index < 0) continue;
-            const scalar* pixels = map + (long long)row.index * pooling.width * step;
+            const scalar* pixels = features + (long long)row.index * pooling.width * step;
             for (int x = 0; x < column_count; x += kAhead)
                 read_pixels<kWidth>(pixels, step, columns + x, [&](const Line& column, const Channels<kWidth>& pixel) {
-                    sum.add(row.share * column.share, pixel);
+                    sum.add(row.weight * column.weight, pixel);
                 });
         }
     });
@@ -53,8 +53,8 @@ __device__ void pool(const Pooling& pooling, Bin* bins, Line (*lines)[2 * kLines
         for (int i = threadIdx.y; i < tile.bins; i += blockDim.y) {
             const Bin& bin = bins[i];
             const int plane = pooling.plane_of(tile.first_bin + i);
-            const scalar* map = pooling.input + pooling.pixel_start(max(bin.image, 0), 0, 0, plane, tile.group) + channel;
-            const Channels<kWidth> sum = sum_of<kWidth>(pooling, bin, channel < channels ? map : nullptr, lines[threadIdx.y]);
+            const scalar* features = pooling.input + pooling.pixel_start(max(bin.image, 0), 0, 0, plane, tile.group) + channel;
+            const Channels<kWidth> sum = sum_of<kWidth>(pooling, bin, channel < channels ? features : nullptr, lines[threadIdx.y]);
             Channels<kWidth> mean = {};
             mean.add(bin.factor, sum);
             store(slab + i * kSlabStep + threadIdx.x * kWidth, mean);
@@ -79,7 +79,7 @@ struct Slopes {
 
 // Adds to the slopes of a bin where these are wanted, and adds the bin's gradient to the input's where that is.
 template <int kWidth>
-inline __device__ void give(const Pooling& pooling, const Bin& bin, long long map, const Channels<kWidth>& given,
+inline __device__ void scatter_bin(const Pooling& pooling, const Bin& bin, long long plane_start, const Channels<kWidth>& bin_grad,
                             bool has_channels, bool wants_slopes, Slopes& slopes, Line* lines) {
     const int step = pooling.pixel_step();
     for_all_lines(bin, lines, [&](const Line* rows, const Line* columns, int row_count, int column_count) {
@@ -87,26 +87,26 @@ inline __device__ void give(const Pooling& pooling, const Bin& bin, long long ma
         for (int y = 0; y < row_count; y++) {
             const Line row = rows[y];
             if (row.index < 0) continue;
-            const long long start = map + (long long)row.index * pooling.width * step;
+            const long long start = plane_start + (long long)row.index * pooling.width * step;
             float at_row = 0, along_row = 0;
             for (int x = 0; wants_slopes && x < column_count; x += kAhead)
                 read_pixels<kWidth>(pooling.input + start, step, columns + x, [&](const Line& column, const Channels<kWidth>& pixel) {
-                    const float product = given.dot(pixel);
-                    at_row += product * column.share, along_row += product * column.slope;
+                    const float product = bin_grad.dot(pixel);
+                    at_row += product * column.weight, along_row += product * column.slope;
                 });
-            slopes.y += at_row * row.slope, slopes.x += along_row * row.share, slopes.factor += at_row * row.share;
+            slopes.y += at_row * row.slope, slopes.x += along_row * row.weight, slopes.factor += at_row * row.weight;
             for (int x = 0; pooling.grad_input && x < column_count; x++) {
                 const Line column = columns[x];
                 if (column.index < 0) continue;
-                const float share = row.share * column.share * bin.factor;
-                add_to_shared_sum(pooling.grad_input + start + (long long)column.index * step, share, given);
+                const float weight = row.weight * column.weight * bin.factor;
+                add_to_shared_sum(pooling.grad_input + start + (long long)column.index * step, weight, bin_grad);
             }
         }
     });
 }
 
 template <int kWidth>
-__device__ void give_back(const Pooling& pooling, Bin* bins, Line (*lines)[2 * kLines]) {
+__device__ void scatter_gradients(const Pooling& pooling, Bin* bins, Line (*lines)[2 * kLines]) {
     const Tile tile(pooling);
     place_bins(pooling, tile, bins);
     const int channels = pooling.group_channels();
@@ -116,12 +116,12 @@ __device__ void give_back(const Pooling& pooling, Bin* bins, Line (*lines)[2 * k
         const int i = start + threadIdx.y, number = tile.first_bin + i;
         Slopes slopes = {};
         if (i < tile.bins) {
-            const long long map = pooling.pixel_start(max(bins[i].image, 0), 0, 0, pooling.plane_of(number), tile.group);
-            const scalar* from = pooling.given + pooling.given_start(tile.roi, number, tile.group);
+            const long long plane_start = pooling.pixel_start(max(bins[i].image, 0), 0, 0, pooling.plane_of(number), tile.group);
+            const scalar* from = pooling.grad_output + pooling.grad_output_start(tile.roi, number, tile.group);
             for (int first = 0; first < channels; first += blockDim.x * kWidth) {
                 const int channel = first + threadIdx.x * kWidth;
-                const Channels<kWidth> given = channel < channels ? load<kWidth>(from + channel) : Channels<kWidth>{};
-                give(pooling, bins[i], map + channel, given, channel < channels, wants_slopes, slopes, lines[threadIdx.y]);
+                const Channels<kWidth> bin_grad = channel < channels ? load<kWidth>(from + channel) : Channels<kWidth>{};
+                scatter_bin(pooling, bins[i], plane_start + channel, bin_grad, channel < channels, wants_slopes, slopes, lines[threadIdx.y]);
             }
         }
         if (!wants_slopes) continue;
@@ -164,73 +164,73 @@ struct PixelTile {
     }
 };
 
-// A bin that gives to the tile: where its gradient starts, and what each line of the tile is to it.
-struct Giver {
-    long long given;
-    float shares[kPixelRows + kPixelColumns];  // kNotGiven where none of its points lies beside the line
+// A bin whose gradient is added to the tile: where that starts, and its weight at each line of the tile.
+struct Contributor {
+    long long start;
+    float weights[kPixelRows + kPixelColumns];  // kNoWeight where none of its points lies beside the line
 };
-constexpr float kNotGiven = -1;
+constexpr float kNoWeight = -1;
 
-struct Givers {
+struct Contributors {
     Bin bins[kThreads];
-    Giver of[kThreads];
+    Contributor of[kThreads];
     int of_warp[kThreads / 32];
 };
 
-// The bins that give to the tile, of as many as the block has threads, in order; returns their number.
-inline __device__ int find_givers(const Pooling& pooling, const PixelTile& tile, long long first, Givers& givers) {
+// Finds the bins whose gradients are added to the tile, among as many as the block has threads, in order; returns how many there are.
+inline __device__ int find_contributors(const Pooling& pooling, const PixelTile& tile, long long first, Contributors& contributors) {
     const int thread = thread_of_block(), warp = thread / 32;
     const int bins_of_roi = pooling.planes == 1 ? pooling.bins() : 1;
     const long long number = first + thread, roi = number / bins_of_roi;
     const int bin_number = pooling.planes == 1 ? number % bins_of_roi : tile.plane;
     Bin bin;
-    bool gives = false;
+    bool contributes = false;
     if (roi < pooling.rois_count && pooling.rois[5 * roi] >= tile.image && pooling.rois[5 * roi] < tile.image + 1) {
         bin = bin_at(pooling, roi, tile.group, bin_number);
-        gives = tile.is_touched_by(bin);
+        contributes = tile.is_touched_by(bin);
     }
-    const unsigned votes = __ballot_sync(kAllLanes, gives);
-    if (thread % 32 == 0) givers.of_warp[warp] = __popc(votes);
+    const unsigned votes = __ballot_sync(kAllLanes, contributes);
+    if (thread % 32 == 0) contributors.of_warp[warp] = __popc(votes);
     __syncthreads();
-    int place = __popc(votes & ((1u << thread % 32) - 1)), count = 0;
+    int position = __popc(votes & ((1u << thread % 32) - 1)), count = 0;
     for (int i = 0; i < threads_of_block() / 32; i++) {
-        if (i < warp) place += givers.of_warp[i];
-        count += givers.of_warp[i];
+        if (i < warp) position += contributors.of_warp[i];
+        count += contributors.of_warp[i];
     }
-    if (gives) {
-        givers.bins[place] = bin;
-        givers.of[place].given = pooling.given_start(roi, bin_number, tile.group) + tile.channel;
+    if (contributes) {
+        contributors.bins[position] = bin;
+        contributors.of[position].start = pooling.grad_output_start(roi, bin_number, tile.group) + tile.channel;
     }
     __syncthreads();
     constexpr int kTileLines = kPixelRows + kPixelColumns;
     for (int i = thread; i < count * kTileLines; i += threads_of_block()) {
         const int index = i % kTileLines, along = index >= kPixelRows;
-        const Axis& axis = givers.bins[i / kTileLines].axes[along];
+        const Axis& axis = contributors.bins[i / kTileLines].axes[along];
         const int at = along ? tile.column + index - kPixelRows : tile.row + index;
         const Line line = at < axis.lines ? axis.line(at) : Line{-1, 0, 0};
-        givers.of[i / kTileLines].shares[index] = line.index < 0 ? kNotGiven : line.share;
+        contributors.of[i / kTileLines].weights[index] = line.index < 0 ? kNoWeight : line.weight;
     }
     __syncthreads();
     return count;
 }
 
 template <int kWidth>
-__device__ void gather(const Pooling& pooling, Givers& givers) {
+__device__ void gather(const Pooling& pooling, Contributors& contributors) {
     const PixelTile tile(pooling, blockDim.x * kWidth);
     const int channel = tile.channel + threadIdx.x * kWidth;
     const bool has_channels = channel < pooling.group_channels();
     const long long bins = (long long)pooling.rois_count * (pooling.planes == 1 ? pooling.bins() : 1);
     Channels<kWidth> sums[kPixelsOfTeam] = {};
     for (long long first = 0; first < bins; first += threads_of_block()) {
-        const int count = find_givers(pooling, tile, first, givers);
+        const int count = find_contributors(pooling, tile, first, contributors);
         for (int i = 0; has_channels && i < count; i++) {
-            const Giver& giver = givers.of[i];
-            const Channels<kWidth> given = load<kWidth>(pooling.given + giver.given + threadIdx.x * kWidth);
+            const Contributor& contributor = contributors.of[i];
+            const Channels<kWidth> bin_grad = load<kWidth>(pooling.grad_output + contributor.start + threadIdx.x * kWidth);
             for (int p = 0; p < kPixelsOfTeam; p++) {
                 const int pixel = p * blockDim.y + threadIdx.y;
                 if (pixel >= kPixels) break;
-                const float row = giver.shares[pixel / kPixelColumns], column = giver.shares[kPixelRows + pixel % kPixelColumns];
-                if (row != kNotGiven && column != kNotGiven) sums[p].add(row * column * givers.bins[i].factor, given);
+                const float row = contributor.weights[pixel / kPixelColumns], column = contributor.weights[kPixelRows + pixel % kPixelColumns];
+                if (row != kNoWeight && column != kNoWeight) sums[p].add(row * column * contributors.bins[i].factor, bin_grad);
             }
         }
         __syncthreads();
@@ -262,24 +262,24 @@ extern "C" __global__ void __launch_bounds__(kThreads, 3) pool_single(const __gr
     pool<1>(pooling, bins, lines, slab);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 3) give_back_wide(const __grid_constant__ Pooling pooling) {
+extern "C" __global__ void __launch_bounds__(kThreads, 3) scatter_gradients_wide(const __grid_constant__ Pooling pooling) {
     __shared__ Bin bins[kMostTileBins];
     __shared__ Line lines[kMostTeams][2 * kLines];
-    give_back<kWide>(pooling, bins, lines);
+    scatter_gradients<kWide>(pooling, bins, lines);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 3) give_back_single(const __grid_constant__ Pooling pooling) {
+extern "C" __global__ void __launch_bounds__(kThreads, 3) scatter_gradients_single(const __grid_constant__ Pooling pooling) {
     __shared__ Bin bins[kMostTileBins];
     __shared__ Line lines[kMostTeams][2 * kLines];
-    give_back<1>(pooling, bins, lines);
+    scatter_gradients<1>(pooling, bins, lines);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 2) gather_wide(const __grid_constant__ Pooling pooling) {
-    __shared__ Givers givers;
-    gather<kWide>(pooling, givers);
+    __shared__ Contributors contributors;
+    gather<kWide>(pooling, contributors);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 2) gather_single(const __grid_constant__ Pooling pooling) {
-    __shared__ Givers givers;
-    gather<1>(pooling, givers);
+    __shared__ Contributors contributors;
+    gather<1>(pooling, contributors);
 }

@@ -1,6 +1,6 @@
-// Sums over runs of equal keys, in a fixed order: rows of channels that go to the same place are added up without atomics.
+// Sums over runs of equal keys, in a fixed order: rows of channels that go to the same address are added up without atomics.
 //
-// Entries are sorted by key, so what goes to one place is a run of them. Each team sums a segment of the entries, whatever the
+// Entries are sorted by key, so what goes to one address is a run of them. Each team sums a segment of the entries, whatever the
 // runs in it: a million entries of one run are as much work as a million runs. A run that lies within the segment is done. Of
 // one that crosses the segment's start or end, the sum becomes a row for the next level, where it is an entry again; so every
 // level has a small part of the last one's entries, and the last level is a single segment.
@@ -14,11 +14,11 @@ constexpr int kAhead = 4;  // rows that are read before the first of them is add
 constexpr int kNone = -1;  // the key of an entry that goes nowhere
 
 // As dcnrun/ops/deform_conv2d/cuda.py lays it out. Level 0 has the chunk's corners as entries: their rows are those of the columns'
-// gradients, each multiplied by its share. From level 1 on, the rows are sums of the last level, as they are.
+// gradients, each multiplied by its weight. From level 1 on, the rows are sums of the last level, as they are.
 struct Runs {
     Problem problem;
     const int* keys;         // in order; from `outside` on they go nowhere
-    const long long* order;  // level 0: the entry, as list_corners numbers them, that each place in the order has
+    const long long* order;  // level 0: the entry, as list_corners numbers them, at each position of the order
     const float* rows;       // from level 1 on
     int* next_keys;          // two for each segment: for the run that crosses its start, and the one that crosses its end
     float* next_rows;
@@ -28,7 +28,7 @@ struct Runs {
 struct alignas(16) Entry {
     long long start;  // where its row starts; where there is none, that of another, which goes nowhere
     int key;
-    float share;
+    float weight;
 };
 
 inline __device__ int key_at(const Runs& runs, long long i) {
@@ -38,15 +38,15 @@ inline __device__ int key_at(const Runs& runs, long long i) {
 
 // The rows of level 0.
 template <int kWidth>
-struct GivenRows {
+struct CornerRows {
     typedef Raw<kWidth> Row;
 
     static __device__ Entry entry(const Runs& runs, int i, int key) {
         const Problem& problem = runs.problem;
-        const unsigned corner = runs.order[i], sample = corner / 4, taps = problem.taps;
-        const unsigned offset_group = sample / taps % problem.offset_groups, row = sample / taps / problem.offset_groups;
+        const unsigned corner = runs.order[i], sample = corner / 4, points = problem.points;
+        const unsigned offset_group = sample / points % problem.offset_groups, row = sample / points / problem.offset_groups;
         const int first = offset_group * problem.offset_group_channels;
-        return {problem.column_start(row, sample % taps, first), key, problem.shares[corner]};
+        return {problem.column_start(row, sample % points, first), key, problem.corner_weights[corner]};
     }
 
     static __device__ Row row(const Runs& runs, const Entry& entry, int channel) {
@@ -54,9 +54,9 @@ struct GivenRows {
     }
 };
 
-// The same where the weight has groups, each with its own taps: an offset group may be cut by them.
+// The same where the weight has groups, each with its own sampling points: an offset group may be cut by them.
 template <int kWidth>
-struct GroupedRows : GivenRows<kWidth> {
+struct GroupedRows : CornerRows<kWidth> {
     static __device__ Raw<kWidth> row(const Runs& runs, const Entry& entry, int channel) {
         const Problem& problem = runs.problem;
         const int first = max(entry.key, 0) % problem.offset_groups * problem.offset_group_channels;
@@ -67,7 +67,7 @@ struct GroupedRows : GivenRows<kWidth> {
 
 // The rows of all other levels.
 template <int kWidth>
-struct SummedRows {
+struct PartialRows {
     typedef Channels<kWidth> Row;
 
     static __device__ Entry entry(const Runs& runs, int i, int key) {
@@ -106,11 +106,11 @@ struct Segment {
             // It is one run in the next level too, where all keys of a run lie side by side.
             if (crosses_start && crosses_end) store_sum(next_row(1), Channels<kWidth>{});
         } else {
-            // This is the only one that ever adds to the place, but for those of other chunks.
-            float* place = runs.problem.grad_input + (long long)key * runs.problem.offset_group_channels + channel;
-            Channels<kWidth> total = load_sum<kWidth>(place);
+            // No other segment of this chunk adds to the address.
+            float* target = runs.problem.grad_input + (long long)key * runs.problem.offset_group_channels + channel;
+            Channels<kWidth> total = load_sum<kWidth>(target);
             total.add(1, sum);
-            store_sum(place, total);
+            store_sum(target, total);
         }
     }
 
@@ -129,7 +129,7 @@ struct Segment {
                     finish(key, sum, crosses_start, false);
                     key = ahead[i].key, crosses_start = false, sum = {};
                 }
-                sum.add(ahead[i].share, converted(rows[i]));
+                sum.add(ahead[i].weight, converted(rows[i]));
             }
         }
         finish(key, sum, crosses_start, key != kNone && key == after);

@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
-    """(height, width) from one number or two; ValueError when not whole numbers of at least `least`."""
+    """Return (height, width) from one number or two; ValueError when they are not integers of at least `least`."""
     two = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(two) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in two):
-        raise ValueError(f"{name} must be one or two whole numbers >= {least}, but is {value!r}")
+        raise ValueError(f"{name} must be one or two integers >= {least}, but is {value!r}")
     return two[0], two[1]
 
 
@@ -46,6 +46,6 @@ def check_gradient(grad_output: Tensor, expected: tuple[int, ...], input: Tensor
 
 
 def memory_format_of(tensor: Tensor) -> torch.memory_format:
-    """Channels-last where the tensor is that and nothing else, so that an operator can answer in kind."""
+    """Return channels-last where the tensor is that and nothing else, so that an operator can answer in kind."""
     last = tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

@@ -28,12 +28,12 @@ class Team(NamedTuple):
 
     @classmethod
     def wide(cls, dtype: torch.dtype, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
-        """With accesses of 16 bytes."""
+        """Make a team with accesses of 16 bytes."""
         return cls._of_width(channels_of_access(dtype), row_channels, least, most, "_wide")
 
     @classmethod
     def single(cls, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
-        """With accesses of one channel, which fit all shapes and addresses."""
+        """Make a team with accesses of one channel, which fit all shapes and addresses."""
         return cls._of_width(1, row_channels, least, most, "_single")
 
     @classmethod
@@ -44,17 +44,17 @@ class Team(NamedTuple):
 
     @property
     def block(self) -> tuple[int, int, int]:
-        """A full one."""
+        """The form of a full block."""
         return self.threads, THREADS // self.threads, 1
 
     @property
     def small_block(self) -> tuple[int, int, int]:
-        """One whose teams have shared memory of their own."""
+        """The form of a block whose teams have shared memory of their own."""
         return self.threads, min(MOST_TEAMS, THREADS // self.threads), 1
 
 
 def channels_of_access(dtype: torch.dtype) -> int:
-    """How many fit in one wide access."""
+    """Return how many channels fit in one wide access."""
     return _BYTES_OF_ACCESS // dtype.itemsize
 
 
@@ -64,20 +64,20 @@ def starts_whole(*tensors: Tensor | None) -> bool:
 
 
 def zero_sums(rows: Tensor) -> Tensor:
-    """Sums in fp32 for a gradient seen as rows of channels: in the gradient itself where that is what it holds."""
+    """Return zeros in fp32 to add up a gradient in, seen as rows of channels: the gradient itself where it is fp32."""
     if rows.dtype == torch.float32 and rows.is_contiguous():
         return rows.zero_()
     return torch.zeros(rows.shape, dtype=torch.float32, device=rows.device)
 
 
 def write(values: Tensor, to: Tensor) -> None:
-    """Copy what was computed elsewhere than in its place."""
+    """Copy what was not computed in place."""
     if values.data_ptr() != to.data_ptr():
         to.copy_(values)
 
 
 @functools.cache
 def cache_and_multiprocessors(device: torch.device) -> tuple[int, int]:
-    """The GPU's L2 cache in bytes, and how many multiprocessors it has."""
+    """Return the size of the GPU's L2 cache in bytes, and how many multiprocessors it has."""
     properties = torch.cuda.get_device_properties(device)
     return properties.L2_cache_size, properties.multi_processor_count

@@ -16,21 +16,21 @@ def deform_conv2d(
     dilation: int | tuple[int, int] = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Deformable convolution, v1 without `mask` and v2 with it.
+    """Compute a deformable convolution, v1 without `mask` and v2 with it.
 
     Args:
         input: (N, C, H, W), contiguous or channels-last; channels-last is the faster.
-        offset: (N, 2*G*kh*kw, Ho, Wo), in pixels, y and x interleaved per tap, for G offset groups.
+        offset: (N, 2*G*kh*kw, Ho, Wo), in pixels, y and x interleaved per sampling point, for G offset groups.
         weight: (Co, C/groups, kh, kw).
         bias: (Co,) or None.
         stride: of the output grid, one number or (y, x).
         padding: zeros around the input, one number or (y, x).
-        dilation: distance between taps before offsets, one number or (y, x).
+        dilation: distance between sampling points before offsets, one number or (y, x).
         mask: (N, G*kh*kw, Ho, Wo) factors of the samples, or None.
 
     Returns:
-        (N, Co, Ho, Wo), in the input's memory format. Samples outside the map are zero, those at a position that is
-        not a number are not numbers.
+        (N, Co, Ho, Wo), in the input's memory format. Samples outside the feature map are zero, those at NaN
+        positions are NaN.
 
     Raises:
         ValueError, TypeError: the operands don't fit together; the message names the argument and both values.

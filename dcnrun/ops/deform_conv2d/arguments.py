@@ -27,13 +27,13 @@ class Operands(NamedTuple):
 
     @property
     def form(self) -> tuple[Hashable, ...]:
-        """All but the numbers in the tensors: what follows from it can be remembered."""
+        """All but the values in the tensors: what follows from it can be remembered."""
         tensors = self.input, self.offset, self.weight, self.bias, self.mask
         return *map(_form, tensors), *map(tuple, self.settings)
 
     @property
     def groups(self) -> int:
-        """Of the weight."""
+        """Groups of channels of the weight."""
         return self.input.shape[1] // self.weight.shape[1]
 
     @property

@@ -54,29 +54,29 @@ def check_deform_conv2d(
     if bias is not None and bias.shape[0] != out_channels:
         raise ValueError(f"bias has {bias.shape[0]} elements, but weight has {out_channels} output channels")
 
-    taps = kernel_h * kernel_w
-    if offset.shape[1] == 0 or offset.shape[1] % (2 * taps):
+    points = kernel_h * kernel_w
+    if offset.shape[1] == 0 or offset.shape[1] % (2 * points):
         raise ValueError(
-            f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * taps} (2 x {taps} taps)"
+            f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * points} (2 x {points} sampling points)"
         )
-    offset_groups = offset.shape[1] // (2 * taps)
+    offset_groups = offset.shape[1] // (2 * points)
     if height * width >= 2**31:
-        raise ValueError(f"input is {height}x{width}: a map must have fewer than 2**31 pixels")
+        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
     if channels % offset_groups:
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 
     size = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
-    # Without min(), which would tie a compiled graph to the longer side of its first map.
+    # Without min(), which would tie a compiled graph to the longer side of its first feature map.
     if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
         raise ValueError(
             f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
         )
-    _check_map("offset", offset, n, size)
+    _check_positions("offset", offset, n, size)
     if mask is not None:
-        _check_map("mask", mask, n, size)
-        if mask.shape[1] != offset_groups * taps:
+        _check_positions("mask", mask, n, size)
+        if mask.shape[1] != offset_groups * points:
             raise ValueError(
-                f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {taps} taps need {offset_groups * taps}"
+                f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {points} sampling points need {offset_groups * points}"
             )
 
 
@@ -85,7 +85,7 @@ def check_grad_output(grad_output: Tensor, input: Tensor, offset: Tensor, weight
     check_gradient(grad_output, (input.shape[0], weight.shape[0], *offset.shape[2:]), input)
 
 
-def _check_map(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:
+def _check_positions(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:
     if tensor.shape[0] != batch:
         raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
     if tuple(tensor.shape[2:]) != size:

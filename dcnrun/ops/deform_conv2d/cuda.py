@@ -1,6 +1,6 @@
 """Calls of `kernels/cuda/deform_conv2d.cu`: chunks of output pixels, sampled by our kernels and multiplied by cuBLAS.
 
-The columns of a chunk (pixels x taps and channels) are written, read and gone again while they are in the L2 cache. The
+The columns of a chunk (pixels x sampling points and channels) are written, read and gone again while they are in the L2 cache. The
 host never waits for the GPU, so all of it can be captured in a CUDA graph.
 """
 
@@ -21,12 +21,12 @@ from dcnrun.ops.jit import CudaModule, load_cuda
 
 # As in kernels/cuda: sampling.h and runs.h.
 _TILE_PIXELS = 32
-_MOST_TILE_TAPS = 9
+_MOST_TILE_POINTS = 9
 _SEGMENT = 64
 _LEAST_GIVING = 4  # threads of a team that adds up products
 
 # A line of the L1 cache, read in accesses of 16 bytes, keeps so many threads busy. A tile's window on so few channels stays
-# in that cache while its taps read it, and at most so many threads make as many teams as a tile has pixels.
+# in that cache while its sampling points read it, and at most so many threads make as many teams as a tile has pixels.
 _MOST_SAMPLING = 8
 
 # What a chunk's columns may fill: 1 would leave no room for the rest, and some 100 makes one chunk of nearly anything.
@@ -36,8 +36,8 @@ _MOST_COLUMN_BYTES = 2**28
 _Pair = tuple[int, int]
 
 
-class _Maps(ctypes.Structure):
-    """`struct Maps`: a tensor's memory and its strides in elements; no data where the tensor is absent."""
+class _View(ctypes.Structure):
+    """`struct View`: a tensor's memory and its strides in elements; no data where the tensor is absent."""
 
     _fields_ = [("data", c_void_p), *((name, c_int64) for name in ("image", "channel", "row", "column"))]
 
@@ -46,15 +46,15 @@ class _Problem(ctypes.Structure):
     """`struct Problem`. It has addresses only, so the tensors must be kept beside it."""
 
     _fields_ = [
-        *((name, c_void_p) for name in ("input", "columns", "grad_input", "keys", "shares")),
-        *((name, _Maps) for name in ("offset", "mask", "grad_offset", "grad_mask")),
+        *((name, c_void_p) for name in ("input", "columns", "grad_input", "keys", "corner_weights")),
+        *((name, _View) for name in ("offset", "mask", "grad_offset", "grad_mask")),
         *((name, c_int64 * 2) for name in ("stride", "padding", "dilation")),
         *((name, c_int32) for name in ("channels", "group_channels", "offset_group_channels")),
         *((name, c_uint32) for name in ("input_step", "grad_input_step")),
         *((name, c_int32) for name in ("height", "width", "out_height", "out_width")),
-        *((name, c_int32) for name in ("taps", "kernel_width", "groups", "offset_groups")),
+        *((name, c_int32) for name in ("points", "kernel_width", "groups", "offset_groups")),
         *((name, c_int32) for name in ("first_image", "first_pixel", "images", "rows")),
-        *((name, c_int32) for name in ("tile_taps", "tap_parts", "writes_columns")),
+        *((name, c_int32) for name in ("tile_points", "point_parts", "writes_columns")),
     ]
 
 
@@ -107,7 +107,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors.
 
     That of the input is added up by atomic operations, in any order; under `torch.use_deterministic_algorithms` in a
-    fixed one, from sorted lists of what each pixel is given. All others are the same bits on every run.
+    fixed one, from sorted lists of what is added to each pixel. All others are the same bits on every run.
     """
     grad_input, grad_offset, grad_weight, grad_mask = grads
     call, weights = _Call(operands), _transposed_weights(operands).mT
@@ -121,19 +121,19 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     rows = _rows(grad_output.contiguous(memory_format=torch.channels_last), operands.groups)
     weight_sums = None
     for chunk in call.chunks:
-        given = chunk.of(rows)
+        chunk_grad = chunk.of(rows)
         if input_sums is None and not any_slopes:
             columns = call.sample(chunk)
         else:
             columns = call.columns_of(chunk)
-            _multiply(given, weights, None, columns)
+            _multiply(chunk_grad, weights, None, columns)
             if in_order and input_sums is not None:
-                call.give_back_in_order(chunk, input_sums)
+                call.scatter_gradients_in_order(chunk, input_sums)
             if any_slopes or atomic_sums is not None or grad_weight is not None:
-                call.give_back(chunk, atomic_sums)
+                call.scatter_gradients(chunk, atomic_sums)
         if grad_weight is not None:
-            share = _product_in_fp32(given.mT, columns)
-            weight_sums = share if weight_sums is None else weight_sums.add_(share)
+            product = _product_in_fp32(chunk_grad.mT, columns)
+            weight_sums = product if weight_sums is None else weight_sums.add_(product)
 
     if grad_input is not None and input_sums is not None:
         write(input_sums, grad_input.permute(0, 2, 3, 1))
@@ -154,7 +154,7 @@ class _Teams(NamedTuple):
 
     @classmethod
     def of(cls, team: Callable[..., Team]) -> "_Teams":
-        """Of teams that are made with `team`."""
+        """Make all teams with `team`."""
         return cls(team(most=_MOST_SAMPLING), team(least=_LEAST_GIVING, most=_MOST_SAMPLING), team())
 
 
@@ -162,7 +162,9 @@ class _Plan(NamedTuple):
     """All that follows from shapes, settings and the GPU."""
 
     chunks: tuple[_Chunk, ...]
-    column_shape: tuple[int, ...]  # rows of the largest chunk, groups if there are some, their taps and channels
+    column_shape: tuple[
+        int, ...
+    ]  # rows of the largest chunk, groups if there are some, their sampling points and channels
     row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
     image_rows: int
     kinds: int
@@ -182,7 +184,7 @@ class _Call:
         )
         self.input, offset = input.contiguous(memory_format=torch.channels_last), offset.float()
         mask = None if mask is None else mask.float()
-        self.maps = offset, mask  # kept, since a struct has but their addresses
+        self.positions = offset, mask  # kept, since a struct has but their addresses
         self.plan, self.chunks = plan, plan.chunks
         self.module = load(input.dtype, input.device)
         self.teams = plan.wide if plan.wide and starts_whole(self.input) else plan.single
@@ -190,17 +192,17 @@ class _Call:
         columns = input.new_empty(plan.column_shape)
         self.problem.columns = columns.data_ptr()
         self.columns = columns if columns.ndim == 2 else columns.transpose(0, 1)
-        self.problem.offset = _maps(offset)
+        self.problem.offset = _view(offset)
         if mask is not None:
-            self.problem.mask = _maps(mask)
+            self.problem.mask = _view(mask)
 
     def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
-        """What `give_back` writes beside the input's gradient."""
-        self.problem.grad_offset, self.problem.grad_mask = _maps(grad_offset), _maps(grad_mask)
+        """What `scatter_gradients` writes beside the input's gradient."""
+        self.problem.grad_offset, self.problem.grad_mask = _view(grad_offset), _view(grad_mask)
         self.problem.writes_columns = columns
 
     def columns_of(self, chunk: _Chunk) -> Tensor:
-        """Room for the chunk's columns, as matrices: (groups, rows, taps and channels of a group)."""
+        """Room for the chunk's columns, as matrices: (groups, rows, sampling points and channels of a group)."""
         return _narrowed(self.columns, 0, chunk.rows)
 
     def sample(self, chunk: _Chunk) -> Tensor:
@@ -209,24 +211,24 @@ class _Call:
         self._launch_tiles("sample_columns" + team.suffix, team, chunk)
         return self.columns_of(chunk)
 
-    def give_back(self, chunk: _Chunk, input_sums: Tensor | None) -> None:
+    def scatter_gradients(self, chunk: _Chunk, input_sums: Tensor | None) -> None:
         """Turn the columns' gradient into what is wanted: other gradients, and the columns themselves."""
         self.problem.grad_input = None if input_sums is None else chunk.address(input_sums)
         team = self.teams.giving
-        self._launch_tiles("give_back" + team.suffix, team, chunk)
+        self._launch_tiles("scatter_gradients" + team.suffix, team, chunk)
 
-    def give_back_in_order(self, chunk: _Chunk, input_sums: Tensor) -> None:
-        """Add the columns' gradient to the input's: sorted by place, and each place's share in the order of the rows."""
+    def scatter_gradients_in_order(self, chunk: _Chunk, input_sums: Tensor) -> None:
+        """Add the columns' gradient to the input's: sorted by pixel, and what is added to one pixel in the order of the rows."""
         count = 4 * chunk.rows * self.plan.kinds
         keys = torch.empty(count, dtype=torch.int32, device=input_sums.device)
-        shares = torch.empty(count, dtype=torch.float32, device=input_sums.device)
-        self.problem.keys, self.problem.shares = keys.data_ptr(), shares.data_ptr()
+        weights = torch.empty(count, dtype=torch.float32, device=input_sums.device)
+        self.problem.keys, self.problem.corner_weights = keys.data_ptr(), weights.data_ptr()
         self._launch_tiles("list_corners", self.teams.sampling, chunk)
         keys, order = torch.sort(keys, stable=True)
 
         runs = _Runs(problem=self.problem, order=order.data_ptr(), outside=chunk.images * self.plan.image_rows)
         runs.problem.grad_input = chunk.address(input_sums)
-        kernel, rows = "sum_given", None
+        kernel, rows = "sum_corners", None
         while True:
             runs.keys, runs.count, runs.rows = keys.data_ptr(), count, None if rows is None else rows.data_ptr()
             segments = -(-count // _SEGMENT)
@@ -235,10 +237,10 @@ class _Call:
                 self._launch_segments(kernel, segments, runs)
                 break
             count = 2 * segments
-            next_keys, next_rows = keys.new_empty(count), shares.new_empty(count, self.plan.row_channels)
+            next_keys, next_rows = keys.new_empty(count), weights.new_empty(count, self.plan.row_channels)
             runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
             self._launch_segments(kernel, segments, runs)
-            kernel, keys, rows = "sum_summed", next_keys, next_rows
+            kernel, keys, rows = "sum_partials", next_keys, next_rows
 
     def _launch_tiles(self, kernel: str, team: Team, chunk: _Chunk) -> None:
         problem = self.problem
@@ -268,29 +270,29 @@ def _plan(
     batch, channels, height, width = input
     _, group_channels, kernel_height, kernel_width = weight
     out_height, out_width = offset[2:]
-    groups, taps = channels // group_channels, kernel_height * kernel_width
-    offset_groups = offset[1] // (2 * taps)
-    row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, taps * offset_groups
+    groups, points = channels // group_channels, kernel_height * kernel_width
+    offset_groups = offset[1] // (2 * points)
+    row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, points * offset_groups
     if max(image_rows, out_height * out_width) > MOST_INT:
         raise ValueError(
             f"input of {height}x{width} with {offset_groups} offset groups and output of {out_height}x{out_width}: the "
-            "CUDA kernels take maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
+            "CUDA kernels take feature maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
         )
     l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(device)
-    row_bytes = taps * channels * dtype.itemsize
+    row_bytes = points * channels * dtype.itemsize
     chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, MOST_INT // image_rows)
     rows = chunks[0].rows
-    tile_taps = _tile_taps(taps, -(-rows // _TILE_PIXELS) * offset_groups, multiprocessors)
-    tap_parts = -(-taps // tile_taps)
+    tile_points = _tile_points(points, -(-rows // _TILE_PIXELS) * offset_groups, multiprocessors)
+    point_parts = -(-points // tile_points)
     per_access = cuda_call.channels_of_access(dtype)
     divides = row_channels % per_access == 0 and group_channels % per_access == 0
     return _Plan(
         chunks=chunks,
-        column_shape=(rows, taps * channels) if groups == 1 else (rows, groups, taps * group_channels),
+        column_shape=(rows, points * channels) if groups == 1 else (rows, groups, points * group_channels),
         row_channels=row_channels,
         image_rows=image_rows,
         kinds=kinds,
-        tile_parts=offset_groups * tap_parts,
+        tile_parts=offset_groups * point_parts,
         wide=_Teams.of(functools.partial(Team.wide, dtype, row_channels)) if divides else None,
         single=_Teams.of(functools.partial(Team.single, row_channels)),
         problem=_Problem(
@@ -306,12 +308,12 @@ def _plan(
             width=width,
             out_height=out_height,
             out_width=out_width,
-            taps=taps,
+            points=points,
             kernel_width=kernel_width,
             groups=groups,
             offset_groups=offset_groups,
-            tile_taps=tile_taps,
-            tap_parts=tap_parts,
+            tile_points=tile_points,
+            point_parts=point_parts,
         ),
     )
 
@@ -339,10 +341,10 @@ def _largest_part(whole: int, most: int) -> int:
     return -(-whole // -(-whole // most))
 
 
-def _tile_taps(taps: int, tiles: int, multiprocessors: int) -> int:
-    """How many taps a block works on: few enough for shared memory, and for enough blocks."""
-    parts = max(-(-taps // _MOST_TILE_TAPS), min(taps, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
-    return -(-taps // parts)
+def _tile_points(points: int, tiles: int, multiprocessors: int) -> int:
+    """Return how many sampling points a block works on: few enough for shared memory, and for enough blocks."""
+    parts = max(-(-points // _MOST_TILE_POINTS), min(points, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // tiles))
+    return -(-points // parts)
 
 
 # Matrices are plain ones where the weight has one group, and one for each group in a batch where it has more. They are made
@@ -359,7 +361,7 @@ def _rows(images: Tensor, groups: int) -> Tensor:
 
 
 def _transposed_weights(operands: Operands) -> Tensor:
-    """The weights as matrices: (taps and channels of a group, Co)."""
+    """The weights as matrices: (sampling points and channels of a group, Co)."""
     weight, groups = operands.weight.contiguous(memory_format=torch.channels_last), operands.groups
     out_channels, group_channels, kernel_height, kernel_width = weight.shape
     size, part = kernel_height * kernel_width * group_channels, out_channels // groups
@@ -395,11 +397,11 @@ def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
-    """Where the gradients of positions and masks are written: in their place if that holds fp32."""
+    """Where the gradients of positions and masks are written: directly if they are fp32."""
     if grad is None or grad.dtype == torch.float32:
         return grad
     return torch.empty_like(grad, dtype=torch.float32)
 
 
-def _maps(tensor: Tensor | None) -> _Maps:
-    return _Maps() if tensor is None else _Maps(tensor.data_ptr(), *tensor.stride())
+def _view(tensor: Tensor | None) -> _View:
+    return _View() if tensor is None else _View(tensor.data_ptr(), *tensor.stride())

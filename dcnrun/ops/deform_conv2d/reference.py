@@ -22,7 +22,7 @@ def deform_conv2d_reference(
     """Deformable convolution v1 (mask None) and v2 of checked arguments.
 
     y(p) = sum_k w_k * m_k(p) * x(p * stride - padding + k * dilation + offset_k(p)), x sampled bilinearly and zero
-    outside the map (Dai et al. 2017, eq. 2 to 4; Zhu et al. 2018, eq. 1). Shapes as in `dcnrun.ops.deform_conv2d`.
+    outside the feature map (Dai et al. 2017, eq. 2 to 4; Zhu et al. 2018, eq. 1). Shapes as in `dcnrun.ops.deform_conv2d`.
     Half precision is computed in fp32.
     """
     samples = _sample(input, offset, weight, stride, padding, dilation)
@@ -55,7 +55,7 @@ def deform_conv2d_backward_reference(
     grad_values = torch.einsum("gok,ngop->ngkp", _kernels(input, weight), grad).reshape(values.shape)
     grad_samples = grad_values if factors is None else grad_values * factors
     grad_mask = None if mask is None else (grad_values * samples.values).sum(1).reshape(mask.shape)
-    grad_input = samples.spread(grad_samples).reshape(input.shape)
+    grad_input = samples.scatter(grad_samples).reshape(input.shape)
     along_y, along_x = samples.slopes()
     slopes = torch.stack([(grad_samples * along).sum(1) for along in (along_y, along_x)], dim=2)
     return (
@@ -73,38 +73,38 @@ def sampling_points(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
-    """Positions y and x, in pixels of the input map, that each tap of each output pixel reads.
+    """Return the positions y and x, in pixels of the input, of every sampling point of each output pixel.
 
-    `offset` is (N, 2*G*kh*kw, Ho, Wo) with y, x interleaved per tap; both results are (N*G, kh*kw, Ho, Wo), in at
+    `offset` is (N, 2*G*kh*kw, Ho, Wo) with y, x interleaved per sampling point; both results are (N*G, kh*kw, Ho, Wo), in at
     least fp32: half precision has no fractions left past 2048.
     """
     n, channels, out_h, out_w = offset.shape
-    taps = kernel_size[0] * kernel_size[1]
+    points = kernel_size[0] * kernel_size[1]
     position_dtype = torch.promote_types(offset.dtype, torch.float32)
-    pairs = offset.to(position_dtype).reshape(n * (channels // (2 * taps)), taps, 2, out_h, out_w)
+    pairs = offset.to(position_dtype).reshape(n * (channels // (2 * points)), points, 2, out_h, out_w)
 
     def along(length: int, axis: int) -> Tensor:
         return torch.arange(length, device=offset.device, dtype=position_dtype) * stride[axis] - padding[axis]
 
-    tap = torch.arange(taps, device=offset.device)
-    tap_y = (tap // kernel_size[1] * dilation[0]).to(position_dtype)
-    tap_x = (tap % kernel_size[1] * dilation[1]).to(position_dtype)
-    y = tap_y[:, None, None] + along(out_h, 0)[:, None] + pairs[:, :, 0]
-    x = tap_x[:, None, None] + along(out_w, 1)[None, :] + pairs[:, :, 1]
+    point = torch.arange(points, device=offset.device)
+    point_y = (point // kernel_size[1] * dilation[0]).to(position_dtype)
+    point_x = (point % kernel_size[1] * dilation[1]).to(position_dtype)
+    y = point_y[:, None, None] + along(out_h, 0)[:, None] + pairs[:, :, 0]
+    x = point_x[:, None, None] + along(out_w, 1)[None, :] + pairs[:, :, 1]
     return y, x
 
 
 class _Samples(NamedTuple):
-    """Bilinear samples of maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
+    """Bilinear samples of feature maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
 
     size: tuple[int, int]  # H, W
     corners: list[Tensor]  # 4 of (M, C, K, Ho, Wo): the pixels top left, top right, bottom left and bottom right
-    pixels: list[Tensor]  # 4 of (M, K, Ho, Wo): their places in the map, row by row
-    inside: list[Tensor]  # 4 of (M, K, Ho, Wo): whether they are on the map; outside it is zero
+    pixels: list[Tensor]  # 4 of (M, K, Ho, Wo): their index in the feature map, row by row
+    inside: list[Tensor]  # 4 of (M, K, Ho, Wo): whether they are on the feature map; outside it is zero
     down: Tensor  # (M, 1, K, Ho, Wo): how far below the upper corners the position is
     right: Tensor
 
-    def shares(self) -> list[Tensor]:
+    def corner_weights(self) -> list[Tensor]:
         """The weight of each corner."""
         down, right = self.down, self.right
         return [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
@@ -113,7 +113,7 @@ class _Samples(NamedTuple):
     def values(self) -> Tensor:
         """The samples, (M, C, K, Ho, Wo)."""
         first, second, third, fourth = (
-            corner * share for corner, share in zip(self.corners, self.shares(), strict=True)
+            corner * weight for corner, weight in zip(self.corners, self.corner_weights(), strict=True)
         )
         return first + second + third + fourth
 
@@ -124,13 +124,13 @@ class _Samples(NamedTuple):
         along_x = (top_right - top_left) * (1 - self.down) + (bottom_right - bottom_left) * self.down
         return along_y, along_x
 
-    def spread(self, gradients: Tensor) -> Tensor:
-        """Gradients of the samples given back to the maps, (M, C, H * W)."""
-        maps = gradients.new_zeros(*gradients.shape[:2], self.size[0] * self.size[1])
-        for pixel, inside, share in zip(self.pixels, self.inside, self.shares(), strict=True):
-            given = torch.where(inside.unsqueeze(1), gradients * share, 0)
-            maps = maps.scatter_add(2, _index(pixel, maps.shape[1]), given.flatten(2))
-        return maps
+    def scatter(self, gradients: Tensor) -> Tensor:
+        """The gradients of the feature maps, (M, C, H * W), from those of the samples."""
+        grads = gradients.new_zeros(*gradients.shape[:2], self.size[0] * self.size[1])
+        for pixel, inside, weight in zip(self.pixels, self.inside, self.corner_weights(), strict=True):
+            weighted = torch.where(inside.unsqueeze(1), gradients * weight, 0)
+            grads = grads.scatter_add(2, _index(pixel, grads.shape[1]), weighted.flatten(2))
+        return grads
 
 
 def _sample(
@@ -144,19 +144,19 @@ def _sample(
     n, channels, height, width = input.shape
     kernel_height, kernel_width = weight.shape[2:]
     offset_groups = offset.shape[1] // (2 * kernel_height * kernel_width)
-    maps = input.to(torch.promote_types(input.dtype, torch.float32))
-    maps = maps.reshape(n * offset_groups, channels // offset_groups, height, width)
+    features = input.to(torch.promote_types(input.dtype, torch.float32))
+    features = features.reshape(n * offset_groups, channels // offset_groups, height, width)
     y, x = sampling_points(offset, (kernel_height, kernel_width), stride, padding, dilation)
-    # From one pixel outside on a sample is zero and has no slope, however far off; a position that is no number stays.
+    # From one pixel outside on a sample is zero and has no slope, however far off; a NaN position stays NaN.
     outside = (y <= -1) | (y >= height) | (x <= -1) | (x >= width)
-    y, x = torch.where(outside, -2, y).to(maps.dtype), torch.where(outside, -2, x).to(maps.dtype)
+    y, x = torch.where(outside, -2, y).to(features.dtype), torch.where(outside, -2, x).to(features.dtype)
 
     top, left = y.detach().floor(), x.detach().floor()
     corners, pixels, insides = [], [], []
     for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         pixel = torch.where(inside, row * width + column, 0).long()
-        corner = maps.flatten(2).gather(2, _index(pixel, maps.shape[1])).unflatten(2, y.shape[1:])
+        corner = features.flatten(2).gather(2, _index(pixel, features.shape[1])).unflatten(2, y.shape[1:])
         corners.append(torch.where(inside.unsqueeze(1), corner, 0))
         pixels.append(pixel)
         insides.append(inside)
@@ -164,7 +164,7 @@ def _sample(
 
 
 def _index(pixel: Tensor, channels: int) -> Tensor:
-    """(M, K, Ho, Wo) places as an index for all channels, (M, C, K * Ho * Wo)."""
+    """(M, K, Ho, Wo) indices of pixels, repeated for all channels, (M, C, K * Ho * Wo)."""
     return pixel.flatten(1).unsqueeze(1).expand(-1, channels, -1)
 
 

@@ -19,7 +19,7 @@ def deform_roi_pool(
     mask: Tensor | None = None,
     aligned: bool = True,
 ) -> Tensor:
-    """Deformable RoI pooling, modulated with `mask`; without offsets and mask it is `torchvision.ops.roi_align`.
+    """Compute deformable RoI pooling, modulated with `mask`; without offsets and mask it is `torchvision.ops.roi_align`.
 
     Each RoI is divided into ph x pw bins; each bin is moved by its offset, and is the mean of bilinear samples inside.
 
@@ -30,24 +30,24 @@ def deform_roi_pool(
             along x (other libraries have x first), in units of the RoI's height and width: by
             gamma * offset * height and gamma * offset * width.
         output_size: bins along y and x, (ph, pw) or one number for both.
-        spatial_scale: pixels of the map for one pixel of the RoIs' coordinates.
+        spatial_scale: pixels of the feature map for one pixel of the RoIs' coordinates.
         sampling_ratio: samples per bin along each axis, up to 4096; 0: as many as a bin has pixels, rounded up.
         gamma: scale of the offsets.
         mask: (R, G, ph, pw) factors of the bins, or None.
         aligned: whether coordinates are shifted by half a pixel, so that pixel centres lie at .5; otherwise RoIs are at
-            least 1 x 1 on the map.
+            least 1 x 1 on the feature map.
 
     Returns:
-        (R, C, ph, pw), contiguous. A sample more than one pixel outside the map is zero, a nearer one has the border's
-        value; with `aligned`, adaptive sampling finds nothing in a RoI without height or width, which is zero. Bins whose
-        position is not a number are not numbers. Gradients reach input, offset and mask, not the RoIs.
+        (R, C, ph, pw), contiguous. A sample more than one pixel outside the feature map is zero, a nearer one has the border's
+        value; with `aligned`, adaptive sampling finds nothing in a RoI without height or width, which is zero. Bins at
+        NaN positions are NaN. Gradients reach input, offset and mask, not the RoIs.
 
     Raises:
-        ValueError, TypeError: the operands don't fit together, or on the CPU a RoI is of an image that is not there; the
+        ValueError, TypeError: the operands don't fit together, or on the CPU a RoI is of an image that does not exist; the
             message names the argument and both values. Elsewhere such a RoI is zero, since a check would wait for the device.
         UsageError: the environment variable DCNRUN_BACKEND names no backend.
 
-    RoIs of any size take time and memory as one that covers the map. Half-precision inputs may come with fp32 RoIs, offsets
+    RoIs of any size take time and memory as one that covers the feature map. Half-precision inputs may come with fp32 RoIs, offsets
     and masks, and are summed in fp32; under autocast, these are fp32. Source: Dai et al. 2017, section 2.2; mask: Zhu et
     al. 2018.
     """
@@ -64,7 +64,7 @@ def deform_psroi_pool(
     gamma: float = 0.1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Deformable position-sensitive RoI pooling, for R-FCN's heads; without offsets it is `torchvision.ops.ps_roi_align`.
+    """Compute deformable position-sensitive RoI pooling, for R-FCN's heads; without offsets it is `torchvision.ops.ps_roi_align`.
 
     As `deform_roi_pool` with aligned=True, but input has Co*ph*pw channels: bin (i, j) of output channel c reads channel
     (c*ph + i)*pw + j. Groups of offsets are groups of output channels: 1, or Co where each class has offsets of its own.

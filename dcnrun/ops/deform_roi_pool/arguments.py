@@ -27,12 +27,12 @@ class Operands(NamedTuple):
 
     @property
     def bins(self) -> int:
-        """Of one RoI."""
+        """Bins of one RoI."""
         return self.output_size[0] * self.output_size[1]
 
     @property
     def planes(self) -> int:
-        """Maps that each output channel has for itself: one, or one per bin where the pooling is position-sensitive."""
+        """Input channels that each output channel reads: one, or one per bin where the pooling is position-sensitive."""
         return self.bins if self.position_sensitive else 1
 
     @property
@@ -49,19 +49,19 @@ class Operands(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """RoIs on the map, in at least fp32: positions are in its pixels, pairs are (y, x)."""
+    """RoIs on the feature map, in at least fp32: positions are in its pixels, pairs are (y, x)."""
 
     image: Tensor  # (R,)
     start: Tensor  # (R, 2) the upper left corner
     size: Tensor  # (R, 2) negative where the RoI is inverted
-    grid: Tensor  # (R, 2) how many sampling points a bin has; whole numbers from 0 on
+    grid: Tensor  # (R, 2) how many sampling points a bin has; integers from 0 on
 
 
 def regions(operands: Operands) -> Regions:
-    """Where RoIs lie and how densely they are sampled, with `torchvision.ops.roi_align`'s roundings.
+    """Return where RoIs lie and how densely they are sampled, with `torchvision.ops.roi_align`'s roundings.
 
-    Without `aligned` a RoI is at least 1 x 1; one with a coordinate that is no number has one sampling point per bin,
-    whose position then is no number either.
+    Without `aligned` a RoI is at least 1 x 1; one with a NaN coordinate has one sampling point per bin,
+    whose position then is NaN too.
     """
     input, rois = operands.input, operands.rois
     dtype = torch.promote_types(input.dtype, torch.float32)

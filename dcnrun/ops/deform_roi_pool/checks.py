@@ -30,9 +30,9 @@ def check_deform_roi_pool(operands: Operands) -> None:
 
     _, channels, height, width = input.shape
     if 0 in (channels, height, width):
-        raise ValueError(f"input of shape {tuple(input.shape)} must have no empty channel or map")
+        raise ValueError(f"input of shape {tuple(input.shape)} must have no empty channel or feature map")
     if height * width >= 2**31:
-        raise ValueError(f"input is {height}x{width}: a map must have fewer than 2**31 pixels")
+        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
     size = operands.output_size
     if channels % operands.planes:
         raise ValueError(
@@ -55,7 +55,7 @@ def check_deform_roi_pool(operands: Operands) -> None:
 
 
 def check_settings(operands: Operands) -> None:
-    """Raise ValueError when a number is none that makes sense."""
+    """Raise ValueError when a setting is out of its range."""
     _, scale, ratio, gamma = operands[4:8]
     for name, value in (("spatial_scale", scale), ("gamma", gamma)):
         if not math.isfinite(value):
@@ -65,7 +65,7 @@ def check_settings(operands: Operands) -> None:
 
 
 def check_images(rois: Tensor, images: int) -> None:
-    """Raise ValueError naming the first RoI of an image that is not there. It reads the RoIs, so it is for the CPU."""
+    """Raise ValueError naming the first RoI of an image that does not exist. It reads the RoIs, so it is for the CPU."""
     image = rois[:, 0]
     wrong = ~((image >= 0) & (image < images) & (image == image.floor()))
     if bool(wrong.any()):
@@ -81,7 +81,7 @@ def check_grad_output(grad_output: Tensor, operands: Operands) -> None:
 
 
 def as_rois(rois: Tensor | list[Tensor], images: int) -> Tensor:
-    """(R, 5) RoIs, image first, from those or from one (Ri, 4) tensor per image."""
+    """Return (R, 5) RoIs, image first, from those or from one (Ri, 4) tensor per image."""
     if isinstance(rois, Tensor):
         return rois
     if len(rois) != images:

@@ -17,14 +17,14 @@ _MOST_TILE_BINS = 32
 _TILE_PIXELS = (4, 8)
 
 _LEAST_THREADS = 8  # of a team, which finds a bin's lines together
-_MOST_LINES = 2**30  # of a map, so that the numbers of sampling points near it are ints
+_MOST_LINES = 2**30  # of a feature map, so that the sampling points near it can be counted in an int
 
 
 class _Pooling(ctypes.Structure):
     """`struct Pooling`. It has addresses only, so the tensors must be kept beside it."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("input", "output", "given", "grad_input", "rois")),
+        *((name, c_void_p) for name in ("input", "output", "grad_output", "grad_input", "rois")),
         *((name, c_void_p) for name in ("offset", "mask", "grad_offset", "grad_mask")),
         *((name, c_float) for name in ("scale", "shift", "gamma")),
         *((name, c_int32) for name in ("sampling_ratio", "aligned", "images", "height", "width", "rois_count")),
@@ -62,17 +62,17 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
         operands,
         # Without offsets' or masks' gradients the input is not read.
         input=_rows(operands.input, operands.planes).contiguous() if any_slopes else None,
-        given=grad_output.permute(0, 2, 3, 1).contiguous(),
+        grad_output=grad_output.permute(0, 2, 3, 1).contiguous(),
         grad_offset=slopes[0],
         grad_mask=slopes[1],
     )
     if sums is not None:
-        call.tell(grad_input=sums)
+        call.set(grad_input=sums)
     if sums is not None and in_order:
         call.launch_pixels("gather")
-        call.tell(grad_input=None)
+        call.set(grad_input=None)
     if any_slopes or (sums is not None and not in_order):
-        call.launch_tiles("give_back")
+        call.launch_tiles("scatter_gradients")
 
     if grad_rows is not None and sums is not None:
         write(sums, grad_rows)
@@ -91,7 +91,7 @@ class _Call:
         self.operands, self.group_channels = operands, channels // operands.groups
         _check_counts(operands)
         self.module = load(input.dtype, input.device)
-        self.team = self._team(more.get("input"), more.get("given"))
+        self.team = self._team(more.get("input"), more.get("grad_output"))
         self.parts = _parts(operands, self.team, _multiprocessors(input.device))
         self.pooling = _Pooling(
             scale=operands.spatial_scale,
@@ -111,21 +111,21 @@ class _Call:
             tile_bins=-(-operands.bins // self.parts),
         )
         self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
-        self.tell(rois=_flat(rois), offset=_flat(offset), mask=_flat(mask), **more)
+        self.set(rois=_flat(rois), offset=_flat(offset), mask=_flat(mask), **more)
 
-    def tell(self, **tensors: Tensor | None) -> None:
-        """Where tensors are; None leaves one absent."""
+    def set(self, **tensors: Tensor | None) -> None:
+        """Set the addresses of tensors; None leaves one absent."""
         self.tensors |= tensors
         for name, tensor in tensors.items():
             setattr(self.pooling, name, None if tensor is None else tensor.data_ptr())
 
     def launch_tiles(self, kernel: str) -> None:
-        """With a block for each tile of bins."""
+        """Launch a kernel with a block for each tile of bins."""
         blocks = self.operands.rois.shape[0] * self.operands.groups * self.parts
         self.module.launch(kernel + self.team.suffix, (blocks, 1, 1), self.team.small_block, self.pooling)
 
     def launch_pixels(self, kernel: str) -> None:
-        """With a block for each tile of the map's pixels."""
+        """Launch a kernel with a block for each tile of the feature map's pixels."""
         images, _, *sides = self.operands.input.shape
         high, wide = (-(-side // tile) for side, tile in zip(sides, _TILE_PIXELS, strict=True))
         slabs = -(-self.group_channels // self.team.channels)
@@ -153,7 +153,7 @@ def _check_counts(operands: Operands) -> None:
     if count * operands.groups * high * wide > MOST_INT or max(operands.input.shape[2:]) > _MOST_LINES:
         raise ValueError(
             f"input of shape {tuple(operands.input.shape)} and {count} RoIs of {operands.groups} x {high} x {wide} bins: the "
-            "CUDA kernels take fewer than 2**31 bins, and maps of up to 2**30 rows and columns; set DCNRUN_BACKEND=reference"
+            "CUDA kernels take fewer than 2**31 bins, and feature maps of up to 2**30 rows and columns; set DCNRUN_BACKEND=reference"
         )
 
 
@@ -161,10 +161,10 @@ def _multiprocessors(device: torch.device) -> int:
     return cuda_call.cache_and_multiprocessors(device)[1]
 
 
-def _rows(maps: Tensor, planes: int) -> Tensor:
-    """Maps (N, C * planes, H, W) seen as rows of channels, (N, H, W, planes, C)."""
-    images, channels, height, width = maps.shape
-    return maps.view(images, channels // planes, planes, height, width).permute(0, 3, 4, 2, 1)
+def _rows(features: Tensor, planes: int) -> Tensor:
+    """Feature maps (N, C * planes, H, W) seen as rows of channels, (N, H, W, planes, C)."""
+    images, channels, height, width = features.shape
+    return features.view(images, channels // planes, planes, height, width).permute(0, 3, 4, 2, 1)
 
 
 def _flat(tensor: Tensor | None) -> Tensor | None:
@@ -173,7 +173,7 @@ def _flat(tensor: Tensor | None) -> Tensor | None:
 
 
 def _flat_in_fp32(grad: Tensor | None) -> Tensor | None:
-    """Where the gradients of positions and masks are written: in their place if that has the form."""
+    """Where the gradients of positions and masks are written: directly if they have the form."""
     if grad is None or (grad.dtype == torch.float32 and grad.is_contiguous()):
         return grad
     return torch.empty(grad.shape, dtype=torch.float32, device=grad.device)

@@ -19,8 +19,8 @@ def deform_roi_pool_reference(operands: Operands) -> Tensor:
 
     y(bin) = m(bin) * mean over the bin's sampling points p of x(p + gamma * size * offset(bin)), x sampled bilinearly (Dai
     et al. 2017, eq. 5 to 7; the mask m: Zhu et al. 2018, eq. 2). At the border the rule is that of
-    `torchvision.ops.roi_align`: a sample more than one pixel outside the map is zero, a nearer one has the border's
-    value. A RoI of an image that is not there is zero. Half precision is computed in fp32.
+    `torchvision.ops.roi_align`: a sample more than one pixel outside the feature map is zero, a nearer one has the border's
+    value. A RoI of an image that does not exist is zero. Half precision is computed in fp32.
     """
     pooled = [roi.output() for roi in _each_roi(operands)]
     output = torch.stack(pooled) if pooled else operands.input.new_zeros(operands.output_shape)
@@ -56,19 +56,19 @@ def _stacked(grads: list[Tensor], like: Tensor) -> Tensor:
 
 
 class _Points(NamedTuple):
-    """Sampling points along one axis, each between two lines (rows or columns) of the map.
+    """Sampling points along one axis, each between two lines (rows or columns) of the feature map.
 
-    All are (M, Q, 2K), for M maps with Q bins each and K points in a bin.
+    All are (M, Q, 2K), for M feature maps with Q bins each and K points in a bin.
     """
 
     line: Tensor  # which
-    inside: Tensor  # whether the point is on the map or less than a pixel outside; further off a sample is zero
-    share: Tensor  # the line's weight in the sample
-    slope: Tensor  # the derivative of the share
+    inside: Tensor  # whether the point is on the feature map or less than a pixel outside; further off a sample is zero
+    weight: Tensor  # the line's, in the sample
+    slope: Tensor  # the derivative of the weight
 
 
 class _Roi(NamedTuple):
-    """One RoI. Its maps are those of groups of offsets and, in each, of planes: M = G * planes, with Q = bins / planes."""
+    """One RoI. Its feature maps are those of groups of offsets and, in each, of planes: M = G * planes, with Q = bins / planes."""
 
     operands: Operands
     image: int | None
@@ -76,57 +76,57 @@ class _Roi(NamedTuple):
     samples: float  # in each bin
     rows: _Points
     columns: _Points
-    pixels: Tensor  # (M, 1, Q * 2Ky * 2Kx): where sampled pixels are in the map, row by row
+    pixels: Tensor  # (M, 1, Q * 2Ky * 2Kx): where sampled pixels are in the feature map, row by row
     values: Tensor  # (M, C, Q, 2Ky, 2Kx): what they hold
     factor: Tensor | float  # (M, 1, Q): the mask
 
     def output(self) -> Tensor:
         """(Co, ph, pw)."""
-        pooled = self.mean(self.rows.share, self.columns.share) * self.factor
-        return _from_maps(pooled, self.operands, self.operands.output_shape[1:])
+        pooled = self.mean(self.rows.weight, self.columns.weight) * self.factor
+        return _merge_groups(pooled, self.operands, self.operands.output_shape[1:])
 
     def grad_image(self, grad: Tensor) -> Tensor:
         """(C, H, W)."""
-        given = _to_maps(grad, self.operands) * self.factor / self.samples
-        shares = self.rows.share.unsqueeze(-1) * self.columns.share.unsqueeze(-2)
+        weighted_grad = _split_groups(grad, self.operands) * self.factor / self.samples
+        weights = self.rows.weight.unsqueeze(-1) * self.columns.weight.unsqueeze(-2)
         inside = self.rows.inside.unsqueeze(-1) & self.columns.inside.unsqueeze(-2)
-        spread = torch.where(inside.unsqueeze(1), given[..., None, None] * shares.unsqueeze(1), 0)
+        scattered = torch.where(inside.unsqueeze(1), weighted_grad[..., None, None] * weights.unsqueeze(1), 0)
         image = self.operands.input.shape[1:]
-        maps = given.new_zeros(*given.shape[:2], image[1] * image[2])
-        maps = maps.scatter_add(2, self.pixels.expand(-1, maps.shape[1], -1), spread.flatten(2))
-        return _from_maps(maps, self.operands, image)
+        features = weighted_grad.new_zeros(*weighted_grad.shape[:2], image[1] * image[2])
+        features = features.scatter_add(2, self.pixels.expand(-1, features.shape[1], -1), scattered.flatten(2))
+        return _merge_groups(features, self.operands, image)
 
     def grad_offset(self, grad: Tensor) -> Tensor:
         """(2G, ph, pw)."""
-        given = _to_maps(grad, self.operands) * self.factor
-        along_y = (given * self.mean(self.rows.slope, self.columns.share)).sum(1) * self.reach[0]
-        along_x = (given * self.mean(self.rows.share, self.columns.slope)).sum(1) * self.reach[1]
+        weighted_grad = _split_groups(grad, self.operands) * self.factor
+        along_y = (weighted_grad * self.mean(self.rows.slope, self.columns.weight)).sum(1) * self.reach[0]
+        along_x = (weighted_grad * self.mean(self.rows.weight, self.columns.slope)).sum(1) * self.reach[1]
         return torch.stack([self._per_bin(along_y), self._per_bin(along_x)], 1).flatten(0, 1)
 
     def grad_mask(self, grad: Tensor) -> Tensor:
         """(G, ph, pw)."""
-        products = _to_maps(grad, self.operands) * self.mean(self.rows.share, self.columns.share)
+        products = _split_groups(grad, self.operands) * self.mean(self.rows.weight, self.columns.weight)
         return self._per_bin(products.sum(1))
 
     def mean(self, of_rows: Tensor, of_columns: Tensor) -> Tensor:
-        """Of the samples, for these weights of their pixels: (M, C, Q)."""
+        """Return the mean of the samples for these weights of their pixels, (M, C, Q)."""
         along_rows = (self.values * of_columns[:, None, :, None, :]).sum(-1)
         return (along_rows * of_rows[:, None]).sum(-1) / self.samples
 
-    def _per_bin(self, maps: Tensor) -> Tensor:
+    def _per_bin(self, features: Tensor) -> Tensor:
         """(M, Q) as (G, ph, pw)."""
-        return maps.reshape(self.operands.groups, *self.operands.output_size)
+        return features.reshape(self.operands.groups, *self.operands.output_size)
 
 
-def _to_maps(channels: Tensor, operands: Operands) -> Tensor:
+def _split_groups(channels: Tensor, operands: Operands) -> Tensor:
     """The channels of an image or of a RoI's bins, as (M, C, pixels or Q)."""
     groups, planes = operands.groups, operands.planes
     split = channels.reshape(groups, operands.output_shape[1] // groups, planes, -1)
     return split.transpose(1, 2).flatten(0, 1)
 
 
-def _from_maps(maps: Tensor, operands: Operands, shape: tuple[int, ...]) -> Tensor:
-    return maps.reshape(operands.groups, operands.planes, *maps.shape[1:]).transpose(1, 2).reshape(shape)
+def _merge_groups(features: Tensor, operands: Operands, shape: tuple[int, ...]) -> Tensor:
+    return features.reshape(operands.groups, operands.planes, *features.shape[1:]).transpose(1, 2).reshape(shape)
 
 
 def _each_roi(operands: Operands) -> Iterator[_Roi]:
@@ -144,11 +144,13 @@ def _each_roi(operands: Operands) -> Iterator[_Roi]:
         )
         pixels = rows.line.unsqueeze(-1) * operands.input.shape[3] + columns.line.unsqueeze(-2)
         inside = rows.inside.unsqueeze(-1) & columns.inside.unsqueeze(-2)
-        maps = _to_maps(nothing if image is None else images[image], operands)
+        features = _split_groups(nothing if image is None else images[image], operands)
         index = pixels.flatten(1).unsqueeze(1)
-        values = maps.gather(2, index.expand(-1, maps.shape[1], -1)).reshape(*maps.shape[:2], *pixels.shape[1:])
+        values = features.gather(2, index.expand(-1, features.shape[1], -1)).reshape(
+            *features.shape[:2], *pixels.shape[1:]
+        )
         values = torch.where(inside.unsqueeze(1), values, 0)
-        factor = 1.0 if operands.mask is None else operands.mask[r].to(reach.dtype).reshape(maps.shape[0], 1, -1)
+        factor = 1.0 if operands.mask is None else operands.mask[r].to(reach.dtype).reshape(features.shape[0], 1, -1)
         yield _Roi(operands, image, reach, max(math.prod(grid), 1), rows, columns, index, values, factor)
 
 
@@ -163,28 +165,28 @@ def _starts(operands: Operands, start: Tensor, size: Tensor, offset: Tensor | No
 
 
 def _points(starts: Tensor, size: Tensor, grid: list[float], operands: Operands, axis: int) -> _Points:
-    """The sampling points along an axis of bins that start here; those far outside the map are left out."""
+    """The sampling points along an axis of bins that start here; those far outside the feature map are left out."""
     length, points = operands.input.shape[2 + axis], grid[axis]
     bin = size[axis] / operands.output_size[axis]
     position = starts.unsqueeze(-1) + (_near(starts, bin, points, length) + 0.5) * bin / points
 
     near = position.clamp(0, length - 1)  # whose gradient is 1 at both ends
     low = near.detach().floor()
-    share, inside = near - low, (position >= -1) & (position <= length)
-    moves = torch.where(share.isnan(), share, (near == position).to(share.dtype))
+    weight, inside = near - low, (position >= -1) & (position <= length)
+    moves = torch.where(weight.isnan(), weight, (near == position).to(weight.dtype))
     lines = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
     insides = torch.stack([inside, inside], -1)
-    kept = insides | share.isnan().unsqueeze(-1)
+    kept = insides | weight.isnan().unsqueeze(-1)
     return _Points(
         line=torch.where(insides, lines, 0).long().flatten(2),
         inside=insides.flatten(2),
-        share=torch.where(kept, torch.stack([1 - share, share], -1), 0).flatten(2),
+        weight=torch.where(kept, torch.stack([1 - weight, weight], -1), 0).flatten(2),
         slope=torch.where(kept, torch.stack([-moves, moves], -1), 0).flatten(2),
     )
 
 
 def _near(starts: Tensor, bin: Tensor, points: float, length: int) -> Tensor:
-    """The numbers of a bin's points that may lie on the map, (M, Q, K): all of them, unless bins are larger than it."""
+    """Return the indices of a bin's points that may lie on the feature map, (M, Q, K): all, unless bins are larger than it."""
     step = float(bin) / points if points else 0.0
     count = min(points, (length + 1) // step + 4) if step > 0 else points
     first = ((-1 - starts.detach()) / step - 0.5).floor() - 1 if count < points else torch.zeros_like(starts)

@@ -16,7 +16,7 @@ from dcnrun.ops.jit.cuda import architecture_of, build_cuda, gpus
 from dcnrun.ops.jit.errors import KernelUnavailable
 from dcnrun.ops.jit.load import build_cpu
 
-# Of the GPUs that the CUDA kernels are tested for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200.
+# The GPUs that the CUDA kernels are tested for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200.
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90a")
 
 

@@ -66,7 +66,7 @@ def store(library: Path, file: Path, record: dict[str, Any]) -> None:
 def one_builds(file: Path, seconds: float) -> Iterator[None]:
     """Let one process of this user and machine build `file` while the others wait, `seconds` at most.
 
-    It only spares work: where it can't be had, all build and put the same file in place.
+    It only spares work: where it can't be had, all build and write the same file.
     """
     import fcntl
 
@@ -111,7 +111,7 @@ def _trusted_users() -> set[int]:
 
 
 def _put(content: bytes, file: Path) -> None:
-    """Write a file beside its place, under a name that no other process has, and rename it."""
+    """Write a file under a name that no other process has, and rename it."""
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
     beside = Path(name)
     try:

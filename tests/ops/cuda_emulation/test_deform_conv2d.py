@@ -124,7 +124,7 @@ def test_teams_and_slices_that_are_not_full(gpu, channels, dtype, in_order):
     grad_output = random_like(deform_conv2d(**problem))
     with deterministic(in_order):
         got = results(problem, grad_output=grad_output)
-    assert {name for name in gpu.take_launches() if name.startswith("give_back")} == {"give_back_wide"}
+    assert {name for name in gpu.take_launches() if name.startswith("scatter_gradients")} == {"scatter_gradients_wide"}
     for name, value in wanted(problem, grad_output).items():
         assert error(got[name], value) <= TOLERANCES[dtype], name
 
@@ -188,7 +188,7 @@ def test_long_lists_are_shared_out(gpu):
     with deterministic(True):
         got = results(problem)
     levels = [name for name in gpu.take_launches() if name.startswith("sum_")]
-    assert levels == ["sum_given_wide", "sum_summed_wide", "sum_summed_wide"]  # of 900, 29 and 1 segments
+    assert levels == ["sum_corners_wide", "sum_partials_wide", "sum_partials_wide"]  # of 900, 29 and 1 segments
     assert_close(got, wanted(problem, random_like(got["output"])), 1e-5)
 
 
@@ -198,7 +198,7 @@ def test_long_lists_are_shared_out(gpu):
     outside=st.integers(0, 13),
     channels=st.integers(1, 3),
 )
-def test_a_place_is_added_to_by_one_segment_alone(gpu, lengths, outside, channels):
+def test_a_row_is_added_to_by_one_segment_alone(gpu, lengths, outside, channels):
     """Blocks run at the same time on a GPU, which shows in no result of the emulation."""
     keys = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).int()
     rows = torch.randn(len(keys), channels)
@@ -209,17 +209,17 @@ def test_a_place_is_added_to_by_one_segment_alone(gpu, lengths, outside, channel
     runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
     runs.problem.grad_input, runs.problem.offset_group_channels = sums.data_ptr(), channels
     module = gpu.load("deform_conv2d", torch.float32, None)
-    module.launch("sum_summed_single", (-(-segments // 4), 1, 1), (4, 4, 1), runs)
+    module.launch("sum_partials_single", (-(-segments // 4), 1, 1), (4, 4, 1), runs)
 
     wanted_sums, wanted_keys = torch.zeros_like(sums), torch.full_like(next_keys, -1)
     wanted_rows = torch.zeros_like(next_rows)
     for key in range(min(outside, len(lengths))):
-        places = (keys == key).nonzero().flatten()
-        touched = sorted({int(place) // cuda._SEGMENT for place in places})
+        entries = (keys == key).nonzero().flatten()
+        touched = sorted({int(entry) // cuda._SEGMENT for entry in entries})
         if len(touched) == 1:
-            wanted_sums[key] = rows[places].sum(0)
+            wanted_sums[key] = rows[entries].sum(0)
         for segment in touched if len(touched) > 1 else []:
-            own = places[places // cuda._SEGMENT == segment]
+            own = entries[entries // cuda._SEGMENT == segment]
             sides = [side for side, crossed in ((0, segment > touched[0]), (1, segment < touched[-1])) if crossed]
             wanted_keys[segment, sides] = key
             wanted_rows[segment, sides[0]] = rows[own].sum(0)
@@ -286,7 +286,9 @@ def test_wide_accesses_where_channels_and_addresses_allow_them(gpu, dtype):
         assert_close(got, wanted(problem, random_like(got["output"])), 2 * TOLERANCES[dtype])
         return names
 
-    wide, single = ({f"{name}_{width}" for name in ("sample_columns", "give_back")} for width in ("wide", "single"))
+    wide, single = (
+        {f"{name}_{width}" for name in ("sample_columns", "scatter_gradients")} for width in ("wide", "single")
+    )
     assert launched(4 * per_access) == wide
     assert launched(4 * per_access, groups=2, offset_groups=4) == wide
     assert launched(4 * per_access, groups=8, offset_groups=2) == single
@@ -337,10 +339,10 @@ def test_images_whose_columns_take_too_much_memory(gpu, monkeypatch):
 
 
 @given(taps=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
-def test_tile_taps(taps, tiles, multiprocessors):
-    each = cuda._tile_taps(taps, tiles, multiprocessors)
+def test_tile_points(taps, tiles, multiprocessors):
+    each = cuda._tile_points(taps, tiles, multiprocessors)
     parts = -(-taps // each)
-    assert 1 <= each <= cuda._MOST_TILE_TAPS
+    assert 1 <= each <= cuda._MOST_TILE_POINTS
     assert tiles * parts >= min(2 * multiprocessors, tiles * taps)
 
 

@@ -177,9 +177,9 @@ def test_what_is_launched(gpu, in_order):
             torch.autograd.grad(output, leaves.values(), random_like(output))
         return gpu.take_launches()
 
-    assert launched("input") == ["pool_wide", "gather_wide" if in_order else "give_back_wide"]
-    assert launched("offset") == launched("mask") == ["pool_wide", "give_back_wide"]
-    assert launched(*OPERANDS) == ["pool_wide", *["gather_wide"] * in_order, "give_back_wide"]
+    assert launched("input") == ["pool_wide", "gather_wide" if in_order else "scatter_gradients_wide"]
+    assert launched("offset") == launched("mask") == ["pool_wide", "scatter_gradients_wide"]
+    assert launched(*OPERANDS) == ["pool_wide", *["gather_wide"] * in_order, "scatter_gradients_wide"]
 
 
 # What is asked for, and where it lies -----------------------------------------------------------------------------------
@@ -237,7 +237,9 @@ def test_wide_accesses_where_channels_and_addresses_allow_them(gpu, dtype):
         assert_close(got, wanted(problem, random_like(got["output"])), 2 * TOLERANCES[dtype])
         return names
 
-    wide, single = ({f"{name}_{width}" for name in ("pool", "gather", "give_back")} for width in ("wide", "single"))
+    wide, single = (
+        {f"{name}_{width}" for name in ("pool", "gather", "scatter_gradients")} for width in ("wide", "single")
+    )
     assert launched(4 * per_access) == wide
     assert launched(4 * per_access, groups=4) == wide
     assert launched(per_access, position_sensitive=True) == wide
