@@ -5,7 +5,7 @@
 
 Each kind of convolution and each architecture, a comparison of four variants and two seeds, and a sweep of four trials; on
 the built-in shapes, on one thread. Bits depend on the CPU and on PyTorch: both runs are to be made on one machine. What is
-timed (images a second, seconds, memory) is left out.
+timed (images a second, seconds, memory) is left out, and so are words.
 """
 
 import json
@@ -40,7 +40,7 @@ RUNS = {
 }
 COMPARISON = ["conv=standard,dilated,deformable,modulated", "conv.dilation=2", "seed=0,1"]
 SWEEP = """
-program: dcnrun
+command: ["${env}", dcnrun, train, "${args_no_hyphens}"]
 method: bayes
 metric: {name: val/miou, goal: maximize}
 run_cap: 4
@@ -49,7 +49,19 @@ parameters:
   optim.offset_lr_mult: {distribution: log_uniform_values, min: 0.01, max: 1}
   conv.offset_groups: {values: [1, 2, 4]}
 """
-TIMED = ("per_second", "wait_share", "seconds", "memory", "device", "run", "folder", "git_commit", "versions", "time")
+LEFT_OUT = (
+    "per_second",
+    "wait_share",
+    "seconds",
+    "memory",
+    "device",
+    "run",
+    "folder",
+    "git_commit",
+    "versions",
+    "time",
+    "verdict",
+)
 
 
 def dcnrun(*arguments: str, folder: Path) -> None:
@@ -61,15 +73,15 @@ def dcnrun(*arguments: str, folder: Path) -> None:
         raise SystemExit(f"dcnrun {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
-def without_times(value: Any) -> Any:
+def numbers_alone(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if not any(word in k for word in TIMED) or "/lr" in k}
-    return [without_times(item) for item in value] if isinstance(value, list) else value
+        return {k: numbers_alone(v) for k, v in value.items() if not any(word in k for word in LEFT_OUT) or "/lr" in k}
+    return [numbers_alone(item) for item in value] if isinstance(value, list) else value
 
 
 def numbers_of(run: Path) -> dict[str, Any]:
-    metrics = [without_times(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return {"metrics": metrics, "summary": without_times(json.loads((run / "summary.json").read_text()))}
+    metrics = [numbers_alone(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {"metrics": metrics, "summary": numbers_alone(json.loads((run / "summary.json").read_text()))}
 
 
 def everything(folder: Path) -> dict[str, Any]:
@@ -82,7 +94,7 @@ def everything(folder: Path) -> dict[str, Any]:
     dcnrun("compare", *DATA, *NETWORK, *LENGTH, *COMPARISON, "--out", "comparison", folder=folder)
     compared = json.loads((folder / "comparison" / "compare.json").read_text())
     kept = ("name", "seeds", "difference", "val/miou", "parameters", "flops")
-    found["comparison"] = [{key: variant[key] for key in kept} for variant in compared["variants"]]
+    found["comparison"] = numbers_alone([{key: variant[key] for key in kept} for variant in compared["variants"]])
     print("comparison", flush=True)
     (folder / "sweep.yaml").write_text(SWEEP)
     settings = [*DATA, *NETWORK, *LENGTH]

@@ -114,7 +114,7 @@ def measure(world: World, variant_logit: float, seeds: int, images: int, repeats
     rng = np.random.default_rng([WORLDS.index(world), round(variant_logit * 1000), seeds])
     truth = true_difference(world, variant_logit)
     held = {"bootstrap": 0, "student": 0, "both": 0}
-    verdicts = {"higher": 0, "lower": 0, "not told apart": 0}
+    verdicts = {"higher": 0, "lower": 0, "not significant": 0}
     widths = []
     for _ in range(repeats):
         reference, variant = simulate(rng, world, variant_logit, seeds, images)

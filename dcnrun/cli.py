@@ -265,7 +265,7 @@ def compare(
             raise UsageError(
                 "--config-dir, --dry-run and --storage are for runs to be trained, not for folders of finished ones."
             )
-        from dcnrun.compare.finished import compare_runs
+        from dcnrun.compare.compare_runs import compare_runs
 
         return compare_runs(runs, out)
 

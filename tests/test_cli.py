@@ -193,7 +193,7 @@ def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
     assert run("compare", *overrides, "--dry-run", "--out", str(tmp_path)).exit_code == 0
     assert run("compare", *overrides, "--storage", "sqlite:///a.db").exit_code == 0
     assert grids == [(overrides, tmp_path, None, True, None), (overrides, None, None, False, "sqlite:///a.db")]
-    finished = replaced("dcnrun.compare.finished", "compare_runs")
+    finished = replaced("dcnrun.compare.compare_runs", "compare_runs")
     assert run("compare", "runs/a", "runs/b").exit_code == 0
     (tmp_path / "lr=0.1").mkdir()
     assert run("compare", "runs/a", str(tmp_path / "lr=0.1")).exit_code == 0
@@ -300,7 +300,7 @@ def test_version():
         ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y"]),
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare.runner", "run_grid", ["compare", "seed=0,1"]),
-        ("dcnrun.compare.finished", "compare_runs", ["compare", "x"]),
+        ("dcnrun.compare.compare_runs", "compare_runs", ["compare", "x"]),
         ("dcnrun.sweep.local", "run_sweep", ["sweep", "x"]),
         ("dcnrun.sweep.local", "show_status", ["sweep", "--status", "x"]),
         ("dcnrun.sweep.dry_run", "show_plan", ["sweep", "x", "--dry-run"]),

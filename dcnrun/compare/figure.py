@@ -20,10 +20,10 @@ _ABOVE = 0.2  # seeds stand a little above their row, so that the mean hides non
 
 def draw(comparison: Comparison, path: Path) -> None:
     """Write the PNG."""
-    figure_of(comparison).savefig(path, format="png")
+    plot_comparison(comparison).savefig(path, format="png")
 
 
-def figure_of(comparison: Comparison) -> Figure:
+def plot_comparison(comparison: Comparison) -> Figure:
     """Left: seeds, means and intervals; right: score against speed, a label for each variant."""
     lines = max(_label(variant).count("\n") + 1 for variant in comparison.variants)
     height = 1.6 + (0.32 + 0.15 * lines) * max(len(comparison.variants), 3)
@@ -57,7 +57,7 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     axes.set_title(
         "Rings: seeds. Filled: their mean. Bar: the 95 % interval\n"
         "of the difference, from the first variant (dashed) on:\n"
-        + ("told apart where the bar misses the line" if judged else "one seed is not judged"),
+        + ("significant where the bar misses the line" if judged else "one seed is not judged"),
         fontsize=9,
         loc="left",
     )

@@ -8,7 +8,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dcnrun.compare.grid import Grid
-from dcnrun.compare.planned import PlannedRun
+from dcnrun.compare.grid_cells import GridCell
 from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.console import console
@@ -23,14 +23,14 @@ from dcnrun.runs import RunFolder
 class GridProgress(Watcher):
     """Shows how the runs of a grid go, and compares what is done so far after each."""
 
-    def __init__(self, grid: Grid, runs: Sequence[PlannedRun], folder: Path, ledger: Ledger) -> None:
+    def __init__(self, grid: Grid, runs: Sequence[GridCell], folder: Path, ledger: Ledger) -> None:
         self._grid = grid
         self._runs = runs
         self._folder = folder
         self._ledger = ledger
         self._by_folder = {run.path.name: run for run in runs}
-        self._done: dict[PlannedRun, FinishedRun] = {}
-        self._now: PlannedRun | None = None
+        self._done: dict[GridCell, FinishedRun] = {}
+        self._now: GridCell | None = None
         self._bar: Progress | None = None
         self._began = 0.0
         self._read_new()
@@ -100,7 +100,7 @@ class GridProgress(Watcher):
         comparison = self._comparison(jobs)
         return comparison, write_report(comparison, self._folder)
 
-    def _jobs(self) -> dict[PlannedRun, Job]:
+    def _jobs(self) -> dict[GridCell, Job]:
         return {self._by_folder[job.folder]: job for job in self._ledger.jobs() if job.folder in self._by_folder}
 
     def _read_new(self) -> None:
@@ -108,7 +108,7 @@ class GridProgress(Watcher):
         results = {run: self._done.get(run) or run.finished() for run in self._runs}
         self._done = {run: result for run, result in results.items() if result}
 
-    def _comparison(self, jobs: dict[PlannedRun, Job]) -> Comparison:
+    def _comparison(self, jobs: dict[GridCell, Job]) -> Comparison:
         variants = [
             VariantResult(
                 variant.name,
@@ -119,13 +119,13 @@ class GridProgress(Watcher):
         ]
         return compare(variants, [self._unfinished(run, jobs[run]) for run in self._runs if run not in self._done])
 
-    def _unfinished(self, run: PlannedRun, job: Job) -> Unfinished:
+    def _unfinished(self, run: GridCell, job: Job) -> Unfinished:
         """A run without a result here, and why."""
         return Unfinished(
             run.variant.name, run.seed, run.path, _why_not_done(run, job), failed=job.state is State.failed
         )
 
-    def _nothing_done(self, jobs: dict[PlannedRun, Job]) -> str:
+    def _nothing_done(self, jobs: dict[GridCell, Job]) -> str:
         every_failed = all(job.state is State.failed for job in jobs.values())
         title = "Every run failed:" if every_failed else f"No run is completed in {self._folder}:"
         reasons = [
@@ -133,14 +133,14 @@ class GridProgress(Watcher):
         ]
         return "\n".join([title, *reasons])
 
-    def _say(self, run: PlannedRun, words: str) -> None:
+    def _say(self, run: GridCell, words: str) -> None:
         console.print(f"{self._place(run)}: {words}", markup=False)
 
-    def _place(self, run: PlannedRun) -> str:
+    def _place(self, run: GridCell) -> str:
         return f"[{self._runs.index(run) + 1}/{len(self._runs)}] {run.title}"
 
 
-def _why_not_done(run: PlannedRun, job: Job) -> str:
+def _why_not_done(run: GridCell, job: Job) -> str:
     host = host_of(job.owner or "")
     match job.state:
         case State.waiting:
@@ -155,7 +155,7 @@ def _why_not_done(run: PlannedRun, job: Job) -> str:
             return job.reason or "failed"
 
 
-def _unreadable(run: PlannedRun) -> str:
+def _unreadable(run: GridCell) -> str:
     try:
         read_finished(run.path)
     except RunError as error:

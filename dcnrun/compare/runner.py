@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcnrun.compare.grid import Grid, build_grid
-from dcnrun.compare.planned import PlannedRun, planned_runs
+from dcnrun.compare.grid_cells import GridCell, grid_cells
 from dcnrun.compare.progress import GridProgress
 from dcnrun.compare.report import print_report
 from dcnrun.console import console
@@ -42,7 +42,7 @@ def run_grid(
     grid = build_grid(overrides, config_dir)
     name = f"compare-{grid.digest}"
     folder = out or Path(grid.variants[0].config.runs_dir) / name
-    runs = planned_runs(grid, folder)
+    runs = grid_cells(grid, folder)
     if dry_run:
         return _show_plan(grid, runs, folder)
     _make(folder)
@@ -69,7 +69,7 @@ def run_grid(
     return report
 
 
-def _enter(runs: Sequence[PlannedRun], ledger: Ledger, shared: bool) -> None:
+def _enter(runs: Sequence[GridCell], ledger: Ledger, shared: bool) -> None:
     """Have the ledger hold these runs, and those that failed, or whose folder was deleted, wait again."""
     ledger.add([JobSpec(run.overrides, {}, run.path.name) for run in runs])
     planned = {run.path.name: run for run in runs}
@@ -77,14 +77,14 @@ def _enter(runs: Sequence[PlannedRun], ledger: Ledger, shared: bool) -> None:
     ledger.reopen([job.number for job in jobs if _is_to_do_again(planned[job.folder], job, shared)])
 
 
-def _is_to_do_again(run: PlannedRun, job: Job, shared: bool) -> bool:
+def _is_to_do_again(run: GridCell, job: Job, shared: bool) -> bool:
     if job.state is State.completed:
         should_be_here = not shared or host_of(job.owner or "") == socket.gethostname()
         return should_be_here and run.finished() is None
     return job.state is State.failed
 
 
-def _plan(grid: Grid, runs: Sequence[PlannedRun], folder: Path) -> dict[str, Any]:
+def _plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "variants": [{"name": variant.name, "overrides": list(variant.overrides)} for variant in grid.variants],
@@ -95,7 +95,7 @@ def _plan(grid: Grid, runs: Sequence[PlannedRun], folder: Path) -> dict[str, Any
     }
 
 
-def _show_plan(grid: Grid, runs: Sequence[PlannedRun], folder: Path) -> dict[str, Any]:
+def _show_plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, Any]:
     """Print the runs in their order and the steps left to train."""
     states = ["done" if run.finished() else "resumes" if run.is_begun else "new" for run in runs]
     table = Table("run", "overrides", "state", title=f"{len(runs)} runs in {folder}", title_justify="left")

@@ -25,6 +25,7 @@ With many seeds t fails where images matter, since all seeds are scored on the s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -45,6 +46,15 @@ class Scores:
     seed: int
     score: float
     images: PerImage | None = None
+
+
+class Verdict(StrEnum):
+    """Whether a variant's score differs from the reference's by more than chance explains."""
+
+    above = "higher"
+    below = "lower"
+    not_significant = "not significant"
+    not_judged = "one seed: not judged"
 
 
 @dataclass(frozen=True)
@@ -75,13 +85,13 @@ class Difference:
         return len(self.per_seed) > 1
 
     @property
-    def verdict(self) -> str:
-        """`higher`, `lower` or `not told apart`; one seed is never judged."""
+    def verdict(self) -> Verdict:
+        """What the interval says; one seed is never judged."""
         if not self.is_judged or self.interval is None:
-            return "one seed: not judged"
+            return Verdict.not_judged
         if not self.interval.excludes_zero:
-            return "not told apart"
-        return "higher" if self.interval.low > 0 else "lower"
+            return Verdict.not_significant
+        return Verdict.above if self.interval.low > 0 else Verdict.below
 
 
 def paired_difference(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
-from dcnrun.compare.statistics import Difference, student_interval
+from dcnrun.compare.statistics import Difference, Verdict, student_interval
 from dcnrun.compare.variants import difference_of_tasks, identity, variant_names
 from dcnrun.config.compose import compose
 from dcnrun.config.inactive import Settings, settings_of
@@ -88,8 +88,8 @@ class Repeated:
         difference = self.places[1].difference
         if difference is None or difference.interval is None:
             return f"Whether {pair} differ can't be said: it takes two seeds that both have."
-        if difference.verdict == "not told apart":
-            return f"The means of {pair} are not told apart: the interval of their difference holds 0."
+        if difference.verdict is Verdict.not_significant:
+            return f"The means of {pair} do not differ significantly: the interval of their difference holds 0."
         return f"The means of {pair} differ by more than chance: the interval of their difference leaves out 0."
 
     @property

@@ -3,7 +3,7 @@ import itertools
 import pytest
 from matplotlib.text import Text
 
-from dcnrun.compare.figure import draw, figure_of
+from dcnrun.compare.figure import draw, plot_comparison
 from dcnrun.compare.results import VariantResult, compare, read_finished
 from dcnrun.compare.variants import variant_names
 from tests.compare.fake import write_run
@@ -39,7 +39,7 @@ def comparison(tmp_path, count, seeds=2):
 
 @pytest.mark.parametrize("count", [2, 6, 10])
 def test_no_texts_overlap(tmp_path, count):
-    figure = figure_of(comparison(tmp_path, count))
+    figure = plot_comparison(comparison(tmp_path, count))
     figure.draw_without_rendering()
     texts = [text for axes in figure.axes for text in [*axes.texts, axes._left_title]]
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
@@ -83,10 +83,10 @@ def test_a_bar_misses_the_line_where_the_verdict_tells_apart(tmp_path, seeds, sk
     comparison = compare(
         [VariantResult("a", reference[0].settings, reference), VariantResult("b", variant[0].settings, variant)]
     )
-    line, *bars = figure_of(comparison).axes[0].lines
+    line, *bars = plot_comparison(comparison).axes[0].lines
     verdict = comparison.differences[1].verdict
     if verdict == "one seed: not judged":
         assert bars == []
     else:
         ((low, high), (dashed, _)) = bars[0].get_xdata(), line.get_xdata()
-        assert verdict == ("higher" if low > dashed else "lower" if high < dashed else "not told apart")
+        assert verdict == ("higher" if low > dashed else "lower" if high < dashed else "not significant")

@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from dcnrun.compare.finished import compare_runs
+from dcnrun.compare.compare_runs import compare_runs
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Unfinished, VariantResult, compare, read_finished

@@ -114,7 +114,7 @@ def test_runs_are_paired_by_their_seeds():
     assert paired_difference(reference, [Scores(3, 0.5)], MIOU) is None
 
 
-@pytest.mark.parametrize(("skill", "verdict"), [(0.85, "higher"), (0.55, "lower"), (0.7, "not told apart")])
+@pytest.mark.parametrize(("skill", "verdict"), [(0.85, "higher"), (0.55, "lower"), (0.7, "not significant")])
 def test_a_verdict_needs_a_difference_beyond_chance(skill, verdict):
     reference = [scores(seed, 0.7, 40) for seed in range(4)]
     variant = [scores(seed + (100 if skill == 0.7 else 0), skill, 40) for seed in range(4)]
@@ -125,14 +125,14 @@ def test_a_verdict_needs_a_difference_beyond_chance(skill, verdict):
 def test_both_intervals_must_exclude_zero():
     difference = statistics.Difference({0: 0.1, 1: 0.2}, 0.15, Interval(0.1, 0.2), Interval(-0.01, 0.3), None)
     assert difference.interval == Interval(-0.01, 0.3)
-    assert difference.verdict == "not told apart"
+    assert difference.verdict == "not significant"
 
 
 def test_equal_runs_are_not_told_apart():
     runs = [scores(seed, 0.7) for seed in range(3)]
     difference = paired_difference(runs, runs, MIOU)
     assert (difference.mean, difference.interval) == (0.0, Interval(0.0, 0.0))
-    assert difference.verdict == "not told apart"
+    assert difference.verdict == "not significant"
 
 
 def test_one_seed_is_never_judged():

@@ -68,7 +68,7 @@ def test_every_default_is_in_its_range_and_what_is_not_is_refused_by_name(key):
     kinds = kinds_with(key)
     config = compose([f"{section}={kinds[0]}"] if kinds else [])
     assert setting.range.holds(setting.default)
-    number = float(re.findall(r"\d[\d.]*", str(setting.range))[-1])
+    number = float(re.findall(r"\d+(?:\.\d+)?", str(setting.range))[-1])
     outside = number + 1 if setting.range.le or setting.range.lt or setting.range.one_of else number - 1
     value = [outside] if isinstance(setting.default, list) else outside
     owner = getattr(config, section) if section else config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.compare.finished import compare_runs
+from dcnrun.compare.compare_runs import compare_runs
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger, State
@@ -145,7 +145,7 @@ def test_the_ranking_is_by_means_as_compare_has_them(tmp_path):
 
 def test_settings_that_differ_less_than_their_runs_are_not_told_apart(tmp_path):
     result, _ = repeated(tmp_path, [(0.7, 0.75, 0.72), (0.74, 0.71, 0.72)])
-    assert "not told apart" in result.verdict
+    assert "do not differ significantly" in result.verdict
 
 
 def test_a_run_that_failed_is_missing_and_the_rest_are_ranked(tmp_path):

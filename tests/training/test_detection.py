@@ -7,7 +7,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.compare.finished import compare_runs
+from dcnrun.compare.compare_runs import compare_runs
 from dcnrun.config.compose import compose
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import ConfigError, UsageError

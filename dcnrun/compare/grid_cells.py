@@ -16,7 +16,7 @@ from dcnrun.runs import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedRun:
+class GridCell:
     """One cell of the grid and its folder."""
 
     variant: Variant
@@ -55,13 +55,13 @@ class PlannedRun:
         return train_arguments(self.path, self.overrides, config_dir)
 
 
-def planned_runs(grid: Grid, folder: Path) -> list[PlannedRun]:
+def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
     """All cells in the order in which they run: UsageError where a run's folder holds a run of another config.
 
     All variants of a seed come before the next seed, so that a comparison that is stopped early has complete pairs.
     """
     runs = [
-        PlannedRun(variant, seed, folder / f"{variant.slug}-seed{seed}")
+        GridCell(variant, seed, folder / f"{variant.slug}-seed{seed}")
         for seed in grid.seeds
         for variant in grid.variants
     ]
@@ -69,7 +69,7 @@ def planned_runs(grid: Grid, folder: Path) -> list[PlannedRun]:
     return runs
 
 
-def _check_folders(runs: Sequence[PlannedRun]) -> None:
+def _check_folders(runs: Sequence[GridCell]) -> None:
     problems = []
     for run in runs:
         if run.is_begun:
