@@ -1,6 +1,5 @@
 """Devices, precision and processes, through lightning-fabric."""
 
-import os
 import platform
 import socket
 import subprocess
@@ -13,12 +12,10 @@ import torch
 from lightning_fabric import Fabric
 
 import dcnrun
-from dcnrun.config.schema import Accelerator, Config, Precision
+from dcnrun.config.schema import Config, Precision
 from dcnrun.ops.jit.processor import cpu_model
 
 _PRECISIONS = {Precision.fp32: "32-true", Precision.bf16: "bf16-mixed", Precision.fp16: "16-mixed"}
-# Input channels from which oneDNN's gradient of a strided 1x1 convolution's weights is right on channels-last maps.
-_LEAST_WIDTH = 16
 
 
 def launch(config: Config) -> Fabric:
@@ -38,32 +35,6 @@ def launch(config: Config) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def trainer_problems(config: Config) -> list[str]:
-    """What keeps a config from running on this machine, each problem a line naming the key."""
-    trainer = config.trainer
-    problems = []
-    on_cuda = trainer.accelerator is not Accelerator.cpu and torch.cuda.is_available()
-    if trainer.accelerator is Accelerator.cuda and not torch.cuda.is_available():
-        problems.append("trainer.accelerator=cuda, but PyTorch finds no CUDA device here: use auto or cpu")
-    if trainer.precision is Precision.fp16 and not on_cuda:
-        problems.append("trainer.precision=fp16 needs a CUDA device: on the CPU use bf16 or fp32")
-    processes = trainer.devices * trainer.nodes
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes != started:
-        problems.append(
-            f"trainer.devices={trainer.devices} and trainer.nodes={trainer.nodes} need {processes} processes, but {started} "
-            f"were started: use torchrun --nproc-per-node {trainer.devices} -m dcnrun train ..."
-        )
-    if config.data.batch_size % max(processes, 1):
-        problems.append(f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes")
-    if trainer.channels_last and config.model.width < _LEAST_WIDTH:
-        problems.append(
-            f"model.width={config.model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
-            "channels-last maps, oneDNN writes past its memory (uxlfoundation/oneDNN#6035)"
-        )
-    return problems
 
 
 def environment(fabric: Fabric, config: Config) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+"""What keeps a config from running on this machine: its devices, the processes that were started, its libraries.
+
+Imports torch in the function alone, so that commands that ask nothing of the machine stay fast.
+"""
+
+import os
+from collections.abc import Iterator
+
+from dcnrun.config.schema import Accelerator, Config, Precision, TrainerConfig
+
+# Input channels from which oneDNN's gradient of a strided 1x1 convolution's weights is right on channels-last maps.
+_LEAST_WIDTH = 16
+
+
+def machine_problems(config: Config) -> list[str]:
+    """Return what keeps a config from running here, each problem a line that names the key."""
+    return [*_device_problems(config.trainer), *_process_problems(config), *_library_problems(config)]
+
+
+def _device_problems(trainer: TrainerConfig) -> Iterator[str]:
+    import torch
+
+    has_cuda = torch.cuda.is_available()
+    if trainer.accelerator is Accelerator.cuda and not has_cuda:
+        yield "trainer.accelerator=cuda, but PyTorch finds no CUDA device here: use auto or cpu"
+    if trainer.precision is Precision.fp16 and not (has_cuda and trainer.accelerator is not Accelerator.cpu):
+        yield "trainer.precision=fp16 needs a CUDA device: on the CPU use bf16 or fp32"
+
+
+def _process_problems(config: Config) -> Iterator[str]:
+    trainer = config.trainer
+    processes = trainer.devices * trainer.nodes
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes != started:
+        yield (
+            f"trainer.devices={trainer.devices} and trainer.nodes={trainer.nodes} need {processes} processes, but {started} "
+            f"were started: use torchrun --nproc-per-node {trainer.devices} -m dcnrun train ..."
+        )
+    if config.data.batch_size % max(processes, 1):
+        yield f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes"
+
+
+def _library_problems(config: Config) -> Iterator[str]:
+    if config.trainer.channels_last and config.model.width < _LEAST_WIDTH:
+        yield (
+            f"model.width={config.model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
+            "channels-last maps, oneDNN writes past its memory (uxlfoundation/oneDNN#6035)"
+        )
