@@ -468,12 +468,12 @@ def config(
     For example: dcnrun config conv=dilated data=nuclei
     """
     from dcnrun.config.compose import compose, to_yaml
-    from dcnrun.config.listing import as_text, list_settings
+    from dcnrun.config.settings import list_settings, listing_as_text
 
     composed = compose(overrides or [], config_dir)
     if list_all:
         listing = list_settings(composed, config_dir)
-        print(as_text(listing))
+        print(listing_as_text(listing))
         return listing
     print(to_yaml(composed), end="")
     return {"config": asdict(composed)}

@@ -454,7 +454,7 @@ def test_a_closed_pipe_is_no_error():
     ("code", "unwanted"),
     [
         ("import dcnrun.cli", ["torch", "hydra", "omegaconf", "rich", "numpy"]),
-        ("import dcnrun.config.compose, dcnrun.config.listing; dcnrun.config.compose.compose([])", ["torch", "numpy"]),
+        ("import dcnrun.config.compose, dcnrun.config.settings; dcnrun.config.compose.compose([])", ["torch", "numpy"]),
         ("import dcnrun.config.completion as c; c.complete('conv=')", ["torch", "hydra"]),
         ("import dcnrun.compare.statistics", ["torch", "scipy.stats"]),
         ("import dcnrun.sweep.local", ["torch", "matplotlib", "scipy"]),

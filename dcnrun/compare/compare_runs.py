@@ -1,4 +1,4 @@
-"""`dcnrun compare RUN...`: compares runs that are already there."""
+"""`dcnrun compare RUN...`: compare runs that exist already."""
 
 import os
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _check_comparable(runs: Sequence[FinishedRun]) -> None:
 
 
 def _variants(runs: Sequence[FinishedRun]) -> list[VariantResult]:
-    """Runs with one identity together, in the order of the first of each."""
+    """Group runs of equal settings but for the seed, in the order of the first of each group."""
     groups: list[list[FinishedRun]] = []
     for run in runs:
         own = next((group for group in groups if identity(group[0].settings) == identity(run.settings)), None)

@@ -24,7 +24,7 @@ def draw(comparison: Comparison, path: Path) -> None:
 
 
 def plot_comparison(comparison: Comparison) -> Figure:
-    """Left: seeds, means and intervals; right: score against speed, a label for each variant."""
+    """Plot seeds, means and intervals on the left, and score against speed on the right, a label for each variant."""
     lines = max(_label(variant).count("\n") + 1 for variant in comparison.variants)
     height = 1.6 + (0.32 + 0.15 * lines) * max(len(comparison.variants), 3)
     figure = Figure(figsize=(12, height), dpi=150, layout="constrained")
@@ -90,7 +90,7 @@ def _draw_cost(axes: Axes, comparison: Comparison) -> None:
 
 
 def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float]]) -> None:
-    """Labels in a column beside the axes, evenly spaced in the order of the scores, so that none overlap."""
+    """Put labels into a column beside the axes, evenly spaced in the order of the scores, so that none overlap."""
     ordered = sorted(placed, key=lambda item: (item[2], item[1]))
     for place, (variant, speed, score) in enumerate(ordered):
         axes.annotate(
@@ -106,6 +106,6 @@ def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float
 
 
 def _label(variant: VariantResult) -> str:
-    """The name, broken into short lines; a $ would begin a formula."""
+    """Break the name into short lines, with $ escaped, which would begin a formula."""
     lines = textwrap.wrap(variant.name, _LINE_OF_LABEL, max_lines=_MOST_LINES, placeholder=" …")
     return "\n".join(lines).replace("$", r"\$")

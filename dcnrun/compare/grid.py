@@ -1,4 +1,4 @@
-"""From overrides with several values to the variants and seeds of a comparison."""
+"""Expand overrides with several values into the variants and seeds of a comparison."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from pathlib import Path
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
 from dcnrun.config.compose import compose
 from dcnrun.config.inactive import DILATION, LAYERS, Settings, inactive_settings, settings_of
-from dcnrun.config.overrides import as_typed, split_choices
+from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
-from dcnrun.config.settings import all_settings
+from dcnrun.config.settings import all_settings, as_typed
 from dcnrun.config.validate import range_problems
 from dcnrun.errors import ConfigError, UsageError
 
@@ -19,7 +19,7 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the things compared: its name, a name for files, what `dcnrun train` is given, and the whole config."""
+    """One variant: its name, a name for files, the overrides that `dcnrun train` is given, and the whole config."""
 
     name: str
     slug: str
@@ -28,7 +28,7 @@ class Variant:
 
     @property
     def settings(self) -> Settings:
-        """The config, flat."""
+        """The config as a flat mapping."""
         return settings_of(self.config)
 
 
@@ -42,12 +42,12 @@ class Grid:
 
     @property
     def digest(self) -> str:
-        """A short hash of the variants. Not of the seeds, so that more seeds go on with the same comparison."""
+        """A short hash of the variants without the seeds, so that adding seeds continues the same comparison."""
         return digest([identity(variant.settings) for variant in self.variants])
 
 
 def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
-    """Every combination of the overrides' values as a variant; the values of `seed` are its seeds.
+    """Build a variant for every combination of the overrides' values; the values of `seed` are the seeds.
 
     What a kind of convolution does not have is left out for it and equal variants become one, so that
     `conv=standard,dilated conv.dilation=2,4` is standard, dilated 2 and dilated 4. Where dilated is one of several kinds,
@@ -79,7 +79,7 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
 
 
 def _choices(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Key and values of each override; ConfigError with all that can't be read."""
+    """Return key and values of each override; ConfigError names all that can't be read."""
     choices: list[tuple[str, list[str]]] = []
     problems: list[str] = []
     for override in overrides:
@@ -93,12 +93,12 @@ def _choices(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _combinations(choices: Sequence[tuple[str, list[str]]]) -> list[tuple[str, ...]]:
-    """Overrides with one value each, for every combination; the last key's values alternate fastest."""
+    """Return overrides with one value each for every combination; the last key's values vary fastest."""
     return list(itertools.product(*([f"{key}={value}" for value in values] for key, values in choices)))
 
 
 def _composed(all_overrides: Sequence[tuple[str, ...]], config_dir: Path | None) -> list[Config]:
-    """The config of each; ConfigError with the problems of all, which name their override."""
+    """Compose the config of each; ConfigError holds the problems of all, which name their override."""
     configs = []
     problems: dict[str, None] = {}
     for overrides in all_overrides:
@@ -112,7 +112,7 @@ def _composed(all_overrides: Sequence[tuple[str, ...]], config_dir: Path | None)
 
 
 def _foreign(config: Config, control: bool) -> dict[str, str]:
-    """Settings that a variant does not have, each with why; with a dilated control in the grid, dilation is the control's."""
+    """Return settings that a variant does not have, each with the reason; a dilated control keeps dilation to itself."""
     dilation = CONV_TRAITS[config.conv.kind].dilation
     settings = settings_of(config)
     if dilation is Dilation.none:
@@ -132,7 +132,7 @@ def _without_foreign(
 
 
 def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Variant, ...]:
-    """Equal configs once, as variants with names that tell them apart."""
+    """Keep equal configs once, as variants with distinct names."""
     distinct: list[tuple[tuple[str, ...], Config]] = []
     for overrides, config in configs:
         if all(identity(settings_of(config)) != identity(settings_of(other)) for _, other in distinct):
@@ -145,7 +145,7 @@ def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 
 def _check(grid: Grid) -> None:
-    """Raise what would stop a run after hours of others: data that differ, and the rules across settings."""
+    """Raise now what would stop a run after hours of others: data that differ, and settings that can't run."""
     from dcnrun.rules import check  # imports torch
 
     differing = difference_of_tasks(

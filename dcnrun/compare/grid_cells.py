@@ -1,4 +1,4 @@
-"""The cells of a grid: their folders, and what is in them."""
+"""The cells of a grid: one run each, with its folder and its state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dcnrun.compare.results import FinishedRun, read_finished
 from dcnrun.compare.variants import identity
 from dcnrun.config.compose import load
 from dcnrun.config.inactive import settings_of
-from dcnrun.config.overrides import as_typed
+from dcnrun.config.settings import as_typed
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.train import is_begun, train_arguments
 from dcnrun.runs import RunFolder
@@ -25,38 +25,38 @@ class GridCell:
 
     @property
     def title(self) -> str:
-        """For people: `dilated 4, seed 0`."""
+        """The name that people read, such as `dilated 4, seed 0`."""
         return f"{self.variant.name}, seed {self.seed}"
 
     @property
     def steps(self) -> int:
-        """Of its training."""
+        """The number of training steps."""
         return self.variant.config.trainer.steps
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What `dcnrun train` is given."""
+        """The overrides that `dcnrun train` is given."""
         return (*self.variant.overrides, f"seed={self.seed}")
 
     @property
     def is_begun(self) -> bool:
-        """Whether there is a run to go on with."""
+        """Whether there is a run to resume."""
         return is_begun(self.path)
 
     def finished(self) -> FinishedRun | None:
-        """Its result, if it is completed."""
+        """Return its result, or None unless it is completed."""
         try:
             return read_finished(self.path)
         except RunError:
             return None
 
     def arguments(self, config_dir: Path | None) -> list[str]:
-        """What `dcnrun` is given to start the run or to go on with it."""
+        """Return the arguments of `dcnrun` that start or resume the run."""
         return train_arguments(self.path, self.overrides, config_dir)
 
 
 def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
-    """All cells in the order in which they run: UsageError where a run's folder holds a run of another config.
+    """Return all cells in the order in which they run; UsageError where a folder holds a run of another config.
 
     All variants of a seed come before the next seed, so that a comparison that is stopped early has complete pairs.
     """

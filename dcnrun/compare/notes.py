@@ -1,4 +1,4 @@
-"""What a reader of a comparison must know beside its numbers, in words."""
+"""Footnotes and warnings that a reader of a comparison needs beside its numbers."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _STILL_RISING_WITHOUT_STD = 0.01
 
 
 def footnotes(comparison: Comparison) -> list[str]:
-    """How the numbers were made."""
+    """Return how the numbers were made."""
     runs = [run for variant in comparison.variants for run in variant.runs]
     settings = comparison.variants[0].settings
     images = {len(run.images.names) for run in runs if run.images is not None}
@@ -48,7 +48,7 @@ def footnotes(comparison: Comparison) -> list[str]:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """What keeps the numbers from meaning what they seem to."""
+    """Return what keeps the numbers from meaning what they seem to."""
     return [
         *_few_seeds(comparison),
         *_missing_reference(comparison),

@@ -1,4 +1,4 @@
-"""What is shown and written while the runs of a grid go on: a line and a report after each."""
+"""Progress of the runs of a grid: a line and an updated report after each."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from dcnrun.runs import RunFolder
 
 
 class GridProgress(Watcher):
-    """Shows how the runs of a grid go, and compares what is done so far after each."""
+    """Show the progress of a grid, and compare the completed runs after each."""
 
     def __init__(self, grid: Grid, runs: Sequence[GridCell], folder: Path, ledger: Ledger) -> None:
         self._grid = grid
@@ -38,7 +38,7 @@ class GridProgress(Watcher):
             self._say(run, f"{_score(result)}, already done")
 
     def begins(self, job: Job) -> None:
-        """Show a bar, or a line where there is no terminal."""
+        """Show a bar, or print a line where there is no terminal."""
         run = self._now = self._by_folder[job.folder]
         self._began = time.monotonic()
         if run in self._done:
@@ -59,7 +59,7 @@ class GridProgress(Watcher):
             self._bar.update(self._bar.task_ids[0], completed=step)
 
     def ends(self, job: Job) -> None:
-        """Say how it ended, and compare what is done, unless that was the last."""
+        """Print how it ended, and compare the completed runs unless that was the last."""
         run, self._now = self._by_folder[job.folder], None
         self.close()
         if run in self._done:
@@ -75,24 +75,24 @@ class GridProgress(Watcher):
             write_report(self._comparison(jobs), self._folder)
 
     def waits(self, jobs: Sequence[Job]) -> None:
-        """Say what for."""
+        """Print which runs of other machines are waited for."""
         hosts = sorted({host_of(job.owner) for job in jobs if job.owner})
         console.print(f"Waiting for {len(jobs)} runs on {', '.join(hosts)}. Ctrl-C to leave.", markup=False)
 
     def interrupted(self) -> None:
-        """Say how to go on."""
+        """Print how to resume."""
         self.close()
         if self._now:
             self._say(self._now, "stopped. The same command goes on.")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._bar.stop()
         self._bar = None
 
     def final_report(self) -> tuple[Comparison, dict[str, Any]]:
-        """Compare and write what is done; RunError if nothing is."""
+        """Compare the completed runs and write the report; RunError if there are none."""
         self._read_new()
         jobs = self._jobs()
         if not self._done:
@@ -104,7 +104,7 @@ class GridProgress(Watcher):
         return {self._by_folder[job.folder]: job for job in self._ledger.jobs() if job.folder in self._by_folder}
 
     def _read_new(self) -> None:
-        """The results of runs that are completed by now, here or by others in the same folder; in the order of the runs."""
+        """Read the results of runs completed by now, here or by others in the same folder, in the order of the runs."""
         results = {run: self._done.get(run) or run.finished() for run in self._runs}
         self._done = {run: result for run, result in results.items() if result}
 
@@ -120,7 +120,7 @@ class GridProgress(Watcher):
         return compare(variants, [self._unfinished(run, jobs[run]) for run in self._runs if run not in self._done])
 
     def _unfinished(self, run: GridCell, job: Job) -> Unfinished:
-        """A run without a result here, and why."""
+        """Describe a run without a result here, with the reason."""
         return Unfinished(
             run.variant.name, run.seed, run.path, _why_not_done(run, job), failed=job.state is State.failed
         )

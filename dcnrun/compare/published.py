@@ -1,4 +1,4 @@
-"""What papers and their re-implementations report for networks that a comparison may have trained."""
+"""Figures that papers and their re-implementations report for networks that a comparison may have trained."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dcnrun.config.inactive import DILATION, LAYERS, Settings
 
 @dataclass(frozen=True)
 class Published:
-    """A published figure in percent, the metric it is of, and the settings that a variant must have for it to be its own."""
+    """A published figure in percent, its metric, and the settings that a variant must have to match it."""
 
     percent: float
     metric: str
@@ -19,7 +19,7 @@ class Published:
 
 
 def published(settings: Settings, metric: str) -> Published | None:
-    """The published figure of a variant; None where there is none.
+    """Return the published figure of a variant, or None.
 
     The network, the images to validate on, their size and the metric are the figure's; learning rates, schedules and such may
     differ from it.
@@ -29,7 +29,7 @@ def published(settings: Settings, metric: str) -> Published | None:
 
 
 def published_figures(comparison: Comparison) -> dict[str, Published]:
-    """The figure of each variant that has one, by its name."""
+    """Return the published figure of each variant that has one, by the variant's name."""
     figures = {variant.name: published(variant.settings, comparison.metric) for variant in comparison.variants}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -130,7 +130,7 @@ _SAME_LAYERS = {"c5": "3", "c3,c4,c5": "c3-c5"}
 
 
 def _canonical(settings: Settings) -> dict[str, Any]:
-    """The settings with one spelling of what can be said in several ways, and nothing that has to be a list."""
+    """Return the settings with one spelling of what has several, and with tuples for lists."""
     own = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     layers = str(own[LAYERS]).replace(" ", "")
     own[LAYERS] = _SAME_LAYERS.get(layers, layers)

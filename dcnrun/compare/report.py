@@ -37,7 +37,7 @@ def print_report(comparison: Comparison, folder: Path) -> None:
 
 
 def as_dict(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Everything: per variant, per run, settings, versions. Scores from 0 to 1."""
+    """Return all of it per variant and run, with settings and versions. Scores are from 0 to 1."""
     return {
         "folder": str(folder),
         "metric": comparison.metric,
@@ -100,7 +100,7 @@ def _not_included(comparison: Comparison, failed: bool) -> list[dict[str, Any]]:
 
 
 def _versions() -> dict[str, str]:
-    """Of dcnrun, Python and the libraries that numbers depend on, without importing them."""
+    """Return the versions of dcnrun, Python and the libraries that numbers depend on, without importing them."""
     versions = {"dcnrun": dcnrun.__version__, "python": platform.python_version()}
     for library in _LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Finished runs, read from their folders and brought together by variant."""
+"""Completed runs, read from their folders and grouped by variant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class FinishedRun:
 
     @property
     def seed(self) -> int:
-        """Of initial weights and data order."""
+        """The seed of initial weights and data order."""
         return int(self.settings["seed"])
 
     @property
@@ -47,7 +47,7 @@ class FinishedRun:
 
     @property
     def scores(self) -> Scores:
-        """What statistics need."""
+        """The score and the results per image, as statistics need them."""
         return Scores(self.seed, self.score, self.images)
 
 
@@ -77,7 +77,7 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A run that is not in the comparison, and why."""
+    """A run that is not in the comparison, with the reason."""
 
     name: str
     seed: int | None
@@ -132,12 +132,12 @@ def read_finished(path: Path) -> FinishedRun:
 
 
 def _per_class(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Scores of each class by metric; older runs have one metric alone."""
+    """Return scores of each class by metric; older runs have one metric alone."""
     return summary.get("per_class") or {"val/miou": summary.get("class_iou") or {}}
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:
-    """The results on each validation image; None unless they are there and give the run's own score."""
+    """Read the results on each validation image; None unless they exist and give the run's own score."""
     per_image = ARCHITECTURES[Architecture(settings["model.head"])].task.per_image
     images = per_image.load(folder.per_image_file) or per_image.load(folder.confusion_file)
     if images is None or metric not in images.metrics:

@@ -1,4 +1,4 @@
-"""`dcnrun compare OVERRIDE...`: trains every variant with every seed, and compares what is done so far after each run."""
+"""`dcnrun compare OVERRIDE...`: train every variant with every seed, and compare the completed runs after each."""
 
 import socket
 from collections.abc import Sequence

@@ -41,7 +41,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Scores:
-    """The metric (0 to 1) of one run, and what it rests on where that was kept."""
+    """The metric (0 to 1) of one run, and its results per image where they were kept."""
 
     seed: int
     score: float
@@ -73,7 +73,7 @@ class Difference:
 
     @property
     def interval(self) -> Interval | None:
-        """The narrowest interval that holds both others."""
+        """The narrowest interval that contains both others."""
         both = [interval for interval in (self.bootstrap, self.student) if interval is not None]
         if not both:
             return None
@@ -81,12 +81,12 @@ class Difference:
 
     @property
     def is_judged(self) -> bool:
-        """Whether there are seeds enough to say anything of chance: two that both have."""
+        """Whether there are enough seeds to judge chance: two that both have."""
         return len(self.per_seed) > 1
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says; one seed is never judged."""
+        """The verdict that the interval gives; one seed is never judged."""
         if not self.is_judged or self.interval is None:
             return Verdict.not_judged
         if not self.interval.excludes_zero:
@@ -153,7 +153,7 @@ def bootstrap_interval(
 
 
 def _why_not_per_image(pairs: Sequence[tuple[Scores, Scores]], metric: str) -> str | None:
-    """The reason that these runs can't be compared image by image, or None."""
+    """Return the reason that these runs can't be compared image by image, or None."""
     runs = [run.images for pair in pairs for run in pair]
     kept = [images for images in runs if images is not None]
     if len(kept) < len(runs):

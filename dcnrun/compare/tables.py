@@ -29,13 +29,13 @@ class Row:
 
 
 def accuracy_columns(comparison: Comparison) -> tuple[str, ...]:
-    """What the accuracy of variants is shown under; a column for published figures where any variant has one."""
+    """Return the headers of the accuracy columns, with one for published figures where any variant has one."""
     published = ("published",) if published_figures(comparison) else ()
     return ("variant", "seeds", comparison.metric, *published, "difference", "verdict")
 
 
 def rows(comparison: Comparison) -> list[Row]:
-    """The cells of each variant, under `accuracy_columns` and COST_COLUMNS."""
+    """Return the cells of each variant, under `accuracy_columns` and COST_COLUMNS."""
     figures = published_figures(comparison)
     return [
         Row(
@@ -60,7 +60,7 @@ def rows(comparison: Comparison) -> list[Row]:
 
 
 def terminal(comparison: Comparison) -> RenderableType:
-    """Two tables, accuracy and cost, which fit a terminal of 80 columns, and the notes."""
+    """Return two tables, accuracy and cost, which fit a terminal of 80 columns, and the notes."""
     lines = rows(comparison)
     accuracy = _table(accuracy_columns(comparison), [row.accuracy for row in lines])
     cost = _table(("variant", *COST_COLUMNS), [(row.accuracy[0], *row.cost) for row in lines])
@@ -71,7 +71,7 @@ def terminal(comparison: Comparison) -> RenderableType:
 
 
 def markdown(comparison: Comparison) -> str:
-    """One GitHub table, the figure and the notes."""
+    """Return one GitHub table, the figure and the notes."""
     columns = (*accuracy_columns(comparison), *COST_COLUMNS)
     aligned = ["---" if column in ("variant", "verdict") else "---:" for column in columns]
     lines = [
@@ -89,19 +89,19 @@ def markdown(comparison: Comparison) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Return text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
 
 
 def score_text(variant: VariantResult) -> str:
-    """`71.23 ± 0.45`."""
+    """Format mean and deviation in percent, such as `71.23 ± 0.45`."""
     if variant.mean is None:
         return _NONE
     return f"{100 * variant.mean:.2f} ± " + (_NONE if variant.std is None else f"{100 * variant.std:.2f}")
 
 
 def difference_text(difference: Difference | None) -> str:
-    """`+1.23 [-0.10, +2.56]`, in points; no interval of one seed, which would know of the images alone."""
+    """Format a difference in points, such as `+1.23 [-0.10, +2.56]`; without an interval for one seed."""
     if difference is None:
         return _NONE
     interval = difference.interval if difference.is_judged else None
@@ -120,7 +120,7 @@ def _percent(figure: Published | None) -> str:
 
 
 def _scaled(number: float | None) -> str:
-    """With a unit prefix and three or four digits: `11.2 M`."""
+    """Format with a unit prefix and three or four digits, such as `11.2 M`."""
     if number is None:
         return _NONE
     for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -138,7 +138,7 @@ def _mebibytes(number: float | None) -> str:
 
 
 def _digits(number: float) -> str:
-    """Three digits, more only before the point."""
+    """Format with three digits, more only before the point."""
     return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 

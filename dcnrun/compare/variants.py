@@ -1,4 +1,4 @@
-"""What a variant of a comparison is: settings that matter, what tells it from the others, and its name."""
+"""Variants of a comparison: the settings that identify them, what makes them comparable, and their names."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dcnrun.config.inactive import DILATION, Settings, inactive_settings, traits_of
-from dcnrun.config.overrides import as_typed
 from dcnrun.config.schema import Architecture, Dilation
+from dcnrun.config.settings import as_typed
 from dcnrun.tasks.registry import ARCHITECTURES
 
 _OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download"})
@@ -17,13 +17,13 @@ _LONGEST_SLUG = 80
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """The settings that runs of one variant have in common: without seed, names, loggers and what has no effect."""
+    """Return the settings that runs of one variant share: without seed, names, loggers and inactive settings."""
     ignored = _OF_THE_RUN | inactive_settings(settings).keys()
     return {key: value for key, value in settings.items() if key not in ignored and not key.startswith("logger.")}
 
 
 def task(settings: Settings) -> dict[str, Any]:
-    """What must be equal for results to be comparable: the data, the steps, the metric, and what is found in an image."""
+    """Return what must be equal for results to be comparable: data, steps, metric, and what is found in an image."""
     return {
         "what is found": ARCHITECTURES[Architecture(settings["model.head"])].task.finds,
         **{
@@ -35,12 +35,12 @@ def task(settings: Settings) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """A short hash of anything that JSON can hold."""
+    """Return a short hash of anything that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def difference_of_tasks(names: Sequence[str], all_settings: Sequence[Settings]) -> list[str]:
-    """Why variants can't be compared: each key of the task in which one differs from the first, with both values."""
+    """Return why variants can't be compared: each key of the task that differs from the first's, with both values."""
     first = task(all_settings[0])
     found: dict[str, str] = {}
     for name, settings in zip(names, all_settings, strict=True):
@@ -53,7 +53,7 @@ def difference_of_tasks(names: Sequence[str], all_settings: Sequence[Settings]) 
 
 
 def variant_names(all_settings: Sequence[Settings]) -> list[str]:
-    """Short names that tell variants apart: the kind, the dilation of a control, and the settings that differ.
+    """Return short, distinct names: the kind, the dilation of a control, and the settings that differ.
 
     A setting is compared among the variants that it has an effect on; `optim.lr` is shortened to `lr`, and what is not set
     (null) is not said.
@@ -75,7 +75,7 @@ def variant_names(all_settings: Sequence[Settings]) -> list[str]:
 
 
 def slugs(names: Sequence[str]) -> list[str]:
-    """File names of variants: distinct, of letters, digits, `.`, `_` and `-`."""
+    """Return distinct file names of letters, digits, `.`, `_` and `-`."""
     plain = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") for name in names]
     return [
         slug if len(slug) <= _LONGEST_SLUG and plain.count(slug) == 1 else f"{slug[:_LONGEST_SLUG]}-{digest(name)}"
@@ -84,12 +84,12 @@ def slugs(names: Sequence[str]) -> list[str]:
 
 
 def _is_compared(key: str, settings: Settings) -> bool:
-    """What `_kind` says already is not compared."""
+    """Whether a setting may stand in a name; the ones that `_kind` prints already may not."""
     return key != "conv.kind" and (key != DILATION or traits_of(settings).learns_offsets)
 
 
 def _kind(settings: Settings) -> str:
-    """`dilated 4`; without offsets, the dilation is what a convolution is."""
+    """Return the kind, with its dilation where that identifies it, such as `dilated 4`."""
     kind, dilation, traits = settings["conv.kind"], settings[DILATION], traits_of(settings)
     if traits.learns_offsets or dilation is None:
         return str(kind)
@@ -97,5 +97,5 @@ def _kind(settings: Settings) -> str:
 
 
 def _short(key: str) -> str:
-    """The last part; `data.seed` stays whole, since `seed` is the run's."""
+    """Return the last part of a key; `data.seed` stays whole, since `seed` is the run's."""
     return key if key == "data.seed" else key.rpartition(".")[2]

@@ -1,1 +1,1 @@
-"""The settings of a run: their schema, how they are composed, and what is said when they are wrong."""
+"""The settings of a run: schema, composition, validation and messages."""

@@ -1,4 +1,4 @@
-"""What a shell offers while an override is typed."""
+"""Shell completion of overrides."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _PLAIN_WORD = re.compile(r"[\w./-]+")
 
 
 def offers(incomplete: str, environment: Mapping[str, str], config_dir: Path | None = None) -> list[tuple[str, str]]:
-    """What may follow on the line, each with its meaning, as the shell wants it.
+    """Return what may follow on the line, each with its meaning, in the form that the shell expects.
 
     Bash splits words at `=` and replaces only what stands behind it, other shells take the override whole.
     `incomplete` is the word to replace; `environment` holds bash's words.
@@ -22,7 +22,7 @@ def offers(incomplete: str, environment: Mapping[str, str], config_dir: Path | N
 
 
 def complete(typed: str, config_dir: Path | None = None) -> list[tuple[str, str]]:
-    """Beginnings of overrides, or whole ones, that go on from `typed`, each with its meaning."""
+    """Return beginnings of overrides, or whole ones, that start with `typed`, each with its meaning."""
     key, equals, value = typed.partition("=")
     if equals:
         before = value.rpartition(",")[0] + "," if "," in value else ""
@@ -37,7 +37,7 @@ def complete(typed: str, config_dir: Path | None = None) -> list[tuple[str, str]
 
 
 def _typed_override(incomplete: str, environment: Mapping[str, str]) -> str:
-    """The override up to the cursor, put together again where bash has split it at `=`."""
+    """Return the override up to the cursor, joined again where bash has split it at `=`."""
     if "COMP_WORDS" not in environment:
         return incomplete
     words = environment["COMP_WORDS"].split("\n")[: int(environment["COMP_CWORD"]) + 1]
@@ -51,7 +51,7 @@ def _typed_override(incomplete: str, environment: Mapping[str, str]) -> str:
 
 
 def _beginnings(typed: str) -> list[str]:
-    """Groups and sections first; the settings of a section once its dot is there."""
+    """Return groups and sections first; the settings of a section once its dot is typed."""
     settings = [f"{key}=" for key in all_settings()]
     if "." in typed:
         return settings
@@ -71,7 +71,7 @@ def _default_as_word(setting: Setting) -> list[str]:
 
 
 def _meaning(name: str) -> str:
-    """Of a setting, a group or the beginning of a section's settings (`optim.`)."""
+    """Return the meaning of a setting, a group or the beginning of a section's settings (`optim.`)."""
     setting = all_settings().get(name)
     if setting:
         return setting.meaning

@@ -1,4 +1,4 @@
-"""From overrides to a config that is checked as a whole, and to and from a run's config.yaml."""
+"""Compose overrides into one checked config; read and write a run's config.yaml."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,12 +9,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
-from dcnrun.config.messages import choose, explain, is_unknown_key, unknown_key
+from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, unknown_key
 from dcnrun.config.overrides import Parsed, parse
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
-from dcnrun.config.suggest import did_you_mean
 from dcnrun.errors import ConfigError
 
 # In a YAML file some of these come back as blanks: U+0085 and the line and paragraph separators are line breaks to it.
@@ -58,7 +57,7 @@ def to_yaml(config: Config) -> str:
 
 
 def _read_overrides(overrides: Sequence[str], config_dir: Path | None) -> tuple[list[Parsed], list[str]]:
-    """The overrides that can be read, each with one value and, for a group, one that is there; and the problems."""
+    """Return the overrides that can be read, each with one value and an existing choice, and the problems."""
     changes, problems = [], []
     for override in overrides:
         try:
@@ -137,7 +136,7 @@ def _resolve(node: DictConfig) -> Config:
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value below a node of the config, with its key."""
+    """Yield every value below a node of the config, with its key."""
     if isinstance(node, DictConfig):
         for name, value in node.items():
             yield from _leaves(value, f"{key}.{name!s}".lstrip("."))

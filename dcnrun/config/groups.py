@@ -15,7 +15,7 @@ GROUPS = (*SECTIONS, EXPERIMENT)
 
 
 def config_dirs(config_dir: Path | None = None) -> list[Path]:
-    """Folders that choices are looked up in; ConfigError when the user's is missing or hides a file of ours."""
+    """Return the folders of choices; ConfigError when the user's is missing or hides a file of ours."""
     ours = resource_dir("conf")
     if config_dir is None:
         return [ours]
@@ -30,7 +30,7 @@ def config_dirs(config_dir: Path | None = None) -> list[Path]:
 
 
 def choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """Choices of a group, sorted, such as `deformable` for `conv`."""
+    """Return the choices of a group, sorted, such as `deformable` for `conv`."""
     return sorted(
         name.removesuffix(".yaml") for folder in config_dirs(config_dir) for name in _yaml_files(folder / group)
     )

@@ -4,7 +4,6 @@ import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +21,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from dcnrun.config.groups import GROUPS, SECTIONS
+from dcnrun.config.settings import as_typed
 from dcnrun.errors import ConfigError
 
 _LAYERS = "conv.layers"
@@ -31,7 +31,7 @@ _MOST_VALUES = 1000
 
 @dataclass(frozen=True)
 class Parsed:
-    """An override, taken apart."""
+    """A parsed override."""
 
     text: str
     """As it was typed."""
@@ -65,26 +65,15 @@ def parse(override: str) -> Parsed:
 
 
 def split_choices(override: str) -> tuple[str, list[str]]:
-    """The key and the values of a comparison: `conv=standard,dilated` gives `("conv", ["standard", "dilated"])`."""
+    """Split an override of a comparison: `conv=standard,dilated` gives `("conv", ["standard", "dilated"])`."""
     parsed = parse(override)
     return parsed.key, parsed.values
 
 
 def as_override(key: str, value: Any) -> str:
-    """A setting as `key=value`; a text that would be read as something else is quoted, in a list too."""
+    """Write a setting as `key=value`; a text that would be read as something else is quoted, in a list too."""
     plain = f"{key}={as_typed(value)}"
     return plain if _is_read_as(plain, value) else f"{key}={_with_quotes(value)}"
-
-
-def as_typed(value: Any) -> str:
-    """The value as people type it where nothing must be quoted."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(as_typed, value))}]"
-    return value.name if isinstance(value, Enum) else str(value)
 
 
 def _is_read_as(override: str, value: Any) -> bool:
@@ -128,7 +117,7 @@ def _refuse_other_than_change(parsed: Override) -> None:
 
 
 def _elements(parsed: Override) -> list[Any]:
-    """The values as Hydra's parser gives them, quotes kept: '3' is a text, 3 a number."""
+    """Return the values as Hydra's parser gives them, quotes kept: '3' is a text, 3 a number."""
     sweep = parsed._value
     if not isinstance(sweep, Sweep | Glob):
         return [sweep]
@@ -140,7 +129,7 @@ def _elements(parsed: Override) -> list[Any]:
 
 
 def _numbers(parsed: Override, sweep: RangeSweep) -> list[int] | list[float]:
-    """Numbers from start up to, and without, stop: in decimals, so that 0.1 and 0.1 and 0.1 make 0.3."""
+    """Return numbers from start up to, and without, stop: in decimals, so that 0.1 and 0.1 and 0.1 make 0.3."""
     start, stop, step = (Decimal(str(number)) for number in (sweep.start, sweep.stop, sweep.step))
     if not (start.is_finite() and stop.is_finite() and step.is_finite()) or step == 0:
         raise ConfigError([f"{parsed.input_line}: a range is start, stop and, if wanted, a step other than 0."])
@@ -155,7 +144,7 @@ def _numbers(parsed: Override, sweep: RangeSweep) -> list[int] | list[float]:
 
 
 def _join_stages(elements: list[Any]) -> list[Any]:
-    """Stages are one setting, not several runs: `c3,c4,c5` and `[c3,c4,c5]` are the text "c3,c4,c5"."""
+    """Join stages, which are one setting and not several runs: `c3,c4,c5` and `[c3,c4,c5]` are the text "c3,c4,c5"."""
     if len(elements) > 1 and all(_STAGE.fullmatch(str(element)) for element in elements):
         elements = [elements]
     return [",".join(map(str, _unquoted(e))) if isinstance(e, list) else e for e in elements]

@@ -15,9 +15,9 @@ from omegaconf import MISSING
 from dcnrun.config.ranges import setting
 
 SMALLEST_SIDE = 16
-"""Of an image that a network is trained on or evaluated at, in pixels."""
+"""The smallest side of an image that a network is trained on or evaluated at, in pixels."""
 PUBLISHED_WIDTH = 64
-"""Of the first stage of the ResNets that weights are published of."""
+"""The channels of the first stage in ResNets with published weights."""
 
 
 class ConvKind(StrEnum):

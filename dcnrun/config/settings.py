@@ -1,4 +1,4 @@
-"""What the schema says about each setting, for messages, completion and the list of settings."""
+"""The schema as a list of settings, for messages, completion and `dcnrun config --list`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
@@ -6,10 +6,11 @@ from dataclasses import Field, dataclass, fields
 from enum import Enum
 from functools import cache
 from itertools import product
+from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dcnrun.config.groups import SECTIONS
+from dcnrun.config.groups import GROUPS, SECTIONS, choices
 from dcnrun.config.ranges import Range, range_of
 from dcnrun.config.schema import KINDS, Config
 
@@ -26,7 +27,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """What may stand after `=`, in words."""
+        """The values that may stand after `=`, in words."""
         plain = _without_null(self.type)
         words = _in_words(plain) + (f", {self.range}" if self.range else "")
         if plain is self.type:
@@ -35,7 +36,7 @@ class Setting:
 
     @property
     def values(self) -> list[str]:
-        """Every value, where there are only a few: those of an enum, true and false."""
+        """Every value, where there are few: those of an enum, true and false."""
         plain = _without_null(self.type)
         null = ["null"] if plain is not self.type else []
         if plain is bool:
@@ -46,18 +47,18 @@ class Setting:
 
 
 def settings(schemas: Mapping[str, type]) -> list[Setting]:
-    """Every setting of a run in the order of the schema, with these schemas of the sections that are of several kinds."""
+    """Return every setting in the order of the schema, with these schemas of the sections that have several kinds."""
     return list(_settings_of(Config, "", schemas))
 
 
 def schemas_of(config: Config) -> dict[str, type]:
-    """The schemas of a config's sections that are of several kinds."""
+    """Return the schemas of a config's sections that have several kinds."""
     return {section: type(getattr(config, section)) for section in KINDS}
 
 
 @cache
 def all_settings() -> dict[str, Setting]:
-    """Every setting there is by its key, those of all kinds of data sets and models together."""
+    """Return every setting by its key, those of all kinds of data sets and models together."""
     found: dict[str, Setting] = {}
     for schemas in product(*(kinds.schemas.values() for kinds in KINDS.values())):
         for setting in settings(dict(zip(KINDS, schemas, strict=True))):
@@ -67,20 +68,62 @@ def all_settings() -> dict[str, Setting]:
 
 
 def known_keys() -> list[str]:
-    """Keys of every setting, such as `optim.lr`."""
+    """Return the keys of all settings, such as `optim.lr`."""
     return list(all_settings())
 
 
 def section_meaning(section: str) -> str:
-    """What a section of the config is for, such as `optim`."""
+    """Return what a section of the config, such as `optim`, is for."""
     return str(get_type_hints(Config)[section].__doc__)
 
 
 def kinds_with(key: str) -> list[str]:
-    """The kinds of a section (data sets, models) that have this setting of it; none where a section has no kinds."""
+    """Return the kinds of a section (data sets, models) that have this setting; none where it has no kinds."""
     section, _, name = key.partition(".")
     schemas = KINDS[section].schemas if section in KINDS else {}
     return [str(kind) for kind, schema in schemas.items() if any(field.name == name for field in fields(schema))]
+
+
+def as_typed(value: Any) -> str:
+    """Write a value as people type it where nothing must be quoted."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def list_settings(config: Config, config_dir: Path | None = None) -> dict[str, Any]:
+    """Return the choices of each group, and every setting with its value in this config, or its default."""
+    here = {setting.key for setting in settings(schemas_of(config))}
+    return {
+        "groups": {group: choices(group, config_dir) for group in GROUPS},
+        "settings": [
+            {
+                "key": setting.key,
+                "type": setting.allowed,
+                "value": _value(setting, config) if setting.key in here else setting.default,
+                "meaning": setting.meaning,
+                "only_with": _only_with(setting),
+            }
+            for setting in all_settings().values()
+        ],
+    }
+
+
+def listing_as_text(listing: dict[str, Any]) -> str:
+    """Format a listing for people."""
+    lines = ["Groups, chosen with group=choice"]
+    lines += [f"  {f'{group}=':<14}{', '.join(names)}" for group, names in listing["groups"].items()]
+    lines += ["", "Settings, set with key=value"]
+    for entry in listing["settings"]:
+        only_with = f", with {' or '.join(entry['only_with'])} only" if entry["only_with"] else ""
+        override = f"{entry['key']}={as_typed(entry['value'])}"
+        lines.append(f"  {override:<40}  {entry['meaning']}")
+        lines.append(f"{'':44}({entry['type']}{only_with})")
+    return "\n".join(lines)
 
 
 def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iterator[Setting]:
@@ -98,7 +141,7 @@ def _default(field: "Field[Any]") -> Any:
 
 
 def _without_null(annotation: Any) -> Any:
-    """The type T of an Optional[T]; any other type as it is."""
+    """Return the type T of an Optional[T]; any other type as it is."""
     members = get_args(annotation)
     return next(t for t in members if t is not NoneType) if NoneType in members else annotation
 
@@ -113,3 +156,18 @@ def _in_words(annotation: Any) -> str:
     if issubclass(annotation, Enum):
         return f"one of {', '.join(member.name for member in annotation)}"
     return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[annotation]
+
+
+def _value(setting: Setting, config: Config) -> Any:
+    value: Any = config
+    for name in setting.key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _only_with(setting: Setting) -> list[str]:
+    section = setting.key.split(".")[0]
+    kinds = kinds_with(setting.key)
+    return (
+        [] if section not in KINDS or len(kinds) == len(KINDS[section].schemas) else [f"{section}={k}" for k in kinds]
+    )

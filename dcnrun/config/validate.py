@@ -9,10 +9,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from dcnrun.config.inactive import LAYERS, inactive_settings, settings_of
-from dcnrun.config.overrides import as_typed
 from dcnrun.config.ranges import range_of
 from dcnrun.config.schema import CONV_TRAITS, Config, ConvConfig, Dilation, OptimConfig
-from dcnrun.config.settings import all_settings
+from dcnrun.config.settings import all_settings, as_typed
 
 
 def config_problems(config: Config) -> list[str]:

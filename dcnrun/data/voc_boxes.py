@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from torchvision.datasets import VOCDetection
 
+from dcnrun.config.messages import nearest
 from dcnrun.config.schema import VocConfig
-from dcnrun.config.suggest import nearest
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_names, root_folder
 from dcnrun.data.sample import Rule, Split

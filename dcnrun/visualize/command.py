@@ -14,7 +14,7 @@ from rich.text import Text
 from torch import Tensor
 
 from dcnrun.config.inactive import has_roi_offset_branch, settings_of
-from dcnrun.config.suggest import did_you_mean
+from dcnrun.config.messages import did_you_mean
 from dcnrun.console import console
 from dcnrun.errors import UsageError
 from dcnrun.offsets.arrays import write_arrays

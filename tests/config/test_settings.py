@@ -5,9 +5,17 @@ from omegaconf import OmegaConf
 
 from dcnrun.config.compose import compose
 from dcnrun.config.groups import SECTIONS
-from dcnrun.config.listing import as_text, list_settings
 from dcnrun.config.schema import KINDS, Architecture, Config, FolderConfig, ShapesConfig, Source
-from dcnrun.config.settings import all_settings, kinds_with, known_keys, schemas_of, section_meaning, settings
+from dcnrun.config.settings import (
+    all_settings,
+    kinds_with,
+    known_keys,
+    list_settings,
+    listing_as_text,
+    schemas_of,
+    section_meaning,
+    settings,
+)
 
 
 def leaves(node, prefix=""):
@@ -81,6 +89,6 @@ def test_the_list_has_every_setting_with_its_value():
     assert entries["data.flip"]["only_with"] == []
     assert listing["groups"]["model"] == sorted(Architecture)
 
-    text = as_text(listing)
+    text = listing_as_text(listing)
     for line in ["optim.lr=0.125", "data.classes=[background,nucleus]", "optim.clip_norm=null", "logger.csv=false"]:
         assert f"  {line} " in text

@@ -7,7 +7,6 @@ from importlib import import_module
 import pytest
 
 from dcnrun.config.compose import compose
-from dcnrun.config.overrides import as_typed
 from dcnrun.config.schema import (
     DATA_SCHEMAS,
     CityscapesConfig,
@@ -18,6 +17,7 @@ from dcnrun.config.schema import (
     Voc2012Config,
     VocConfig,
 )
+from dcnrun.config.settings import as_typed
 from dcnrun.data import build_box_dataset, build_dataset, labels_of, problems
 from dcnrun.data.registry import DATASETS, choices_with, source_of
 from dcnrun.data.shapes import ShapesDataset

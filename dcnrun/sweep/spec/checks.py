@@ -14,11 +14,10 @@ from itertools import combinations, islice, product
 from dcnrun.config.compose import compose
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.inactive import inactive_settings, settings_of
-from dcnrun.config.messages import unknown_key
+from dcnrun.config.messages import did_you_mean, unknown_key
 from dcnrun.config.overrides import as_override, parse
 from dcnrun.config.schema import Config
 from dcnrun.config.settings import all_settings
-from dcnrun.config.suggest import did_you_mean
 from dcnrun.errors import ConfigError
 from dcnrun.sweep.spec.distributions import Categorical, Constant, examples
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from dcnrun.config.suggest import did_you_mean
+from dcnrun.config.messages import did_you_mean
 from dcnrun.sweep.spec.document import Document, Where
 from dcnrun.sweep.spec.numbers import finite, whole
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dcnrun.config.suggest import did_you_mean
+from dcnrun.config.messages import did_you_mean
 from dcnrun.sweep.spec.distributions import (
     Beta,
     Categorical,

@@ -7,7 +7,7 @@ with. Whether the local engine can honour it too is asked of `engines.local_prob
 from collections.abc import Mapping
 from pathlib import Path
 
-from dcnrun.config.suggest import did_you_mean
+from dcnrun.config.messages import did_you_mean
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.sweep.spec.command import MACROS, read_command, unknown_macros
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform

@@ -1,8 +1,8 @@
 import pytest
 
 from dcnrun.config.groups import GROUPS
+from dcnrun.config.messages import did_you_mean, nearest
 from dcnrun.config.settings import known_keys
-from dcnrun.config.suggest import did_you_mean, nearest
 
 
 @pytest.mark.parametrize(
