@@ -26,7 +26,7 @@ from dcnrun.models.conv import DeformConv2d, OffsetBranch
 from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.objects import Thresholds
 from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, plain_dilation
-from dcnrun.visualize.dataset import Example, evenly
+from dcnrun.visualize.dataset import Example, even_indices
 from dcnrun.visualize.load import LoadedRun, load_run
 
 DRAWS, IMAGES = 99, 200
@@ -127,7 +127,7 @@ def control(run: LoadedRun, name: str, layers: Sequence[Layer], examples: Sequen
 
 def main() -> None:
     run = load_run(Path(sys.argv[1]))
-    examples = [run.examples[i] for i in evenly(len(run.examples.names), IMAGES)]
+    examples = [run.dataset[i] for i in even_indices(len(run.dataset.names), IMAGES)]
     captures = [run.capture(example.image) for example in examples]
     layers = {name: [capture.layer(name) for capture in captures] for name in run.layers}
     result = {

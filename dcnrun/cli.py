@@ -437,7 +437,7 @@ def visualize_offsets(
     For example: dcnrun visualize-offsets runs/20250101-120000-deformable-nuclei photo.jpg
     """
     from dcnrun.visualize.command import visualize_offsets as show
-    from dcnrun.visualize.options import Options, parse_place
+    from dcnrun.visualize.options import Options, parse_query_point
 
     overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
     return show(
@@ -445,7 +445,7 @@ def visualize_offsets(
         overrides,
         Options(
             out=out,
-            at=tuple(parse_place(place) for place in at or []),
+            at=tuple(parse_query_point(point) for point in at or []),
             layers=tuple(layer or []),
             checkpoint=checkpoint,
             limit=limit,

@@ -1,30 +1,30 @@
-"""Where a network sampled, as an .npz file that numpy reads without pickle: all that one needs to redo the geometry.
+"""Write where a network sampled to an .npz file that numpy reads without pickle: all that one needs to redo the geometry.
 
-Pairs are (y, x), tensors are float32, and names are as in `Layer`. For images i = 0, 1, ... and layers by name:
+Pairs are (y, x), tensors are float32. `Layer` and `RoIs` describe the values; a layer has G offset groups of K sampling points. For images i = 0, 1, ... and layers by name:
 
 | array | shape | what |
 |---|---|---|
 | `images` | (N,) text | names of the images; i below counts them |
 | `layers` | (L,) text | names of the layers, in the order in which they ran |
 | `kernel_size`, `stride`, `padding`, `dilation` | (L, 2) int64 | of each layer |
-| `offset_groups` | (L,) int64 | of each layer: G; taps are the product of the kernel size, row by row |
+| `offset_groups` | (L,) int64 | of each layer: G; K is the product of the kernel size, row by row |
 | `deformable` | (L,) bool | False: a plain convolution, its offsets are zeros |
-| `exact` | (L,) bool | False: an operation before the layer is not known, its maps are taken to span the image |
-| `source` | (L,) text | the layer whose output is this one's input map, "" where that is none of these |
-| `LAYER/tap_weight` | (G, taps) | norm of the weights with which a tap reads a group's channels |
+| `exact` | (L,) bool | False: an operation before the layer is not known, its feature maps are taken to span the image |
+| `source` | (L,) text | the layer whose output is this one's input feature map, "" where that is none of these |
+| `LAYER/tap_weight` | (G, K) | norm of the weights with which a sampling point reads a group's channels |
 | `i/size` | (2,) int64 | height and width of the image as the network saw it, in pixels |
-| `i/LAYER/offset` | (G, taps, 2, Ho, Wo) | pixels of the layer's input map; [:, :, 0] is y, [:, :, 1] is x |
-| `i/LAYER/mask` | (G, taps, Ho, Wo) | modulation, 1 everywhere where the layer has none |
-| `i/LAYER/input_size`, `i/LAYER/output_size` | (2,) int64 | of the maps: H, W and Ho, Wo |
-| `i/LAYER/input_grid`, `i/LAYER/output_grid` | (2, 2) | rows `start` and `step`, image pixels: pixel p of the map is centred at start + p * step |
+| `i/LAYER/offset` | (G, K, 2, Ho, Wo) | pixels of the layer's input feature map; [:, :, 0] is y, [:, :, 1] is x |
+| `i/LAYER/mask` | (G, K, Ho, Wo) | modulation, 1 everywhere where the layer has none |
+| `i/LAYER/input_size`, `i/LAYER/output_size` | (2,) int64 | of the feature maps: H, W and Ho, Wo |
+| `i/LAYER/input_grid`, `i/LAYER/output_grid` | (2, 2) | rows `start` and `step`, image pixels: pixel p of the feature map is centred at start + p * step |
 | `regions` | (P,) text | names of the RoI poolings |
 | `i/POOL/boxes` | (R, 4) | x1, y1, x2, y2 of the regions without offsets, image pixels |
 | `i/POOL/bins`, `i/POOL/plain_bins` | (R, ph, pw, 2) | centres of the bins with and without offsets, image pixels |
 | `i/POOL/bin_size` | (R, 2) | height and width of a region's bins, image pixels |
 | `i/POOL/mask` | (R, ph, pw) | modulation, 1 everywhere where there is none |
 
-Tap (a, b) of output pixel p reads the input map at p * stride - padding + (a, b) * dilation + offset, with pixel centres
-at whole numbers; the input grid brings that into the image.
+Sampling point (a, b) of output pixel p is at p * stride - padding + (a, b) * dilation + offset on the input feature map, with
+pixel centres at integers; the input grid converts that to a position in the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,46 +43,46 @@ Array = np.ndarray[Any, Any]
 
 
 def write_arrays(captures: Mapping[str, Capture], path: Path) -> None:
-    """Write the captures of one network by the images' names; UsageError if they are not of the same layers."""
+    """Write the captures of one network, by the images' names; UsageError if they are not of the same layers."""
     arrays: dict[str, Any] = dict(_arrays(captures))
     with replacing(path) as beside, beside.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
 def _arrays(captures: Mapping[str, Capture]) -> Iterator[tuple[str, Array]]:
-    first = _common(captures)
+    first = _first_of_same_layers(captures)
     layers = first.layers
     yield "images", np.array(list(captures), dtype=str)
     yield "layers", np.array([layer.name for layer in layers], dtype=str)
     for setting in ("kernel_size", "stride", "padding", "dilation"):
-        yield setting, _whole([getattr(layer, setting) for layer in layers]).reshape(-1, 2)
-    yield "offset_groups", _whole([layer.offset_groups for layer in layers])
+        yield setting, _integers([getattr(layer, setting) for layer in layers]).reshape(-1, 2)
+    yield "offset_groups", _integers([layer.offset_groups for layer in layers])
     yield "deformable", np.array([layer.deformable for layer in layers], dtype=bool)
     yield "exact", np.array([layer.input_grid.exact for layer in layers], dtype=bool)
     yield "source", np.array([layer.source or "" for layer in layers], dtype=str)
     yield "regions", np.array([rois.name for rois in first.rois], dtype=str)
     for layer in layers:
-        yield f"{layer.name}/tap_weight", _floats(layer.tap_weight)
+        yield f"{layer.name}/tap_weight", _floats(layer.point_weight)
     for i, capture in enumerate(captures.values()):
-        yield f"{i}/size", _whole(capture.image_size)
+        yield f"{i}/size", _integers(capture.image_size)
         for layer in capture.layers:
-            for name, array in _of_layer(layer):
+            for name, array in _layer_arrays(layer):
                 yield f"{i}/{layer.name}/{name}", array
         for rois in capture.rois:
-            for name, array in _of_regions(rois):
+            for name, array in _region_arrays(rois):
                 yield f"{i}/{rois.name}/{name}", array
 
 
-def _of_layer(layer: Layer) -> Iterator[tuple[str, Array]]:
+def _layer_arrays(layer: Layer) -> Iterator[tuple[str, Array]]:
     yield "offset", _floats(layer.offset)
     yield "mask", _floats(torch.ones_like(layer.offset[:, :, 0]) if layer.mask is None else layer.mask)
-    yield "input_size", _whole(layer.input_size)
-    yield "output_size", _whole(layer.output_size)
-    yield "input_grid", _of_grid(layer.input_grid)
-    yield "output_grid", _of_grid(layer.output_grid)
+    yield "input_size", _integers(layer.input_size)
+    yield "output_size", _integers(layer.output_size)
+    yield "input_grid", _grid_array(layer.input_grid)
+    yield "output_grid", _grid_array(layer.output_grid)
 
 
-def _of_regions(rois: RoIs) -> Iterator[tuple[str, Array]]:
+def _region_arrays(rois: RoIs) -> Iterator[tuple[str, Array]]:
     yield "boxes", _floats(rois.boxes)
     yield "bins", _floats(rois.bins)
     yield "plain_bins", _floats(rois.plain_bins)
@@ -90,8 +90,8 @@ def _of_regions(rois: RoIs) -> Iterator[tuple[str, Array]]:
     yield "mask", _floats(torch.ones_like(rois.bins[..., 0]) if rois.mask is None else rois.mask)
 
 
-def _common(captures: Mapping[str, Capture]) -> Capture:
-    """The first capture, whose layers are those of all."""
+def _first_of_same_layers(captures: Mapping[str, Capture]) -> Capture:
+    """Return the first capture, after a check that all captures have the same layers."""
     if not captures:
         raise UsageError("There are no images to write arrays of.")
     name, first = next(iter(captures.items()))
@@ -105,7 +105,7 @@ def _names(capture: Capture) -> list[str]:
     return [*(layer.name for layer in capture.layers), *(rois.name for rois in capture.rois)]
 
 
-def _whole(values: Any) -> Array:
+def _integers(values: Any) -> Array:
     return np.array(values, dtype=np.int64)
 
 
@@ -113,5 +113,5 @@ def _floats(tensor: torch.Tensor) -> Array:
     return tensor.detach().to("cpu", torch.float32).numpy()
 
 
-def _of_grid(grid: Grid) -> Array:
+def _grid_array(grid: Grid) -> Array:
     return np.array([grid.start, grid.step], dtype=np.float32)

@@ -21,28 +21,28 @@ def capture(
 ) -> Capture:
     """Run a network on one image, in evaluation mode and without gradients, and record where it sampled.
 
-    Recorded are the deformable layers, the plain convolutions named in `layers`, and those on the way from one of these
-    to the next; layers that run on anything but a batch of one, such as regions, are left out.
+    Recorded are the deformable layers, the convolutions named in `layers`, and plain convolutions on the way from one of
+    these to the next. Layers that run on anything but a batch of one, such as regions, are left out.
 
     Args:
-        model: any network with `DeformConv2d` layers; the network's mode, and what is hooked to it, stay as they were.
+        model: any network with deformable layers; its mode, and the hooks on it, stay as they were.
         image: (3, H, W) as the network takes it, normalised.
-        layers: names of plain convolutions, such as those of a standard run that in other runs are deformable.
+        layers: names of convolutions to record though they are plain, such as those of a standard run that other runs make deformable.
         forward: what to call with the batch (1, 3, H, W) instead of the model.
 
     Raises:
-        UsageError: nothing to record, a name in `layers` that is no convolution or did not run, or no image.
+        UsageError: nothing to record, a name in `layers` that is not a convolution or did not run, or not an image.
     """
-    bare = bare_module(model)
-    recorder = Recorder(bare, layers or ())
-    batch = as_batch(bare, image)
-    with evaluating(bare), torch.no_grad(), recorder.recording(batch):
-        (forward or bare)(batch)
+    raw = raw_model(model)
+    recorder = Recorder(raw, layers or ())
+    batch = as_batch(raw, image)
+    with evaluating(raw), torch.no_grad(), recorder.recording(batch):
+        (forward or raw)(batch)
     return recorder.result()
 
 
-def bare_module(model: nn.Module) -> nn.Module:
-    """The network inside of what PyTorch wraps around it for several devices or when it compiles it."""
+def raw_model(model: nn.Module) -> nn.Module:
+    """Unwrap a network from what PyTorch puts around it for several devices or to compile it."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
@@ -53,7 +53,7 @@ def bare_module(model: nn.Module) -> nn.Module:
 
 
 def as_batch(model: nn.Module, image: Tensor) -> Tensor:
-    """An image (3, H, W) as a batch of one on the network's device and in its precision; UsageError for another shape."""
+    """Make an image (3, H, W) a batch of one on the network's device and in its precision; UsageError for another shape."""
     if image.dim() != 3 or 0 in image.shape:
         raise UsageError(f"An image must be (channels, height, width), but has shape {tuple(image.shape)}.")
     parameter = next(model.parameters(), None)
@@ -62,7 +62,7 @@ def as_batch(model: nn.Module, image: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and nothing compiled; every module gets back the mode that it had."""
+    """Set evaluation mode and switch off compiled code; afterwards every module has its own mode again."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -74,5 +74,5 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    """Compiled code runs no hooks. Without the compiler's import nothing is compiled."""
+    """Make compiled models run eagerly, as compiled code runs no hooks; if the compiler was not imported, nothing is compiled."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

@@ -16,29 +16,30 @@ from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.ops.deform_conv2d.reference import sampling_points
 
 LIMIT = 9**3
-"""Points that are kept of a chain: all of three layers of 3x3, where they have no offset groups."""
+"""The most points that are kept of a chain: all those of three 3x3 layers with one offset group."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """The sampling points of one output location: one point for each path of taps through the layers of a chain."""
+    """The sampling points of one output location: one for each path of sampling points through the layers of a chain."""
 
     y: Tensor
-    """(P,) float64, in pixels of the input map of the chain's first layer."""
+    """(P,) float64, in pixels of the input feature map of the chain's first layer."""
     x: Tensor
+    """(P,) float64, likewise."""
     strength: Tensor
-    """(P,): the product of mask x tap_weight along the path; sums to 1."""
+    """(P,): the product of mask x point_weight along the path; sums to 1."""
     group: Tensor
     """(P, n): the offset group at each layer, from the last (the output's) to the first."""
     path: Tensor
-    """(P, n): the tap at each layer, likewise."""
+    """(P, n): the index of the sampling point in the kernel at each layer, in the same order."""
     inside: Tensor
-    """(P,): False where the tap, or one on its path, reads only padding."""
+    """(P,): False where the point, or one on its path, reads only padding."""
     grid: Grid
-    """Of the map in the image."""
+    """The feature map in the image."""
 
     def in_image(self) -> Tensor:
-        """(P, 2): y and x in the image."""
+        """Return the positions (P, 2), y and x, in the image."""
         return self.grid.to_image(torch.stack([self.y, self.x], -1))
 
     def __len__(self) -> int:
@@ -46,22 +47,22 @@ class Points:
 
 
 def layer_points(layer: Layer, y: int, x: int) -> tuple[Tensor, Tensor]:
-    """Positions y and x, (offset_groups, taps), that a layer reads for its output pixel (y, x), in pixels of its input map."""
+    """Return the positions y and x, (offset_groups, K), that a layer reads for its output pixel (y, x), in input pixels."""
     _check_location(layer, y, x)
     every_y, every_x = points_everywhere(layer)
     return every_y[:, :, y, x], every_x[:, :, y, x]
 
 
 def points_everywhere(layer: Layer) -> tuple[Tensor, Tensor]:
-    """Positions y and x, (offset_groups, taps, Ho, Wo), that a layer reads for each output pixel, in pixels of its input map."""
+    """Return the positions y and x, (offset_groups, K, Ho, Wo), that a layer reads for each output pixel, in input pixels."""
     offset = layer.offset.flatten(0, 2)[None]
     return sampling_points(offset, layer.kernel_size, layer.stride, layer.padding, layer.dilation)
 
 
 def chain_to(capture: Capture, name: str, length: int) -> tuple[Layer, ...]:
-    """The layers that end in `name`, each making the next one's input map, in the order in which they ran.
+    """Return the chain of layers that ends in `name`: each computes the next one's input feature map.
 
-    `length` at most; fewer where no captured layer comes before. See `Layer.source` for where paths join.
+    It has `length` layers, or fewer if no captured layer comes before. `Layer.source` says what happens where paths join.
     """
     if length < 1:
         raise ValueError(f"length={length} must be at least 1")
@@ -72,16 +73,17 @@ def chain_to(capture: Capture, name: str, length: int) -> tuple[Layer, ...]:
 
 
 def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMIT) -> Points:
-    """The points that output location (y, x) of the chain's last layer reads on the input map of its first.
+    """Return the points that output location (y, x) of the chain's last layer reads on the input feature map of its first.
 
-    Each layer turns a point into offset_groups x taps points. A point between pixels takes the offsets and masks of the
-    layer below by bilinear interpolation, at the nearest place of the map where it lies outside. Of more than `limit` paths
-    the strongest so far are kept at each layer, those that read only padding last; None keeps all.
+    Each layer turns a point into offset_groups x K points. A point between pixels takes the offsets and masks of the layer
+    below by bilinear interpolation; one outside the feature map takes those of the nearest pixel. If there are more than
+    `limit` paths, each layer keeps the strongest so far, and those that read only padding last; None keeps all.
 
-    A point is the centre of what the network reads along its path: the mean of the gradient of the output with respect to
-    the map, a path alone. That is exact for one layer and for two, whatever their offsets; masks that vary from pixel to
-    pixel, and in longer chains offsets that do, make it approximate unless points on the way fall on pixels. Every group of
-    a layer is taken to read what all groups of the layer below make, as it is unless weights are grouped.
+    A point is the centre of what the network reads along its path: the centroid of the gradient of the output with respect
+    to the feature map along that path. This is exact for one layer and for two, whatever their offsets. Masks that vary
+    from pixel to pixel, and in longer chains offsets that do, make it approximate unless points on the way fall on pixels.
+    Each group of a layer is assumed to read the output of all groups of the layer below, which holds unless weights are
+    grouped.
 
     Raises:
         UsageError: no layers, layers that do not follow each other, or a location outside the output.
@@ -105,7 +107,9 @@ def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMI
 
 
 def _on_output(layer: Layer, points: Points) -> Points:
-    """Points on another layer's input as points on the output of the layer that made it: moved only by padding or cutting."""
+    """Convert points on another layer's input to points on the output of the layer that computed it.
+
+    The two differ only by padding or cropping."""
     if points.grid == layer.output_grid:
         moved = points
     else:
@@ -115,35 +119,35 @@ def _on_output(layer: Layer, points: Points) -> Points:
 
 
 def _through(layer: Layer, points: Points) -> Points:
-    """Points on a layer's output to all points that it reads for them."""
-    groups, taps = layer.offset_groups, layer.taps
-    offset_y, offset_x = (_interpolate(layer.offset[:, :, axis], points) for axis in (0, 1))  # (P, G, taps)
-    tap = torch.arange(taps)
-    y = points.y[:, None, None] * layer.stride[0] - layer.padding[0] + tap // layer.kernel_size[1] * layer.dilation[0]
-    x = points.x[:, None, None] * layer.stride[1] - layer.padding[1] + tap % layer.kernel_size[1] * layer.dilation[1]
+    """Map points on a layer's output to all points that the layer reads for them."""
+    groups, count = layer.offset_groups, layer.num_points
+    offset_y, offset_x = (_interpolate(layer.offset[:, :, axis], points) for axis in (0, 1))  # (P, G, K)
+    index = torch.arange(count)
+    y = points.y[:, None, None] * layer.stride[0] - layer.padding[0] + index // layer.kernel_size[1] * layer.dilation[0]
+    x = points.x[:, None, None] * layer.stride[1] - layer.padding[1] + index % layer.kernel_size[1] * layer.dilation[1]
     y, x = y + offset_y, x + offset_x
-    strength = points.strength[:, None, None] * layer.tap_weight
+    strength = points.strength[:, None, None] * layer.point_weight
     if layer.mask is not None:
         strength = strength * _interpolate(layer.mask, points)
 
     def for_each(column: Tensor, new: Tensor) -> Tensor:
-        """(P, n) of the path so far, and what this layer adds to it."""
-        so_far = column[:, None, None].expand(-1, groups, taps, -1)
-        return torch.cat([so_far, new.expand(len(column), groups, taps)[..., None]], -1).flatten(0, 2)
+        """Append this layer's column to those (P, n) of the path so far."""
+        so_far = column[:, None, None].expand(-1, groups, count, -1)
+        return torch.cat([so_far, new.expand(len(column), groups, count)[..., None]], -1).flatten(0, 2)
 
     return Points(
         y=y.flatten(),
         x=x.flatten(),
         strength=strength.flatten(),
         group=for_each(points.group, torch.arange(groups)[:, None]),
-        path=for_each(points.path, tap),
+        path=for_each(points.path, index),
         inside=(points.inside[:, None, None] & ~outside(y, x, layer.input_size)).flatten(),
         grid=layer.input_grid,
     )
 
 
 def _interpolate(values: Tensor, points: Points) -> Tensor:
-    """Values (G, taps, H, W) at P points, bilinearly, those outside the map at its nearest place: (P, G, taps) float64."""
+    """Interpolate values (G, K, H, W) at P points, those outside at the nearest pixel: (P, G, K) float64."""
     height, width = values.shape[-2:]
     y = points.y.nan_to_num().clamp(0, height - 1)
     x = points.x.nan_to_num().clamp(0, width - 1)
@@ -158,7 +162,7 @@ def _interpolate(values: Tensor, points: Points) -> Tensor:
 def _strongest(points: Points, limit: int | None) -> Points:
     if limit is None or len(points) <= limit:
         return points
-    # Where offsets run away most paths read only padding, and would crowd out those that read the map.
+    # Where offsets run away most paths read only padding, and would crowd out those that read the feature map.
     rank = torch.where(points.inside, points.strength, points.strength - points.strength.max())
     kept = rank.topk(limit).indices.sort().values
     columns = {name: getattr(points, name)[kept] for name in ("y", "x", "strength", "group", "path", "inside")}
@@ -171,7 +175,7 @@ def _check_chain(chain: Sequence[Layer]) -> None:
     for below, above in pairwise(chain):
         if above.source != below.name:
             raise UsageError(
-                f"{above.name} can't follow {below.name}: its input map is made by {above.source or 'no captured layer'}."
+                f"{above.name} can't follow {below.name}: its input feature map is computed by {above.source or 'no captured layer'}."
             )
 
 

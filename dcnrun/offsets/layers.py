@@ -1,4 +1,4 @@
-"""What a capture holds: each convolution and each pooling of regions, with where it sampled for one image."""
+"""The contents of a capture: each convolution and each RoI pooling, with where it sampled for one image."""
 
 from dataclasses import dataclass
 
@@ -17,50 +17,52 @@ class Layer:
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
-    """Above and left of the map."""
+    """Above and to the left of the feature map."""
     dilation: tuple[int, int]
     groups: int
-    """Of the weights."""
+    """The weight's groups, as in `nn.Conv2d`."""
     offset_groups: int
     """1 for a plain convolution."""
     input_size: tuple[int, int]
     output_size: tuple[int, int]
     offset: Tensor
-    """(offset_groups, taps, 2, Ho, Wo) in pixels of the input map, float32 on the CPU: [:, :, 0] is y, [:, :, 1] x. Zeros for
+    """(offset_groups, K, 2, Ho, Wo) in pixels of the input feature map, float32 on the CPU: [:, :, 0] is y, [:, :, 1] x. Zeros for
     a plain convolution."""
     mask: Tensor | None
-    """(offset_groups, taps, Ho, Wo), or None where all are 1."""
-    tap_weight: Tensor
-    """(offset_groups, taps): the Euclidean norm of the weights with which a tap reads the channels of a group."""
+    """(offset_groups, K, Ho, Wo), or None where all are 1."""
+    point_weight: Tensor
+    """(offset_groups, K): the Euclidean norm of the weights with which a sampling point reads the channels of a group."""
     deformable: bool
     """False for a plain convolution."""
     input_grid: Grid
-    """Of the input map in the image."""
+    """The input feature map in the image."""
     output_grid: Grid
+    """The output feature map in the image."""
     source: str | None
-    """The captured layer that made the input map, with nothing between them that mixes pixels: where paths join, as after a
-    residual block, that on the path of most convolutions, not the shortcut. None where there is no such layer."""
+    """The captured layer that computed the input feature map, with no operation in between that mixes pixels. Where paths
+    join, as after a residual block, it is the one on the path with most convolutions, not on the shortcut. None if there is
+    no such layer."""
 
     @property
-    def taps(self) -> int:
-        """Of one filter."""
+    def num_points(self) -> int:
+        """K, the sampling points of one output pixel in one offset group: as many as the kernel has positions."""
         return self.kernel_size[0] * self.kernel_size[1]
 
 
 @dataclass(frozen=True)
 class RoIs:
-    """The regions that one call of a RoI pooling pooled, and its bins; positions are in image pixels.
+    """The regions of one call of a RoI pooling, and their bins; positions are in image pixels.
 
-    A place on a pooled map is brought into the image by the map's grid, so bins are where the features that were read lie.
+    The grid of the pooled feature map converts positions to the image, so bins are where the features that were read lie.
     """
 
     name: str
     boxes: Tensor
-    """(R, 4) x1, y1, x2, y2 of the regions without offsets, in image pixels with pixel centres at whole numbers."""
+    """(R, 4) x1, y1, x2, y2 of the regions without offsets, in image pixels with pixel centres at integers."""
     bins: Tensor
-    """(R, ph, pw, 2): the bins' centres (y, x), as their offsets move them."""
+    """(R, ph, pw, 2): the bins' centres (y, x), moved by their offsets."""
     plain_bins: Tensor
-    """(R, ph, pw, 2): without offsets."""
+    """(R, ph, pw, 2): the bins' centres without offsets."""
     bin_size: Tensor
     """(R, 2): height and width of a region's bins, which offsets do not change."""
     mask: Tensor | None
@@ -69,15 +71,15 @@ class RoIs:
 
 @dataclass(frozen=True)
 class Capture:
-    """Where a network sampled for one image."""
+    """All layers and RoI poolings of a network, with where they sampled for one image."""
 
     image_size: tuple[int, int]
     layers: tuple[Layer, ...]
-    """In the order in which they ran: those asked for, and plain convolutions on the way from one to the next."""
+    """In the order in which they ran: the requested ones, and plain convolutions on the way from one to the next."""
     rois: tuple[RoIs, ...]
 
     def layer(self, name: str) -> Layer:
-        """The layer of a name; UsageError lists those that there are."""
+        """Return the layer of that name; UsageError lists the names there are."""
         for layer in self.layers:
             if layer.name == name:
                 return layer

@@ -1,7 +1,7 @@
-"""The objects of an image, and which of them a filter looks at: by the box that holds the filter's centre.
+"""The objects of an image, and which of them a filter belongs to: the one whose box contains the filter's centre.
 
-Boxes are as the data sets have them, half-open with pixel i from i to i + 1; grids have pixel i centred at i. So a
-position on a grid is half a pixel more in a box's terms.
+Boxes are as in the data sets, half-open with pixel i from i to i + 1; grids have pixel i centred at i. So a position on a
+grid plus half a pixel is a position in the coordinates of boxes.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from torch import Tensor
 from dcnrun.offsets.grid import Grid
 
 BACKGROUND_OWNER = -1
-"""In place of an object: a filter whose centre lies in no object's box."""
+"""The owner of a filter whose centre lies in no object's box."""
 NO_OWNER = -2
-"""A filter of which it is not known: its centre lies outside the image, on an ignored pixel or in a crowd."""
+"""The owner of a filter of which it is not known: its centre lies outside the image, on an ignored pixel or in a crowd."""
 
 _DIAGONAL_TOO = np.ones((3, 3), dtype=bool)
 
 
 class SizeClass(StrEnum):
-    """What a filter looks at."""
+    """The size of the object that a filter belongs to, or background."""
 
     small = "small"
     medium = "medium"
@@ -34,13 +34,13 @@ class SizeClass(StrEnum):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Areas in pixels of the image that the network sees, COCO's by default: from which on an object is medium or large."""
+    """The areas from which on an object is medium or large, in pixels of the image that the network sees; by default COCO's."""
 
     medium: float = 32.0**2
     large: float = 96.0**2
 
-    def places(self, area: Tensor) -> Tensor:
-        """Areas (n,) to int64 (n,), places in `SizeClass`."""
+    def classify(self, area: Tensor) -> Tensor:
+        """Return the index in `SizeClass` of each area (n,), int64."""
         return torch.bucketize(area, area.new_tensor([self.medium, self.large]), right=True)
 
     def __str__(self) -> str:
@@ -53,19 +53,19 @@ class Objects:
 
     size: tuple[int, int]
     boxes: Tensor
-    """float32 (n, 4), xyxy in pixels of the image"""
+    """float32 (n, 4), xyxy in pixels of the image."""
     area: Tensor
-    """float32 (n,), pixels: of the object's mask where there is one, else of its box."""
+    """float32 (n,), pixels: that of the object's mask where there is one, else of its box."""
     classes: tuple[str, ...]
-    """Of each object, its name."""
+    """The class name of each object."""
     unknown: Tensor
-    """bool (H, W), pixels that are neither objects nor background."""
+    """bool (H, W): pixels of which it is not known what they show."""
 
     def owners(self, grid: Grid, size: tuple[int, int]) -> Tensor:
-        """For each pixel of a map (Ho, Wo) whose filter's centre the grid gives: the object it belongs to, int64.
+        """Return the index of the object that each filter of a layer belongs to, int64 (Ho, Wo).
 
-        That is the one whose box holds the centre, of several the one of the smallest area; else BACKGROUND_OWNER or
-        NO_OWNER.
+        The grid gives the filters' centres. A filter belongs to the object whose box contains its centre, of several to the
+        smallest one; else its owner is BACKGROUND_OWNER or NO_OWNER.
         """
         y, x = (_centres(grid, size, axis) for axis in (0, 1))
         owners = torch.full(size, BACKGROUND_OWNER)
@@ -86,7 +86,7 @@ class Objects:
 def objects_of_boxes(
     boxes: Tensor, area: Tensor, classes: Sequence[str], crowd: Tensor, size: tuple[int, int]
 ) -> Objects:
-    """Objects with known boxes (n, 4), areas (n,) and classes; crowds (bool, n) are regions of which nothing is known."""
+    """Make objects from boxes (n, 4), areas (n,) and classes; crowds (bool, n) are regions of which nothing is known."""
     unknown = torch.zeros(size, dtype=torch.bool)
     y, x = (torch.arange(side) + 0.5 for side in size)
     for left, top, right, bottom in boxes[crowd]:
@@ -96,10 +96,10 @@ def objects_of_boxes(
 
 
 def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objects:
-    """The connected pieces of each class of a mask (H, W), with their boxes; pixels that touch at a corner are connected.
+    """Make an object of each connected piece of a class in a mask (H, W); pixels that touch at a corner are connected.
 
-    Touching objects of one class are one piece. The class called background is none; where no class is called so, as in
-    Cityscapes, all are something. Of pixels with the label `ignored` nothing is known.
+    Touching objects of one class are one piece. The class called background gives no objects; where no class has that name,
+    as in Cityscapes, every class gives some. Of pixels with the label `ignored` nothing is known.
     """
     values = mask.numpy()
     boxes: list[tuple[int, int, int, int]] = []
@@ -121,10 +121,10 @@ def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objec
 
 
 def _centres(grid: Grid, size: tuple[int, int], axis: int) -> Tensor:
-    """Where the rows (axis 0) or columns of a map lie in the image, in the terms of boxes."""
+    """Return where the rows (axis 0) or columns of a feature map lie in the image, in the coordinates of boxes."""
     return torch.arange(size[axis], dtype=torch.float64) * grid.step[axis] + grid.start[axis] + 0.5
 
 
 def _crossing(rows: Tensor, columns: Tensor) -> Tensor:
-    """bool (H, W): the pixels in such rows (H,) and columns (W,)."""
+    """Return bool (H, W): the pixels in the given rows (H,) and columns (W,)."""
     return rows[:, None] & columns[None, :]

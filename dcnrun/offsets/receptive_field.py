@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import UsageError
-from dcnrun.offsets.capture import as_batch, bare_module, evaluating
+from dcnrun.offsets.capture import as_batch, evaluating, raw_model
 from dcnrun.offsets.grid import Grid, Pair
-from dcnrun.offsets.recording.trace import MapTracer, size_of
+from dcnrun.offsets.recording.trace import FeatureMapTracer, size_of
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """How much each pixel of the image matters to one output location."""
+    """How much each pixel of the image contributes to one output location."""
 
     share: Tensor
     """(H, W) float32 on the CPU: absolute derivatives, summed over the image's channels; sums to 1, or 0 where nothing matters."""
     location: tuple[float, float]
-    """(y, x) of the output location in the image: of a layer's pixel its centre, of the network's the pixel that it is about."""
+    """(y, x) of the output location in the image: the centre of a layer's pixel, or the image pixel of the network's output."""
 
-    def radius(self, held: float) -> float:
-        """Image pixels: the radius of the disc around the location that holds a share (0.5, 0.9).
+    def radius(self, fraction: float) -> float:
+        """Return the radius in image pixels of the disc around the location that contains a fraction of the field.
 
-        NaN where nothing matters to the output.
+        NaN if no pixel contributes to the output.
         """
         y, x = self.location
         height, width = self.share.shape
         distance = torch.hypot(torch.arange(height)[:, None] - y, torch.arange(width) - x).flatten()
         order = distance.argsort()
-        enough = self.share.flatten()[order].double().cumsum(0) >= held * self.share.double().sum() * (1 - 1e-9)
+        enough = self.share.flatten()[order].double().cumsum(0) >= fraction * self.share.double().sum() * (1 - 1e-9)
         return float(distance[order][enough.int().argmax()]) if self.share.any() else nan
 
 
@@ -45,9 +45,9 @@ def receptive_field(
     x: int,
     forward: Callable[[Tensor], object] | None = None,
 ) -> ReceptiveField:
-    """The effective receptive field of pixel (y, x) of a layer's output, or of the network's own where `layer` is None.
+    """Compute the effective receptive field of pixel (y, x) of a layer's output, or of the network's if `layer` is None.
 
-    The arguments are those of `receptive_fields`.
+    The other arguments are those of `receptive_fields`.
     """
     return receptive_fields(model, image, layer, [(y, x)], forward)[0]
 
@@ -56,33 +56,34 @@ def receptive_fields(
     model: nn.Module,
     image: Tensor,
     layer: str | None,
-    places: Sequence[Pair],
+    query_points: Sequence[Pair],
     forward: Callable[[Tensor], object] | None = None,
 ) -> list[ReceptiveField]:
-    """The effective receptive fields of some pixels of a layer's output, or of the network's own where `layer` is None.
+    """Compute the effective receptive fields of some pixels of a layer's output, or of the network's if `layer` is None.
 
-    |d out(y, x) / d image|, summed over the image's channels, by way of what is sampled and of where. Of a layer, `out` is
-    the sum of its channels, each with a random sign (drawn from a fixed seed): plain sums let channels cancel each other
-    where they agree. By one such sum the radius is within some percent of the mean over many. Of the network, `out` is the
-    score of the class that wins at this pixel. The network runs forward once, whatever the number of places.
+    The field is |d out(y, x) / d image|, summed over the image's channels; gradients flow through the sampled values and
+    through the sampling positions. For a layer, `out` is the sum of its channels, each with a random sign (drawn from a fixed
+    seed): in a plain sum the gradients of similar channels cancel. With one such sum the radius is within some percent of the
+    mean over many. For the network, `out` is the score of the class that wins at this pixel. The network runs forward once,
+    whatever the number of query points.
 
     Args:
         model: any network; it and its mode stay as they were.
         image: (3, H, W) as the network takes it, normalised.
-        layer: a module's name; at its first call, if it has several.
-        places: rows and columns (y, x) on the output map, whose pixels may be coarser than the image's.
+        layer: a module's name; of several calls the first counts.
+        query_points: rows and columns (y, x) on the output feature map, whose pixels may be coarser than the image's.
         forward: what to call with the batch (1, 3, H, W) instead of the model.
 
     Raises:
-        UsageError: no such layer, a location outside the output, or an output that is no map (1, C, H, W) made of the image.
+        UsageError: no such layer, a location outside the output, or an output that is not a feature map (1, C, H, W) of the image.
     """
-    bare = bare_module(model)
-    leaf = as_batch(bare, image).detach().clone().requires_grad_()
-    with evaluating(bare), torch.enable_grad():
-        output, grid = _output(bare, layer, leaf, forward or bare)
+    raw = raw_model(model)
+    leaf = as_batch(raw, image).detach().clone().requires_grad_()
+    with evaluating(raw), torch.enable_grad():
+        output, grid = _output(raw, layer, leaf, forward or raw)
         height, width = size_of(output)
         fields = []
-        for y, x in places:
+        for y, x in query_points:
             if not (0 <= y < height and 0 <= x < width):
                 raise UsageError(
                     f"({y}, {x}) is outside the output of {layer or 'the network'}: {height} x {width} pixels."
@@ -97,10 +98,10 @@ def receptive_fields(
 def _output(
     model: nn.Module, layer: str | None, leaf: Tensor, forward: Callable[[Tensor], object]
 ) -> tuple[Tensor, Grid]:
-    """The map that a layer, or the network, makes of the image, and how it lies in it."""
-    batch = leaf.clone()  # which a network may overwrite
+    """Return the feature map that a layer, or the network, computes from the image, and its grid."""
+    batch = leaf.clone()  # the network may overwrite it
     outputs: list[object] = []
-    with MapTracer(batch) as tracer:
+    with FeatureMapTracer(batch) as tracer:
         if layer is None:
             outputs.append(forward(batch))
         else:
@@ -109,8 +110,10 @@ def _output(
     output = outputs[0] if outputs else None
     if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != 1 or not output.requires_grad:
         what = "The network's output" if layer is None else f"The output of {layer}"
-        raise UsageError(f"{what} is no map (1, channels, H, W) made of the image; name a layer whose output is one.")
-    # What the network says of a pixel is meant for that pixel, wherever the features lie that it is made of.
+        raise UsageError(
+            f"{what} is not a feature map (1, channels, H, W) of the image; name a layer whose output is one."
+        )
+    # The network's output at a pixel is a prediction for that pixel, wherever the features lie that it is computed from.
     grid = Grid.spanning(size_of(output), size_of(leaf)) if layer is None else tracer.trail(output).grid
     return output, grid
 

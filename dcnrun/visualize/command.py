@@ -1,4 +1,4 @@
-"""`dcnrun visualize-offsets`: from trained runs and images to pictures, the page, arrays and statistics."""
+"""The command `dcnrun visualize-offsets`: from trained runs and images to pictures, the page, arrays and statistics."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,30 +24,30 @@ from dcnrun.offsets.receptive_field import receptive_fields
 from dcnrun.plotting import save_png
 from dcnrun.runs import RunFolder, write_json
 from dcnrun.visualize.dataset import Example
-from dcnrun.visualize.image_sources import picture_of, require_same, sources, warning_of_size
+from dcnrun.visualize.image_sources import denormalised, image_sources, require_same, size_warning
 from dcnrun.visualize.load import LoadedRun, load_run
 from dcnrun.visualize.measures import Measures, measure
 from dcnrun.visualize.options import Options
-from dcnrun.visualize.outputs import clear, file_names, left, unique
+from dcnrun.visualize.outputs import delete_stale_outputs, folder_names, folders_with_stale_outputs, unique_names
 from dcnrun.visualize.pictures.feature_maps import plot_masks, plot_offset_flow
 from dcnrun.visualize.pictures.panels import COMPRESS_LEVEL, Picture, short_layer
 from dcnrun.visualize.pictures.points import plot_sampling_points
-from dcnrun.visualize.pictures.receptive_fields import HELD, Measured, plot_receptive_fields
+from dcnrun.visualize.pictures.receptive_fields import CIRCLES, MeasuredField, plot_receptive_fields
 from dcnrun.visualize.pictures.regions import plot_regions
 from dcnrun.visualize.pictures.sizes import plot_sizes
-from dcnrun.visualize.query_points import Place, places
+from dcnrun.visualize.query_points import QueryPoint, query_points
 from dcnrun.visualize.report import as_dict, tables, write_measures
 from dcnrun.visualize.viewer.page import PageImage, PageObject, PageRun, write_page
 from dcnrun.visualize.wandb_upload import log_to_wandb
 
 MOST_LAYERS = 3
-"""Layers that are drawn where none are named: the last ones."""
-_MOST_NAMES = 5  # of folders in a line
+"""The number of layers that are drawn if none are named: the last ones."""
+_MOST_FOLDERS = 5  # that are named in a line
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A run, the name that it has in all pictures, and where its own files go."""
+    """A run, its name in all pictures, and the folder of its own files."""
 
     name: str
     loaded: LoadedRun
@@ -56,25 +56,25 @@ class _Run:
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """One image, as all runs saw it."""
+class _ShownImage:
+    """One image, and what each run's network did with it."""
 
     name: str
     folder: str
     picture: Picture
     examples: Mapping[str, Example]
     captures: Mapping[str, Capture]
-    places: Sequence[Place]
-    fields: Mapping[str, Sequence[Measured]]
-    """By run, of its last drawn layer, in the order of the places; of those that compare layers."""
+    query_points: Sequence[QueryPoint]
+    fields: Mapping[str, Sequence[MeasuredField]]
+    """Receptive fields of the last drawn layer, in the order of the query points, of the runs that compare layers."""
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _WrittenPicture:
     """A picture that was written."""
 
     run: str | None
-    """Whose it is; None where it shows all."""
+    """The run that it shows; None if it shows all."""
     title: str
     path: Path
 
@@ -82,8 +82,8 @@ class _Drawn:
 def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
     """Show where trained runs look: draw and measure, print the measures, return all numbers.
 
-    Those of `arguments` that are run folders are the runs; the others are image files, directories of images or names of
-    validation images. Of several runs all look at the same images.
+    The run folders among `arguments` are the runs; the others are image files, directories of images or names of validation
+    images. All runs are shown on the same images.
     """
     run_folders = [word for word in arguments if RunFolder(Path(word)).config_file.is_file()]
     if not run_folders:
@@ -91,10 +91,10 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
         raise UsageError(f"{words}: none of these is a run folder. Give one that `dcnrun train` made.")
     out = _writable(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
     runs = _load(run_folders, overrides, options, out)
-    images = list(_look(runs, [word for word in arguments if word not in run_folders], options.at))
-    with_layers = [run for run in runs if run.layers]  # others learn no more than where to pool regions
-    _warn_of_guesses(with_layers, images)
-    left_before = _clear(out, runs, images)
+    images = list(_inspect(runs, [word for word in arguments if word not in run_folders], options.at))
+    with_layers = [run for run in runs if run.layers]  # the others only learn where to pool regions
+    _warn_of_guessed_grids(with_layers, images)
+    stale_folders = _clear(out, runs, images)
     pictures = list(_draw_images(runs, images, out))
     for run in runs:
         write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
@@ -103,17 +103,17 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     write_json(out / "receptive_fields.json", fields)
     measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
     if measures:
-        pictures.append(_Drawn(None, "sizes", _save(plot_sizes(measures), out / "sizes.png")))
+        pictures.append(_WrittenPicture(None, "sizes", _save(plot_sizes(measures), out / "sizes.png")))
     _report(runs, measures, fields)
-    _tell_where(out, page, left_before)
+    _print_location(out, page, stale_folders)
     _log(runs, measures, pictures)
     return {
         "out": str(out),
         "page": page and str(page),
         "images": [image.name for image in images],
         "pictures": {
-            f"{drawn.run}/{drawn.title}" if drawn.run and len(runs) > 1 else drawn.title: str(drawn.path)
-            for drawn in pictures
+            f"{picture.run}/{picture.title}" if picture.run and len(runs) > 1 else picture.title: str(picture.path)
+            for picture in pictures
         },
         "receptive_fields": fields,
         "runs": [as_dict(of_run) for of_run in measures.values()],
@@ -124,32 +124,32 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
 
 
 def _load(folders: Sequence[str], overrides: Sequence[str], options: Options, out: Path) -> list[_Run]:
-    names = unique([Path(folder).resolve().name for folder in folders])
+    names = unique_names([Path(folder).resolve().name for folder in folders])
     loaded = [load_run(Path(folder), options.checkpoint, overrides) for folder in folders]
     return [
-        _Run(name, run, _layers(run, options.layers), out if len(folders) == 1 else out / file_name)
-        for name, run, file_name in zip(names, loaded, file_names(names), strict=True)
+        _Run(name, run, _layers(run, options.layers), out if len(folders) == 1 else out / folder_name)
+        for name, run, folder_name in zip(names, loaded, folder_names(names), strict=True)
     ]
 
 
-def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
-    """The layers of a run to draw: those asked for, with or without `backbone.`, or the last ones.
+def _layers(run: LoadedRun, requested: Sequence[str]) -> tuple[str, ...]:
+    """Return the layers of a run to draw: the requested ones, with or without `backbone.`, or the last ones.
 
-    None where it learns where to pool regions and nothing else; UsageError where it does not even that.
+    A run that only learns where to pool regions has none; UsageError if it does not learn that either.
     """
     if not run.layers:
         nothing = f"{run.folder.path} compares no layer (conv.layers={run.config.conv.layers})"
-        if asked or not _moves_regions(run):
+        if requested or not _moves_regions(run):
             raise UsageError(f"{nothing}: there is nothing to show. Give another run.")
         console.print(f"{nothing}: shown are the regions that it pools.", markup=False, soft_wrap=True)
         return ()
-    if not asked:
+    if not requested:
         if len(run.layers) > MOST_LAYERS:
             console.print(f"Drawn are the last {MOST_LAYERS} of {len(run.layers)} layers; --layer chooses others.")
         return run.layers[-MOST_LAYERS:]
     by_short_name = {name.removeprefix("backbone."): name for name in run.layers}
     found = []
-    for name in asked:
+    for name in requested:
         short = name.removeprefix("backbone.")
         if short not in by_short_name:
             suggestion = did_you_mean(short, by_short_name) or f"; it has {', '.join(by_short_name)}"
@@ -159,51 +159,51 @@ def _layers(run: LoadedRun, asked: Sequence[str]) -> tuple[str, ...]:
 
 
 def _moves_regions(run: LoadedRun) -> bool:
-    """Whether it learns where to pool regions."""
+    """Return whether a run learns where to pool regions."""
     return has_roi_offset_branch(settings_of(run.config))
 
 
 # Images.
 
 
-def _look(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Iterator[_Shown]:
-    """All that the networks do with each image that the words name."""
-    chosen = sources(words, runs[0].loaded.examples.names)
-    names = unique([source.name for source in chosen])
-    for source, name, folder in _track(list(zip(chosen, names, file_names(names), strict=True)), "Looking"):
+def _inspect(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Iterator[_ShownImage]:
+    """Yield each image that the words name, with what the networks do with it."""
+    chosen = image_sources(words, runs[0].loaded.dataset.names)
+    names = unique_names([source.name for source in chosen])
+    for source, name, folder in _track(list(zip(chosen, names, folder_names(names), strict=True)), "Looking"):
         examples = {run.name: source.example(run.loaded) for run in runs}
-        seen = {run.name: picture_of(examples[run.name], run.loaded.config.data) for run in runs}
-        require_same(name, examples, seen)
-        if source.file and (warning := warning_of_size(examples[runs[0].name], runs[0].loaded.examples[0])):
+        pictures = {run.name: denormalised(examples[run.name], run.loaded.config.data) for run in runs}
+        require_same(name, examples, pictures)
+        if source.file and (warning := size_warning(examples[runs[0].name], runs[0].loaded.dataset[0])):
             _warn(warning)
-        where = places(name, examples[runs[0].name].objects, at)
+        points = query_points(name, examples[runs[0].name].objects, at)
         captures = {run.name: run.loaded.capture(examples[run.name].image) for run in runs}
         fields = {
-            run.name: _fields(run, examples[run.name].image, captures[run.name], where) for run in runs if run.layers
+            run.name: _fields(run, examples[run.name].image, captures[run.name], points) for run in runs if run.layers
         }
-        yield _Shown(name, folder, seen[runs[0].name], examples, captures, where, fields)
+        yield _ShownImage(name, folder, pictures[runs[0].name], examples, captures, points, fields)
 
 
-def _fields(run: _Run, image: Tensor, capture: Capture, where: Sequence[Place]) -> list[Measured]:
+def _fields(run: _Run, image: Tensor, capture: Capture, points: Sequence[QueryPoint]) -> list[MeasuredField]:
     layer = capture.layer(run.layers[-1])
-    found = receptive_fields(run.loaded.network, image, layer.name, [place.on(layer) for place in where])
-    return [Measured.of(field) for field in found]
+    found = receptive_fields(run.loaded.network, image, layer.name, [point.output_pixel(layer) for point in points])
+    return [MeasuredField.of(field) for field in found]
 
 
-def _field_rows(image: _Shown) -> Iterator[dict[str, Any]]:
+def _field_rows(image: _ShownImage) -> Iterator[dict[str, Any]]:
     for run, of_run in image.fields.items():
-        for place, measured in zip(image.places, of_run, strict=True):
-            radii = {f"radius_{100 * held:.0f}": radius for held, radius in measured.radii.items()}
-            yield {"image": image.name, "run": run, "place": place.label, "y": place.y, "x": place.x, **radii}
+        for point, measured in zip(image.query_points, of_run, strict=True):
+            radii = {f"radius_{100 * fraction:.0f}": radius for fraction, radius in measured.radii.items()}
+            yield {"image": image.name, "run": run, "place": point.label, "y": point.y, "x": point.x, **radii}
 
 
-def _warn_of_guesses(runs: Sequence[_Run], images: Sequence[_Shown]) -> None:
-    """Tell where the pictures may be wrong: layers that come after an operation that can't be followed."""
+def _warn_of_guessed_grids(runs: Sequence[_Run], images: Sequence[_ShownImage]) -> None:
+    """Warn if pictures may be wrong: of layers that come after an operation that is not known."""
     for run in runs:
         layers = images[0].captures[run.name].layers
         if guessed := [layer.name for layer in layers if not layer.input_grid.exact]:
             _warn(
-                f"{run.name}: an operation before {guessed[0]} is not known here, so its map is taken to span the image. "
+                f"{run.name}: an operation before {guessed[0]} is not known here, so its feature map is taken to span the image. "
                 f"The points of {len(guessed)} of {len(layers)} layers may be drawn beside where they read."
             )
 
@@ -211,40 +211,40 @@ def _warn_of_guesses(runs: Sequence[_Run], images: Sequence[_Shown]) -> None:
 # What is written.
 
 
-def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_Shown]) -> list[str]:
-    """Delete what earlier calls left where this one writes; the folders of others that stay, as seen from `out`."""
+def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_ShownImage]) -> list[str]:
+    """Delete stale outputs where this call writes; return the other folders with some, relative to `out`."""
     results = {out, *(run.folder for run in runs)}
     views = {parent / image.folder for parent in results for image in images}
-    clear(results, views)
-    return sorted(str(folder.relative_to(out)) for folder in left(results, results | views))
+    delete_stale_outputs(results, views)
+    return sorted(str(folder.relative_to(out)) for folder in folders_with_stale_outputs(results, results | views))
 
 
-def _draw_images(runs: Sequence[_Run], images: Sequence[_Shown], out: Path) -> Iterator[_Drawn]:
+def _draw_images(runs: Sequence[_Run], images: Sequence[_ShownImage], out: Path) -> Iterator[_WrittenPicture]:
     for image in _track(images, "Drawing"):
         for run in runs:
             for view, figure in _views(run, image):
                 path = _save(figure, run.folder / image.folder / f"{view}.png")
-                yield _Drawn(run.name, f"{image.name}/{view}", path)
+                yield _WrittenPicture(run.name, f"{image.name}/{view}", path)
         if image.fields:
             layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs if run.layers))
-            figure = plot_receptive_fields(f"{image.name}, {layer}", image.picture, image.places, image.fields)
+            figure = plot_receptive_fields(f"{image.name}, {layer}", image.picture, image.query_points, image.fields)
             path = _save(figure, out / image.folder / "receptive_field.png")
-            yield _Drawn(None, f"{image.name}/receptive_field", path)
+            yield _WrittenPicture(None, f"{image.name}/receptive_field", path)
 
 
-def _views(run: _Run, image: _Shown) -> Iterator[tuple[str, Figure]]:
-    """The pictures of one run alone."""
+def _views(run: _Run, image: _ShownImage) -> Iterator[tuple[str, Figure]]:
+    """Yield the pictures of one run alone."""
     title = f"{image.name}, {run.name}"
     capture = image.captures[run.name]
     layers = [capture.layer(name) for name in run.layers]
     if layers:
-        yield "points", plot_sampling_points(title, image.picture, capture, run.layers, image.places)
+        yield "points", plot_sampling_points(title, image.picture, capture, run.layers, image.query_points)
     if figure := plot_offset_flow(title, image.picture, layers):
         yield "flow", figure
     if figure := plot_masks(title, image.picture, layers):
         yield "masks", figure
     for rois in capture.rois if _moves_regions(run.loaded) else ():
-        if figure := plot_regions(title, image.picture, rois, image.places):
+        if figure := plot_regions(title, image.picture, rois, image.query_points):
             yield f"regions-{rois.name.replace(':', '-')}", figure
 
 
@@ -252,12 +252,12 @@ def _save(figure: Figure, path: Path) -> Path:
     return save_png(figure, path, COMPRESS_LEVEL)
 
 
-def _write_page(runs: Sequence[_Run], images: Sequence[_Shown], path: Path) -> Path:
+def _write_page(runs: Sequence[_Run], images: Sequence[_ShownImage], path: Path) -> Path:
     write_page(path, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in runs])
     return path
 
 
-def _page_image(run: _Run, image: _Shown) -> PageImage:
+def _page_image(run: _Run, image: _ShownImage) -> PageImage:
     objects = image.examples[run.name].objects
     boxes = [
         PageObject(name, (box[0], box[1], box[2], box[3]))
@@ -276,20 +276,20 @@ def _report(runs: Sequence[_Run], measures: Mapping[str, Measures], fields: Sequ
             console.print(tables(of_run))
 
 
-def _tell_where(out: Path, page: Path | None, left_before: Sequence[str]) -> None:
-    if left_before:
-        named, more = ", ".join(left_before[:_MOST_NAMES]), len(left_before) - _MOST_NAMES
+def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) -> None:
+    if stale_folders:
+        named, more = ", ".join(stale_folders[:_MOST_FOLDERS]), len(stale_folders) - _MOST_FOLDERS
         and_more = f" and {more} more" if more > 0 else ""
         console.print(f"{out} holds results of earlier calls too: {named}{and_more}.", markup=False, soft_wrap=True)
     size = f" ({page.stat().st_size / 1e6:.1f} MB)" if page else ""
     console.print(f"Written: {page or out}{size}", markup=False, soft_wrap=True)
 
 
-def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: Sequence[_Drawn]) -> None:
-    """Give Weights & Biases what is each run's, and what shows all."""
+def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: Sequence[_WrittenPicture]) -> None:
+    """Upload each run's own measures and pictures, and those that show all runs."""
     for run in runs:
         if run.loaded.config.logger.wandb:
-            own = {drawn.title: drawn.path for drawn in pictures if drawn.run in (None, run.name)}
+            own = {picture.title: picture.path for picture in pictures if picture.run in (None, run.name)}
             log_to_wandb(run.loaded, measures.get(run.name), own)
 
 
@@ -301,7 +301,7 @@ _Item = TypeVar("_Item")
 
 
 def _track(items: Sequence[_Item], what: str) -> Iterable[_Item]:
-    """The items, with a line that tells how far they are where somebody watches."""
+    """Yield the items, with a progress bar on a terminal."""
     return track(items, what, console=console, transient=True, disable=not console.is_terminal)
 
 
@@ -309,18 +309,18 @@ def _field_table(fields: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title="Effective receptive fields", caption="Radii that hold 50 and 90 % of the gradient, image pixels."
     )
-    for column in ("image", "place", "run"):
+    for column in ("image", "query point", "run"):
         table.add_column(column, overflow="fold")
-    for held in HELD:
-        table.add_column(f"{100 * held:.0f} %", justify="right")
+    for fraction in CIRCLES:
+        table.add_column(f"{100 * fraction:.0f} %", justify="right")
     for row in sorted(fields, key=lambda row: (row["image"], row["place"])):
         words = (escape(row[column]) for column in ("image", "place", "run"))
-        table.add_row(*words, *(f"{row[f'radius_{100 * held:.0f}']:.0f}" for held in HELD))
+        table.add_row(*words, *(f"{row[f'radius_{100 * fraction:.0f}']:.0f}" for fraction in CIRCLES))
     return table
 
 
 def _writable(folder: Path) -> Path:
-    """The folder, made if need be; UsageError where nothing can be written to it, before anything is computed."""
+    """Make the folder if it is missing; UsageError if nothing can be written to it, before anything is computed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

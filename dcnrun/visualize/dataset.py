@@ -1,4 +1,4 @@
-"""The images of a data set as evaluation gives them to a network, one at a time, with the objects in them."""
+"""A data set's images as evaluation gives them to a network, one at a time, with the objects in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ OBJECTS_OF_MASKS = "connected pieces of each class in the masks"
 
 @dataclass(frozen=True)
 class Example:
-    """One image and what is in it."""
+    """One image and the objects in it."""
 
     name: str
     image: Tensor
     """float32 (3, H, W), normalised, resized as in evaluation; for detectors padded on the right and below."""
     objects: Objects
-    """In pixels of the image; their `size` is without the padding."""
+    """The objects in pixels of the image; their `size` is without the padding."""
 
 
-class Examples:
-    """The images of a data set in order; objects are its boxes where it has them, for segmentation too."""
+class ExampleDataset:
+    """The images of a data set in order, with objects from its boxes if it has them, for segmentation too."""
 
     def __init__(
         self, dataset: SegmentationDataset | BoxDataset, config: DataConfig, split: Literal["train", "val"]
     ) -> None:
-        """`dataset` is what the task makes of the same settings and split."""
+        """`dataset` is the task's data set of the same config and split."""
         self._dataset = dataset
         self._config = config
         self._boxes: BoxDataset | None = None
@@ -55,7 +55,7 @@ class Examples:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Example:
-        """The image at `index`; DataError if its files can't be used."""
+        """Return the image at `index`; DataError if its files can't be used."""
         if isinstance(self._dataset, BoxDataset):
             boxes = _box_batch(self._dataset, self._config, index)
             return Example(boxes["name"][0], boxes["image"][0], _objects(boxes, self._dataset.classes))
@@ -68,12 +68,12 @@ class Examples:
 
     @property
     def names(self) -> list[str]:
-        """Of all images."""
+        """Names of all images."""
         return [self._dataset.name(index) for index in range(len(self))]
 
     @property
     def objects_from(self) -> str:
-        """What the objects are, in words."""
+        """Where the objects come from, in words."""
         return OBJECTS_OF_MASKS if self._boxes is None else OBJECTS_OF_BOXES
 
 
@@ -88,7 +88,7 @@ def _box_batch(dataset: BoxDataset, config: DataConfig, index: int) -> BoxBatch:
 
 
 def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:
-    """Of a batch of one image; the data set's areas are those before the resize."""
+    """Return the objects of a batch of one image; the data set's areas are those before the resize."""
     size, truth = batch["sizes"][0], batch["truth"][0]
     enlarged = size.height * size.width / (truth["size"].height * truth["size"].width)
     names = [classes[label] for label in truth["labels"].tolist()]
@@ -97,6 +97,6 @@ def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:
     )
 
 
-def evenly(length: int, wanted: int) -> list[int]:
-    """Places of `wanted` items, evenly over `length` of them; all where there are no more."""
-    return [int(place) for place in np.linspace(0, length - 1, min(length, wanted)).round()]
+def even_indices(length: int, count: int) -> list[int]:
+    """Return `count` indices spread evenly over `length` items; all of them if there are no more."""
+    return [int(index) for index in np.linspace(0, length - 1, min(length, count)).round()]

@@ -1,4 +1,4 @@
-"""Images as several networks see them: of the runs' validation data, or files of one's own."""
+"""Images to show: validation images of the runs, or image files; and checks that several networks see them alike."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,56 +17,56 @@ from dcnrun.data.files import IMAGE_SUFFIXES, read_image
 from dcnrun.data.sample import BoxSample, Labels
 from dcnrun.errors import UsageError
 from dcnrun.offsets.objects import objects_of_mask
-from dcnrun.visualize.dataset import Example, evenly
+from dcnrun.visualize.dataset import Example, even_indices
 from dcnrun.visualize.load import LoadedRun
 from dcnrun.visualize.pictures.panels import Picture
 
 SHOWN = 3
-"""Validation images that are shown where none are named."""
+"""The number of validation images that are shown if none are named."""
 MOST_OF_A_FOLDER = 8
-"""Images that are shown of a directory."""
+"""The most images that are shown of a directory."""
 
 _LARGE = 4  # times the pixels of a validation image
 _ROUNDING = 2  # steps of 256 by which normalising and back may change a pixel
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """An image to show: a file, or by its name one of the validation images."""
 
     name: str
     file: Path | None = None
 
     def example(self, run: LoadedRun) -> Example:
-        """The image as a run's network takes it; what is in it is known of validation images only."""
+        """Return the image as a run's network takes it; objects are known of validation images only."""
         if self.file is not None:
-            return _of_file(self.file, self.name, run.task.traits.labels, run.config.data)
+            return _file_example(self.file, self.name, run.task.traits.labels, run.config.data)
         try:
-            return run.examples[run.examples.names.index(self.name)]
+            return run.dataset[run.dataset.names.index(self.name)]
         except ValueError:
             raise UsageError(
                 f"{run.folder.path} has no validation image {self.name}: runs on other data are compared on image files."
             ) from None
 
 
-def sources(named: Sequence[str], names: Sequence[str]) -> list[Source]:
-    """What the command line names: files, directories of images, and validation images, which are called `names`.
+def image_sources(words: Sequence[str], validation_names: Sequence[str]) -> list[ImageSource]:
+    """Return the images that words of the command line name: files, directories of images, and validation images.
 
-    Some validation images where nothing is named. UsageError for what is none of these.
+    Without words some validation images are taken. UsageError for a word that is none of these.
     """
-    if not named:
-        return [Source(names[i]) for i in evenly(len(names), SHOWN)]
-    return [source for word in named for source in _named(word, names)]
+    if not words:
+        return [ImageSource(validation_names[i]) for i in even_indices(len(validation_names), SHOWN)]
+    return [source for word in words for source in _named(word, validation_names)]
 
 
-def _named(word: str, names: Sequence[str]) -> list[Source]:
+def _named(word: str, names: Sequence[str]) -> list[ImageSource]:
     path = Path(word)
     if path.is_dir():
         return [_file(file) for file in _images_in(path)]
     if path.exists():
         return [_file(path)]
     if word in names:
-        return [Source(word)]
+        return [ImageSource(word)]
     raise UsageError(
         f"{word} is neither a run folder, an image file, a directory of images, nor the name of a validation image "
         f"(those are {names[0]} and so on)."
@@ -74,22 +74,22 @@ def _named(word: str, names: Sequence[str]) -> list[Source]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Some images in a directory, evenly over their names."""
+    """Return at most MOST_OF_A_FOLDER image files of a directory, spread evenly over their names."""
     found = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not found:
         raise UsageError(f"{folder} is neither a run folder nor does it hold images ({', '.join(IMAGE_SUFFIXES)}).")
     if len(found) > MOST_OF_A_FOLDER:
         console.print(f"Shown are {MOST_OF_A_FOLDER} of {len(found)} images in {folder}.", markup=False)
-    return [found[i] for i in evenly(len(found), MOST_OF_A_FOLDER)]
+    return [found[i] for i in even_indices(len(found), MOST_OF_A_FOLDER)]
 
 
-def _file(path: Path) -> Source:
-    # file names are bytes: those that are no text would come as letters that nothing can write
-    return Source(os.fsencode(path.stem).decode(errors="replace"), path)
+def _file(path: Path) -> ImageSource:
+    # file names are bytes: those that are not text would become surrogates, which can't be encoded
+    return ImageSource(os.fsencode(path.stem).decode(errors="replace"), path)
 
 
-def _of_file(path: Path, name: str, labels: Labels, config: DataConfig) -> Example:
-    """An image file as evaluation gives it to a network that learns from such labels."""
+def _file_example(path: Path, name: str, labels: Labels, config: DataConfig) -> Example:
+    """Return an image file as evaluation gives it to a network that learns from such labels."""
     image = read_image(path)
     height, width = image.shape[-2:]
     nothing_known = torch.full((height, width), IGNORE, dtype=torch.uint8)
@@ -118,16 +118,16 @@ def _without_boxes(image: Image, name: str) -> BoxSample:
     }
 
 
-def picture_of(example: Example, config: DataConfig) -> Picture:
-    """What the network saw, with the padding, in the colours that it had before it was normalised."""
+def denormalised(example: Example, config: DataConfig) -> Picture:
+    """Return the image that the network saw, with its padding, in the colours from before normalisation."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
     colours = (255 * (example.image.cpu() * std + mean)).round().clamp(0, 255)
     picture: Picture = colours.byte().permute(1, 2, 0).contiguous().numpy()
     return picture
 
 
-def warning_of_size(example: Example, usual: Example) -> str | None:
-    """A line about an image that is far larger than the `usual` one, which is one of the run's validation images."""
+def size_warning(example: Example, usual: Example) -> str | None:
+    """Return a warning if an image is far larger than the `usual` one, a validation image of the run."""
     (height, width), (usual_height, usual_width) = example.objects.size, usual.objects.size
     if height * width <= _LARGE * usual_height * usual_width:
         return None
@@ -139,7 +139,7 @@ def warning_of_size(example: Example, usual: Example) -> str | None:
 
 
 def require_same(name: str, examples: Mapping[str, Example], pictures: Mapping[str, Picture]) -> None:
-    """UsageError unless the runs, by their names, all saw the same picture of their example."""
+    """Raise UsageError unless all runs, given by name, saw the same picture."""
     (first, picture), *others = pictures.items()
     for run, other in others:
         if other.shape != picture.shape:

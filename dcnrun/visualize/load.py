@@ -1,4 +1,4 @@
-"""A trained run, ready to be looked into."""
+"""Load a trained run to look into its network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Task
 from dcnrun.training.launch import launch
 from dcnrun.training.trained import read_trained
-from dcnrun.visualize.dataset import Examples
+from dcnrun.visualize.dataset import ExampleDataset
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class LoadedRun:
     task: Task
     network: nn.Module
     layers: tuple[str, ...]
-    """The layers under comparison, deformable or not, as the network's `named_modules` has them; none by conv.layers=0."""
-    examples: Examples
+    """Names of the layers under comparison, deformable or not, in the network's `named_modules`; none with conv.layers=0."""
+    dataset: ExampleDataset
 
     def capture(self, image: Tensor) -> Capture:
-        """Where the network samples for an image (3, H, W) as it takes it: normalised."""
+        """Record where the network samples for an image (3, H, W) as it takes it: normalised."""
         return capture(self.network, image, self.layers)
 
 
@@ -54,5 +54,5 @@ def load_run(run: Path, which: CheckpointChoice = CheckpointChoice.best, overrid
         task=task,
         network=model.network.to(device).eval(),
         layers=tuple(f"backbone.{layer.name}" for layer in model.replaced),
-        examples=Examples(dataset, config.data, "val"),
+        dataset=ExampleDataset(dataset, config.data, "val"),
     )

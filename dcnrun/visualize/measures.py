@@ -1,4 +1,4 @@
-"""What a trained run does with its offsets, measured over a data set."""
+"""Measure what a trained run does with its offsets, over the images of a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,10 @@ from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
 from dcnrun.offsets.statistics.correlation import Correlation
 from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, ObjectDilations, Spread, plain_dilation
-from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth, warnings
+from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth
 from dcnrun.runs import CheckpointChoice, RunFolder
-from dcnrun.visualize.dataset import evenly
+from dcnrun.visualize.advice import layer_warnings
+from dcnrun.visualize.dataset import even_indices
 from dcnrun.visualize.load import LoadedRun, load_run
 
 _SIZE = "offset_abs/"
@@ -23,17 +24,17 @@ _OUTSIDE = "offset_outside/"
 
 @dataclass(frozen=True)
 class History:
-    """One layer, at each step that was logged."""
+    """What a run logged about one layer's offsets while it trained, at each logged step (see `dcnrun.training.monitor`)."""
 
     step: tuple[int, ...]
     offset_abs: tuple[float, ...]
-    """Mean absolute value of the offsets' components, in pixels of the map, on a training batch."""
+    """Mean absolute value of the offsets' components, in pixels of the feature map, on a training batch."""
     offset_outside: tuple[float, ...]
-    """Share of the taps that read only padding, the plain grid's included."""
+    """Share of the sampling points outside the feature map, including those of the plain grid."""
 
 
 def read_histories(folder: RunFolder) -> dict[str, History]:
-    """The histories by layer's name, none where none were logged; torn lines are left out."""
+    """Return the histories by the layers' names, none if none were logged; incomplete lines are left out."""
     points: dict[str, dict[int, tuple[float, float]]] = {}
     for record in folder.read_metrics():
         for key, size in record.values.items():
@@ -51,7 +52,7 @@ def _history(by_step: dict[int, tuple[float, float]]) -> History:
 
 @dataclass(frozen=True)
 class LayerMeasures:
-    """One layer under comparison."""
+    """The measures of one layer under comparison."""
 
     name: str
     kernel_size: tuple[int, int]
@@ -59,27 +60,27 @@ class LayerMeasures:
     plain: float
     """Effective dilation without offsets."""
     spreads: dict[SizeClass, Spread]
-    """Effective dilation by what the filters look at."""
+    """Effective dilation by the size of the object that a filter belongs to."""
     per_object: ObjectDilations
     correlation: Correlation
-    """Of object size and effective dilation."""
+    """Rank correlation of the objects' size and effective dilation."""
     health: LayerHealth | None
     """None for a plain convolution."""
     history: History | None
-    """None where the run did not log it."""
+    """None if the run did not log it."""
     warnings: list[str]
 
 
 @dataclass(frozen=True)
 class Measures:
-    """One run over the images of a data set; layers in the order in which they run."""
+    """The measures of one run over the images of a data set; layers in the order in which they run."""
 
     run: str
     checkpoint: str
     step: int
     conv: str
     images: tuple[str, ...]
-    """Names of those that were measured."""
+    """Names of the images that were measured."""
     objects: int
     objects_from: str
     thresholds: Thresholds
@@ -95,26 +96,33 @@ def measure_run(
 ) -> Measures:
     """Measure a run's `best` or `last` checkpoint on its validation images, or on other data by overrides.
 
-    Of more than `limit` images so many are taken, evenly over the data set. A standard or dilated run gives the plain
-    dilation of its layers.
+    If there are more than `limit` images, that many are taken, spread evenly over the data set. A standard or dilated run
+    gives the plain dilation of its layers.
+
+    Args:
+        run: the run folder.
+        which: `best` or `last`.
+        overrides: changes to the run's config, for other data.
+        limit: the most images; None for all.
+        thresholds: the areas that divide small, medium and large objects; by default COCO's.
     """
     return measure(load_run(run, which, overrides), limit, thresholds)
 
 
 def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | None = None) -> Measures:
-    """The same for a run that is loaded already."""
+    """Measure a loaded run; the other arguments are those of `measure_run`."""
     if not run.layers:
         layers = run.config.conv.layers
         raise UsageError(f"{run.folder.path} compares no layer (conv.layers={layers}): there is nothing to measure.")
     if limit is not None and limit < 1:
         raise UsageError(f"{limit} images can't be measured: take at least 1.")
-    images = len(run.examples.names)
-    indices = evenly(images, images if limit is None else limit)
+    images = len(run.dataset.names)
+    indices = even_indices(images, images if limit is None else limit)
     thresholds = thresholds or Thresholds()
     gathered: dict[str, _LayerStatistics] = {}
     names, objects = [], 0
     for index in track(indices, "Measuring offsets", console=console, transient=True, disable=not console.is_terminal):
-        example = run.examples[index]
+        example = run.dataset[index]
         names.append(example.name)
         objects += len(example.objects.boxes)
         for layer in run.capture(example.image).layers:
@@ -130,7 +138,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
         conv=run.config.conv.kind.value,
         images=tuple(names),
         objects=objects,
-        objects_from=run.examples.objects_from,
+        objects_from=run.dataset.objects_from,
         thresholds=thresholds,
         layers=tuple(
             own.result(histories.get(name), 1.0 if offset_lr_mult is None else offset_lr_mult)
@@ -140,7 +148,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
 
 
 class _LayerStatistics:
-    """Gathers everything about one layer."""
+    """Accumulates all statistics of one layer."""
 
     def __init__(self, layer: Layer, thresholds: Thresholds) -> None:
         self._first = layer
@@ -165,5 +173,5 @@ class _LayerStatistics:
             correlation=per_object.correlation(),
             health=health,
             history=history,
-            warnings=[] if health is None else warnings(health, offset_lr_mult),
+            warnings=[] if health is None else layer_warnings(health, offset_lr_mult),
         )

@@ -12,22 +12,22 @@ Pixel = tuple[int, int]
 
 @dataclass(frozen=True)
 class Options:
-    """Which places, layers and weights are shown, and where that is written."""
+    """Which query points, layers and weights are shown, and where that is written."""
 
     out: Path | None = None
-    """Folder of all that is written; by default figures/offsets of the first run."""
+    """The folder to write to; by default figures/offsets of the first run."""
     at: tuple[Pixel, ...] = ()
-    """Places on the images, rows and columns in pixels of the image that the network sees; () for automatic ones."""
+    """Query points on the images, rows and columns in pixels of the image that the network sees; () for automatic ones."""
     layers: tuple[str, ...] = ()
-    """To be drawn; () for the last ones."""
+    """Layers to draw; () for the last ones."""
     checkpoint: CheckpointChoice = CheckpointChoice.best
     limit: int = 200
-    """Validation images for the statistics; 0 for no statistics."""
+    """The most validation images for the statistics; 0 for no statistics."""
     page: bool = True
 
 
-def parse_place(text: str) -> Pixel:
-    """`Y,X` as two whole numbers; UsageError for anything else."""
+def parse_query_point(text: str) -> Pixel:
+    """Parse `Y,X`, two integers; UsageError for anything else."""
     try:
         y, x = (int(part) for part in text.split(","))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The places of an image whose filters are drawn: asked for, or one on an object of each size and one on background."""
+"""The query points of an image, whose filters are drawn: given ones, or one on an object of each size and one on background."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -15,17 +15,17 @@ from dcnrun.offsets.objects import BACKGROUND_OWNER, Objects, SizeClass, Thresho
 
 
 @dataclass(frozen=True)
-class Place:
-    """A pixel of the image, in words too."""
+class QueryPoint:
+    """A pixel of the image, with a label."""
 
     y: int
     x: int
     label: str
     box: tuple[float, float, float, float] | None = None
-    """x1, y1, x2, y2 of the object that it is on, as data sets have boxes."""
+    """x1, y1, x2, y2 of the object that it is on, in the coordinates of data sets."""
 
-    def on(self, layer: Layer) -> Pair:
-        """The pixel of a layer's output whose filter's centre is nearest; of two the lower or right one, as on the page."""
+    def output_pixel(self, layer: Layer) -> Pair:
+        """Return the output pixel of a layer whose filter's centre is nearest; of two the lower or right one, as on the page."""
         position = layer.output_grid.to_map(torch.tensor([self.y, self.x], dtype=torch.float64)).tolist()
         y, x = (
             min(max(math.floor(at + 0.5), 0), size - 1) for at, size in zip(position, layer.output_size, strict=True)
@@ -33,57 +33,57 @@ class Place:
         return y, x
 
 
-def places(name: str, objects: Objects, at: Sequence[Pair]) -> list[Place]:
-    """The places asked for, else automatic ones, each once; UsageError for one that is not on the image called `name`."""
+def query_points(name: str, objects: Objects, at: Sequence[Pair]) -> list[QueryPoint]:
+    """Return the query points `at`, else automatic ones, each once; UsageError for one outside the image called `name`."""
     for y, x in at:
         if not (0 <= y < objects.size[0] and 0 <= x < objects.size[1]):
             raise UsageError(
                 f"--at {y},{x} is outside of {name}, which the network sees as {objects.size[0]} x {objects.size[1]} "
                 "pixels (height x width)."
             )
-    found = [Place(y, x, f"at {y},{x}") for y, x in at] or _automatic(objects)
+    found = [QueryPoint(y, x, f"at {y},{x}") for y, x in at] or _automatic(objects)
     return list(dict.fromkeys(found))
 
 
-def _automatic(objects: Objects) -> Iterator[Place]:
+def _automatic(objects: Objects) -> Iterator[QueryPoint]:
     if objects.unknown.all():
-        yield from _spread(objects.size)
+        yield from _without_objects(objects.size)
         return
     owners = objects.owners(Grid(), objects.size)
-    classes = Thresholds().places(objects.area).tolist()
+    classes = Thresholds().classify(objects.area).tolist()
     for size_class, size in enumerate(list(SizeClass)[:-1]):
         of_size = [i for i, own in enumerate(classes) if own == size_class]
         yield from _on_object(objects, of_size, owners, size)
     yield from _on_background(owners)
 
 
-def _on_object(objects: Objects, candidates: Sequence[int], owners: Tensor, size: SizeClass) -> Iterator[Place]:
-    """On the middle of one of the objects: of those that no smaller one covers there, that nearest to the image's middle."""
+def _on_object(objects: Objects, candidates: Sequence[int], owners: Tensor, size: SizeClass) -> Iterator[QueryPoint]:
+    """Yield the middle of one of the objects: of those not covered there by a smaller one, the nearest to the image's middle."""
     height, width = objects.size
     middles = {
         i: (int((top + bottom) / 2), int((left + right) / 2))
         for i, (left, top, right, bottom) in enumerate(objects.boxes.tolist())
         if i in candidates
     }
-    seen = [i for i, (y, x) in middles.items() if 0 <= y < height and 0 <= x < width and owners[y, x] == i]
-    if seen:
-        chosen = min(seen, key=lambda i: (middles[i][0] - height / 2) ** 2 + (middles[i][1] - width / 2) ** 2)
+    visible = [i for i, (y, x) in middles.items() if 0 <= y < height and 0 <= x < width and owners[y, x] == i]
+    if visible:
+        chosen = min(visible, key=lambda i: (middles[i][0] - height / 2) ** 2 + (middles[i][1] - width / 2) ** 2)
         y, x = middles[chosen]
         left, top, right, bottom = objects.boxes[chosen].tolist()
-        yield Place(y, x, f"{size.value} {objects.classes[chosen]} at {y},{x}", (left, top, right, bottom))
+        yield QueryPoint(y, x, f"{size.value} {objects.classes[chosen]} at {y},{x}", (left, top, right, bottom))
 
 
-def _on_background(owners: Tensor) -> Iterator[Place]:
-    """On the pixel that is farthest from all objects and from the image's edges."""
+def _on_background(owners: Tensor) -> Iterator[QueryPoint]:
+    """Yield the background pixel that is farthest from all objects and from the image's edges."""
     background = torch.nn.functional.pad(owners == BACKGROUND_OWNER, (1, 1, 1, 1))
     distance = ndimage.distance_transform_edt(background.numpy())[1:-1, 1:-1]
     if distance.max() > 0:
         y, x = divmod(int(distance.argmax()), distance.shape[1])
-        yield Place(y, x, f"{SizeClass.background.value} at {y},{x}")
+        yield QueryPoint(y, x, f"{SizeClass.background.value} at {y},{x}")
 
 
-def _spread(size: Pair) -> Iterator[Place]:
-    """In the middle and half-way to the corners, where it is not known what there is."""
+def _without_objects(size: Pair) -> Iterator[QueryPoint]:
+    """Yield the middle and the points half-way to the corners, for images whose objects are not known."""
     for down, right in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
         y, x = size[0] * down // 4, size[1] * right // 4
-        yield Place(y, x, f"at {y},{x}")
+        yield QueryPoint(y, x, f"at {y},{x}")

@@ -1,4 +1,4 @@
-"""Measures of a run as JSON, CSV and tables for the terminal."""
+"""Write the measures of a run as JSON and CSV, and show them as tables in the terminal."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _NONE = "-"
 
 
 def as_dict(measures: Measures) -> dict[str, Any]:
-    """All numbers as plain values; those that are not known are NaN or None."""
+    """Return all numbers as plain values; unknown ones are NaN or None."""
     return {
         "run": measures.run,
         "checkpoint": measures.checkpoint,
@@ -46,10 +46,16 @@ def _layer_as_dict(layer: LayerMeasures) -> dict[str, Any]:
         "plain_dilation": layer.plain,
         "effective_dilation": {size.value: asdict(spread) for size, spread in layer.spreads.items()},
         "size_correlation": _correlation_as_dict(layer.correlation),
-        "health": None if layer.health is None else asdict(layer.health),
+        "health": None if layer.health is None else _health_as_dict(layer.health),
         "history": None if layer.history is None else asdict(layer.history),
         "warnings": layer.warnings,
     }
+
+
+def _health_as_dict(health: LayerHealth) -> dict[str, Any]:
+    """Return the numbers under the names that the file's readers know."""
+    names = {"lost_points": "gone_taps", "num_points": "taps", "widest_point": "widest_tap"}
+    return asdict(health, dict_factory=lambda items: {names.get(key, key): value for key, value in items})
 
 
 def _correlation_as_dict(correlation: Correlation) -> dict[str, float | None]:
@@ -64,7 +70,7 @@ def _correlation_as_dict(correlation: Correlation) -> dict[str, float | None]:
 
 
 def write_measures(measures: Measures, folder: Path) -> list[Path]:
-    """Write `offsets.json` and `offsets.csv` (layer, size, mean, std, count) into a folder; their paths."""
+    """Write `offsets.json` and `offsets.csv` (layer, size, mean, std, count) into a folder; return their paths."""
     paths = folder / "offsets.json", folder / "offsets.csv"
     write_json(paths[0], as_dict(measures))
     write_text(paths[1], _csv(measures))
@@ -83,7 +89,7 @@ def _csv(measures: Measures) -> str:
 
 
 def tables(measures: Measures) -> RenderableType:
-    """Effective dilation as in DCNv1's table 2, how it goes with size, the layers' health, and what is wrong with them.
+    """Return tables of effective dilation, as in DCNv1's table 2, its correlation with size, the layers' health, and warnings.
 
     They fit 80 columns; the last layer comes first, as in the paper.
     """
@@ -103,7 +109,7 @@ def _dilation_table(measures: Measures, layers: Sequence[LayerMeasures]) -> Tabl
     table = _table(
         ("plain", *SizeClass),
         title=f"Effective dilation: {measures.conv}, {len(measures.images)} images",
-        caption=f"Mean±std over filters in pixels of the map, by the object that holds a filter's centre: "
+        caption=f"Mean±std over filters in pixels of the feature map, by the object that contains a filter's centre: "
         f"{measures.thresholds}. {measures.objects} objects, by {measures.objects_from}. {measures.run}, "
         f"{measures.checkpoint} checkpoint, step {measures.step}.",
     )
@@ -131,8 +137,8 @@ def _health_table(layers: Sequence[tuple[LayerMeasures, LayerHealth]]) -> Table:
     table = _table(
         ("median", "95 %", "most", f"< {HARDLY_MOVES} px", "lost", "groups", "mask"),
         title="Offsets",
-        caption=f"median, 95 %, most: length in pixels of the map; < {HARDLY_MOVES} px: share of taps that hardly move; lost: "
-        "share of the plain grid's taps taken out of the map; groups: how alike, 1 is the same; mask: median.",
+        caption=f"median, 95 %, most: length in pixels of the feature map; < {HARDLY_MOVES} px: share of sampling points that hardly move; "
+        "lost: share of the plain grid's sampling points moved off the feature map; groups: how alike, 1 is the same; mask: median.",
     )
     for layer, health in layers:
         table.add_row(
@@ -150,10 +156,10 @@ def _health_table(layers: Sequence[tuple[LayerMeasures, LayerHealth]]) -> Table:
 
 def _history_table(layers: Sequence[tuple[LayerMeasures, History]]) -> Table:
     table = _table(
-        ("steps", "|offset|", "taps outside"),
+        ("steps", "|offset|", "outside"),
         title="Offsets in training",
-        caption="At the first and the last logged step. |offset|: mean of the components' sizes in pixels of the map; taps "
-        "outside: share that reads only padding, the plain grid's included.",
+        caption="At the first and the last logged step. |offset|: mean of the components' sizes in pixels of the feature map; "
+        "outside: share of sampling points that read only padding, the plain grid's included.",
     )
     for layer, history in layers:
         table.add_row(

@@ -1,4 +1,4 @@
-"""Measures and pictures of a run on Weights & Biases, beside the run itself."""
+"""Upload measures and pictures of a run to Weights & Biases, beside the run itself."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ JOB_TYPE = "offsets"
 
 
 def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mapping[str, Path]) -> None:
-    """Log tables, if it was measured, and pictures (PNG files by title) in the mode of its config; RunError without a login.
+    """Log tables of measures, if there are any, and pictures (PNG files by title), in the mode of the run's config.
 
-    They make a W&B run of their own, of job type `offsets` in the group of the run's name: the run itself is finished, and
-    an offline one can't be gone on with. Its files lie in the run's folder too.
+    They go to a separate W&B run of job type `offsets` in a group with the run's name: the run itself is finished, and an
+    offline run can't be resumed. Its files are written to the run's folder too. RunError without a login.
     """
     import wandb
 
@@ -58,7 +58,7 @@ def _tables(measures: Measures) -> dict[str, tuple[_Columns, _Rows]]:
 
 
 def _dilation(measures: Measures) -> tuple[_Columns, _Rows]:
-    """Columns and rows: a row for each layer and size class."""
+    """Return columns and rows, a row for each layer and size class."""
     return ["layer", "plain", "size", "mean", "std", "count"], [
         [layer.name, layer.plain, size.value, spread.mean, spread.std, spread.count]
         for layer in measures.layers
@@ -67,7 +67,7 @@ def _dilation(measures: Measures) -> tuple[_Columns, _Rows]:
 
 
 def _health(measures: Measures) -> tuple[_Columns, _Rows]:
-    """Columns and rows: a row for each deformable layer."""
+    """Return columns and rows, a row for each deformable layer."""
     columns: _Columns = ["layer", "median", "95 %", "most", "hardly move", "lost", "group similarity", "mask median"]
     return columns, [
         [

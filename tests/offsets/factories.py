@@ -4,6 +4,9 @@ import torch
 
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Layer
+from dcnrun.offsets.statistics.health import HealthStatistics
+
+SHAPE = (1, 9, 2, 6, 7)
 
 
 def hand_made(
@@ -24,10 +27,10 @@ def hand_made(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(input_size, kernel_size, stride, padding, dilation, strict=True)
     )
-    taps = kernel_size[0] * kernel_size[1]
+    num_points = kernel_size[0] * kernel_size[1]
     if offset is None:
-        offset = torch.zeros(offset_groups, taps, 2, *output_size)
-    assert offset.shape == (offset_groups, taps, 2, *output_size)
+        offset = torch.zeros(offset_groups, num_points, 2, *output_size)
+    assert offset.shape == (offset_groups, num_points, 2, *output_size)
     input_grid = grid or Grid()
     return Layer(
         name=name,
@@ -41,7 +44,7 @@ def hand_made(
         output_size=output_size,
         offset=offset,
         mask=mask,
-        tap_weight=torch.ones(offset_groups, taps),
+        point_weight=torch.ones(offset_groups, num_points),
         deformable=True,
         input_grid=input_grid,
         output_grid=input_grid.windows(kernel_size, stride, padding, dilation),
@@ -51,3 +54,27 @@ def hand_made(
 
 def noise(*shape, scale=1.0, seed=0):
     return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def health(*layers):
+    statistics = HealthStatistics(layers[0])
+    for layer in layers:
+        statistics.add(layer)
+    return statistics.result()
+
+
+def moved(point, y, x=0.0, scale=0.5):
+    """Noise, but one point that goes far."""
+    offset = noise(*SHAPE, scale=scale)
+    offset[0, point, 0] += y
+    offset[0, point, 1] += x
+    return offset
+
+
+def masked(mask):
+    return hand_made(noise(*SHAPE), mask=mask)
+
+
+def between(low, high):
+    """Masks that go from one to the other over the map, in every point."""
+    return torch.linspace(low, high, 42 * 9).reshape(6, 7, 9).permute(2, 0, 1)[None].contiguous()

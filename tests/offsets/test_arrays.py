@@ -36,12 +36,12 @@ def capture(seed):
 
 
 def points_by_numpy(file, image, number, y, x):
-    """Positions (groups, taps, 2) in the image, from the arrays and the formula in the module's docstring alone."""
+    """Positions (groups, points, 2) in the image, from the arrays and the formula in the module's docstring alone."""
     layer = file["layers"][number]
     stride, padding, dilation, kernel = (file[key][number] for key in ("stride", "padding", "dilation", "kernel_size"))
     start, step = file[f"{image}/{layer}/input_grid"]
-    taps = np.array(list(product(range(kernel[0]), range(kernel[1]))))
-    on_map = np.array([y, x]) * stride - padding + taps * dilation + file[f"{image}/{layer}/offset"][..., y, x]
+    points = np.array(list(product(range(kernel[0]), range(kernel[1]))))
+    on_map = np.array([y, x]) * stride - padding + points * dilation + file[f"{image}/{layer}/offset"][..., y, x]
     return start + on_map * step
 
 

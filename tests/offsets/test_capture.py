@@ -84,16 +84,16 @@ def test_a_layer_as_it_is():
         offset, mask = network.last.offsets(inputs[0])
     layer = captured.layer("last")
     assert (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == ((3, 5), (1, 2), (2, 4), (2, 2))
-    assert (layer.groups, layer.offset_groups, layer.taps, layer.deformable) == (2, 4, 15, True)
+    assert (layer.groups, layer.offset_groups, layer.num_points, layer.deformable) == (2, 4, 15, True)
     assert layer.input_size == tuple(inputs[0].shape[2:])
     assert layer.output_size == tuple(output.shape[2:])
     height, width = layer.output_size
     for group in range(4):
-        for tap in range(15):
-            channel = group * 15 + tap
-            assert torch.equal(layer.offset[group, tap, 0], offset[0, 2 * channel])
-            assert torch.equal(layer.offset[group, tap, 1], offset[0, 2 * channel + 1])
-            assert torch.equal(layer.mask[group, tap], mask[0, channel])
+        for point in range(15):
+            channel = group * 15 + point
+            assert torch.equal(layer.offset[group, point, 0], offset[0, 2 * channel])
+            assert torch.equal(layer.offset[group, point, 1], offset[0, 2 * channel + 1])
+            assert torch.equal(layer.mask[group, point], mask[0, channel])
     assert layer.offset.shape == (4, 15, 2, height, width)
     assert captured.layer("first").mask is None
     assert not layer.offset.requires_grad
@@ -107,7 +107,7 @@ def test_a_plain_layer_has_offsets_of_zero():
     assert not plain.deformable
 
 
-def test_tap_weights():
+def test_point_weights():
     """By setting all other weights to zero."""
     network = Small()
     layer = capture(network, torch.rand(3, 20, 28)).layer("last")
@@ -115,7 +115,7 @@ def test_tap_weights():
     for group in range(4):
         rows, columns = slice(group // 2 * 3, group // 2 * 3 + 3), slice(group % 2 * 2, group % 2 * 2 + 2)
         wanted = weight[rows, columns].flatten(2).permute(2, 0, 1).flatten(1).norm(dim=1)
-        torch.testing.assert_close(layer.tap_weight[group], wanted)
+        torch.testing.assert_close(layer.point_weight[group], wanted)
 
 
 def test_layers_of_basic_blocks_follow_each_other_by_the_main_path():

@@ -69,13 +69,13 @@ def slopes(network, y, x):
     return batch.grad[0]
 
 
-def one_path(network, groups, taps):
-    """All weights zero but 1 for one tap and group at each layer, the last layer's first in both lists."""
-    for layer, group, tap in zip(reversed(network), groups, taps, strict=True):
+def one_path(network, groups, points):
+    """All weights zero but 1 for one point and group at each layer, the last layer's first in both lists."""
+    for layer, group, point in zip(reversed(network), groups, points, strict=True):
         channels = layer.in_channels // layer.offset_groups
         nn.init.zeros_(layer.weight)
         with torch.no_grad():
-            layer.weight.flatten(2)[:, group * channels : (group + 1) * channels, tap] = 1
+            layer.weight.flatten(2)[:, group * channels : (group + 1) * channels, point] = 1
 
 
 def splat(y, x, strength, size):
@@ -102,24 +102,24 @@ class TestOneLayer:
         settings = {"kernel_size": 3, "offset_groups": offset_groups} | settings
         return layer_with(varying, 4, 3, kind=kind, **settings)
 
-    def test_each_tap_reads_its_bilinear_neighbours(self, kind, offset_groups, settings):
-        """Everywhere, so also at borders, where the taps in the map keep their numbers."""
+    def test_each_point_reads_its_bilinear_neighbours(self, kind, offset_groups, settings):
+        """Everywhere, so also at borders, where the points in the map keep their numbers."""
         network = nn.Sequential(self.layer(kind, offset_groups, settings))
         (layer,) = whole_chain(network)
         height, width = layer.output_size
         for y, x in ((0, 0), (0, width - 1), (height // 2, width // 2), (height - 1, 1)):
             every_y, every_x = layer_points(layer, y, x)
-            assert every_y.shape == (offset_groups, layer.taps)
-            for group, tap in product(range(offset_groups), range(layer.taps)):
-                one_path(network, [group], [tap])
-                factor = 3 if layer.mask is None else 3 * layer.mask[group, tap, y, x]  # of three output channels
-                wanted = splat(every_y[group, tap, None], every_x[group, tap, None], factor, SIZE)
+            assert every_y.shape == (offset_groups, layer.num_points)
+            for group, point in product(range(offset_groups), range(layer.num_points)):
+                one_path(network, [group], [point])
+                factor = 3 if layer.mask is None else 3 * layer.mask[group, point, y, x]  # of three output channels
+                wanted = splat(every_y[group, point, None], every_x[group, point, None], factor, SIZE)
                 got = slopes(network, y, x)
                 channels = 4 // offset_groups
                 for map in got[group * channels : (group + 1) * channels]:
                     torch.testing.assert_close(map, wanted, rtol=1e-4, atol=1e-5)
                 assert got.count_nonzero() == channels * got[group * channels].count_nonzero()
-                assert bool(outside(every_y[group, tap], every_x[group, tap], SIZE)) != bool(wanted.any())
+                assert bool(outside(every_y[group, point], every_x[group, point], SIZE)) != bool(wanted.any())
 
     def test_a_chain_of_one_is_the_layer(self, kind, offset_groups, settings):
         network = nn.Sequential(self.layer(kind, offset_groups, settings))
@@ -128,8 +128,8 @@ class TestOneLayer:
         y, x = layer_points(chain[0], 3, 2)
         torch.testing.assert_close(points.y, y.flatten().double())
         torch.testing.assert_close(points.x, x.flatten().double())
-        assert points.path.flatten().tolist() == list(range(chain[0].taps)) * offset_groups
-        assert points.group[:, 0].bincount().tolist() == [chain[0].taps] * offset_groups
+        assert points.path.flatten().tolist() == list(range(chain[0].num_points)) * offset_groups
+        assert points.group[:, 0].bincount().tolist() == [chain[0].num_points] * offset_groups
         weight = network[0].weight.detach().unflatten(1, (offset_groups, -1)).flatten(3)
         strength = weight.square().sum((0, 2)).sqrt()
         if chain[0].mask is not None:
@@ -170,7 +170,10 @@ class TestChains:
         for layer in network:
             nn.init.ones_(layer.weight)
         points = compose(whole_chain(network), y, x, limit=None)
-        assert len(points) == torch.tensor([layer.taps * layer.offset_groups for layer in whole_chain(network)]).prod()
+        assert (
+            len(points)
+            == torch.tensor([layer.num_points * layer.offset_groups for layer in whole_chain(network)]).prod()
+        )
         chosen = torch.randperm(len(points))[:8]
         gradients = []
         for nth in chosen:
@@ -201,10 +204,10 @@ class TestChains:
     def test_points_are_where_the_gradient_is_not_zero(self, layers, place):
         """With offsets of whole pixels, to the last pixel and its weight, also at borders."""
         network = network_with(*[whole] * layers, kind=ModulatedDeformConv2d)
-        for layer in network:  # weights that differ by tap and group alone, so that channels do not matter
+        for layer in network:  # weights that differ by point and group alone, so that channels do not matter
             groups = layer.offset_groups
-            by_tap = torch.rand(groups, 1, *layer.kernel_size).repeat_interleave(4 // groups, 0)[:, 0]
-            layer.weight.data = by_tap.expand_as(layer.weight).clone().double()
+            by_point = torch.rand(groups, 1, *layer.kernel_size).repeat_interleave(4 // groups, 0)[:, 0]
+            layer.weight.data = by_point.expand_as(layer.weight).clone().double()
         y, x = place[0], min(place[1], whole_chain(network)[-1].output_size[1] - 1)
         points = compose(whole_chain(network), y, x, limit=None)
         gradient = slopes(network, y, x).sum(0)
@@ -237,7 +240,7 @@ class TestChains:
         torch.testing.assert_close(got, gradient / gradient.sum())
 
     def test_known_offsets_give_known_points(self):
-        """Both layers read their middle tap alone: the first moved by (0.5, -1), the last by (2, 0.25) in pixels twice as wide."""
+        """Both layers read their middle point alone: the first moved by (0.5, -1), the last by (2, 0.25) in pixels twice as wide."""
         first, last = (DeformConv2d(1, 1, 3, stride=stride, padding=1) for stride in (2, 1))
         with torch.no_grad():
             first.offset_branch.bias[8:10] = torch.tensor([0.5, -1.0])
@@ -283,7 +286,7 @@ class TestChains:
         every, some = compose(chain, 11, 6, limit=None), compose(chain, 11, 6, limit=50)
         wanted = every.strength.topk(50)
         torch.testing.assert_close(some.strength.sort(descending=True).values, wanted.values / wanted.values.sum())
-        kept = {(*groups, *taps) for groups, taps in zip(some.group.tolist(), some.path.tolist(), strict=True)}
+        kept = {(*groups, *points) for groups, points in zip(some.group.tolist(), some.path.tolist(), strict=True)}
         best = wanted.indices
         assert kept == {(*g, *t) for g, t in zip(every.group[best].tolist(), every.path[best].tolist(), strict=True)}
         assert len(compose(chain, 11, 6)) == 9**3
@@ -292,7 +295,7 @@ class TestChains:
         """However strong they are, at the layer that leaves the map and at those below."""
         above, below = reversed(whole_chain(network_with(varying, varying)))
         above.offset[0, 0], below.offset[:, 1:3] = 1000.0, 1000.0
-        above.tap_weight[0, 0] = below.tap_weight[:, 1:3] = 100.0
+        above.point_weight[0, 0] = below.point_weight[:, 1:3] = 100.0
         every = compose([below, above], 11, 12, limit=None)
         alive = int(every.inside.sum())
         assert 40 < alive < len(every) - 10
@@ -314,7 +317,7 @@ class TestChains:
 class TestErrors:
     def test_layers_that_do_not_follow_each_other(self):
         chain = whole_chain(network_with(varying, varying, varying))
-        with pytest.raises(UsageError, match="2 can't follow 0: its input map is made by 1"):
+        with pytest.raises(UsageError, match="2 can't follow 0: its input feature map is computed by 1"):
             compose([chain[0], chain[2]], 0, 0)
         with pytest.raises(UsageError, match="at least one layer"):
             compose([], 0, 0)

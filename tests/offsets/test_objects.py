@@ -32,7 +32,7 @@ def random_objects(seed, size=(40, 50), count=6):
 
 
 def owner_by_hand(objects, y, x):
-    """Of a position with pixel centres at whole numbers."""
+    """Of a position with pixel centres at integers."""
     height, width = objects.size
     if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
         return NO_OWNER

@@ -164,9 +164,9 @@ class TestErrors:
 
     def test_no_map(self):
         network = nn.Sequential(ones(1, 1, 3), nn.Flatten())
-        with pytest.raises(UsageError, match=r"network's output is no map .*name a layer"):
+        with pytest.raises(UsageError, match=r"network's output is not a feature map .*name a layer"):
             receptive_field(network, torch.rand(1, 8, 8), None, 0, 0)
-        with pytest.raises(UsageError, match="output of 1 is no map"):
+        with pytest.raises(UsageError, match="output of 1 is not a feature map"):
             receptive_field(network, torch.rand(1, 8, 8), "1", 0, 0)
-        with pytest.raises(UsageError, match="output of 1 is no map"):
+        with pytest.raises(UsageError, match="output of 1 is not a feature map"):
             receptive_field(network, torch.rand(1, 8, 8), "1", 0, 0, forward=network[0])

@@ -19,10 +19,10 @@ from dcnrun.runs import RunFolder
 from dcnrun.training.run import train
 from dcnrun.visualize import command
 from dcnrun.visualize.command import visualize_offsets
-from dcnrun.visualize.image_sources import MOST_OF_A_FOLDER, Source, picture_of, sources, warning_of_size
+from dcnrun.visualize.image_sources import MOST_OF_A_FOLDER, ImageSource, denormalised, image_sources, size_warning
 from dcnrun.visualize.load import LoadedRun, load_run
 from dcnrun.visualize.measures import measure_run
-from dcnrun.visualize.options import Options, parse_place
+from dcnrun.visualize.options import Options, parse_query_point
 from tests.training.running import TINY, TINY_DETECTOR
 from tests.visualize.factories import draw_offsets
 
@@ -109,7 +109,7 @@ def test_the_statistics_are_those_of_measure(modulated, tmp_path):
 def test_the_arrays_are_what_the_network_did(modulated, tmp_path):
     quick([modulated, "val-000002", FIRST], tmp_path)
     run = load_run(modulated)
-    capture = run.capture(run.examples[2].image)
+    capture = run.capture(run.dataset[2].image)
     with np.load(tmp_path / "offsets.npz") as arrays:
         assert arrays["images"].tolist() == ["val-000002", FIRST]
         for layer in capture.layers:
@@ -126,7 +126,7 @@ def test_several_runs_side_by_side(modulated, standard, tmp_path):
     for row, folder in zip(result["receptive_fields"], (standard, modulated), strict=True):
         run = load_run(folder)
         # the layer's map has a pixel for 16 of the image, the first of them centred at 0: (20, 30) is nearest to (1, 2)
-        field = receptive_field(run.network, run.examples[0].image, "backbone.layer4.1.conv2", 1, 2)
+        field = receptive_field(run.network, run.dataset[0].image, "backbone.layer4.1.conv2", 1, 2)
         assert (row["radius_50"], row["radius_90"]) == (field.radius(0.5), field.radius(0.9))
     plain, moved = result["runs"]
     assert all(
@@ -171,26 +171,26 @@ def test_a_run_that_moves_only_regions(detector, tmp_path, capfd):
 
 
 def test_query_points_are_parsed():
-    assert parse_place("12,034") == (12, 34)
+    assert parse_query_point("12,034") == (12, 34)
     for wrong in ("12", "1,2,3", "a,b", "", "1.5,2"):
         with pytest.raises(UsageError, match="--at"):
-            parse_place(wrong)
+            parse_query_point(wrong)
 
 
 # Images.
 
 
 def test_validation_images_are_chosen_evenly():
-    assert [source.name for source in sources([], list("abcdefghi"))] == ["a", "e", "i"]
-    assert [source.name for source in sources([], ["a", "b"])] == ["a", "b"]
+    assert [source.name for source in image_sources([], list("abcdefghi"))] == ["a", "e", "i"]
+    assert [source.name for source in image_sources([], ["a", "b"])] == ["a", "b"]
 
 
 def test_images_of_other_sizes_and_colours(standard, tmp_path):
     run = load_run(standard)
     for mode, suffix in (("L", "png"), ("RGBA", "png"), ("P", "png"), ("RGB", "jpg"), ("L", "tif")):
         file = photo(tmp_path / f"{mode}.{suffix}", mode=mode)
-        example = Source("own", file).example(run)
-        seen = picture_of(example, run.config.data)
+        example = ImageSource("own", file).example(run)
+        seen = denormalised(example, run.config.data)
         np.testing.assert_array_equal(seen, np.asarray(Image.open(file).convert("RGB")))
     assert quick([standard, file], tmp_path / "out")["images"] == ["L"]
 
@@ -216,15 +216,15 @@ def test_images_are_prepared_as_in_evaluation(standard, tmp_path):
     overrides = ["data.eval_short_side=32"]
     run = load_run(standard, overrides=overrides)
     own = load_run(standard)
-    Image.fromarray(picture_of(own.examples[1], own.config.data)).save(tmp_path / "own.png")
-    seen = Source("own", tmp_path / "own.png").example(run)
+    Image.fromarray(denormalised(own.dataset[1], own.config.data)).save(tmp_path / "own.png")
+    seen = ImageSource("own", tmp_path / "own.png").example(run)
     assert seen.image.shape == (3, 32, 32)
-    torch.testing.assert_close(seen.image, run.examples[1].image)
+    torch.testing.assert_close(seen.image, run.dataset[1].image)
 
 
 def test_images_of_a_detector_are_padded(detector, tmp_path):
     run = load_run(detector)
-    seen = Source("own", photo(tmp_path / "own.png")).example(run)
+    seen = ImageSource("own", photo(tmp_path / "own.png")).example(run)
     assert (seen.image.shape, seen.objects.size) == ((3, 32, 64), (30, 40))
     assert (seen.image[:, 30:] == 0).all()
     with pytest.raises(UsageError, match=r"--at 31,5 is outside of own, which the network sees as 30 x 40"):
@@ -233,10 +233,10 @@ def test_images_of_a_detector_are_padded(detector, tmp_path):
 
 def test_an_image_far_larger_than_those_of_validation(standard, tmp_path, capfd):
     run = load_run(standard)
-    large = Source("large", photo(tmp_path / "large.png", size=(120, 80))).example(run)
-    usual = Source("usual", photo(tmp_path / "usual.png", size=(96, 96))).example(run)
-    assert warning_of_size(usual, run.examples[0]) is None  # four times 48 x 48
-    assert "large is seen as 80 x 120 pixels" in warning_of_size(large, run.examples[0])
+    large = ImageSource("large", photo(tmp_path / "large.png", size=(120, 80))).example(run)
+    usual = ImageSource("usual", photo(tmp_path / "usual.png", size=(96, 96))).example(run)
+    assert size_warning(usual, run.dataset[0]) is None  # four times 48 x 48
+    assert "large is seen as 80 x 120 pixels" in size_warning(large, run.dataset[0])
     quick([standard, tmp_path / "large.png"], tmp_path / "out")
     assert "data.eval_short_side=48 makes it smaller" in "".join(capfd.readouterr())
     quick([standard, tmp_path / "large.png", FIRST], tmp_path / "out", ["data.eval_short_side=48"])
@@ -247,7 +247,7 @@ def test_a_directory_of_images(tmp_path):
     for i in range(MOST_OF_A_FOLDER + 2):
         photo(tmp_path / f"{i:02}.png")
     (tmp_path / "notes.txt").write_text("no image")
-    shown = [source.name for source in sources([str(tmp_path)], [FIRST])]
+    shown = [source.name for source in image_sources([str(tmp_path)], [FIRST])]
     assert (len(shown), shown[0], shown[-1]) == (MOST_OF_A_FOLDER, "00", "09")
 
 

@@ -7,14 +7,14 @@ from dcnrun.config.compose import compose
 from dcnrun.data import build_dataset, eval_batches
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.tasks.registry import task_of
-from dcnrun.visualize.dataset import Examples
+from dcnrun.visualize.dataset import ExampleDataset
 from tests.data.factories import coco_tree, folder_tree
 
 SHAPES = ["data=shapes", "data.image_size=48", "data.val_images=3", "data.eval_short_side=72", "data.workers=0"]
 
 
 def examples(config):
-    return Examples(task_of(config.model).dataset(config.data, "val"), config.data, "val")
+    return ExampleDataset(task_of(config.model).dataset(config.data, "val"), config.data, "val")
 
 
 @pytest.mark.parametrize("model", ["deeplab", "faster_rcnn"])

@@ -82,7 +82,7 @@ def test_measures_are_those_of_each_image_as_evaluation_sees_it(modulated, measu
         assert counts.sum() == len(values)
         assert (counts * means).sum() / counts.sum() == pytest.approx(values.mean())
         assert values.std() > 0.1
-        assert layer.health.taps == 2 * 9
+        assert layer.health.num_points == 2 * 9
         assert layer.health.mask is not None
         assert layer.history.step == (1,)
         assert layer.correlation.objects == len(layer.per_object.area) > 5
@@ -90,7 +90,7 @@ def test_measures_are_those_of_each_image_as_evaluation_sees_it(modulated, measu
 
 def test_some_of_the_images(modulated):
     run = load_run(modulated)
-    names = run.examples.names
+    names = run.dataset.names
     assert measure(run, limit=2).images == (names[0], names[-1])
     assert measure(run, limit=99).images == tuple(names)
     with pytest.raises(UsageError, match="at least 1"):

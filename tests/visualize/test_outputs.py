@@ -1,6 +1,6 @@
 """What of earlier calls is deleted, and what is left and told."""
 
-from dcnrun.visualize.outputs import clear, file_names, left, unique
+from dcnrun.visualize.outputs import delete_stale_outputs, folder_names, folders_with_stale_outputs, unique_names
 
 
 def write(folder, *names):
@@ -16,7 +16,7 @@ def names(folder):
 def test_results_and_pictures_of_the_folders_written_to_are_deleted(tmp_path):
     mine = ("notes.txt", "points.png", "a/photo.png", "a/offsets.txt", "a/sizes.png", "b/points.png")
     write(tmp_path, *mine, "offsets.html", "offsets.npz", "sizes.png", "a/points.png", "a/regions-pool.png")
-    clear([tmp_path], [tmp_path / "a", tmp_path / "missing"])
+    delete_stale_outputs([tmp_path], [tmp_path / "a", tmp_path / "missing"])
     assert names(tmp_path) == sorted(mine)
 
 
@@ -25,15 +25,15 @@ def test_folders_that_hold_results_of_others_are_left_and_told(tmp_path):
         tmp_path, "a/points.png", "run/offsets.npz", "run/old/masks.png", "old/regions-x.png", "own/photo.png", "file"
     )
     results, written = [tmp_path, tmp_path / "run", tmp_path / "missing"], {tmp_path / "run", tmp_path / "a"}
-    assert left(results, written) == [tmp_path / "old", tmp_path / "run" / "old"]
+    assert folders_with_stale_outputs(results, written) == [tmp_path / "old", tmp_path / "run" / "old"]
 
 
 def test_unique():
-    assert unique(["a", "b", "a", "a", "a (2)"]) == ["a", "b", "a (2)", "a (3)", "a (2) (2)"]
+    assert unique_names(["a", "b", "a", "a", "a (2)"]) == ["a", "b", "a (2)", "a (3)", "a (2) (2)"]
 
 
 def test_file_names_are_safe_and_differ():
-    assert file_names(["val_0-1", "é"]) == ["val_0-1", "é"]
+    assert folder_names(["val_0-1", "é"]) == ["val_0-1", "é"]
     hostile = [
         "",
         "..",
@@ -48,7 +48,7 @@ def test_file_names_are_safe_and_differ():
         "\udcff",
         "\n",
     ]
-    found = file_names(hostile)
+    found = folder_names(hostile)
     assert len(set(found)) == len(hostile)
     for name in found:
         assert name

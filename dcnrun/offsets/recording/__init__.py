@@ -1,1 +1,1 @@
-"""Follows an image through a network: where each map lies in it, and what deformable layers sample."""
+"""Recording of one forward pass: where each feature map lies in the image, and what deformable layers sample."""

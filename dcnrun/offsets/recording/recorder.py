@@ -16,7 +16,7 @@ from dcnrun.models.sampling import SamplingConv, SamplingLayer, sampling_layers
 from dcnrun.offsets.grid import Grid, Pair
 from dcnrun.offsets.layers import Capture, Layer, RoIs
 from dcnrun.offsets.recording.regions import pooled_regions
-from dcnrun.offsets.recording.trace import MapTracer, Trail, size_of
+from dcnrun.offsets.recording.trace import FeatureMapTracer, Trail, size_of
 
 _Geometry = tuple[Pair, Pair, Pair, Pair]
 
@@ -69,7 +69,7 @@ class Recorder:
         """While active, note what the network does with the batch."""
         with ExitStack() as stack:
             self._image_size = size_of(batch)
-            self._tracer = stack.enter_context(MapTracer(batch))
+            self._tracer = stack.enter_context(FeatureMapTracer(batch))
             for name, module in self._convolutions.items():
                 self._hook(stack, module, self._on_convolution(name))
             for name, pooling in self._poolings.items():
@@ -186,7 +186,7 @@ def _layer(name: str, call: _Call, kept: set[str]) -> Layer:
         output_size=call.output_size,
         offset=offset,
         mask=None if call.mask is None else call.mask.float().cpu().reshape(*per_tap, *call.output_size),
-        tap_weight=_tap_weight(module, groups),
+        point_weight=_point_weight(module, groups),
         deformable=call.offset is not None,
         input_grid=call.input_grid,
         output_grid=call.output_grid,
@@ -194,7 +194,7 @@ def _layer(name: str, call: _Call, kept: set[str]) -> Layer:
     )
 
 
-def _tap_weight(module: nn.Conv2d, offset_groups: int) -> Tensor:
+def _point_weight(module: nn.Conv2d, offset_groups: int) -> Tensor:
     """(offset_groups, taps): norm over all weights that read a tap in the channels of a group."""
     weight = module.weight.detach().float().cpu()
     per_channel = weight.reshape(module.groups, -1, *weight.shape[1:]).square().sum(1)  # (groups, C / groups, kh, kw)

@@ -1,4 +1,4 @@
-"""Follow feature maps through a network: where each map's pixels lie in the image, and which layer made it."""
+"""Follow feature maps through a network: where their pixels lie in the image, and which layer computed them."""
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, replace
@@ -23,22 +23,22 @@ _KEEP = {
 
 @dataclass(frozen=True)
 class Trail:
-    """What is known of a map."""
+    """What is known of a feature map."""
 
     grid: Grid
     source: str | None = None
-    """The layer that made it, with nothing since that mixes pixels."""
+    """The layer that computed it, with no operation since that mixes pixels."""
     depth: int = 0
-    """How many convolutions lead to it, one after the other, since the last pooling or resizing."""
+    """The number of convolutions in sequence before it, since the last pooling or resizing."""
 
 
-class MapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, knows of each map that is computed from the image how it lies in it.
+class FeatureMapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Tracks, while it is active, the grid of each feature map that is computed from the image.
 
-    It sees the operations that PyTorch breaks every network down to, so it does not matter how the network is written.
-    Where maps are joined (added, concatenated, multiplied), the result is taken to be the one that most convolutions lead
-    to: in a residual block the main path and not the shortcut, in a feature pyramid the lateral map and not the enlarged
-    one. What comes from an operation that is not known here is not followed.
+    It sees the operators that PyTorch dispatches, so it does not matter how the network is written. Where feature maps are
+    joined (added, concatenated, multiplied), the result gets the trail of the one with most convolutions before it: in a
+    residual block the main path and not the shortcut, in a feature pyramid the lateral feature map and not the upsampled
+    one. The result of an operator that is not known here is not tracked.
     """
 
     def __init__(self, image: Tensor) -> None:
@@ -47,24 +47,24 @@ class MapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._trails: MutableMapping[Tensor, Trail] = WeakTensorKeyDictionary()
         self.record(image, Trail(Grid()))
 
-    def record(self, map: Tensor, trail: Trail) -> None:
-        """Say what is known of a map."""
-        self._trails[map] = trail
+    def record(self, feature_map: Tensor, trail: Trail) -> None:
+        """Store the trail of a feature map."""
+        self._trails[feature_map] = trail
 
-    def trail(self, map: Tensor) -> Trail:
-        """What is known of a map; one that is not followed is taken to span the image."""
-        return self._trails.get(map) or Trail(Grid.spanning(size_of(map), self.image_size))
+    def trail(self, feature_map: Tensor) -> Trail:
+        """Return the trail of a feature map; one that is not tracked is taken to span the image."""
+        return self._trails.get(feature_map) or Trail(Grid.spanning(size_of(feature_map), self.image_size))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute an operation and follow its maps."""
+        """Compute an operation and track its feature maps."""
         outputs = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        followed = [tensor for tensor in tensors if tensor in self._trails]
-        if followed:
+        tracked = [tensor for tensor in tensors if tensor in self._trails]
+        if tracked:
             arguments = _named(func, args, kwargs or {})
             for output in tree_leaves(outputs):
                 if isinstance(output, Tensor) and output.dim() >= 3:
-                    self._follow(func, arguments, followed, output)
+                    self._follow(func, arguments, tracked, output)
         return outputs
 
     def _follow(self, func: Any, arguments: dict[str, Any], inputs: list[Tensor], output: Tensor) -> None:
@@ -83,11 +83,13 @@ class MapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._trails.pop(output, None)
 
     def _joined(self, inputs: list[Tensor], output: Tensor) -> Trail | None:
-        alike = [self._trails[map] for map in inputs if size_of(map) == size_of(output)]
-        return max(alike, key=lambda trail: trail.depth, default=None)
+        same_size = [self._trails[each] for each in inputs if size_of(each) == size_of(output)]
+        return max(same_size, key=lambda trail: trail.depth, default=None)
 
     def _copied(self, source: Tensor, target: Tensor) -> Trail | None:
-        """A map written into another, also as the upper left corner of a larger one, which then lies as it does."""
+        """Return the trail of a feature map that is copied into another one.
+
+        A larger one gets the trail too if the copy is its upper left corner, as when images are padded."""
         trail = self._trails.get(source)
         whole = target._base
         if trail and whole is not None and whole.storage_offset() == target.storage_offset():
@@ -95,13 +97,13 @@ class MapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return trail
 
 
-def size_of(map: Tensor) -> Pair:
-    """(H, W) of a map (..., H, W)."""
-    return map.shape[-2], map.shape[-1]
+def size_of(feature_map: Tensor) -> Pair:
+    """Return (H, W) of a feature map (..., H, W)."""
+    return feature_map.shape[-2], feature_map.shape[-1]
 
 
 def _moved(name: str, arguments: dict[str, Any], trail: Trail, size: Pair, new_size: Pair) -> Trail | None:
-    """What an operation that moves or mixes pixels makes of a map of `size`; None where that is not known."""
+    """Return the trail after an operation that moves or mixes pixels; None if the operation is not known."""
     grid = trail.grid
     match name:
         case "convolution" | "deform_conv2d":
@@ -133,7 +135,9 @@ def _moved(name: str, arguments: dict[str, Any], trail: Trail, size: Pair, new_s
 
 
 def _convolved(arguments: dict[str, Any], trail: Trail) -> Trail:
-    """A pointwise convolution leaves pixels where they are; others are recorded as a layer where their module is known."""
+    """Return the trail after a convolution; a pointwise one leaves pixels where they are.
+
+    The recorder replaces the trail where it knows the convolution's module."""
     kernel_size = size_of(arguments["weight"])
     stride, padding, dilation = (_pair(arguments[key]) for key in ("stride", "padding", "dilation"))
     if arguments.get("transposed", False):
@@ -144,18 +148,18 @@ def _convolved(arguments: dict[str, Any], trail: Trail) -> Trail:
 
 
 def _sliced(arguments: dict[str, Any], trail: Trail) -> Trail:
-    map, step = arguments["self"], arguments["step"]
-    axis = arguments["dim"] % map.dim() - (map.dim() - 2)
+    sliced, step = arguments["self"], arguments["step"]
+    axis = arguments["dim"] % sliced.dim() - (sliced.dim() - 2)
     if axis < 0:
         return trail
-    first = range(map.shape[axis - 2])[arguments["start"] : None].start
+    first = range(sliced.shape[axis - 2])[arguments["start"] : None].start
     grid = trail.grid
     moved = grid.moved(first, 0) if axis == 0 else grid.moved(0, first)
     return replace(trail, grid=moved.thinned((step, 1) if axis == 0 else (1, step)))
 
 
 def _ratio(arguments: dict[str, Any], size: Pair, new_size: Pair) -> tuple[float, float]:
-    """How many old pixels a new one is wide: of the scales that were asked for, else of the sizes."""
+    """Return how many old pixels wide a new one is, from the scales that were given, else from the sizes."""
     scales = arguments.get("scales_h"), arguments.get("scales_w")
     ratios = [1 / s if s else old / new for s, old, new in zip(scales, size, new_size, strict=True)]
     return ratios[0], ratios[1]
@@ -167,7 +171,7 @@ def _pair(value: Any) -> Pair:
 
 
 def _named(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """An operator's arguments by name, with defaults."""
+    """Return an operator's arguments by name, with defaults."""
     schema = func._schema.arguments
     named = {argument.name: argument.default_value for argument in schema}
     named.update(zip(named, args, strict=False))

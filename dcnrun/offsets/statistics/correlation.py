@@ -1,7 +1,7 @@
-"""Rank correlation of two quantities of objects that come from images, with an interval over images.
+"""Rank correlation of two quantities of objects in images, with an interval over images.
 
-Objects of one image are not independent (they share its scale, its scene and the network's mood about it), images are:
-so the bootstrap draws images, with all their objects.
+Objects of one image are not independent, as they share its scale and scene; images are. So the bootstrap resamples images,
+each with all its objects.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class Correlation:
 
 
 def rank_correlation(x: Floats, y: Floats, image: Integers, resamples: int | None = None) -> Correlation:
-    """Spearman's correlation of x and y (n,), the interval by resampling the images (n,) that they belong to.
+    """Compute Spearman's correlation of x and y (n,), with an interval from resampling the images (n,) that they belong to.
 
-    It asks only whether more goes with more, so that it does not matter whether size is taken as area, its root or its
-    logarithm, and a few runaway offsets do not decide it. Resamples in which a quantity does not vary are left out.
+    Ranks make it independent of whether size is an area, its root or its logarithm, and robust against a few runaway
+    offsets. Resamples in which a quantity does not vary are left out.
     """
     _, image = np.unique(image, return_inverse=True)
     images = int(image.max()) + 1 if len(image) else 0
@@ -52,7 +52,7 @@ def rank_correlation(x: Floats, y: Floats, image: Integers, resamples: int | Non
 
 
 def weighted_spearman(x: Floats, y: Floats, counts: Floats) -> Floats:
-    """Spearman's correlation (R,) of the samples in which pair i occurs `counts[r, i]` times, from (R, n) counts."""
+    """Compute Spearman's correlation (R,) of the samples r in which pair i occurs `counts[r, i]` times."""
     total = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         of_x, of_y = (
@@ -65,9 +65,9 @@ def weighted_spearman(x: Floats, y: Floats, counts: Floats) -> Floats:
 
 
 def _ranks(values: Floats, counts: Floats) -> Floats:
-    """Ranks (R, n) in such samples; equal values share the mean of their ranks."""
-    distinct, place = np.unique(values, return_inverse=True)
+    """Return the ranks (R, n) in such samples; equal values share the mean of their ranks."""
+    distinct, index = np.unique(values, return_inverse=True)
     of_distinct = np.zeros((len(counts), len(distinct)))
     for row, weights in zip(of_distinct, counts, strict=True):
-        row[:] = np.bincount(place, weights, minlength=len(distinct))
-    return (of_distinct.cumsum(axis=1) - (of_distinct - 1) / 2)[:, place]
+        row[:] = np.bincount(index, weights, minlength=len(distinct))
+    return (of_distinct.cumsum(axis=1) - (of_distinct - 1) / 2)[:, index]

@@ -13,22 +13,25 @@ from dcnrun.statistics import Floats, Integers
 
 
 def effective_dilation(layer: Layer) -> Tensor:
-    """Mean distance between adjacent sampling points of each filter, (Ho, Wo) float64, in pixels of the layer's input map.
+    """Return the mean distance of adjacent sampling points of each filter, (Ho, Wo) float64, in pixels of the input feature map.
 
-    Adjacent are taps next to each other in a row or a column of the kernel: 12 pairs in a 3x3. The mean is over the pairs
-    of all offset groups; the mask plays no part, as in the paper. Without offsets it is exactly the dilation; if that
-    differs along y and x, their mean weighed by the pairs in columns and in rows. A 1x1 kernel has no pairs: NaN.
+    Sampling points are adjacent if they are neighbours in a row or a column of the kernel: 12 pairs in a 3x3. The mean is
+    over the pairs of all offset groups, without regard to the mask, as in the paper. Without offsets it is exactly the
+    dilation; if that differs along y and x, the mean of both, weighted by the pairs in columns and in rows. A 1x1 kernel has
+    no pairs: NaN.
     """
     return _mean_distance(layer.offset.double(), layer.kernel_size, layer.dilation)
 
 
 def plain_dilation(layer: Layer) -> float:
-    """What `effective_dilation` gives without offsets."""
-    return float(_mean_distance(torch.zeros(1, layer.taps, 2, 1, 1).double(), layer.kernel_size, layer.dilation))
+    """Return the effective dilation without offsets."""
+    return float(_mean_distance(torch.zeros(1, layer.num_points, 2, 1, 1).double(), layer.kernel_size, layer.dilation))
 
 
 def _mean_distance(offset: Tensor, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> Tensor:
-    """Of offsets (G, taps, 2, Ho, Wo), over pairs of neighbours. Where the filter stands plays no part, so nothing is rounded."""
+    """Return the mean distance of neighbours from offsets (G, K, 2, Ho, Wo).
+
+    It does not add the filter's position, so nothing is rounded."""
     moved = offset.reshape(len(offset), *kernel_size, *offset.shape[2:])
     down = moved[:, 1:] - moved[:, :-1] + offset.new_tensor([dilation[0], 0])[:, None, None]
     right = moved[:, :, 1:] - moved[:, :, :-1] + offset.new_tensor([0, dilation[1]])[:, None, None]
@@ -39,31 +42,31 @@ def _mean_distance(offset: Tensor, kernel_size: tuple[int, int], dilation: tuple
 
 @dataclass(frozen=True)
 class Spread:
-    """Of the effective dilation of filters, in pixels of the map; NaN where there are none."""
+    """Mean and deviation of the effective dilation of filters, in pixels of the feature map; NaN without filters."""
 
     mean: float
     std: float
-    """Of the filters themselves (divided by their number)."""
+    """The deviation of the filters themselves: squares are divided by their number."""
     count: int
 
 
 class DilationStatistics:
-    """Gathers one layer's effective dilation over images, by what the filters look at."""
+    """Accumulates one layer's effective dilation over images, by the size of the object that a filter belongs to."""
 
     def __init__(self, plain: float, thresholds: Thresholds) -> None:
         self.plain = plain
         self._thresholds = thresholds
-        # Of the difference to the plain dilation, so that without offsets the mean is exact and the deviation 0.
-        self._sums = np.zeros((3, len(SizeClass)))  # of its powers 0, 1 and 2
+        # Sums of the difference to the plain dilation, so that without offsets the mean is exact and the deviation 0.
+        self._sums = np.zeros((3, len(SizeClass)))  # powers 0, 1 and 2
         self._per_object: list[tuple[int, float, float]] = []
         self._images = 0
 
     def add(self, layer: Layer, objects: Objects) -> None:
-        """Count the filters of one image."""
+        """Add the filters of one image."""
         deviation = (effective_dilation(layer) - self.plain).flatten().numpy()
         owner = objects.owners(layer.output_grid, layer.output_size).flatten().numpy()
         background = len(SizeClass) - 1
-        size_of = np.append(self._thresholds.places(objects.area).numpy(), [background])  # [-1]: of no object
+        size_of = np.append(self._thresholds.classify(objects.area).numpy(), [background])  # [-1]: no object
         known = owner >= -1
         sizes, deviation, owner = size_of[owner[known]], deviation[known], owner[known]
         self._sums += [np.bincount(sizes, deviation**power, minlength=len(SizeClass)) for power in (0, 1, 2)]
@@ -72,7 +75,7 @@ class DilationStatistics:
         self._images += 1
 
     def spread(self, size: SizeClass) -> Spread:
-        """Over all filters of a size class so far."""
+        """Return mean and deviation over all filters of a size class so far."""
         count, first, second = self._sums[:, list(SizeClass).index(size)]
         if not count:
             return Spread(float("nan"), float("nan"), 0)
@@ -80,22 +83,22 @@ class DilationStatistics:
         return Spread(self.plain + first / count, variance**0.5, int(count))
 
     def per_object(self) -> "ObjectDilations":
-        """One number for each object that is the owner of a filter's centre."""
+        """Return the mean effective dilation of each object that owns a filter."""
         image, area, dilation = np.array(self._per_object).reshape(-1, 3).T
         return ObjectDilations(image.astype(np.int64), area, dilation)
 
 
 @dataclass(frozen=True)
 class ObjectDilations:
-    """The mean effective dilation of each object's filters in one layer. Objects without a filter's centre are not in it."""
+    """The mean effective dilation of each object's filters in one layer. Objects that own no filter are not in it."""
 
     image: Integers
-    """int64 (n,): which of the images it is in, counted as they were added"""
+    """int64 (n,): the number of the object's image, in the order in which they were added."""
     area: Floats
-    """float64 (n,): pixels of the image"""
+    """float64 (n,): pixels of the image."""
     dilation: Floats
-    """float64 (n,): pixels of the map"""
+    """float64 (n,): pixels of the feature map."""
 
     def correlation(self) -> Correlation:
-        """Of size and effective dilation."""
+        """Return the rank correlation of size and effective dilation."""
         return rank_correlation(self.area, self.dilation, self.image)

@@ -1,1 +1,1 @@
-"""Pictures of where a network looks: a file for each view, all drawn without a screen."""
+"""Figures of where a network looks: a `plot_...` function for each."""

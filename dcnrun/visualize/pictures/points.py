@@ -1,4 +1,4 @@
-"""Sampling points on the image, of each layer and composed through several."""
+"""Plot sampling points on the image, of single layers and composed through several."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,22 @@ from dcnrun.offsets.geometry import LIMIT, Points, chain_to, compose
 from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.plotting import COLOURS, YELLOW
 from dcnrun.visualize.pictures.panels import OUTLINE, Picture, aspect, panels, short_layer, show_image
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 
 LONGEST_CHAIN = 3
 GROUP_COLOURS = (*COLOURS[:-1], YELLOW)  # on images yellow is easier to see than black
-MARGIN = 0.12  # of the image's longer side, around it
+MARGIN = 0.12  # around the image, as a share of its longer side
 _SMALLEST = 3.0  # area of a dot in square points
 _CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
-_FAR, _NEAR = 1 / 8, 1 / 100  # of the way from a panel's middle to its edge: points that all stay nearer are enlarged
+_FAR, _NEAR = (
+    1 / 8,
+    1 / 100,
+)  # of the way from a panel's middle to its edge: if all points are nearer, panels are enlarged
 
 
 @dataclass(frozen=True)
 class _Dots:
-    """How the area of a dot and its opacity go from weakest to strongest."""
+    """The area of the strongest dot in square points, and the opacity of the weakest and the strongest."""
 
     area: float
     opacity: tuple[float, float]
@@ -41,72 +44,72 @@ _LEGEND = 0.28  # inches, of one row
 
 
 def plot_sampling_points(
-    title: str, picture: Picture, capture: Capture, layers: Sequence[str], places: Sequence[Place]
+    title: str, picture: Picture, capture: Capture, layers: Sequence[str], query_points: Sequence[QueryPoint]
 ) -> Figure:
-    """A row for each place; a column for each layer, and one for the chain of layers that ends in the last of them."""
+    """Plot a row for each query point; a column for each layer, and one for the chain of layers that ends in the last."""
     views = list(_views(capture, layers))
-    looks = [[view.at(*place.on(view.chain[-1])) for view in views] for place in places]
+    contents = [[view.at(*point.output_pixel(view.chain[-1])) for view in views] for point in query_points]
     margin = MARGIN * max(picture.shape[:2])
-    enlarged = _enlarged([look for row in looks for look in row], picture, margin)
+    enlarged = _enlargement([content for row in contents for content in row], picture, margin)
     groups = max(view.chain[-1].offset_groups for view in views)
     drawn = panels(
         f"{title}\nSampling points: dots as strong as mask x weight"
-        + (f"; around each place, {enlarged:.0f} times enlarged" if enlarged > 1 else ""),
-        [place.label for place in places],
+        + (f"; around each query point, {enlarged:.0f} times enlarged" if enlarged > 1 else ""),
+        [point.label for point in query_points],
         [view.title for view in views],
         aspect(picture, margin),
         below=_LEGEND * (2 if groups > 1 else 1),
     )
-    for row, row_looks in zip(drawn.axes, looks, strict=True):
-        for axes, look in zip(row, row_looks, strict=True):
+    for row, row_contents in zip(drawn.axes, contents, strict=True):
+        for axes, content in zip(row, row_contents, strict=True):
             show_image(axes, picture, margin)
             if enlarged > 1:
-                _enlarge(axes, look.centre, enlarged)
-            draw_points(axes, look.points, look.plain)
-            draw_centre(axes, *look.centre)
+                _enlarge(axes, content.centre, enlarged)
+            draw_points(axes, content.points, content.plain)
+            draw_centre(axes, *content.centre)
     _legend(drawn.figure, groups)
     return drawn.figure
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What one panel shows."""
+class _Content:
+    """The content of one panel."""
 
     points: Points
     plain: Points | None
-    """Where the points of a single layer would be without offsets; of a chain nothing, which would be too much to see."""
+    """The points of a single layer without offsets; None for a chain, where they would be too many to see."""
     centre: tuple[float, float]
-    """Of the filter, in the image."""
+    """The filter's centre in the image."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A column: one layer, or several composed."""
+    """The content of a column: one layer, or several composed."""
 
     chain: tuple[Layer, ...]
 
     @property
     def title(self) -> str:
-        """The layers, and how many of their points are left out."""
+        """The layers' names, and how many points are drawn if not all are."""
         first, last = self.chain[0], self.chain[-1]
         if first is last:
             return short_layer(last.name)
-        every = prod(layer.offset_groups * layer.taps for layer in self.chain)
+        every = prod(layer.offset_groups * layer.num_points for layer in self.chain)
         left_out = f"\nthe {self.limit:,} strongest of {every:,} points" if every > self.limit else ""
         return f"{short_layer(first.name)} to {short_layer(last.name)}, composed{left_out}"
 
     @property
     def limit(self) -> int:
-        """The most points that are drawn: as many of each offset group as on the page."""
+        """The most points that are drawn: as many for each offset group as on the page."""
         return LIMIT * self.chain[-1].offset_groups
 
-    def at(self, y: int, x: int) -> _Look:
-        """What it shows of output pixel (y, x)."""
+    def at(self, y: int, x: int) -> _Content:
+        """Return the panel's content for output pixel (y, x)."""
         last = self.chain[-1]
         centre = last.output_grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
         without = replace(last, offset=torch.zeros_like(last.offset))
         plain = compose([without], y, x) if len(self.chain) == 1 else None
-        return _Look(compose(self.chain, y, x, self.limit), plain, (centre[0], centre[1]))
+        return _Content(compose(self.chain, y, x, self.limit), plain, (centre[0], centre[1]))
 
 
 def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
@@ -117,19 +120,19 @@ def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
         yield _View(chain)
 
 
-def _enlarged(looks: Sequence[_Look], picture: Picture, margin: float) -> float:
-    """How many times larger the image is drawn, in all panels alike: 1 unless all points are near the places for its size."""
+def _enlargement(contents: Sequence[_Content], picture: Picture, margin: float) -> float:
+    """Return how many times the image is enlarged in all panels: 1 unless all points are near the query points."""
     half = torch.tensor([side / 2 + margin for side in picture.shape[:2]], dtype=torch.float64)
     ways = [
-        (look.points.in_image()[look.points.inside] - torch.tensor(look.centre, dtype=torch.float64)).abs() / half
-        for look in looks
+        (each.points.in_image()[each.points.inside] - torch.tensor(each.centre, dtype=torch.float64)).abs() / half
+        for each in contents
     ]
     farthest = max((float(way.max()) for way in ways if len(way)), default=1.0)
     return 1 / (2 * max(farthest, _NEAR)) if farthest < _FAR else 1.0
 
 
 def _enlarge(axes: Axes, centre: tuple[float, float], times: float) -> None:
-    """Show what is around a place, in the panel's proportions."""
+    """Set the axes' limits to the surroundings of a query point, in the panel's proportions."""
     y, x = centre
     half_height, half_width = (abs(high - low) / 2 / times for low, high in (axes.get_ylim(), axes.get_xlim()))
     axes.set_xlim(x - half_width, x + half_width)
@@ -137,12 +140,13 @@ def _enlarge(axes: Axes, centre: tuple[float, float], times: float) -> None:
 
 
 def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None:
-    """Dots as strong as mask x weight, coloured by the group of the output's layer; crosses where only padding is read.
+    """Draw dots as strong as mask x weight, coloured by the last layer's group; crosses where only padding is read.
 
-    What lies beyond the axes is drawn at their edge. With `plain`, the same points without offsets, lines show how each moved.
+    Points beyond the axes are drawn at their edge. If `plain` gives the same points without offsets, lines show how each
+    moved.
     """
     placed = points.in_image().numpy()
-    known = np.isfinite(placed).all(1)  # a network that diverged has points nowhere
+    known = np.isfinite(placed).all(1)  # a network that diverged has points without a position
     shown = _within(axes, placed)
     if plain is not None:
         lines = np.stack([plain.in_image().numpy(), placed], 1)[known][..., ::-1]
@@ -167,18 +171,18 @@ def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None
 
 
 def draw_centre(axes: Axes, y: float, x: float) -> None:
-    """Mark the centre of the filter."""
+    """Mark the filter's centre."""
     for colour, width in (("white", 3.0), ("#D50000", 1.4)):
         axes.plot([x], [y], marker="+", markersize=11, markeredgewidth=width, color=colour, zorder=4)
 
 
 def colour_of(group: int) -> str:
-    """Of an offset group; the eighth has the first one's again."""
+    """Return the colour of an offset group; the eighth has that of the first."""
     return GROUP_COLOURS[group % len(GROUP_COLOURS)]
 
 
 def _within(axes: Axes, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Positions (P, 2), those beyond the axes at their edge."""
+    """Clip positions (P, 2) to the axes' limits."""
     left, right = sorted(axes.get_xlim())
     top, bottom = sorted(axes.get_ylim())
     return positions.clip([top, left], [bottom, right])

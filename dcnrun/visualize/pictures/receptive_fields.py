@@ -1,4 +1,4 @@
-"""Effective receptive fields of one place on the image, of several runs side by side."""
+"""Plot effective receptive fields on the image, several runs side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,40 +16,41 @@ from dcnrun.data.pictures import short_name
 from dcnrun.offsets.receptive_field import ReceptiveField
 from dcnrun.visualize.pictures.panels import Picture, aspect, panels, show_image
 from dcnrun.visualize.pictures.points import draw_centre
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 
-HELD = {0.5: "--", 0.9: "-"}  # shares of the field whose circles are drawn, with their lines
+CIRCLES = {0.5: "--", 0.9: "-"}
+"""Line styles of the circles, by the fraction of the field that they contain."""
 _HEAT = "inferno"
-_BRIGHTEST = 0.999  # quantile of the shares that gets the brightest colour
-_FADED = 0.6  # of the image under the heat
-_BESIDE = 1.1  # inches, for the scale
+_BRIGHTEST = 0.999  # the quantile of the shares that gets the brightest colour
+_FADED = 0.6  # brightness of the image under the heat map
+_BESIDE = 1.1  # inches, for the colour bar
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A receptive field, and for each of HELD the radius around its place that holds this share, in image pixels."""
+class MeasuredField:
+    """A receptive field, and for each of CIRCLES the radius in image pixels that contains this fraction of it."""
 
     field: ReceptiveField
     radii: Mapping[float, float]
 
     @classmethod
-    def of(cls, field: ReceptiveField) -> "Measured":
-        """Takes a tenth of a second for an image of 512x512, so it is done once."""
-        return cls(field, {held: field.radius(held) for held in HELD})
+    def of(cls, field: ReceptiveField) -> "MeasuredField":
+        """Measure a field: a tenth of a second for an image of 512x512, so it is done once."""
+        return cls(field, {fraction: field.radius(fraction) for fraction in CIRCLES})
 
     def __str__(self) -> str:
         if any(map(isnan, self.radii.values())):
             return "nothing in the image matters here"
-        return ", ".join(f"{100 * held:.0f} % within {radius:.0f} px" for held, radius in self.radii.items())
+        return ", ".join(f"{100 * fraction:.0f} % within {radius:.0f} px" for fraction, radius in self.radii.items())
 
 
 def plot_receptive_fields(
-    title: str, picture: Picture, places: Sequence[Place], fields: Mapping[str, Sequence[Measured]]
+    title: str, picture: Picture, query_points: Sequence[QueryPoint], fields: Mapping[str, Sequence[MeasuredField]]
 ) -> Figure:
-    """A row for each place, a column for each run, whose fields are in the order of the places; one colour scale for all."""
+    """Plot a row for each query point and a column for each run, with one colour scale; `fields` are in the same order."""
     drawn = panels(
         f"{title}\nEffective receptive field (gradient with respect to the image); dashed circle: 50 %, full: 90 %",
-        [place.label for place in places],
+        [point.label for point in query_points],
         [short_name(run) for run in fields],
         aspect(picture),
         beside=_BESIDE,
@@ -68,16 +69,18 @@ def plot_receptive_fields(
     return drawn.figure
 
 
-def draw_field(axes: Axes, picture: Picture, measured: Measured, scale: PowerNorm) -> None:
-    """The heat on the faded image, the circles, and their radii in words."""
+def draw_field(axes: Axes, picture: Picture, measured: MeasuredField, scale: PowerNorm) -> None:
+    """Draw the field as a heat map on the faded image, the circles, and their radii in words."""
     faded = picture.mean(2, keepdims=True) / 255 * _FADED
     strength = np.asarray(scale(measured.field.share.numpy()))[..., None]
     heat = colormaps[_HEAT](strength[..., 0])[..., :3]
     show_image(axes, (255 * (faded + strength * (heat - faded))).astype(np.uint8))
     y, x = measured.field.location
-    for held, radius in measured.radii.items():
+    for fraction, radius in measured.radii.items():
         if not isnan(radius):
-            axes.add_patch(Circle((x, y), radius, fill=False, color="white", linewidth=1.1, linestyle=HELD[held]))
+            axes.add_patch(
+                Circle((x, y), radius, fill=False, color="white", linewidth=1.1, linestyle=CIRCLES[fraction])
+            )
     draw_centre(axes, y, x)
     axes.text(
         0.02,

@@ -1,4 +1,4 @@
-"""The bins of pooled regions, as deformable RoI pooling moves them."""
+"""Plot the bins of regions, as deformable RoI pooling moves them."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,50 +14,52 @@ from torchvision.ops import box_iou
 from dcnrun.offsets.layers import RoIs
 from dcnrun.plotting import BLUE, YELLOW
 from dcnrun.visualize.pictures.panels import Picture, panels, show_image
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 
-_AROUND = 0.35  # of a region's side, shown around it
-_BIN_SHARE = 0.45  # of a bin's side: bins drawn whole would hide each other
+_AROUND = 0.35  # shown around a region, as a share of its side
+_BIN_SHARE = 0.45  # drawn of a bin's side: whole bins would hide each other
 
 
-def plot_regions(title: str, picture: Picture, rois: RoIs, places: Sequence[Place]) -> Figure | None:
-    """A panel for the region of each place; None where there is no region at any."""
-    chosen = [(place, region) for place in places for region in region_at(rois, place)]
+def plot_regions(title: str, picture: Picture, rois: RoIs, query_points: Sequence[QueryPoint]) -> Figure | None:
+    """Plot a panel for the region of each query point; None if there is no region at any."""
+    chosen = [(point, region) for point in query_points for region in region_at(rois, point)]
     if not chosen:
         return None
     drawn = panels(
         f"{title}, {rois.name}\nRegion (white), its bins without offsets (black) and as they are moved (blue, weaker\n"
         "where the mask is less); dashed: the object",
         [""],
-        [f"{place.label}: region {region}" for place, region in chosen],
+        [f"{point.label}: region {region}" for point, region in chosen],
         1.0,
     )
-    for axes, (place, region) in zip(drawn.axes[0], chosen, strict=True):
+    for axes, (point, region) in zip(drawn.axes[0], chosen, strict=True):
         show_image(axes, picture)
-        if place.box is not None:
-            left, top, right, bottom = (side - 0.5 for side in place.box)
+        if point.box is not None:
+            left, top, right, bottom = (side - 0.5 for side in point.box)
             _draw_box(axes, (left, top, right, bottom), YELLOW, "--")
         draw_region(axes, rois, region)
     return drawn.figure
 
 
-def region_at(rois: RoIs, place: Place) -> Iterator[int]:
-    """The region that fits the place's object best; without one, the first that holds the place, as the best score most."""
+def region_at(rois: RoIs, point: QueryPoint) -> Iterator[int]:
+    """Yield the region that fits the query point's object best; without an object, the first that contains the point.
+
+    Regions are in the order of their scores."""
     if not len(rois.boxes):
         return
-    if place.box is not None:
-        box = torch.tensor([place.box]) - 0.5  # data sets have pixel i from i to i + 1, regions centred at i
+    if point.box is not None:
+        box = torch.tensor([point.box]) - 0.5  # in data sets pixel i is from i to i + 1, in regions it is centred at i
         overlap = box_iou(box, rois.boxes.float())[0]
         if overlap.max() > 0:
             yield int(overlap.argmax())
         return
     left, top, right, bottom = rois.boxes.unbind(1)
-    holding = (left <= place.x) & (place.x <= right) & (top <= place.y) & (place.y <= bottom)
-    yield from holding.nonzero()[:1, 0].tolist()
+    containing = (left <= point.x) & (point.x <= right) & (top <= point.y) & (point.y <= bottom)
+    yield from containing.nonzero()[:1, 0].tolist()
 
 
 def draw_region(axes: Axes, rois: RoIs, region: int) -> None:
-    """The box, its plain bins and its moved bins, with the axes set around them."""
+    """Draw a region's box, its plain bins and its moved bins, and set the axes' limits around them."""
     left, top, right, bottom = rois.boxes[region].tolist()
     _draw_box(axes, (left, top, right, bottom), "white", "-")
     plain, moved = (bins[region].reshape(-1, 2).numpy()[:, ::-1] for bins in (rois.plain_bins, rois.bins))

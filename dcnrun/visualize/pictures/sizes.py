@@ -1,4 +1,4 @@
-"""Effective dilation of each object's filters against the object's size."""
+"""Plot the effective dilation of each object's filters against the object's size."""
 
 from collections.abc import Mapping
 from math import isnan
@@ -17,7 +17,7 @@ _LEGEND_LINE = 0.16  # inches
 
 
 def plot_sizes(measures: Mapping[str, Measures]) -> Figure:
-    """A panel for each of the last layers, a dot for each object, a colour for each run."""
+    """Plot a panel for each of the last layers, a dot for each object, a colour for each run."""
     names = list(dict.fromkeys(layer.name for of_run in measures.values() for layer in of_run.layers))[-_MOST_LAYERS:]
     height = 3.8 + _LEGEND_LINE * len(measures)
     figure = new_figure((max(3.3 * len(names), 5.5), height), PICTURE_DPI)
@@ -26,7 +26,7 @@ def plot_sizes(measures: Mapping[str, Measures]) -> Figure:
             for layer in of_run.layers:
                 if layer.name == name:
                     draw_layer(axes, layer, colour, f"{short_name(run)}: " if len(measures) > 1 else "")
-        # above the panel: in it some dots would always be hidden
+        # above the panel: inside it would hide some dots
         legend = axes.legend(
             title=short_layer(name),
             title_fontsize=8,
@@ -40,7 +40,7 @@ def plot_sizes(measures: Mapping[str, Measures]) -> Figure:
         remove_box(axes)
         axes.set_ylim(bottom=0)
     figure.supxlabel("square root of the object's area, pixels of the image", fontsize=8)
-    figure.supylabel("effective dilation, pixels of the map", fontsize=8)
+    figure.supylabel("effective dilation, pixels of the feature map", fontsize=8)
     figure.suptitle(
         "Objects: size and mean effective dilation of their filters; dotted: without offsets.\n"
         "Spearman's rank correlation and its 95 % interval over images",
@@ -50,7 +50,7 @@ def plot_sizes(measures: Mapping[str, Measures]) -> Figure:
 
 
 def draw_layer(axes: Axes, layer: LayerMeasures, colour: str, label: str) -> None:
-    """The objects of one run."""
+    """Draw the objects of one run."""
     objects, found = layer.per_object, layer.correlation
     value = "does not vary" if isnan(found.value) else f"{found.value:.2f}"
     interval = "" if found.interval is None else f" [{found.interval.low:.2f}, {found.interval.high:.2f}]"

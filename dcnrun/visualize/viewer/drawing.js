@@ -1,9 +1,9 @@
 /*
- * Drawing on a canvas. Positions are those of pixels of the image, which a view (`viewOf`) brings to the canvas; sizes are CSS
- * pixels. It knows nothing of what is chosen.
+ * Drawing on a canvas. Positions are in pixels of the image, which a view (`viewOf`) converts to the canvas; sizes are in CSS
+ * pixels. It does not depend on what is chosen.
  */
 const drawing = (() => {
-  // Okabe and Ito's colours, which the colour-blind tell apart too.
+  // Okabe and Ito's colours, which any colour vision can distinguish.
   const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#0072b2"];
   const DARK = "#000b";
   const MARGIN = 0.1; // around the picture, as a share of its longer side
@@ -36,7 +36,7 @@ const drawing = (() => {
     return (image.size[1] + margins) / (image.size[0] + margins);
   }
 
-  /** A picture (an image element, perhaps still loading) at its place inside the margin. */
+  /** A picture (an image element, perhaps still loading) inside the margin. */
   function picture(context, view, image, element, dimmed) {
     const at = [view.to(-0.5), view.to(-0.5), image.size[1] * view.scale, image.size[0] * view.scale];
     if (element.complete) context.drawImage(element, ...at);
@@ -130,29 +130,29 @@ const drawing = (() => {
     context.lineWidth = view.ratio;
     for (let i = 0; i < points.count; i++) {
       const corner = [view.to(points.x[i]) - length / 2, view.to(points.y[i]) - length / 2], key = corner.join();
-      if (drawn.has(key)) continue; // many paths lead to the same place
+      if (drawn.has(key)) continue; // many paths lead to the same point
       drawn.add(key);
       context.fillRect(...corner, length, length);
       context.strokeRect(...corner, length, length);
     }
   }
 
-  /** Lines from the taps of the undeformed grid to where they went. */
+  /** Lines from the points of the undeformed grid to where their offsets moved them. */
   function moves(context, view, plain, points) {
     context.lineWidth = 1.5 * view.ratio;
     context.globalAlpha = 0.8;
     for (let i = 0; i < points.count; i++) {
-      const tap = points.path[i] % plain.count;
+      const kernelPoint = points.path[i] % plain.count;
       context.strokeStyle = colourOf(points.group[i]);
       context.beginPath();
-      context.moveTo(view.to(plain.x[tap]), view.to(plain.y[tap]));
+      context.moveTo(view.to(plain.x[kernelPoint]), view.to(plain.y[kernelPoint]));
       context.lineTo(view.to(points.x[i]), view.to(points.y[i]));
       context.stroke();
     }
     context.globalAlpha = 1;
   }
 
-  /** A cross at a place, in a circle where it is to stay. */
+  /** A cross at a position, in a circle if it is pinned. */
   function cross(context, view, { y, x }, pinned) {
     const arm = 9 * view.ratio, gap = 3 * view.ratio;
     context.beginPath();

@@ -1,7 +1,7 @@
 "use strict";
 /*
  * Sampling points of an output location through one layer or a chain of them: the same geometry as dcnrun/offsets/geometry.py,
- * whose numbers the tests compare these with. No page, no drawing. Positions are (y, x) on maps, pixel centres at whole numbers.
+ * whose numbers the tests compare these with. No page, no drawing. Positions are (y, x) on feature maps, pixel centres at integers.
  */
 const geometry = (() => {
   const NOT_A_NUMBER = -32768;
@@ -11,7 +11,7 @@ const geometry = (() => {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   }
 
-  /** Offsets (groups, taps, 2, rows, columns) in pixels of the layer's input map; null for a plain convolution. */
+  /** Offsets (groups, points, 2, rows, columns) in pixels of the layer's input feature map; null for a plain convolution. */
   function decodeOffsets(packed) {
     if (!packed) return null;
     const steps = new DataView(bytes(packed.steps).buffer);
@@ -21,17 +21,17 @@ const geometry = (() => {
     });
   }
 
-  /** Masks (groups, taps, rows, columns); null where all are 1. */
+  /** Masks (groups, points, rows, columns); null where all are 1. */
   function decodeMask(packed) {
     return packed && Float64Array.from(bytes(packed.steps), (count) => count * packed.step);
   }
 
   /** A layer of the page's data with its offsets and mask unpacked. */
   function decodeLayer(layer) {
-    return { ...layer, offset: decodeOffsets(layer.offset), mask: decodeMask(layer.mask), taps: layer.kernel[0] * layer.kernel[1] };
+    return { ...layer, offset: decodeOffsets(layer.offset), mask: decodeMask(layer.mask), kernelPoints: layer.kernel[0] * layer.kernel[1] };
   }
 
-  /** The four pixels around (y, x) with their shares of a bilinear look-up; a place off the map takes the nearest on it. */
+  /** The four pixels around (y, x) with their bilinear weights; a position outside the feature map takes the nearest pixel. */
   function around(y, x, [rows, columns]) {
     y = Math.min(Math.max(y || 0, 0), rows - 1); // NaN as 0
     x = Math.min(Math.max(x || 0, 0), columns - 1);
@@ -43,7 +43,7 @@ const geometry = (() => {
     };
   }
 
-  /** The value there of the map that begins at `start` of `maps`. */
+  /** The interpolated value there of the feature map that begins at `start` of `maps`. */
   function look(maps, start, { pixels, shares }) {
     let value = 0;
     for (let i = 0; i < 4; i++) if (shares[i]) value += maps[start + pixels[i]] * shares[i];
@@ -54,16 +54,16 @@ const geometry = (() => {
   function room(count) {
     return {
       count,
-      y: new Float64Array(count), // on the map that the last layer looked through reads
+      y: new Float64Array(count), // on the input feature map of the lowest layer so far
       x: new Float64Array(count),
       strength: new Float64Array(count), // product of mask x weight along the path
-      inside: new Uint8Array(count), // 0 where the tap, or one on its path, reads only padding
+      inside: new Uint8Array(count), // 0 where the point, or one on its path, reads only padding
       group: new Uint16Array(count), // the offset group of the chain's last layer
-      path: new Float64Array(count), // group x taps + tap of each layer, as digits, from the last layer on
+      path: new Float64Array(count), // group x points + point of each layer, as digits, from the last layer on
     };
   }
 
-  /** Points on the input map of the layer above, which lies in the image by `grid`, as points on the output of `layer`. */
+  /** Points on the input of the layer above, whose grid is `grid`, converted to points on the output of `layer`. */
   function onOutput(layer, points, grid) {
     const own = layer.outputGrid;
     const moved = { ...points, y: points.y.slice(), x: points.x.slice(), inside: points.inside.slice() };
@@ -75,29 +75,29 @@ const geometry = (() => {
     return moved;
   }
 
-  /** What `layer` reads where its output is at `points`: groups x taps points of each. */
+  /** The points that `layer` reads for its output at `points`: groups x kernel points for each. */
   function through(layer, points, first) {
     const weights = layer.weight.flat(), size = layer.output[0] * layer.output[1], read = room(points.count * weights.length);
     for (let p = 0, i = 0; p < points.count; p++) {
       const corners = around(points.y[p], points.x[p], layer.output);
       for (let branch = 0; branch < weights.length; branch++, i++) {
-        const tap = branch % layer.taps, mask = layer.mask ? look(layer.mask, branch * size, corners) : 1;
-        read.y[i] = points.y[p] * layer.stride[0] - layer.padding[0] + Math.floor(tap / layer.kernel[1]) * layer.dilation[0];
-        read.x[i] = points.x[p] * layer.stride[1] - layer.padding[1] + (tap % layer.kernel[1]) * layer.dilation[1];
+        const kernelPoint = branch % layer.kernelPoints, mask = layer.mask ? look(layer.mask, branch * size, corners) : 1;
+        read.y[i] = points.y[p] * layer.stride[0] - layer.padding[0] + Math.floor(kernelPoint / layer.kernel[1]) * layer.dilation[0];
+        read.x[i] = points.x[p] * layer.stride[1] - layer.padding[1] + (kernelPoint % layer.kernel[1]) * layer.dilation[1];
         if (layer.offset) {
           read.y[i] += look(layer.offset, 2 * branch * size, corners);
           read.x[i] += look(layer.offset, (2 * branch + 1) * size, corners);
         }
         read.strength[i] = points.strength[p] * mask * weights[branch];
         read.inside[i] = points.inside[p] & touches(read.y[i], read.x[i], layer.input);
-        read.group[i] = first ? Math.floor(branch / layer.taps) : points.group[p];
+        read.group[i] = first ? Math.floor(branch / layer.kernelPoints) : points.group[p];
         read.path[i] = points.path[p] * weights.length + branch;
       }
     }
     return read;
   }
 
-  /** Whether a bilinear sample there reads any pixel of the map, and not only the zeros around it. */
+  /** Whether a bilinear sample there reads any pixel of the feature map, and not only the zeros around it. */
   function touches(y, x, [rows, columns]) {
     return y > -1 && y < rows && x > -1 && x < columns;
   }
@@ -107,7 +107,7 @@ const geometry = (() => {
     if (points.count <= limit) return points;
     const most = points.strength.reduce((a, b) => Math.max(a, b));
     const rank = points.strength.map((strength, i) => (points.inside[i] ? strength : strength - most));
-    const least = sortedValue(rank.slice(), rank.length - limit);
+    const least = valueOfRank(rank.slice(), rank.length - limit);
     const above = rank.reduce((count, one) => count + (one > least), 0);
     let ties = limit - above; // how many of those equal to the least are kept
     const kept = [];
@@ -117,8 +117,8 @@ const geometry = (() => {
     return chosen(points, kept);
   }
 
-  /** What would be at `place` if the values were sorted: quickselect, as sorting them all is slow. Reorders the values. */
-  function sortedValue(values, place) {
+  /** The value of this rank, by quickselect, as sorting them all is slow. Reorders the values. */
+  function valueOfRank(values, rank) {
     let low = 0, high = values.length - 1;
     while (low < high) {
       const pivot = values[(low + high) >> 1];
@@ -131,25 +131,25 @@ const geometry = (() => {
         i++;
         j--;
       }
-      if (place <= j) high = j;
-      else if (place >= i) low = i;
+      if (rank <= j) high = j;
+      else if (rank >= i) low = i;
       else break;
     }
-    return values[place];
+    return values[rank];
   }
 
-  /** The points of these places. */
-  function chosen(points, places) {
-    const some = room(places.length);
+  /** The points of these indices. */
+  function chosen(points, indices) {
+    const some = room(indices.length);
     for (const [name, values] of Object.entries(points)) {
-      if (name !== "count") places.forEach((place, i) => { some[name][i] = values[place]; });
+      if (name !== "count") indices.forEach((index, i) => { some[name][i] = values[index]; });
     }
     return some;
   }
 
   /**
-   * The points that output location (y, x) of the chain's last layer reads on the input map of its first; strengths sum to 1.
-   * There are (groups x taps) to the power of layers; of more than `limit` the strongest are kept, layer by layer.
+   * The points that output location (y, x) of the chain's last layer reads on the input feature map of its first; strengths sum to 1.
+   * There are groups x kernel points for each of them, layer by layer; of more than `limit` the strongest are kept, layer by layer.
    */
   function points(chain, y, x, limit = 9 ** 3) {
     let reached = room(1);
@@ -168,15 +168,15 @@ const geometry = (() => {
 
   /** The chain with no offsets and masks: where plain convolutions would have read. */
   function undeformed(chain) {
-    return chain.map((layer) => ({ ...layer, offset: null, mask: null, groups: 1, weight: [Array(layer.taps).fill(1)] }));
+    return chain.map((layer) => ({ ...layer, offset: null, mask: null, groups: 1, weight: [Array(layer.kernelPoints).fill(1)] }));
   }
 
-  /** A position on a map as one in the image, along one axis. */
+  /** Convert a position on a feature map to one in the image, along one axis. */
   function toImage(grid, position, axis) {
     return grid.start[axis] + position * grid.step[axis];
   }
 
-  /** The pixel of a map of so many that is nearest to a position in the image, along one axis. */
+  /** The pixel, of `count`, of a feature map that is nearest to a position in the image, along one axis. */
   function nearest(grid, position, axis, count) {
     const pixel = Math.round((position - grid.start[axis]) / grid.step[axis]);
     return Math.min(Math.max(pixel, 0), count - 1);

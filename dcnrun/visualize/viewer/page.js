@@ -18,7 +18,7 @@
     layer: null,
     length: 1,
     group: ALL,
-    place: { y: 0.5, x: 0.5 }, // as a share of the height and width, for images of any size
+    queryPoint: { y: 0.5, x: 0.5 }, // as a share of the height and width, for images of any size
     pinned: false,
   };
 
@@ -63,7 +63,7 @@
 
   /** The chain of at most `length` layers that ends in the named one; undefined where the network has none of that name. */
   function chainOf(image, name, length) {
-    return layerOf(image, name)?.chains.slice(0, length).at(-1).map((place) => unpacked(image.layers[place]));
+    return layerOf(image, name)?.chains.slice(0, length).at(-1).map((index) => unpacked(image.layers[index]));
   }
 
   /** The group to show of a layer; all where it has none of that number. */
@@ -71,37 +71,37 @@
     return state.group < layer.groups ? state.group : ALL;
   }
 
-  /** The place in pixels of an image, whose first pixel's centre is at 0. */
-  function placeOn(image) {
-    return { y: state.place.y * image.size[0] - 0.5, x: state.place.x * image.size[1] - 0.5 };
+  /** The query point in pixels of an image, whose first pixel's centre is at 0. */
+  function queryPointOn(image) {
+    return { y: state.queryPoint.y * image.size[0] - 0.5, x: state.queryPoint.x * image.size[1] - 0.5 };
   }
 
-  /** A place in pixels of an image as a share of its height and width. */
+  /** A position in pixels of an image as a share of its height and width. */
   function shareOf(image, { y, x }) {
     return { y: (y + 0.5) / image.size[0], x: (x + 0.5) / image.size[1] };
   }
 
-  /** The layer's output pixel at the place. */
-  function outputAt(layer, place) {
+  /** The layer's output pixel nearest to a position in the image. */
+  function outputAt(layer, position) {
     return [
-      geometry.nearest(layer.outputGrid, place.y, 0, layer.output[0]),
-      geometry.nearest(layer.outputGrid, place.x, 1, layer.output[1]),
+      geometry.nearest(layer.outputGrid, position.y, 0, layer.output[0]),
+      geometry.nearest(layer.outputGrid, position.x, 1, layer.output[1]),
     ];
   }
 
-  /** Where an output pixel of the layer is in the image. */
-  function placeOf(layer, [row, column]) {
+  /** The centre of an output pixel of the layer in the image. */
+  function centreOf(layer, [row, column]) {
     return { y: geometry.toImage(layer.outputGrid, row, 0), x: geometry.toImage(layer.outputGrid, column, 1) };
   }
 
-  /** Points on a map as points in the image. */
+  /** Convert points on a feature map to points in the image. */
   function inImage(points, grid) {
     return { ...points, y: points.y.map((y) => geometry.toImage(grid, y, 0)), x: points.x.map((x) => geometry.toImage(grid, x, 1)) };
   }
 
-  /** The sampling points of the chain at the place, in the image, weakest first, and what they amount to. */
-  function sampling(chain, place) {
-    const last = chain.at(-1), output = outputAt(last, place), centre = placeOf(last, output), group = shownGroup(last);
+  /** The sampling points of the chain for a position in the image, weakest first, and their statistics. */
+  function sampling(chain, position) {
+    const last = chain.at(-1), output = outputAt(last, position), centre = centreOf(last, output), group = shownGroup(last);
     const found = geometry.points(chain, ...output, POINTS_PER_GROUP * last.groups);
     const order = [...found.y.keys()].filter((i) => group === ALL || found.group[i] === group);
     const weakestFirst = order.sort((a, b) => found.strength[a] - found.strength[b]);
@@ -110,7 +110,7 @@
     return { dots, output, centre, outside, reach: reachOf(dots, centre) };
   }
 
-  /** How far the dots that read the map are from their centre: the root of the mean square, each by its strength. */
+  /** How far the dots that read the feature map are from their centre: the root of the mean square, weighted by strength. */
   function reachOf(dots, centre) {
     let strength = 0, spread = 0;
     for (let i = 0; i < dots.count; i++) {
@@ -142,9 +142,9 @@
     if (!image) return;
     const context = drawing.cleared(panel.canvas), view = drawing.viewOf(panel.canvas, image);
     drawing.picture(context, view, image, picture(image.picture), $("dim").checked);
-    const chain = chainOf(image, state.layer, state.length), place = placeOn(image);
+    const chain = chainOf(image, state.layer, state.length), queryPoint = queryPointOn(image);
     if (chain) {
-      const found = sampling(chain, place);
+      const found = sampling(chain, queryPoint);
       if ($("plain").checked) drawUndeformed(context, view, chain, found);
       drawing.dots(context, view, found.dots, DOTS[chain.length - 1]);
       drawing.cross(context, view, found.centre, state.pinned);
@@ -154,10 +154,10 @@
     }
     const object = image.objects[objectNumber() - 1];
     if (object) drawing.object(context, view, object);
-    for (const card of panel.cards) drawCard(card, image, place);
+    for (const card of panel.cards) drawCard(card, image, queryPoint);
   }
 
-  /** Where the same layers without offsets would read; for one layer, with lines to where its taps went. */
+  /** Draw where the same layers without offsets would read; for one layer, with lines to the moved points. */
   function drawUndeformed(context, view, chain, found) {
     const plain = inImage(geometry.points(geometry.undeformed(chain), ...found.output, Infinity), chain[0].inputGrid);
     if (chain.length === 1 && chain[0].offset) drawing.moves(context, view, plain, found.dots);
@@ -170,9 +170,9 @@
     return `Output ${output.join(", ")} at y ${centre.y.toFixed()}, x ${centre.x.toFixed()}: ${dots.count} points${layers}${padding}; reach ${reach.toFixed(1)} px`;
   }
 
-  function drawCard(card, image, place) {
+  function drawCard(card, image, queryPoint) {
     const context = drawing.cleared(card.canvas), view = drawing.viewOf(card.canvas, image);
-    const found = sampling([unpacked(card.layer)], place);
+    const found = sampling([unpacked(card.layer)], queryPoint);
     drawing.picture(context, view, image, picture(image.picture), $("dim").checked);
     drawing.dots(context, view, found.dots, CARD_DOTS);
     card.reach.textContent = `reach ${found.reach.toFixed(1)} px`;
@@ -319,11 +319,11 @@
     announce();
   }
 
-  /** The place has changed: show it on the sliders, and draw. */
+  /** The query point has changed: show it on the sliders, and draw. */
   function moved() {
     const image = leading();
     if (!image) return requestDraw();
-    const layer = leadingLayer(), output = outputAt(layer, placeOn(image));
+    const layer = leadingLayer(), output = outputAt(layer, queryPointOn(image));
     [$("row"), $("column")].forEach((slider, axis) => {
       slider.max = layer.output[axis] - 1;
       slider.value = output[axis];
@@ -337,14 +337,14 @@
     requestDraw();
   }
 
-  /** Move to a place in pixels of an image. */
-  function moveTo(image, place) {
-    state.place = shareOf(image, place);
+  /** Move the query point to a position in pixels of an image. */
+  function moveTo(image, position) {
+    state.queryPoint = shareOf(image, position);
     moved();
   }
 
   function moveToOutput(output) {
-    moveTo(leading(), placeOf(leadingLayer(), output));
+    moveTo(leading(), centreOf(leadingLayer(), output));
     announce();
   }
 
@@ -353,7 +353,7 @@
     const image = leading(), box = image?.objects[number - 1]?.box;
     if (box) {
       state.pinned = true;
-      state.place = { y: (box[1] + box[3]) / 2 / image.size[0], x: (box[0] + box[2]) / 2 / image.size[1] };
+      state.queryPoint = { y: (box[1] + box[3]) / 2 / image.size[0], x: (box[0] + box[2]) / 2 / image.size[1] };
     }
     moved();
     announce();
@@ -427,8 +427,8 @@
 
   function step([down, right], times) {
     if (!leading()) return;
-    const layer = leadingLayer(), output = outputAt(layer, placeOn(leading()));
-    state.pinned = true; // or else the resting mouse takes the place back
+    const layer = leadingLayer(), output = outputAt(layer, queryPointOn(leading()));
+    state.pinned = true; // or else the resting mouse moves the query point back
     moveToOutput([down, right].map((by, axis) => Math.min(Math.max(output[axis] + by * times, 0), layer.output[axis] - 1)));
   }
 
@@ -446,7 +446,7 @@
   function accuracy() {
     const layers = data.runs.flatMap((run) => run.images.flatMap((image) => image.layers));
     const most = (kind) => (Math.max(0, ...layers.map((layer) => layer[kind]?.step ?? 0)) / 2).toPrecision(2);
-    return `Offsets are right to ${most("offset")} pixels of a layer's map, masks to ${most("mask")}. Of more than ${POINTS_PER_GROUP} points per group the strongest are shown, those that read only padding last.`;
+    return `Offsets are right to ${most("offset")} pixels of a layer's input feature map, masks to ${most("mask")}. Of more than ${POINTS_PER_GROUP} points per group the strongest are shown, those that read only padding last.`;
   }
 
   $("accuracy").textContent = accuracy();

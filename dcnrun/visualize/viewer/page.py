@@ -1,8 +1,7 @@
-"""Puts the page together: page.html with its style, its scripts and the data of the runs, in one file.
+"""Assemble the page: page.html with its style, its scripts and the data of the runs, in one file.
 
-The page may load nothing and connect nowhere: its content security policy allows the very scripts and the very style
-that were put into it, by their hashes, and pictures from `data:` addresses. Names are data: they travel as JSON and
-reach the reader as text.
+The page may load nothing and connect nowhere: its content security policy allows only the scripts and the style that were
+put into it, by their hashes, and pictures from `data:` addresses. Names are passed as JSON and only ever set as text.
 """
 
 import base64
@@ -28,37 +27,39 @@ _FILES = Path(__file__).parent
 _STYLE, _SCRIPTS = "page.css", ("geometry.js", "drawing.js", "page.js")
 LONGEST_CHAIN = 3
 JPEG_QUALITY = 90
-# Offsets travel as whole steps of 16 bits, masks of 8; what is no number (or infinite) has a step of its own.
+# Offsets are encoded as integer multiples of a step in 16 bits, masks in 8; NaN and infinity have a value of their own.
 OFFSET_STEPS = 32767
 NOT_A_NUMBER = -32768
 MASK_STEPS = 255
-# An offset past so many sizes of the map is cut to it: the tap is outside either way, and the steps stay fine.
+# Offsets are clipped to this many sizes of the feature map: the point is outside either way, and the steps stay fine.
 FARTHEST_OFFSET = 2
 
 
 @dataclass(frozen=True)
 class PageObject:
-    """An object on an image, for the slider that goes from one to the next."""
+    """An object on an image, for the slider that moves from one to the next."""
 
-    name: str  # of its class
-    box: tuple[
-        float, float, float, float
-    ]  # x1, y1, x2, y2 in image pixels, as data sets have them: pixel 0 is from 0 to 1
+    name: str
+    """Its class."""
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in image pixels, as in data sets: pixel 0 is from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class PageImage:
     """One image and where a run's network sampled for it."""
 
-    name: str  # images of the same name are shown side by side
-    picture: npt.NDArray[np.uint8]  # (H, W, 3), as large as the image that the network saw
+    name: str
+    """Images of the same name are shown side by side."""
+    picture: npt.NDArray[np.uint8]
+    """(H, W, 3), as large as the image that the network saw."""
     capture: Capture
     objects: Sequence[PageObject] = ()
 
 
 @dataclass(frozen=True)
 class PageRun:
-    """One run of those to explore and to compare."""
+    """A run and its images."""
 
     name: str
     images: Sequence[PageImage]
@@ -67,9 +68,9 @@ class PageRun:
 def write_page(path: Path, runs: Sequence[PageRun]) -> None:
     """Write the page of `runs` to `path`, one HTML file that needs nothing else.
 
-    Raises `ValueError` where there is nothing to show, or a picture is not as large as what the network saw.
+    Raises:
+        ValueError: nothing to show, or a picture that is not as large as what the network saw.
     """
-    path = Path(path)
     write_text(path, _page(runs))
 
 
@@ -86,19 +87,19 @@ def _page(runs: Sequence[PageRun]) -> str:
 
 
 def _hash(text: str) -> str:
-    """As a content security policy names what it allows."""
+    """Return the hash by which a content security policy allows a text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _harmless_json(data: dict[str, Any]) -> str:
-    """JSON that no `</script>` or `<!--` in a name can end: `<` is written as an escape, and all but ASCII too."""
+    """Return JSON that no `</script>` or `<!--` in a name can end: `<` and non-ASCII characters are escaped."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _data(runs: Sequence[PageRun]) -> dict[str, Any]:
     if not any(run.images for run in runs):
         raise ValueError("a page needs at least one run with an image")
-    pictures: dict[str, int] = {}  # each one once, though several runs show it
+    pictures: dict[str, int] = {}  # each one once, even if several runs show it
     shown = [
         {"name": run.name, "images": [_image(image, pictures) for image in run.images]} for run in runs if run.images
     ]
@@ -121,9 +122,9 @@ def _image(image: PageImage, pictures: dict[str, int]) -> dict[str, Any]:
 
 
 def _chains(capture: Capture, name: str) -> list[list[int]]:
-    """The chains of 1, 2, ... layers that end in this one, as places in `capture.layers`."""
-    places = {id(layer): place for place, layer in enumerate(capture.layers)}
-    chains = [[places[id(layer)] for layer in chain_to(capture, name, n)] for n in range(1, LONGEST_CHAIN + 1)]
+    """Return the chains of 1, 2, ... layers that end in this one, as indices of `capture.layers`."""
+    indices = {id(layer): index for index, layer in enumerate(capture.layers)}
+    chains = [[indices[id(layer)] for layer in chain_to(capture, name, n)] for n in range(1, LONGEST_CHAIN + 1)]
     return [chain for length, chain in enumerate(chains, 1) if len(chain) == length]
 
 
@@ -141,7 +142,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "outputGrid": _grid(layer.output_grid),
         "offset": _offsets(layer) if layer.deformable else None,
         "mask": None if layer.mask is None else _mask(layer.mask.numpy()),
-        "weight": _finite(layer.tap_weight.numpy()).tolist(),
+        "weight": _finite(layer.point_weight.numpy()).tolist(),
     }
 
 
@@ -150,7 +151,7 @@ def _grid(grid: Grid) -> dict[str, Any]:
 
 
 def _offsets(layer: Layer) -> dict[str, Any]:
-    """Whole steps of `step` pixels, int16, little-endian."""
+    """Encode offsets as integer multiples of `step` pixels, int16, little-endian."""
     offsets = layer.offset.numpy().astype(np.float64)
     farthest = FARTHEST_OFFSET * max(layer.input_size)
     finite = np.isfinite(offsets)
@@ -161,19 +162,19 @@ def _offsets(layer: Layer) -> dict[str, Any]:
 
 
 def _mask(mask: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Whole steps of `step`, uint8."""
+    """Encode masks as integer multiples of `step`, uint8."""
     mask = _finite(mask).clip(0.0)
     step = float(mask.max(initial=0.0)) / MASK_STEPS or 1.0
     return {"step": step, "steps": _base64(np.rint(mask / step).astype(np.uint8).tobytes())}
 
 
 def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """0 for what is no number or infinite: a network that diverged has its page too."""
+    """Replace NaN and infinity by 0: a network that diverged has its page too."""
     return np.where(np.isfinite(values), values, 0.0).astype(np.float64)
 
 
 def _picture_address(picture: npt.NDArray[np.uint8]) -> str:
-    """A `data:` address: PNG for drawings, which it holds exactly in few bytes, JPEG for photographs."""
+    """Return a `data:` address, as PNG or JPEG, whichever is smaller: PNG for drawings, JPEG for photographs."""
     encoded = {"png": _encoded(picture, "PNG"), "jpeg": _encoded(picture, "JPEG", quality=JPEG_QUALITY)}
     kind = min(encoded, key=lambda name: len(encoded[name]))
     return f"data:image/{kind};base64,{_base64(encoded[kind])}"

@@ -1,4 +1,4 @@
-"""Effective dilation against loops over pairs of taps, and its statistics against one list of all filters."""
+"""Effective dilation against loops over pairs of points, and its statistics against one list of all filters."""
 
 from itertools import product
 from math import hypot
@@ -13,7 +13,7 @@ from tests.offsets.factories import hand_made, noise
 
 
 def positions(layer, group, y, x):
-    """Where each tap of one filter is, from the definition."""
+    """Where each point of one filter is, from the definition."""
     (kh, kw), (sy, sx), (py, px), (dy, dx) = layer.kernel_size, layer.stride, layer.padding, layer.dilation
     return {
         (a, b): (
@@ -70,14 +70,14 @@ def test_kernels_that_are_not_square_give_the_mean_over_pairs():
 
 
 def test_moving_the_whole_filter_changes_nothing_and_spreading_it_does():
-    taps = torch.tensor([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)])
+    points = torch.tensor([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)])
     moved = torch.full((1, 9, 2, 6, 7), 2.5)
-    spread = (0.5 * taps).reshape(1, 9, 2, 1, 1).expand(1, 9, 2, 6, 7)
+    spread = (0.5 * points).reshape(1, 9, 2, 1, 1).expand(1, 9, 2, 6, 7)
     assert (effective_dilation(hand_made(moved)) == 1).all()
     assert (effective_dilation(hand_made(spread)) == 1.5).all()
 
 
-def test_a_single_tap_has_no_neighbours():
+def test_a_single_point_has_no_neighbours():
     assert effective_dilation(hand_made(kernel_size=(1, 1), padding=(0, 0))).isnan().all()
 
 
@@ -155,9 +155,9 @@ def test_no_objects_have_no_correlation():
 def test_larger_objects_with_wider_filters_correlate():
     """The field of each image is as wide as its object is large; there are as many images as an interval needs."""
     statistics = DilationStatistics(1.0, Thresholds())
-    taps = torch.tensor([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]).reshape(1, 9, 2, 1, 1)
+    points = torch.tensor([(a, b) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]).reshape(1, 9, 2, 1, 1)
     for side in 2 * (1, 2, 3, 4, 5):
-        layer = hand_made((side * taps).expand(1, 9, 2, 6, 7))
+        layer = hand_made((side * points).expand(1, 9, 2, 6, 7))
         statistics.add(layer, objects((0, 0, side, side)))
     correlation = statistics.per_object().correlation()
     assert (correlation.value, correlation.interval.low, correlation.interval.high) == pytest.approx((1, 1, 1))

@@ -14,7 +14,7 @@ from dcnrun.offsets.geometry import compose
 from dcnrun.offsets.layers import Capture
 from dcnrun.visualize.pictures.panels import show_image
 from dcnrun.visualize.pictures.points import GROUP_COLOURS, draw_points, plot_sampling_points
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 from tests.offsets.factories import hand_made, noise
 from tests.visualize.pictures.factories import GRID, PICTURE, image_axes, rendered
 
@@ -25,7 +25,7 @@ def drawn_dots(axes):
     return dots, crosses
 
 
-def test_dots_are_where_the_taps_read():
+def test_dots_are_where_the_points_read():
     offset = torch.zeros(1, 9, 2, 6, 7)
     offset[0, 0, :, 2, 3] = torch.tensor([0.5, -1.25])
     layer = hand_made(offset, grid=GRID)
@@ -33,7 +33,7 @@ def test_dots_are_where_the_taps_read():
     draw_points(axes, compose([layer], 2, 3))
     dots, crosses = drawn_dots(axes)
     at = {(round(x, 3), round(y, 3)) for x, y in dots.get_offsets()}
-    # the taps of output pixel (2, 3) are rows 1 to 3 and columns 2 to 4 of the map; map pixel i lies at 3.5 + 8 i
+    # the points of output pixel (2, 3) are rows 1 to 3 and columns 2 to 4 of the map; map pixel i lies at 3.5 + 8 i
     plain = {(3.5 + 8 * column, 3.5 + 8 * row) for row in (1, 2, 3) for column in (2, 3, 4)}
     assert at == plain - {(19.5, 11.5)} | {(19.5 - 10, 11.5 + 4)}
     assert len(crosses.get_offsets()) == 0
@@ -58,7 +58,7 @@ def test_what_reads_only_padding_is_a_cross_and_never_beyond_the_margin():
     axes = image_axes(margin=6.0)
     draw_points(axes, compose([hand_made(offset, grid=GRID)], 0, 0))
     dots, crosses = drawn_dots(axes)
-    # in the corner five taps of the plain grid are outside: to the left at x = -4.5, above at y = -4.5
+    # in the corner five points of the plain grid are outside: to the left at x = -4.5, above at y = -4.5
     assert {tuple(place) for place in crosses.get_offsets().tolist()} == {
         (-4.5, -4.5), (3.5, -4.5), (11.5, -4.5), (-4.5, 3.5), (-4.5, 11.5), (3.5, 53.5),
     }  # fmt: skip
@@ -72,7 +72,7 @@ def test_dots_are_as_strong_as_mask_times_weight_and_coloured_by_group():
     weight = torch.ones(2, 9)
     weight[0, 0] = 0.5
     axes = image_axes()
-    draw_points(axes, compose([replace(layer, tap_weight=weight)], 3, 3))
+    draw_points(axes, compose([replace(layer, point_weight=weight)], 3, 3))
     dots, _ = drawn_dots(axes)
     strength = np.array([0.5, *[1.0] * 8, *[0.25] * 9])
     area, colour = dots.get_sizes(), dots.get_facecolor()
@@ -112,7 +112,7 @@ def two_layers(**settings):
 
 def test_a_column_for_each_layer_and_one_for_the_chain():
     capture = two_layers()
-    shown = [Place(20, 20, "here"), Place(1, 50, "there")]
+    shown = [QueryPoint(20, 20, "here"), QueryPoint(1, 50, "there")]
     figure = plot_sampling_points("title", PICTURE, capture, ["backbone.a", "backbone.b"], shown)
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "a to b, composed", "", "", ""]
     assert [axes.get_ylabel() for axes in figure.axes] == ["here", "", "", "there", "", ""]
@@ -134,7 +134,7 @@ def three_layers(groups, scale=1.0, grid=GRID):
 
 
 def test_how_many_points_of_a_chain_are_left_out_is_said():
-    capture, place = three_layers(groups=2), [Place(20, 20, "here")]
+    capture, place = three_layers(groups=2), [QueryPoint(20, 20, "here")]
     axes = plot_sampling_points("title", PICTURE, capture, ["c"], place).axes[1]
     assert axes.get_title() == "a to c, composed\nthe 1,458 strongest of 5,832 points"
     assert sum(len(drawn.get_offsets()) for drawn in axes.collections[-2:]) == 1458
@@ -144,7 +144,7 @@ def test_how_many_points_of_a_chain_are_left_out_is_said():
 
 def test_points_that_are_near_for_the_image_s_size_are_enlarged():
     """In all panels alike, around each place, with all points in them."""
-    capture, shown = three_layers(1, scale=0.3), [Place(20, 20, "here"), Place(1, 50, "there")]
+    capture, shown = three_layers(1, scale=0.3), [QueryPoint(20, 20, "here"), QueryPoint(1, 50, "there")]
     large = np.zeros((960, 720, 3), np.uint8)
     figure = plot_sampling_points("title", large, capture, ["a", "b", "c"], shown)
     margin = 0.12 * 960

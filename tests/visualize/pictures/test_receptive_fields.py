@@ -6,20 +6,20 @@ import torch
 from matplotlib.patches import Circle
 
 from dcnrun.offsets.receptive_field import ReceptiveField
-from dcnrun.visualize.pictures.receptive_fields import Measured, plot_receptive_fields
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.pictures.receptive_fields import MeasuredField, plot_receptive_fields
+from dcnrun.visualize.query_points import QueryPoint
 from tests.visualize.pictures.factories import PICTURE, rendered
 
 
 def field(y, x, share):
-    return Measured.of(ReceptiveField(share / share.sum(), (y, x)))
+    return MeasuredField.of(ReceptiveField(share / share.sum(), (y, x)))
 
 
 def test_receptive_fields_have_their_circles_and_one_scale():
     narrow, wide = torch.zeros(48, 56), torch.ones(48, 56)
     narrow[20, 20:31] = 1.0
     seen = {"one": [field(20.0, 20.0, narrow)], "two": [field(20.0, 20.0, wide)]}
-    figure = plot_receptive_fields("title", PICTURE, [Place(20, 20, "here")], seen)
+    figure = plot_receptive_fields("title", PICTURE, [QueryPoint(20, 20, "here")], seen)
     circles = [[patch for patch in axes.patches if isinstance(patch, Circle)] for axes in figure.axes[:2]]
     assert [(circle.center, circle.radius) for circle in circles[0]] == [((20, 20), 5.0), ((20, 20), 9.0)]
     for circle, held in zip(circles[1], (0.5, 0.9), strict=True):
@@ -34,6 +34,6 @@ def test_receptive_fields_have_their_circles_and_one_scale():
 
 def test_where_nothing_matters():
     nothing = ReceptiveField(torch.zeros(48, 56), (5.0, 5.0))
-    figure = plot_receptive_fields("title", PICTURE, [Place(5, 5, "here")], {"one": [Measured.of(nothing)]})
+    figure = plot_receptive_fields("title", PICTURE, [QueryPoint(5, 5, "here")], {"one": [MeasuredField.of(nothing)]})
     assert figure.axes[0].texts[0].get_text() == "nothing in the image matters here"
     rendered(figure)

@@ -5,7 +5,7 @@ from matplotlib.patches import Rectangle
 
 from dcnrun.offsets.layers import RoIs
 from dcnrun.visualize.pictures.regions import draw_region, plot_regions, region_at
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 from tests.visualize.pictures.factories import PICTURE, image_axes
 
 
@@ -39,11 +39,11 @@ def test_weak_bins_are_faint():
 
 
 def test_the_region_of_a_place():
-    on_object = Place(30, 30, "object", (5.5, 5.5, 45.5, 44.0))
+    on_object = QueryPoint(30, 30, "object", (5.5, 5.5, 45.5, 44.0))
     assert list(region_at(rois(), on_object)) == [1]
-    assert list(region_at(rois(), Place(10, 10, "background"))) == [0]  # the first of both, as the best scored
-    assert list(region_at(rois(), Place(30, 30, "background"))) == [1]
-    assert list(region_at(rois(), Place(47, 47, "background"))) == []
-    assert plot_regions("title", PICTURE, rois(), [Place(47, 47, "background")]) is None
+    assert list(region_at(rois(), QueryPoint(10, 10, "background"))) == [0]  # the first of both, as the best scored
+    assert list(region_at(rois(), QueryPoint(30, 30, "background"))) == [1]
+    assert list(region_at(rois(), QueryPoint(47, 47, "background"))) == []
+    assert plot_regions("title", PICTURE, rois(), [QueryPoint(47, 47, "background")]) is None
     none = rois(boxes=torch.zeros(0, 4), bins=torch.zeros(0, 2, 2, 2), plain_bins=torch.zeros(0, 2, 2, 2))
     assert list(region_at(none, on_object)) == []

@@ -37,10 +37,10 @@ def random_layer(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(size, padding, dilation, kernel, stride, strict=True)
     )
-    taps = kernel[0] * kernel[1]
-    steps = random.integers(-32767, 32768, (groups, taps, 2, *output))
+    num_points = kernel[0] * kernel[1]
+    steps = random.integers(-32767, 32768, (groups, num_points, 2, *output))
     steps.flat[0] = 32767  # the largest sets the page's step
-    shares = random.integers(0, 256, (groups, taps, *output))
+    shares = random.integers(0, 256, (groups, num_points, *output))
     shares.flat[0] = 255
     return Layer(
         name=name,
@@ -54,7 +54,7 @@ def random_layer(
         output_size=output,
         offset=torch.tensor(steps * OFFSET_STEP * deformable, dtype=torch.float32),
         mask=torch.tensor(shares * MASK_STEP, dtype=torch.float32) if masked else None,
-        tap_weight=torch.tensor(random.uniform(0.5, 1.5, (groups, taps)), dtype=torch.float32),
+        point_weight=torch.tensor(random.uniform(0.5, 1.5, (groups, num_points)), dtype=torch.float32),
         deformable=deformable,
         input_grid=grid,
         output_grid=grid.windows(kernel, stride, padding, dilation),

@@ -170,8 +170,8 @@ def test_one_group_alone(browser, page):
     assert_nothing_elsewhere(browser, 0, alone)
 
 
-def test_taps_outside_are_rings_in_the_margin(browser, tmp_path):
-    """A plain grid at the corner: a row and a column of taps read padding only."""
+def test_points_outside_are_rings_in_the_margin(browser, tmp_path):
+    """A plain grid at the corner: a row and a column of points read padding only."""
     layer = random_layer(0, deformable=False, masked=False, padding=(1, 1), dilation=(1, 1))
     browser.open(written(tmp_path, [PageRun("run", [grey_image(Capture(SIZE, (layer,), ()))])]))
     bare(browser)
@@ -188,10 +188,10 @@ def test_taps_outside_are_rings_in_the_margin(browser, tmp_path):
             assert coloured[9, 9] == bool(inside), place
 
 
-def test_taps_beyond_the_margin_are_marked_at_its_edge(browser, tmp_path):
+def test_points_beyond_the_margin_are_marked_at_its_edge(browser, tmp_path):
     layer = random_layer(0, masked=False)
     layer.offset[:] = 0
-    layer.offset[0, 5, 1] = 40  # the middle tap of the right column
+    layer.offset[0, 5, 1] = 40  # the middle point of the right column
     browser.open(written(tmp_path, [PageRun("run", [grey_image(Capture(SIZE, (layer,), ()))])]))
     bare(browser)
     browser.hover(64, 64, SIZE)
@@ -205,7 +205,7 @@ def test_taps_beyond_the_margin_are_marked_at_its_edge(browser, tmp_path):
 
 def test_reach_is_that_of_the_points_that_read_the_map(browser, tmp_path):
     layer = random_layer(0, masked=False)
-    layer.offset[0, 5, 1] = 40  # of the middle tap of the right column: off the map
+    layer.offset[0, 5, 1] = 40  # of the middle point of the right column: off the map
     browser.open(written(tmp_path, [PageRun("run", [grey_image(Capture(SIZE, (layer,), ()))])]))
     browser.hover(64, 64, SIZE)
     row, column = output_at(layer, 64, 64)

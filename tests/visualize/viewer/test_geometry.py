@@ -7,13 +7,13 @@ import torch
 from dcnrun.offsets.geometry import chain_to, compose
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture
-from dcnrun.visualize.query_points import Place
+from dcnrun.visualize.query_points import QueryPoint
 from dcnrun.visualize.viewer import PageRun
 from tests.visualize.viewer.factories import OFFSET_STEP, grey_image, random_layer, three_layers, written
 
 POINTS = """
     const [name, length, y, x, limit] = arguments, image = dcnrun.data.runs[0].images[0];
-    const chain = image.layers.find((layer) => layer.name === name).chains[length - 1].map((place) => dcnrun.decodeLayer(image.layers[place]));
+    const chain = image.layers.find((layer) => layer.name === name).chains[length - 1].map((index) => dcnrun.decodeLayer(image.layers[index]));
     const found = dcnrun.points(chain, y, x, limit ?? Infinity), grid = chain[0].inputGrid;
     const columns = Object.fromEntries(Object.entries(found).filter(([name]) => name !== "count").map(([name, values]) => [name, [...values]]));
     return { ...columns, imageY: columns.y.map((y) => dcnrun.toImage(grid, y, 0)), imageX: columns.x.map((x) => dcnrun.toImage(grid, x, 1)) };
@@ -21,11 +21,11 @@ POINTS = """
 
 
 def digits(chain, points):
-    """Group and tap of each layer as one number."""
+    """Group and index of the sampling point of each layer as one number."""
     number = torch.zeros(len(points), dtype=torch.long)
     for depth, layer in enumerate(reversed(chain)):
-        branch = points.group[:, depth] * layer.taps + points.path[:, depth]
-        number = number * layer.offset_groups * layer.taps + branch
+        branch = points.group[:, depth] * layer.num_points + points.path[:, depth]
+        number = number * layer.offset_groups * layer.num_points + branch
     return number.numpy()
 
 
@@ -88,7 +88,7 @@ def test_more_than_the_limit_are_the_strongest(open_capture):
 def test_what_reads_only_padding_comes_last(open_capture):
     capture = three_layers(8, groups=2)
     for layer in capture.layers:
-        layer.tap_weight[:, :3] = 50.0
+        layer.point_weight[:, :3] = 50.0
         layer.offset[:, :3, 0] = -32767 * OFFSET_STEP  # above the map
     browser = open_capture(capture)
     assert_same_points(browser, capture, "block.conv3", 3, 1, 9, 300)
@@ -111,7 +111,7 @@ def test_offsets_that_are_no_numbers_or_without_end(open_capture):
     layer.offset[0, 2] = 1e6
     browser = open_capture(Capture((128, 128), (layer,), ()))
     found = browser.run(POINTS, "layer", 1, 8, 8, None)
-    assert [found["y"][tap] for tap in (0, 1)] == [None, None]  # what JSON makes of NaN
+    assert [found["y"][point] for point in (0, 1)] == [None, None]  # what JSON makes of NaN
     assert found["inside"][:3] == [0, 0, 0]
     step = found["y"][2] - (8 - 2)
     assert step == pytest.approx(2 * 16)  # cut, and still outside
@@ -127,7 +127,7 @@ def test_a_place_half_way_is_on_the_same_pixel_as_in_the_pictures(browser, page)
             "return dcnrun.nearest({ start: [0, 0], step: [2, 2] }, arguments[0], 0, arguments[1])",
             *(place, layer.output_size[0]),
         )
-        assert found == Place(place, 0, "").on(layer)[0], place
+        assert found == QueryPoint(place, 0, "").output_pixel(layer)[0], place
 
 
 def test_the_nearest_output_pixel(browser, page):

@@ -106,7 +106,7 @@ def test_chains_follow_the_maps(tmp_path):
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_network_that_diverged_still_has_its_page(tmp_path, broken):
     layer = random_layer(0)
-    for values in (layer.offset, layer.mask, layer.tap_weight):
+    for values in (layer.offset, layer.mask, layer.point_weight):
         values[:] = broken
     written(tmp_path, [PageRun("run", [grey_image(Capture((128, 128), (layer,), ()))])])
 
