@@ -19,7 +19,7 @@ ALLOWED = {
     "compare": {"config", "rules", "jobs", "tasks"},
     "sweep": {"config", "rules", "tasks", "jobs", "compare"},
     "export": {"config", "data", "models", "tasks", "training"},
-    "offsets": {"ops", "models", "training"},
+    "offsets": {"ops", "models"},
     "visualize": {"config", "data", "tasks", "training", "offsets"},
     "bench": {"ops"},
     "doctor": {"ops"},

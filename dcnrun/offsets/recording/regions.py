@@ -32,7 +32,9 @@ def pooled_regions(
     bins_high, bins_wide = pool.output_size
     y = (torch.arange(bins_high) + 0.5) / bins_high
     x = (torch.arange(bins_wide) + 0.5) / bins_wide
-    fraction = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (ph, pw, 2): centres, in fractions of a region's sides
+    fraction = torch.stack(
+        torch.meshgrid(y, x, indexing="ij"), -1
+    )  # (ph, pw, 2): centres, in fractions of a region's sides
     bin_size = size / size.new_tensor(pool.output_size)
 
     map_start = size.new_tensor([grid.start for grid in grids.values()])[level]
