@@ -73,10 +73,10 @@ def test_a_box_of_one_pixel_holds_that_pixel_alone():
 
 def test_coco_s_sizes():
     area = torch.tensor([1.0, 1023.9, 1024.0, 9215.0, 9216.0, 1e6])
-    assert [list(SizeClass)[i].value for i in Thresholds().places(area)] == [
+    assert [list(SizeClass)[i].value for i in Thresholds().classify(area)] == [
         *("small", "small", "medium", "medium", "large", "large")
     ]
-    assert Thresholds(medium=4, large=5).places(torch.tensor([3.9, 4.0, 5.0])).tolist() == [0, 1, 2]
+    assert Thresholds(medium=4, large=5).classify(torch.tensor([3.9, 4.0, 5.0])).tolist() == [0, 1, 2]
     assert "small < 1024 <= medium < 9216 <= large" in str(Thresholds())
 
 

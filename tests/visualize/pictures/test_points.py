@@ -143,14 +143,14 @@ def test_how_many_points_of_a_chain_are_left_out_is_said():
 
 
 def test_points_that_are_near_for_the_image_s_size_are_enlarged():
-    """In all panels alike, around each place, with all points in them."""
+    """In all panels alike, around each query point, with all points in them."""
     capture, shown = three_layers(1, scale=0.3), [QueryPoint(20, 20, "here"), QueryPoint(1, 50, "there")]
     large = np.zeros((960, 720, 3), np.uint8)
     figure = plot_sampling_points("title", large, capture, ["a", "b", "c"], shown)
     margin = 0.12 * 960
     times = [(720 + 2 * margin) / np.ptp(axes.get_xlim()) for axes in figure.axes]
     np.testing.assert_allclose(times, times[0])
-    assert f"around each place, {times[0]:.0f} times enlarged" in figure.texts[0].get_text()
+    assert f"around each query point, {times[0]:.0f} times enlarged" in figure.texts[0].get_text()
     farthest = 0.0
     for axes, (y, x) in zip(figure.axes, [(19.5, 19.5)] * 4 + [(3.5, 51.5)] * 4, strict=True):
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
