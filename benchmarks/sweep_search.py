@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dcnrun.bench.machine import describe
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.hyperband import judge
 from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.distributions import Categorical, LogUniform
@@ -151,7 +152,7 @@ def make(name: str) -> Callable[[int], Search]:
     """Give what makes a search of this name for a seed."""
     method = Method.random if name == "random" else Method.bayes
     kind = PrunedSearch if name.endswith("pruned") else Search
-    return lambda seed: kind(sweep_file(method), seed, "gp" if name.startswith("gp") else "tpe")
+    return lambda seed: kind(sweep_file(method), seed, Sampler.gp if name.startswith("gp") else Sampler.tpe)
 
 
 def suggestion_times(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import dcnrun
 from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.runs import CheckpointChoice, json_ready
+from dcnrun.sweep.engines.engine import Engine, Options, Sampler, engine_for
 
 _INTERRUPTED = 130
 
@@ -93,16 +94,6 @@ class _Dtype(StrEnum):
     float64 = "float64"
     bfloat16 = "bfloat16"
     float16 = "float16"
-
-
-class _Engine(StrEnum):
-    local = "local"
-    wandb = "wandb"
-
-
-class _Search(StrEnum):
-    tpe = "tpe"
-    gp = "gp"
 
 
 _OVERRIDES = "Settings (optim.lr=0.1) and choices of groups (conv=dilated); `dcnrun config --list` shows all."
@@ -292,9 +283,9 @@ def sweep(
         Path | None, typer.Option(metavar="DIR", help="The sweep's folder; by default runs/sweeps/NAME.")
     ] = None,
     storage: Storage = None,
-    engine: Annotated[_Engine, typer.Option(help="Here, or on Weights & Biases with its agents here.")] = _Engine.local,
+    engine: Annotated[Engine, typer.Option(help="Here, or on Weights & Biases with its agents here.")] = Engine.local,
     search: Annotated[
-        _Search | None, typer.Option(help="What method bayes is here: TPE (the default) or a Gaussian process.")
+        Sampler | None, typer.Option(help="What method bayes is here: TPE (the default) or a Gaussian process.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search; by default 0.")] = None,
     repeats: Annotated[
@@ -316,30 +307,18 @@ def sweep(
     ] = False,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Search the best settings with a sweep file; the same command goes on with a sweep that was stopped or killed.
+    """Search the best settings with a sweep file; the same command resumes a sweep that was stopped or killed.
 
     For example: dcnrun sweep sweeps/offset_lr_bayes.yaml --count 12
     """
-    from dcnrun.jobs.database import storage_url
-
     if status is not None:
         if file or overrides or retry_failed:
             raise UsageError("--status shows a sweep that was started: leave out FILE, overrides and --retry-failed.")
-        from dcnrun.sweep.local import show_status
-
-        return show_status(status, storage_url(storage), out)
+        return engine_for(engine).show_status(status, Options(storage=storage, out=out))
     if file is None:
         raise UsageError("Nothing to search: give a sweep file, such as sweeps/offset_lr_bayes.yaml.")
     if agents and gpus:
         raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")
-
-    from dcnrun.sweep.prepare import Options
-
-    on_wandb = engine is _Engine.wandb
-    if on_wandb and (storage or search or seed is not None or repeats or retry_failed or dry_run):
-        raise UsageError(
-            "--storage, --search, --seed, --repeats, --retry-failed and --dry-run are for the local engine: leave them out."
-        )
     if dry_run and retry_failed:
         raise UsageError("--dry-run starts nothing: leave out --retry-failed.")
     if top and not repeats:
@@ -350,24 +329,15 @@ def sweep(
         gpus=_gpu_list(gpus),
         name=name,
         out=out,
-        storage=None if on_wandb else storage_url(storage),
-        sampler="gp" if search is _Search.gp else "tpe",
-        seed=seed or 0,
+        storage=storage,
+        sampler=search,
+        seed=seed,
         repeats=repeats,
         top=top or 3,
         retry_failed=retry_failed,
     )
-    if on_wandb:
-        from dcnrun.sweep.online import run_online
-
-        return run_online(file, overrides or [], options)
-    if dry_run:
-        from dcnrun.sweep.dry_run import show_plan
-
-        return show_plan(file, overrides or [], options)
-    from dcnrun.sweep.local import run_sweep
-
-    return run_sweep(file, overrides or [], options)
+    chosen = engine_for(engine)
+    return (chosen.show_plan if dry_run else chosen.run)(file, overrides or [], options)
 
 
 @app.command()

@@ -19,7 +19,7 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError
-from dcnrun.sweep.prepare import Options
+from dcnrun.sweep.engines.engine import Options, Sampler
 from dcnrun.visualize.options import Options as OffsetOptions
 
 CODE = Path(dcnrun.__file__).parents[1]
@@ -43,7 +43,7 @@ def last_object(standard_output):
 
 @pytest.fixture
 def replaced(monkeypatch):
-    """Put a function in the place of one that a command calls; returns the arguments of its calls."""
+    """Put a function, or a class with one method, in the place of one that a command calls; returns the arguments of its calls."""
 
     def replace(module, name, result=None, error=None):
         calls = []
@@ -56,7 +56,11 @@ def replaced(monkeypatch):
             return {} if result is None else result
 
         fake = ModuleType(module)
-        setattr(fake, name, function)
+        engine, _, method = name.rpartition(".")
+        if engine:
+            setattr(fake, engine, type(engine, (), {method: staticmethod(function)}))
+        else:
+            setattr(fake, name, function)
         monkeypatch.setitem(sys.modules, module, fake)
         return calls
 
@@ -201,13 +205,13 @@ def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
 
 
 def test_sweep(replaced):
-    calls = replaced("dcnrun.sweep.local", "run_sweep")
-    assert run("sweep", "lr.yaml", DCNRUN_STORAGE="").exit_code == 0
+    calls = replaced("dcnrun.sweep.engines.local", "LocalEngine.run")
+    assert run("sweep", "lr.yaml").exit_code == 0
     options = ["--count", "12", "--gpus", "0, 1", "--name", "b", "--out", "c", "--search", "gp", "--seed", "3"]
     options += ["--repeats", "4", "--top", "2", "--retry-failed"]
-    assert run("sweep", "lr.yaml", "seed=1", *options, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
-    assert run("sweep", "lr.yaml", "--agents", "4", "--storage", "sqlite:///b.db", DCNRUN_STORAGE="x").exit_code == 0
-    given = Options(12, 1, ("0", "1"), "b", Path("c"), "sqlite:///a.db", "gp", 3, 4, 2, True)
+    assert run("sweep", "lr.yaml", "seed=1", *options).exit_code == 0
+    assert run("sweep", "lr.yaml", "--agents", "4", "--storage", "sqlite:///b.db").exit_code == 0
+    given = Options(12, 1, ("0", "1"), "b", Path("c"), None, Sampler.gp, 3, 4, 2, True)
     assert calls == [
         (Path("lr.yaml"), [], Options()),
         (Path("lr.yaml"), ["seed=1"], given),
@@ -216,20 +220,20 @@ def test_sweep(replaced):
 
 
 def test_sweep_on_weights_and_biases(replaced):
-    calls = replaced("dcnrun.sweep.online", "run_online")
+    calls = replaced("dcnrun.sweep.engines.wandb", "WandbEngine.run")
     arguments = ["sweep", "lr.yaml", "seed=1", "--engine", "wandb", "--count", "3"]
-    assert run(*arguments, DCNRUN_STORAGE="sqlite:///a.db").exit_code == 0
+    assert run(*arguments).exit_code == 0
     assert calls == [(Path("lr.yaml"), ["seed=1"], Options(count=3))]
 
 
 def test_sweep_that_only_tells(replaced):
-    plans = replaced("dcnrun.sweep.dry_run", "show_plan")
-    assert run("sweep", "lr.yaml", "seed=1", "--dry-run", DCNRUN_STORAGE="").exit_code == 0
+    plans = replaced("dcnrun.sweep.engines.local", "LocalEngine.show_plan")
+    assert run("sweep", "lr.yaml", "seed=1", "--dry-run").exit_code == 0
     assert plans == [(Path("lr.yaml"), ["seed=1"], Options())]
-    told = replaced("dcnrun.sweep.local", "show_status")
-    assert run("sweep", "--status", "lr", DCNRUN_STORAGE="").exit_code == 0
+    told = replaced("dcnrun.sweep.engines.local", "LocalEngine.show_status")
+    assert run("sweep", "--status", "lr").exit_code == 0
     assert run("sweep", "--status", "lr", "--storage", "sqlite:///a.db", "--out", "b").exit_code == 0
-    assert told == [("lr", None, None), ("lr", "sqlite:///a.db", Path("b"))]
+    assert told == [("lr", Options()), ("lr", Options(storage="sqlite:///a.db", out=Path("b")))]
 
 
 def test_agent(replaced):
@@ -301,9 +305,9 @@ def test_version():
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare.runner", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare.compare_runs", "compare_runs", ["compare", "x"]),
-        ("dcnrun.sweep.local", "run_sweep", ["sweep", "x"]),
-        ("dcnrun.sweep.local", "show_status", ["sweep", "--status", "x"]),
-        ("dcnrun.sweep.dry_run", "show_plan", ["sweep", "x", "--dry-run"]),
+        ("dcnrun.sweep.engines.local", "LocalEngine.run", ["sweep", "x"]),
+        ("dcnrun.sweep.engines.local", "LocalEngine.show_status", ["sweep", "--status", "x"]),
+        ("dcnrun.sweep.engines.local", "LocalEngine.show_plan", ["sweep", "x", "--dry-run"]),
         ("dcnrun.sweep.agent", "run_agent", ["agent", "x"]),
         ("dcnrun.data.check", "check_data", ["data", "check"]),
         ("dcnrun.visualize.command", "visualize_offsets", ["visualize-offsets", "x"]),
@@ -457,7 +461,7 @@ def test_a_closed_pipe_is_no_error():
         ("import dcnrun.config.compose, dcnrun.config.settings; dcnrun.config.compose.compose([])", ["torch", "numpy"]),
         ("import dcnrun.config.completion as c; c.complete('conv=')", ["torch", "hydra"]),
         ("import dcnrun.compare.statistics", ["torch", "scipy.stats"]),
-        ("import dcnrun.sweep.local", ["torch", "matplotlib", "scipy"]),
+        ("import dcnrun.sweep.engines.local", ["torch", "matplotlib", "scipy"]),
     ],
 )
 def test_nothing_heavy_is_imported(code, unwanted):

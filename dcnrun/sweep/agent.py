@@ -1,23 +1,21 @@
-"""`dcnrun agent SWEEP`: joins a sweep from any machine. There is no head node: agents share the ledger alone."""
+"""`dcnrun agent SWEEP`: joins a sweep from any machine. There is no head node: agents share only the ledger."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dcnrun.console import console
-from dcnrun.errors import UsageError
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger, State
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
-from dcnrun.sweep.crew import gpu_groups, posts, run_crew
-from dcnrun.sweep.places import occupy, open_ledger, open_repeats, repeats_in
 from dcnrun.sweep.plan import Plan, Searching, plan_from
-from dcnrun.sweep.shares import shares
 from dcnrun.sweep.status import settings_in_words
-from dcnrun.sweep.trial import devices_of, trial_command
+from dcnrun.sweep.storage import occupy, open_ledger, open_repeats, repeats_in
+from dcnrun.sweep.supervisor import AgentSpec, agent_specs, split_count, supervise
+from dcnrun.sweep.trial import gpu_groups_for, trial_command
 
 
 def run_agent(
@@ -27,14 +25,21 @@ def run_agent(
     gpus: Sequence[str] = (),
     out: Path | None = None,
     program: Sequence[str] = PROGRAM,
+    supervise: Callable[[Sequence[str], Sequence[AgentSpec]], None] = supervise,
 ) -> dict[str, Any]:
-    """Run trials of a sweep until none is left or `count` were taken; what they came to is returned.
+    """Run trials of a sweep until none is left or `count` were taken; return how they ended.
 
-    After the last trial come the runs of the best settings over seeds, where the sweep has such.
-    With more `gpus` than a trial needs there is an agent for each (or for each few, where a trial has several devices),
-    as processes of this one, which share `count`. `out` is the folder of trials on this machine; by default the sweep's
-    own. An interrupt lets the trial save and gives it back, to be gone on with by any agent. UsageError if there is no
-    such sweep or no such GPU.
+    After the last trial come the runs of the best settings over seeds, where the sweep has such. An interrupt lets the trial
+    save and gives it back, for any agent to resume. UsageError if there is no such sweep or no such GPU.
+
+    Args:
+        sweep: The sweep's name in the database at `storage`, or its folder.
+        storage: The URL of the ledger's database; None: it is in the sweep's folder.
+        count: The most trials to take, over all GPUs.
+        gpus: The GPUs to use. With more than a trial needs, there is an agent for each (or each few), as a process of its own.
+        out: The folder of trials on this machine; None: the sweep's own.
+        program: What stands for `dcnrun`.
+        supervise: What runs the agents of several GPUs.
     """
     ledger, folder = open_ledger(sweep, storage, out)
     plan = plan_from(ledger.text)
@@ -42,10 +47,10 @@ def run_agent(
     groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], gpus)[:count]
     if len(groups) > 1:
         environment = {STORAGE: storage} if storage else {}
-        at = posts(0, groups, folder / "logs", environment)
-        counts = [("--count", str(share)) if share else () for share in shares(count, len(at))]
+        specs = agent_specs(0, groups, folder / "logs", environment)
+        counts = [("--count", str(share)) if share else () for share in split_count(count, len(specs))]
         command = [*PROGRAM, *agent_arguments(ledger, folder, storage)]
-        run_crew(command, [replace(post, arguments=own) for post, own in zip(at, counts, strict=True)])
+        supervise(command, [replace(spec, arguments=own) for spec, own in zip(specs, counts, strict=True)])
         return {"sweep": plan.sweep.name, "folder": str(folder), "agents": len(groups)}
     if groups:
         os.environ["CUDA_VISIBLE_DEVICES"] = groups[0]
@@ -59,19 +64,8 @@ def run_agent(
 
 
 def agent_arguments(ledger: Ledger, folder: Path, storage: str | None) -> list[str]:
-    """What `dcnrun` is given to be an agent of this sweep; the URL of its database goes by the environment instead."""
+    """Return the arguments of `dcnrun` for an agent of this sweep; the URL of its database goes by the environment."""
     return ["agent", ledger.name, "--out", str(folder)] if storage else ["agent", str(folder)]
-
-
-def gpu_groups_for(overrides: Sequence[str], gpus: Sequence[str]) -> list[str]:
-    """The GPUs of each agent: as many as a trial with these overrides needs; UsageError if there are not enough for one."""
-    if not gpus:
-        return []
-    devices = devices_of(overrides)
-    groups = gpu_groups(gpus, devices)
-    if not groups:
-        raise UsageError(f"A trial needs trainer.devices={devices} GPUs, but --gpus names {len(gpus)}.")
-    return groups
 
 
 def _take(
@@ -83,7 +77,7 @@ def _take(
     program: Sequence[str],
     searching: Searching | None = None,
 ) -> list[Job]:
-    """Run jobs to their ends; with `searching`, new ones are drawn and those that are not worth it stopped."""
+    """Run jobs to their ends; with `searching`, also draw new ones, and stop those that its rule stops."""
     metric = plan.sweep.metric
     return work(
         ledger,

@@ -1,4 +1,4 @@
-"""`dcnrun sweep FILE --dry-run`: what a sweep would do. Nothing is started and nothing written."""
+"""`dcnrun sweep FILE --dry-run`: what a sweep would do; it starts nothing and writes nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,6 @@ from dcnrun.console import console
 from dcnrun.jobs.ledger import Job, JobSpec, State
 from dcnrun.sweep.hyperband import bands
 from dcnrun.sweep.plan import Plan, Searching
-from dcnrun.sweep.prepare import Options, cap_of, folder_of, local_plan
 from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import extent, settings_in_words
@@ -21,11 +20,9 @@ _SUGGESTIONS = 5
 _BANDS = 8
 
 
-def show_plan(path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
+def show_plan(plan: Plan, cap: int | None, folder: Path) -> dict[str, Any]:
     """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
-    plan = local_plan(path, overrides, options)
     sweep = plan.sweep
-    cap, folder = cap_of(sweep, options), folder_of(sweep, options)
     ladder = bands(sweep.early_terminate) if sweep.early_terminate else []
     space = Search(sweep, plan.seed, plan.sampler).describe()
     trials = first_trials(plan, min(_SUGGESTIONS, cap or _SUGGESTIONS))
@@ -51,18 +48,19 @@ def show_plan(path: Path, overrides: Sequence[str], options: Options) -> dict[st
 
 
 def first_trials(plan: Plan, number: int) -> list[JobSpec]:
-    """The first trials, as they would be drawn one after the other while none has reported."""
+    """Return the first trials, as they would be drawn one after the other while none has reported."""
     searching = Searching(plan)
-    drawn: list[JobSpec] = []
-    while len(drawn) < number:
+    trials: list[JobSpec] = []
+    while len(trials) < number:
         waiting = [
-            Job(number, one.overrides, one.parameters, one.folder, State.waiting) for number, one in enumerate(drawn)
+            Job(number, trial.overrides, trial.parameters, trial.folder, State.waiting)
+            for number, trial in enumerate(trials)
         ]
         trial = searching.draw(waiting)
         if trial is None:
             break
-        drawn.append(trial)
-    return drawn
+        trials.append(trial)
+    return trials
 
 
 def _goal(sweep: SweepFile) -> str:
@@ -79,7 +77,7 @@ def _stop_rule(sweep: SweepFile, ladder: Sequence[int]) -> str:
         return "Stop rule: none; every trial runs to its end."
     shown = ", ".join(map(str, ladder[:_BANDS])) + (", ..." if len(ladder) > _BANDS else "")
     by = "its value there" if rule.strict else "its best value so far"
-    return f"Stop rule: a trial is judged at report {shown} by {by}; the best 1 in {rule.eta:g} go on, and ties."
+    return f"Stop rule: a trial is judged at report {shown} by {by}; the best 1 in {rule.eta:g} continue, and ties."
 
 
 def _table(space: Sequence[tuple[str, str, str]]) -> Table:

@@ -25,14 +25,14 @@ class Stop:
     value: float
     """What it was judged by: its value at the band, or its best so far where the rule is not strict."""
     threshold: float
-    """The worst value that goes on."""
+    """The worst value that continues."""
     runs: int
     """Runs that have reached the band, ended ones too."""
     within: int
     """How many of them were as good as the threshold there."""
 
     def sentence(self, metric: str) -> str:
-        """Say it in words: `band 9: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there`."""
+        """Return it in words: `band 9: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there`."""
         return (
             f"band {self.band}: {metric} {self.value:.4g} is worse than {self.threshold:.4g}, "
             f"which {self.within} of {self.runs} runs had reached there"
@@ -40,7 +40,7 @@ class Stop:
 
 
 def bands(rule: EarlyTerminate) -> list[int]:
-    """Numbers of reports at which runs are judged, ascending; UsageError where the rule leaves none."""
+    """Return the numbers of reports at which runs are judged, ascending; UsageError where the rule leaves none."""
     if rule.max_iter is not None and rule.s is not None:
         ladder = _down_from(rule.max_iter, rule.s, rule.eta)
     elif rule.min_iter is not None:
@@ -78,10 +78,10 @@ def _up_from(bottom: int, eta: float) -> list[int]:
 
 
 def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int) -> Stop | None:
-    """Tell whether run `number`, which is running, is to stop, and why; None lets it go on.
+    """Return whether run `number`, which is running, must stop, and why; None lets it continue.
 
     `histories` has what every run of the sweep reported so far, ended runs too, by number. Reports that are not finite
-    are passed over: they count neither as a report nor as a value.
+    are skipped: they count neither as a report nor as a value.
     """
     sign = -1 if goal is Goal.maximize else 1
     losses = {run: [sign * value for value in reports if math.isfinite(value)] for run, reports in histories.items()}
@@ -90,7 +90,7 @@ def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[flo
     if band is None:
         return None
     there = sorted(reports[band - 1] for reports in losses.values() if len(reports) >= band)
-    # The reciprocal first, as W&B do it: for some eta the product rounds to just below a whole number.
+    # The reciprocal first, as W&B do it: for some eta the product rounds to just below an integer.
     threshold = there[int(1 / rule.eta * len(there))]
     value = own[band - 1] if rule.strict else min(own)
     if value <= threshold:

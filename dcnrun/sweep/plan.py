@@ -1,4 +1,4 @@
-"""What all agents of a sweep go by: the sweep file, the overrides beside it, and how settings are chosen."""
+"""What all agents of a sweep share: the sweep file, the overrides beside it, and how settings are chosen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ from dcnrun.config.overrides import as_override
 from dcnrun.jobs.ledger import Job, JobSpec
 from dcnrun.jobs.worker import Verdict
 from dcnrun.sweep import hyperband
-from dcnrun.sweep.search import SamplerName, Search
+from dcnrun.sweep.engines.engine import Sampler
+from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import SweepFile
 
@@ -21,7 +22,7 @@ _MAY_CHANGE = ("run_cap", "description")
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep as the ledger keeps it, so that an agent anywhere needs nothing else.
+    """A sweep as the ledger keeps it: all that an agent anywhere needs.
 
     Two sweeps are the same when their texts are: comments, `description` and `run_cap` may change while a sweep runs.
     """
@@ -30,10 +31,10 @@ class Plan:
     overrides: tuple[str, ...]
     """Given to every trial, after the file's own and the parameters."""
     seed: int
-    sampler: SamplerName
+    sampler: Sampler
 
     def as_text(self) -> str:
-        """What `plan_from` reads."""
+        """Return the text that `plan_from` reads."""
         settled = {key: value for key, value in self.sweep.raw.items() if key not in _MAY_CHANGE}
         kept = {
             "sweep": yaml.dump({**settled, "name": self.sweep.name}, Dumper=_Dumper, sort_keys=False),
@@ -44,7 +45,7 @@ class Plan:
         return json.dumps(kept, indent=1) + "\n"
 
     def trial(self, parameters: Mapping[str, Any], number: int) -> JobSpec:
-        """The trial of a setting."""
+        """Return the trial of a setting."""
         chosen = [as_override(name, value) for name, value in parameters.items()]
         return JobSpec((*self.sweep.fixed, *chosen, *self.overrides), parameters, f"trial-{number:04d}")
 
@@ -53,32 +54,32 @@ def plan_from(text: str) -> Plan:
     """Read a sweep that a ledger kept."""
     kept = json.loads(text)
     sweep = parse_sweep(kept["sweep"], Path("sweep.yaml"))
-    return Plan(sweep, tuple(kept["overrides"]), kept["seed"], kept["search"])
+    return Plan(sweep, tuple(kept["overrides"]), kept["seed"], Sampler(kept["search"]))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every text in quotes: 1e-5 without them is read as a number."""
+    """Writes every text in quotes, since 1e-5 without them is read as a number."""
 
 
 _Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 class Searching:
-    """What an agent asks while it works: the next trial, and whether one that runs is to stop."""
+    """Draws the next trial for an agent, and decides whether one that runs must stop."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._search = Search(plan.sweep, plan.seed, plan.sampler)
 
     def draw(self, jobs: Sequence[Job]) -> JobSpec | None:
-        """The trial after these; None when a grid is exhausted or the metric's target is reached."""
+        """Return the trial after these; None when a grid is exhausted or the metric's target is reached."""
         if self._search.target_reached(jobs):
             return None
         parameters = self._search.suggest(jobs)
         return None if parameters is None else self.plan.trial(parameters, len(jobs))
 
     def judge(self, jobs: Sequence[Job], job: Job) -> Verdict | None:
-        """Why a trial that has just reported is to stop, by the target or by the stop rule; None lets it go on."""
+        """Return why a trial that has just reported must stop, by the target or by the stop rule; None lets it continue."""
         metric, rule = self.plan.sweep.metric, self.plan.sweep.early_terminate
         if metric is None:
             return None

@@ -1,4 +1,4 @@
-"""`dcnrun sweep FILE --repeats K`: the best settings again over K seeds, since one run's chance may decide who is first."""
+"""`dcnrun sweep FILE --repeats K`: runs the best settings again over K seeds, since single runs differ by chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,49 +17,49 @@ from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.train import is_begun, log_of
 from dcnrun.statistics import Interval
+from dcnrun.sweep.objective import ENDED
 from dcnrun.sweep.plan import Plan
-from dcnrun.sweep.spec.distributions import examples
+from dcnrun.sweep.spec.distributions import sample_values
 from dcnrun.sweep.spec.sweep_file import Parameter
 from dcnrun.sweep.status import Progress
-from dcnrun.sweep.values import ENDED
 from dcnrun.tasks.registry import task_traits
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """One of the best settings: its trial, and its runs over seeds.
 
-    The trial's own run is none of them: the setting was chosen by it, so that it is likely to flatter.
+    The trial's own run is not among them: the setting was chosen by it, so that its value is biased upwards.
     """
 
     trial: Job
     settings: Settings
     runs: Mapping[int, JobSpec]
-    """By seed."""
+    """The runs by their seeds."""
 
 
 @dataclass(frozen=True)
-class Place:
+class RankedSetting:
     """A setting in the ranking by mean."""
 
     trial: Job
-    before: int
-    """Its place by single runs, among those that were repeated: 1 is the best."""
+    rank_by_single_run: int
+    """Its rank by the trials' own runs, among the settings that were repeated: 1 is the best."""
     value: float | None
-    """By which that was: the best of the trial's reports."""
+    """The best of the trial's reports, which decided that rank."""
     scores: Mapping[int, float]
-    """At the last step, by seed."""
+    """The scores at the last step, by seed."""
     difference: Difference | None
-    """To the best by mean, over the seeds that both have; None for the best itself."""
+    """The difference to the best by mean, over the seeds that both have; None for the best itself."""
 
     @property
     def mean(self) -> float | None:
-        """Of the scores."""
+        """The mean of the scores."""
         return fmean(self.scores.values()) if self.scores else None
 
     @property
     def interval(self) -> Interval | None:
-        """For the mean, by Student's t over the seeds."""
+        """The interval of the mean, by Student's t over the seeds."""
         return student_interval(np.array(list(self.scores.values())))
 
 
@@ -69,40 +69,43 @@ class Repeated:
 
     metric: str
     seeds: tuple[int, ...]
-    places: tuple[Place, ...]
-    """The best first."""
+    ranking: tuple[RankedSetting, ...]
+    """The settings, the best first."""
     missing: tuple[str, ...]
     """Runs that are not in the ranking, each with the reason."""
 
     @property
     def best(self) -> Job:
         """The trial whose settings have the best mean."""
-        return self.places[0].trial
+        return self.ranking[0].trial
 
     @property
     def verdict(self) -> str:
-        """Whether the best differs from the second by more than chance."""
-        if len(self.places) < 2:
-            return "One setting was repeated: there is nothing to tell it from."
-        pair = f"trial {self.places[0].trial.number} and trial {self.places[1].trial.number}, the best and the second,"
-        difference = self.places[1].difference
+        """Whether the best differs significantly from the second, as a sentence."""
+        if len(self.ranking) < 2:
+            return "One setting was repeated: there is nothing to compare it with."
+        pair = (
+            f"trial {self.ranking[0].trial.number} and trial {self.ranking[1].trial.number}, the best and the second,"
+        )
+        difference = self.ranking[1].difference
         if difference is None or difference.interval is None:
             return f"Whether {pair} differ can't be said: it takes two seeds that both have."
         if difference.verdict is Verdict.not_significant:
             return f"The means of {pair} do not differ significantly: the interval of their difference holds 0."
-        return f"The means of {pair} differ by more than chance: the interval of their difference leaves out 0."
+        return f"The means of {pair} differ significantly: the interval of their difference leaves out 0."
 
     @property
     def change(self) -> str:
-        """What became of the ranking by single runs."""
-        now = ", ".join(str(place.trial.number) for place in self.places)
-        before = ", ".join(str(place.trial.number) for place in sorted(self.places, key=lambda place: place.before))
+        """How the ranking by single runs changed, as a sentence."""
+        now = ", ".join(str(each.trial.number) for each in self.ranking)
+        by_single_run = sorted(self.ranking, key=lambda each: each.rank_by_single_run)
+        before = ", ".join(str(each.trial.number) for each in by_single_run)
         if now == before:
             return f"The order of single runs has held: trials {now}."
         return f"The order has changed: by single runs trials {before}, by means {now}."
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values; scores from 0 to 1."""
+        """Return plain values for JSON; scores from 0 to 1."""
         return {
             "metric": self.metric,
             "seeds": list(self.seeds),
@@ -110,12 +113,12 @@ class Repeated:
             "verdict": self.verdict,
             "change": self.change,
             "missing": list(self.missing),
-            "ranking": [_as_json(place) for place in self.places],
+            "ranking": [_as_json(each) for each in self.ranking],
         }
 
 
 def check_repeatable(plan: Plan) -> None:
-    """UsageError unless the sweep goes by what its runs are compared by, and all its settings may be compared."""
+    """Raise UsageError unless the sweep's metric is the one that compares its runs, and all its settings can be compared."""
     _check_metric(plan)
     problems = [
         f"{plan.sweep.at(f'parameters.{parameter.name}')}: {problem}."
@@ -141,17 +144,17 @@ def _check_metric(plan: Plan) -> None:
 
 
 def _differences_of_tasks(plan: Plan, parameter: Parameter) -> list[str]:
-    """Why trials with different values of a parameter, the others at their first, can't be compared."""
-    first = {other.name: examples(other.distribution)[0] for other in plan.sweep.parameters}
-    values = examples(parameter.distribution)
+    """Return why trials with different values of a parameter, the others at their first, can't be compared."""
+    first = {other.name: sample_values(other.distribution)[0] for other in plan.sweep.parameters}
+    values = sample_values(parameter.distribution)
     trials = [plan.trial({**first, parameter.name: value}, 0) for value in values]
     return difference_of_tasks(
         [f"{parameter.name}={value}" for value in values], [settings_of(compose(trial.overrides)) for trial in trials]
     )
 
 
-def contenders(progress: Progress, top: int, seeds: int) -> list[Contender]:
-    """The best `top` settings by single runs, each with `seeds` seeds that follow those of the trials.
+def choose_candidates(progress: Progress, top: int, seeds: int) -> list[Candidate]:
+    """Return the best `top` settings by single runs, each with `seeds` seeds that follow those of the trials.
 
     Settings that were drawn twice count once. RunError if no trial has a value.
     """
@@ -164,51 +167,51 @@ def contenders(progress: Progress, top: int, seeds: int) -> list[Contender]:
             chosen.append((job, settings))
     last = max(settings["seed"] for _, settings in ranked)
     return [
-        Contender(job, settings, {last + i: _with_seed(job, last + i) for i in range(1, seeds + 1)})
+        Candidate(job, settings, {last + i: _with_seed(job, last + i) for i in range(1, seeds + 1)})
         for job, settings in chosen
     ]
 
 
-def enter(batch: Ledger, chosen: Sequence[Contender]) -> None:
-    """Have the ledger hold the new runs; those that failed wait again."""
-    batch.add([run for contender in chosen for run in contender.runs.values()])
+def add_repeats(batch: Ledger, chosen: Sequence[Candidate]) -> None:
+    """Add the new runs to the ledger; those that failed wait again."""
+    batch.add([run for candidate in chosen for run in candidate.runs.values()])
     folders = _folders_of(chosen)
     batch.reopen([job.number for job in batch.jobs() if job.folder in folders and job.state is State.failed])
 
 
-def repeats_of(sweep: Progress, batch: Ledger, chosen: Sequence[Contender], folder: Path) -> Progress:
-    """How the runs over seeds stand; they are in `folder`."""
+def progress_of_repeats(sweep: Progress, batch: Ledger, chosen: Sequence[Candidate], folder: Path) -> Progress:
+    """Return how the runs over seeds, which are in `folder`, stand."""
     folders = _folders_of(chosen)
     jobs = [job for job in batch.jobs() if job.folder in folders]
     return Progress(sweep.name, folder, sweep.metric, len(folders), jobs, what="repeat")
 
 
-def compared(chosen: Sequence[Contender], repeats: Progress) -> tuple[Repeated, Comparison]:
+def compare_repeats(chosen: Sequence[Candidate], repeats: Progress) -> tuple[Repeated, Comparison]:
     """Rank the settings by their means over the seeds and compare each with the best; RunError if no run is completed."""
     jobs = {job.folder: job for job in repeats.jobs}
-    names = variant_names([contender.settings for contender in chosen])
-    finished: dict[int, dict[int, FinishedRun]] = {contender.trial.number: {} for contender in chosen}
+    names = variant_names([candidate.settings for candidate in chosen])
+    finished: dict[int, dict[int, FinishedRun]] = {candidate.trial.number: {} for candidate in chosen}
     unfinished: list[Unfinished] = []
-    for name, contender in zip(names, chosen, strict=True):
-        for seed, run in contender.runs.items():
+    for name, candidate in zip(names, chosen, strict=True):
+        for seed, run in candidate.runs.items():
             path = repeats.folder / run.folder
             try:
-                finished[contender.trial.number][seed] = read_finished(path)
+                finished[candidate.trial.number][seed] = read_finished(path)
             except RunError as error:
                 unfinished.append(_unfinished(name, seed, path, jobs.get(run.folder), str(error)))
     if not any(finished.values()):
         reasons = [f"  {run.name}, seed {run.seed}: {run.reason} (see {log_of(run.folder)})" for run in unfinished]
         raise RunError("\n".join(["None of the repeated runs is completed:", *reasons]))
     variants = [
-        VariantResult(name, contender.settings, tuple(finished[contender.trial.number].values()))
-        for name, contender in zip(names, chosen, strict=True)
+        VariantResult(name, candidate.settings, tuple(finished[candidate.trial.number].values()))
+        for name, candidate in zip(names, chosen, strict=True)
     ]
     order = sorted(range(len(chosen)), key=lambda i: _mean(variants[i]), reverse=True)
     comparison = compare([variants[i] for i in order], unfinished)
-    places = [
-        Place(
+    ranking = [
+        RankedSetting(
             chosen[i].trial,
-            before=i + 1,
+            rank_by_single_run=i + 1,
             value=repeats.value(chosen[i].trial),
             scores={run.seed: run.score for run in variants[i].runs},
             difference=difference,
@@ -216,19 +219,19 @@ def compared(chosen: Sequence[Contender], repeats: Progress) -> tuple[Repeated, 
         for i, difference in zip(order, comparison.differences, strict=True)
     ]
     missing = [f"{run.name}, seed {run.seed}: {run.reason}" for run in unfinished]
-    return Repeated(comparison.metric, tuple(chosen[0].runs), tuple(places), tuple(missing)), comparison
+    return Repeated(comparison.metric, tuple(chosen[0].runs), tuple(ranking), tuple(missing)), comparison
 
 
 def _with_seed(job: Job, seed: int) -> JobSpec:
     return JobSpec((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
 
 
-def _folders_of(chosen: Sequence[Contender]) -> set[str]:
-    return {run.folder for contender in chosen for run in contender.runs.values()}
+def _folders_of(chosen: Sequence[Candidate]) -> set[str]:
+    return {run.folder for candidate in chosen for run in candidate.runs.values()}
 
 
 def _unfinished(name: str, seed: int, path: Path, job: Job | None, found: str) -> Unfinished:
-    """Why a run has no result here: its own failure, as the ledger has it, or what its folder lacks."""
+    """Return why a run has no result here: its own failure, as the ledger has it, or what its folder lacks."""
     failed = job is not None and job.state is State.failed
     if not is_begun(path):
         found = f"{path} is not on this machine"
@@ -237,18 +240,18 @@ def _unfinished(name: str, seed: int, path: Path, job: Job | None, found: str) -
 
 
 def _mean(variant: VariantResult) -> float:
-    """Below all others where there is none."""
+    """Return the mean of a variant, below all others where it has none."""
     return float("-inf") if variant.mean is None else variant.mean
 
 
-def _as_json(place: Place) -> dict[str, Any]:
-    difference, interval = place.difference, place.interval
+def _as_json(ranked: RankedSetting) -> dict[str, Any]:
+    difference, interval = ranked.difference, ranked.interval
     return {
-        "trial": place.trial.number,
-        "place_by_single_runs": place.before,
-        "value_of_the_trial": place.value,
-        "scores": {str(seed): score for seed, score in place.scores.items()},
-        "mean": place.mean,
+        "trial": ranked.trial.number,
+        "place_by_single_runs": ranked.rank_by_single_run,
+        "value_of_the_trial": ranked.value,
+        "scores": {str(seed): score for seed, score in ranked.scores.items()},
+        "mean": ranked.mean,
         "interval": [interval.low, interval.high] if interval else None,
         "difference_to_the_best": None
         if difference is None

@@ -1,7 +1,8 @@
-"""The next setting of a sweep, chosen by Optuna (bayes and random) or in turn (grid) from the jobs there are."""
+"""Chooses the next setting of a sweep from the jobs so far: by Optuna (bayes and random), or in the order of W&B (grid)."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import optuna
@@ -9,22 +10,22 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job
-from dcnrun.sweep.grid import next_of_grid
+from dcnrun.sweep.engines.engine import Sampler
+from dcnrun.sweep.objective import ENDED, target_reached, value_in_search
 from dcnrun.sweep.space import dimension, in_words
-from dcnrun.sweep.spec.sweep_file import Method, Metric, SweepFile
-from dcnrun.sweep.values import ENDED, target_reached, value_in_search
-
-SamplerName = Literal["tpe", "gp"]
+from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, setting_key
+from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
 
 DRAWS = 5
-"""How often a sampler is asked while what it gives is a setting that another agent is busy with."""
+"""How often a sampler is asked again while it returns a setting that another agent is running."""
 
 
 class Search:
-    """Chooses settings for a sweep; it keeps nothing, so that any agent may ask: the same jobs give the same setting."""
+    """Chooses settings for a sweep. It has no state, so that any agent may ask: the same jobs give the same setting."""
 
-    def __init__(self, sweep: SweepFile, seed: int, sampler: SamplerName) -> None:
+    def __init__(self, sweep: SweepFile, seed: int, sampler: Sampler) -> None:
         self.sweep = sweep
         self.seed = seed
         self.sampler = sampler
@@ -32,7 +33,7 @@ class Search:
         self.domains = {name: each.domain for name, each in self.dimensions.items()}
 
     def suggest(self, jobs: Sequence[Job]) -> dict[str, Any] | None:
-        """Give the setting to try after these jobs: parameters by name; None when a grid has no more."""
+        """Return the setting to try after these jobs: parameters by name; None when a grid has no more."""
         if self.sweep.method is Method.grid:
             return next_of_grid(self.sweep, [job.parameters for job in jobs])
         seed = self._seed(jobs)
@@ -40,7 +41,7 @@ class Search:
         underway = [job.parameters for job in jobs if job.state not in ENDED]
         drawn: dict[str, Any] = {}
         for attempt in range(2 * DRAWS):
-            if attempt == DRAWS:  # it insists on what is being tried: any other setting tells more
+            if attempt == DRAWS:  # it insists on what is running: any other setting tells more
                 study.sampler = RandomSampler(seed)
             drawn = self._draw(study)
             if drawn not in underway:
@@ -48,7 +49,7 @@ class Search:
         return drawn
 
     def describe(self) -> list[tuple[str, str, str]]:
-        """Name, distribution and range of every parameter, in words."""
+        """Return name, distribution and range of every parameter, in words."""
         return [(each.name, *in_words(each.distribution)) for each in self.sweep.parameters]
 
     def target_reached(self, jobs: Sequence[Job]) -> bool:
@@ -60,7 +61,7 @@ class Search:
         return {name: each.value(points[name]) for name, each in self.dimensions.items()}
 
     def _seed(self, jobs: Sequence[Job]) -> int:
-        """Another seed after every job, so that draws differ while nothing is known yet."""
+        """Return another seed after every job, so that draws differ while no trial has reported."""
         return int(np.random.SeedSequence([self.seed, len(jobs)]).generate_state(1)[0])
 
     def _study(self, jobs: Sequence[Job], seed: int) -> Study:
@@ -73,15 +74,15 @@ class Search:
         return study
 
     def _bayes(self, seed: int) -> BaseSampler:
-        if self.sampler == "gp":
+        if self.sampler is Sampler.gp:
             return GPSampler(seed=seed, warn_independent_sampling=False)
         return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
     def _trial(self, job: Job, metric: Metric, jobs: Sequence[Job]) -> FrozenTrial | None:
-        """Give a job as Optuna knows it; None for one that ended with nothing to learn from.
+        """Convert a job to a trial of Optuna; None for one that ended without a value.
 
-        One that was stopped counts as completed with its best report: TPE finds the optimum as often as when it is told that
-        the trial was pruned, and Gaussian processes take no notice of pruned trials (benchmarks/sweep_search.py).
+        A stopped trial counts as completed with its best report: TPE finds the optimum as often as when it is told that
+        the trial was pruned, and Gaussian processes ignore pruned trials (benchmarks/sweep_search.py).
         """
         value = value_in_search(job, metric, jobs)
         if value is None and job.state in ENDED:
@@ -92,3 +93,39 @@ class Search:
             params={name: each.point(job.parameters[name]) for name, each in self.dimensions.items()},
             distributions=self.domains,
         )
+
+
+def enumerate_grid(sweep: SweepFile) -> Iterator[dict[str, Any]]:
+    """Yield every combination: parameters by name, the last one changing fastest, values in the order of the file."""
+    parameters = sorted(sweep.parameters, key=lambda parameter: parameter.name)
+    names = [parameter.name for parameter in parameters]
+    for combination in itertools.product(*map(grid_values, parameters)):
+        yield dict(zip(names, combination, strict=True))
+
+
+def grid_values(parameter: Parameter) -> Sequence[Any]:
+    """Return the values of a parameter in a grid; UsageError if it has no list of values."""
+    match parameter.distribution:
+        case Constant(value):
+            return [value]
+        case Categorical(values, None):
+            return values
+        case IntUniform(low, high):
+            return range(low, high + 1)
+        case Uniform(low, high, q) if q is not None:
+            numbers: list[float] = np.arange(low, high, q).tolist()  # without the last, as W&B have it
+            return numbers
+    raise UsageError(
+        f"{parameter.name}: a grid needs `values`, int_uniform or q_uniform (and no probabilities). "
+        "List the values, or use method random or bayes."
+    )
+
+
+def next_of_grid(sweep: SweepFile, taken: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the first combination that is not taken yet; None when all are."""
+    seen = {_keys(parameters) for parameters in taken}
+    return next((settings for settings in enumerate_grid(sweep) if _keys(settings) not in seen), None)
+
+
+def _keys(settings: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, setting_key(value)) for name, value in settings.items())

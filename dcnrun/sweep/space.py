@@ -1,7 +1,7 @@
-"""What a sampler searches: for every distribution a domain that Optuna knows, and the way from its points to values and back.
+"""What a sampler searches: for every distribution a domain of Optuna, and the conversion of its points to values and back.
 
-Optuna has uniform and log-uniform numbers, whole numbers and choices. Any other law is searched by its quantile u, which
-is uniform: a point u stands for the value below which the law has probability u.
+Optuna has uniform and log-uniform numbers, integers and choices. Any other distribution is searched by its quantile u, which
+is uniform: a point u stands for the value below which the distribution has probability u.
 """
 
 import itertools
@@ -15,7 +15,6 @@ from typing import Any, assert_never
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dcnrun.sweep.keys import index_of
 from dcnrun.sweep.spec.distributions import (
     Beta,
     Categorical,
@@ -27,11 +26,12 @@ from dcnrun.sweep.spec.distributions import (
     LogUniform,
     Normal,
     Uniform,
+    index_of,
     rounded,
 )
 
 TAIL = 1e-4
-"""Quantiles nearer to 0 or 1 are not drawn: samplers like to try the ends, where a normal law is infinite."""
+"""Quantiles nearer to 0 or 1 are not drawn: samplers like to try the ends, where a normal distribution is infinite."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Dimension:
     """One parameter of the search."""
 
     domain: BaseDistribution
-    """Where its points lie."""
+    """The range of its points."""
     value: Callable[[Any], Any]
-    """What a run is given at a point."""
+    """Returns the value of the setting at a point."""
     point: Callable[[Any], Any]
-    """A point that has this value."""
+    """Returns a point that has this value."""
 
 
 def dimension(distribution: Distribution) -> Dimension:
-    """Give the dimension that a distribution is searched in."""
+    """Return the dimension in which a distribution is searched."""
     match distribution:
         case Constant(value):
             return _choice([value])
@@ -98,7 +98,7 @@ def _interval(low: float, high: float, q: float | None, log: bool) -> Dimension:
 
 
 def _quantile(number: Callable[[float], float], probability: Callable[[float], float], q: float | None) -> Dimension:
-    """Numbers of any other law, by its quantile function and its distribution function; a point is a quantile."""
+    """Numbers of any other distribution, by its quantile function and its distribution function; a point is a quantile."""
 
     def value(point: float) -> float:
         return rounded(float(number(point)), q)
@@ -116,12 +116,12 @@ def _beta(a: float, b: float, q: float | None) -> Dimension:
 
 
 def clipped(number: float, low: float, high: float) -> float:
-    """Give the number from low to high that is nearest."""
+    """Return the nearest number from low to high."""
     return min(max(number, low), high)
 
 
 def in_words(distribution: Distribution) -> tuple[str, str]:
-    """Give a distribution's name and its range, in words."""
+    """Return a distribution's name and its range, in words."""
     match distribution:
         case Constant(value):
             return "fixed", str(value)
@@ -129,7 +129,7 @@ def in_words(distribution: Distribution) -> tuple[str, str]:
             odds = [""] * len(values) if probabilities is None else [f" ({chance:.3g})" for chance in probabilities]
             return f"one of {len(values)}", ", ".join(f"{value}{odd}" for value, odd in zip(values, odds, strict=True))
         case IntUniform(low, high):
-            return "whole numbers, uniform", f"{low} to {high}"
+            return "integers, uniform", f"{low} to {high}"
         case Uniform(low, high, q):
             return "uniform" + _steps(q), f"{low:g} to {high:g}"
         case LogUniform(low, high, q):

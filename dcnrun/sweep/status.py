@@ -1,4 +1,4 @@
-"""How a sweep stands: the table of its trials, live or once, as lines where there is no terminal, and as JSON."""
+"""How a sweep stands: a table of its trials, live or once; lines where there is no terminal; JSON."""
 
 import math
 from collections import Counter
@@ -17,9 +17,9 @@ from dcnrun.console import console
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.runs import RunFolder
-from dcnrun.sweep.grid import grid_values
+from dcnrun.sweep.objective import ENDED, best_value, target_reached
+from dcnrun.sweep.search import grid_values
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
-from dcnrun.sweep.values import ENDED, best_value, target_reached
 
 _BEST_SHOWN = 5
 _ROWS_IN_A_FILE = 40
@@ -33,12 +33,12 @@ class Progress:
 
     name: str
     folder: Path
-    """Of its run folders, on this machine."""
+    """The folder of its run folders, on this machine."""
     metric: Metric | None
     cap: int | None
     jobs: Sequence[Job]
     what: str = "trial"
-    """What a job is to people."""
+    """What messages call a job."""
 
     @property
     def goal(self) -> Goal:
@@ -46,15 +46,15 @@ class Progress:
         return self.metric.goal if self.metric else Goal.minimize
 
     def value(self, job: Job) -> float | None:
-        """The best of a job's reports so far."""
+        """Return the best of a job's reports so far."""
         return best_value(job, self.goal)
 
     def ranked(self) -> list[Job]:
-        """Jobs that count by the metric, best first: those that failed don't."""
+        """Return the jobs that have a value and did not fail, best first."""
         return [job for job, _ in self.valued()]
 
     def valued(self) -> list[tuple[Job, float]]:
-        """The same with their values."""
+        """Return the ranked jobs with their values."""
         sign = -1 if self.goal is Goal.maximize else 1
         valued = [(job, value) for job in self.jobs if (value := self._counted(job)) is not None]
         return sorted(valued, key=lambda pair: (sign * pair[1], pair[0].number))
@@ -71,12 +71,12 @@ class Progress:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to do; of a grid that has ended this is not known here."""
+        """Whether nothing is left to do; whether a grid is exhausted is not known here."""
         full = self.cap is not None and len(self.jobs) >= self.cap
         return (full or self.target_reached) and all(job.state in ENDED for job in self.jobs)
 
     def steps(self, job: Job) -> tuple[int, int | None]:
-        """The last step that a job logged and, where its folder is on this machine, the number of its steps."""
+        """Return the last step that a job logged and, where its folder is on this machine, the number of its steps."""
         folder = RunFolder(self.folder / job.folder)
         reported = job.history[-1][0] if job.history else 0
         try:
@@ -90,7 +90,7 @@ class Progress:
 
 
 def as_json(progress: Progress) -> dict[str, Any]:
-    """The same for machines: counts, the best job, and every job with its history."""
+    """Return plain values for JSON: counts, the best job, and every job with its history."""
     best = progress.best
     return {
         "sweep": progress.name,
@@ -112,7 +112,7 @@ def show_once(progress: Progress) -> None:
 
 @contextmanager
 def watching() -> Iterator[Callable[[Progress], None]]:
-    """A function to call again and again: it keeps a table on the terminal or, elsewhere, prints what has changed."""
+    """Give a function that keeps a table on the terminal up to date or, elsewhere, prints what has changed."""
     if not console.is_terminal:
         yield _Lines()
         return
@@ -121,13 +121,13 @@ def watching() -> Iterator[Callable[[Progress], None]]:
 
 
 def table(progress: Progress, most: int) -> Group:
-    """At most `most` trials (running, best, latest), and a line about all."""
+    """Return a table of at most `most` trials (running, best, latest), and a line about all."""
     names = sorted({name for job in progress.jobs for name in job.parameters})
     several_agents = len({_agent(job) for job in progress.jobs if job.owner}) > 1
     rows = Table()
     for heading in (progress.what, "state", *_short(names), _metric_name(progress), "step"):
         rows.add_column(heading, no_wrap=True)
-    rows.add_column("why")  # the one that gives way where the terminal is narrow
+    rows.add_column("why")  # the one that is cut where the terminal is narrow
     if several_agents:
         rows.add_column("agent", no_wrap=True)
     best = progress.best
@@ -145,7 +145,7 @@ def table(progress: Progress, most: int) -> Group:
 
 
 def summary(progress: Progress) -> str:
-    """All trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 0.4321`."""
+    """Return all trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 0.4321`."""
     counts = ", ".join(f"{count} {state.value}" for state, count in _counts(progress.jobs).items())
     all_of_them = several(progress.cap or len(progress.jobs), progress.what)
     number = f"{len(progress.jobs)} of {all_of_them}" if progress.cap else all_of_them
@@ -155,12 +155,12 @@ def summary(progress: Progress) -> str:
 
 
 def several(number: int, what: str = "trial") -> str:
-    """A number of jobs in words: `1 trial`, `3 trials`."""
+    """Return a number of jobs in words: `1 trial`, `3 trials`."""
     return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def extent(sweep: SweepFile, cap: int | None) -> str:
-    """How many trials a sweep has, in words."""
+    """Return the number of trials of a sweep, in words."""
     if sweep.method is Method.grid:
         size = math.prod(len(grid_values(parameter)) for parameter in sweep.parameters)
         return f"a grid of {several(size)}" if cap is None or cap >= size else f"{several(cap)} of a grid of {size}"
@@ -168,12 +168,12 @@ def extent(sweep: SweepFile, cap: int | None) -> str:
 
 
 def settings_in_words(parameters: Mapping[str, Any]) -> str:
-    """What a search drew: `conv.groups=2 optim.offset_lr_mult=0.01234`."""
+    """Return a setting in words: `conv.groups=2 optim.offset_lr_mult=0.01234`."""
     return " ".join(f"{name}={in_short(value)}" for name, value in parameters.items())
 
 
 def in_short(value: Any) -> str:
-    """A value for people: numbers with four digits, nothing for None."""
+    """Return a value for people: numbers with four digits, nothing for None."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -181,7 +181,7 @@ def in_short(value: Any) -> str:
 
 @dataclass
 class _Lines:
-    """Prints a line for each job that is in another state than when it was last looked at."""
+    """Prints a line for each job whose state has changed."""
 
     seen: dict[int, tuple[State, int]] = field(default_factory=dict)
 
@@ -220,7 +220,7 @@ def _counts(jobs: Sequence[Job]) -> dict[State, int]:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """The last part of each name, where no other name has the same."""
+    """Return the last part of each name where it is unique, and the whole name elsewhere."""
     last = Counter(name.rpartition(".")[2] for name in names)
     return [short if last[short := name.rpartition(".")[2]] == 1 else name for name in names]
 
@@ -239,7 +239,7 @@ def _steps(progress: Progress, job: Job) -> str:
 
 
 def _agent(job: Job) -> str:
-    """Host and process of the agent that has or had the job."""
+    """Return host and process of the agent that has or had the job."""
     return ":".join((job.owner or "").split(":")[:2])
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dcnrun.jobs import database
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger
 
@@ -18,3 +19,9 @@ def storage(request, tmp_path):
 def ledger(storage, tmp_path):
     """A ledger of at most 5 jobs."""
     return Ledger.create(storage, "first", "sweep", "its text", str(tmp_path / "runs"), cap=5)
+
+
+@pytest.fixture
+def impatience(monkeypatch):
+    """A database that is away is asked again at once."""
+    monkeypatch.setattr(database, "_SECONDS_BETWEEN_TRIES", 0.02)

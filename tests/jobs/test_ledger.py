@@ -1,30 +1,20 @@
 import multiprocessing
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dcnrun.errors import RunError, UsageError
-from dcnrun.jobs import database
+from dcnrun.errors import UsageError
 from dcnrun.jobs import ledger as ledgers
-from dcnrun.jobs.database import STORAGE, Database, sqlite_url, storage_url
+from dcnrun.jobs.database import Database, sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from dcnrun.jobs.owner import this_process
-from tests.postgres import PASSWORD
+from tests.jobs.factories import cells, draw
 
 FORK = multiprocessing.get_context("fork")
-
-
-def draw(jobs):
-    return JobSpec((f"optim.lr={len(jobs)}",), {"optim.lr": len(jobs)}, f"trial-{len(jobs):04d}")
-
-
-def cells(*folders):
-    return [JobSpec(("seed=0",), {}, folder) for folder in folders]
 
 
 def numbers(jobs):
@@ -234,11 +224,6 @@ def test_many_agents_claim_each_job_exactly_once(storage):
     assert len({job.owner for job in jobs}) > 1
 
 
-@pytest.fixture
-def impatience(monkeypatch):
-    monkeypatch.setattr(database, "_SECONDS_BETWEEN_TRIES", 0.02)
-
-
 def break_once(ledger, monkeypatch, error, after):
     """Have the next transaction fail before it, or after its commit, of which the answer is lost."""
     whole, broken = Database._in_transaction, []
@@ -269,19 +254,6 @@ def test_a_lost_answer_loses_no_job_and_makes_no_second_one(ledger, monkeypatch,
     assert [(job.folder, job.attempts) for job in ledger.jobs()] == [("trial-0000", 0), ("x", 0), ("y", 0)]
 
 
-def test_a_server_that_is_started_again_is_waited_for(postgres, monkeypatch, impatience):
-    ledger = Ledger.create(postgres.new_database(), "first", "sweep", "", "", cap=2, lost_after=0.5)
-    job = ledger.claim("a", draw)
-    postgres.stop()
-    thread = threading.Timer(0.5, postgres.start)
-    thread.start()
-    try:
-        assert ledger.beat(job, "a")
-    finally:
-        thread.join()
-    assert ledger._database.last_trouble > float("-inf")
-
-
 def test_after_an_outage_old_heartbeats_prove_nothing_for_a_while(ledger, storage, monkeypatch, impatience):
     impatient = Ledger.open(storage, "first", lost_after=0.4)
     job = impatient.claim("a", draw)
@@ -291,60 +263,6 @@ def test_after_an_outage_old_heartbeats_prove_nothing_for_a_while(ledger, storag
     assert impatient.claim("b") is None
     time.sleep(0.5)
     assert impatient.claim("b").number == job.number
-
-
-def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, monkeypatch, impatience, tmp_path):
-    url = postgres.new_database()
-    ledger = Ledger.create(url, "first", "sweep", "", "", cap=None)
-    postgres.stop()
-    monkeypatch.setattr(database, "PATIENCE", 0.1)
-    messages = []
-    for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read, patience=0.1)):
-        with pytest.raises(
-            RunError, match=r"postgresql://tester@127\.0\.0\.1:\d+/test\d+ can't be used: .*refused"
-        ) as error:
-            fail()
-        messages.append(str(error.value))
-        assert error.value.__suppress_context__
-    postgres.start()
-    for wrong in (url.replace(PASSWORD, f"{PASSWORD}2"), url.replace("tester:", "other:"), f"{url}x"):
-        with pytest.raises(RunError, match="can't be used") as error:
-            Ledger.open(wrong, "first")
-        messages.append(str(error.value))
-    for nonsense in (
-        f"mysql://u:{PASSWORD}@h/d",
-        f"postgresql://u:{PASSWORD}@h:p/d",
-        PASSWORD,
-        "sqlite://",
-        "sqlite:///:memory:",
-    ):
-        with pytest.raises(
-            UsageError, match=r"give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-        ) as error:
-            Ledger.open(nonsense, "first")
-        messages.append(str(error.value))
-    assert not [message for message in messages if PASSWORD in message]
-
-
-def test_a_damaged_file_is_an_error_at_once(tmp_path):
-    file = tmp_path / "ledger.db"
-    file.write_text("not a database, but long enough to be taken for one " * 100)
-    with pytest.raises(RunError, match=r"ledger\.db can't be used: file is not a database"):
-        Ledger.open(sqlite_url(file), "first")
-
-
-def test_without_its_driver_postgresql_is_a_usage_error(monkeypatch):
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(UsageError, match=r"pip install 'dcnrun\[postgres\]'"):
-        Ledger.open("postgres://u@h/d", "first")
-
-
-def test_the_url_is_the_options_or_the_environments(monkeypatch):
-    monkeypatch.delenv(STORAGE, raising=False)
-    assert storage_url(None) is None
-    monkeypatch.setenv(STORAGE, "sqlite:///a")
-    assert storage_url(None) == "sqlite:///a"
-    assert storage_url("sqlite:///b") == "sqlite:///b"
 
 
 def test_lost_after_is_a_minute():

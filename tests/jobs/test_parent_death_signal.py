@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dcnrun.jobs import parent_death_signal
-from tests.jobs.test_agents import wait_until
+from tests.jobs.factories import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a run continues without its agent")
 SCRIPT = str(Path(parent_death_signal.__file__))

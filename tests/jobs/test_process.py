@@ -5,7 +5,7 @@ import pytest
 from dcnrun.jobs import process
 from dcnrun.jobs.owner import is_alive, this_process
 from dcnrun.jobs.process import last_lines, run_process
-from tests.jobs.test_agents import wait_until
+from tests.jobs.factories import wait_until
 
 LEADER = """
 import signal, subprocess, sys, time

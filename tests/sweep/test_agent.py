@@ -6,35 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.errors import UsageError
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import State
 from dcnrun.jobs.train import PROGRAM
-from dcnrun.sweep import agent
-from dcnrun.sweep.agent import agent_arguments, gpu_groups_for, run_agent
-from dcnrun.sweep.places import create_ledger
-from dcnrun.sweep.prepare import Options, local_plan
-from tests.sweep import pretend
+from dcnrun.sweep.agent import agent_arguments, run_agent
+from dcnrun.sweep.engines.engine import Options
+from dcnrun.sweep.storage import create_ledger
+from tests.sweep import fakes
+from tests.sweep.factories import QuickEngine
 
 
 def created(sweeps, cap, storage=None, *overrides):
-    plan = local_plan(sweeps.write(), overrides, Options())
+    plan = QuickEngine().plan(sweeps.write(), overrides, Options())
     return create_ledger(plan, "lr", sweeps.out, storage, cap)
 
 
 def test_an_agent_takes_as_many_trials_as_it_was_asked_to(sweeps):
     ledger = created(sweeps, cap=5)
-    first = run_agent(str(sweeps.out), count=2, program=pretend.TRIAL)
+    first = run_agent(str(sweeps.out), count=2, program=fakes.TRIAL)
     assert [(trial["trial"], trial["state"]) for trial in first["trials"]] == [(0, "completed"), (1, "completed")]
-    rest = run_agent(str(sweeps.out), program=pretend.TRIAL)
+    rest = run_agent(str(sweeps.out), program=fakes.TRIAL)
     assert [trial["trial"] for trial in rest["trials"]] == [2, 3, 4]
     assert [job.state for job in ledger.jobs()] == [State.completed] * 5
-    assert run_agent(str(sweeps.out), program=pretend.TRIAL)["trials"] == []
+    assert run_agent(str(sweeps.out), program=fakes.TRIAL)["trials"] == []
 
 
 def test_trials_may_be_elsewhere_on_another_machine(sweeps, tmp_path):
     created(sweeps, cap=1)
-    run_agent(str(sweeps.out), out=tmp_path / "scratch", program=pretend.TRIAL)
+    run_agent(str(sweeps.out), out=tmp_path / "scratch", program=fakes.TRIAL)
     assert (tmp_path / "scratch" / "trial-0000" / "metrics.jsonl").exists()
     assert not (sweeps.out / "trial-0000").exists()
     assert (tmp_path / "scratch" / "sweep.json").read_text() == (sweeps.out / "sweep.json").read_text()
@@ -44,7 +43,7 @@ def test_four_agents_with_postgresql_one_killed_lose_nothing_and_keep_the_cap(sw
     cap, storage = 8, postgres.new_database()
     ledger = created(sweeps, cap, storage, "trainer.steps=20")
     sweeps.pause(0.05)
-    command = [*pretend.PROGRAM, *agent_arguments(ledger, sweeps.out, storage)]
+    command = [*fakes.PROGRAM, *agent_arguments(ledger, sweeps.out, storage)]
     agents = [
         subprocess.Popen(command, env={**os.environ, STORAGE: storage}, stdout=subprocess.DEVNULL) for _ in range(4)
     ]
@@ -65,24 +64,30 @@ def is_of(job, process):
     return (job.owner or "").split(":")[1] == str(process.pid)
 
 
-def test_gpus_for_several_agents_start_one_each(sweeps, monkeypatch):
+def test_gpus_for_several_agents_start_one_each(sweeps):
     created(sweeps, cap=1)
     started = []
-    monkeypatch.setattr(agent, "run_crew", lambda command, at: started.append((command, at)))
-    assert run_agent(str(sweeps.out), gpus=["0", "3"])["agents"] == 2
-    ((command, at),) = started
+
+    def supervise(command, specs):
+        started.append((command, specs))
+
+    assert run_agent(str(sweeps.out), gpus=["0", "3"], supervise=supervise)["agents"] == 2
+    ((command, specs),) = started
     assert command == [*PROGRAM, "agent", str(sweeps.out)]
-    assert [post.environment["CUDA_VISIBLE_DEVICES"] for post in at] == ["0", "3"]
-    assert [post.arguments for post in at] == [(), ()]
+    assert [spec.environment["CUDA_VISIBLE_DEVICES"] for spec in specs] == ["0", "3"]
+    assert [spec.arguments for spec in specs] == [(), ()]
 
 
 @pytest.mark.parametrize(("count", "each"), [(5, ["2", "2", "1"]), (2, ["1", "1"])])
-def test_agents_of_several_gpus_share_the_count(sweeps, monkeypatch, count, each):
+def test_agents_of_several_gpus_share_the_count(sweeps, count, each):
     created(sweeps, cap=9)
     started = []
-    monkeypatch.setattr(agent, "run_crew", lambda command, at: started.extend(at))
-    assert run_agent(str(sweeps.out), gpus=["0", "1", "2"], count=count)["agents"] == len(each)
-    assert [post.arguments for post in started] == [("--count", share) for share in each]
+
+    def supervise(command, specs):
+        started.extend(specs)
+
+    assert run_agent(str(sweeps.out), gpus=["0", "1", "2"], count=count, supervise=supervise)["agents"] == len(each)
+    assert [spec.arguments for spec in started] == [("--count", share) for share in each]
 
 
 def test_one_gpu_is_all_that_the_trials_see(sweeps, monkeypatch):
@@ -94,18 +99,11 @@ def test_one_gpu_is_all_that_the_trials_see(sweeps, monkeypatch):
     assert "sees 3" in (sweeps.out / "trial-0000.log").read_text()
 
 
-def test_gpus_are_enough_for_a_trial_or_an_error():
-    assert gpu_groups_for([], []) == []
-    assert gpu_groups_for(["trainer.devices=2"], ["0", "1", "2", "3"]) == ["0,1", "2,3"]
-    with pytest.raises(UsageError, match=r"trainer\.devices=2 GPUs, but --gpus names 1"):
-        gpu_groups_for(["trainer.devices=2"], ["0"])
-
-
 def test_an_agent_does_without_torch(sweeps):
     created(sweeps, cap=2)
     code = (
-        "import sys; from dcnrun.sweep.agent import run_agent; from tests.sweep import pretend; "
-        f"run_agent({str(sweeps.out)!r}, program=pretend.TRIAL); print('torch' in sys.modules, 'optuna' in sys.modules)"
+        "import sys; from dcnrun.sweep.agent import run_agent; from tests.sweep import fakes; "
+        f"run_agent({str(sweeps.out)!r}, program=fakes.TRIAL); print('torch' in sys.modules, 'optuna' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert result.stdout.splitlines()[-1] == "False True", result.stderr

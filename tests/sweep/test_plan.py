@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.plan import Plan, Searching, plan_from
 from dcnrun.sweep.spec.reading import parse_sweep
 
@@ -16,7 +17,7 @@ command: ["${env}", dcnrun, train, experiment=quick, "${args_no_hyphens}"]
 
 
 def plan(text=TEXT):
-    return Plan(parse_sweep(text, Path("somewhere/lr.yaml")), ("seed=3",), 5, "gp")
+    return Plan(parse_sweep(text, Path("somewhere/lr.yaml")), ("seed=3",), 5, Sampler.gp)
 
 
 def job(number, *history, state=State.running):
@@ -30,7 +31,7 @@ def job(number, *history, state=State.running):
 def test_an_agent_reads_what_the_ledger_kept():
     kept = plan_from(plan().as_text())
     assert told(kept.sweep) == told(plan().sweep)
-    assert (kept.overrides, kept.seed, kept.sampler) == (("seed=3",), 5, "gp")
+    assert (kept.overrides, kept.seed, kept.sampler) == (("seed=3",), 5, Sampler.gp)
     assert kept.as_text() == plan().as_text()
 
 

@@ -9,17 +9,23 @@ from dcnrun.compare.compare_runs import compare_runs
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger, State
-from dcnrun.sweep import prepare
 from dcnrun.sweep.agent import run_agent
-from dcnrun.sweep.places import create_ledger, create_repeats, open_ledger
+from dcnrun.sweep.engines.engine import Options, Sampler
 from dcnrun.sweep.plan import Plan
-from dcnrun.sweep.repeats import check_repeatable, compared, contenders, enter, repeats_of
+from dcnrun.sweep.repeats import (
+    add_repeats,
+    check_repeatable,
+    choose_candidates,
+    compare_repeats,
+    progress_of_repeats,
+)
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import Goal, Metric
 from dcnrun.sweep.status import Progress
+from dcnrun.sweep.storage import create_ledger, create_repeats, open_ledger
 from tests.compare.fake import write_run
-from tests.sweep import pretend
-from tests.sweep.making import job
+from tests.sweep import fakes
+from tests.sweep.factories import QuickEngine, job
 
 STEPS = "trainer.steps=4"
 
@@ -50,7 +56,7 @@ def test_the_best_settings_have_seeds_that_no_trial_had(tmp_path):
         trial(4, 0.5, 0.5),
         trial(5, 0.4, 0.55),  # the setting of trial 3 again
     ]
-    chosen = contenders(progress(jobs, tmp_path), top=3, seeds=2)
+    chosen = choose_candidates(progress(jobs, tmp_path), top=3, seeds=2)
     assert [each.trial.number for each in chosen] == [1, 3, 4]
     stopped, whole, _ = chosen
     assert [run.folder for run in stopped.runs.values()] == ["trial-0001-seed1", "trial-0001-seed2"]
@@ -63,20 +69,20 @@ def test_seeds_follow_those_of_all_trials(tmp_path):
     seeded = [
         replace(trial(seed, 0.1, 1 - seed / 10), overrides=(*overrides_of(0.1), f"seed={seed}")) for seed in (5, 3, 7)
     ]
-    (only,) = contenders(progress(seeded[:1], tmp_path), top=3, seeds=3)
+    (only,) = choose_candidates(progress(seeded[:1], tmp_path), top=3, seeds=3)
     assert list(only.runs) == [6, 7, 8]
-    (one_of_three,) = contenders(progress(seeded, tmp_path), top=3, seeds=2)
+    (one_of_three,) = choose_candidates(progress(seeded, tmp_path), top=3, seeds=2)
     assert list(one_of_three.runs) == [8, 9]
 
 
 def test_without_a_value_there_is_nothing_to_repeat(tmp_path):
     with pytest.raises(RunError, match="no trial has a value"):
-        contenders(progress([trial(0, 0.1, 0.4, State.failed)], tmp_path), top=3, seeds=2)
+        choose_candidates(progress([trial(0, 0.1, 0.4, State.failed)], tmp_path), top=3, seeds=2)
 
 
 def plan_of(parameters, *overrides, metric="{name: val/miou, goal: maximize}"):
     text = f"method: random\nmetric: {metric}\nparameters:\n  {parameters}\n"
-    return Plan(parse_sweep(text, Path("lr.yaml")), overrides, 0, "tpe")
+    return Plan(parse_sweep(text, Path("lr.yaml")), overrides, 0, Sampler.tpe)
 
 
 def test_a_sweep_by_another_metric_than_runs_are_compared_by_is_refused_before_it_starts():
@@ -110,8 +116,8 @@ def repeated(tmp_path, skills, failed=(), seeds=3):
     jobs = [trial(i, (i + 1) / 10, 0.9 - i / 10) for i in range(len(skills))]
     sweep, folder = progress(jobs, tmp_path), tmp_path / "repeats"
     folder.mkdir()
-    chosen, batch = contenders(sweep, len(jobs), seeds), batch_of(tmp_path)
-    enter(batch, chosen)
+    chosen, batch = choose_candidates(sweep, len(jobs), seeds), batch_of(tmp_path)
+    add_repeats(batch, chosen)
     for each, own in zip(chosen, skills, strict=True):
         for (seed, run), skill in zip(each.runs.items(), own, strict=True):
             if (each.trial.number, seed) not in failed:
@@ -121,47 +127,47 @@ def repeated(tmp_path, skills, failed=(), seeds=3):
         batch.finish(
             job, "me:1::", State.failed if is_failed else State.completed, "out of memory" if is_failed else None
         )
-    return compared(chosen, repeats_of(sweep, batch, chosen, folder))
+    return compare_repeats(chosen, progress_of_repeats(sweep, batch, chosen, folder))
 
 
 def test_the_ranking_is_by_means_as_compare_has_them(tmp_path):
     skills = [(0.7, 0.72, 0.69), (0.85, 0.86, 0.84), (0.6, 0.58, 0.61)]
     result, comparison = repeated(tmp_path, skills)
-    assert [place.trial.number for place in result.places] == [1, 0, 2]
-    assert [place.before for place in result.places] == [2, 1, 3]
+    assert [place.trial.number for place in result.ranking] == [1, 0, 2]
+    assert [place.rank_by_single_run for place in result.ranking] == [2, 1, 3]
     assert "by single runs trials 0, 1, 2, by means 1, 0, 2" in result.change
     assert "trial 1 and trial 0" in result.verdict
-    assert "differ by more than chance" in result.verdict
-    assert comparison.variants[0].mean == result.places[0].mean
+    assert "differ significantly" in result.verdict
+    assert comparison.variants[0].mean == result.ranking[0].mean
     in_order = [run for number in (1, 0) for run in sorted((tmp_path / "repeats").glob(f"trial-000{number}-*"))]
     theirs = compare_runs(in_order, tmp_path / "again")
-    for place, variant in zip(result.places, theirs["variants"], strict=False):
+    for place, variant in zip(result.ranking, theirs["variants"], strict=False):
         assert place.mean == pytest.approx(variant["val/miou"]["mean"])
     ours = result.as_json()["ranking"][1]["difference_to_the_best"]
     assert ours["interval"] == pytest.approx(theirs["variants"][1]["difference"]["interval"])
-    for place in result.places:
+    for place in result.ranking:
         assert place.interval.low < place.mean < place.interval.high
 
 
-def test_settings_that_differ_less_than_their_runs_are_not_told_apart(tmp_path):
+def test_settings_that_differ_less_than_their_runs_do_not_differ_significantly(tmp_path):
     result, _ = repeated(tmp_path, [(0.7, 0.75, 0.72), (0.74, 0.71, 0.72)])
     assert "do not differ significantly" in result.verdict
 
 
 def test_a_run_that_failed_is_missing_and_the_rest_are_ranked(tmp_path):
     result, _ = repeated(tmp_path, [(0.7, 0.7, 0.7), (0.8, 0.8, 0.8)], failed=[(0, 2)])
-    assert [len(place.scores) for place in result.places] == [3, 2]
-    assert list(result.places[0].scores) == [1, 2, 3]
+    assert [len(place.scores) for place in result.ranking] == [3, 2]
+    assert list(result.ranking[0].scores) == [1, 2, 3]
     (missing,) = result.missing
     assert missing.endswith("seed 2: out of memory")
 
 
 def test_without_any_completed_run_there_is_no_ranking(tmp_path):
     sweep = progress([trial(0, 0.1, 0.5, State.stopped)], tmp_path)
-    chosen, batch = contenders(sweep, 1, 2), batch_of(tmp_path)
-    enter(batch, chosen)
+    chosen, batch = choose_candidates(sweep, 1, 2), batch_of(tmp_path)
+    add_repeats(batch, chosen)
     with pytest.raises(RunError, match=r"(?s)None of the repeated runs is completed.*seed1 is not on this machine"):
-        compared(chosen, repeats_of(sweep, batch, chosen, tmp_path / "repeats"))
+        compare_repeats(chosen, progress_of_repeats(sweep, batch, chosen, tmp_path / "repeats"))
 
 
 @pytest.fixture
@@ -182,7 +188,7 @@ def starts(sweeps):
     return {str(file.parent.relative_to(sweeps.out)): file.read_text().count("\n") for file in files}
 
 
-def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_go_on_with_them(repeating, capsys):
+def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_resume(repeating, capsys):
     does = repeating.out / "repeats" / "trial-0000-seed1.does"
     does.write_text("crash")
     result = repeating.run_here(repeats=2, top=2)
@@ -216,17 +222,17 @@ def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_go_on_with_the
 def test_any_agent_of_the_sweep_takes_repeats_too(repeating):
     repeating.run_here()
     ledger, folder = open_ledger(str(repeating.out), None)
-    chosen = contenders(progress(ledger.jobs(), folder), top=2, seeds=1)
-    enter(create_repeats(ledger, folder, None), chosen)
-    taken = run_agent(str(repeating.out), count=1, program=pretend.TRIAL)
+    chosen = choose_candidates(progress(ledger.jobs(), folder), top=2, seeds=1)
+    add_repeats(create_repeats(ledger, folder, None), chosen)
+    taken = run_agent(str(repeating.out), count=1, program=fakes.TRIAL)
     assert (taken["trials"], len(taken["repeats"])) == ([], 1)
-    rest = run_agent(str(repeating.out), program=pretend.TRIAL)
+    rest = run_agent(str(repeating.out), program=fakes.TRIAL)
     assert [run["state"] for run in [*taken["repeats"], *rest["repeats"]]] == ["completed"] * 2
 
 
 def test_the_runs_over_seeds_are_no_sweep_to_join(sweeps):
     sweeps.write_grid(0.01)
-    ledger = create_ledger(prepare.local_plan(sweeps.file, [], prepare.Options()), "lr", sweeps.out, None, cap=1)
+    ledger = create_ledger(QuickEngine().plan(sweeps.file, [], Options()), "lr", sweeps.out, None, cap=1)
     create_repeats(ledger, sweeps.out, None)
     with pytest.raises(UsageError, match="sweep-repeats is a grid, not a sweep"):
         open_ledger("sweep-repeats", sqlite_url(sweeps.out / "ledger.db"))

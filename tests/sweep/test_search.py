@@ -1,10 +1,12 @@
-"""Suggestions follow the file's distributions, learn from the jobs there are, and are the same whoever asks."""
+"""Suggestions follow the file's distributions, learn from the jobs so far, and are the same whoever asks; grids are W&B's own."""
 
+import json
 import math
 import statistics
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,24 +15,28 @@ from scipy import stats
 
 from benchmarks.sweep_search import SEEDS, WITHIN, lost, make, one_report
 from benchmarks.sweep_search import sweep as whole_sweep
+from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
-from dcnrun.sweep.search import SamplerName, Search
+from dcnrun.sweep.engines.engine import Sampler
+from dcnrun.sweep.search import Search, enumerate_grid, next_of_grid
 from dcnrun.sweep.spec.distributions import (
     Beta,
     Categorical,
     Constant,
+    Distribution,
     IntUniform,
     InvLogUniform,
     LogNormal,
     LogUniform,
     Normal,
     Uniform,
+    setting_key,
 )
-from dcnrun.sweep.spec.sweep_file import Goal, Impute, Method, Metric
-from tests.sweep.making import job, sweep_file
+from dcnrun.sweep.spec.sweep_file import Goal, Impute, Method, Metric, SweepFile
+from tests.sweep.factories import job, sweep_file
 
 LOSS = Metric("val/loss")
-SAMPLERS: list[SamplerName] = ["tpe", "gp"]
+GRIDS = json.loads((Path(__file__).parents[1] / "fixtures" / "sweeps" / "draws.json").read_text())["grids"]
 
 
 def loss(parameters: dict[str, Any]) -> float:
@@ -38,7 +44,7 @@ def loss(parameters: dict[str, Any]) -> float:
     return (math.log10(parameters["x"]) + 2) ** 2 + (parameters["n"] - 3) ** 2
 
 
-def search(sampler: SamplerName = "tpe", seed: int = 0, metric: Metric = LOSS) -> Search:
+def search(sampler: Sampler = Sampler.tpe, seed: int = 0, metric: Metric = LOSS) -> Search:
     return Search(sweep_file(Method.bayes, metric, x=LogUniform(1e-3, 10), n=IntUniform(1, 8)), seed, sampler)
 
 
@@ -48,9 +54,9 @@ def ended_jobs(count: int) -> list[Job]:
     return [job(number, each, [9.0, loss(each)]) for number, each in enumerate(settings)]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", Sampler)
 @pytest.mark.parametrize("count", [0, 3, 15])
-def test_the_same_jobs_give_the_same_suggestion_to_any_agent(sampler: SamplerName, count: int) -> None:
+def test_the_same_jobs_give_the_same_suggestion_to_any_agent(sampler: Sampler, count: int) -> None:
     asked = search(sampler)
     first = asked.suggest(ended_jobs(count))
     assert asked.suggest(ended_jobs(count)) == first
@@ -60,7 +66,7 @@ def test_the_same_jobs_give_the_same_suggestion_to_any_agent(sampler: SamplerNam
 
 
 def draws(method: Method, count: int, **distributions: Any) -> list[dict[str, Any]]:
-    asked = Search(sweep_file(method, LOSS, **distributions), 5, "tpe")
+    asked = Search(sweep_file(method, LOSS, **distributions), 5, Sampler.tpe)
     nothing = job(0, {}, state=State.failed)
     return [settings for n in range(count) if (settings := asked.suggest([nothing] * n)) is not None]
 
@@ -113,8 +119,8 @@ def test_choices_are_drawn_as_often_as_they_should() -> None:
         assert stats.chisquare([seen[value] for value in counts], list(counts.values())).pvalue > 0.01 or len(seen) == 1
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_distribution_is_learned_from(sampler: SamplerName) -> None:
+@pytest.mark.parametrize("sampler", Sampler)
+def test_every_distribution_is_learned_from(sampler: Sampler) -> None:
     asked = Search(
         sweep_file(
             Method.bayes,
@@ -141,8 +147,8 @@ def test_every_distribution_is_learned_from(sampler: SamplerName) -> None:
         jobs.append(job(number, parameters, [parameters["a"] + parameters["e"]]))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_the_search_goes_where_the_metric_is_better(sampler: SamplerName) -> None:
+@pytest.mark.parametrize("sampler", Sampler)
+def test_the_search_goes_where_the_metric_is_better(sampler: Sampler) -> None:
     """Towards the optimum to minimize, away from it to maximize the same."""
 
     def suggested(goal: Goal) -> float:
@@ -158,8 +164,8 @@ def with_last(parameters: dict[str, Any], values: Sequence[float], state: State)
     return [*jobs, job(len(jobs), parameters, values, state)]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_failed_jobs_teach_nothing_unless_the_file_says_so(sampler: SamplerName) -> None:
+@pytest.mark.parametrize("sampler", Sampler)
+def test_failed_jobs_teach_nothing_unless_the_file_says_so(sampler: Sampler) -> None:
     """Not even by what they reported."""
     near = with_last({"x": 0.011, "n": 3}, [0.0], State.failed)
     far = with_last({"x": 9.0, "n": 8}, [99.0], State.failed)
@@ -168,9 +174,9 @@ def test_failed_jobs_teach_nothing_unless_the_file_says_so(sampler: SamplerName)
     assert imputed.suggest(near) != imputed.suggest(far)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", Sampler)
 @pytest.mark.parametrize("state", [State.stopped, State.completed])
-def test_what_stopped_jobs_reported_counts(sampler: SamplerName, state: State) -> None:
+def test_what_stopped_jobs_reported_counts(sampler: Sampler, state: State) -> None:
     """The best of it: a job's last, bad report changes nothing."""
     good = with_last({"x": 5.0, "n": 8}, [-90.0, 3.0], state)
     better_at_its_end = with_last({"x": 5.0, "n": 8}, [3.0, -90.0], state)
@@ -179,8 +185,8 @@ def test_what_stopped_jobs_reported_counts(sampler: SamplerName, state: State) -
     assert search(sampler).suggest(good) != search(sampler).suggest(bad)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_running_job_counts_as_running(sampler: SamplerName) -> None:
+@pytest.mark.parametrize("sampler", Sampler)
+def test_a_running_job_counts_as_running(sampler: Sampler) -> None:
     """Its reports so far are no value yet, but the search keeps off its setting."""
     asked = search(sampler)
     best = asked.suggest(ended_jobs(20))
@@ -196,7 +202,7 @@ def test_a_running_job_counts_as_running(sampler: SamplerName) -> None:
 @pytest.mark.parametrize("ended", [0, 20])
 def test_agents_one_after_the_other_get_different_settings(ended: int) -> None:
     """Of four settings, though one is by far the best, two agents get two."""
-    asked = Search(sweep_file(Method.bayes, LOSS, a=Categorical((1, 2)), b=Categorical((1, 2))), 0, "tpe")
+    asked = Search(sweep_file(Method.bayes, LOSS, a=Categorical((1, 2)), b=Categorical((1, 2))), 0, Sampler.tpe)
     settings = [{"a": a, "b": b} for a in (1, 2) for b in (1, 2)]
     jobs = [job(n, settings[n % 4], [float(n % 4)]) for n in range(ended)]
     for _ in range(10):
@@ -208,22 +214,22 @@ def test_agents_one_after_the_other_get_different_settings(ended: int) -> None:
 
 
 def test_one_setting_alone_is_given_again() -> None:
-    only = Search(sweep_file(Method.bayes, LOSS, a=Constant(1), b=Categorical((2,))), 0, "tpe")
+    only = Search(sweep_file(Method.bayes, LOSS, a=Constant(1), b=Categorical((2,))), 0, Sampler.tpe)
     assert only.suggest([job(0, {"a": 1, "b": 2}, state=State.running)]) == {"a": 1, "b": 2}
 
 
 def test_a_grid_ends() -> None:
-    grid = Search(sweep_file(Method.grid, a=Categorical((1, 2))), 0, "tpe")
+    grid = Search(sweep_file(Method.grid, a=Categorical((1, 2))), 0, Sampler.tpe)
     assert grid.suggest([job(0, {"a": 1}, state=State.failed)]) == {"a": 2}
     assert grid.suggest([job(0, {"a": 1}), job(1, {"a": 2}, state=State.running)]) is None
 
 
 def test_a_search_describes_itself_and_knows_its_target() -> None:
     asked = search(metric=Metric("val/loss", target=0.5))
-    assert asked.describe() == [("x", "log-uniform", "0.001 to 10"), ("n", "whole numbers, uniform", "1 to 8")]
+    assert asked.describe() == [("x", "log-uniform", "0.001 to 10"), ("n", "integers, uniform", "1 to 8")]
     assert not asked.target_reached([job(0, {}, [0.6])])
     assert asked.target_reached([job(0, {}, [0.6]), job(1, {}, [0.5], State.running)])
-    assert not Search(sweep_file(Method.random, a=Uniform(0, 1)), 0, "tpe").target_reached([job(0, {}, [0.0])])
+    assert not Search(sweep_file(Method.random, a=Uniform(0, 1)), 0, Sampler.tpe).target_reached([job(0, {}, [0.0])])
 
 
 def test_a_suggestion_after_a_hundred_jobs_is_quick() -> None:
@@ -248,3 +254,46 @@ def test_the_optimum_is_found_in_thirty_trials() -> None:
 def test_gaussian_processes_find_it_too() -> None:
     losses = [lost(whole_sweep(make("gp")(seed), one_report, agents=1)) for seed in range(5)]
     assert sum(each <= WITHIN for each in losses) >= 4
+
+
+def distribution_of(parameter: dict[str, Any]) -> Distribution:
+    match parameter:
+        case {"value": value}:
+            return Constant(value)
+        case {"values": values}:
+            return Categorical(tuple(values))
+        case {"min": low, "max": high, "q": q}:
+            return Uniform(low, high, q)
+    return IntUniform(**parameter)
+
+
+def all_in_turn(sweep: SweepFile) -> list[dict[str, Any]]:
+    taken: list[dict[str, Any]] = []
+    while (settings := next_of_grid(sweep, json.loads(json.dumps(taken)))) is not None:
+        taken.append(settings)
+    return taken
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_order_is_that_of_the_sweeps_package(grid: dict[str, Any]) -> None:
+    parameters = {name.replace(".", "__"): distribution_of(each) for name, each in grid["parameters"].items()}
+    settings = all_in_turn(sweep_file(Method.grid, **parameters))
+    assert [{name: setting_key(each[name]) for name in each} for each in settings] == [
+        {name: setting_key(each[name]) for name in each} for each in grid["settings"]
+    ]
+
+
+def test_a_hole_is_filled_first() -> None:
+    sweep = sweep_file(Method.grid, a=Categorical((1, 2, 3)), b=Constant("x"))
+    assert next_of_grid(sweep, [{"a": 3, "b": "x"}, {"a": 1, "b": "x"}]) == {"a": 2, "b": "x"}
+
+
+def test_a_grid_too_large_to_list_begins_at_once() -> None:
+    sweep = sweep_file(Method.grid, **{name: IntUniform(1, 1000) for name in "abcdef"})
+    assert next_of_grid(sweep, [dict.fromkeys("abcdef", 1)]) == dict.fromkeys("abcde", 1) | {"f": 2}
+
+
+@pytest.mark.parametrize("endless", [Uniform(0, 1), LogUniform(1, 2, 1), Categorical((1, 2), (0.5, 0.5))])
+def test_a_parameter_without_a_list_of_values_is_refused(endless: Distribution) -> None:
+    with pytest.raises(UsageError, match=r"^optim\.lr: a grid needs"):
+        list(enumerate_grid(sweep_file(Method.grid, optim__lr=endless)))

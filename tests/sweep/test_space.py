@@ -121,7 +121,7 @@ def test_what_optuna_has_is_not_searched_by_quantile() -> None:
         (Constant(4), ("fixed", "4")),
         (Categorical((1, 2, 4)), ("one of 3", "1, 2, 4")),
         (Categorical(("a", "b"), (0.25, 0.75)), ("one of 2", "a (0.25), b (0.75)")),
-        (IntUniform(1, 8), ("whole numbers, uniform", "1 to 8")),
+        (IntUniform(1, 8), ("integers, uniform", "1 to 8")),
         (Uniform(0, 1, 0.1), ("uniform, in steps of 0.1", "0 to 1")),
         (LogUniform(1e-3, 10), ("log-uniform", "0.001 to 10")),
         (InvLogUniform(1e-3, 10), ("log-uniform in 1 / x", "0.001 to 10")),

@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -8,10 +9,11 @@ from rich.console import Console
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.sweep import status
-from dcnrun.sweep.local import show_status
+from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import Goal, Metric
 from dcnrun.sweep.status import Progress, as_json, extent, summary, table, watching
+from tests.sweep.factories import QuickEngine
 
 METRIC = Metric("val/miou", Goal.maximize, target=0.9)
 
@@ -101,7 +103,9 @@ def test_of_two_hundred_trials_the_running_the_best_and_the_latest_are_shown(tmp
 
 
 def test_names_are_short_unless_two_are_alike(tmp_path):
-    assert status._short(["conv.groups", "data.seed", "optim.lr", "seed"]) == ["groups", "data.seed", "lr", "seed"]
+    named = dict.fromkeys(["conv.groups", "data.seed", "optim.lr", "seed"], 1)
+    header = printed(table(progress(tmp_path, replace(job(0, 0.5), parameters=named)), 5)).splitlines()[1]
+    assert [cell.strip() for cell in header.split("┃")[3:7]] == ["groups", "data.seed", "lr", "seed"]
 
 
 def test_for_machines_it_is_json(tmp_path):
@@ -163,8 +167,8 @@ def test_the_number_of_trials_in_words(tmp_path, method, cap, words):
 def test_how_a_sweep_stands_is_told_of_one_that_was_started(sweeps, capsys):
     sweeps.write()
     result = sweeps.run_here(count=2)
-    told = show_status(str(sweeps.out), None)
+    told = QuickEngine().show_status(str(sweeps.out), Options())
     assert told == {key: value for key, value in result.items() if key != "command"}
     assert "2 of 2 trials: 2 completed" in capsys.readouterr().out
     with pytest.raises(UsageError, match="There is no sweep nowhere"):
-        show_status("nowhere", None)
+        QuickEngine().show_status("nowhere", Options())

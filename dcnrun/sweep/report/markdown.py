@@ -1,4 +1,4 @@
-"""The report for people: report.md."""
+"""The report as Markdown: report.md."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,9 +7,8 @@ from dcnrun.compare.tables import escape
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
-from dcnrun.sweep.repeats import Place, Repeated
-from dcnrun.sweep.report.cost import Cost, cost
-from dcnrun.sweep.report.importance import EXPLAINED, METHOD, Importance
+from dcnrun.sweep.repeats import RankedSetting, Repeated
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Cost, Importance, cost
 from dcnrun.sweep.status import Progress, in_short, summary
 
 _MOST_ROWS = 20
@@ -28,9 +27,15 @@ def markdown(
     command: str | None,
     figures: Sequence[tuple[str, str]],
 ) -> str:
-    """The best settings, the rankings, importance, and what was stopped.
+    """Return the best settings, the rankings, importance, and what was stopped, as Markdown.
 
-    `command` is that of the best settings, `figures` are paths and captions.
+    Args:
+        plan: The sweep.
+        progress: Its trials.
+        found: The importance of its parameters.
+        repeated: Its best settings over seeds, where they were run.
+        command: The command of the best settings.
+        figures: Paths and captions.
     """
     sections = [
         [f"# {escape(progress.name)}", "", f"{escape(summary(progress))}."],
@@ -61,7 +66,7 @@ def _repeats(repeated: Repeated) -> list[str]:
         "",
         *_table(
             ("", "trial", "by single run", f"mean {repeated.metric}", "95 % of the mean", "to the best", "verdict"),
-            [_place(i + 1, place) for i, place in enumerate(repeated.places)],
+            [_ranked(i + 1, setting) for i, setting in enumerate(repeated.ranking)],
         ),
         "",
         "In percent, at the last step (a trial's own value is the best of its reports). The trials' own "
@@ -73,12 +78,12 @@ def _repeats(repeated: Repeated) -> list[str]:
     ]
 
 
-def _place(place: int, row: Place) -> list[str]:
+def _ranked(rank: int, row: RankedSetting) -> list[str]:
     difference = row.difference
     return [
-        str(place),
+        str(rank),
         str(row.trial.number),
-        str(row.before),
+        str(row.rank_by_single_run),
         "" if row.mean is None else f"{100 * row.mean:.2f}",
         _interval(row.interval),
         "" if difference is None else f"{100 * difference.mean:+.2f} {_interval(difference.interval)}",
@@ -151,7 +156,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 
 
 def _fenced(command: str) -> list[str]:
-    """The command between fences that it can't close."""
+    """Return the command between fences that it can't close."""
     longest = max((len(run) for run in re.findall("`+", command)), default=0)
     fence = "`" * max(3, longest + 1)
     return [f"{fence}console", command, fence]

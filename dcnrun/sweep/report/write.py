@@ -1,19 +1,26 @@
-"""Writes the report of a sweep."""
+"""Writes the report of a sweep: report.json, report.md and its figures."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+
+from dcnrun.plotting import new_figure, save_png
 from dcnrun.runs import json_ready, write_json, write_text
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import Repeated
-from dcnrun.sweep.report.content import content
-from dcnrun.sweep.report.figures import write_figures
-from dcnrun.sweep.report.importance import importance
+from dcnrun.sweep.report.content import Importance, content, importance, most_important, varies
+from dcnrun.sweep.report.figures import draw_history, draw_importance, draw_parallel, draw_slice, slice_of
 from dcnrun.sweep.report.markdown import markdown
+from dcnrun.sweep.spec.sweep_file import SweepFile
 from dcnrun.sweep.status import Progress
 
 JSON = "report.json"
 MARKDOWN = "report.md"
 FIGURES = "figures"
+MOST_COORDINATES = 10
+_NAMES = ("history.png", "importance.png", "parallel.png", "slice.png")
 
 
 def write_report(plan: Plan, progress: Progress, repeated: Repeated | None = None) -> dict[str, Any]:
@@ -28,3 +35,52 @@ def write_report(plan: Plan, progress: Progress, repeated: Repeated | None = Non
     pictures = [(f"{FIGURES}/{name}", caption) for name, caption in figures.items()]
     write_text(progress.folder / MARKDOWN, markdown(plan, progress, found, repeated, report["command"], pictures))
     return report
+
+
+def write_figures(sweep: SweepFile, progress: Progress, found: Importance, folder: Path) -> dict[str, str]:
+    """Write the figures that the trials allow into `folder`, and remove earlier ones; return their names and captions."""
+    figures = _figures(sweep, progress, found)
+    for name in _NAMES:
+        if name not in figures:
+            (folder / name).unlink(missing_ok=True)
+    for name, (_, size, draw) in figures.items():
+        figure = new_figure(size)
+        draw(figure.subplots())
+        save_png(figure, folder / name)
+    return {name: caption for name, (caption, _, _) in figures.items()}
+
+
+_Figure = tuple[str, tuple[float, float], Callable[[Axes], object]]
+"""Its caption, its size in inches, and how it is drawn."""
+
+
+def _figures(sweep: SweepFile, progress: Progress, found: Importance) -> dict[str, _Figure]:
+    if progress.metric is None:
+        return {}
+    metric = progress.metric.name
+    history: _Figure = (
+        f"{metric} of each trial, and the best so far",
+        (9, 4.2),
+        lambda axes: draw_history(axes, progress, metric),
+    )
+    figures = {"history.png": history}
+    if found.shares:
+        height = 1 + 0.45 * len(found.shares)
+        figures["importance.png"] = "Importance of parameters", (7, height), lambda axes: draw_importance(axes, found)
+    names = most_important([each.name for each in sweep.parameters if varies(each)], found)[:MOST_COORDINATES]
+    if not names or not progress.ranked():
+        return figures
+    coordinates = [each for each in sweep.parameters if each.name in names]
+    figures["parallel.png"] = (
+        "Parameters and value of each trial",
+        (3 + 1.7 * len(names), 4.6),
+        lambda axes: draw_parallel(axes, progress, metric, coordinates),
+    )
+    along = slice_of(sweep.parameters, found)
+    if along is not None:
+        figures["slice.png"] = (
+            f"{metric} against {along.name}",
+            (8.4, 4.6),
+            lambda axes: draw_slice(axes, progress, metric, along, sweep.parameters),
+        )
+    return figures

@@ -1,1 +1,1 @@
-"""The W&B sweep file: its format, whole."""
+"""The W&B sweep file: its whole format."""

@@ -1,6 +1,6 @@
-"""Whether the parameters of a sweep file are settings of dcnrun, and every value one that a run accepts.
+"""Checks that the parameters of a sweep file are settings of dcnrun, and that a run accepts each of their values.
 
-Conditional parameters are refused. A sweep file has no place for them: Weights & Biases refuses a key that it does not know, so
+Conditional parameters are refused. A sweep file can't hold them: Weights & Biases refuse a key that they do not know, so
 a key of our own would make the file ours alone, and a parameter that some trials ignore would be searched as if it mattered in
 all. Where a setting has no effect for a drawn kind of convolution (offset groups of a standard one), each kind is to be tuned
 in a sweep file of its own, as `sweeps/offset_lr_bayes.yaml` and `sweeps/dilation_control.yaml` do.
@@ -19,7 +19,7 @@ from dcnrun.config.overrides import as_override, parse
 from dcnrun.config.schema import Config
 from dcnrun.config.settings import all_settings
 from dcnrun.errors import ConfigError
-from dcnrun.sweep.spec.distributions import Categorical, Constant, examples
+from dcnrun.sweep.spec.distributions import Categorical, Constant, sample_values
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile
 from dcnrun.tasks.registry import task_traits
 
@@ -32,7 +32,7 @@ _LOSS = "train/loss"
 def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = ()) -> None:
     """Check every parameter's name and values, and the metric, for runs with these overrides beside the file's own.
 
-    Values to try each parameter by (see `examples`) are tried beside the first ones of the other parameters, then with every
+    The values that stand for each parameter (see `sample_values`) are checked beside the first ones of the other parameters, then with every
     one of each other parameter, two at a time (at most 1000 such pairs). Nothing is built or trained.
 
     Raises ConfigError with every problem, each with its line in the file.
@@ -95,7 +95,7 @@ class _Trials:
         self._said: set[str] = set()
 
     def check(self) -> None:
-        """Check the first values together, each other value beside them, and pairs of these."""
+        """Check the first values together, then each other value with the first ones of the rest, then pairs of these."""
         self._composed()
         accepted = {
             value: config
@@ -145,16 +145,16 @@ class _Trials:
         return not idle
 
     def _say(self, found: Sequence[str], tried: Sequence[_Value]) -> None:
-        """Add problems, each once, at the line of the parameter that was tried, or else of what it speaks of."""
+        """Add problems, each once, at the line of the parameter that was tried, or else of the one that the problem names."""
         for problem in found:
             if problem in self._said:
                 continue
             self._said.add(problem)
             beside = f" (with {tried[1].override})" if len(tried) > 1 else ""
-            self.problems.append(f"{self._place(problem, tried)}{problem}{beside}")
+            self.problems.append(f"{self._location(problem, tried)}{problem}{beside}")
 
-    def _place(self, problem: str, tried: Sequence[_Value]) -> str:
-        """Where a problem comes from, as messages begin; one of an override beside the file speaks for itself."""
+    def _location(self, problem: str, tried: Sequence[_Value]) -> str:
+        """Return the file and line of a problem, as messages begin; nothing for one that names an override beside the file."""
         blamed = tried[0].name if tried else _named_first(problem, self.values)
         if blamed:
             return f"{self.sweep.at(f'parameters.{blamed}')}: "
@@ -163,7 +163,7 @@ class _Trials:
 
 
 def _named_first(problem: str, names: Iterable[str]) -> str | None:
-    """The parameter that a problem speaks of: the first one that it names."""
+    """Return the first parameter that a problem names."""
     found = [
         (match.start(), name)
         for name in names
@@ -174,11 +174,11 @@ def _named_first(problem: str, names: Iterable[str]) -> str | None:
 
 def _values_of(parameter: Parameter) -> list[_Value]:
     name = parameter.name
-    return [_Value(name, as_override(name, value)) for value in examples(parameter.distribution)]
+    return [_Value(name, as_override(name, value)) for value in sample_values(parameter.distribution)]
 
 
 def _with(config: Config, other: Config, key: str) -> Config:
-    """A config with one setting taken from another."""
+    """Return a config with one setting taken from another."""
     section, _, name = key.rpartition(".")
     if not section:
         return replace(config, **{name: getattr(other, name)})
@@ -191,7 +191,7 @@ def _conditional(name: str, why: str) -> str:
 
 
 def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
-    """The metric must be one that runs report, and its goal the better end of it."""
+    """Yield what is wrong with the metric: runs must report it, and the goal must be its better end."""
     if sweep.metric is None:
         return
     scores = task_traits(config.model).metric_names

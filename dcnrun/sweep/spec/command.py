@@ -1,4 +1,4 @@
-"""The `command` of a sweep file: what of it a local trial is given.
+"""The `command` of a sweep file: which of its overrides a local trial gets.
 
 `command` is what an agent of Weights & Biases runs for each trial, `${...}` replaced, as in
 
@@ -40,12 +40,12 @@ _TRAINING = re.compile(
     r"(?:dcnrun\0|(?:python[0-9.]*|torchrun\0--standalone\0--nproc[-_]per[-_]node[=\0](?P<devices>[0-9]+))\0-m\0dcnrun\0)"
     r"train\0"
 )
-_ONLINE = ("logger.wandb", "logger.wandb_mode", "logger.wandb_project")
+_WANDB_LOGGING = ("logger.wandb", "logger.wandb_mode", "logger.wandb_project")
 
 
 @dataclass(frozen=True)
 class Command:
-    """What a command says to a local trial."""
+    """What the local engine takes from a command."""
 
     fixed: tuple[str, ...] = ()
     """Overrides that every trial is given: all but those that only log the run to Weights & Biases."""
@@ -54,7 +54,7 @@ class Command:
 
 
 def unknown_macros(command: Sequence[str]) -> list[str]:
-    """Items such as `${arg}`, which agents replace by nothing at all."""
+    """Return items such as `${arg}`, which agents replace by nothing."""
     whole = (re.fullmatch(r"\$\{([^}]*)\}", item) for item in command)
     return [match[1] for match in whole if match and match[1] not in MACROS and not match[1].startswith("envvar:")]
 
@@ -77,7 +77,7 @@ def read_command(command: Sequence[str], program: str | None) -> Command:
         problems.append(f"{_ARGUMENTS} must be there once: it is where a trial's parameters go.")
     if devices is not None and f"trainer.devices={devices}" not in overrides:
         problems.append(f"torchrun starts {devices} processes: say trainer.devices={devices} too.")
-    return Command(tuple(item for item in overrides if not _is_online(item)), tuple(problems))
+    return Command(tuple(item for item in overrides if not _only_logs_to_wandb(item)), tuple(problems))
 
 
 def _expand(item: str, program: str | None) -> str:
@@ -85,7 +85,7 @@ def _expand(item: str, program: str | None) -> str:
 
 
 def _start_of_training(items: Sequence[str]) -> tuple[int | None, int | None]:
-    """Where the arguments of `dcnrun train` begin (None: it is something else), and the processes of torchrun before it."""
+    """Return where the arguments of `dcnrun train` begin (None: it is something else), and the processes of torchrun before it."""
     line = "".join(f"{item}\0" for item in items)
     match = _TRAINING.match(line)
     if match is None:
@@ -94,7 +94,7 @@ def _start_of_training(items: Sequence[str]) -> tuple[int | None, int | None]:
 
 
 def _overrides(items: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The items that are overrides, and what is wrong with the others."""
+    """Return the items that are overrides, and what is wrong with the others."""
     overrides, problems = [], []
     for item in items:
         if item.startswith("${args"):
@@ -115,6 +115,6 @@ def _overrides(items: Sequence[str]) -> tuple[list[str], list[str]]:
     return overrides, problems
 
 
-def _is_online(override: str) -> bool:
+def _only_logs_to_wandb(override: str) -> bool:
     change = parse(override)
-    return (change.key == "logger" and change.elements == ["wandb"]) or change.key in _ONLINE
+    return (change.key == "logger" and change.elements == ["wandb"]) or change.key in _WANDB_LOGGING

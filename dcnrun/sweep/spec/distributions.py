@@ -1,9 +1,11 @@
 """What a parameter of a sweep may be: the distributions of a W&B sweep file.
 
-Rounding to multiples of q is `rounded`'s. A q that is a whole number is an int, and so is then what is drawn.
+With a q, values are rounded to its multiples (`rounded`). A q without a fraction is an int, and then so are the values drawn.
 """
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ class Categorical:
 
 @dataclass(frozen=True)
 class IntUniform:
-    """Whole numbers from min to max, both included."""
+    """Integers from min to max, both included."""
 
     min: int
     max: int
@@ -84,22 +86,22 @@ class Beta:
     q: float | None = None
 
 
-# Values of a range with steps that are all tried before a sweep starts.
-_MOST_TRIED = 16
+# The most multiples of a step that are all checked before a sweep starts.
+_MOST_CHECKED = 16
 
 Distribution = Constant | Categorical | IntUniform | Uniform | LogUniform | InvLogUniform | Normal | LogNormal | Beta
 
 
 def rounded(value: float, q: float | None) -> float:
-    """The multiple of q nearest to a value, a whole number where q is an int; the value itself where there is no q."""
+    """Return the multiple of q nearest to a value, an int where q is one; the value itself without q."""
     return value if q is None else round(value / q) * q
 
 
-def examples(distribution: Distribution) -> list[Any]:
-    """Values to try a parameter by.
+def sample_values(distribution: Distribution) -> list[Any]:
+    """Return values by which a parameter is checked before a sweep starts.
 
-    Every one of a choice and of a few multiples of a step, of which any may be refused (not all whole numbers divide the
-    channels); of other ranges both ends, and the median where there are no ends.
+    These are all values of a choice and all of a few multiples of a step, since any may be refused (not every integer
+    divides the channels); of other ranges both ends, and the median where there are no ends.
     """
     match distribution:
         case Constant(value):
@@ -121,7 +123,18 @@ def examples(distribution: Distribution) -> list[Any]:
 
 
 def _multiples(least: float, most: float, q: float) -> list[float]:
-    """Those of q: all where they are few, else the two that are nearest to the ends."""
+    """Return the multiples of q: all where they are few, else the two that are nearest to the ends."""
     first, last = round(least / q), round(most / q)
-    tried = range(first, last + 1) if last - first < _MOST_TRIED else (first, last)
+    tried = range(first, last + 1) if last - first < _MOST_CHECKED else (first, last)
     return [times * q for times in tried]
+
+
+def setting_key(value: Any) -> str:
+    """Return a text that two values share when they are the same setting: 1 and 1.0 are, 1 and true are not."""
+    is_integer = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if is_integer else value, sort_keys=True, default=str)
+
+
+def index_of(values: Sequence[Any], value: Any) -> int:
+    """Return the position of a value among several."""
+    return [setting_key(each) for each in values].index(setting_key(value))

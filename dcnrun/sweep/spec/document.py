@@ -1,4 +1,4 @@
-"""A YAML file as plain values that know where they stand, so that an error names its line."""
+"""A YAML file as plain values with their line numbers, so that an error names its line."""
 
 import re
 from collections.abc import Hashable, Iterator
@@ -33,12 +33,12 @@ class Document:
     problems: list[str] = field(default_factory=list)
 
     def problem(self, where: Where, message: str) -> None:
-        """Note what is wrong at `("metric", "goal")`: said with the file, the line and the key."""
+        """Note a problem at a path such as `("metric", "goal")`; the message gets the file, the line and the key."""
         key = ".".join(map(str, where))
         self.problems.append(f"{self.path}:{self.line(where)}: {key}: {message}" if key else f"{self.path}: {message}")
 
     def line(self, where: Where) -> int:
-        """The line of a key, or of the last part of its path that is there; the first is 1."""
+        """Return the line of a key, or of the last part of its path that exists; the first is 1."""
         node: yaml.Node = self.root
         line = node.start_mark.line
         for key in where:
@@ -50,7 +50,7 @@ class Document:
 
 
 def read_document(text: str, path: Path) -> Document:
-    """Read YAML without ever making more than plain values of it.
+    """Read YAML as plain values alone.
 
     Raises ConfigError where it is no YAML, no mapping, or has a key twice.
     """
@@ -77,7 +77,7 @@ def _explain(error: Exception, path: Path) -> str:
 
 
 def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
-    """Every node once, though aliases may lead to it many times; ValueError where one holds itself."""
+    """Yield every node once, however many aliases refer to it; ValueError where one contains itself."""
     seen: set[int] = set()
 
     def visit(node: yaml.Node, above: frozenset[int]) -> Iterator[yaml.Node]:
@@ -100,7 +100,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
-    """PyYAML would let the last one win without a word."""
+    """Return a problem for each repeated key: PyYAML silently keeps the last."""
     if not isinstance(node, yaml.MappingNode):
         return []
     first: dict[Hashable, int] = {}
@@ -118,7 +118,7 @@ def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
 
 
 def _is_unread_number(node: yaml.Node) -> bool:
-    """Whether it is what everybody but YAML 1.1 takes for a number: `1e-5`, without a point or without a sign."""
+    """Whether a node is a number to everybody but YAML 1.1: `1e-5`, without a point or without a sign."""
     plain = isinstance(node, yaml.ScalarNode) and node.style is None
     return plain and node.tag == _TEXT and _EXPONENT.fullmatch(node.value) is not None
 
@@ -134,15 +134,15 @@ def _mend(node: yaml.Node, path: Path) -> str:
 
 
 def _with_point(number: float) -> str:
-    """`1.0e-05`: a number to every reader."""
+    """Write a number as `1.0e-05`, which is a number to every reader."""
     digits, _, exponent = repr(number).partition("e")
     return f"{digits}{'' if '.' in digits else '.0'}e{exponent}"
 
 
 def _child(node: yaml.Node, key: Key) -> tuple[int, yaml.Node] | None:
-    """The line and the node below a key of a mapping or at a place of a list.
+    """Return the line and the node below a key of a mapping or at an index of a list.
 
-    What `<<` merges into a mapping stands, once constructed, before its own keys, which win.
+    Keys that `<<` merges into a mapping come, once constructed, before its own keys, which win.
     """
     if isinstance(node, yaml.MappingNode):
         own = {name.value: (name.start_mark.line, value) for name, value in node.value if isinstance(name.value, str)}

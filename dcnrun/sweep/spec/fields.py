@@ -1,12 +1,12 @@
-"""Single keys of a section, read as what they must be; what they are not is noted in the document."""
+"""Reads single keys of a section as what they must be; a value of another kind is noted as a problem of the document."""
 
+import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from dcnrun.config.messages import did_you_mean
 from dcnrun.sweep.spec.document import Document, Where
-from dcnrun.sweep.spec.numbers import finite, whole
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Section = TypeVar("Section")
@@ -34,7 +34,7 @@ def check_keys(document: Document, where: Where, section: Mapping[Any, Any], kno
 
 
 def read_text(document: Document, where: Where, section: Mapping[str, Any]) -> str | None:
-    """The text of a key; None where it is missing or wrong, as for all that follow."""
+    """Read the text of a key; None where it is missing or wrong."""
     key = str(where[-1])
     if key not in section:
         return None
@@ -48,7 +48,7 @@ def read_text(document: Document, where: Where, section: Mapping[str, Any]) -> s
 def read_number(
     document: Document, where: Where, section: Mapping[str, Any], above: float | None = None
 ) -> float | None:
-    """A finite number, above a limit where one is given."""
+    """Read a finite number, above a limit where one is given; None where it is missing or wrong."""
     key = str(where[-1])
     if key not in section:
         return None
@@ -61,19 +61,19 @@ def read_number(
 
 
 def read_count(document: Document, where: Where, section: Mapping[str, Any]) -> int | None:
-    """A whole number of at least 1."""
+    """Read an integer of at least 1; None where it is missing or wrong."""
     key = str(where[-1])
     if key not in section:
         return None
-    value = whole(section[key])
+    value = integer(section[key])
     if value is None or value < 1:
-        document.problem(where, f"must be a whole number of at least 1, but is {section[key]!r}.")
+        document.problem(where, f"must be an integer of at least 1, but is {section[key]!r}.")
         return None
     return value
 
 
 def read_choice(document: Document, where: Where, section: Mapping[str, Any], choices: type[Choice]) -> Choice | None:
-    """One of a few words."""
+    """Read one of a few words; None where it is missing or wrong."""
     key, names = str(where[-1]), [choice.value for choice in choices]
     if key not in section:
         return None
@@ -82,3 +82,23 @@ def read_choice(document: Document, where: Where, section: Mapping[str, Any], ch
         document.problem(where, f"is {section[key]}, but must be one of {', '.join(names)}{hint}")
         return None
     return choices(section[key])
+
+
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a value of a YAML file is a number: true and false, which Python counts among them, are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def finite(value: Any) -> float | None:
+    """Return a number as a float; None where the value is none, or infinite."""
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:  # a integer with hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def integer(value: Any) -> int | None:
+    """Return an integer, also one that is written 12.0, as an int; None for all else."""
+    number = finite(value)
+    return int(number) if number is not None and number.is_integer() else None

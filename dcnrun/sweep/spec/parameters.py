@@ -1,4 +1,4 @@
-"""The `parameters` of a sweep file: what each may be, nested ones by their dotted names."""
+"""Reads the `parameters` of a sweep file: the distribution of each, nested ones by their dotted names."""
 
 import math
 import re
@@ -19,7 +19,7 @@ from dcnrun.sweep.spec.distributions import (
     Uniform,
 )
 from dcnrun.sweep.spec.document import Document, Key, Where
-from dcnrun.sweep.spec.numbers import finite, is_number
+from dcnrun.sweep.spec.fields import finite, is_number
 from dcnrun.sweep.spec.sweep_file import Parameter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -30,7 +30,7 @@ _DEFAULTS = {"q": 1, "mu": 0.0, "sigma": 1.0, "a": 1.0, "b": 1.0}
 
 
 class _Malformed(Exception):
-    """What is wrong with one parameter, at a key of it or as a whole."""
+    """A problem of one parameter, at a key of it or as a whole."""
 
     def __init__(self, message: str, *key: Key) -> None:
         self.message, self.key = message, key
@@ -38,7 +38,7 @@ class _Malformed(Exception):
 
 
 def read_parameters(document: Document) -> dict[Where, Parameter]:
-    """Every parameter by where it stands; what is wrong is noted in the document."""
+    """Return every parameter by its path in the file; problems are noted in the document."""
     found: dict[Where, Parameter] = {}
     where: Where = ("parameters",)
     section = document.data["parameters"]
@@ -97,7 +97,7 @@ def _distribution(spec: Any) -> Distribution:
 
 
 def _inferred(spec: Mapping[str, Any]) -> str:
-    """The distribution where none is named: whole ends make int_uniform, all other numbers uniform."""
+    """Infer the distribution where none is named: integer ends make int_uniform, all other numbers uniform."""
     match sorted(spec):
         case ["value"]:
             return "constant"
@@ -129,7 +129,7 @@ class _Values:
         self.spec = spec
 
     def number(self, key: str, least: float = -math.inf) -> float:
-        """A finite number above `least`."""
+        """Return a finite number above `least`."""
         value = finite(self.spec.get(key, _DEFAULTS.get(key)))
         if value is None:
             raise _Malformed(f"must be a number, but is {self.spec[key]!r}.", key)
@@ -138,14 +138,14 @@ class _Values:
         return value
 
     def range(self, least: float = -math.inf) -> tuple[float, float]:
-        """Both ends, the smaller first."""
+        """Return both ends, the smaller first."""
         low, high = self.number("min", least), self.number("max", least)
         if low >= high:
             raise _Malformed(f"min {low:g} must be less than max {high:g}.", "min")
         return low, high
 
     def exponents(self) -> tuple[float, float]:
-        """Both ends, as what e to their power is."""
+        """Return e to the power of both ends."""
         low, high = self.range()
         try:
             return math.exp(low), math.exp(high)
@@ -153,24 +153,24 @@ class _Values:
             raise _Malformed(f"is an exponent of e, and e to the power of {high:g} is no number.", "max") from None
 
     def steps(self) -> tuple[float, float, float]:
-        """Both ends and the step, each an int where it is whole: a setting such as conv.groups must be."""
+        """Return both ends and the step, each an int where it has no fraction: a setting such as conv.groups must be."""
         low, high = self.range()
-        return _int_if_whole(low), _int_if_whole(high), self.q()
+        return _int_if_integral(low), _int_if_integral(high), self.q()
 
     def q(self) -> float:
-        """The step, an int where it is whole."""
-        return _int_if_whole(self.number("q", 0))
+        """Return the step, an int where it has no fraction."""
+        return _int_if_integral(self.number("q", 0))
 
-    def whole_range(self) -> tuple[int, int]:
-        """Both ends as whole numbers."""
+    def integer_range(self) -> tuple[int, int]:
+        """Return both ends as integers."""
         for key in _RANGE:
             if type(self.spec[key]) is not int:
-                raise _Malformed(f"must be a whole number, but is {self.spec[key]!r}.", key)
+                raise _Malformed(f"must be an integer, but is {self.spec[key]!r}.", key)
         self.range()
         return self.spec["min"], self.spec["max"]
 
     def values(self) -> tuple[Any, ...]:
-        """A choice's values: text, numbers, true, false, null, and lists or mappings of them."""
+        """Return a choice's values: text, numbers, true, false, null, and lists or mappings of them."""
         values = self.spec["values"]
         if not isinstance(values, list) or not values:
             raise _Malformed("must be a list of at least one value.", "values")
@@ -180,7 +180,7 @@ class _Values:
         return tuple(values)
 
     def probabilities(self) -> tuple[float, ...]:
-        """As many as there are values."""
+        """Return a probability for each value."""
         given = self.spec["probabilities"]
         if not isinstance(given, list) or not all(is_number(share) and share >= 0 for share in given):
             raise _Malformed("must be a list of numbers of at least 0, one for each of `values`.", "probabilities")
@@ -191,22 +191,22 @@ class _Values:
         return tuple(map(float, given))
 
     def value(self) -> Any:
-        """The one value of a constant."""
+        """Return the value of a constant."""
         if not _is_plain(self.spec["value"]):
             raise _Malformed(f"{self.spec['value']} is no value that JSON has: put it in quotes.", "value")
         return self.spec["value"]
 
     def bell(self) -> tuple[float, float]:
-        """Mean and standard deviation."""
+        """Return mean and standard deviation."""
         return self.number("mu"), self.number("sigma", 0)
 
     def shape(self) -> tuple[float, float]:
-        """The two parameters of beta."""
+        """Return the two parameters of beta."""
         return self.number("a", 0), self.number("b", 0)
 
 
 def _inverse_of_exponents(values: _Values) -> InvLogUniform:
-    """The exponents are those of 1 / x."""
+    """Read a distribution whose exponents are those of 1 / x."""
     low, high = values.exponents()
     return InvLogUniform(1 / high, 1 / low)
 
@@ -225,7 +225,7 @@ _KINDS = {
     "categorical_w_probabilities": _Kind(
         ("values", "probabilities"), lambda v: Categorical(v.values(), v.probabilities())
     ),
-    "int_uniform": _Kind(_RANGE, lambda v: IntUniform(*v.whole_range())),
+    "int_uniform": _Kind(_RANGE, lambda v: IntUniform(*v.integer_range())),
     "uniform": _Kind(_RANGE, lambda v: Uniform(*v.range())),
     "q_uniform": _Kind((*_RANGE, "q"), lambda v: Uniform(*v.steps())),
     "log_uniform_values": _Kind(_RANGE, lambda v: LogUniform(*v.range(0))),
@@ -244,7 +244,7 @@ _KINDS = {
 _ALL_KEYS = sorted({key for kind in _KINDS.values() for key in kind.keys} | {"distribution", "parameters"})
 
 
-def _int_if_whole(number: float) -> float:
+def _int_if_integral(number: float) -> float:
     return int(number) if number.is_integer() else number
 
 

@@ -16,7 +16,7 @@ class Method(StrEnum):
     random = "random"
     grid = "grid"
     custom = "custom"
-    """By a scheduler of Weights & Biases; `local_problems` refuses it."""
+    """By a scheduler of Weights & Biases; the local engine refuses it."""
 
 
 class Goal(StrEnum):
@@ -27,7 +27,7 @@ class Goal(StrEnum):
 
 
 class Impute(StrEnum):
-    """What stands for the metric of a run that failed (or still runs) when a setting is chosen by those before it."""
+    """The value of a run that failed (or still runs) in the search for the next setting."""
 
     best = "best"
     worst = "worst"
@@ -36,14 +36,14 @@ class Impute(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """What a sweep goes by."""
+    """The metric that a sweep optimizes."""
 
     name: str
     goal: Goal = Goal.minimize
     target: float | None = None
     """A value at which the sweep is over."""
     impute: Impute | None = None
-    """None: not said, and W&B's own search takes `worst`."""
+    """None: not given, and W&B's own search takes `worst`."""
     impute_while_running: Impute | None = None
 
 
@@ -60,7 +60,7 @@ class EarlyTerminate:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A setting that is varied: its dotted name, such as `optim.offset_lr_mult`, and what it may be."""
+    """A setting that is varied: its dotted name, such as `optim.offset_lr_mult`, and its distribution."""
 
     name: str
     distribution: Distribution
@@ -68,12 +68,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SweepFile:
-    """A sweep file that Weights & Biases takes. Whether the local engine can honour it too: `engines.local_problems`."""
+    """A sweep file that Weights & Biases accept. Whether an engine can honour it: `SweepEngine.problems`."""
 
     path: Path
     text: str
     name: str
-    """As the file says, or the file's own name without its ending."""
+    """The name in the file, or the file's own name without its ending."""
     method: Method
     parameters: tuple[Parameter, ...]
     metric: Metric | None
@@ -82,13 +82,13 @@ class SweepFile:
     fixed: tuple[str, ...]
     """Overrides that `command` gives to every trial, such as `experiment=quick`, without those that only log it to Weights & Biases."""
     raw: Mapping[str, Any]
-    """The whole file as plain values, numbers mended: what Weights & Biases is given."""
+    """The whole file as plain values, numbers mended: what Weights & Biases get."""
     notes: tuple[str, ...]
-    """What was mended, in words: `1e-5` read as a number, and the like."""
+    """What was mended, as sentences: `1e-5` read as a number, and the like."""
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
-    """Where things stand in the file, the first line being 1: a top-level key, or a parameter as `parameters.<name>`."""
+    """The line, from 1, of each top-level key, and of each parameter as `parameters.<name>`."""
 
     def at(self, key: str) -> str:
-        """Where a key of `lines` stands, as messages begin: `sweeps/lr.yaml:7`."""
+        """Return file and line of a key of `lines`, as messages begin: `sweeps/lr.yaml:7`."""
         line = self.lines.get(key) or self.lines.get(key.partition(".")[0])
         return f"{self.path}:{line}" if line else f"{self.path}"

@@ -4,7 +4,8 @@ import pytest
 
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
-from dcnrun.sweep.prepare import Options, local_plan
+from dcnrun.sweep.engines.engine import Options
+from dcnrun.sweep.engines.local import LocalEngine
 from dcnrun.sweep.spec.checks import check_against_settings
 from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
 
@@ -168,11 +169,11 @@ def test_what_dcnrun_sweep_says_of_the_command(tmp_path):
         sweep("optim.lr: {values: [0.1, 0.2]}", command=QUICK.replace("quick", "quick, trainer.steps=nine")).text
     )
     with pytest.raises(ConfigError, match=rf"^{file}:3: trainer\.steps=nine: trainer\.steps is a whole number"):
-        local_plan(file, [], Options())
+        LocalEngine().plan(file, [], Options())
 
 
 def test_paths_are_quoted_where_they_must_be_as_for_a_trial(tmp_path):
     file = tmp_path / "lr.yaml"
     command = "[dcnrun, train, data=folder, 'data.classes=[a,b]', '${args_no_hyphens}']"
     file.write_text(sweep("data.root: {values: ['/data/a(1)', '/x=y,z']}", command=command).text)
-    assert local_plan(file, [], Options()).sweep.parameters[0].distribution.values == ("/data/a(1)", "/x=y,z")
+    assert LocalEngine().plan(file, [], Options()).sweep.parameters[0].distribution.values == ("/data/a(1)", "/x=y,z")

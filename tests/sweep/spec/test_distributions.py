@@ -14,8 +14,10 @@ from dcnrun.sweep.spec.distributions import (
     LogUniform,
     Normal,
     Uniform,
-    examples,
+    index_of,
     rounded,
+    sample_values,
+    setting_key,
 )
 
 
@@ -40,11 +42,23 @@ from dcnrun.sweep.spec.distributions import (
     ],
 )
 def test_what_a_parameter_is_tried_by(distribution, tried):
-    assert examples(distribution) == tried
+    assert sample_values(distribution) == tried
 
 
 @given(st.integers(-20, 20), st.integers(1, 40), st.sampled_from([1, 2, 3, 0.5, 0.3]), st.floats(0, 1))
 def test_all_that_may_be_drawn_is_tried_where_it_is_little(least, width, q, share):
     distribution = Uniform(least, least + width, q)
     drawn = rounded(least + share * width, q)
-    assert any(math.isclose(drawn, value, abs_tol=1e-9) for value in examples(distribution)) or width / q >= 15
+    assert any(math.isclose(drawn, value, abs_tol=1e-9) for value in sample_values(distribution)) or width / q >= 15
+
+
+def test_the_same_setting_has_the_same_setting_key() -> None:
+    assert setting_key(1) == setting_key(1.0) != setting_key(True)
+    assert setting_key("1") != setting_key(1)
+    assert setting_key({"a": 1, "b": [2]}) == setting_key({"b": [2], "a": 1})
+
+
+def test_a_value_is_found_as_what_it_is() -> None:
+    values = [1, True, "1", [1, 2], None]
+    assert [index_of(values, value) for value in values] == [0, 1, 2, 3, 4]
+    assert index_of(values, 1.0) == 0

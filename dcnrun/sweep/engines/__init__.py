@@ -1,0 +1,1 @@
+"""What runs a sweep: each engine is a file here."""

@@ -1,0 +1,208 @@
+"""The local engine: agents on this machine, and on any other that joins, run the trials; the ledger is all they share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcnrun.console import console
+from dcnrun.errors import RunError
+from dcnrun.jobs.database import STORAGE, storage_url
+from dcnrun.jobs.ledger import Ledger, State
+from dcnrun.jobs.train import PROGRAM, log_of
+from dcnrun.sweep.agent import agent_arguments
+from dcnrun.sweep.dry_run import show_plan
+from dcnrun.sweep.engines.engine import Options, Sampler, SweepEngine
+from dcnrun.sweep.objective import ENDED
+from dcnrun.sweep.plan import Plan, plan_from
+from dcnrun.sweep.spec.command import read_command
+from dcnrun.sweep.spec.sweep_file import Method, SweepFile
+from dcnrun.sweep.status import Progress, as_json, extent, several, show_once, watching
+from dcnrun.sweep.storage import create_ledger, create_repeats, folder_of, name_of, open_ledger, repeats_in
+from dcnrun.sweep.supervisor import AgentSpec, agent_specs, supervise
+from dcnrun.sweep.trial import command_line, gpu_groups_for
+
+# Reports and comparisons are imported where they are made: matplotlib and scipy take seconds, and trials come first.
+if TYPE_CHECKING:
+    from dcnrun.sweep.repeats import Repeated
+
+_REASONS = 5
+_WITHOUT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+
+Supervise = Callable[[Sequence[str], Sequence[AgentSpec], Callable[[], None]], None]
+"""Runs an agent per spec with a command, and calls a function meanwhile and once at the end: `supervise`."""
+
+
+class LocalEngine(SweepEngine):
+    """`dcnrun sweep FILE`, with `dcnrun agent` as its agents."""
+
+    def __init__(self, program: Sequence[str] = PROGRAM, supervise: Supervise = supervise) -> None:
+        """`program` stands for `dcnrun` when agents are started, which `supervise` does."""
+        self._program = program
+        self._supervise = supervise
+
+    def problems(self, sweep: SweepFile) -> list[str]:
+        """Return what of a sweep file is for Weights & Biases alone, each with its line."""
+        return [f"{sweep.at(key)}: {key}: {message}" for key, message in _not_local(sweep)]
+
+    def plan(self, path: Path, overrides: Sequence[str], options: Options) -> Plan:
+        """Read a sweep file; UsageError if its settings can't be compared, where they are to be repeated."""
+        sweep = self.read(path, overrides)
+        plan = Plan(sweep, tuple(overrides), options.seed or 0, options.sampler or Sampler.tpe)
+        if options.repeats:
+            from dcnrun.sweep.repeats import check_repeatable
+
+            check_repeatable(plan)
+        return plan
+
+    def run(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
+        """Run a sweep file to its end, or resume it; print and return what it found.
+
+        Everything is in `options.out`, by default runs/sweeps/<name>: the file, a folder for each trial, logs and, without
+        `storage`, the ledger. An interrupt lets trials save; the same command resumes, also after a kill. UsageError for
+        what is wrong before the first trial; RunError if every trial failed, or if no agent could continue.
+        """
+        plan = self.plan(path, overrides, options)
+        sweep, folder, storage = plan.sweep, folder_of(plan.sweep, options), storage_url(options.storage)
+        groups = gpu_groups_for([*sweep.fixed, *overrides], options.gpus)
+        cap = options.cap(sweep)
+        ledger = create_ledger(plan, name_of(sweep, options), folder, storage, cap)
+        if options.retry_failed:
+            ledger.reopen([job.number for job in ledger.jobs() if job.state is State.failed])
+        console.print(f"{sweep.name}: {extent(sweep, cap)}, in {folder}", markup=False, soft_wrap=True)
+        specs = agent_specs(options.agents, groups, folder / "logs", {STORAGE: storage} if storage else {})
+        command = [*self._program, *agent_arguments(ledger, folder, storage)]
+        if not _progress(ledger, plan, folder).is_over:
+            self._run_agents(command, specs, lambda: _progress(ledger, plan, folder))
+        progress = _progress(ledger, plan, folder)
+        repeated = None
+        self.write_report(plan, progress, None)
+        _require_success(progress)
+        if options.repeats:
+            batch = create_repeats(ledger, folder, storage)
+            repeated = self._repeat(command, specs, progress, batch, options)
+            self.write_report(plan, progress, repeated)
+        return _report(progress, repeated)
+
+    def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
+        """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
+        plan = self.plan(path, overrides, options)
+        return show_plan(plan, options.cap(plan.sweep), folder_of(plan.sweep, options))
+
+    def show_status(self, sweep: str, options: Options) -> dict[str, Any]:
+        """Print and return how a sweep stands, wherever it was started."""
+        ledger, folder = open_ledger(sweep, storage_url(options.storage), options.out)
+        progress = _progress(ledger, plan_from(ledger.text), folder)
+        show_once(progress)
+        return as_json(progress)
+
+    def write_report(self, plan: Plan, progress: Progress, repeated: "Repeated | None") -> None:
+        """Write the report of a sweep whose agents have ended."""
+        from dcnrun.sweep.report.write import write_report
+
+        write_report(plan, progress, repeated)
+
+    def _repeat(
+        self, command: Sequence[str], specs: Sequence[AgentSpec], progress: Progress, batch: Ledger, options: Options
+    ) -> "Repeated":
+        """Run the best settings of a sweep that is over with several seeds, or resume that, and compare them."""
+        from dcnrun.compare.report import print_report, write_report
+        from dcnrun.sweep.repeats import add_repeats, choose_candidates, compare_repeats, progress_of_repeats
+
+        assert options.repeats is not None
+        folder = repeats_in(progress.folder)
+        chosen = choose_candidates(progress, options.top, options.repeats)
+        add_repeats(batch, chosen)
+        if not progress_of_repeats(progress, batch, chosen, folder).is_over:
+            said = f"The best {len(chosen)} settings over {options.repeats} seeds, in {folder}"
+            console.print(said, markup=False, soft_wrap=True)
+            self._run_agents(command, specs, lambda: progress_of_repeats(progress, batch, chosen, folder))
+        repeated, comparison = compare_repeats(chosen, progress_of_repeats(progress, batch, chosen, folder))
+        write_report(comparison, folder)
+        print_report(comparison, folder)
+        return repeated
+
+    def _run_agents(self, command: Sequence[str], specs: Sequence[AgentSpec], progress: Callable[[], Progress]) -> None:
+        last: Progress | None = None
+        try:
+            with watching() as show:
+
+                def look() -> None:
+                    nonlocal last
+                    last = None  # if the database stays away, that is the error
+                    last = progress()
+                    show(last)
+
+                self._supervise(command, specs, look)
+        except KeyboardInterrupt:
+            console.print("Stopped; what the trials have trained is kept. The same command resumes.", markup=False)
+            raise
+        except RunError:
+            if last is not None:
+                _require_success(last)  # why trials fail says more than why the agents ended
+            raise
+
+
+def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
+    """What of a file the local engine can't honour: keys and messages."""
+    raw = sweep.raw
+    if sweep.method is Method.custom:
+        yield "method", "custom leaves the search to a scheduler of Weights & Biases: use bayes, random or grid."
+    if "scheduler" in raw:
+        yield (
+            "scheduler",
+            "is a program of Weights & Biases that searches: leave it out, or use the `wandb` command itself.",
+        )
+    if raw.get("controller", {}).get("type") == "local":
+        yield "controller", "type: local asks for `wandb controller`: leave it out, or use the `wandb` command itself."
+    for key in ("job", "image_uri"):
+        if key in raw:
+            yield key, "is for W&B Launch: leave it out, or use the `wandb` command itself."
+    if not sweep.parameters:
+        yield "method", "no `parameters` are varied."
+    command = raw.get("command") or (_WITHOUT_COMMAND if "program" in raw else None)
+    if command:
+        key = "command" if "command" in raw else "program"
+        yield from (
+            (key, problem) for problem in read_command([str(item) for item in command], raw.get("program")).problems
+        )
+    fixed = {override.partition("=")[0] for override in sweep.fixed}
+    for parameter in sweep.parameters:
+        if parameter.name in fixed:
+            yield f"parameters.{parameter.name}", "is set in `command` too: leave it out there."
+
+
+def _progress(ledger: Ledger, plan: Plan, folder: Path) -> Progress:
+    return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs())
+
+
+def _report(progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:
+    """Print and return what was found."""
+    show_once(progress)
+    result, best = as_json(progress), repeated.best if repeated else progress.best
+    if progress.target_reached and progress.metric is not None:
+        console.print(f"The sweep is over: {progress.metric.name} reached its target {progress.metric.target:g}.")
+    if best is not None:
+        result["command"] = command_line(best.overrides)
+        console.print(f"The best settings again: {result['command']}", markup=False, soft_wrap=True)
+    elif progress.metric is not None:
+        nothing = f"No trial reported a finite {progress.metric.name}: nothing can be ranked"
+        console.print(f"{nothing} (see {progress.folder}/trial-*/metrics.jsonl).", markup=False, soft_wrap=True)
+    if repeated:
+        result["repeats"] = repeated.as_json()
+        console.print(f"{repeated.verdict} {repeated.change}", markup=False, soft_wrap=True)
+    console.print(f"Written: {progress.folder}/report.md, report.json, figures", markup=False, soft_wrap=True)
+    if failed := sum(job.state is State.failed for job in progress.jobs):
+        console.print(f"{several(failed)} failed: --retry-failed runs {'it' if failed == 1 else 'them'} again.")
+    return result
+
+
+def _require_success(progress: Progress) -> None:
+    """Raise RunError, with the reasons, if every trial failed."""
+    ended = [job for job in progress.jobs if job.state in ENDED]
+    if not ended or any(job.state is not State.failed for job in ended):
+        return
+    reasons = [
+        f"  trial {job.number}: {job.reason} (all of it: {log_of(progress.folder / job.folder)})"
+        for job in ended[:_REASONS]
+    ]
+    raise RunError("\n".join(["Every trial failed:", *reasons, "--retry-failed runs them again."]))

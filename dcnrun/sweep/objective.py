@@ -1,0 +1,58 @@
+"""The objective of a trial: the best of its reports, or the value that the sweep file imputes."""
+
+import math
+from collections.abc import Sequence
+
+from dcnrun.jobs.ledger import Job, State
+from dcnrun.sweep.spec.sweep_file import Goal, Impute, Metric
+
+ENDED = {State.completed, State.stopped, State.failed}
+
+
+def best_value(job: Job, goal: Goal) -> float | None:
+    """Return the best finite value that a job reported; None if there is none."""
+    return _best(_reports(job), goal)
+
+
+def target_reached(metric: Metric, jobs: Sequence[Job]) -> bool:
+    """Whether any job has reported the metric's target, or better."""
+    target = metric.target
+    if target is None:
+        return False
+    reports = [value for job in jobs for value in _reports(job)]
+    return any(value <= target if metric.goal is Goal.minimize else value >= target for value in reports)
+
+
+def value_in_search(job: Job, metric: Metric, jobs: Sequence[Job]) -> float | None:
+    """Return the value of a job for the search, as W&B's search defines it; None if it has none.
+
+    A job that ended has the best of its reports. One that failed has the value that `impute` says (W&B take `worst` by
+    default, here it has none), and one that runs has a value only with `impute_while_running`: its best so far, or what that says.
+    """
+    ended = job.state in ENDED
+    strategy = metric.impute if ended else metric.impute_while_running
+    if not ended and strategy is None:
+        return None
+    own = None if job.state is State.failed else best_value(job, metric.goal)
+    return _imputed(strategy, job, metric.goal, jobs) if own is None else own
+
+
+def _imputed(strategy: Impute | None, job: Job, goal: Goal, jobs: Sequence[Job]) -> float | None:
+    match strategy:
+        case None:
+            return None
+        case Impute.best:
+            return best_value(job, goal)
+        case Impute.latest:
+            return next(reversed(_reports(job)), None)
+        case Impute.worst:
+            reports = [value for job in jobs if job.state in ENDED for value in _reports(job)]
+            return max(reports, default=None) if goal is Goal.minimize else min(reports, default=None)
+
+
+def _reports(job: Job) -> list[float]:
+    return [value for _, value in job.history if math.isfinite(value)]
+
+
+def _best(values: Sequence[float], goal: Goal) -> float | None:
+    return min(values, default=None) if goal is Goal.minimize else max(values, default=None)

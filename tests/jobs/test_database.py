@@ -1,0 +1,78 @@
+import sys
+import threading
+
+import pytest
+
+from dcnrun.errors import RunError, UsageError
+from dcnrun.jobs import database
+from dcnrun.jobs.database import STORAGE, sqlite_url, storage_url
+from dcnrun.jobs.ledger import Ledger
+from tests.jobs.factories import draw
+from tests.postgres import PASSWORD
+
+
+def test_a_server_that_is_started_again_is_waited_for(postgres, monkeypatch, impatience):
+    ledger = Ledger.create(postgres.new_database(), "first", "sweep", "", "", cap=2, lost_after=0.5)
+    job = ledger.claim("a", draw)
+    postgres.stop()
+    thread = threading.Timer(0.5, postgres.start)
+    thread.start()
+    try:
+        assert ledger.beat(job, "a")
+    finally:
+        thread.join()
+    assert ledger._database.last_trouble > float("-inf")
+
+
+def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, monkeypatch, impatience, tmp_path):
+    url = postgres.new_database()
+    ledger = Ledger.create(url, "first", "sweep", "", "", cap=None)
+    postgres.stop()
+    monkeypatch.setattr(database, "PATIENCE", 0.1)
+    messages = []
+    for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read, patience=0.1)):
+        with pytest.raises(
+            RunError, match=r"postgresql://tester@127\.0\.0\.1:\d+/test\d+ can't be used: .*refused"
+        ) as error:
+            fail()
+        messages.append(str(error.value))
+        assert error.value.__suppress_context__
+    postgres.start()
+    for wrong in (url.replace(PASSWORD, f"{PASSWORD}2"), url.replace("tester:", "other:"), f"{url}x"):
+        with pytest.raises(RunError, match="can't be used") as error:
+            Ledger.open(wrong, "first")
+        messages.append(str(error.value))
+    for nonsense in (
+        f"mysql://u:{PASSWORD}@h/d",
+        f"postgresql://u:{PASSWORD}@h:p/d",
+        PASSWORD,
+        "sqlite://",
+        "sqlite:///:memory:",
+    ):
+        with pytest.raises(
+            UsageError, match=r"give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) as error:
+            Ledger.open(nonsense, "first")
+        messages.append(str(error.value))
+    assert not [message for message in messages if PASSWORD in message]
+
+
+def test_a_damaged_file_is_an_error_at_once(tmp_path):
+    file = tmp_path / "ledger.db"
+    file.write_text("not a database, but long enough to be taken for one " * 100)
+    with pytest.raises(RunError, match=r"ledger\.db can't be used: file is not a database"):
+        Ledger.open(sqlite_url(file), "first")
+
+
+def test_without_its_driver_postgresql_is_a_usage_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match=r"pip install 'dcnrun\[postgres\]'"):
+        Ledger.open("postgres://u@h/d", "first")
+
+
+def test_the_url_is_the_options_or_the_environments(monkeypatch):
+    monkeypatch.delenv(STORAGE, raising=False)
+    assert storage_url(None) is None
+    monkeypatch.setenv(STORAGE, "sqlite:///a")
+    assert storage_url(None) == "sqlite:///a"
+    assert storage_url("sqlite:///b") == "sqlite:///b"

@@ -1,0 +1,81 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from dcnrun.jobs.ledger import State
+from dcnrun.runs import RunFolder
+from dcnrun.sweep.report.content import Cost, cost, importance
+from dcnrun.sweep.spec.distributions import Constant
+from dcnrun.sweep.spec.sweep_file import EarlyTerminate
+from tests.sweep.factories import job
+from tests.sweep.report.factories import parabola, progress, sweep_of, trials, write
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optim.offset_lr_mult", parabola),
+        ("conv.offset_groups", lambda settings: 0.1 * settings["conv.offset_groups"]),
+    ],
+)
+def test_the_parameter_that_matters_is_the_most_important(name, value, seed):
+    shares = importance(sweep_of(), progress(trials(30, value, seed))).shares
+    assert next(iter(shares)) == name
+    assert sum(shares.values()) == pytest.approx(1)
+    assert set(shares) == {"optim.offset_lr_mult", "conv.offset_groups", "conv.groups", "trainer.threads"}
+
+
+def test_importance_is_left_out_with_a_word_where_it_would_mean_nothing():
+    assert "8 trials" in importance(sweep_of(), progress(trials(7, parabola))).why_not
+    assert "same value" in importance(sweep_of(), progress(trials(20, lambda _: 0.5))).why_not
+    assert "no parameter" in importance(sweep_of(optim__lr=Constant(1)), progress(trials(20, parabola))).why_not
+    failed = [replace(each, state=State.failed) for each in trials(20, parabola)]
+    assert "there are 0" in importance(sweep_of(), progress(failed)).why_not
+
+
+def test_the_json_has_every_trial_whole(tmp_path):
+    one, two, three, _ = trials(4, parabola)
+    one = replace(one, history=((10, 0.3), (20, 0.5), (30, 0.4)), started=100.0, ended=160.5, owner="here:12:3:k")
+    two = replace(two, state=State.stopped, band=2, reason="band 2: worse", history=((10, 0.1), (20, 0.2)))
+    three = replace(three, state=State.failed, reason="killed", attempts=3, history=())
+    sweep = replace(sweep_of(), early_terminate=EarlyTerminate(min_iter=2, eta=3.0))
+    returned, _ = write([one, two, three], tmp_path, sweep)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report == returned
+    assert (report["best"], report["ranking"], report["bands"]) == (0, [0, 1], [2])
+    first, second, third = report["trials"]
+    assert first["parameters"] == one.parameters
+    assert first["history"] == [[10, 0.3], [20, 0.5], [30, 0.4]]
+    assert (first["value"], first["best_step"], first["seconds"], first["host"]) == (0.5, 20, 60.5, "here")
+    assert first["run"] == str(tmp_path / "trial-0000")
+    assert (second["state"], second["band"], second["reason"]) == ("stopped", 2, "band 2: worse")
+    assert (third["state"], third["value"], third["best_step"], third["attempts"]) == ("failed", None, None, 3)
+    assert {"number", "state", "parameters", "reason", "attempts", "run", "seconds"} <= third.keys()
+
+
+def test_the_stop_rule_is_charged_with_what_it_saved(tmp_path):
+    def ended(number, state, reports, logged, steps, band=None):
+        """A report every 100 steps and at the end; `logged` is the last step that metrics.jsonl has, `steps` those of a whole run."""
+        folder = RunFolder(tmp_path / f"trial-{number:04d}")
+        folder.path.mkdir()
+        folder.metrics_file.write_text(json.dumps({"step": logged, "train/loss": 1.0}) + "\n")
+        folder.write_summary({"steps": steps})
+        history = tuple((min(100 * (i + 1), steps), 0.5) for i in range(reports))
+        return replace(job(number, {}, (), state, band=band), history=history)
+
+    jobs = [
+        ended(0, State.completed, 10, 950, 950),
+        ended(1, State.stopped, 2, 240, 950, band=2),
+        ended(2, State.stopped, 3, 300, 950),  # by the target, which the rule has no part in
+        ended(3, State.failed, 1, 160, 950),
+    ]
+    # by hand: trial 1 would have been validated at 100, 200, ... 900, and at 950
+    assert cost(progress(jobs, tmp_path)) == Cost(16, 1650, 24, 2360)
+
+
+def test_a_stopped_trial_that_is_elsewhere_would_have_ended_as_the_longest_did():
+    whole = replace(job(0, {}, ()), history=((50, 0.5), (100, 0.5)))
+    stopped = replace(job(1, {}, (), State.stopped, band=1), history=((50, 0.4),))
+    assert cost(progress([whole, stopped])) == Cost(3, 150, 4, 200)
