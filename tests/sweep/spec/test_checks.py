@@ -56,8 +56,8 @@ def test_groups_and_settings_of_every_type():
         ("logger.csv: {values: [true, false]}", "logger.csv: has no effect on what a run finds"),
         ("runs_dir: {values: [a, b]}", "runs_dir: has no effect on what a run finds"),
         ("optim.lr: {values: [0.1, fast]}", "optim.lr=fast: optim.lr is a number"),
-        ("optim.lr: {min: -0.1, max: 0.1}", "optim.lr=-0.1 must be a finite number of at least 0"),
-        ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be a finite number of at least 0"),
+        ("optim.lr: {min: -0.1, max: 0.1}", "optim.lr=-0.1 must be at least 0"),
+        ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be at least 0"),
         ("conv.groups: {distribution: q_uniform, min: 2, max: 8, q: 3}", "conv.groups=3 does not divide the"),
         ("conv.offset_groups: {values: [1, 2, 3]}", "conv.offset_groups=3 does not divide the"),
         ("conv.layers: {values: [3, 99]}", "conv.layers=99 is more than the backbone's 16 3x3 convolutions"),
@@ -153,12 +153,12 @@ def test_a_mistake_in_the_command_itself():
     (found,) = problems(
         "optim.lr: {values: [0.1, 0.2]}", command="[dcnrun, train, model.width=zero, '${args_no_hyphens}']"
     )
-    assert found.startswith("lr.yaml:3: model.width=zero: model.width is a whole number")
+    assert found.startswith("lr.yaml:3: model.width=zero: model.width is an integer, at least 1")
 
 
 def test_a_mistake_beside_the_file_names_no_line_of_it():
     (found,) = problems("optim.lr: {values: [0.1, 0.2]}", overrides=["model.width=zero"])
-    assert found.startswith("model.width=zero: model.width is a whole number")
+    assert found.startswith("model.width=zero: model.width is an integer, at least 1")
     (found,) = problems("optim.lr: {values: [0.1, 0.2]}", overrides=["trainer.save_every=0"])
     assert found == "trainer.save_every=0 must be at least 1"
 
@@ -168,7 +168,7 @@ def test_what_dcnrun_sweep_says_of_the_command(tmp_path):
     file.write_text(
         sweep("optim.lr: {values: [0.1, 0.2]}", command=QUICK.replace("quick", "quick, trainer.steps=nine")).text
     )
-    with pytest.raises(ConfigError, match=rf"^{file}:3: trainer\.steps=nine: trainer\.steps is a whole number"):
+    with pytest.raises(ConfigError, match=rf"^{file}:3: trainer\.steps=nine: trainer\.steps is an integer, at least 1"):
         LocalEngine().plan(file, [], Options())
 
 
