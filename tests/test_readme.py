@@ -8,7 +8,7 @@ import pytest
 
 from dcnrun.compare.grid import build_grid
 from dcnrun.config.compose import compose
-from dcnrun.rules import check
+from dcnrun.tasks.validate import check
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -146,7 +146,7 @@ def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 def _check(grid: Grid) -> None:
     """Raise now what would stop a run after hours of others: data that differ, and settings that can't run."""
-    from dcnrun.rules import check  # imports torch
+    from dcnrun.tasks.validate import check  # imports torch
 
     differing = difference_of_tasks(
         [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]

@@ -1,7 +1,7 @@
 """What is wrong with the values of settings: outside their ranges, at odds with each other, or without effect.
 
 Every problem is one line, `key=value must be ...`. What depends on data, networks or the machine is not looked at here
-(`dcnrun.rules` checks all of it).
+(`dcnrun.tasks.validate` checks all of it).
 """
 
 from collections.abc import Iterable, Iterator

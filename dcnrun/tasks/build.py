@@ -1,21 +1,16 @@
 """From a config to a network, and what it costs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
-from dcnrun.data import labels_of
+from dcnrun.config.schema import Config
 from dcnrun.models.backbones import (
-    ResNetBackbone,
     build_backbone,
-    freezing_problems,
 )
-from dcnrun.models.convert import ReplacedLayer, conversion_problems, convert, selected_layers
+from dcnrun.models.convert import ReplacedLayer, convert
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
 from dcnrun.tasks.task import AnyTask
 
@@ -72,39 +67,3 @@ class _Dense(nn.Module):
 
     def forward(self, image: Tensor) -> None:
         self.task.dense_forward(self.network, image)
-
-
-def model_problems(config: Config) -> list[str]:
-    """What keeps a config's model from being built, each problem a line naming the key and the value."""
-    model, conv = config.model, config.conv
-    problems = []
-    if model.weights is not None and model.width != PUBLISHED_WIDTH and not model.weights.endswith((".pt", ".pth")):
-        problems.append(
-            f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
-        )
-    problems += _task_problems(config)
-    if model.width >= 1:
-        backbone = _outline(model.backbone, model.width)
-        of_layers = conversion_problems(backbone, conv)
-        problems += of_layers or freezing_problems(model, selected_layers(backbone, conv.layers))
-    return problems
-
-
-@cache
-def _outline(backbone: Backbone, width: int) -> ResNetBackbone:
-    """A backbone's layers with their names and channels, without weights: the same one each time, to be looked at only."""
-    with torch.device("meta"):
-        return ResNetBackbone(backbone, width)
-
-
-def _task_problems(config: Config) -> Iterator[str]:
-    task = task_of(config.model)
-    traits = task.traits
-    if traits.labels not in labels_of(config.data):
-        yield (
-            f"model={config.model.head} learns from {traits.labels}, and data={config.data.source} has none: choose another "
-            "data or model"
-        )
-    if traits.metric(config) not in traits.metric_names:
-        yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(traits.metric_names)}, or null"
-    yield from task.problems(config)

@@ -7,8 +7,8 @@ from rich.table import Table
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.rules import check
 from dcnrun.tasks.build import forward_flops, parameter_count
+from dcnrun.tasks.validate import check
 from dcnrun.training.run import describe, prepare
 from dcnrun.training.validation import image_size
 

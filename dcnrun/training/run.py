@@ -15,11 +15,11 @@ from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
 from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
-from dcnrun.rules import check
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Labelled
+from dcnrun.tasks.validate import check
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
 from dcnrun.training.loggers import Logger, forget_after, open_loggers

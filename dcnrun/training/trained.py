@@ -7,9 +7,9 @@ from pathlib import Path
 from dcnrun.config.compose import load
 from dcnrun.config.schema import Config
 from dcnrun.errors import UsageError
-from dcnrun.rules import check
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model
+from dcnrun.tasks.validate import check
 from dcnrun.training import checkpoint
 
 

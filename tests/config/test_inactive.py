@@ -8,8 +8,8 @@ from dcnrun.config.inactive import has_offset_branches, has_roi_offset_branch, i
 from dcnrun.errors import ConfigError
 from dcnrun.models.conv import OffsetBranch
 from dcnrun.models.roi_pool import RoIOffsetBranch
-from dcnrun.rules import check
 from dcnrun.tasks.build import build_model
+from dcnrun.tasks.validate import check
 
 NARROW = ["model.width=16", "model.weights=null"]
 DETECTOR = ["model=faster_rcnn", "data=treecrowns"]

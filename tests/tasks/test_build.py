@@ -20,8 +20,7 @@ from dcnrun.errors import UsageError
 from dcnrun.models.backbones import ResNetBackbone, build_backbone, set_output_stride
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.models.convert import selected_layers
-from dcnrun.tasks import build
-from dcnrun.tasks.build import build_model, forward_flops, model_problems, parameter_count
+from dcnrun.tasks.build import build_model, forward_flops, parameter_count
 
 
 def config(conv=None, seed=0, **model):
@@ -226,24 +225,3 @@ def test_weights_are_never_unpickled_into_code(tmp_path):
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UsageError, match="can't be read"):
         build_backbone(config(weights=str(tmp_path / "evil.pt")).model)
-
-
-def test_problems_are_reported_together():
-    conv = ConvConfig(kind=ConvKind.deformable, groups=3, offset_groups=5)
-    problems = model_problems(config(conv))
-    text = "\n".join(problems)
-    for part in (
-        "conv.groups=3 does not divide the 64 input channels of layer4.0.conv2 (and of 2 more layers)",
-        "conv.offset_groups=5",
-    ):
-        assert part in text
-    assert "must be a number" in model_problems(config(ConvConfig(kind=ConvKind.deformable, layers="all")))[0]
-
-
-def test_a_backbone_is_laid_out_once_for_all_checks(monkeypatch):
-    wrong = config(ConvConfig(kind=ConvKind.deformable, groups=3))
-    problems = model_problems(wrong)
-    assert problems
-    monkeypatch.setattr(build, "ResNetBackbone", None)
-    assert model_problems(wrong) == problems
-    assert model_problems(config(ConvConfig(kind=ConvKind.deformable, groups=2, layers="c2-c5"))) == []

@@ -124,7 +124,7 @@ class _Trials:
         return config if self._accepts(config, tried) else None
 
     def _accepts(self, config: Config, tried: Sequence[_Value]) -> bool:
-        from dcnrun.rules import check  # imports torch
+        from dcnrun.tasks.validate import check  # imports torch
 
         trainer = config.trainer
         if trainer.nodes > 1:

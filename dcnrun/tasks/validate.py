@@ -1,0 +1,61 @@
+"""Everything that keeps a config from running, checked together before anything is built."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+
+from dcnrun.config.machine import machine_problems
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
+from dcnrun.config.validate import config_problems, range_problems, without_consequences
+from dcnrun.data import labels_of
+from dcnrun.data import problems as data_problems
+from dcnrun.errors import ConfigError
+from dcnrun.models.backbones import ResNetBackbone, freezing_problems
+from dcnrun.models.convert import conversion_problems, selected_layers
+from dcnrun.tasks.registry import task_of
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError with everything that is wrong with a config, not only the first thing."""
+    out_of_range = range_problems(config)
+    others = [*model_problems(config), *data_problems(config.data), *machine_problems(config)]
+    problems = [*config_problems(config), *without_consequences(out_of_range, others)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def model_problems(config: Config) -> list[str]:
+    """Return what keeps a config's model from being built, each problem a line naming the key and the value."""
+    model, conv = config.model, config.conv
+    problems = []
+    if model.weights is not None and model.width != PUBLISHED_WIDTH and not model.weights.endswith((".pt", ".pth")):
+        problems.append(
+            f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
+        )
+    problems += _task_problems(config)
+    if model.width >= 1:
+        backbone = _outline(model.backbone, model.width)
+        of_layers = conversion_problems(backbone, conv)
+        problems += of_layers or freezing_problems(model, selected_layers(backbone, conv.layers))
+    return problems
+
+
+@cache
+def _outline(backbone: Backbone, width: int) -> ResNetBackbone:
+    """Lay out a backbone without weights, for the names and channels of its layers; shared, so not to be changed."""
+    with torch.device("meta"):
+        return ResNetBackbone(backbone, width)
+
+
+def _task_problems(config: Config) -> Iterator[str]:
+    task = task_of(config.model)
+    traits = task.traits
+    if traits.labels not in labels_of(config.data):
+        yield (
+            f"model={config.model.head} learns from {traits.labels}, and data={config.data.source} has none: choose another "
+            "data or model"
+        )
+    if traits.metric(config) not in traits.metric_names:
+        yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(traits.metric_names)}, or null"
+    yield from task.problems(config)
