@@ -1,0 +1,50 @@
+"""`dcnrun compare`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcnrun.cli.options import ConfigDir, DryRun, Json, Storage, complete_override
+from dcnrun.errors import UsageError
+
+
+def compare(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="OVERRIDE|RUN",
+            help="Overrides with several values (conv=standard,dilated seed=0,1,2), or folders of finished runs.",
+            autocompletion=complete_override,
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the comparison is written.")] = None,
+    config_dir: ConfigDir = None,
+    dry_run: DryRun = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Train and compare variants, or compare finished runs.
+
+    With --storage, machines on which the same command is started share the runs.
+    For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
+    """
+    overrides = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
+    runs = [Path(argument) for argument in arguments or [] if argument not in overrides]
+    if not overrides and not runs:
+        raise UsageError("Nothing to compare: give overrides such as conv=standard,deformable, or folders of runs.")
+    if overrides and runs:
+        raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
+    if runs:
+        if config_dir or dry_run or storage:
+            raise UsageError(
+                "--config-dir, --dry-run and --storage are for runs to be trained, not for folders of finished ones."
+            )
+        from dcnrun.compare.compare_runs import compare_runs
+
+        return compare_runs(runs, out)
+
+    from dcnrun.compare.runner import run_grid
+    from dcnrun.jobs.database import storage_url
+
+    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage))

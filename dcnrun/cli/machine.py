@@ -1,0 +1,67 @@
+"""Commands about this machine and the operators on it: `dcnrun doctor`, `kernels build` and `bench ops`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from dcnrun.cli.options import Device, Dtype, Json
+
+
+def doctor(as_json: Json = False) -> dict[str, Any]:
+    """Show what there is, what would be used, and what is wrong.
+
+    Versions, devices, compiler, kernels and their cache, and what computes each operator.
+    """
+    from dcnrun.doctor import doctor as examine
+
+    return examine()
+
+
+def build_kernels(
+    dtype: Annotated[
+        list[Dtype] | None,
+        typer.Option(metavar="DTYPE", help="float32, float64, bfloat16 or float16, once or more; by default all."),
+    ] = None,
+    cuda: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARCH",
+            help="CUDA kernels for this GPU architecture (sm_80, sm_86, sm_89, sm_90a; all for these), once or more, "
+            "and nothing else; needs no GPU. By default the kernels for this machine's CPU and GPUs.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Compile the kernels before their first use.
+
+    For example: dcnrun kernels build --dtype float32
+    """
+    from dcnrun.ops.jit.aot import build_kernels as build
+
+    return build(dtype or [], cuda or [])
+
+
+def bench_ops(
+    device: Annotated[Device, typer.Option(help="Where: the CPU or an NVIDIA GPU.")] = Device.cpu,
+    dtype: Annotated[
+        list[Dtype] | None,
+        typer.Option(
+            metavar="DTYPE",
+            help="Type of all operands: float32, float64, bfloat16 or float16, once or more; by default float32 on the CPU, "
+            "and all but float64 on a GPU.",
+        ),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: PyTorch's own choice.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Timed runs of every operator on every shape.")] = 9,
+    shapes: Annotated[
+        str | None, typer.Option(metavar="PARTS", help="Only shapes with one of these in their names (C64,7x7).")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Compare deformable convolution with its peers.
+
+    Ours, torchvision's, onnxruntime's (on the CPU) and the plain convolution in turn; then the peak memory of each.
+    """
+    from dcnrun.bench.ops import bench_ops as compare_operators
+
+    return compare_operators(device.value, dtype or [], threads, rounds, shapes)

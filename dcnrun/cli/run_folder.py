@@ -1,0 +1,101 @@
+"""Commands that read a trained run: `dcnrun evaluate`, `export` and `visualize-offsets`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcnrun.cli.options import Checkpoint, Json, Overrides
+from dcnrun.runs import CheckpointChoice
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    overrides: Overrides = None,
+    checkpoint: Checkpoint = CheckpointChoice.best,
+    save_predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the detections here, as a COCO result file (JSON).")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Evaluate a run again, perhaps on other data.
+
+    For example: dcnrun evaluate runs/20250101-120000-dilated-nuclei --checkpoint last
+    """
+    from dcnrun.training.evaluate import evaluate as evaluate_run
+
+    return evaluate_run(run, checkpoint, overrides or [], save_predictions)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
+    overrides: Overrides = None,
+    checkpoint: Checkpoint = CheckpointChoice.best,
+    opset: Annotated[int, typer.Option(help="Version of the ONNX standard: 19 or later.")] = 19,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Fix height and width in pixels; by default any will do.")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write a run's network as an ONNX file.
+
+    It is compared with PyTorch in onnxruntime first, and written only if they agree.
+    For example: dcnrun export runs/20250101-120000-deformable-nuclei --out model.onnx
+    """
+    from dcnrun.export.run import export_run
+
+    return export_run(run, out, checkpoint, opset, size, overrides or [])
+
+
+def visualize_offsets(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|IMAGE|OVERRIDE",
+            help="Folders of trained runs; image files, directories of images or names of validation images (by default a "
+            "few of those); settings that differ (data.root=...).",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where all is written; by default figures/offsets in the first run's folder."),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="Y,X",
+            help="A query point on the images, in pixels as the network sees them, once or more; by default one on an object of "
+            "each size and one on background.",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A layer to draw, once or more; by default the last three.")
+    ] = None,
+    checkpoint: Checkpoint = CheckpointChoice.best,
+    limit: Annotated[
+        int, typer.Option(min=0, help="The most validation images for the statistics; 0: no statistics.")
+    ] = 200,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page to explore.")] = False,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Show where networks with deformable convolution look: pictures, a page to explore, statistics.
+
+    For example: dcnrun visualize-offsets runs/20250101-120000-deformable-nuclei photo.jpg
+    """
+    from dcnrun.visualize.command import visualize_offsets as show
+    from dcnrun.visualize.options import Options, parse_query_point
+
+    overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    return show(
+        [argument for argument in arguments if argument not in overrides],
+        overrides,
+        Options(
+            out=out,
+            at=tuple(parse_query_point(point) for point in at or []),
+            layers=tuple(layer or []),
+            checkpoint=checkpoint,
+            limit=limit,
+            page=not no_page,
+        ),
+    )

@@ -1,0 +1,54 @@
+"""`dcnrun train`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcnrun.cli.options import ConfigDir, DryRun, Json, Overrides
+from dcnrun.errors import UsageError
+
+
+def train(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    dry_run: DryRun = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Resume a run from its last checkpoint, as it was set up.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new one below runs_dir.")
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Train a network for segmentation or detection.
+
+    For example: dcnrun train conv=dilated data=nuclei
+    """
+    if resume is not None:
+        if overrides or config_dir or dry_run or run_dir:
+            raise UsageError("--resume continues a run as it was set up: give no overrides and no other options.")
+        from dcnrun.training.run import resume as resume_run
+
+        return resume_run(resume)
+
+    from dcnrun.training.loggers import under_wandb_agent
+
+    if under_wandb_agent() and not dry_run:
+        from dcnrun.training.wandb_agent import train as train_for_agent
+
+        return train_for_agent(overrides or [], config_dir, run_dir)
+
+    from dcnrun.config.compose import compose
+
+    config = compose(overrides or [], config_dir)
+    if dry_run:
+        if run_dir:
+            raise UsageError("--dry-run makes no run folder: leave out --run-dir.")
+        from dcnrun.training.dry_run import dry_run as show_plan
+
+        return show_plan(config)
+
+    from dcnrun.training.run import train as train_run
+
+    return train_run(config, overrides or [], run_dir)

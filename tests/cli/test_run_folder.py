@@ -1,0 +1,40 @@
+from pathlib import Path
+
+from dcnrun.visualize.options import Options as OffsetOptions
+from tests.cli.fakes import run
+
+
+def test_evaluate(replaced, tmp_path):
+    calls = replaced("dcnrun.training.evaluate", "evaluate")
+    assert run("evaluate", str(tmp_path)).exit_code == 0
+    more = ["--checkpoint", "last", "--save-predictions", "a.json"]
+    assert run("evaluate", str(tmp_path), "data.flip=0", *more, "seed=1").exit_code == 0
+    assert calls == [
+        (tmp_path, "best", [], None),
+        (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json")),
+    ]
+
+
+def test_export(replaced):
+    calls = replaced("dcnrun.export.run", "export_run")
+    assert run("export", "runs/a", "--out", "a.onnx").exit_code == 0
+    more = ["--checkpoint", "last", "--opset", "22", "--size", "64x96"]
+    assert run("export", "runs/a", "data.root=x", "--out", "b/a.onnx", *more).exit_code == 0
+    assert calls == [
+        (Path("runs/a"), Path("a.onnx"), "best", 19, None, []),
+        (Path("runs/a"), Path("b/a.onnx"), "last", 22, "64x96", ["data.root=x"]),
+    ]
+
+
+def test_visualize_offsets(replaced, tmp_path):
+    calls = replaced("dcnrun.visualize.command", "visualize_offsets")
+    assert run("visualize-offsets", "runs/a").exit_code == 0
+    file = tmp_path / "a=b.png"
+    file.touch()
+    more = ["--at", "1,2", "--at", "3,4", "--layer", "x", "--layer", "y", "--limit", "0", "--no-page"]
+    words = ["runs/a", "runs/b", str(file)]
+    assert run("visualize-offsets", *words, "data.root=x", "--out", "c", "--checkpoint", "last", *more).exit_code == 0
+    assert calls == [
+        (["runs/a"], [], OffsetOptions()),
+        (words, ["data.root=x"], OffsetOptions(Path("c"), ((1, 2), (3, 4)), ("x", "y"), "last", 0, False)),
+    ]

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import yaml
+
+from dcnrun.config.compose import compose
+from tests.cli.fakes import last_object, run
+
+
+def test_config():
+    result = run("config", "conv=dilated", "data=nuclei")
+    assert result.exit_code == 0
+    shown = yaml.safe_load(result.stdout)
+    assert (shown["conv"]["kind"], shown["conv"]["dilation"], shown["data"]["source"]) == ("dilated", 4, "folder")
+
+
+def test_config_list():
+    result = run("config", "--list", "optim.lr=0.125")
+    assert result.exit_code == 0
+    for part in ["optim.lr=0.125", "base learning rate", "a number", "deformable, dilated, modulated, standard"]:
+        assert part in result.stdout
+
+
+def test_json_of_config():
+    assert last_object(run("config", "conv=dilated", "--json").stdout)["config"]["conv"]["dilation"] == 4
+    listing = last_object(run("config", "--list", "--json").stdout)
+    assert listing["groups"]["optim"] == ["adamw", "sgd"]
+    assert {"key", "type", "value", "meaning"} <= listing["settings"][0].keys()
+
+
+def test_data_check(replaced):
+    calls = replaced("dcnrun.data.check", "check_data")
+    assert run("data", "check").exit_code == 0
+    assert run("data", "check", "model=retinanet").exit_code == 0
+    more = ["--labels", "boxes", "--samples", "3", "--out", "a"]
+    assert run("data", "check", "data.image_size=64", *more).exit_code == 0
+    splits = ("train", "val")
+    assert calls == [
+        (compose([]).data, splits, 12, Path("data-check"), "masks"),
+        (compose([]).data, splits, 12, Path("data-check"), "boxes"),
+        (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes"),
+    ]
