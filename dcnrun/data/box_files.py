@@ -1,7 +1,7 @@
 """Data sets that are images with lists of objects; whatever is wrong with an object or a file is named.
 
-Readers (voc_boxes.py, coco.py) take annotations apart as far as possible and note what is wrong with them, so that a
-whole data set can be checked; `verify` then decides by the settings whether it can be used.
+Readers (voc_boxes.py, coco.py) read as much of the annotations as they can and note what is wrong with the rest, so that
+a whole data set can be checked; `verify` then decides by the settings whether it can be used.
 """
 
 import warnings
@@ -33,9 +33,9 @@ class Flaw(NamedTuple):
 
     file: Path
     what: str
-    """With the object that it is about."""
+    """The object, and the problem with it."""
     is_bad_box: bool
-    """Whether it is about an object that can be dropped or clipped, as data.bad_boxes=warn does."""
+    """Whether the object can be dropped or clipped, as data.bad_boxes=warn does."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
@@ -89,7 +89,17 @@ def make_record(
     *,
     has_masks: bool = False,
 ) -> tuple[Record, list[Flaw]]:
-    """The record of an image, its boxes clipped and the impossible ones left out; and what was wrong with them."""
+    """Return the record of an image, its boxes clipped and the impossible ones left out; and what was wrong with them.
+
+    Args:
+        name: what messages and results call the image.
+        image: its file.
+        size: (height, width) that the objects were annotated at, if known.
+        image_id: its id in files of results.
+        objects: all of its objects.
+        file: the annotation file, for messages.
+        has_masks: whether the record keeps the objects' masks.
+    """
     kept: list[AnnotatedObject] = []
     flaws: list[Flaw] = []
     for item in objects:
@@ -161,21 +171,21 @@ class BoxFileDataset(BoxDataset):
         }
 
     def name(self, index: int) -> str:
-        """Name of the sample at `index`, without reading it."""
+        """Return the name of the sample at `index`, without reading it."""
         return self._records[index].name
 
     def image_id(self, index: int) -> int:
-        """What its files call the image at `index`."""
+        """Return the id of the image at `index` in its files."""
         return self._records[index].image_id
 
     def category_id(self, label: int) -> int:
-        """What its files call a class."""
+        """Return the id of a class in its files."""
         return self._category_ids[label]
 
     def verify(self) -> None:
-        """DataError for flaws that the settings don't pass over, files that are missing or names that aren't unique.
+        """Raise DataError for flaws that the settings don't accept, files that are missing or names that aren't unique.
 
-        Flaws that are passed over are counted in a warning; they must leave an image.
+        Flaws that are accepted are counted in a warning; at least one image must be left.
         """
         require_unique(record.name for record in self._records)
         require_files([record.image for record in self._records], "image")
@@ -195,7 +205,7 @@ def _counted(flaws: Sequence[Flaw]) -> str:
 
 
 def _checked_box(box: Box, size: tuple[int, int] | None) -> tuple[Box | None, str]:
-    """The box as far as it can be used, clipped to the image if its size is known; and what is wrong with it, if so."""
+    """Return the box clipped to the image, or None where nothing of it can be used; and what is wrong with it, if so."""
     x1, y1, x2, y2 = box
     if not all(map(isfinite, box)):
         return None, "has a coordinate that is no finite number"

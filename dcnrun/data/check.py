@@ -66,13 +66,13 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
     findings = kind(dataset.classes)
     wrong = _problems_of_the_whole(dataset)
     readable = []
-    for index, seen in enumerate(_with_progress(split, dataset, findings, config.workers)):
-        if isinstance(seen, DataError):
-            wrong.append(str(seen))
+    for index, summary in enumerate(_with_progress(split, dataset, findings, config.workers)):
+        if isinstance(summary, DataError):
+            wrong.append(str(summary))
         else:
             readable.append(index)
-            wrong += [f"{dataset.name(index)!r}: {problem}" for problem in seen.problems]
-            findings.add(seen)
+            wrong += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
+            findings.add(summary)
     if readable:
         wrong = findings.problems() + wrong
     report = {
@@ -84,7 +84,7 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
     }
     if out is not None and samples and readable:
         chosen = [
-            readable[place] for place in np.linspace(0, len(readable) - 1, min(samples, len(readable))).astype(int)
+            readable[number] for number in np.linspace(0, len(readable) - 1, min(samples, len(readable))).astype(int)
         ]
         draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
         report["picture"] = out / f"{split}.png"
@@ -105,13 +105,13 @@ def _problems_of_the_whole(dataset: LabelledDataset[Any]) -> list[str]:
     return flaws + [f"{name!r} is the name of {count} images" for name, count in names.items() if count > 1]
 
 
-class _Seen(NamedTuple):
-    """What is kept of a sample that was looked at."""
+class _Summary(NamedTuple):
+    """What is kept of a sample that was read."""
 
     size: tuple[int, int]
     problems: list[str]
     content: NDArray[Any]
-    """Masks: (256,), pixels of each value. Boxes: (n, 3), a label, whether it is set aside and an area each."""
+    """Masks: (256,), the pixels of each value. Boxes: (n, 3), for each its label, whether it is set aside, and its area."""
 
 
 class _Findings(ABC):
@@ -124,23 +124,23 @@ class _Findings(ABC):
     @staticmethod
     @abstractmethod
     def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
-        """Open the split with every image and label that is looked at."""
+        """Open the split with all of its images and labels."""
 
     @staticmethod
     @abstractmethod
-    def look(sample: Any) -> _Seen:
-        """What to know of a sample."""
+    def summarise(sample: Any) -> _Summary:
+        """Summarise a sample."""
 
     @abstractmethod
     def problems(self) -> list[str]:
-        """What is wrong with all of them together."""
+        """Return what is wrong with all samples together."""
 
-    def add(self, seen: _Seen) -> None:
+    def add(self, summary: _Summary) -> None:
         """Count a sample."""
-        self._sizes.append(seen.size)
+        self._sizes.append(summary.size)
 
     def report(self) -> dict[str, Any]:
-        """All that was counted."""
+        """Return all counts."""
         heights, widths = np.array(self._sizes).T
         return {
             "image_widths": _spread(widths),
@@ -159,16 +159,16 @@ class _MaskFindings(_Findings):
         return open_dataset(config, split)
 
     @staticmethod
-    def look(sample: Sample) -> _Seen:
+    def summarise(sample: Sample) -> _Summary:
         mask = sample["mask"].numpy()
         pixels = np.bincount(mask.ravel(), minlength=256)
         nothing = [] if (mask != IGNORE).any() else ["every pixel of its mask is ignored"]
-        return _Seen((mask.shape[0], mask.shape[1]), nothing, pixels)
+        return _Summary((mask.shape[0], mask.shape[1]), nothing, pixels)
 
-    def add(self, seen: _Seen) -> None:
-        super().add(seen)
-        self._pixels += seen.content
-        self._images += seen.content > 0
+    def add(self, summary: _Summary) -> None:
+        super().add(summary)
+        self._pixels += summary.content
+        self._images += summary.content > 0
 
     def problems(self) -> list[str]:
         hint = ""
@@ -204,19 +204,19 @@ class _BoxFindings(_Findings):
         return open_box_dataset(every_image, split, masks=True)
 
     @staticmethod
-    def look(sample: BoxSample) -> _Seen:
+    def summarise(sample: BoxSample) -> _Summary:
         masks, set_aside = sample["masks"], sample["crowd"] | sample["difficult"]
         hidden = [] if masks is None else np.flatnonzero(~masks.numpy().any((1, 2))).tolist()
         height, width = sample["image"].shape[-2:]
-        return _Seen(
+        return _Summary(
             (height, width),
             [f"the mask of object {number + 1} has no pixel" for number in hidden],
             np.stack([sample["labels"].numpy(), set_aside.numpy(), sample["area"].numpy()], axis=1).astype(np.float64),
         )
 
-    def add(self, seen: _Seen) -> None:
-        super().add(seen)
-        self._objects.append(seen.content)
+    def add(self, summary: _Summary) -> None:
+        super().add(summary)
+        self._objects.append(summary.content)
 
     def problems(self) -> list[str]:
         return _without("an object", self._classes, self._of_class)
@@ -244,16 +244,16 @@ _FINDINGS: dict[Labels, type[_Findings]] = {"masks": _MaskFindings, "boxes": _Bo
 
 
 def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> list[str]:
-    """The problem, if there is one, that a class has nothing to learn from or to score."""
+    """Return the problem, if there is one, that classes have nothing to learn from or to score."""
     absent = [repr(name) for name, amount in zip(classes, amounts, strict=False) if not amount]
     return [f"classes without {unit}: {first_few(absent)}"] if absent else []
 
 
 def _with_progress(
     split: str, dataset: LabelledDataset[Any], findings: _Findings, workers: int
-) -> Iterable[_Seen | DataError]:
+) -> Iterable[_Summary | DataError]:
     return track(
-        look_at_each(dataset, findings.look, workers),
+        look_at_each(dataset, findings.summarise, workers),
         description=split,
         total=len(dataset),
         console=console,

@@ -18,7 +18,7 @@ CLASSES = tuple(entry.name for entry in _TRAINED)
 
 
 def rules(config: CityscapesConfig) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds leftImg8bit and gtFine"
 
 

@@ -17,7 +17,7 @@ _Entry = dict[str, Any]
 
 
 def rules(config: CocoConfig) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds the images and annotations"
     has_split = "SPLIT" in config.annotations
     yield "annotations", has_split, "a path with SPLIT in it, so that each split has its own"
@@ -35,7 +35,7 @@ class CocoDataset(BoxFileDataset):
         part = config.train if split == "train" else config.val
         file = root / config.annotations.replace("SPLIT", part)
         folder = root / config.images.replace("SPLIT", part)
-        absent = [str(place) for place, is_there in ((file, file.is_file()), (folder, folder.is_dir())) if not is_there]
+        absent = [str(path) for path, is_there in ((file, file.is_file()), (folder, folder.is_dir())) if not is_there]
         if absent:
             raise UsageError(
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
@@ -66,7 +66,7 @@ class _Image(NamedTuple):
 
 
 def _read(file: Path, folder: Path, masks: bool) -> _Content:
-    """All that is in a JSON file; DataError if it is not like COCO's."""
+    """Read a whole JSON file; DataError if it is not like COCO's."""
     document = _load(file)
     annotations = _entries(document, "annotations", file)
     category_names = _by_id(document, "categories", "name", file)
@@ -109,12 +109,12 @@ def _entries(document: Any, key: str, file: Path) -> list[_Entry]:
 
 
 def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
-    """The entries of a list by their ids; DataError unless there are some, with ids and names of their own."""
+    """Return the entries of a list by id; DataError unless there are some, each with an id and a name of its own."""
     entries = _entries(document, key, file)
     for entry in entries:
         if type(entry.get("id")) is not int or not isinstance(entry.get(name), str) or not entry[name]:
             shown = {part: entry.get(part) for part in ("id", name)}
-            raise DataError(f"{file}: one of its {key} has {shown}; expected a whole number and a text")
+            raise DataError(f"{file}: one of its {key} has {shown}; expected an integer and a text")
     for part in ("id", name):
         if len({entry[part] for entry in entries}) < len(entries):
             raise DataError(f"{file}: several of its {key} have the same {part}; expected one of its own for each")
@@ -139,7 +139,7 @@ def _listed(entry: _Entry, key: str, known: Mapping[int, object]) -> int:
 
 
 def _object(entry: _Entry, title: str, label: int, size: tuple[int, int] | None, has_masks: bool) -> AnnotatedObject:
-    """An object; ValueError if it can't be used at all. Its mask is only looked at where that is needed."""
+    """Read an object; ValueError if it can't be used at all. Its mask is decoded only where it is needed."""
     has_area = is_number(entry.get("area")) and entry["area"] >= 0
     is_complete = has_area and "bbox" in entry
     segmentation, mask = entry.get("segmentation"), None
@@ -159,7 +159,7 @@ def _object(entry: _Entry, title: str, label: int, size: tuple[int, int] | None,
 
 
 def _box(box: Any) -> Box:
-    """[x, y, width, height] as corners."""
+    """Turn [x, y, width, height] into corners."""
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise ValueError(f"its bbox is {box!r}; expected [x, y, width, height] in pixels")
     x, y, width, height = box

@@ -1,6 +1,6 @@
 """Masks as COCO's files hold them: polygons, or run lengths as numbers or as compressed text.
 
-What the decoder is given is checked here: it takes four numbers for a box, and never ends on those that aren't finite.
+Whatever the decoder is given is checked first: it reads four numbers as a box, and never returns where one is not finite.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RunLengths = dict[str, Any]
 
 
 def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
-    """A mask in an image of (height, width) for `decode`; ValueError saying what is wrong with it."""
+    """Encode a mask of an image of (height, width) for `decode`; ValueError saying what is wrong with it."""
     height, width = size
     match segmentation:
         case [_, *_]:
@@ -25,7 +25,7 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
         case {"counts": list(counts)}:
             _require_size(segmentation, size)
             if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
-                raise ValueError(f"its run lengths are not whole numbers that make up {height * width} pixels")
+                raise ValueError(f"its run lengths are not integers that make up {height * width} pixels")
             return dict(coco_mask.frPyObjects(segmentation, height, width))
         case {"counts": str(counts)}:
             _require_size(segmentation, size)
@@ -40,24 +40,24 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
 
 
 def decode(masks: Sequence[RunLengths], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The masks (n, H, W), 1 inside."""
+    """Return the masks (n, H, W), 1 inside."""
     if not masks:
         return np.zeros((0, *size), np.uint8)
     return np.ascontiguousarray(coco_mask.decode(list(masks)).transpose(2, 0, 1))
 
 
 def area(mask: RunLengths) -> float:
-    """Its pixels."""
+    """Return the number of pixels in a mask."""
     return float(coco_mask.area(mask))
 
 
 def bounds(mask: RunLengths) -> list[float]:
-    """The box around it: x, y, width, height."""
+    """Return the box around a mask: x, y, width, height."""
     return [float(value) for value in coco_mask.toBbox(mask)]
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a number to calculate with: neither true nor false, not NaN, not endless."""
+    """Whether a value of a JSON file is a finite number (booleans are none) small enough to be a position in pixels."""
     return type(value) in (int, float) and abs(value) < 1e9
 
 

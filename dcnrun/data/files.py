@@ -37,7 +37,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What the values in mask files stand for: `meaning` (256,) is a class, IGNORE or out of range (-1)."""
+    """What each value in mask files stands for: `meaning` (256,) is a class, IGNORE or out of range (-1)."""
 
     meaning: NDArray[np.int16]
     expected: str
@@ -92,20 +92,20 @@ class FileDataset(SegmentationDataset):
 
 
 def root_folder(config: DataConfig, content: str) -> Path:
-    """The folder that data.root names; UsageError if it names none."""
+    """Return the folder that data.root names; UsageError if it names none."""
     if config.root is None:
         raise UsageError(f"data.root is not set; expected the folder that holds {content}")
     return Path(config.root).expanduser()
 
 
 def read_image(path: Path) -> Image:
-    """The image in a file as uint8 (3, H, W), RGB, turned upright as its EXIF entry says."""
+    """Read an image as uint8 (3, H, W), RGB, turned upright as its EXIF entry says."""
     picture = ImageOps.exif_transpose(_read(path, _IMAGE_MODES, "an RGB, grey or index-colour image of 8 bits"))
     return Image(torch.from_numpy(np.array(picture.convert("RGB")).transpose(2, 0, 1).copy()))
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) of the image in a file when upright, from its header; None if that can't be read."""
+    """Return (height, width) of an image when upright, from the file's header; None if that can't be read."""
     try:
         with Pillow.open(path) as picture:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
@@ -115,7 +115,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """The values in a mask's file (H, W): colour indices, or grey values."""
+    """Read the values of a mask (H, W): colour indices, or grey values."""
     picture = _read(path, _MASK_MODES, _MASK_EXPECTED)
     if picture.format == "PNG" and picture.mode == "L" and (bits := _png_bits(path)) < 8:
         raise DataError(
@@ -125,33 +125,33 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def _png_bits(path: Path) -> int:
-    """Bits of a channel, from the header of a PNG."""
+    """Return the bits of a channel, from the header of a PNG."""
     with path.open("rb") as file:
         return file.read(25)[24]
 
 
 def require_files(paths: Sequence[Path], what: str) -> None:
-    """DataError naming the first few of `paths` that are not there."""
+    """Raise DataError naming the first few of `paths` that are not there."""
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{len(missing)} of {len(paths)} {what} files are missing; expected {first_few(missing)}")
 
 
 def require_unique(names: Iterable[str]) -> None:
-    """DataError naming the first few of `names` that occur more than once."""
+    """Raise DataError naming the first few of `names` that occur more than once."""
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise DataError(f"every image needs a name of its own, but these occur more than once: {first_few(repeated)}")
 
 
 def first_few(names: Sequence[str], limit: int = 5) -> str:
-    """The first names, and how many more there are."""
+    """Join the first names, and say how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
 
 def read_names(file: Path) -> list[str]:
-    """The lines of a text file that lists images."""
+    """Return the lines of a text file that lists images."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -160,7 +160,7 @@ def read_names(file: Path) -> list[str]:
 
 
 def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
-    """The decoded picture, if its mode (Pillow's name for channels and bits) is one of `modes`."""
+    """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
         with Pillow.open(path) as picture:
             picture.load()
@@ -174,6 +174,6 @@ def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
 
 
 def width_x_height(shape: Sequence[int]) -> str:
-    """A (height, width) in words."""
+    """Write a (height, width) as messages do."""
     height, width = shape
     return f"{width}x{height}"

@@ -12,7 +12,7 @@ _MOST_CLASSES = 255
 
 
 def rules(config: FolderConfig) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     count = len(config.classes)
     yield "root", config.root is not None, "the folder that holds the images and masks"
     yield "classes", 2 <= count <= _MOST_CLASSES, f"2 to {_MOST_CLASSES} names in the order of the mask's values"
@@ -66,8 +66,8 @@ def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
     return [Pair(name, found[name], masks / f"{name}.png") for name in names]
 
 
-def _require_layout(root: Path, setting: str, places: list[Path]) -> None:
-    absent = [str(place) for place in places if not place.exists()]
+def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:
+    absent = [str(path) for path in paths if not path.exists()]
     if absent:
         raise UsageError(
             f"data.root={root} with {setting} lacks {', '.join(absent)}; expected either sub-folders"
@@ -77,7 +77,7 @@ def _require_layout(root: Path, setting: str, places: list[Path]) -> None:
 
 
 def _images_by_name(images: Path, folders: set[str]) -> dict[str, Path]:
-    """Image files in `folders` below `images`, by their path without the ending."""
+    """Return the image files in `folders` below `images`, by their path without the ending."""
     found: dict[str, Path] = {}
     for folder in sorted(folders):
         for file in sorted((images / folder).glob("*")):

@@ -106,7 +106,7 @@ OBJECTS = (
         1,
     ),
 )
-"""The classes. Ring and horseshoe, say, differ in one place only: to tell them apart takes a view of the whole."""
+"""The classes. Some differ in one spot only, such as ring and horseshoe: it takes a view of the whole object to distinguish them."""
 
 DISTRACTORS = (
     _outline("stroke", _rectangle(-_STROKE, -1, _STROKE, 1), 4 * _STROKE, hypot(1, _STROKE)),
@@ -206,7 +206,7 @@ class Pose:
     centre: tuple[float, float]
     """(y, x), pixels."""
     radius: float
-    """Of the disc of the same area, pixels."""
+    """Pixels; the radius of the disc of the same area."""
     rotation: float
     """Degrees, from the x axis towards the y axis: clockwise as seen."""
     warp: Warp

@@ -57,7 +57,7 @@ class Paint:
 
 
 class Canvas:
-    """An image being painted, and which object is seen at each pixel."""
+    """An image being painted, and which object is visible at each pixel."""
 
     def __init__(self, size: int, background: Paint) -> None:
         self.size = size

@@ -35,19 +35,19 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     rows, columns = ceil(len(samples) / _COLUMNS), min(len(samples), _COLUMNS)
     figure = Figure(figsize=(_INCHES * columns, _INCHES * rows + 0.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    seen: set[int] = set()
+    shown: set[int] = set()
     for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
-        seen |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
+        shown |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
         axes.set_title(short_name(sample["name"]), fontsize=7, parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
     figure.legend(
-        handles=[Patch(color=_colour(label), label=" ") for label in sorted(seen)[:_MOST_IN_LEGEND]],
+        handles=[Patch(color=_colour(label), label=" ") for label in sorted(shown)[:_MOST_IN_LEGEND]],
         loc="outside lower center",
         ncols=2 * columns,
         fontsize=7,
     )
-    for text, label in zip(figure.legends[0].get_texts(), sorted(seen), strict=False):
+    for text, label in zip(figure.legends[0].get_texts(), sorted(shown), strict=False):
         text.set_parse_math(False)
         text.set_text(short_name(classes[label]))
     with replacing(path) as beside, warnings.catch_warnings():

@@ -59,25 +59,25 @@ DATASETS: dict[Source, DataSource[Any]] = {
 
 
 def labels_of(config: DataConfig) -> frozenset[Labels]:
-    """The labels that a data set can give: "masks" for `build_dataset`, "boxes" for `build_box_dataset`."""
+    """Return the labels that a data set can give: "masks" for `build_dataset`, "boxes" for `build_box_dataset`."""
     return DATASETS[config.source].labels
 
 
 def choices_with(labels: Labels) -> list[str]:
-    """The choices of `data=` whose source has such labels, by source in the order of the enum."""
+    """Return the choices of `data=` whose source has such labels, in the order of the sources."""
     offered = [(source_of(choice), choice) for choice in choices("data")]
     return [choice for source in Source if labels in DATASETS[source].labels for s, choice in offered if s is source]
 
 
 def source_of(choice: str) -> Source:
-    """The source of a choice of `data=`: the schema that its file, or the choice that it builds on, begins with."""
+    """Return the source of a choice of `data=`: the schema that its file, or the choice it builds on, begins with."""
     content = yaml.safe_load((resource_dir("conf") / "data" / f"{choice}.yaml").read_text(encoding="utf-8"))
     base = content["defaults"][0]
     return source_of(base) if isinstance(base, str) else Source(base["/schema/data@_here_"])
 
 
 def build_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
-    """The images and masks that `config` describes.
+    """Open the images and masks that `config` describes.
 
     UsageError if it has no masks, or its root or layout is wrong; DataError if some of its files are missing.
     """
@@ -87,7 +87,7 @@ def build_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
 
 
 def build_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -> BoxDataset:
-    """The images and boxes that `config` describes; with masks of the objects if asked.
+    """Open the images and boxes that `config` describes; with masks of the objects if asked.
 
     UsageError if it has no boxes, or its root or layout is wrong; DataError if some of its files are missing, or if
     something is wrong with its boxes and the settings don't say otherwise.
@@ -98,7 +98,7 @@ def build_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) 
 
 
 def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
-    """The data set of `build_dataset`, without looking for what is wrong with its files."""
+    """Open the data set of `build_dataset` without looking for what is wrong with its files."""
     reader = DATASETS[config.source].masks
     if reader is None:
         raise _without(config, "masks")
@@ -106,7 +106,7 @@ def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
 
 
 def open_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -> BoxDataset:
-    """The data set of `build_box_dataset`, without looking for what is wrong with its files."""
+    """Open the data set of `build_box_dataset` without looking for what is wrong with its files."""
     reader = DATASETS[config.source].boxes
     if reader is None:
         raise _without(config, "boxes")
@@ -120,7 +120,7 @@ def _without(config: DataConfig, labels: Labels) -> UsageError:
 
 
 def problems(config: DataConfig) -> list[str]:
-    """What is wrong with the values of the settings, a line each; the files are not looked at."""
+    """Return what is wrong with the values of the settings, a line each; the files are not looked at."""
     out_of_range = range_problems(config, "data.")
     broken = [
         must_be(f"data.{key}", getattr(config, key), expected)

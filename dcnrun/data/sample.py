@@ -38,7 +38,7 @@ class BoxSample(TypedDict):
     boxes: BoundingBoxes
     """float32 (n, 4), xyxy in pixels from 0 and half-open: (0, 0, W, H) is the whole image."""
     labels: Tensor
-    """int64 (n,), places in the data set's `classes`; there is no background among them."""
+    """int64 (n,), indices into the data set's `classes`, which have no background."""
     crowd: Tensor
     """bool (n,), regions of many objects: not trained on, and what is found in them is not counted as false."""
     difficult: Tensor
@@ -46,7 +46,7 @@ class BoxSample(TypedDict):
     area: Tensor
     """float32 (n,), pixels of the object: of its mask where there is one, else of its box."""
     masks: Mask | None
-    """uint8 (n, H, W), 1 where the object is seen; where they were asked for and there are any."""
+    """uint8 (n, H, W), 1 where the object is visible; None unless they were asked for and the source has any."""
     name: str
     """Unique within the data set; for a person to find the image again."""
 
@@ -64,14 +64,14 @@ class LabelledDataset(Dataset[SampleT]):
 
     @abstractmethod
     def __getitem__(self, index: int) -> SampleT:
-        """The sample at `index`; DataError if its files can't be used, IndexError beyond the end."""
+        """Read the sample at `index`; DataError if its files can't be used, IndexError beyond the end."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Name of the sample at `index`, without reading it."""
+        """Return the name of the sample at `index`, without reading it."""
 
     def verify(self) -> None:
-        """DataError if it can't be used, as far as that shows without reading the images."""
+        """Raise DataError if the data set can't be used, as far as that shows without reading the images."""
 
 
 class SegmentationDataset(LabelledDataset[Sample]):
@@ -82,9 +82,9 @@ class BoxDataset(LabelledDataset[BoxSample]):
     """Images with boxes."""
 
     def image_id(self, index: int) -> int:
-        """What its source calls the image at `index`, for files of results."""
+        """Return the id of the image at `index` in its source, for files of results."""
         return index + 1
 
     def category_id(self, label: int) -> int:
-        """What its source calls a class, for files of results."""
+        """Return the id of a class in its source, for files of results."""
         return label + 1

@@ -28,7 +28,7 @@ _HAZE_EDGE = 1.5
 
 
 def rules(config: ShapesConfig) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     least, most = config.objects_min, config.objects_max
     smallest, largest = config.object_scale_min, config.object_scale_max
     visible = _SMALLEST_RADIUS / config.image_size if config.image_size > 0 else 0.0
@@ -43,7 +43,7 @@ def rules(config: ShapesConfig) -> Iterator[Rule]:
 
 @dataclass(frozen=True)
 class ShapeObject(Pose):
-    """One object of a scene: its pose, its class and the box of what is seen of it."""
+    """One object of a scene: its pose, its class and the box of its visible part."""
 
     label: int
     box: tuple[float, float, float, float]
@@ -71,7 +71,7 @@ class ShapesDataset(SegmentationDataset):
     """Scenes that depend on the settings, the split and the index alone.
 
     The settings `warp`, `rotation` and `texture` change nothing but what they say: two data sets that differ in one of
-    them show the same objects in the same places. Sines may round differently on different processors, which can
+    them show the same objects at the same positions. Sines may round differently on different processors, which can
     change a pixel by 1/255.
     """
 
@@ -98,7 +98,7 @@ class ShapesDataset(SegmentationDataset):
         return f"{self._split}-{index:06d}"
 
     def scene(self, index: int) -> Scene:
-        """The image at `index` with all that is known about it; an object hidden altogether is left out."""
+        """Return the image at `index` with all that is known about it; an object hidden altogether is left out."""
         image, identity, placed = self._paint(index)
         size = self._config.image_size
         visible = [number for number in range(1, len(placed) + 1) if (identity == number).any()]
@@ -119,7 +119,7 @@ class ShapesDataset(SegmentationDataset):
         )
 
     def _paint(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[tuple[int, Pose]]]:
-        """The image (3, H, W), the number of the object seen at each pixel (0: none), and labels and poses 1, 2, ..."""
+        """The image (3, H, W), the number of the object visible at each pixel (0: none), and the label and pose of objects 1, 2, ..."""
         if not 0 <= index < self._length:
             raise IndexError(f"index {index} of a data set of {self._length} images")
         config = self._config
@@ -172,9 +172,7 @@ class ShapesDataset(SegmentationDataset):
 
 
 class ShapesBoxDataset(BoxDataset):
-    """The same images with a box around what is seen of each object; the classes are those of the masks but for the
-    background.
-    """
+    """The images of ShapesDataset with a box around the visible part of each object; there is no class background."""
 
     classes = ShapesDataset.classes[1:]
 

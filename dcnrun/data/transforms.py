@@ -45,11 +45,11 @@ def evaluation_size(config: DataConfig) -> list[Any]:
 class Resize(v2.Transform):  # type: ignore[misc]
     """Base of resizes by a factor that depends on the image.
 
-    A pixel of a resized mask is the one of the mask at whose place its centre lies, as pixels of images are taken.
+    Masks take the nearest pixel by centres (not by corners, as torchvision's own resize of masks does), so they stay aligned with images.
     """
 
     def factor(self, height: int, width: int) -> float:
-        """The factor for an image of this size."""
+        """Return the factor for an image of this size."""
         raise NotImplementedError
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class RandomScale(Resize):
         self._largest = largest
 
     def factor(self, height: int, width: int) -> float:
-        """The same range for all sizes."""
+        """Draw a factor; its range does not depend on the size."""
         return torch.empty(()).uniform_(self._smallest, self._largest).item()
 
 
@@ -88,14 +88,14 @@ class ShortSide(Resize):
         self._longest = longest
 
     def factor(self, height: int, width: int) -> float:
-        """From the image's short side to the drawn one."""
+        """Draw a short side and return the factor that leads to it."""
         short, long = sorted((height, width))
         factor = self._sides[int(torch.randint(len(self._sides), ()))] / short
         return min(factor, self._longest / long) if self._longest else factor
 
 
 def _resized_mask(mask: torch.Tensor, size: list[int]) -> torch.Tensor:
-    """Masks (..., H, W). The resize of torchvision's own for masks takes the pixel above and to the left of the centre."""
+    """Resize masks (..., H, W) by the nearest centre; torchvision's own takes the pixel above and left of it."""
     resized: torch.Tensor = v2.functional.resize_image(
         mask.reshape(-1, *mask.shape[-2:]), size, interpolation=v2.InterpolationMode.NEAREST_EXACT
     )

@@ -36,7 +36,7 @@ CLASSES = (
 
 
 def rules(config: Voc2012Config) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds VOCdevkit/VOC2012"
 
 
@@ -60,12 +60,12 @@ class Voc2012Dataset(FileDataset):
 def _reader(config: Voc2012Config, image_set: str) -> VOCSegmentation:
     root = root_folder(config, "VOCdevkit/VOC2012")
     devkit = root / "VOCdevkit" / "VOC2012"
-    places = [
+    paths = [
         devkit / "ImageSets" / "Segmentation" / f"{image_set}.txt",
         devkit / "JPEGImages",
         devkit / "SegmentationClass",
     ]
-    absent = [str(place) for place in places if not place.exists()]
+    absent = [str(path) for path in paths if not path.exists()]
     if absent and not config.download:
         raise UsageError(
             f"data.root={root}: VOC 2012 is not there, looked for {', '.join(absent)};"

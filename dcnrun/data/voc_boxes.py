@@ -31,7 +31,7 @@ _IMAGE_SETS = "one or more image sets such as VOC2007/trainval, each once"
 
 
 def rules(config: VocConfig) -> Iterator[Rule]:
-    """The rules for the settings of such a data set."""
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds VOCdevkit, or VOC2007 itself"
     yield "classes", len(set(config.classes)) == len(config.classes), "every name once"
     yield "train", _are_image_sets(config.train), _IMAGE_SETS
@@ -74,7 +74,7 @@ class VocBoxDataset(BoxFileDataset):
 
 
 def _require_classes(config: VocConfig, there: set[str]) -> None:
-    """UsageError for classes of the settings that no object has: nothing could be learnt of them."""
+    """Raise UsageError for classes of the settings that no object has: there is nothing to learn them from."""
     if absent := [name for name in config.classes if name not in there]:
         others = there - set(config.classes)
         raise UsageError(
@@ -90,17 +90,17 @@ def _did_you_mean(name: str, others: set[str]) -> str:
 
 
 def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
-    """The folder of an image set such as VOC2007/test, and the names in it."""
+    """Return the folder of an image set such as VOC2007/test, and the names in it."""
     root = root_folder(config, "the image sets' folders, or VOCdevkit with them")
     name, _, part = image_set.rpartition("/")
-    places = [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])]
-    folder = next((place for place in places if _list_of(place, part).is_file()), None)
+    candidates = [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])]
+    folder = next((path for path in candidates if _list_of(path, part).is_file()), None)
     if folder is None and config.download and image_set in _FETCHED:
         _fetch(root, *_FETCHED[image_set])
-        folder = places[0]
+        folder = candidates[0]
     if folder is None or not _list_of(folder, part).is_file():
         hint = "; data.download=true fetches it" if image_set in _FETCHED else ""
-        looked_for = " or ".join(str(_list_of(place, part)) for place in places)
+        looked_for = " or ".join(str(_list_of(path, part)) for path in candidates)
         raise UsageError(f"data.root={root}: the image set {image_set} is not there, looked for {looked_for}{hint}")
     names = read_names(_list_of(folder, part))
     if not names:
@@ -120,13 +120,13 @@ def _fetch(root: Path, year: str, image_set: str) -> None:
 
 
 class _Found(NamedTuple):
-    """In an image's annotation."""
+    """What an image's annotation holds."""
 
     record: Record | None
-    """None where it can't be read."""
+    """None where the annotation can't be read."""
     flaws: list[Flaw]
     class_names: set[str]
-    """Of all objects, whether they are wanted or not."""
+    """The names of all objects, in `data.classes` or not."""
 
 
 def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> _Found:
@@ -176,7 +176,7 @@ def _text(element: ElementTree.Element, tag: str) -> str:
 
 
 def _box(element: ElementTree.Element) -> Box:
-    """Its box in our convention; ValueError if a corner is missing or no number."""
+    """Return the box as in BoxSample; ValueError if a corner is missing or no number."""
     corners = []
     for tag in _CORNERS:
         text = _text(element, f"bndbox/{tag}")
@@ -189,13 +189,13 @@ def _box(element: ElementTree.Element) -> Box:
 
 
 def _size(annotation: ElementTree.Element) -> tuple[int, int] | None:
-    """(height, width), where the file says so."""
+    """Return (height, width), where the file states them."""
     height, width = _text(annotation, "size/height"), _text(annotation, "size/width")
     return (int(height), int(width)) if height.isdecimal() and width.isdecimal() and int(height) * int(width) else None
 
 
 def _image(folder: Path, name: str) -> Path:
-    """The image's file, a .jpg if there is none at all."""
+    """Return the image's file, the .jpg where there is none."""
     jpeg = folder / "JPEGImages" / f"{name}.jpg"
     files = (jpeg, *(folder / "JPEGImages" / f"{name}{suffix}" for suffix in IMAGE_SUFFIXES))
     return next((file for file in files if file.is_file()), jpeg)
