@@ -18,12 +18,15 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
 from dcnrun.data.coco_masks import RunLengths, decode
-from dcnrun.data.files import first_few, read_image, require_files, require_unique, width_x_height
+from dcnrun.data.files import first_few, read_image, require_files, require_names, width_x_height
 from dcnrun.data.sample import BoxDataset, BoxSample, Split
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1
 """Pixels by which a box may reach beyond its image and be clipped without a word: files hold rounded numbers."""
+
+_MOST_MASK_BYTES = 2**31
+"""Memory for the masks of one image's objects, a byte for a pixel of each."""
 
 Box = tuple[float, float, float, float]
 
@@ -159,6 +162,11 @@ class BoxFileDataset(BoxDataset):
                 f"{record.image}: the image is {width_x_height(size)} when upright, but its objects were annotated at"
                 f" {width_x_height(record.size)} (width x height); expected the same size"
             )
+        if record.masks and (claimed := len(record.masks) * size[0] * size[1]) > _MOST_MASK_BYTES:
+            raise DataError(
+                f"{record.image}: the masks of its {len(record.masks)} objects would take {claimed / 2**30:.3g} GiB;"
+                f" expected {_MOST_MASK_BYTES / 2**30:.3g} GiB at most"
+            )
         return {
             "image": image,
             "boxes": BoundingBoxes(torch.from_numpy(record.boxes.copy()), format="XYXY", canvas_size=size),
@@ -187,7 +195,7 @@ class BoxFileDataset(BoxDataset):
 
         Flaws that are accepted are counted in a warning; at least one image must be left.
         """
-        require_unique(record.name for record in self._records)
+        require_names(record.name for record in self._records)
         require_files([record.image for record in self._records], "image")
         errors = [flaw for flaw in self.flaws if not (flaw.is_bad_box and self._bad_boxes is BadBoxes.warn)]
         if errors:

@@ -1,7 +1,6 @@
 """`dcnrun data check`: what a whole data set holds, and what is wrong with it."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,11 @@ from rich.table import Table
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console
 from dcnrun.data.box_files import BoxFileDataset
-from dcnrun.data.files import first_few
+from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.registry import labels_of, open_box_dataset, open_dataset, problems
-from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample, Split
+from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample, Split, even_indices
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 _MOST_LISTED = 20
@@ -83,9 +82,7 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
         **(findings.report() if readable else {}),
     }
     if out is not None and samples and readable:
-        chosen = [
-            readable[number] for number in np.linspace(0, len(readable) - 1, min(samples, len(readable))).astype(int)
-        ]
+        chosen = [readable[number] for number in even_indices(len(readable), samples)]
         draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
         report["picture"] = out / f"{split}.png"
     _show(split, report)
@@ -101,8 +98,7 @@ def _make_folder(out: Path) -> None:
 
 def _problems_of_the_whole(dataset: LabelledDataset[Any]) -> list[str]:
     flaws = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
-    names = Counter(dataset.name(index) for index in range(len(dataset)))
-    return flaws + [f"{name!r} is the name of {count} images" for name, count in names.items() if count > 1]
+    return flaws + name_problems(dataset.name(index) for index in range(len(dataset)))
 
 
 class _Summary(NamedTuple):

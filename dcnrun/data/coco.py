@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dcnrun.config.schema import CocoConfig
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
 from dcnrun.data.coco_masks import area, bounds, is_number, run_lengths
-from dcnrun.data.files import image_size, root_folder
+from dcnrun.data.files import image_size, is_text, read_bytes, require_below, root_folder
 from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import DataError, UsageError
 
@@ -41,7 +41,7 @@ class CocoDataset(BoxFileDataset):
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
                 f" data.images={config.images} and data.{split}={part} say where to look"
             )
-        content = _read(file, folder, masks)
+        content = _read(file, root, folder, masks)
         super().__init__(
             config,
             split,
@@ -65,14 +65,17 @@ class _Image(NamedTuple):
     """(height, width); None if neither the JSON file nor the image says."""
 
 
-def _read(file: Path, folder: Path, masks: bool) -> _Content:
+def _read(file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     """Read a whole JSON file; DataError if it is not like COCO's."""
     document = _load(file)
     annotations = _entries(document, "annotations", file)
     category_names = _by_id(document, "categories", "name", file)
     categories = {number: category_names[number]["name"] for number in sorted(category_names)}
     labels = {category: label for label, category in enumerate(categories)}
-    images = {number: _image(entry, folder) for number, entry in _by_id(document, "images", "file_name", file).items()}
+    images = {
+        number: _image(entry, require_below(root, folder, entry["file_name"], file))
+        for number, entry in _by_id(document, "images", "file_name", file).items()
+    }
     has_masks = masks and any(entry.get("segmentation") for entry in annotations)
 
     objects: dict[int, list[AnnotatedObject]] = defaultdict(list)
@@ -96,7 +99,7 @@ def _read(file: Path, folder: Path, masks: bool) -> _Content:
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(read_bytes(file))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: can't be read ({error}); expected a JSON file like COCO's") from error
 
@@ -112,7 +115,12 @@ def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
     """Return the entries of a list by id; DataError unless there are some, each with an id and a name of its own."""
     entries = _entries(document, key, file)
     for entry in entries:
-        if type(entry.get("id")) is not int or not isinstance(entry.get(name), str) or not entry[name]:
+        if (
+            type(entry.get("id")) is not int
+            or not isinstance(entry.get(name), str)
+            or not entry[name]
+            or not is_text(entry[name])
+        ):
             shown = {part: entry.get(part) for part in ("id", name)}
             raise DataError(f"{file}: one of its {key} has {shown}; expected an integer and a text")
     for part in ("id", name):
@@ -123,8 +131,7 @@ def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
     return {entry["id"]: entry for entry in entries}
 
 
-def _image(entry: _Entry, folder: Path) -> _Image:
-    file = folder / entry["file_name"]
+def _image(entry: _Entry, file: Path) -> _Image:
     height, width = entry.get("height"), entry.get("width")
     if type(height) is int and type(width) is int and height > 0 and width > 0:
         return _Image(entry["file_name"], file, (height, width))

@@ -10,6 +10,8 @@ import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 from numpy.typing import NDArray
 
+from dcnrun.data.files import MOST_PIXELS, width_x_height
+
 RunLengths = dict[str, Any]
 """The decoder's own form of a mask: its size and compressed counts."""
 
@@ -17,6 +19,8 @@ RunLengths = dict[str, Any]
 def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
     """Encode a mask of an image of (height, width) for `decode`; ValueError saying what is wrong with it."""
     height, width = size
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"its image is listed as {width_x_height(size)}, more than {MOST_PIXELS:,} pixels")
     match segmentation:
         case [_, *_]:
             for polygon in segmentation:

@@ -1,5 +1,7 @@
 """Data sets that are pairs of files, an image and its mask; whatever is wrong with a file is a DataError naming it."""
 
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,12 +21,19 @@ from dcnrun.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""What Pillow may take a file for: for some of its other formats it starts other programs."""
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _MASK_MODES = ("1", "L", "P")
 _MASK_EXPECTED = "an index-colour or grey image of 8 bits, a class per pixel"
 _OUT_OF_RANGE = -1
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
+_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 0b101
+"""A TIFF page's tag NewSubfileType and bits of it: the page is a smaller copy of another page, or marks its transparent pixels."""
+
+MOST_PIXELS = 178_956_970
+"""Pixels of an image beyond which Pillow refuses it, and we the masks for it."""
 
 
 class Pair(NamedTuple):
@@ -86,7 +95,7 @@ class FileDataset(SegmentationDataset):
 
     def verify(self) -> None:
         """DataError unless every sample has a name of its own and all files are there."""
-        require_unique(pair.name for pair in self._pairs)
+        require_names(pair.name for pair in self._pairs)
         require_files([pair.image for pair in self._pairs], "image")
         require_files([pair.mask for pair in self._pairs], "mask")
 
@@ -107,7 +116,8 @@ def read_image(path: Path) -> Image:
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return (height, width) of an image when upright, from the file's header; None if that can't be read."""
     try:
-        with Pillow.open(path) as picture:
+        require_regular(path)
+        with Pillow.open(path, formats=_FORMATS) as picture:
             turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
             return picture.size if turned else picture.size[::-1]
     except Exception:  # damaged files make Pillow's decoders raise almost anything
@@ -130,6 +140,26 @@ def _png_bits(path: Path) -> int:
         return file.read(25)[24]
 
 
+def require_regular(path: Path) -> None:
+    """Raise OSError unless a path is a file: reading a FIFO, say, would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError("it is no file, but a folder, a pipe or a device")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; OSError where it is not there or no regular file."""
+    require_regular(path)
+    return path.read_bytes()
+
+
+def require_below(root: Path, folder: Path, name: str, file: Path) -> Path:
+    """Return `folder / name`; DataError where the name, which `file` has, leads out of both. Links may lead anywhere."""
+    path = Path(os.path.normpath(folder / name))
+    if not any(path.is_relative_to(os.path.normpath(base)) for base in (root, folder)):
+        raise DataError(f"{file}: the image {name!r} is outside data.root={root}; expected a name below {folder}")
+    return folder / name
+
+
 def require_files(paths: Sequence[Path], what: str) -> None:
     """Raise DataError naming the first few of `paths` that are not there."""
     missing = [str(path) for path in paths if not path.is_file()]
@@ -137,11 +167,25 @@ def require_files(paths: Sequence[Path], what: str) -> None:
         raise DataError(f"{len(missing)} of {len(paths)} {what} files are missing; expected {first_few(missing)}")
 
 
-def require_unique(names: Iterable[str]) -> None:
-    """Raise DataError naming the first few of `names` that occur more than once."""
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
+def require_names(names: Iterable[str]) -> None:
+    """Raise DataError naming the first few of `names` that occur more than once, or that files can't hold."""
+    counts = Counter(names)
+    if repeated := [name for name, count in counts.items() if count > 1]:
         raise DataError(f"every image needs a name of its own, but these occur more than once: {first_few(repeated)}")
+    if unwritable := [ascii(name) for name in counts if not is_text(name)]:
+        raise DataError(f"names of images that are not UTF-8: {first_few(unwritable)}; rename these files")
+
+
+def name_problems(names: Iterable[str]) -> list[str]:
+    """Return what `require_names` refuses, a line for each name."""
+    counts = Counter(names)
+    repeated = [f"{name!r} is the name of {count} images" for name, count in counts.items() if count > 1]
+    return repeated + [f"{name!a} is not UTF-8: rename this file" for name in counts if not is_text(name)]
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: one from a folder or JSON file may hold half a character."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def first_few(names: Sequence[str], limit: int = 5) -> str:
@@ -153,7 +197,7 @@ def first_few(names: Sequence[str], limit: int = 5) -> str:
 def read_names(file: Path) -> list[str]:
     """Return the lines of a text file that lists images."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: can't be read ({error}); expected a text file, an image's name a line") from error
     return [line.strip() for line in lines if line.strip()]
@@ -162,15 +206,34 @@ def read_names(file: Path) -> list[str]:
 def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
     """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
-        with Pillow.open(path) as picture:
+        require_regular(path)
+        with Pillow.open(path, formats=_FORMATS) as picture:
+            _require_one_picture(picture)
             picture.load()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {expected}") from None
+    except Pillow.DecompressionBombError:
+        raise DataError(
+            f"{path}: it claims to have more than {MOST_PIXELS:,} pixels; expected a smaller image"
+        ) from None
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
         raise DataError(f"{path}: can't be read ({error}); expected {expected}") from error
     if picture.mode not in modes:
         raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
     return picture
+
+
+def _require_one_picture(picture: Any) -> None:
+    """Raise ValueError unless a file holds one picture of some extent; smaller copies of it beside it are fine."""
+    if 0 in picture.size:
+        raise ValueError(f"it is {picture.size[0]}x{picture.size[1]} (width x height)")
+    has_more = getattr(picture, "is_animated", False) and picture.format != "MPO"  # those of phones' photographs
+    if has_more and picture.format == "TIFF":
+        picture.seek(1)
+        has_more = not picture.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK
+        picture.seek(0)
+    if has_more:
+        raise ValueError("it holds more than one picture: frames of an animation, or pages")
 
 
 def width_x_height(shape: Sequence[int]) -> str:

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dcnrun.config.schema import FolderConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, FileDataset, LabelTable, Pair, first_few, read_names, root_folder
+from dcnrun.data.files import (
+    IMAGE_SUFFIXES,
+    FileDataset,
+    LabelTable,
+    Pair,
+    first_few,
+    read_names,
+    require_below,
+    root_folder,
+)
 from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import DataError, UsageError
 
@@ -48,6 +57,8 @@ def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
         images, masks = root / config.images, root / config.masks
         _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
         names = read_names(root / part)
+        for name in names:
+            require_below(root, images, name, root / part)
         found = _images_by_name(images, {str(Path(name).parent) for name in names})
         if absent := [name for name in names if name not in found]:
             raise DataError(

@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from dcnrun.data.sample import IGNORE, BoxSample, Sample
+from dcnrun.data.sample import IGNORE, BoxSample, Sample, even_indices
 from dcnrun.runs import replacing
 
 _COLUMNS = 4
 _INCHES = 3.6
 _MOST_IN_LEGEND = 24
+_MOST_OBJECTS = 300
+"""Objects of an image that are drawn: of more, an even sample."""
 _LONGEST_TITLE = 40
 _MASK_STRENGTH = 0.5
 _OBJECT_MASK_STRENGTH = 0.35
@@ -38,7 +40,9 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     shown: set[int] = set()
     for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
         shown |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
-        axes.set_title(short_name(sample["name"]), fontsize=7, parse_math=False)
+        count = len(sample.get("boxes", ()))
+        more = f" ({_MOST_OBJECTS} of {count:,} objects)" if count > _MOST_OBJECTS else ""
+        axes.set_title(short_name(sample["name"]) + more, fontsize=7, parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
     figure.legend(
@@ -57,14 +61,16 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
 
 def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[int]:
     pixels = _pixels(sample)
+    labels = sample["labels"].tolist()
+    drawn = even_indices(len(labels), _MOST_OBJECTS)
     if sample["masks"] is not None:
-        for mask, label in zip(sample["masks"].numpy() > 0, sample["labels"].tolist(), strict=True):
-            pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(label)) - pixels[mask])
+        for index in drawn:
+            mask = sample["masks"][index].numpy() > 0
+            pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(labels[index])) - pixels[mask])
     axes.imshow(pixels)
-    set_aside = (sample["crowd"] | sample["difficult"]).tolist()
-    for (x1, y1, x2, y2), label, is_dashed in zip(
-        sample["boxes"].tolist(), sample["labels"].tolist(), set_aside, strict=True
-    ):
+    set_aside = sample["crowd"] | sample["difficult"]
+    for index in drawn:
+        (x1, y1, x2, y2), label, is_dashed = sample["boxes"][index].tolist(), labels[index], bool(set_aside[index])
         # imshow has the centre of the first pixel at 0, boxes have its corner there
         corner = x1 - 0.5, y1 - 0.5
         style = "--" if is_dashed else "-"
@@ -80,7 +86,7 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
                 parse_math=False,
                 bbox={"facecolor": _colour(label), "edgecolor": "none", "pad": 0.6},
             )
-    return set(sample["labels"].tolist())
+    return {labels[index] for index in drawn}
 
 
 def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from typing import Literal, TypedDict, TypeVar
 
+import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
@@ -88,3 +89,8 @@ class BoxDataset(LabelledDataset[BoxSample]):
     def category_id(self, label: int) -> int:
         """Return the id of a class in its source, for files of results."""
         return label + 1
+
+
+def even_indices(length: int, wanted: int) -> list[int]:
+    """Return `wanted` indices, evenly over `length` items; all of them where there are no more."""
+    return [int(index) for index in np.linspace(0, length - 1, min(length, wanted)).round()]

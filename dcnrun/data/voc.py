@@ -65,7 +65,7 @@ def _reader(config: Voc2012Config, image_set: str) -> VOCSegmentation:
         devkit / "JPEGImages",
         devkit / "SegmentationClass",
     ]
-    absent = [str(path) for path in paths if not path.exists()]
+    absent = [str(path) for path in paths if not (path.is_file() if path.suffix else path.is_dir())]
     if absent and not config.download:
         raise UsageError(
             f"data.root={root}: VOC 2012 is not there, looked for {', '.join(absent)};"

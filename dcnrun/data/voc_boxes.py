@@ -10,7 +10,7 @@ from torchvision.datasets import VOCDetection
 from dcnrun.config.messages import nearest
 from dcnrun.config.schema import VocConfig
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_names, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_bytes, read_names, require_below, root_folder
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
 from dcnrun.errors import DataError, UsageError
@@ -105,6 +105,8 @@ def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
     names = read_names(_list_of(folder, part))
     if not names:
         raise UsageError(f"{_list_of(folder, part)} is empty; expected an image's name a line")
+    for image in names:
+        require_below(root, folder / "JPEGImages", image, _list_of(folder, part))
     return folder, names
 
 
@@ -165,7 +167,7 @@ class _Elements(ElementTree.TreeBuilder):
 
 def _parse(file: Path) -> ElementTree.Element:
     parser = ElementTree.XMLParser(target=_Elements())
-    annotation = ElementTree.fromstring(file.read_bytes(), parser)
+    annotation = ElementTree.fromstring(read_bytes(file), parser)
     if annotation.tag != "annotation":
         raise ValueError(f"its outermost element is {annotation.tag!r}")
     return annotation

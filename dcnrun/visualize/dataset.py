@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from torch import Tensor
 
 from dcnrun.config.schema import DataConfig
@@ -95,8 +94,3 @@ def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:
     return objects_of_boxes(
         batch["boxes"][0], truth["area"] * enlarged, names, truth["crowd"], (size.height, size.width)
     )
-
-
-def even_indices(length: int, count: int) -> list[int]:
-    """Return `count` indices spread evenly over `length` items; all of them if there are no more."""
-    return [int(index) for index in np.linspace(0, length - 1, min(length, count)).round()]

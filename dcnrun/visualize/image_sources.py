@@ -14,10 +14,10 @@ from dcnrun.console import console
 from dcnrun.data import IGNORE, box_batches, mask_batches
 from dcnrun.data.box_batches import MULTIPLE
 from dcnrun.data.files import IMAGE_SUFFIXES, read_image
-from dcnrun.data.sample import BoxSample, Labels
+from dcnrun.data.sample import BoxSample, Labels, even_indices
 from dcnrun.errors import UsageError
 from dcnrun.offsets.objects import objects_of_mask
-from dcnrun.visualize.dataset import Example, even_indices
+from dcnrun.visualize.dataset import Example
 from dcnrun.visualize.load import LoadedRun
 from dcnrun.visualize.pictures.panels import Picture
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.progress import track
 
 from dcnrun.console import console
+from dcnrun.data.sample import even_indices
 from dcnrun.errors import UsageError
 from dcnrun.offsets.layers import Layer
 from dcnrun.offsets.objects import Objects, SizeClass, Thresholds
@@ -15,7 +16,6 @@ from dcnrun.offsets.statistics.effective_dilation import DilationStatistics, Obj
 from dcnrun.offsets.statistics.health import HealthStatistics, LayerHealth
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.visualize.advice import layer_warnings
-from dcnrun.visualize.dataset import even_indices
 from dcnrun.visualize.load import LoadedRun, load_run
 
 _SIZE = "offset_abs/"

@@ -288,3 +288,51 @@ class TestFile:
 def test_masks_only_where_asked(root):
     assert val(root)[0]["masks"] is None
     assert torch.equal(val(root)[0]["boxes"], val(root, masks=True)[0]["boxes"])
+
+
+class TestWhatAFileClaims:
+    """Bounded before memory is asked for."""
+
+    @pytest.mark.timeout(20)
+    @pytest.mark.parametrize("mask", [[[1, 1, 9, 1, 9, 9]], {"size": [200_000] * 2, "counts": "o9"}])
+    def test_the_size_of_an_image(self, root, mask):
+        images = load_json(root, "val")["images"]
+        images[0] |= {"width": 200_000, "height": 200_000}
+        change(root, images=images, annotations=[annotation(1, 7, 90, [1, 2, 3, 4], segmentation=mask)])
+        with pytest.raises(DataError, match=r"its image is listed as 200000x200000, more than 178,956,970 pixels"):
+            val(root, masks=True)
+
+    def test_the_masks_of_an_image(self, root):
+        Image.new("L", (2048, 2048)).save(root / "val" / "val_7.png")
+        images = load_json(root, "val")["images"]
+        images[0] |= {"width": 2048, "height": 2048}
+        whole = {"size": [2048, 2048], "counts": [0, 2048 * 2048]}
+        many = [annotation(n, 7, 90, [0, 0, 2048, 2048], segmentation=whole) for n in range(600)]
+        change(root, images=images, annotations=many)
+        with pytest.raises(DataError, match=r"val_7.png: the masks of its 600 objects would take 2.34 GiB; expected 2"):
+            val(root, masks=True)[0]
+        assert len(val(root)[0]["boxes"]) == 600
+
+    @pytest.mark.parametrize("name", ["../../secret.png", "/etc/secret.png", "x/../../../secret.png"])
+    def test_a_name_that_leads_out_of_the_root(self, root, name):
+        images = load_json(root, "val")["images"]
+        images[0]["file_name"] = name
+        change(root, images=images)
+        with pytest.raises(DataError, match=rf"_val.json: the image '{name}' is outside data.root={root}; expected"):
+            val(root)
+
+    def test_a_name_beside_the_folder_of_images_is_inside(self, root):
+        images = load_json(root, "val")["images"]
+        (root / "more").mkdir()
+        (root / "val" / "val_7.png").rename(root / "more" / "val_7.png")
+        images[0]["file_name"] = "../more/val_7.png"
+        change(root, images=images)
+        assert val(root)[0]["image"].shape == (3, 30, 47)
+
+    @pytest.mark.parametrize(("key", "name"), [("images", "file_name"), ("categories", "name")])
+    def test_a_name_that_is_half_a_character(self, root, key, name):
+        entries = load_json(root, "val")[key]
+        entries[0][name] = "caf\ud800"
+        change(root, **{key: entries})
+        with pytest.raises(DataError, match=rf"one of its {key} has .*caf\\ud800'}}; expected an integer and a text"):
+            val(root)

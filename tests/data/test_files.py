@@ -1,5 +1,6 @@
 """Images and masks from files: what is read from them, and what is said when something is wrong with one."""
 
+import os
 import struct
 import zlib
 
@@ -9,6 +10,8 @@ from PIL import Image
 
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data import build_dataset
+from dcnrun.data.check import check_data
+from dcnrun.data.registry import open_dataset
 from dcnrun.errors import DataError
 from tests.data.factories import folder_tree, labels, save_image, save_mask
 
@@ -79,6 +82,107 @@ class TestImages:
         Image.fromarray(np.full((30, 40), 1000, np.uint16)).save(root / "images" / "train" / "b.png")
         with pytest.raises(DataError, match=r"b.png: its pixel format is I;16; expected .* 8 bits"):
             train_set(root)[1]
+
+
+class TestHostileImages:
+    """What is no plain image is refused in one line, without another program, a wait or much memory."""
+
+    @pytest.fixture
+    def image(self, root):
+        path = root / "images" / "train" / "b.png"
+        path.unlink()
+        return path
+
+    def refused(self, image, message):
+        dataset = open_dataset(FolderConfig(root=str(image.parents[2]), classes=["no", "yes"]), "train")
+        with pytest.raises(DataError, match=rf"images/train/b.png: {message}") as raised:
+            dataset[1]
+        assert "\n" not in str(raised.value)
+
+    def test_postscript_starts_no_other_program(self, image, tmp_path, monkeypatch):
+        program = tmp_path / "bin" / "gs"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n%%EOF\n")
+        self.refused(image, "can't be read")
+        assert not (tmp_path / "started").exists()
+
+    @pytest.mark.timeout(20)
+    @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+    def test_what_is_no_file(self, image, make):
+        make(image)
+        self.refused(image, r"can't be read \(it is no file, but a folder, a pipe or a device\)")
+        with pytest.raises(DataError, match=r"1 of 3 image files are missing; expected .*b.png"):
+            train_set(image.parents[2])
+
+    def claim(self, image, width, height):
+        """A sound PNG but for the size in its header."""
+        save_image(image)
+        content = image.read_bytes()
+        header = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+        image.write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
+
+    def test_a_size_that_no_image_has(self, image):
+        self.claim(image, 60_000, 60_000)
+        self.refused(image, "it claims to have more than 178,956,970 pixels; expected a smaller image")
+
+    def test_an_image_without_extent(self, image):
+        self.claim(image, 0, 30)
+        self.refused(image, r"can't be read \(it is 0x30 \(width x height\)\)")
+
+    @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+    def test_an_animation_or_several_pages(self, image, format):
+        frames = [Image.new("RGB", (40, 30), (shade, 0, 0)) for shade in (0, 90, 200)]
+        frames[0].save(image, format=format, save_all=True, append_images=frames[1:])
+        self.refused(image, r"can't be read \(it holds more than one picture")
+
+    @pytest.mark.parametrize("kind", ["overviews", "photograph"])
+    def test_smaller_copies_beside_the_image_are_fine(self, image, kind):
+        """Aerial images in TIFF have them, and photographs of phones."""
+        picture, copy = Image.new("RGB", (40, 30), (204, 204, 204)), Image.new("RGB", (20, 15))
+        if kind == "overviews":
+            copy.encoderinfo = {"tiffinfo": {254: 1}}
+            picture.save(image, format="TIFF", save_all=True, append_images=[copy])
+            with Image.open(image) as saved:
+                assert saved.n_frames == 2
+        else:
+            picture.save(image, format="MPO", save_all=True, append_images=[copy])
+        pixels = train_set(image.parents[2])[1]["image"]
+        assert pixels.shape == (3, 30, 40)
+        assert (pixels.int() - 204).abs().max() <= 1
+
+    @pytest.mark.timeout(20)
+    def test_a_mask_that_is_a_pipe(self, root):
+        (root / "masks/train/a.png").unlink()
+        os.mkfifo(root / "masks/train/a.png")
+        with pytest.raises(DataError, match=r"masks/train/a.png: can't be read \(it is no file"):
+            open_dataset(FolderConfig(root=str(root), classes=["no", "yes"]), "train")[0]
+
+
+class TestNames:
+    @pytest.fixture
+    def foreign(self, root):
+        """A file name as an old system wrote it: an e with an accent as one byte."""
+        for folder in ("images", "masks"):
+            path = root / folder / "train"
+            (path / "a.png").rename(path / os.fsdecode(b"caf\xe9.png"))
+        return root
+
+    def test_that_are_not_utf_8_are_refused_before_training(self, foreign):
+        with pytest.raises(DataError, match=r"names of images that are not UTF-8: 'caf\\udce9'; rename these files$"):
+            train_set(foreign)
+
+    def test_that_are_not_utf_8_are_a_problem_of_the_check(self, foreign):
+        report = check_data(FolderConfig(root=str(foreign), classes=["no", "yes"], workers=0), ["train"])
+        assert report["splits"]["train"]["first_problems"] == [r"'caf\udce9' is not UTF-8: rename this file"]
+
+    @pytest.mark.parametrize("name", ["../../../secret", "/etc/secret", "x/../../../secret"])
+    def test_that_lead_out_of_the_root(self, root, name):
+        (root / "train.txt").write_text(f"train/a\n{name}\n")
+        with pytest.raises(DataError, match=rf"train.txt: the image '{name}' is outside data.root={root}; expected"):
+            train_set(root, train="train.txt")
 
 
 class TestMasks:

@@ -57,3 +57,19 @@ def test_ignored_pixels_and_images_without_labels(tmp_path):
     empty = build_box_dataset(ShapesConfig(val_images=1, objects_min=0, objects_max=0), "val")[0]
     draw_samples([empty], ["a"], tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
+
+
+@pytest.mark.timeout(60)
+def test_of_very_many_boxes_an_even_sample_is_drawn(tmp_path):
+    """Every box to the left is of one class, every box to the right of the other: both are seen."""
+    sample = build_box_dataset(ShapesConfig(val_images=1), "val")[0]
+    count = 200_000
+    left = torch.linspace(0, 100, count)
+    boxes = torch.stack([left, torch.full((count,), 40.0), left + 20, torch.full((count,), 60.0)], dim=1)
+    sample |= {"image": torch.zeros_like(sample["image"]), "boxes": boxes, "labels": (left > 50).long(), "masks": None}
+    sample |= {"crowd": torch.zeros(count, dtype=torch.bool), "difficult": torch.zeros(count, dtype=torch.bool)}
+    draw_samples([sample], ["a", "b"], tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.array(picture.convert("RGB")).astype(int)
+    for colour in ((31, 119, 180), (255, 127, 14)):
+        assert (abs(pixels - colour).sum(2) < 40).sum() > 1000

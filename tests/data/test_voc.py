@@ -1,5 +1,6 @@
 """VOC 2012 on a tree of the same layout."""
 
+import os
 from urllib.error import URLError
 
 import numpy as np
@@ -70,3 +71,12 @@ def test_a_fetch_that_fails(tmp_path, monkeypatch):
 def test_no_root():
     with pytest.raises(UsageError, match=r"data.root is not set; expected the folder that holds VOCdevkit/VOC2012"):
         build_dataset(Voc2012Config(), "train")
+
+
+@pytest.mark.timeout(20)
+def test_an_image_set_that_is_a_pipe(tmp_path):
+    image_set = voc_tree(tmp_path) / "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"
+    image_set.unlink()
+    os.mkfifo(image_set)
+    with pytest.raises(UsageError, match=r"looked for .*Segmentation/train.txt"):
+        build_dataset(Voc2012Config(root=str(tmp_path)), "train")

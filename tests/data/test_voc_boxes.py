@@ -1,5 +1,6 @@
 """Boxes in VOC's layout: the convention by answers known beforehand, and whatever can be wrong with the files."""
 
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -235,6 +236,32 @@ class TestFiles:
         with pytest.raises(DataError, match=rf"Annotations/a.xml: can't be read \(.*({message})") as raised:
             build_box_dataset(VocConfig(root=str(folder.parent), bad_boxes=bad_boxes), "val")
         assert "drops or clips" not in str(raised.value)
+
+    @pytest.mark.timeout(20)
+    def test_an_annotation_that_is_a_pipe(self, folder):
+        read(folder)
+        (folder / "Annotations/a.xml").unlink()
+        os.mkfifo(folder / "Annotations/a.xml")
+        with pytest.raises(DataError, match=r"Annotations/a.xml: can't be read \(it is no file"):
+            build_box_dataset(VocConfig(root=str(folder.parent)), "val")
+
+    @pytest.mark.timeout(20)
+    def test_an_image_that_is_a_pipe(self, folder):
+        """Its size is looked for in its header where the annotation has none."""
+        save_voc_image(folder, "a", declared=None)
+        save_image_set(folder, "test", "a")
+        (folder / "JPEGImages/a.jpg").unlink()
+        os.mkfifo(folder / "JPEGImages/a.jpg")
+        with pytest.raises(DataError, match=r"1 of 1 image files are missing; expected .*a.jpg"):
+            build_box_dataset(VocConfig(root=str(folder.parent)), "val")
+
+    def test_a_name_that_leads_out_of_the_root(self, folder):
+        read(folder)
+        save_image_set(folder, "test", "a", "../../../secret")
+        with pytest.raises(
+            DataError, match=rf"test.txt: the image '../../../secret' is outside data.root={folder.parent}"
+        ):
+            build_box_dataset(VocConfig(root=str(folder.parent)), "val")
 
     @pytest.mark.timeout(20)
     def test_entities_are_not_expanded(self, folder):
