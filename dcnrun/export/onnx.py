@@ -24,11 +24,12 @@ _OFFSET_PIXELS = 2.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """What onnxruntime and PyTorch gave for one input, with the network's own offsets or random ones."""
+    """The outputs of onnxruntime and PyTorch for one input compared, with the network's own offsets or random ones."""
 
     input: str
     shape: tuple[int, ...]
-    offsets: str  # learnt, or random
+    offsets: str
+    """learnt, or random"""
     largest_difference: float
     largest_score: float
 
@@ -40,7 +41,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """A written ONNX file: its opset, its shapes (names where any size will do) and how it was compared."""
+    """A written ONNX file: its opset, its shapes (names of dimensions of any size) and its comparisons with PyTorch."""
 
     path: Path
     opset: int
@@ -50,7 +51,7 @@ class OnnxExport:
 
 
 def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What `torch.onnx.export` has to be told of dcnrun's operators; for a network of your own that has its modules.
+    """Return the translation table that `torch.onnx.export` needs for dcnrun's operators, to export a network of your own.
 
         from dcnrun.export import onnx_translations
 
@@ -80,22 +81,21 @@ def export_onnx(
 ) -> OnnxExport:
     """Write a network as an ONNX file, after onnxruntime has shown that it gives the network's own output.
 
-    Compared are random inputs of several shapes and the given ones, for the network and for a copy of it whose offsets
-    are large and random: a network that has learnt none yet would hide a wrong sampling point. The file is written
-    beside and renamed.
+    The outputs are compared for random inputs of several shapes and for the given ones, of the network and of a copy with
+    large random offsets: without offsets a wrong sampling point would not show. The file is written beside and renamed.
 
     Args:
-        network: of one input (N, C, H, W) and one output; exported as it is in evaluation. It is not changed.
-        example: an input of it.
-        path: of the file.
+        network: a network of one input (N, C, H, W) and one output. It is exported in evaluation mode and not changed.
+        example: an input of the network.
+        path: the file to write.
         opset: version of the ONNX standard, 19 or later.
         any_size: whether height and width stay free, as the batch always does.
         inputs: more inputs to compare, by a name for messages.
-        metadata: what the file shall say of itself, its `metadata_props`.
+        metadata: entries of the file's `metadata_props`.
         tolerance: largest difference from PyTorch, as a share of the largest score.
 
     Returns:
-        The input's and the output's shapes and every comparison. The input's name is `image`, the output's `scores`.
+        The shapes of input and output and every comparison. The input is named `image`, the output `scores`.
 
     Raises:
         UsageError: no such opset, the example is not (N, C, H, W), or the path is a folder.
@@ -116,10 +116,10 @@ def export_onnx(
     example = example.cpu()
     deformed = _with_random_offsets(network)
     to_compare = _random_inputs(example, any_size) | dict(inputs or {})
-    model = _exported(network, example, opset, any_size)
+    model = _to_onnx(network, example, opset, any_size)
     comparisons = _compare(network, model, to_compare, "learnt", tolerance)
     if deformed is not None:
-        its_model = _exported(deformed, example, opset, any_size)
+        its_model = _to_onnx(deformed, example, opset, any_size)
         comparisons += _compare(deformed, its_model, to_compare, "random", tolerance)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
@@ -128,7 +128,7 @@ def export_onnx(
 
 
 def _libraries() -> tuple[Any, Any, Any]:
-    """onnx, onnxscript and onnxruntime, which only this part of dcnrun needs."""
+    """Import onnx, onnxscript and onnxruntime, which only this part of dcnrun needs."""
     try:
         import onnx
         import onnxruntime
@@ -153,7 +153,7 @@ def _deform_conv(
     dilation: list[int],
     mask: Any,
 ) -> Any:
-    """Translate `dcnrun::deform_conv2d`; DeformConv has the same order of offsets and masks."""
+    """Translate `dcnrun::deform_conv2d` to DeformConv, which has the same order of offsets and masks."""
     from onnxscript import FLOAT, opset19
 
     operands = [input, weight, offset, bias, mask]
@@ -174,10 +174,10 @@ def _deform_conv(
     return opset19.Cast(output, to=input.dtype) if mixed else output
 
 
-def _exported(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:
-    """The network as an onnx.ModelProto."""
+def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:
+    """Return the network as an onnx.ModelProto."""
     free = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
-    # A batch of one would be taken for a constant.
+    # The exporter would take a batch of one for a constant.
     batch = example if len(example) > 1 else torch.cat([example, example])
     try:
         program = torch.onnx.export(
@@ -202,14 +202,14 @@ def _exported(network: nn.Module, example: Tensor, opset: int, any_size: bool) -
 
 
 def _first_cause(error: BaseException) -> str:
-    """What went wrong at first, in one line; what PyTorch makes of it fills a page."""
+    """Return the first error of a chain in one line; PyTorch's own report fills a page."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def _forget_stack_trace(node: Any) -> None:
-    """A file that is handed on shall not name the folders of whoever made it."""
+    """Remove the stack trace of a node: a published file must not name the folders of the machine that wrote it."""
     kept = [entry for entry in node.metadata_props if "stack_trace" not in entry.key]
     del node.metadata_props[:]
     node.metadata_props.extend(kept)
@@ -228,7 +228,7 @@ def _write(model: Any, path: Path) -> None:
 
 
 def _with_random_offsets(network: nn.Module) -> nn.Module | None:
-    """A copy whose offset branches give offsets of some pixels, different everywhere; None without such branches."""
+    """Return a copy whose offset branches predict offsets of some pixels, different everywhere; None without branches."""
     deformed = copy.deepcopy(network)
     layers = sampling_layers(deformed).values()
     generator = torch.Generator().manual_seed(_SEED)
@@ -240,7 +240,7 @@ def _with_random_offsets(network: nn.Module) -> nn.Module | None:
 
 
 def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
-    """Inputs of the example's shape, of another batch and, where the size is free, of an odd one."""
+    """Return inputs of the example's shape, of another batch size and, where the size is free, of an odd size."""
     generator = torch.Generator().manual_seed(_SEED)
     batch, channels, height, width = example.shape
     shapes = {"random": (batch, channels, height, width), "another batch": (batch + 2, channels, height, width)}
@@ -252,8 +252,8 @@ def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
 def _compare(
     network: nn.Module, model: Any, inputs: Mapping[str, Tensor], offsets: str, tolerance: float
 ) -> list[Comparison]:
-    """Run every input through both; DcnrunError at the first whose outputs differ by too much."""
-    run = _in_onnxruntime(model)
+    """Run every input through both; DcnrunError at the first whose outputs differ too much."""
+    run = _onnxruntime_session(model)
     comparisons = []
     for name, tensor in inputs.items():
         with torch.no_grad():
@@ -270,8 +270,8 @@ def _compare(
     return comparisons
 
 
-def _in_onnxruntime(model: Any) -> Callable[[Tensor], Tensor]:
-    """The model as a function; it raises DcnrunError where onnxruntime fails."""
+def _onnxruntime_session(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return a function that runs the model, and raises DcnrunError where onnxruntime fails."""
     _, _, onnxruntime = _libraries()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""`dcnrun export`: a run's network as an ONNX file that says how to feed it."""
+"""`dcnrun export`: a run's network as an ONNX file with its preprocessing and classes as metadata."""
 
 import json
 import re
@@ -26,10 +26,17 @@ from dcnrun.training.trained import Trained, read_trained
 def export_run(
     run: Path, out: Path, which: CheckpointChoice, opset: int, size: str | None = None, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Write the network of a run's `best` or `last` checkpoint to `out`; print and return what it is and how it compares.
+    """Write a run's network as an ONNX file; print and return its inputs, outputs and comparison with PyTorch.
 
-    `size`, such as 512x1024 (height x width in pixels), fixes what is free without. It is compared with PyTorch on
-    random inputs and on the first validation image.
+    The file's outputs are compared on random inputs and on the first validation image.
+
+    Args:
+        run: the run folder.
+        out: the file to write.
+        which: the run's `best` or `last` checkpoint.
+        opset: version of the ONNX standard.
+        size: height x width in pixels, such as 512x1024; None leaves both free.
+        overrides: changes of the run's config, for other data.
     """
     fixed = None if size is None else parse_size(size)
     trained = read_trained(run, which, overrides)
@@ -67,7 +74,7 @@ def export_run(
 
 
 def parse_size(size: str) -> tuple[int, int]:
-    """(height, width) of a text such as 512x1024."""
+    """Return (height, width) of a text such as 512x1024."""
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
     if match is None:
         raise UsageError(f"--size is {size!r}: give height and width in pixels, such as 512x1024")
@@ -75,7 +82,7 @@ def parse_size(size: str) -> tuple[int, int]:
 
 
 def describe(trained: Trained, which: CheckpointChoice, classes: Sequence[str]) -> dict[str, str]:
-    """What an ONNX file says of itself: all that one needs to feed it and to read its output. Lists are JSON."""
+    """Return the metadata of an ONNX file: all that is needed to feed it and to read its output. Lists are JSON."""
     data = trained.config.data
     return {
         "task": "semantic segmentation",
@@ -93,14 +100,14 @@ def describe(trained: Trained, which: CheckpointChoice, classes: Sequence[str]) 
 
 
 def _first_image(val_set: SegmentationDataset, data: DataConfig, size: tuple[int, int] | None) -> tuple[str, Tensor]:
-    """Name and (1, 3, H, W), as validation gives it to the network; resized where the size is fixed."""
+    """Return name and image (1, 3, H, W) as validation gives it to the network; resized where the size is fixed."""
     sample = val_set[0]
     image = evaluation_transform(data)(sample)[0][None]
     return sample["name"], image if size is None else F.interpolate(image, size, mode="bilinear")
 
 
 def _training_crop(image: Tensor, data: DataConfig) -> Tensor:
-    """The part of an image that training sees at once."""
+    """Return the upper left part of an image that is as large as a training crop."""
     return image[..., : data.crop_size, : data.crop_size] if data.crop_size else image
 
 

@@ -14,23 +14,24 @@ from torchvision.ops import FrozenBatchNorm2d
 from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ModelConfig
 from dcnrun.errors import UsageError
 
-_BLOCKS: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+BACKBONES: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     Backbone.resnet18: (BasicBlock, [2, 2, 2, 2]),
     Backbone.resnet34: (BasicBlock, [3, 4, 6, 3]),
     Backbone.resnet50: (Bottleneck, [3, 4, 6, 3]),
     Backbone.resnet101: (Bottleneck, [3, 4, 23, 3]),
 }
+"""The residual block of each ResNet and how many of them its four stages have; torchvision has weights by the same names."""
 _PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # in the order of the forward pass
 
 
 class ResNetBackbone(ResNet):  # type: ignore[misc]
-    """torchvision's ResNet without its classifier: an image to the features of its stages, c2 to c5.
+    """torchvision's ResNet without its classifier: computes the features of the stages c2 to c5 of an image.
 
-    `channels` and `strides` (input pixels per pixel) say of each stage what its features are.
+    `channels` and `strides` (input pixels per feature pixel) describe the features of each stage.
     """
 
     def __init__(self, backbone: Backbone, width: int) -> None:
-        block, depths = _BLOCKS[backbone]
+        block, depths = BACKBONES[backbone]
         super().__init__(block, depths)
         if width != PUBLISHED_WIDTH:
             self._build_stages(block, depths, width)
@@ -73,10 +74,10 @@ def build_backbone(model: ModelConfig) -> ResNetBackbone:
 
 
 def set_output_stride(backbone: ResNetBackbone, output_stride: int, atrous: bool = True) -> None:
-    """Trade the stride of the last stages for dilation, in place; with `atrous` False for nothing.
+    """Trade the stride of the last stages for dilation, in place; with `atrous` False remove the stride and dilate nothing.
 
-    Each strided layer becomes dense and all that follow it in its stage and after are dilated, so every weight meets the
-    same pixels as before: the features are those of the strided network, computed at more places (the à trous algorithm).
+    Each strided layer becomes dense, and all that follow it, in its stage and after, are dilated, so every weight meets the
+    same pixels as before: the features are those of the strided network, computed at more pixels (the à trous algorithm).
     """
     stride, dilation = 4, 1
     for name, stage in (("c3", backbone.layer2), ("c4", backbone.layer3), ("c5", backbone.layer4)):
@@ -111,7 +112,10 @@ def freeze(backbone: ResNetBackbone, stages: int, norm: bool) -> None:
 
 
 def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
-    """What is wrong with what a config freezes, each problem a line; `replaced` are the layers under comparison."""
+    """Return what is wrong with the stages that a config freezes, each problem a line.
+
+    `replaced` are the layers under comparison, which must learn.
+    """
     stages = model.frozen_stages
     frozen = [name for name in replaced if name.startswith(_frozen_parts(stages))]
     if not frozen:

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcnrun.config.schema import ConvKind
-from dcnrun.models.modulation import checked_mask_start, modulation_mask
-from dcnrun.models.sampling import SamplingConv
+from dcnrun.config.schema import CONV_TRAITS, ConvKind
+from dcnrun.models.sampling import SamplingConv, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.common.precision import without_autocast
 
@@ -149,6 +148,14 @@ class ModulatedDeformConv2d(DeformConv2d):
         return f"{super().extra_repr()}, mask_start={self.mask_start}"
 
 
+CONV_LAYERS: dict[ConvKind, type[PlainConv2d]] = {
+    ConvKind.standard: PlainConv2d,
+    ConvKind.dilated: PlainConv2d,
+    ConvKind.deformable: DeformConv2d,
+    ConvKind.modulated: ModulatedDeformConv2d,
+}
+
+
 def make_conv(
     kind: ConvKind,
     in_channels: int,
@@ -160,22 +167,27 @@ def make_conv(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
     bias: bool = True,
-    offset_groups: int = 1,
-    mask_start: float = 1.0,
+    **settings: Any,
 ) -> PlainConv2d:
-    """A convolution of the given kind; what the kind does not have is ignored."""
-    shape = (in_channels, out_channels, kernel_size)
-    common: dict[str, Any] = {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "bias": bias,
-    }
-    match kind:
-        case ConvKind.standard | ConvKind.dilated:
-            return PlainConv2d(*shape, **common)
-        case ConvKind.deformable:
-            return DeformConv2d(*shape, **common, offset_groups=offset_groups)
-        case ConvKind.modulated:
-            return ModulatedDeformConv2d(*shape, **common, offset_groups=offset_groups, mask_start=mask_start)
+    """Build a convolution of the given kind.
+
+    Args:
+        kind: of the layer.
+        in_channels: as for `nn.Conv2d`; so are all up to `bias`.
+        out_channels: channels of the output.
+        kernel_size: height and width.
+        stride: along y and x.
+        padding: zeros above and below, left and right.
+        dilation: along y and x.
+        groups: of the weights.
+        bias: whether there is one.
+        **settings: settings of `conv` that some kinds have, such as `offset_groups` and `mask_start`; those that this kind
+            does not have are ignored.
+    """
+    own = {name: settings[name] for name in own_settings(kind) if name in settings}
+    return CONV_LAYERS[kind](in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, **own)
+
+
+def own_settings(kind: ConvKind) -> list[str]:
+    """Return the settings of `conv` that the kind has and plain convolutions don't: arguments of its layer."""
+    return [key.removeprefix("conv.") for key in CONV_TRAITS[kind].settings if key.startswith("conv.")]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dcnrun.config.schema import ConvConfig
-from dcnrun.models.conv import make_conv
+from dcnrun.models.conv import make_conv, own_settings
 
 STAGES = {"c2": "layer1", "c3": "layer2", "c4": "layer3", "c5": "layer4"}
 
@@ -24,16 +24,16 @@ class ReplacedLayer:
 
 
 def convert(backbone: nn.Module, conv: ConvConfig, seed: int = 0) -> list[ReplacedLayer]:
-    """Replace the 3x3 convolutions that `conv.layers` selects, in place, and say which they were.
+    """Replace the 3x3 convolutions that `conv.layers` selects, in place, and return which they were.
 
-    Weights are kept, so that all kinds start alike; where `conv.groups` changes their shape they are drawn anew from
-    `seed` and the layer's name, the same for every kind.
+    Each new layer takes the old one's weights as its kind can (`take_weights`), so that all kinds start alike; where
+    `conv.groups` changes their shape they are drawn anew from `seed` and the layer's name, the same for every kind.
     """
     return [_replace(backbone, name, conv, seed) for name in selected_layers(backbone, conv.layers)]
 
 
 def conversion_problems(backbone: nn.Module, conv: ConvConfig) -> list[str]:
-    """What would keep `convert` from working, each problem a line."""
+    """Return what would keep `convert` from working, each problem a line."""
     try:
         names = selected_layers(backbone, conv.layers)
     except ValueError as error:
@@ -57,9 +57,9 @@ def _indivisible(key: str, groups: int, side: str, channels: dict[str, int]) -> 
 
 
 def selected_layers(backbone: nn.Module, layers: str) -> list[str]:
-    """Names of the 3x3 convolutions that a `conv.layers` setting selects, in the order of the forward pass.
+    """Return the names of the 3x3 convolutions that a `conv.layers` setting selects, in the order of the forward pass.
 
-    ValueError says what the setting may be when it is none of: a number, stages (c3,c4,c5), a range (c3-c5).
+    ValueError if the setting is neither a number, nor stages (c3,c4,c5), nor a range of stages (c3-c5).
     """
     candidates = [
         name
@@ -112,8 +112,7 @@ def _replace(backbone: nn.Module, name: str, conv: ConvConfig, seed: int) -> Rep
             dilation=dilation,  # type: ignore[arg-type]
             groups=conv.groups,
             bias=old.bias is not None,
-            offset_groups=conv.offset_groups,
-            mask_start=conv.mask_start,
+            **{name: getattr(conv, name) for name in own_settings(conv.kind)},
         )
         new.take_weights(old)
     new = new.to(old.weight.device)

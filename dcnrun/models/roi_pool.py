@@ -11,29 +11,28 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setup_scales
 
 from dcnrun.config.schema import FasterRcnnConfig, RoiPool
-from dcnrun.models.modulation import checked_mask_start, modulation_mask
-from dcnrun.models.sampling import Sampling, SamplingRoIPool
+from dcnrun.models.sampling import Sampling, SamplingRoIPool, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_roi_pool
 from dcnrun.ops.common.precision import without_autocast
 from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
 
 class PooledRegions(NamedTuple):
-    """Regions on the feature maps that they are pooled from: positions in pixels of a region's own map, pairs (y, x)."""
+    """Regions on the feature maps that they are pooled from, each in pixels of its own feature map; pairs are (y, x)."""
 
     level: Tensor
-    """(R,): the map's index in `featmap_names`."""
+    """(R,): the feature map's index in `featmap_names`."""
     start: Tensor
     """(R, 2): the upper left corner."""
     size: Tensor
-    """(R, 2)"""
+    """(R, 2): height and width."""
 
 
 class RoIOffsetBranch(nn.Sequential):
     """The fully connected layers that predict the bins' offsets (and mask logits) from a region pooled without them.
 
-    The last one is zero-initialised: training starts from bins that lie still. It runs in fp32 under autocast, since
-    positions need the precision.
+    The last one is zero-initialised: training starts from bins without offsets. The branch runs in fp32 under autocast,
+    since positions need the precision.
     """
 
     def __init__(self, in_features: int, hidden: Sequence[int], out_features: int) -> None:
@@ -74,9 +73,9 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         return pooled
 
     def regions(self, boxes: list[Tensor]) -> PooledRegions:
-        """Return where each image's boxes (Ri, 4) lie on the maps that they are pooled from, once the layer has run.
+        """Return where each image's boxes (Ri, 4) lie on the feature maps that they are pooled from.
 
-        (Before that, the maps' scales may be unknown.)
+        The layer must have run: torchvision finds the scales of feature maps in the first forward pass.
         """
         assert self.scales is not None
         rois = _convert_to_roi_format(boxes).float()
@@ -92,16 +91,18 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
     ) -> Callable[..., Tensor]:
         """Return what pools these boxes with given offsets and masks, or without."""
-        maps = _filter_input(x, self.featmap_names)
+        feature_maps = _filter_input(x, self.featmap_names)
         if self.scales is None or self.map_levels is None:
-            self.scales, self.map_levels = _setup_scales(maps, image_shapes, self.canonical_scale, self.canonical_level)
+            self.scales, self.map_levels = _setup_scales(
+                feature_maps, image_shapes, self.canonical_scale, self.canonical_level
+            )
         rois = _convert_to_roi_format(boxes)
-        if len(maps) == 1:
-            return partial(self._pool_level, maps[0], self.scales[0], rois)
+        if len(feature_maps) == 1:
+            return partial(self._pool_level, feature_maps[0], self.scales[0], rois)
         level_of = self.map_levels(boxes)
         levels = [
-            (map, scale, torch.where(level_of == i)[0])
-            for i, (map, scale) in enumerate(zip(maps, self.scales, strict=True))
+            (feature_map, scale, torch.where(level_of == i)[0])
+            for i, (feature_map, scale) in enumerate(zip(feature_maps, self.scales, strict=True))
         ]
         return partial(self._pool_levels, levels, rois)
 
@@ -115,18 +116,20 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         """Pool each level's RoIs (its feature map, its scale, the RoIs' indices), and put them in order."""
         pooled = torch.cat(
             [
-                self._pool_level(map, scale, rois[its], *(t if t is None else t[its] for t in (offset, mask)))
-                for map, scale, its in levels
+                self._pool_level(
+                    feature_map, scale, rois[indices], *(t if t is None else t[indices] for t in (offset, mask))
+                )
+                for feature_map, scale, indices in levels
             ]
         )
         every = pooled.new_zeros(rois.shape[0], *pooled.shape[1:])
-        return every.index_copy(0, torch.cat([its for _, _, its in levels]), pooled)
+        return every.index_copy(0, torch.cat([indices for _, _, indices in levels]), pooled)
 
     def _pool_level(
-        self, map: Tensor, scale: float, rois: Tensor, offset: Tensor | None = None, mask: Tensor | None = None
+        self, feature_map: Tensor, scale: float, rois: Tensor, offset: Tensor | None = None, mask: Tensor | None = None
     ) -> Tensor:
         return deform_roi_pool(
-            map, rois, offset, self.output_size, scale, self.sampling_ratio, self.gamma, mask, self.aligned
+            feature_map, rois, offset, self.output_size, scale, self.sampling_ratio, self.gamma, mask, self.aligned
         )
 
     __repr__ = nn.Module.__repr__  # which shows what is inside, as torchvision's does not
@@ -139,8 +142,8 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
 class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
     """Deformable RoI pooling with its own offset branch, over one feature map or a pyramid (Dai et al. 2017, section 2.2).
 
-    Takes the arguments of `MultiScaleRoIAlign`, whose rule tells which level a region is pooled from, and equals it as
-    long as the offset branch is fresh. torchvision's Faster R-CNN takes it as `box_roi_pool`, such as
+    Takes the arguments of `MultiScaleRoIAlign`, whose rule selects the level that a region is pooled from, and equals it
+    while the offset branch is untrained. torchvision's Faster R-CNN takes it as `box_roi_pool`, for example
     `DeformRoIPool(["0", "1", "2", "3"], 7, 2, channels=256)`.
 
     Args:
@@ -191,9 +194,18 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
         plain_y = start[:, 0, None, None] + size[:, 0, None, None] * _centres(high, size)[:, None]
         plain_x = start[:, 1, None, None] + size[:, 1, None, None] * _centres(wide, size)
         moved = self.gamma * offset * size[:, :, None, None]
-        maps = size.new_tensor([map.shape[-2:] for map in _filter_input(x, self.featmap_names)])[level, :, None, None]
-        y, x_ = plain_y + moved[:, 0], plain_x + moved[:, 1]
-        return Sampling(moved, mask, y, x_, plain_y, plain_x, (maps[:, 0], maps[:, 1]))
+        sizes = size.new_tensor([each.shape[-2:] for each in _filter_input(x, self.featmap_names)])[
+            level, :, None, None
+        ]
+        return Sampling(
+            offset=moved,
+            mask=mask,
+            y=plain_y + moved[:, 0],
+            x=plain_x + moved[:, 1],
+            plain_y=plain_y,
+            plain_x=plain_x,
+            size=(sizes[:, 0], sizes[:, 1]),
+        )
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all of it as offsets, and no mask."""

@@ -97,3 +97,18 @@ def outside(y: Tensor, x: Tensor, size: tuple[int | Tensor, int | Tensor]) -> Te
     A bilinear sample there reads zeros and gives no gradient. A position that is NaN or infinite is outside.
     """
     return ~((y > -1) & (y < size[0]) & (x > -1) & (x < size[1]))
+
+
+def checked_mask_start(mask_start: float) -> float:
+    """Return the mask before training if it is 0.5 (sigmoid, as in the paper) or 1 (2 x sigmoid, as in the authors' code).
+
+    The modulation of DCNv2 (Zhu et al. 2018) weighs what is sampled by a learnt mask. ValueError for another start.
+    """
+    if mask_start not in (0.5, 1.0):
+        raise ValueError(f"mask_start must be 0.5 or 1, but is {mask_start}")
+    return mask_start
+
+
+def modulation_mask(logits: Tensor, mask_start: float) -> Tensor:
+    """Return factors from 0 to twice `mask_start`, which is what zero logits give."""
+    return 2 * mask_start * logits.sigmoid()

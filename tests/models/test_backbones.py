@@ -1,12 +1,15 @@
-"""ResNets: the features of their stages, and what is frozen."""
+"""ResNets: the features of their stages, what is frozen, strides traded for dilation, and weights that are loaded."""
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
 from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, ModelConfig
+from dcnrun.errors import UsageError
 from dcnrun.models.backbones import (
+    BACKBONES,
     ResNetBackbone,
     build_backbone,
     freeze,
@@ -14,6 +17,13 @@ from dcnrun.models.backbones import (
     set_output_stride,
 )
 from dcnrun.models.convert import convert, selected_layers
+
+
+def test_every_backbone_has_a_row_and_published_weights():
+    assert set(BACKBONES) == set(Backbone)
+    for backbone in Backbone:
+        assert "DEFAULT" in torchvision.models.get_model_weights(backbone.value).__members__
+
 
 LEARNING_BELOW = {
     0: {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4"},
@@ -106,3 +116,81 @@ def test_layers_under_comparison_must_not_be_frozen():
     assert "model.frozen_stages=5 keeps 3 of the layers" in problem
     assert "layer4.0.conv2 for one" in problem
     assert "keeps 2 of" in freezing_problems(ModelConfig(frozen_stages=4), last_six)[0]
+
+
+# Strides and dilation.
+
+
+@pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_dilation_for_stride_keeps_what_weights_mean(backbone, output_stride):
+    """The à trous algorithm: dense features at every n-th pixel are the strided network's features."""
+    torch.manual_seed(0)
+    strided = ResNetBackbone(backbone, 8).double().eval()
+    dense = ResNetBackbone(backbone, 8).double().eval()
+    dense.load_state_dict(strided.state_dict())
+    set_output_stride(dense, output_stride)
+    x = torch.randn(1, 3, 96, 80, dtype=torch.float64)
+    step = 32 // output_stride
+    assert dense(x).shape[-2:] == (96 // output_stride, 80 // output_stride)
+    torch.testing.assert_close(dense(x)[:, :, ::step, ::step], strided(x))
+
+
+def test_without_atrous_all_convolutions_are_plain():
+    network = build_backbone(ModelConfig(width=8, output_stride=8, atrous=False))
+    assert {m.dilation for m in network.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
+    assert network(torch.randn(2, 3, 64, 64)).shape[-2:] == (8, 8)
+
+
+def test_width_64_is_torchvisions_network():
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    theirs = resnet18()
+    torch.manual_seed(0)
+    ours = ResNetBackbone(Backbone.resnet18, 64)
+    state = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    assert ours.state_dict().keys() == state.keys()
+    ours.load_state_dict(state)
+    features = {}
+    theirs.layer4.register_forward_hook(lambda *args: features.update(out=args[2]))
+    x = torch.randn(1, 3, 64, 64)
+    theirs.eval()(x)
+    torch.testing.assert_close(ours.eval()(x), features["out"])
+
+
+def test_weights_from_a_file(tmp_path):
+    source = ResNetBackbone(Backbone.resnet18, 8)
+    torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pt")
+    backbone = build_backbone(ModelConfig(width=8, weights=str(tmp_path / "weights.pt")))
+    assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), source.parameters(), strict=True))
+
+
+def test_wrong_weights_are_explained(tmp_path):
+    def load(**model):
+        return build_backbone(ModelConfig(**({"width": 8} | model)))
+
+    with pytest.raises(UsageError, match="no such file"):
+        load(weights=str(tmp_path / "none.pt"))
+    (tmp_path / "text.pt").write_text("not weights")
+    with pytest.raises(UsageError, match=r"text\.pt can't be read"):
+        load(weights=str(tmp_path / "text.pt"))
+    torch.save(ResNetBackbone(Backbone.resnet18, 16).state_dict(), tmp_path / "wide.pt")
+    with pytest.raises(UsageError, match=r"has shape .*, but resnet18 needs"):
+        load(weights=str(tmp_path / "wide.pt"))
+    torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match="it is not a state dict of this backbone"):
+        load(weights=str(tmp_path / "other.pt"))
+    with pytest.raises(UsageError, match="IMAGENET1K_V1"):
+        load(weights="IMAGENET", width=64)
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('evaluated')",))
+
+
+def test_weights_are_never_unpickled_into_code(tmp_path):
+    torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(UsageError, match="can't be read"):
+        build_backbone(ModelConfig(width=8, weights=str(tmp_path / "evil.pt")))

@@ -1,8 +1,6 @@
-"""Every kind of convolution inherits one suite; then what only the deformable ones have."""
+"""Every kind of convolution passes one suite; then what only the deformable ones have."""
 
-import copy
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,68 +9,20 @@ import pytest
 import torch
 from torch import nn
 
-from dcnrun.config.schema import ConvKind
-from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d, OffsetBranch, make_conv
+from dcnrun.config.schema import CONV_TRAITS, ConvKind
+from dcnrun.models.conv import CONV_LAYERS, DeformConv2d, ModulatedDeformConv2d, OffsetBranch, make_conv
+from tests.models.conformance import ConvKindConformance
 
 DEFORMABLE = [ConvKind.deformable, ConvKind.modulated]
 
 
 @pytest.mark.parametrize("kind", list(ConvKind))
-class TestEveryKind:
-    def conv(self, kind, **kwargs):
-        torch.manual_seed(0)
-        return make_conv(kind, 8, 6, (3, 3), **kwargs)
+class TestEveryKind(ConvKindConformance):
+    pass
 
-    @pytest.mark.parametrize("stride", [1, 2])
-    @pytest.mark.parametrize("dilation", [1, 3])
-    @pytest.mark.parametrize("groups", [1, 2])
-    def test_a_fresh_layer_is_the_plain_convolution(self, kind, stride, dilation, groups):
-        settings = {"stride": (stride, stride), "padding": (dilation, dilation), "dilation": (dilation, dilation)}
-        layer = self.conv(kind, **settings, groups=groups, offset_groups=2)
-        plain = nn.Conv2d(8, 6, 3, **settings, groups=groups)
-        plain.load_state_dict({name: layer.state_dict()[name] for name in plain.state_dict()})
-        x = torch.randn(2, 8, 11, 9)
-        torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
 
-    def test_all_parameters_get_gradients(self, kind):
-        layer = self.conv(kind, padding=(1, 1))
-        layer(torch.randn(2, 8, 6, 6)).square().sum().backward()
-        for name, parameter in layer.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.abs().sum() > 0, name
-
-    def test_copies_and_pickles(self, kind):
-        layer = self.conv(kind, padding=(1, 1), offset_groups=2)
-        x = torch.randn(1, 8, 5, 5)
-        for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-            assert torch.equal(other(x), layer(x))
-            assert str(other) == str(layer)
-
-    def test_saves_and_loads(self, kind, tmp_path):
-        layer, other = (self.conv(kind, padding=(1, 1), offset_groups=2) for _ in range(2))
-        for parameter in layer.parameters():
-            nn.init.normal_(parameter, std=0.3)
-        x = torch.randn(1, 8, 5, 5)
-        assert not torch.equal(other(x), layer(x))
-        torch.save(layer.state_dict(), tmp_path / "weights.pt")
-        other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True), strict=True)
-        assert torch.equal(other(x), layer(x))
-        torch.save(layer, tmp_path / "layer.pt")
-        assert torch.equal(torch.load(tmp_path / "layer.pt", weights_only=False)(x), layer(x))
-
-    def test_channels_last_in_and_out(self, kind):
-        layer = self.conv(kind, padding=(1, 1), offset_groups=2)
-        x = torch.randn(2, 8, 5, 6)
-        last = layer.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
-        assert last.is_contiguous(memory_format=torch.channels_last)
-        torch.testing.assert_close(last, self.conv(kind, padding=(1, 1), offset_groups=2)(x), rtol=1e-5, atol=1e-5)
-
-    def test_autocast(self, kind):
-        layer = self.conv(kind, padding=(1, 1))
-        x = torch.randn(1, 8, 6, 6)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            got = layer(x)
-        torch.testing.assert_close(got.float(), layer(x), rtol=0.05, atol=0.05)
+def test_every_kind_has_a_layer():
+    assert CONV_LAYERS.keys() == CONV_TRAITS.keys() == set(ConvKind)
 
 
 @pytest.mark.parametrize("kind", DEFORMABLE)
@@ -105,11 +55,11 @@ def test_half_the_mask_halves_the_output():
 
 
 def test_a_known_offset_moves_what_is_read():
-    """Every tap one pixel to the right: the plain convolution of the image moved one pixel to the left."""
+    """Every sampling point one pixel to the right: the plain convolution of the image moved one pixel to the left."""
     torch.manual_seed(0)
     layer = DeformConv2d(2, 3, 3, padding=1, bias=False)
     with torch.no_grad():
-        layer.offset_branch.bias[1::2] = 1.0  # x of every tap
+        layer.offset_branch.bias[1::2] = 1.0  # x of every sampling point
     x = torch.randn(1, 2, 8, 8)
     plain = nn.functional.conv2d(x, layer.weight, padding=1)
     torch.testing.assert_close(layer(x)[..., :-2], plain[..., 1:-1], rtol=1e-5, atol=1e-5)
@@ -129,9 +79,29 @@ y = layer(torch.randn(2, 3, 16, 16))
     assert done.stdout == "(2, 8, 16, 16) []\n", done.stderr
 
 
-def test_offset_groups_must_divide():
-    with pytest.raises(ValueError, match="offset_groups=3 does not divide in_channels=8"):
-        DeformConv2d(8, 8, 3, offset_groups=3)
+@pytest.mark.parametrize("groups", [0, 3])
+def test_offset_groups_must_divide(groups):
+    with pytest.raises(ValueError, match=f"offset_groups={groups} does not divide in_channels=8"):
+        DeformConv2d(8, 8, 3, offset_groups=groups)
+
+
+@pytest.mark.parametrize("wrong", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
+def test_padding_is_of_zeros_and_given_in_numbers(wrong):
+    with pytest.raises(ValueError, match="padding must be numbers of zeros"):
+        DeformConv2d(8, 8, 3, **wrong)
+
+
+@pytest.mark.parametrize("kind", [DeformConv2d, ModulatedDeformConv2d])
+def test_arguments_are_those_of_the_plain_convolution(kind):
+    """By position as by name, device and dtype included."""
+    layer = kind(4, 6, (3, 5), 2, (1, 2), 2, 2, False, "zeros", "cpu", torch.float64, offset_groups=2)
+    plain = nn.Conv2d(4, 6, (3, 5), 2, (1, 2), 2, 2, False, "zeros", "cpu", torch.float64)
+    for name in ("kernel_size", "stride", "padding", "dilation", "groups", "bias"):
+        assert getattr(layer, name) == getattr(plain, name)
+    assert {parameter.dtype for parameter in layer.parameters()} == {torch.float64}
+    x = torch.randn(1, 4, 9, 11, dtype=torch.float64)
+    plain.load_state_dict({"weight": layer.weight})
+    torch.testing.assert_close(layer(x), plain(x))
 
 
 def test_a_tiny_network_learns_a_shift():

@@ -16,10 +16,8 @@ from dcnrun.config.schema import (
     ShapesConfig,
     TrainerConfig,
 )
-from dcnrun.errors import UsageError
-from dcnrun.models.backbones import ResNetBackbone, build_backbone, set_output_stride
+from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from dcnrun.models.convert import selected_layers
 from dcnrun.tasks.build import build_model, forward_flops, parameter_count
 
 
@@ -76,79 +74,6 @@ def test_building_leaves_the_callers_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(
-    ("backbone", "layers", "wanted"),
-    [
-        # DCNv1 Table 1: res5c; res5b,c; res5a-c; and the last three blocks of res4
-        (Backbone.resnet101, "1", ["layer4.2.conv2"]),
-        (Backbone.resnet101, "2", ["layer4.1.conv2", "layer4.2.conv2"]),
-        (Backbone.resnet101, "3", ["layer4.0.conv2", "layer4.1.conv2", "layer4.2.conv2"]),
-        (
-            Backbone.resnet101,
-            "6",
-            [f"layer3.{i}.conv2" for i in (20, 21, 22)] + [f"layer4.{i}.conv2" for i in range(3)],
-        ),
-        (Backbone.resnet18, "3", ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]),
-        (Backbone.resnet18, "0", []),
-    ],
-)
-def test_last_layers(backbone, layers, wanted):
-    with torch.device("meta"):
-        assert selected_layers(ResNetBackbone(backbone, 64), layers) == wanted
-
-
-def test_stages_of_dcnv2():
-    """c3 to c5 of ResNet-50 hold 4 + 6 + 3 3x3 convolutions."""
-    with torch.device("meta"):
-        backbone = ResNetBackbone(Backbone.resnet50, 64)
-    assert len(selected_layers(backbone, "c3,c4,c5")) == 13
-    assert selected_layers(backbone, "c3-c5") == selected_layers(backbone, "c3, c4, c5")
-    assert selected_layers(backbone, "c5") == selected_layers(backbone, "3")
-    for wrong in ("c6", "c5-c3", "last", "-1", "c3;c4"):
-        with pytest.raises(ValueError, match="must be a number"):
-            selected_layers(backbone, wrong)
-    with pytest.raises(ValueError, match="more than the backbone's 16"):
-        selected_layers(backbone, "17")
-
-
-@pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
-@pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilation_for_stride_keeps_what_weights_mean(backbone, output_stride):
-    """The à trous algorithm: dense features at every n-th place are the strided network's features."""
-    torch.manual_seed(0)
-    strided = ResNetBackbone(backbone, 8).double().eval()
-    dense = ResNetBackbone(backbone, 8).double().eval()
-    dense.load_state_dict(strided.state_dict())
-    set_output_stride(dense, output_stride)
-    x = torch.randn(1, 3, 96, 80, dtype=torch.float64)
-    step = 32 // output_stride
-    assert dense(x).shape[-2:] == (96 // output_stride, 80 // output_stride)
-    torch.testing.assert_close(dense(x)[:, :, ::step, ::step], strided(x))
-
-
-def test_without_atrous_all_convolutions_are_plain():
-    network = build_model(config(output_stride=8, atrous=False), 4).network
-    assert {m.dilation for m in network.backbone.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
-    assert network.backbone(torch.randn(2, 3, 64, 64)).shape[-2:] == (8, 8)
-
-
-def test_width_64_is_torchvisions_network():
-    from torchvision.models import resnet18
-
-    torch.manual_seed(0)
-    theirs = resnet18()
-    torch.manual_seed(0)
-    ours = ResNetBackbone(Backbone.resnet18, 64)
-    state = {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
-    assert ours.state_dict().keys() == state.keys()
-    ours.load_state_dict(state)
-    features = {}
-    theirs.layer4.register_forward_hook(lambda *args: features.update(out=args[2]))
-    x = torch.randn(1, 3, 64, 64)
-    theirs.eval()(x)
-    torch.testing.assert_close(ours.eval()(x), features["out"])
-
-
 def test_dilated_control_dilates_the_chosen_layers_only():
     built = build_model(config(ConvConfig(kind=ConvKind.dilated, layers="2", dilation=6)), 4)
     dilations = {name: m.dilation for name, m in built.network.backbone.named_modules() if isinstance(m, nn.Conv2d)}
@@ -188,40 +113,3 @@ def test_flops_are_those_of_the_convolutions_and_samples():
 def test_parameters_of_the_published_network():
     """ResNet-18 has 11,689,512 parameters with its classifier of 513,000 (torchvision's documentation)."""
     assert parameter_count(ResNetBackbone(Backbone.resnet18, 64)) == 11_689_512 - 513_000
-
-
-def test_weights_from_a_file(tmp_path):
-    source = ResNetBackbone(Backbone.resnet18, 8)
-    torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pt")
-    backbone = build_backbone(config(weights=str(tmp_path / "weights.pt")).model)
-    assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), source.parameters(), strict=True))
-
-
-def test_wrong_weights_are_explained(tmp_path):
-    def load(**model):
-        return build_backbone(config(**model).model)
-
-    with pytest.raises(UsageError, match="no such file"):
-        load(weights=str(tmp_path / "none.pt"))
-    (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(UsageError, match=r"text\.pt can't be read"):
-        load(weights=str(tmp_path / "text.pt"))
-    torch.save(ResNetBackbone(Backbone.resnet18, 16).state_dict(), tmp_path / "wide.pt")
-    with pytest.raises(UsageError, match=r"has shape .*, but resnet18 needs"):
-        load(weights=str(tmp_path / "wide.pt"))
-    torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match="it is not a state dict of this backbone"):
-        load(weights=str(tmp_path / "other.pt"))
-    with pytest.raises(UsageError, match="IMAGENET1K_V1"):
-        load(weights="IMAGENET", width=64)
-
-
-class Evil:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('evaluated')",))
-
-
-def test_weights_are_never_unpickled_into_code(tmp_path):
-    torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(UsageError, match="can't be read"):
-        build_backbone(config(weights=str(tmp_path / "evil.pt")).model)
