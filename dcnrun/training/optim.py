@@ -5,7 +5,7 @@ import math
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from dcnrun.config.schema import OptimConfig, Schedule
+from dcnrun.config.schema import CONV_TRAITS, OptimConfig, Schedule
 from dcnrun.config.schema import Optimizer as OptimizerName
 from dcnrun.errors import ConfigError
 from dcnrun.models.sampling import SamplingConv, SamplingRoIPool, sampling_layers
@@ -53,9 +53,10 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
 
 
 def _unmatched(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_branch: bool) -> list[str]:
-    """A multiplier that is set and matches nothing does nothing: say so instead."""
-    of_layers = "no layer of this network has an offset branch. Use conv=deformable or conv=modulated with conv.layers of at least 1"
-    of_rois = "this network pools no regions at learnt places. Use model=faster_rcnn with model.roi_pool=deformable"
+    """Return a problem for each multiplier that is set although the network has no offset branch for it."""
+    kinds = " or ".join(f"conv={kind}" for kind, traits in CONV_TRAITS.items() if traits.learns_offsets)
+    of_layers = f"no layer of this network has an offset branch. Use {kinds} with conv.layers of at least 1"
+    of_rois = "this network has no deformable RoI pooling. Use model=faster_rcnn with model.roi_pool=deformable"
     return [
         f"optim.{key}={value} matches nothing: {why}, or leave it null"
         for key, value, there, why in (

@@ -32,12 +32,12 @@ INF, NAN = math.inf, math.nan
     ],
 )
 def test_outside_a_feature_map_of_5_by_7(y, x, is_outside):
-    y, x = torch.tensor([float(y)]), torch.tensor([float(x)])
+    y, x = torch.tensor([y], dtype=torch.float64), torch.tensor([x], dtype=torch.float64)
     assert outside(y, x, (5, 7)).tolist() == [is_outside]
     if y.isfinite() and x.isfinite():  # grid_sample, with positions scaled to -1 to 1, on a map of ones
         grid = torch.stack([(2 * x + 1) / 7 - 1, (2 * y + 1) / 5 - 1], -1)[None, None]
-        read = nn.functional.grid_sample(torch.ones(1, 1, 5, 7), grid, align_corners=False)
-        assert bool(read > 1e-5) != is_outside
+        read = nn.functional.grid_sample(torch.ones(1, 1, 5, 7, dtype=torch.float64), grid, align_corners=False)
+        assert bool(read > 1e-9) != is_outside
 
 
 def test_sizes_may_differ_from_point_to_point():
@@ -81,7 +81,7 @@ def test_a_convolution_reads_at_its_sampling_points(kind):
 def test_roi_pooling_reads_at_the_centres_of_bins(kind, aligned):
     """With one sample per bin, over a pyramid of ramps; each region on its own level."""
     torch.manual_seed(0)
-    pool = kind(["a", "b"], (2, 3), 1, canonical_scale=32, channels=2, hidden=(), gamma=0.2, aligned=aligned)
+    pool = kind(["a", "b"], (2, 3), 1, canonical_scale=128, channels=2, hidden=(), gamma=0.2, aligned=aligned)
     nn.init.normal_(pool.offset_branch[-1].bias)
     maps = {"a": ramps(32, 24)[None].expand(2, -1, -1, -1), "b": ramps(16, 12)[None].expand(2, -1, -1, -1)}
     boxes = [

@@ -7,6 +7,7 @@ from torch import nn
 from dcnrun.config.schema import OptimConfig, Optimizer, Schedule
 from dcnrun.errors import ConfigError
 from dcnrun.models.conv import DeformConv2d
+from dcnrun.models.roi_pool import DeformRoIPool
 from dcnrun.training.optim import build_optimizer, learning_rates, lr_scale, set_learning_rates
 
 
@@ -61,10 +62,36 @@ def test_a_step_moves_offsets_by_the_multiplied_rate():
     torch.testing.assert_close(moved[0.25], moved[1.0] * 0.25)
 
 
-@pytest.mark.parametrize("key", ["offset_lr_mult", "offset_bias_lr_mult"])
-def test_a_multiplier_that_matches_nothing_is_an_error(key):
-    with pytest.raises(ConfigError, match=rf"optim\.{key}=0\.1 matches nothing"):
+@pytest.mark.parametrize(
+    ("key", "use"),
+    [
+        ("offset_lr_mult", "Use conv=deformable or conv=modulated"),
+        ("offset_bias_lr_mult", "Use conv=deformable or conv=modulated"),
+        ("roi_offset_lr_mult", "Use model=faster_rcnn with model.roi_pool=deformable"),
+    ],
+)
+def test_a_multiplier_that_matches_nothing_is_an_error(key, use):
+    with pytest.raises(ConfigError, match=rf"optim\.{key}=0\.1 matches nothing: .*{use}"):
         build_optimizer(nn.Conv2d(3, 3, 3), config(**{key: 0.1}))
+
+
+@pytest.mark.parametrize(("multiplier", "wanted"), [(None, 0.01), (0.5, 0.5)])
+def test_the_whole_branch_of_roi_pooling_learns_at_a_rate_of_its_own(multiplier, wanted):
+    """Hidden layers and biases included; 0.01 where nothing is set (Dai et al. 2017, section 3.3)."""
+    network = nn.ModuleDict({"x": Renamed(), "pool": DeformRoIPool(["0"], 2, 1, channels=3, hidden=(4,))})
+    built = build_optimizer(network, config(roi_offset_lr_mult=multiplier, offset_lr_mult=0.1))
+    (group,) = (group for group in built.param_groups if group["name"] == "roi_offset")
+    assert group["lr_mult"] == wanted
+    assert {id(parameter) for parameter in group["params"]} == {id(p) for p in network["pool"].parameters()}
+    assert [len(group["params"]) for group in built.param_groups] == [4, 1, 1, 4]
+
+
+def test_what_is_frozen_is_in_no_group():
+    network = Renamed()
+    network.stem.requires_grad_(False)
+    network.x.offset_branch.bias.requires_grad_(False)
+    names = [group["name"] for group in build_optimizer(network, config()).param_groups]
+    assert names == ["base", "offset"]
 
 
 def torch_scales(make, steps):
