@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.data.box_files import BoxFileDataset
 from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
@@ -270,17 +270,12 @@ def _show(split: str, report: dict[str, Any]) -> None:
             table.add_row(key.replace("_", " "), escape(_in_words(value)))
     console.print(table)
     for problem in report["first_problems"]:
-        console.print(f"  {_printable(problem)}", markup=False, soft_wrap=True)
+        console.print(f"  {printable(problem)}", markup=False, soft_wrap=True)
     if report["problems"] > len(report["first_problems"]):
         console.print(f"  and {report['problems'] - len(report['first_problems'])} more")
 
 
 def _in_words(value: Any) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{_printable(name)} {_in_words(number)}" for name, number in value.items())
+        return "\n".join(f"{printable(name)} {_in_words(number)}" for name, number in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _printable(text: str) -> str:
-    """The text without anything that a terminal would obey."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
