@@ -224,14 +224,13 @@ def _state(built: Any, problems: Problems) -> str:
 
 def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
     """What computes each operator on each device, for each dtype, and why."""
-    from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
-    from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+    from dcnrun.ops import DISPATCH
     from dcnrun.ops.jit.build_spec import DEFINES, dtype_name
     from dcnrun.ops.jit.errors import KernelUnavailable
 
     def used(operator: str, device: str, dtype: Any) -> str:
         try:
-            return backend_for[operator](device, dtype)
+            return str(DISPATCH[operator].backend_for(device, dtype))
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
         except DcnrunError as error:
@@ -239,8 +238,7 @@ def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
         return "none"
 
     rows = []
-    backend_for = {"deform_conv2d": conv_dispatch.backend_for, "deform_roi_pool": roi_dispatch.backend_for}
-    for operator, device in itertools.product(backend_for, devices):
+    for operator, device in itertools.product(DISPATCH, devices):
         taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in DEFINES}
         own = [row for row in kernels if row["kernel"] == operator and row["device"].startswith(device)]
         loads = all(row["state"] != _UNAVAILABLE for row in own)

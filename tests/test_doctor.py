@@ -18,18 +18,17 @@ from dcnrun.errors import UsageError
 from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.jit import KernelUnavailable, cuda
 from dcnrun.ops.jit.nvrtc import find_nvrtc
-from tests.ops.jit.fakes import NAME, Workshop
-from tests.ops.jit.gpuless import needs_nvrtc
+from tests.ops.jit.fakes import NAME, Sandbox, needs_nvrtc
 
 OPERATORS = ["deform_conv2d", "deform_roi_pool"]
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
 
 @pytest.fixture
-def workshop(tmp_path, monkeypatch):
+def sandbox(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: "kernel")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    return Workshop(tmp_path, monkeypatch)
+    return Sandbox(tmp_path, monkeypatch)
 
 
 def doctor(exit_code=0):
@@ -42,14 +41,14 @@ def doctor(exit_code=0):
     return json.loads(result.stdout), result.stderr
 
 
-def test_a_healthy_machine(workshop, monkeypatch):
+def test_a_healthy_machine(sandbox, monkeypatch):
     monkeypatch.setenv("DCNRUN_DEBUG", "[1]")
     report, text = doctor()
     assert report["problems"] == []
     assert text.splitlines()[-1] == "No problems."
     assert report["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert report["versions"]["dcnrun"] == dcnrun.__version__
-    assert report["environment"] == {"DCNRUN_CACHE": str(workshop.cache), "DCNRUN_DEBUG": "[1]"}
+    assert report["environment"] == {"DCNRUN_CACHE": str(sandbox.cache), "DCNRUN_DEBUG": "[1]"}
     assert "[1]" in text
     assert report["machine"]["torch_threads"] == torch.get_num_threads()
     assert os.access(report["compiler"]["command"].split()[0], os.X_OK)
@@ -57,30 +56,30 @@ def test_a_healthy_machine(workshop, monkeypatch):
         (dtype, "cpu", "one thread" if sys.platform == "darwin" else "OpenMP threads") for dtype in DTYPES
     ]
     assert all(row["state"].startswith("compiled in ") for row in report["kernels"])
-    assert report["cache"] == {"folder": str(workshop.cache / "kernels"), "compiled_kernels": 4, "mib": 0.1}
+    assert report["cache"] == {"folder": str(sandbox.cache / "kernels"), "compiled_kernels": 4, "mib": 0.1}
     computed = dict.fromkeys(DTYPES, "kernel") | {"why": "our kernel where there is one"}
     assert report["backends"][0] == {"operator": "deform_conv2d", "device": "cpu"} | computed
     assert [row["operator"] for row in report["backends"]] == OPERATORS
     assert all(operator in text for operator in OPERATORS)
 
-    workshop.forget()
+    sandbox.forget()
     assert {row["state"] for row in doctor()[0]["kernels"]} == {"from the cache"}
 
 
-def no_compiler(workshop):
-    workshop.leave_no_compiler()
+def no_compiler(sandbox):
+    sandbox.leave_no_compiler()
 
 
-def broken_source(workshop):
-    workshop.source.write_text("int x = ;\n")
+def broken_source(sandbox):
+    sandbox.source.write_text("int x = ;\n")
 
 
-def no_cache(workshop):
-    workshop.cache.write_text("a file where the folder should be")
+def no_cache(sandbox):
+    sandbox.cache.write_text("a file where the folder should be")
 
 
-def no_openmp(workshop):
-    workshop.compiler(before='case "$*" in *-fopenmp*) echo "error: no -fopenmp"; exit 1;; esac\n')
+def no_openmp(sandbox):
+    sandbox.compiler(before='case "$*" in *-fopenmp*) echo "error: no -fopenmp"; exit 1;; esac\n')
 
 
 @pytest.mark.parametrize(
@@ -92,8 +91,8 @@ def no_openmp(workshop):
         (no_openmp, "compiled in", "one thread", "libomp-dev"),
     ],
 )
-def test_what_is_wrong_with_the_kernels(workshop, spoil, state, problem, remedy):
-    spoil(workshop)
+def test_what_is_wrong_with_the_kernels(sandbox, spoil, state, problem, remedy):
+    spoil(sandbox)
     report, text = doctor()
     assert all(state in row["state"] for row in report["kernels"])
     [found] = report["problems"]
@@ -102,7 +101,7 @@ def test_what_is_wrong_with_the_kernels(workshop, spoil, state, problem, remedy)
     assert text.endswith(f"Problem: {found['problem']}\n  Remedy: {found['remedy']}\n")
 
 
-def test_a_backend_that_does_not_exist(workshop, monkeypatch):
+def test_a_backend_that_does_not_exist(sandbox, monkeypatch):
     def refuse(device, dtype):
         raise UsageError("DCNRUN_BACKEND is 'quick'")
 
@@ -116,7 +115,7 @@ def test_a_backend_that_does_not_exist(workshop, monkeypatch):
 
 
 @pytest.fixture
-def gpus(workshop, monkeypatch):
+def gpus(sandbox, monkeypatch):
     """Two GPUs of which torch tells, and which load whatever they are given."""
     gpu = SimpleNamespace(name="GPU [0]", major=9, minor=0, total_memory=140 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -131,7 +130,7 @@ def of_gpus(rows):
 
 
 @needs_nvrtc
-def test_gpus(workshop, gpus):
+def test_gpus(sandbox, gpus):
     report, text = doctor()
     assert report["cuda_devices"] == [{"name": "GPU [0]", "capability": "9.0", "memory_gib": 140.0}] * 2
     assert report["cuda_compiler"].keys() == {"nvrtc", "headers"}
@@ -146,15 +145,15 @@ def test_gpus(workshop, gpus):
 
 
 @needs_nvrtc
-def test_why_a_gpu_does_not_run_our_kernel(workshop, gpus, monkeypatch):
+def test_why_a_gpu_does_not_run_our_kernel(sandbox, gpus, monkeypatch):
     monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: "torchvision")
 
     def why():
         return of_gpus(doctor()[0]["backends"])[0]["why"]
 
     assert "has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda" in why()
-    workshop.forget()
-    workshop.cuda_source.write_text("int x = ;")
+    sandbox.forget()
+    sandbox.cuda_source.write_text("int x = ;")
     report, _ = doctor()
     assert {row["state"] for row in of_gpus(report["kernels"])} == {"unavailable"}
     assert [f"{NAME}.cu(1): error" in problem["problem"] for problem in report["problems"]] == [True]
@@ -164,13 +163,13 @@ def test_why_a_gpu_does_not_run_our_kernel(workshop, gpus, monkeypatch):
 
 
 @needs_nvrtc
-def test_cuda_kernels_can_be_compiled_without_a_gpu(workshop, monkeypatch):
+def test_cuda_kernels_can_be_compiled_without_a_gpu(sandbox, monkeypatch):
     report, _ = doctor()
     assert re.fullmatch(r"\d+\.\d+", report["cuda_compiler"]["nvrtc"])
     assert "kernels build --cuda all" in report["cuda_compiler"]["without_a_gpu"]
 
 
-def test_why_cuda_kernels_can_not_be_compiled(workshop, monkeypatch):
+def test_why_cuda_kernels_can_not_be_compiled(sandbox, monkeypatch):
     monkeypatch.setattr(find_nvrtc, "_known", {(): KernelUnavailable("this torch is for CPUs", "install another")})
     report, _ = doctor()
     assert report["cuda_compiler"] == {"none": "this torch is for CPUs"}
@@ -178,7 +177,7 @@ def test_why_cuda_kernels_can_not_be_compiled(workshop, monkeypatch):
     assert report["problems"] == []
 
 
-def test_a_gpu_that_does_not_work(workshop, monkeypatch):
+def test_a_gpu_that_does_not_work(sandbox, monkeypatch):
     def warn():
         warnings.warn("CUDA initialization: The NVIDIA driver is too old\nmore", stacklevel=1)
         return False
@@ -190,7 +189,7 @@ def test_a_gpu_that_does_not_work(workshop, monkeypatch):
     assert report["problems"][0]["problem"] == "CUDA: CUDA initialization: The NVIDIA driver is too old"
 
 
-def test_operators_that_can_not_be_imported(workshop, monkeypatch):
+def test_operators_that_can_not_be_imported(sandbox, monkeypatch):
     monkeypatch.setitem(sys.modules, "dcnrun.ops", None)
     answer, text = doctor(exit_code=1)
     assert "Install versions of torch and torchvision that belong together" in answer["error"]

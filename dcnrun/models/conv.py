@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.models.sampling import SamplingConv, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
-from dcnrun.ops.common.precision import without_autocast
+from dcnrun.ops.common.operator import without_autocast
 
 _Size = int | tuple[int, int]
 

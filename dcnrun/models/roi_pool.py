@@ -13,7 +13,7 @@ from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setu
 from dcnrun.config.schema import FasterRcnnConfig, RoiPool
 from dcnrun.models.sampling import Sampling, SamplingRoIPool, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_roi_pool
-from dcnrun.ops.common.precision import without_autocast
+from dcnrun.ops.common.operator import without_autocast
 from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
 

@@ -23,7 +23,7 @@ from dcnrun.bench.operators import (
 from dcnrun.bench.timing import EventClock, LaunchClock
 from dcnrun.errors import UsageError
 from dcnrun.ops import deform_conv2d
-from tests.bench.works import Gpu
+from tests.bench.fakes import Gpu
 
 SMALL = Case(1, 4, 6)
 

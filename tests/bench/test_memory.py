@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dcnrun.bench.memory import in_fresh_process, peak_extra_gpu_bytes
-from tests.bench.works import MIB, allocate_and_free, allocate_and_return, allocate_more_than_returned, peak
+from tests.bench.fakes import MIB, allocate_and_free, allocate_and_return, allocate_more_than_returned, peak
 
 from_proc = pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 

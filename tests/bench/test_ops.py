@@ -29,7 +29,7 @@ from dcnrun.bench.operators import (
 from dcnrun.bench.ops import bench_ops, ratios
 from dcnrun.bench.timing import EventClock, LaunchClock
 from dcnrun.errors import DcnrunError, UsageError
-from tests.bench.works import Gpu
+from tests.bench.fakes import Gpu
 
 TINY = (Case(1, 4, 6, reference=True), Case(1, 2, 5, kernel=1))
 KEPT = Path(__file__).parents[2] / "benchmarks" / "results" / "ops.json"

@@ -15,7 +15,7 @@ from dcnrun.bench.timing import (
     quartiles_ms,
     quartiles_us,
 )
-from tests.bench.works import Gpu
+from tests.bench.fakes import Gpu
 
 
 def test_each_round_runs_all_and_begins_with_another():

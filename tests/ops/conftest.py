@@ -4,13 +4,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
-from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+from dcnrun.ops import DISPATCH
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.compiler import find_compiler
 from tests.ops.fakes import FakeKernels
-
-DISPATCHES = {"deform_conv2d": conv_dispatch, "deform_roi_pool": roi_dispatch}
 
 # For slow builds of the kernels: pytest --hypothesis-profile=few
 settings.register_profile("few", max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,17 +30,17 @@ def backend(request, monkeypatch):
 def auto(monkeypatch):
     """Nothing is asked for and nothing tried: as a new process starts."""
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)
-    for dispatch in DISPATCHES.values():
+    for dispatch in DISPATCH.values():
         dispatch.DISPATCHER.forget()
     yield
-    for dispatch in DISPATCHES.values():
+    for dispatch in DISPATCH.values():
         dispatch.DISPATCHER.forget()
 
 
 def fake_kernels(monkeypatch, device_type, problem=None):
     """Replace the kernels of every operator; return the list of what is loaded."""
     loaded = []
-    for name, dispatch in DISPATCHES.items():
+    for name, dispatch in DISPATCH.items():
         kernels = FakeKernels(name, dispatch.KERNELS[device_type], loaded, problem)
         monkeypatch.setitem(dispatch.KERNELS, device_type, kernels)
     return loaded

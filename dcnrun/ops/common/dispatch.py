@@ -133,3 +133,8 @@ def write_gradients(grads: Sequence[Tensor | None], computed: Sequence[Tensor | 
     for grad, values in zip(grads, computed, strict=True):
         if grad is not None and values is not None:
             grad.copy_(values)
+
+
+def for_torchvision(tensor: Tensor) -> Tensor:
+    """Convert half precision to fp32: torchvision's operators would round positions to fp16, and have no bf16."""
+    return tensor.float() if tensor.dtype.itemsize == 2 else tensor

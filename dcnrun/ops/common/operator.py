@@ -4,14 +4,13 @@ A backward operator's last argument, `wanted`, tells which gradients to compute;
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.library import Library
-
-from dcnrun.ops.common.precision import for_autocast, without_autocast
 
 Shape = tuple[int, ...]
 Tensors = tuple[Tensor, ...]
@@ -86,6 +85,16 @@ def second_gradients(
     return [second.get(i) for i in range(len(operands))]
 
 
+def autocast_is_on(device_type: str) -> bool:
+    """Whether autocast rules the operators of this kind of device."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """A region in which autocast changes nothing; free where it is off."""
+    return torch.autocast(device_type, enabled=False) if autocast_is_on(device_type) else nullcontext()
+
+
 def autocast(
     call: Callable[..., Tensor], operands_type: Any, device_type: str, features: Sequence[str], positions: Sequence[str]
 ) -> Callable[..., Tensor]:
@@ -103,11 +112,16 @@ def autocast(
         operands = operands_type(*arguments, **named)
         dtypes = dict.fromkeys(features, torch.get_autocast_dtype(device_type))
         dtypes |= dict.fromkeys(positions, torch.float32)
-        converted = {name: for_autocast(getattr(operands, name), dtype) for name, dtype in dtypes.items()}
+        converted = {name: _for_autocast(getattr(operands, name), dtype) for name, dtype in dtypes.items()}
         with without_autocast(device_type):
             return call(*operands._replace(**converted))
 
     return cast
+
+
+def _for_autocast(tensor: Any, dtype: torch.dtype) -> Any:
+    """Convert what autocast may change: fp64 stays as it is, as everywhere in autocast, and so does None."""
+    return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
 
 
 def forward_mode_is_active() -> bool:

@@ -6,8 +6,7 @@ import torch
 import torchvision  # noqa: F401  (makes torch.ops.torchvision.deform_conv2d)
 from torch import Tensor
 
-from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, write_gradients, write_zeros
-from dcnrun.ops.common.precision import for_torchvision
+from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, for_torchvision, write_gradients, write_zeros
 from dcnrun.ops.deform_conv2d import cpu, cuda
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_backward_reference, deform_conv2d_reference

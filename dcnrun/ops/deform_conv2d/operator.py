@@ -17,13 +17,14 @@ from dcnrun.ops.common.checks import check_gradient, memory_format_of
 from dcnrun.ops.common.operator import (
     Shape,
     autocast,
+    autocast_is_on,
     empty_like,
     forward_mode_is_active,
     register,
     second_gradients,
     wanted_gradients,
+    without_autocast,
 )
-from dcnrun.ops.common.precision import autocast_is_on, without_autocast
 from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.checks import check_deform_conv2d, check_grad_output

@@ -8,8 +8,7 @@ import torch
 import torchvision  # noqa: F401  (makes torch.ops.torchvision.roi_align)
 from torch import Tensor
 
-from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, write_gradients, write_zeros
-from dcnrun.ops.common.precision import for_torchvision
+from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, for_torchvision, write_gradients, write_zeros
 from dcnrun.ops.deform_roi_pool import cpu, cuda
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference

@@ -19,8 +19,8 @@ from dcnrun.ops.common.operator import (
     register,
     second_gradients,
     wanted_gradients,
+    without_autocast,
 )
-from dcnrun.ops.common.precision import without_autocast
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_grad_output, check_images

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d import cuda
 from dcnrun.ops.deform_conv2d.arguments import Operands
-from tests.ops.deform_conv2d.factories import (
-    OPERANDS,
-    assert_close,
-    assert_same_bits,
-    examples,
-    make_problem,
-    problems,
-    random_like,
-    results,
-)
+from tests.ops.conformance import assert_close, assert_same_bits
+from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, problems, results
 from tests.ops.deform_conv2d.parity import (
     DTYPES,
     OFFSETS,
@@ -35,6 +27,7 @@ from tests.ops.deform_conv2d.parity import (
     to_one_pixel,
     wanted,
 )
+from tests.ops.factories import examples, random_like
 
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])
 

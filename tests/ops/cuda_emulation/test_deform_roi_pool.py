@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcnrun.ops.deform_roi_pool import cuda
-from tests.ops.deform_conv2d.factories import assert_close, assert_same_bits, examples, random_like
+from tests.ops.conformance import assert_close, assert_same_bits
 from tests.ops.deform_conv2d.parity import DTYPES, TOLERANCES, deterministic
 from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
 from tests.ops.deform_roi_pool.parity import ROIS, SHAPES, Case, change, errors, wanted
+from tests.ops.factories import examples, random_like
 
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])
 

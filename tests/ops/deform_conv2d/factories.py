@@ -3,11 +3,11 @@
 import math
 
 import torch
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d.checks import output_size
+from tests.ops.factories import random_like
 
 OPERANDS = ("input", "offset", "weight", "bias", "mask")
 
@@ -85,13 +85,6 @@ def problems(draw, dtype=torch.float64, channels=CHANNELS, least_side=1, spare=1
     )
 
 
-def examples(count):
-    """So many random problems, or fewer where the profile wants it, as for slow builds of the kernels."""
-    # The fixture that chooses a backend sets an environment variable, which examples don't change.
-    fixture = HealthCheck.function_scoped_fixture
-    return settings(max_examples=min(count, settings().max_examples), deadline=None, suppress_health_check=[fixture])
-
-
 def results(problem, function=deform_conv2d, grad_output=None):
     """The output, and the gradient of each operand that is there, by name."""
     names = [name for name in OPERANDS if problem[name] is not None]
@@ -99,28 +92,3 @@ def results(problem, function=deform_conv2d, grad_output=None):
     output = function(**problem | leaves)
     grads = torch.autograd.grad(output, leaves.values(), random_like(output) if grad_output is None else grad_output)
     return {"output": output.detach()} | dict(zip(names, grads, strict=True))
-
-
-def random_like(output, seed=1):
-    """The gradient of an output, the same in each call."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-
-
-def assert_close(got, wanted, relative, names=None):
-    """Each result within `relative` of the largest value of the one that is wanted."""
-    for name in names or wanted:
-        largest = wanted[name].nan_to_num(0, 0, 0).abs().max().item() if wanted[name].numel() else 0
-        torch.testing.assert_close(
-            got[name].to(wanted[name].dtype),
-            wanted[name],
-            rtol=relative,
-            atol=relative * largest,
-            equal_nan=True,
-            msg=lambda text, name=name: f"{name}: {text}",
-        )
-
-
-def assert_same_bits(got, wanted, names=None):
-    for name in names or wanted:
-        assert torch.equal(got[name], wanted[name]), name

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcnrun.ops.deform_conv2d import cuda
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_reference
-from tests.ops.deform_conv2d.factories import make_problem, random_like, results
+from tests.ops.deform_conv2d.factories import make_problem, results
+from tests.ops.factories import random_like
 
 # The largest error that passes, as a part of the largest value.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 1e-2}

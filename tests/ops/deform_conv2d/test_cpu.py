@@ -7,7 +7,8 @@ import torch
 
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d import cpu
-from tests.ops.deform_conv2d.factories import assert_same_bits, make_problem, results
+from tests.ops.conformance import assert_same_bits
+from tests.ops.deform_conv2d.factories import make_problem, results
 
 pytestmark = pytest.mark.parametrize("backend", ["kernel"], indirect=True)
 

@@ -18,7 +18,8 @@ from dcnrun.ops.common import cuda_call
 from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.jit import load_cuda
 from dcnrun.ops.jit.build_spec import dtype_name
-from tests.ops.deform_conv2d.factories import assert_close, assert_same_bits, random_like, results
+from tests.ops.conformance import assert_close, assert_same_bits
+from tests.ops.deform_conv2d.factories import results
 from tests.ops.deform_conv2d.parity import (
     DTYPES,
     LARGE_SHAPES,
@@ -32,6 +33,7 @@ from tests.ops.deform_conv2d.parity import (
     moved,
     watched_kernels,
 )
+from tests.ops.factories import random_like
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])

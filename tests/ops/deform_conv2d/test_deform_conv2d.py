@@ -17,16 +17,9 @@ from dcnrun.ops.deform_conv2d import cpu
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.checks import output_size
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_reference
-from tests.ops.deform_conv2d.factories import (
-    OPERANDS,
-    assert_close,
-    assert_same_bits,
-    examples,
-    make_problem,
-    problems,
-    random_like,
-    results,
-)
+from tests.ops.conformance import assert_close, assert_same_bits
+from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, problems, results
+from tests.ops.factories import examples, random_like
 
 BACKENDS = ["kernel", "torchvision", "reference"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)

@@ -12,7 +12,8 @@ from dcnrun.errors import UsageError
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.jit import KernelUnavailable
-from tests.ops.deform_conv2d.factories import assert_close, make_problem, results
+from tests.ops.conformance import assert_close
+from tests.ops.deform_conv2d.factories import make_problem, results
 
 HALF = [torch.bfloat16, torch.float16]
 STORED = [torch.float32, torch.float64, *HALF]

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcnrun.ops import deform_conv2d
-from tests.ops.deform_conv2d.factories import assert_close, examples, make_problem, problems
+from tests.ops.conformance import assert_close
+from tests.ops.deform_conv2d.factories import make_problem, problems
+from tests.ops.factories import examples
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

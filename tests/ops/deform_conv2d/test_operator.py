@@ -14,7 +14,8 @@ from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.common.checks import memory_format_of
 from dcnrun.ops.deform_conv2d import operator
-from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, random_like, results
+from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, results
+from tests.ops.factories import random_like
 
 OPERATOR = torch.ops.dcnrun.deform_conv2d.default
 BACKWARD = torch.ops.dcnrun.deform_conv2d_backward.default

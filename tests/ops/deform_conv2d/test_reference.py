@@ -10,7 +10,9 @@ from dcnrun.ops.deform_conv2d.reference import (
     deform_conv2d_reference,
     sampling_points,
 )
-from tests.ops.deform_conv2d.factories import assert_close, examples, make_problem, problems, random_like, results
+from tests.ops.conformance import assert_close
+from tests.ops.deform_conv2d.factories import make_problem, problems, results
+from tests.ops.factories import examples, random_like
 
 SMALL = [1, 2, 3, 5]
 SETTINGS = ("stride", "padding", "dilation")

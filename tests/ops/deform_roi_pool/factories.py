@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.deform_roi_pool.arguments import Operands
-from tests.ops.deform_conv2d.factories import random_like
+from tests.ops.factories import random_like
 
 OPERANDS = ("input", "offset", "mask")
 LAYOUTS = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
-from tests.ops.deform_conv2d.factories import random_like
 from tests.ops.deform_conv2d.parity import DTYPES, deterministic, error, moved, on_grid
 from tests.ops.deform_roi_pool.factories import OPERANDS, make_problem, operands_of, results
+from tests.ops.factories import random_like
 
 ROIS = ("usual", "all in one place", "odd", "images not there", "some no numbers")
 SHAPES = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcnrun.ops.deform_roi_pool import cpu
-from tests.ops.deform_conv2d.factories import assert_same_bits
+from tests.ops.conformance import assert_same_bits
 from tests.ops.deform_roi_pool.factories import make_problem, pool, results
 
 pytestmark = pytest.mark.parametrize("backend", ["kernel"], indirect=True)

@@ -10,10 +10,11 @@ import torch
 import torchvision.ops
 
 from dcnrun.ops.deform_roi_pool import cuda, dispatch
-from tests.ops.deform_conv2d.factories import assert_close, assert_same_bits, random_like
+from tests.ops.conformance import assert_close, assert_same_bits
 from tests.ops.deform_conv2d.parity import DTYPES, TOLERANCES, deterministic, moved, watched_kernels
 from tests.ops.deform_roi_pool.factories import make_problem, pool, results
 from tests.ops.deform_roi_pool.parity import LARGE_SHAPES, ROIS, SHAPES, Case, errors, wanted
+from tests.ops.factories import random_like
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
 both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "in order"])

@@ -10,8 +10,9 @@ from hypothesis import given
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_reference
-from tests.ops.deform_conv2d.factories import assert_close, assert_same_bits, examples, random_like
+from tests.ops.conformance import assert_close, assert_same_bits
 from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
+from tests.ops.factories import examples, random_like
 
 BACKENDS = ["kernel", "reference"]
 every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)

@@ -12,8 +12,9 @@ from dcnrun.errors import UsageError
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
 from dcnrun.ops.jit import KernelUnavailable
-from tests.ops.deform_conv2d.factories import assert_close, random_like
+from tests.ops.conformance import assert_close
 from tests.ops.deform_roi_pool.factories import make_problem, operands_of, pool, results
+from tests.ops.factories import random_like
 
 STORED = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 

@@ -6,7 +6,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.ops import deform_roi_pool
-from tests.ops.deform_conv2d.factories import random_like
 from tests.ops.deform_roi_pool.factories import (
     OPERANDS,
     away_from_whole_positions,
@@ -15,6 +14,7 @@ from tests.ops.deform_roi_pool.factories import (
     pool,
     results,
 )
+from tests.ops.factories import random_like
 
 OPERATOR = torch.ops.dcnrun.deform_roi_pool.default
 BACKWARD = torch.ops.dcnrun.deform_roi_pool_backward.default

@@ -10,7 +10,7 @@ import torchvision.ops
 from hypothesis import given
 
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
-from tests.ops.deform_conv2d.factories import assert_close, examples, random_like
+from tests.ops.conformance import assert_close
 from tests.ops.deform_roi_pool.factories import (
     OPERANDS,
     away_from_whole_positions,
@@ -19,6 +19,7 @@ from tests.ops.deform_roi_pool.factories import (
     problems,
     results,
 )
+from tests.ops.factories import examples, random_like
 
 SMALL = (1, 2, 3)
 SOME = (1, 2, 5)

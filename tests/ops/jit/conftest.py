@@ -1,8 +1,8 @@
 import pytest
 
-from tests.ops.jit.fakes import Workshop
+from tests.ops.jit.fakes import Sandbox
 
 
 @pytest.fixture
-def workshop(tmp_path, monkeypatch):
-    return Workshop(tmp_path, monkeypatch)
+def sandbox(tmp_path, monkeypatch):
+    return Sandbox(tmp_path, monkeypatch)

@@ -19,7 +19,7 @@ def program(folder: Path, name: str) -> Path:
     return path
 
 
-def test_the_compiler_is_that_of_cxx_else_the_first_on_path(workshop, tmp_path, monkeypatch):
+def test_the_compiler_is_that_of_cxx_else_the_first_on_path(sandbox, tmp_path, monkeypatch):
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -42,53 +42,53 @@ def test_the_compiler_is_that_of_cxx_else_the_first_on_path(workshop, tmp_path, 
         ("DCNRUN_CXXFLAGS", "-fno-such-flag", "can't compile .*-fno-such-flag"),
     ],
 )
-def test_wrong_settings(workshop, monkeypatch, variable, value, reason):
+def test_wrong_settings(sandbox, monkeypatch, variable, value, reason):
     monkeypatch.setenv(variable, value)
     with pytest.raises(KernelUnavailable, match=reason):
         load_cpu(*ONE)
 
 
-def test_a_compiler_that_does_not_work(workshop):
-    workshop.compiler(before="echo install the tools first; exit 1\n")
+def test_a_compiler_that_does_not_work(sandbox):
+    sandbox.compiler(before="echo install the tools first; exit 1\n")
     with pytest.raises(KernelUnavailable, match=r"own-c\+\+ does not work: install the tools first; install"):
         load_cpu(*ONE)
 
 
-def test_a_compiler_that_can_not_be_run(workshop):
-    workshop.compiler().write_text("not a program")
+def test_a_compiler_that_can_not_be_run(sandbox):
+    sandbox.compiler().write_text("not a program")
     with pytest.raises(KernelUnavailable, match=r"own-c\+\+ can't be run: .*; install"):
         load_cpu(*ONE)
 
 
-def test_flags_of_ones_own_come_last(workshop, monkeypatch):
+def test_flags_of_ones_own_come_last(sandbox, monkeypatch):
     monkeypatch.setenv("DCNRUN_CXXFLAGS", "-DOTHER='1 + 1' -O1")
-    workshop.source.write_text(workshop.source.read_text().replace("ANSWER;", "OTHER;"))
+    sandbox.source.write_text(sandbox.source.read_text().replace("ANSWER;", "OTHER;"))
     assert load_cpu(*ONE).answer() == 2
     flags = load.load(*ONE).built.record["flags"]
     assert flags[-2:] == ["-DOTHER=1 + 1", "-O1"]
     assert not any("fast-math" in flag for flag in flags)
 
 
-def test_an_error_in_the_source(workshop):
-    script = workshop.compiler()
-    workshop.source.write_text("#warning look out\nint first = ;\nint second = ;\n")
+def test_an_error_in_the_source(sandbox):
+    script = sandbox.compiler()
+    sandbox.source.write_text("#warning look out\nint first = ;\nint second = ;\n")
     with pytest.raises(KernelUnavailable) as raised:
         load_cpu(*ONE)
     problem = raised.value
-    assert f"can't compile {NAME}.cpp: {workshop.source}:2:" in problem.reason
+    assert f"can't compile {NAME}.cpp: {sandbox.source}:2:" in problem.reason
     assert "\n" not in problem.reason + problem.remedy
     assert "kernels build" in problem.remedy
-    assert f"{workshop.source}:3:" in problem.output
+    assert f"{sandbox.source}:3:" in problem.output
     before = calls(script)
     with pytest.raises(KernelUnavailable, match="can't compile"):
         load_cpu(*ONE)
     assert calls(script) == before
-    assert (workshop.built(), workshop.leftovers()) == ([], [])
+    assert (sandbox.built(), sandbox.leftovers()) == ([], [])
 
 
 @pytest.mark.parametrize("flag", ["-fopenmp", compiler.kernel_flags("X").optional[0]])
-def test_a_flag_that_the_compiler_lacks(workshop, flag):
-    workshop.compiler(
+def test_a_flag_that_the_compiler_lacks(sandbox, flag):
+    sandbox.compiler(
         before=f'for word in "$@"; do if [ "$word" = {flag} ]; then echo "error: unknown {flag}"; exit 1; fi; done\n'
     )
     library = load_cpu(*ONE)
@@ -107,8 +107,8 @@ def test_a_flag_that_the_compiler_lacks(workshop, flag):
         ("exit 0\n", "exit status 0"),
     ],
 )
-def test_a_compiler_that_makes_nothing(workshop, before, reason):
-    workshop.compiler(before=f'if [ "$1" != --version ]; then {before.strip()}; fi\n')
+def test_a_compiler_that_makes_nothing(sandbox, before, reason):
+    sandbox.compiler(before=f'if [ "$1" != --version ]; then {before.strip()}; fi\n')
     with pytest.raises(KernelUnavailable, match=f"can't compile {NAME}.cpp: {reason}"):
         load_cpu(*ONE)
 
@@ -119,11 +119,11 @@ def is_running(process_id: int) -> bool:
 
 
 @pytest.mark.parametrize("hangs_when", ['"$1" = --version', '"$1" != --version'])
-def test_a_compiler_that_hangs(workshop, monkeypatch, hangs_when):
+def test_a_compiler_that_hangs(sandbox, monkeypatch, hangs_when):
     monkeypatch.setattr(compiler, "SECONDS_TO_COMPILE", 0.5)
     monkeypatch.setattr(compiler, "_SECONDS_TO_ANSWER", 0.5)
-    child = workshop.folder / "child"
-    workshop.compiler(before=f'if [ {hangs_when} ]; then sleep 60 & echo $! > "{child}"; wait; fi\n')
+    child = sandbox.folder / "child"
+    sandbox.compiler(before=f'if [ {hangs_when} ]; then sleep 60 & echo $! > "{child}"; wait; fi\n')
     started = time.monotonic()
     with pytest.raises(KernelUnavailable, match=r"own-c\+\+ did not end within 0 s"):
         load_cpu(*ONE)

@@ -8,8 +8,7 @@ import torch
 from dcnrun.ops.jit import KernelUnavailable, cache, cuda, load_cuda
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES
 from dcnrun.ops.jit.cuda import build_cuda
-from tests.ops.jit.fakes import NAME, MultiplyProblem
-from tests.ops.jit.gpuless import STREAM, Driver, build_driver, in_a_process, needs_nvrtc
+from tests.ops.jit.fakes import NAME, STREAM, Driver, MultiplyProblem, build_driver, in_a_process, needs_nvrtc
 from tests.ops.jit.test_load import processes
 
 pytestmark = [needs_nvrtc, pytest.mark.skipif(torch.cuda.is_available(), reason="the true driver is in the way")]
@@ -24,14 +23,14 @@ def library(tmp_path_factory):
 
 
 @pytest.fixture
-def driver(library, workshop):
-    return Driver(library, workshop.folder / "driver.log")
+def driver(library, sandbox):
+    return Driver(library, sandbox.folder / "driver.log")
 
 
 @pytest.fixture
-def compiled(workshop, monkeypatch):
+def compiled(sandbox, monkeypatch):
     """How often NVRTC compiled, in all processes."""
-    log = workshop.folder / "compiled"
+    log = sandbox.folder / "compiled"
     true = cuda.compile_image
 
     def compile_image(nvrtc, source, architecture, options):
@@ -46,17 +45,17 @@ def compiled(workshop, monkeypatch):
 # From the cache, or compiled.
 
 
-def test_a_file_for_each_dtype_and_architecture(workshop, compiled):
+def test_a_file_for_each_dtype_and_architecture(sandbox, compiled):
     wanted = [(dtype, architecture) for dtype in CUDA_DTYPES for architecture in ("sm_80", "sm_90a")]
     files = [build_cuda(NAME, *one) for one in wanted]
     assert not any(built.was_there for built in files)
-    assert sorted(built.file for built in files) == workshop.built()
+    assert sorted(built.file for built in files) == sandbox.built()
     assert all(build_cuda(NAME, *one).was_there for one in wanted)
     assert len(compiled()) == len(wanted)
-    assert workshop.leftovers() == []
+    assert sandbox.leftovers() == []
 
 
-def test_a_second_process_does_not_compile(workshop, compiled):
+def test_a_second_process_does_not_compile(sandbox, compiled):
     built = build_cuda(*ONE, "sm_90a")
     assert in_a_process(lambda: os._exit(not build_cuda(*ONE, "sm_90a").was_there)) == 0
     built.file.write_bytes(built.file.read_bytes()[:-1])
@@ -64,7 +63,7 @@ def test_a_second_process_does_not_compile(workshop, compiled):
     assert compiled() == ["sm_90a"] * 2
 
 
-def test_ten_processes_at_once(workshop, compiled):
+def test_ten_processes_at_once(sandbox, compiled):
     ready = processes.Barrier(10)
 
     def work():
@@ -78,17 +77,17 @@ def test_ten_processes_at_once(workshop, compiled):
         process.join(60)
     assert [process.exitcode for process in started] == [0] * 10
     assert len(compiled()) == 1
-    assert cache.find(workshop.built()[0])
-    assert workshop.leftovers() == []
+    assert cache.find(sandbox.built()[0])
+    assert sandbox.leftovers() == []
 
 
-def test_a_cache_that_can_not_be_used(workshop, driver, compiled):
-    workshop.cache.write_text("a file where the folder should be")
+def test_a_cache_that_can_not_be_used(sandbox, driver, compiled):
+    sandbox.cache.write_text("a file where the folder should be")
     with pytest.raises(KernelUnavailable, match="DCNRUN_CACHE"):
         build_cuda(*ONE, "sm_90a")
     assert "load cubin on 0" in driver.use(lambda: load_cuda(*ONE, FIRST))
     assert len(compiled()) == 2
-    assert workshop.leftovers() == []
+    assert sandbox.leftovers() == []
 
 
 # Loaded.
@@ -104,17 +103,17 @@ def test_loaded_once_per_gpu(driver, compiled):
     assert compiled() == ["sm_90a"]
 
 
-def test_ptx_for_a_young_gpu(driver, workshop):
+def test_ptx_for_a_young_gpu(driver, sandbox):
     def work():
         torch.cuda.get_device_capability = lambda index: (8, 5)
         load_cuda(*ONE, FIRST)
 
     assert driver.use(work) == ["retain 0", "load ptx on 0"]
-    assert [file.suffix for file in workshop.built()] == [".ptx"]
+    assert [file.suffix for file in sandbox.built()] == [".ptx"]
 
 
-def test_a_failure_is_remembered(driver, workshop, compiled):
-    workshop.cuda_header.write_text("#define FACTOR +\n")
+def test_a_failure_is_remembered(driver, sandbox, compiled):
+    sandbox.cuda_header.write_text("#define FACTOR +\n")
 
     def work():
         for _ in range(2):
@@ -147,10 +146,10 @@ def test_what_there_is_no_kernel_of(driver):
     assert driver.use(work) == []
 
 
-def test_a_machine_without_a_gpu(workshop):
+def test_a_machine_without_a_gpu(sandbox):
     with pytest.raises(KernelUnavailable, match=r"no GPU 0 that PyTorch can use; .*doctor"):
         load_cuda(*ONE, FIRST)
-    assert workshop.built() == []
+    assert sandbox.built() == []
 
 
 # Launched.
@@ -240,9 +239,9 @@ def test_a_context_that_is_gone(driver):
     assert driver.use(work)[-1].endswith("device 1 values 0 count 0")
 
 
-def test_a_launch_costs_little(driver, workshop):
+def test_a_launch_costs_little(driver, sandbox):
     """Python's share of one; a forward pass makes about five, in 20 us."""
-    log = workshop.folder / "times"
+    log = sandbox.folder / "times"
 
     def work():
         module = load_cuda(*ONE, FIRST)

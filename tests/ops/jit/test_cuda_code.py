@@ -12,7 +12,7 @@ from dcnrun.ops.jit.aot import ARCHITECTURES
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES, dtype_name, kernel_names
 from dcnrun.resources import resource_dir
 from tests.ops.jit import cubin
-from tests.ops.jit.gpuless import in_a_process, needs_nvrtc
+from tests.ops.jit.fakes import in_a_process, needs_nvrtc
 
 pytestmark = needs_nvrtc
 needs_tools = pytest.mark.skipif(
@@ -95,9 +95,9 @@ def test_the_code(name, dtype, architecture, tmp_path):
 
 
 @needs_tools
-def test_what_the_reader_finds(workshop, tmp_path):
+def test_what_the_reader_finds(sandbox, tmp_path):
     """On kernels that are known to be bad, so that the limits above mean something."""
-    workshop.cuda_source.write_text(
+    sandbox.cuda_source.write_text(
         """
         struct Problem { float* values; long long count; };
         extern "C" __global__ void wide(const __grid_constant__ Problem problem) {

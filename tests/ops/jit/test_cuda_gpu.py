@@ -18,8 +18,8 @@ THREADS = 128
 
 
 @pytest.fixture(autouse=True)
-def _own_kernels(workshop):
-    """Those of the workshop, in place of the project's."""
+def _own_kernels(sandbox):
+    """Those of the sandbox, in place of the project's."""
 
 
 def launch_multiply(values):
@@ -42,22 +42,22 @@ def test_the_numbers(dtype):
     assert load_cuda(NAME, dtype, GPU) is load_cuda(NAME, dtype, torch.device("cuda"))
 
 
-def test_a_second_load_is_from_the_cache(workshop):
+def test_a_second_load_is_from_the_cache(sandbox):
     assert not load(NAME, torch.float32, 0).built.was_there
-    workshop.forget()
+    sandbox.forget()
     assert load(NAME, torch.float32, 0).built.was_there
     values = numbers()
     launch_multiply(values)
     assert torch.equal(values, numbers() * 2)
 
 
-def test_ptx_runs_too(workshop, monkeypatch):
+def test_ptx_runs_too(sandbox, monkeypatch):
     from dcnrun.ops.jit import cuda
 
     major, minor = torch.cuda.get_device_capability(GPU)
     monkeypatch.setattr(cuda, "architecture_of", lambda index: f"compute_{major}{minor}")
     test_the_numbers(torch.float32)
-    assert [file.suffix for file in workshop.built()] == [".ptx"]
+    assert [file.suffix for file in sandbox.built()] == [".ptx"]
 
 
 def test_the_current_stream():

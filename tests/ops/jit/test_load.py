@@ -29,16 +29,16 @@ def start(work):
     return process
 
 
-def test_each_dtype_has_a_library_of_its_own(workshop):
+def test_each_dtype_has_a_library_of_its_own(sandbox):
     bits = {dtype: load_cpu(NAME, dtype).bits() for dtype in DEFINES}
     assert bits == {torch.float32: 32, torch.float64: 64, torch.bfloat16: 16, torch.float16: 16}
-    assert [file.name.rsplit("-", 1)[0] for file in workshop.built()] == [
+    assert [file.name.rsplit("-", 1)[0] for file in sandbox.built()] == [
         f"{NAME}-{dtype}" for dtype in ("bfloat16", "float16", "float32", "float64")
     ]
-    assert workshop.leftovers() == []
+    assert sandbox.leftovers() == []
 
 
-def test_a_library_is_opened_once_in_a_process(workshop):
+def test_a_library_is_opened_once_in_a_process(sandbox):
     libraries = []
     threads = [threading.Thread(target=lambda: libraries.append(load_cpu(*ONE))) for _ in range(4)]
     for thread in threads:
@@ -49,8 +49,8 @@ def test_a_library_is_opened_once_in_a_process(workshop):
     assert all(library is libraries[0] for library in libraries)
 
 
-def test_a_second_process_does_not_compile(workshop):
-    compiler = workshop.compiler()
+def test_a_second_process_does_not_compile(sandbox):
+    compiler = sandbox.compiler()
     file = build_cpu(*ONE).file
     assert calls(compiler) == 1
     process = start(lambda: sys.exit(load_cpu(*ONE).answer() != 42))
@@ -61,10 +61,10 @@ def test_a_second_process_does_not_compile(workshop):
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_ten_processes_at_once(workshop, monkeypatch, locks):
+def test_ten_processes_at_once(sandbox, monkeypatch, locks):
     if not locks:
         monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks here")))
-    compiler = workshop.compiler()
+    compiler = sandbox.compiler()
     ready = processes.Barrier(10)
 
     def work():
@@ -76,14 +76,14 @@ def test_ten_processes_at_once(workshop, monkeypatch, locks):
         process.join(60)
     assert [process.exitcode for process in started] == [0] * 10
     assert calls(compiler) == 1 if locks else calls(compiler) > 1
-    assert len(workshop.built()) == 1
-    assert cache.find(workshop.built()[0])
-    assert workshop.leftovers() == []
+    assert len(sandbox.built()) == 1
+    assert cache.find(sandbox.built()[0])
+    assert sandbox.leftovers() == []
 
 
-def test_a_killed_build_holds_nobody_up(workshop):
-    marker = workshop.folder / "compiling"
-    workshop.compiler(
+def test_a_killed_build_holds_nobody_up(sandbox):
+    marker = sandbox.folder / "compiling"
+    sandbox.compiler(
         before=f'if [ "$1" != --version ] && [ ! -e "{marker}" ]; then echo $$ > "{marker}"; exec sleep 60; fi\n'
     )
     building = start(lambda: build_cpu(*ONE))
@@ -92,7 +92,7 @@ def test_a_killed_build_holds_nobody_up(workshop):
     building.kill()
     building.join()
     try:
-        assert workshop.built() == []
+        assert sandbox.built() == []
         started = time.monotonic()
         assert load_cpu(*ONE).answer() == 42
         assert time.monotonic() - started < 10
@@ -101,8 +101,8 @@ def test_a_killed_build_holds_nobody_up(workshop):
 
 
 @pytest.mark.parametrize("harm", ["truncated", "emptied", "changed", "no record", "record damaged", "others may write"])
-def test_a_damaged_file_is_built_again(workshop, harm):
-    compiler = workshop.compiler()
+def test_a_damaged_file_is_built_again(sandbox, harm):
+    compiler = sandbox.compiler()
     file = build_cpu(*ONE).file
     content = file.read_bytes()
     record = file.with_suffix(".json")
@@ -123,16 +123,16 @@ def test_a_damaged_file_is_built_again(workshop, harm):
     assert calls(compiler) == 2
     assert file.read_bytes() == content
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
-    workshop.forget()
+    sandbox.forget()
     load_cpu(*ONE)
     assert calls(compiler) == 2
 
 
-def no_folder(workshop, monkeypatch):
-    workshop.cache.write_text("a file where the folder should be")
+def no_folder(sandbox, monkeypatch):
+    sandbox.cache.write_text("a file where the folder should be")
 
 
-def full_disk(workshop, monkeypatch):
+def full_disk(sandbox, monkeypatch):
     put = cache._put
 
     def put_little(content, file):
@@ -143,44 +143,44 @@ def full_disk(workshop, monkeypatch):
     monkeypatch.setattr(cache, "_put", put_little)
 
 
-def foreign(workshop, monkeypatch):
-    (workshop.cache / "kernels").mkdir(parents=True)
+def foreign(sandbox, monkeypatch):
+    (sandbox.cache / "kernels").mkdir(parents=True)
     monkeypatch.setattr(cache, "_trusted_users", lambda: {os.geteuid() + 1})
 
 
-def read_only(workshop, monkeypatch):
+def read_only(sandbox, monkeypatch):
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
-    workshop.cache.mkdir(mode=0o500)
+    sandbox.cache.mkdir(mode=0o500)
 
 
-def homeless(workshop, monkeypatch):
+def homeless(sandbox, monkeypatch):
     monkeypatch.setenv("DCNRUN_CACHE", "~nobody-of-this-name/cache")
 
 
 @pytest.mark.parametrize("spoil", [no_folder, full_disk, foreign, read_only, homeless])
-def test_without_a_cache_the_process_has_a_library_of_its_own(workshop, monkeypatch, spoil):
-    spoil(workshop, monkeypatch)
-    compiler = workshop.compiler()
+def test_without_a_cache_the_process_has_a_library_of_its_own(sandbox, monkeypatch, spoil):
+    spoil(sandbox, monkeypatch)
+    compiler = sandbox.compiler()
     assert load_cpu(*ONE).answer() == 42
     assert calls(compiler) == 1
     assert load.load(*ONE).built.not_kept is not None
-    assert (workshop.built(), workshop.leftovers()) == ([], [])
+    assert (sandbox.built(), sandbox.leftovers()) == ([], [])
     with pytest.raises(KernelUnavailable, match="DCNRUN_CACHE"):
         build_cpu(*ONE)
 
 
-def test_a_read_only_cache_that_is_filled_will_do(workshop):
-    compiler = workshop.compiler()
+def test_a_read_only_cache_that_is_filled_will_do(sandbox):
+    compiler = sandbox.compiler()
     file = build_cpu(*ONE).file
     file.parent.chmod(0o500)
     assert load_cpu(*ONE)._name == str(file)
     assert calls(compiler) == 1
 
 
-def test_without_a_compiler(workshop, monkeypatch):
+def test_without_a_compiler(sandbox, monkeypatch):
     path = os.environ["PATH"]
-    workshop.leave_no_compiler()
+    sandbox.leave_no_compiler()
     with pytest.raises(KernelUnavailable) as raised:
         load_cpu(*ONE)
     assert raised.value.reason == "no C++ compiler was found (c++, g++, clang++)"
@@ -192,41 +192,41 @@ def test_without_a_compiler(workshop, monkeypatch):
     assert load_cpu(NAME, torch.float64).bits() == 64
 
 
-def test_without_a_compiler_a_library_that_another_compiled_will_do(workshop):
+def test_without_a_compiler_a_library_that_another_compiled_will_do(sandbox):
     file = build_cpu(*ONE).file
-    workshop.leave_no_compiler()
+    sandbox.leave_no_compiler()
     assert load_cpu(*ONE)._name == str(file)
-    workshop.forget()
-    workshop.header.write_text("#define ANSWER 43\n")
+    sandbox.forget()
+    sandbox.header.write_text("#define ANSWER 43\n")
     with pytest.raises(KernelUnavailable):
         load_cpu(*ONE)
 
 
-def test_what_there_is_no_kernel_of(workshop):
+def test_what_there_is_no_kernel_of(sandbox):
     with pytest.raises(KernelUnavailable, match=r"no CPU kernels for torch.int32; .*torch.float32"):
         load_cpu(NAME, torch.int32)
     with pytest.raises(KernelUnavailable, match=r"cpu/nothing.cpp is missing"):
         load_cpu("nothing", torch.float32)
 
 
-def test_a_library_that_the_system_refuses(workshop):
-    workshop.source.write_text(
+def test_a_library_that_the_system_refuses(sandbox):
+    sandbox.source.write_text(
         'extern "C" int missing(); extern "C" __attribute__((visibility("default"))) int (*now)() = missing;\n'
     )
     with pytest.raises(KernelUnavailable, match=r"can't be loaded: .*missing"):
         load_cpu(*ONE)
 
 
-def test_no_temporary_folder(workshop, monkeypatch):
-    workshop.temporary.rmdir()
+def test_no_temporary_folder(sandbox, monkeypatch):
+    sandbox.temporary.rmdir()
     with pytest.raises(KernelUnavailable, match="TMPDIR"):
         load_cpu(*ONE)
 
 
-def test_a_disk_that_fills_up_leaves_nothing_half_written(workshop):
-    library = workshop.folder / "library"
+def test_a_disk_that_fills_up_leaves_nothing_half_written(sandbox):
+    library = sandbox.folder / "library"
     library.write_bytes(bytes(100_000))
-    file = workshop.cache / "kernels" / "a.so"
+    file = sandbox.cache / "kernels" / "a.so"
 
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -242,8 +242,8 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(workshop):
     assert list(file.parent.iterdir()) == []
 
 
-def test_nobody_waits_for_ever(workshop):
-    file = workshop.cache / "kernels" / "a.so"
+def test_nobody_waits_for_ever(sandbox):
+    file = sandbox.cache / "kernels" / "a.so"
     with cache.one_builds(file, 1):
         started = time.monotonic()
         with cache.one_builds(file, 0.3):
@@ -268,9 +268,9 @@ print(threads, len({path for path in maps if "/libgomp" in path or "/libomp" in 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_kernels_share_the_openmp_of_torch(workshop):
+def test_kernels_share_the_openmp_of_torch(sandbox):
     result = subprocess.run(
-        [sys.executable, "-c", SHARES_OPENMP, str(workshop.folder)],
+        [sys.executable, "-c", SHARES_OPENMP, str(sandbox.folder)],
         env=os.environ | {"PYTHONPATH": str(Path(dcnrun.__file__).parents[1])},
         capture_output=True,
         text=True,

@@ -7,8 +7,7 @@ import torch
 
 from dcnrun.ops.jit import KernelUnavailable, compile_cuda, nvrtc
 from dcnrun.ops.jit.nvrtc import Nvrtc, best_architecture, find_nvrtc
-from tests.ops.jit.fakes import NAME
-from tests.ops.jit.gpuless import needs_nvrtc
+from tests.ops.jit.fakes import NAME, needs_nvrtc
 
 ONE = NAME, torch.float32, "sm_80"
 
@@ -29,7 +28,7 @@ def test_where_it_is():
 
 
 @needs_nvrtc
-def test_code_for_an_architecture(workshop):
+def test_code_for_an_architecture(sandbox):
     cubins = {
         (dtype, name): compile_cuda(NAME, dtype, name)
         for dtype in (torch.float32, torch.bfloat16)
@@ -38,11 +37,11 @@ def test_code_for_an_architecture(workshop):
     assert len(set(cubins.values())) == 4
     assert all(cubin.startswith(b"\x7fELF") and b".text.multiply" in cubin for cubin in cubins.values())
     assert compile_cuda(*ONE) == compile_cuda(*ONE)
-    assert workshop.built() == []
+    assert sandbox.built() == []
 
 
 @needs_nvrtc
-def test_ptx_for_a_virtual_architecture(workshop):
+def test_ptx_for_a_virtual_architecture(sandbox):
     ptx = compile_cuda(NAME, torch.float16, "compute_90")
     assert b".target sm_90" in ptx
     assert b".entry multiply" in ptx
@@ -52,11 +51,11 @@ def test_ptx_for_a_virtual_architecture(workshop):
 
 @needs_nvrtc
 @pytest.mark.parametrize("place", ["source", "header"])
-def test_an_error_tells_file_and_line(workshop, place):
-    file = workshop.cuda_source if place == "source" else workshop.cuda_header
+def test_an_error_tells_file_and_line(sandbox, place):
+    file = sandbox.cuda_source if place == "source" else sandbox.cuda_header
     file.write_text(
         "#define FACTOR 2\nstatic __device__ int first = ;\nstatic __device__ int second = ;\n"
-        + workshop.cuda_source.read_text() * (place == "source")
+        + sandbox.cuda_source.read_text() * (place == "source")
     )
     with pytest.raises(KernelUnavailable) as raised:
         compile_cuda(*ONE)
@@ -70,7 +69,7 @@ def test_an_error_tells_file_and_line(workshop, place):
 
 @needs_nvrtc
 @pytest.mark.parametrize("architecture", ["sm_11", "sm_ninety", "native", "sm_80 -G"])
-def test_an_architecture_that_it_does_not_know(workshop, architecture):
+def test_an_architecture_that_it_does_not_know(sandbox, architecture):
     with pytest.raises(KernelUnavailable, match=rf"does not compile for {architecture}; it does for .*sm_80"):
         compile_cuda(NAME, torch.float32, architecture)
 
