@@ -26,6 +26,24 @@ def backend(request, monkeypatch):
     return name
 
 
+@pytest.fixture(params=["kernel"])
+def kernel_backend(request, monkeypatch):
+    """Our kernels compute; skipped where there is no compiler to make them."""
+    try:
+        find_compiler()
+    except KernelUnavailable as problem:
+        pytest.skip(str(problem))
+    monkeypatch.setenv("DCNRUN_BACKEND", request.param)
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of PyTorch's threads."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def auto(monkeypatch):
     """Nothing is asked for and nothing tried: as a new process starts."""

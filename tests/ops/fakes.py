@@ -18,3 +18,17 @@ class FakeKernels:
         self.loaded.append((self.name, dtype, device))
         if self.problem is not None:
             raise self.problem
+
+
+class FakeLibrary:
+    """A CPU kernel's library that notes its functions' arguments, and answers with a status."""
+
+    def __init__(self, status):
+        self.status, self.calls = status, []
+
+    def __getattr__(self, function):
+        def call(pointer):
+            self.calls.append((function, pointer._obj))
+            return self.status
+
+        return call

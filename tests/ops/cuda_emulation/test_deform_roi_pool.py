@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dcnrun.ops.deform_roi_pool import cuda
 from tests.ops.conformance import assert_close, assert_same_bits
 from tests.ops.deform_conv2d.parity import DTYPES, TOLERANCES, deterministic
-from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
+from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, compute, make_problem, operands_of, problems, results
 from tests.ops.deform_roi_pool.parity import ROIS, SHAPES, Case, change, errors, wanted
 from tests.ops.factories import examples, random_like
 
@@ -21,7 +21,7 @@ both_ways = pytest.mark.parametrize("in_order", [False, True], ids=["atomic", "i
 def wanted_in_fp32(problem, grad_output=None):
     """Of positions with the same roundings, so that points on the map's border and slopes at whole positions agree too."""
     if grad_output is None:
-        grad_output = random_like(pool(**problem))
+        grad_output = random_like(compute(**problem))
     return wanted(problem, grad_output, torch.float32)
 
 
@@ -35,7 +35,7 @@ def wanted_in_fp32(problem, grad_output=None):
 def test_equals_the_definition(gpu, dtype, in_order, problem, positions):
     narrow = ("input", "rois", "offset", "mask") if positions else ("input",)
     problem |= {name: problem[name].to(dtype) for name in narrow if problem[name] is not None}
-    grad_output = random_like(pool(**problem))
+    grad_output = random_like(compute(**problem))
     with deterministic(in_order):
         got = results(problem, grad_output=grad_output)
     for name in got.keys() & problem.keys():
@@ -127,7 +127,7 @@ def test_tiny_rois_of_many_points(gpu, size):
 def test_operands_that_are_no_numbers(gpu, in_order, operand, value):
     """They spoil what the definition lets them spoil, and no more."""
     problem = make_problem(2, 5, dtype=torch.float32)
-    tensors = problem | {"grad_output": random_like(pool(**problem))}
+    tensors = problem | {"grad_output": random_like(compute(**problem))}
     tensors[operand].view(-1)[:: max(tensors[operand].numel() // 7, 1)] = value
     grad_output = tensors["grad_output"]
     with deterministic(in_order):
@@ -174,7 +174,7 @@ def test_what_is_launched(gpu, in_order):
     def launched(*names):
         leaves = {name: problem[name].clone().requires_grad_() for name in names}
         with deterministic(in_order):
-            output = pool(**problem | leaves)
+            output = compute(**problem | leaves)
             torch.autograd.grad(output, leaves.values(), random_like(output))
         return gpu.take_launches()
 
@@ -197,7 +197,7 @@ def test_gradients_of_some_operands_alone(gpu, in_order, masked, position_sensit
         for names in itertools.combinations(present, count):
             leaves = {name: problem[name].clone().requires_grad_() for name in names}
             with deterministic(in_order):
-                output = pool(**problem | leaves)
+                output = compute(**problem | leaves)
                 grads = torch.autograd.grad(output, leaves.values(), random_like(output))
             assert_close(dict(zip(names, grads, strict=True)), all_of_them, 1e-5, names)
 
@@ -207,7 +207,7 @@ def test_gradients_of_some_operands_alone(gpu, in_order, masked, position_sensit
 @pytest.mark.parametrize("position_sensitive", [True, False])
 def test_any_layout(gpu, layout, operand, position_sensitive):
     problem = make_problem(3, 16, (9, 8), groups=2, position_sensitive=position_sensitive, dtype=torch.float32)
-    tensors = problem | {"grad_output": random_like(pool(**problem))}
+    tensors = problem | {"grad_output": random_like(compute(**problem))}
     tensors[operand] = LAYOUTS[layout](tensors[operand])
     assert not tensors[operand].is_contiguous()
     dense = tensors | {operand: tensors[operand].contiguous()}

@@ -92,3 +92,27 @@ def results(problem, function=deform_conv2d, grad_output=None):
     output = function(**problem | leaves)
     grads = torch.autograd.grad(output, leaves.values(), random_like(output) if grad_output is None else grad_output)
     return {"output": output.detach()} | dict(zip(names, grads, strict=True))
+
+
+def compute(**problem):
+    """The operator's public function."""
+    return deform_conv2d(**problem)
+
+
+def arguments(problem):
+    """In the order of `torch.ops.dcnrun.deform_conv2d`."""
+    order = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
+    return tuple(problem[name] for name in order)
+
+
+def backward_arguments(problem):
+    """In the order of `torch.ops.dcnrun.deform_conv2d_backward`, but for the output's gradient and what is wanted."""
+    order = ("input", "offset", "weight", "mask", "stride", "padding", "dilation")
+    return tuple(problem[name] for name in order)
+
+
+def away_from_integer_positions(**settings):
+    """A small problem without samples near the kinks of the bilinear kernel."""
+    problem = make_problem(1, 2, 2, (3, 3), (2, 2), padding=(0, 0), **settings)
+    problem["offset"] = problem["offset"].sigmoid() * 0.6 + 0.2
+    return problem

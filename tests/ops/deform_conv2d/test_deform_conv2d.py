@@ -1,6 +1,5 @@
 """Our operator against torchvision's, a loop over pixels and the definition, wherever operands lie and whatever they hold."""
 
-import functools
 import itertools
 import math
 import mmap
@@ -17,7 +16,8 @@ from dcnrun.ops.deform_conv2d import cpu
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.checks import output_size
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_reference
-from tests.ops.conformance import assert_close, assert_same_bits
+from tests.ops.conformance import ResultSuite, assert_close, assert_same_bits
+from tests.ops.deform_conv2d import factories
 from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, problems, results
 from tests.ops.factories import examples, random_like
 
@@ -191,26 +191,36 @@ LAYOUTS = {
 }
 
 
-@functools.cache
-def dense(channels, dtype):
-    problem = make_problem(3, channels, 20, (9, 8), groups=2, offset_groups=2, dtype=dtype)
-    grad_output = random_like(deform_conv2d(**problem))
-    return problem, grad_output, results(problem, grad_output=grad_output)
+DETERMINISTIC = [
+    {"channels": 64, "out_channels": 32, "size": (13, 11), "dtype": torch.float32},
+    {"channels": 70, "out_channels": 33, "size": (17, 19), "offset_groups": 2, "dtype": torch.float32},
+    {"channels": 12, "out_channels": 9, "size": (16, 16), "groups": 3, "offset_groups": 2, "dtype": torch.float64},
+    {"channels": 33, "out_channels": 17, "size": (5, 5), "masked": False, "dtype": torch.bfloat16},
+    {"channels": 16, "out_channels": 4, "size": (40, 40), "dtype": torch.float32},
+]
 
 
-@with_kernel
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("operand", ["input", "offset", "weight", "mask", "grad_output"])
-@pytest.mark.parametrize(("channels", "dtype"), [(64, torch.float32), (10, torch.float64), (64, torch.bfloat16)])
-def test_any_layout(backend, layout, operand, channels, dtype):
-    problem, grad_output, wanted = dense(channels, dtype)
-    if operand == "grad_output":
-        grad_output = LAYOUTS[layout](grad_output)
-        assert not grad_output.is_contiguous()
-    else:
-        problem = problem | {operand: LAYOUTS[layout](problem[operand])}
-        assert not problem[operand].is_contiguous()
-    assert_close(results(problem, grad_output=grad_output), wanted, 1e-6)
+class TestResults(ResultSuite):
+    factories = factories
+    layouts = LAYOUTS
+    not_ours = frozenset({"bias"})
+    values = {
+        "backend": BACKENDS,
+        "layout": LAYOUTS,
+        "operand": ["input", "offset", "weight", "mask", "grad_output"],
+        "layout_settings": [
+            {"channels": channels, "dtype": dtype}
+            for channels, dtype in ((64, torch.float32), (10, torch.float64), (64, torch.bfloat16))
+        ],
+        "some_settings": [{"masked": True}, {"masked": False}],
+        "bits_settings": DETERMINISTIC,
+    }
+
+    def problem_of_layouts(self, settings):
+        return make_problem(3, out_channels=20, size=(9, 8), groups=2, offset_groups=2, **settings)
+
+    def problem_of_bits(self, settings):
+        return make_problem(5, **settings)
 
 
 @with_kernel
@@ -257,19 +267,6 @@ def test_the_output_and_gradients_lie_as_the_operands_do(backend, format):
 
 
 # What is asked for, and nothing else -----------------------------------------------------------------------------------
-
-
-@every_backend
-@pytest.mark.parametrize("masked", [True, False])
-def test_gradients_of_some_operands_alone(backend, masked):
-    problem = make_problem(masked=masked)
-    wanted = results(problem)
-    for count in (1, 2):
-        for names in itertools.combinations([name for name in OPERANDS if problem[name] is not None], count):
-            leaves = {name: problem[name].clone().requires_grad_() for name in names}
-            output = deform_conv2d(**problem | leaves)
-            grads = torch.autograd.grad(output, leaves.values(), random_like(output))
-            assert_close(dict(zip(names, grads, strict=True)) | {"output": output}, wanted, 1e-12, names)
 
 
 @every_backend
@@ -381,22 +378,6 @@ def test_whole_positions_and_the_border(backend, dtype):
 # The same bits -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-DETERMINISTIC = [
-    {"channels": 64, "out_channels": 32, "size": (13, 11), "dtype": torch.float32},
-    {"channels": 70, "out_channels": 33, "size": (17, 19), "offset_groups": 2, "dtype": torch.float32},
-    {"channels": 12, "out_channels": 9, "size": (16, 16), "groups": 3, "offset_groups": 2, "dtype": torch.float64},
-    {"channels": 33, "out_channels": 17, "size": (5, 5), "masked": False, "dtype": torch.bfloat16},
-    {"channels": 16, "out_channels": 4, "size": (40, 40), "dtype": torch.float32},
-]
-
-
 @with_kernel
 @pytest.mark.parametrize("settings", DETERMINISTIC, ids=lambda s: f"{s['channels']}-{s['dtype']}")
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
@@ -404,14 +385,6 @@ class TestSameBits:
     def problem(self, settings, format, batch=5):
         problem = make_problem(batch, **settings)
         return problem | {"input": problem["input"].contiguous(memory_format=format)}
-
-    def test_on_every_run_for_any_number_of_threads(self, backend, settings, format, threads):
-        problem = self.problem(settings, format)
-        first = results(problem)
-        for count in (1, 2, 3, 3):
-            threads(count)
-            # PyTorch's own sum computes the bias's gradient
-            assert_same_bits(results(problem), first, first.keys() - {"bias"})
 
     def test_for_any_split_of_the_batch(self, backend, settings, format, threads):
         problem = self.problem(settings, format)

@@ -14,18 +14,12 @@ from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.common.checks import memory_format_of
 from dcnrun.ops.deform_conv2d import operator
-from tests.ops.deform_conv2d.factories import OPERANDS, make_problem, results
-from tests.ops.factories import random_like
+from tests.ops.conformance import OperatorSuite
+from tests.ops.deform_conv2d import factories
+from tests.ops.deform_conv2d.factories import OPERANDS, away_from_integer_positions, make_problem, results
 
 OPERATOR = torch.ops.dcnrun.deform_conv2d.default
 BACKWARD = torch.ops.dcnrun.deform_conv2d_backward.default
-
-
-def away_from_whole_positions(**settings):
-    """A small problem without samples near the kinks of the bilinear kernel."""
-    problem = make_problem(1, 2, 2, (3, 3), (2, 2), padding=(0, 0), **settings)
-    problem["offset"] = problem["offset"].sigmoid() * 0.6 + 0.2
-    return problem
 
 
 def as_function(problem):
@@ -115,52 +109,35 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_opcheck(case):
-    problem = differentiable(CASES[case])
-    order = ("input", "offset", "weight", "bias", "stride", "padding", "dilation", "mask")
-    checked = torch.library.opcheck(OPERATOR, tuple(problem[name] for name in order))
-    assert set(checked.values()) == {"SUCCESS"}
-
-
-# With second derivatives, which take long to trace, for one case.
-@pytest.mark.parametrize(("case", "second"), [("v2", True), *((case, False) for case in CASES)])
-@pytest.mark.parametrize("wanted", [[True] * 4, [False, True, False, False]])
-def test_opcheck_of_the_backward(case, second, wanted):
-    problem = differentiable(CASES[case]) if second else CASES[case]
-    grad_output = random_like(deform_conv2d(**problem)).requires_grad_(second)
-    operands = [problem[name] for name in ("input", "offset", "weight", "mask")]
-    sizes = [problem[name] for name in ("stride", "padding", "dilation")]
-    checked = torch.library.opcheck(BACKWARD, (grad_output, *operands, *sizes, wanted))
-    assert set(checked.values()) == {"SUCCESS"}
-
-
-def differentiable(problem):
-    return {
-        name: value.clone().requires_grad_() if torch.is_tensor(value) else value for name, value in problem.items()
+class TestOperator(OperatorSuite):
+    factories = factories
+    name = "deform_conv2d"
+    cases = CASES
+    empty = {"batch": 0}
+    features = ("input", "weight", "bias")
+    fast = True
+    sizes = ((2, 3, 9, 8), (3, 3, 12, 7), (5, 3, 6, 13))
+    values = {
+        "case": CASES,
+        # Second derivatives take long to trace: for one case.
+        "case_and_second": [("v2", True), *((case, False) for case in CASES)],
+        "wanted": [[True] * 4, [False, True, False, False]],
+        "derivative": [{}, {"masked": False, "biased": False}, {"groups": 2, "offset_groups": 2}],
+        "backend": ["kernel", "torchvision", "reference"],
     }
+
+    def network(self):
+        return Network()
+
+    def inputs(self, *size):
+        return (torch.randn(size),)
 
 
 # Derivatives -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [{}, {"masked": False, "biased": False}, {"groups": 2, "offset_groups": 2}])
-def test_first_and_second_derivatives(case):
-    convolve, operands = as_function(away_from_whole_positions(**case))
-    operands = [operand.requires_grad_() for operand in operands]
-    assert torch.autograd.gradcheck(convolve, operands, fast_mode=True)
-    assert torch.autograd.gradgradcheck(convolve, operands, fast_mode=True)
-
-
-def test_second_derivatives_of_some_operands_alone():
-    convolve, operands = as_function(away_from_whole_positions())
-    for i in range(len(operands)):
-        alone = [operand.detach().requires_grad_(j == i) for j, operand in enumerate(operands)]
-        assert torch.autograd.gradgradcheck(lambda *o: convolve(*o).square(), alone, fast_mode=True)
-
-
 def test_third_derivatives():
-    problem = away_from_whole_positions(biased=False)
+    problem = away_from_integer_positions(biased=False)
     convolve, operands = as_function(problem)
     operands = [operand.requires_grad_() for operand in operands]
 
@@ -187,23 +164,11 @@ def test_second_derivatives_where_offsets_come_from_the_input(kind):
     assert torch.autograd.gradgradcheck(loss, (x, *parameters), fast_mode=True)
 
 
-def test_second_derivatives_of_an_empty_batch():
-    convolve, operands = as_function(make_problem(batch=0))
-    operands = [operand.requires_grad_() for operand in operands]
-    first = torch.autograd.grad(convolve(*operands).square().sum(), operands, create_graph=True)
-    second = torch.autograd.grad(sum(grad.sum() for grad in first), operands, allow_unused=True)
-    assert not any(grad.any() for grad in second if grad is not None)
-
-
-def test_forward_mode_is_refused():
-    """PyTorch would leave the tangents out without a word."""
+def test_forward_mode_is_refused_in_all_its_forms():
     convolve, operands = as_function(make_problem())
-    tangents = tuple(torch.ones_like(operand) for operand in operands)
     refused = pytest.raises(NotImplementedError, match="deform_conv2d has no derivatives in forward mode")
-    with refused:
-        torch.func.jvp(convolve, tuple(operands), tangents)
     with refused, torch.autograd.forward_ad.dual_level():
-        convolve(torch.autograd.forward_ad.make_dual(operands[0], tangents[0]), *operands[1:])
+        convolve(torch.autograd.forward_ad.make_dual(operands[0], torch.ones_like(operands[0])), *operands[1:])
     with refused:
         torch.func.hessian(lambda x: convolve(x, *operands[1:]).sum())(operands[0])
 
@@ -305,7 +270,7 @@ def test_gradients_per_image_of_a_layer(kind):
 
 
 def test_reverse_over_reverse_is_autograds_hessian():
-    problem = away_from_whole_positions(biased=False)
+    problem = away_from_integer_positions(biased=False)
     convolve, operands = as_function(problem)
 
     def loss(*operands):
@@ -355,30 +320,6 @@ def fresh_compiler():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
-
-
-@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.usefixtures("fresh_compiler")
-def test_compile_without_graph_breaks(format):
-    network, x = Network().to(memory_format=format), torch.randn(2, 3, 9, 8).contiguous(memory_format=format)
-    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
-    same(outcome(compiled, x), outcome(network, x))
-
-
-@pytest.mark.usefixtures("fresh_compiler")
-def test_compile_once_for_all_sizes():
-    network, graphs = Network(), []
-
-    def count(graph, example):
-        graphs.append(graph)
-        return graph
-
-    compiled = torch.compile(network, backend=count, fullgraph=True, dynamic=True)
-    with torch.no_grad():
-        for size in ((2, 3, 9, 8), (3, 3, 12, 7), (5, 3, 6, 13)):
-            x = torch.randn(size)
-            torch.testing.assert_close(compiled(x), network(x))
-    assert len(graphs) == 1
 
 
 @pytest.mark.usefixtures("fresh_compiler")
@@ -442,34 +383,6 @@ def test_autocast_keeps_positions(dtype, memory):
     grads = torch.autograd.grad(got, leaves, torch.ones_like(got))
     assert [grad.dtype for grad in grads] == [leaf.dtype for leaf in leaves]
     assert grads[1][0, 1, 0, 300] == 256 * (1 + 2.0**-12)
-
-
-def test_autocast_computes_as_half_precision_does():
-    problem = make_problem(dtype=torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = deform_conv2d(**problem)
-    half = {name: problem[name].bfloat16() for name in ("input", "weight", "bias")}
-    assert torch.equal(got, deform_conv2d(**problem | half))
-
-
-def test_autocast_leaves_double_precision_alone():
-    problem = make_problem()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(deform_conv2d(**problem), deform_conv2d(**problem))
-        assert deform_conv2d(**problem).dtype == torch.float64
-
-
-@pytest.mark.parametrize("name", ["kernel", "torchvision", "reference"])
-def test_a_backward_pass_under_autocast(name, monkeypatch):
-    if name != "kernel":
-        monkeypatch.setenv("DCNRUN_BACKEND", name)
-    problem = make_problem(dtype=torch.float32)
-    wanted = results(problem)
-    leaf = problem["input"].requires_grad_()
-    output = deform_conv2d(**problem | {"input": leaf})
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        (got,) = torch.autograd.grad(output, leaf, random_like(output))
-    torch.testing.assert_close(got, wanted["input"])
 
 
 def test_torch_func_under_autocast():

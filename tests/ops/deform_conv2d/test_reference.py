@@ -49,7 +49,7 @@ def test_the_backward_written_out_has_the_operands_dtypes(dtype):
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_differentiable_twice(masked):
-    problem = away_from_whole_positions(masked)
+    problem = away_from_integer_positions(masked)
     names = [name for name in ("input", "offset", "weight", "bias", "mask") if problem[name] is not None]
     leaves = [problem[name].requires_grad_() for name in names]
 
@@ -60,7 +60,7 @@ def test_differentiable_twice(masked):
     assert torch.autograd.gradgradcheck(convolution, leaves)
 
 
-def away_from_whole_positions(masked):
+def away_from_integer_positions(masked):
     """A small problem without samples near the kinks of the bilinear kernel."""
     problem = make_problem(1, 2, 2, (3, 3), (2, 2), padding=(0, 0), masked=masked)
     problem["offset"] = problem["offset"].sigmoid() * 0.6 + 0.2

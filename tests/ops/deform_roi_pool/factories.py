@@ -112,8 +112,16 @@ def operands_of(problem):
     return Operands(**problem)
 
 
-def pool(**problem):
-    """By the public functions."""
+def arguments(problem):
+    """In the order of `torch.ops.dcnrun.deform_roi_pool`, and of its backward between the output's gradient and what is wanted."""
+    return tuple(operands_of(problem))
+
+
+backward_arguments = arguments
+
+
+def compute(**problem):
+    """The operator's public functions."""
     arguments = {name: value for name, value in problem.items() if name != "position_sensitive"}
     if not problem["position_sensitive"]:
         return deform_roi_pool(**arguments)
@@ -121,7 +129,7 @@ def pool(**problem):
     return deform_psroi_pool(**arguments)
 
 
-def results(problem, function=pool, grad_output=None):
+def results(problem, function=compute, grad_output=None):
     """The output, and the gradient of each operand that is there, by name."""
     names = [name for name in OPERANDS if problem[name] is not None]
     leaves = {name: problem[name].detach().requires_grad_() for name in names}
@@ -130,16 +138,16 @@ def results(problem, function=pool, grad_output=None):
     return {"output": output.detach()} | dict(zip(names, grads, strict=True))
 
 
-def away_from_whole_positions(**settings):
+def away_from_integer_positions(**settings):
     """A small problem without sampling points near the kinks of the bilinear kernel, some of them outside the map."""
     for seed in range(100):
         problem = make_problem(1, 2, (4, 5), 2, (2, 2), seed=seed, scale=1.0, ratio=2, **settings)
-        if _nearest_whole_position(problem) > 0.01:
+        if _nearest_integer_position(problem) > 0.01:
             return problem
     raise AssertionError("each has such points")
 
 
-def _nearest_whole_position(problem):
+def _nearest_integer_position(problem):
     rois, offset = problem["rois"], problem["offset"]
     shift = 0.5 if problem["aligned"] else 0.0
     distances = []

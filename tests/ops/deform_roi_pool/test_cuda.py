@@ -12,7 +12,7 @@ import torchvision.ops
 from dcnrun.ops.deform_roi_pool import cuda, dispatch
 from tests.ops.conformance import assert_close, assert_same_bits
 from tests.ops.deform_conv2d.parity import DTYPES, TOLERANCES, deterministic, moved, watched_kernels
-from tests.ops.deform_roi_pool.factories import make_problem, pool, results
+from tests.ops.deform_roi_pool.factories import compute, make_problem, results
 from tests.ops.deform_roi_pool.parity import LARGE_SHAPES, ROIS, SHAPES, Case, errors, wanted
 from tests.ops.factories import random_like
 
@@ -69,7 +69,7 @@ def test_cuda_graphs(dtype, in_order):
             results(static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        grad_output = random_like(pool(**static))
+        grad_output = random_like(compute(**static))
         with torch.cuda.graph(graph):
             captured = results(static, grad_output=grad_output)
         for rois in ("usual", "all in one place", "odd", "images not there"):
@@ -86,7 +86,7 @@ def test_cuda_graphs(dtype, in_order):
 
 def test_torch_compile():
     problem = problem_on_gpu()
-    compiled = torch.compile(pool, fullgraph=True)
+    compiled = torch.compile(compute, fullgraph=True)
     assert_close(results(problem, compiled), results(problem), TOLERANCES[torch.bfloat16])
 
 

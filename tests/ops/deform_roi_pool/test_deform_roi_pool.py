@@ -10,8 +10,9 @@ from hypothesis import given
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_reference
-from tests.ops.conformance import assert_close, assert_same_bits
-from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, make_problem, operands_of, pool, problems, results
+from tests.ops.conformance import ResultSuite, assert_close, assert_same_bits
+from tests.ops.deform_roi_pool import factories
+from tests.ops.deform_roi_pool.factories import LAYOUTS, OPERANDS, compute, make_problem, operands_of, problems, results
 from tests.ops.factories import examples, random_like
 
 BACKENDS = ["kernel", "reference"]
@@ -84,7 +85,7 @@ def test_boxes_of_whole_pixels(backend, aligned, bins, scale, ratio):
 def test_half_precision_is_single_precision_of_rounded_operands(backend, dtype, positions, data):
     narrow = ("input", "rois", "offset", "mask") if positions == "half" else ("input",)
     problem = {name: value.to(dtype) if name in narrow and value is not None else value for name, value in data.items()}
-    grad_output = random_like(pool(**problem))
+    grad_output = random_like(compute(**problem))
     got = results(problem, grad_output=grad_output)
     assert got["output"].dtype == dtype
     for name in got.keys() & problem.keys():
@@ -113,7 +114,7 @@ def test_groups_have_offsets_and_masks_of_their_own(backend):
         problem = make_problem(channels=6, groups=3, position_sensitive=position_sensitive, odd=True, rois=9)
         planes = 6 if position_sensitive else 1
         alone = [
-            pool(
+            compute(
                 **problem
                 | {
                     "input": problem["input"][:, 2 * g * planes : 2 * (g + 1) * planes],
@@ -123,7 +124,7 @@ def test_groups_have_offsets_and_masks_of_their_own(backend):
             )
             for g in range(3)
         ]
-        torch.testing.assert_close(pool(**problem), torch.cat(alone, 1))
+        torch.testing.assert_close(compute(**problem), torch.cat(alone, 1))
 
 
 @every_backend
@@ -133,37 +134,47 @@ def test_boxes_may_come_image_by_image(backend):
     problem |= {name: problem[name][order] for name in ("rois", "offset", "mask")}
     problem["rois"][:, 0] = torch.tensor([0, 0, 0, 2, 2, 2, 2, 2])
     boxes = list(problem["rois"][:, 1:].split([3, 0, 5]))
-    assert torch.equal(pool(**problem | {"rois": boxes}), pool(**problem))
+    assert torch.equal(compute(**problem | {"rois": boxes}), compute(**problem))
 
 
 # Where operands lie ----------------------------------------------------------------------------------------------------
 
 
-@with_kernel
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("operand", ["input", "offset", "mask", "grad_output"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"channels": 64, "dtype": torch.float32},
-        {"channels": 10, "groups": 2},
-        {"channels": 64, "dtype": torch.bfloat16},
-        {"channels": 4, "groups": 2, "position_sensitive": True},
-    ],
-    ids=str,
-)
-def test_any_layout(backend, layout, operand, settings):
-    problem = make_problem(2, size=(9, 8), bins=(3, 3), **settings)
-    grad_output = random_like(pool(**problem))
-    if operand == "grad_output":
-        strided = LAYOUTS[layout](grad_output)
-        got = results(problem, grad_output=strided)
-        wanted = results(problem, grad_output=strided.contiguous())
-    else:
-        strided = LAYOUTS[layout](problem[operand])
-        got = results(problem | {operand: strided}, grad_output=grad_output)
-        wanted = results(problem | {operand: strided.contiguous()}, grad_output=grad_output)
-    assert_close(got, wanted, 1e-6)
+DETERMINISTIC = [
+    {"channels": 70, "dtype": torch.float32},
+    {"channels": 200, "dtype": torch.float32, "masked": False},
+    {"channels": 12, "groups": 3},
+    {"channels": 33, "dtype": torch.bfloat16},
+    {"channels": 6, "groups": 2, "position_sensitive": True, "dtype": torch.float32},
+]
+
+
+class TestResults(ResultSuite):
+    factories = factories
+    layouts = LAYOUTS
+    values = {
+        "backend": BACKENDS,
+        "layout": LAYOUTS,
+        "operand": ["input", "offset", "mask", "grad_output"],
+        "layout_settings": [
+            {"channels": 64, "dtype": torch.float32},
+            {"channels": 10, "groups": 2},
+            {"channels": 64, "dtype": torch.bfloat16},
+            {"channels": 4, "groups": 2, "position_sensitive": True},
+        ],
+        "some_settings": [
+            {"masked": masked, "position_sensitive": position_sensitive}
+            for masked in (True, False)
+            for position_sensitive in (True, False)
+        ],
+        "bits_settings": DETERMINISTIC,
+    }
+
+    def problem_of_layouts(self, settings):
+        return make_problem(2, size=(9, 8), bins=(3, 3), **settings)
+
+    def problem_of_bits(self, settings):
+        return make_problem(3, size=(13, 11), rois=20, **settings)
 
 
 @with_kernel
@@ -188,24 +199,11 @@ def test_the_output_is_contiguous_and_gradients_lie_as_the_operands_do(backend, 
 
 
 @every_backend
-@pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("position_sensitive", [True, False])
-def test_gradients_of_some_operands_alone(backend, masked, position_sensitive):
-    problem = make_problem(masked=masked, position_sensitive=position_sensitive)
-    wanted = results(problem)
-    for name in wanted.keys() - {"output"}:
-        leaf = problem[name].clone().requires_grad_()
-        output = pool(**problem | {name: leaf})
-        (grad,) = torch.autograd.grad(output, leaf, random_like(output))
-        assert_close({name: grad, "output": output}, wanted, 1e-12, [name, "output"])
-
-
-@every_backend
 def test_rois_get_no_gradient(backend):
     problem = make_problem()
     leaf = problem["rois"].clone().requires_grad_()
     problem["input"].requires_grad_()
-    assert torch.autograd.grad(pool(**problem | {"rois": leaf}).sum(), leaf, allow_unused=True) == (None,)
+    assert torch.autograd.grad(compute(**problem | {"rois": leaf}).sum(), leaf, allow_unused=True) == (None,)
 
 
 @every_backend
@@ -218,7 +216,7 @@ def test_no_rois(backend, settings):
         assert torch.equal(got[name], torch.zeros_like(problem[name]))
     no_boxes = [problem["rois"].new_zeros(0, 4)] * problem["input"].shape[0]
     if no_boxes:
-        assert pool(**problem | {"rois": no_boxes}).shape == (0, 4, 3, 2)
+        assert compute(**problem | {"rois": no_boxes}).shape == (0, 4, 3, 2)
 
 
 # Odd RoIs ----------------------------------------------------------------------------------------------------------------
@@ -269,7 +267,7 @@ def test_rois_and_offsets_that_are_no_positions(backend, dtype, ratio, value, po
     """Nothing is read out of bounds; where a position is not a number, neither is the bin, and others are as before."""
     settings = {"rois": 6, "ratio": ratio, "position_sensitive": position_sensitive, "gamma": 1.0}
     problem = make_problem(2, 3, **settings, dtype=dtype)
-    usual = pool(**problem)
+    usual = compute(**problem)
     problem["offset"][0, 0, 0, 0] = value
     problem["offset"][1, 1, 2, 1] = value
     for column in range(1, 5):
@@ -301,14 +299,14 @@ def test_rois_and_offsets_that_are_no_positions(backend, dtype, ratio, value, po
 def test_operands_that_are_no_numbers(backend, dtype, operand, value, position_sensitive, monkeypatch):
     """They spoil what the definition lets them spoil, and no more."""
     problem = make_problem(2, 5, dtype=dtype, position_sensitive=position_sensitive)
-    grad_output = random_like(pool(**problem))
+    grad_output = random_like(compute(**problem))
     changed = grad_output if operand == "grad_output" else problem[operand]
     changed.view(-1)[:: max(changed.numel() // 7, 1)] = value
     got = results(problem, grad_output=grad_output)
     monkeypatch.setenv("DCNRUN_BACKEND", "reference")
     wanted = results(problem, grad_output=grad_output)
     assert not all(values.isfinite().all() for values in wanted.values())
-    reads = pool(**problem | {"input": torch.ones_like(problem["input"]), "mask": None})[:, :1] != 0
+    reads = compute(**problem | {"input": torch.ones_like(problem["input"]), "mask": None})[:, :1] != 0
     for name in wanted:
         good = wanted[name].isfinite()
         assert not (good & ~got[name].isfinite()).any(), name
@@ -322,22 +320,6 @@ def test_operands_that_are_no_numbers(backend, dtype, operand, value, position_s
 # The same bits -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
-DETERMINISTIC = [
-    {"channels": 70, "dtype": torch.float32},
-    {"channels": 200, "dtype": torch.float32, "masked": False},
-    {"channels": 12, "groups": 3},
-    {"channels": 33, "dtype": torch.bfloat16},
-    {"channels": 6, "groups": 2, "position_sensitive": True, "dtype": torch.float32},
-]
-
-
 @with_kernel
 @pytest.mark.parametrize("settings", DETERMINISTIC, ids=str)
 @pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
@@ -346,16 +328,9 @@ class TestSameBits:
         problem = make_problem(3, size=(13, 11), rois=20, **settings)
         return problem | {"input": problem["input"].contiguous(memory_format=format)}
 
-    def test_on_every_run_for_any_number_of_threads(self, backend, settings, format, threads):
-        problem = self.problem(settings, format)
-        first = results(problem)
-        for count in (1, 2, 3, 5, 5):
-            threads(count)
-            assert_same_bits(results(problem), first)
-
     def test_for_any_split_of_the_batch(self, backend, settings, format, threads):
         problem = self.problem(settings, format)
-        grad_output = random_like(pool(**problem))
+        grad_output = random_like(compute(**problem))
         whole = results(problem, grad_output=grad_output)
         for image in range(3):
             threads(image + 1)

@@ -13,7 +13,7 @@ from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_refere
 from tests.ops.conformance import assert_close
 from tests.ops.deform_roi_pool.factories import (
     OPERANDS,
-    away_from_whole_positions,
+    away_from_integer_positions,
     make_problem,
     operands_of,
     problems,
@@ -132,7 +132,7 @@ def test_the_backward_written_out_has_the_operands_dtypes(dtype):
 
 @pytest.mark.parametrize("settings", [{}, {"masked": False}, {"groups": 2}, {"position_sensitive": True, "groups": 2}])
 def test_differentiable_twice(settings):
-    problem = away_from_whole_positions(**settings)
+    problem = away_from_integer_positions(**settings)
     names = [name for name in OPERANDS if problem[name] is not None]
     leaves = [problem[name].requires_grad_() for name in names]
 
