@@ -68,34 +68,34 @@ class Device(ABC):
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Ours, then the peers."""
+        """All candidates: ours, then the peers."""
         return self.ours + self.peers
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """The settings that all is measured with."""
+        """Set what all is measured with."""
         yield
 
     def describe(self) -> dict[str, Any]:
-        """What a result should tell of it, beside the machine."""
+        """Return what a result should say of the device, beside the machine."""
         return {}
 
     def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
-        """An operator with operands on the device."""
+        """Return an operator with operands on the device."""
         return make_candidate(name, case, dtype, self.device)
 
     def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
-        """A candidate's passes that are measured, ready to be timed."""
+        """Return a candidate's passes that are measured, ready to be timed."""
         passes = self.candidate(name, case, dtype).passes
         return {pass_: passes[pass_] for pass_ in self.passes if pass_ in passes}
 
     @abstractmethod
     def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
-        """Peak memory of one pass beyond operands and results; DcnrunError where it can't be told."""
+        """Measure the peak memory of one pass beyond operands and results; DcnrunError where it can't be told."""
 
 
 class Cpu(Device):
-    """Where works are over when they return."""
+    """The CPU, on which a pass is over when its call returns."""
 
     device = CPU
     dtypes = (torch.float32,)
@@ -118,7 +118,7 @@ class Cpu(Device):
     clock = WALL_CLOCK
 
     def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
-        """As the operating system counts it, in a process of its own."""
+        """Measure what the operating system counts, in a process of its own."""
         return in_fresh_process(extra_memory, name, case, dtype, pass_, torch.get_num_threads())
 
 
@@ -143,7 +143,7 @@ class Cuda(Device):
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """With our kernels if no others are asked for, the fastest of cuDNN's, and fp32 that is fp32 for all alike."""
+        """Set what all is measured with: our kernels if no others are asked for, cuDNN's fastest, and fp32 without TF32 for all."""
         matmul = torch.backends.cuda.matmul
         precision, matmul.fp32_precision = matmul.fp32_precision, "ieee"
         try:
@@ -156,15 +156,15 @@ class Cuda(Device):
             matmul.fp32_precision = precision
 
     def describe(self) -> dict[str, Any]:
-        """The GPU, its driver and libraries."""
+        """Describe the GPU, its driver and libraries."""
         return describe_gpu(self.device)
 
     def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
-        """With positions in fp32 as layers have them under autocast; torchvision's operator takes but one dtype."""
+        """Return an operator with positions in fp32, as layers have them under autocast; torchvision's takes one dtype only."""
         return make_candidate(name, case, dtype, self.device, torch.float32 if name in self.ours else None)
 
     def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
-        """On other operands at each call, so that none is in the L2 cache."""
+        """Return passes that take other operands at each call, so that none are in the L2 cache."""
         copies = copies_past_cache(case.least_operand_bytes(dtype_of(name, dtype)), self.cache_bytes)
         each = [super(Cuda, self).works(name, case, dtype) for _ in range(copies)]
         for works in each:
@@ -173,7 +173,7 @@ class Cuda(Device):
         return {pass_: in_turn([works[pass_] for works in each]) for pass_ in each[0]}
 
     def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
-        """As PyTorch counts it."""
+        """Measure what PyTorch counts."""
         work = self.candidate(name, case, dtype).passes[pass_]
         work()
         return peak_extra_gpu_bytes(work, self.device)
@@ -181,7 +181,7 @@ class Cuda(Device):
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """With these variables where they are not set."""
+    """Set environment variables that are not set, for the time being."""
     missing = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(missing)
     try:
@@ -192,7 +192,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def the_gpu() -> Cuda:
-    """The current GPU; UsageError where there is none."""
+    """Return the current GPU; UsageError where there is none."""
     if not gpus():
         raise UsageError("--device cuda: PyTorch finds no NVIDIA GPU here; `dcnrun doctor` tells what it finds")
     device = torch.device("cuda", torch.cuda.current_device())

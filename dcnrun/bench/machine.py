@@ -25,7 +25,7 @@ _NVIDIA_SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "po
 
 
 def describe() -> dict[str, Any]:
-    """CPU, threads, versions, what else the machine was doing, and the command."""
+    """Return CPU, threads, versions, load of the machine, and the command."""
     return {
         "cpu": cpu_model(),
         "vector_instructions": vector_instructions(),
@@ -44,7 +44,7 @@ def describe() -> dict[str, Any]:
 
 
 def describe_gpu(device: torch.device) -> dict[str, Any]:
-    """The GPU, CUDA's versions, and the driver, clocks and power limit where `nvidia-smi` tells them."""
+    """Return the GPU, CUDA's versions, and the driver, clocks and power limit where `nvidia-smi` tells them."""
     gpu = torch.cuda.get_device_properties(device)
     return {
         "gpu": gpu.name,
@@ -59,7 +59,7 @@ def describe_gpu(device: torch.device) -> dict[str, Any]:
 
 
 def describe_kernel(dtype: torch.dtype, device: torch.device = _CPU) -> dict[str, Any]:
-    """Which compiled kernel computes deformable convolution, and what it was compiled with."""
+    """Return which compiled kernel computes deformable convolution, and what it was compiled with."""
     try:
         if device.type == "cuda":
             built = cuda_kernels.load("deform_conv2d", dtype, device.index).built
@@ -73,7 +73,7 @@ def describe_kernel(dtype: torch.dtype, device: torch.device = _CPU) -> dict[str
 
 
 def _ask_nvidia_smi(gpu: str) -> dict[str, str]:
-    """Its answers by its own names for them, with units; none where there is no such program or GPU."""
+    """Return what nvidia-smi says, with units, by its own names; nothing where there is no such program or GPU."""
     command = ["nvidia-smi", f"--id={gpu}", f"--query-gpu={','.join(_NVIDIA_SMI)}", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -90,7 +90,7 @@ def _version(package: str) -> str | None:
 
 
 def _command() -> str:
-    """As one would type it: without the folder that the program happens to be in."""
+    """Return the command as it is typed: without the folder of the program."""
     program, *arguments = sys.argv
     typed = "dcnrun" if Path(program).name in ("dcnrun", "__main__.py") else f"python {program}"
     return " ".join([typed, *arguments])

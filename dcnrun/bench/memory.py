@@ -27,12 +27,12 @@ class Sized(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Its size in memory."""
+        """The size in memory."""
         ...
 
 
 def peak_extra_bytes(work: Callable[[], Iterable[Sized]]) -> int:
-    """How far this process's resident memory rises while it works, beyond what stays: the results it returns.
+    """Measure how far this process's resident memory rises during a pass, beyond what stays: the results it returns.
 
     Counted are pages, at least one; it is right to a quarter of a MiB. What was freed before and kept for reuse would not
     show: measure in a fresh process. DcnrunError where the system doesn't tell.
@@ -49,7 +49,7 @@ def peak_extra_bytes(work: Callable[[], Iterable[Sized]]) -> int:
 
 
 def peak_extra_gpu_bytes(work: Callable[[], Iterable[Sized]], device: torch.device) -> int:
-    """How far the memory that PyTorch has taken on a GPU rises in a work, beyond the results; at least one block.
+    """Measure how far PyTorch's memory on a GPU rises during a pass, beyond the results; at least one block.
 
     It counts libraries' workspaces too, as far as they get them from PyTorch: cuDNN's and cuBLAS's. Run the work before,
     since it may make what stays.

@@ -41,7 +41,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Such as N2 C64 64x64, and what is not a 3x3 kernel of one offset group."""
+        """The name, such as N2 C64 64x64, with what is not a 3x3 kernel of one offset group."""
         kernel = "" if self.kernel == 3 else f" {self.kernel}x{self.kernel} kernel"
         groups = "" if self.offset_groups == 1 else f" {self.offset_groups} offset groups"
         height, width = self.sides
@@ -77,7 +77,7 @@ class Candidate:
 def make_candidate(
     name: str, case: Case, dtype: torch.dtype, device: torch.device = CPU, positions: torch.dtype | None = None
 ) -> Candidate:
-    """An operator for a case; the operands' values are the same for all, offsets are N(0, 1).
+    """Make an operator for a case; the operands' values are the same for all, offsets are N(0, 1).
 
     `positions` is the dtype of offsets and masks, where it is another.
     """
@@ -101,12 +101,12 @@ def make_candidate(
 
 
 def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
-    """The dtype of an operator's operands: that of all, unless its name says another."""
+    """Return the dtype of an operator's operands: that of all, unless its name says another."""
     return {TORCHVISION_FP16: torch.float16, TORCHVISION_FP32: torch.float32}.get(name, dtype)
 
 
 def unavailable(names: Iterable[str], dtype: torch.dtype, device: torch.device = CPU) -> dict[str, str]:
-    """Which of the peers can't be run here with this dtype, and why."""
+    """Return which of the peers can't be run here with this dtype, and why."""
     reasons = {}
     for name in names:
         try:
@@ -118,12 +118,12 @@ def unavailable(names: Iterable[str], dtype: torch.dtype, device: torch.device =
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """Return what went wrong, in one line."""
     return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def extra_memory(name: str, case: Case, dtype: torch.dtype, pass_: str, threads: int) -> int:
-    """Peak memory of one pass beyond operands and results, in bytes; for a fresh process."""
+    """Measure the peak memory of one pass beyond operands and results, in bytes; for a fresh process."""
     torch.set_num_threads(threads)
     work = make_candidate(name, case, dtype).passes[pass_]
     # Loads libraries and starts threads, which is no memory of the operator's.
@@ -186,7 +186,7 @@ def _deterministic(candidate: Candidate) -> Candidate:
 
 
 def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Candidate:
-    """A model of one DeformConv node, its weight a constant."""
+    """Make a model of one DeformConv node, its weight a constant."""
     import onnxruntime
     from onnx import helper, numpy_helper
 

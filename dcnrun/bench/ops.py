@@ -47,7 +47,7 @@ def bench_ops(
 
 
 def ratios(rows: Sequence[Row], device: Device) -> dict[str, Any]:
-    """How each quantity compares: geometric mean, smallest and largest ratio over the reference cases among the rows."""
+    """Return how each quantity compares: geometric mean, smallest and largest ratio over the reference cases among the rows."""
     reference = [row for row in rows if row["reference"]]
     compared: dict[str, Any] = {"shapes": len(reference)}
     for pass_ in device.passes:

@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class WallClock:
-    """For works that are over when they return.
+    """A clock for calls that are over when they return.
 
     Each runs twice and the second run counts, as between the layers of a network: with its threads awake and its operands
     in the cache.
@@ -44,7 +44,7 @@ class WallClock:
 
 @dataclass(frozen=True)
 class EventClock:
-    """For works that the host starts and a GPU does: the mean of some calls between two events on the GPU.
+    """A clock for what the host starts and a GPU computes: the mean of some calls between two events on the GPU.
 
     The host waits once, after the last call, so that it is ahead of the GPU as in a network; a work that it takes longer
     to start than the GPU to do is measured by that. The calls before the first event warm up, and are ahead of it already.
@@ -67,7 +67,7 @@ class EventClock:
 
 @dataclass(frozen=True)
 class LaunchClock:
-    """The host's share of works that a GPU does: until they are started, with nothing left to do on the GPU before.
+    """A clock for what the host spends on starting what a GPU computes, with nothing left to do on the GPU before.
 
     The works should be tiny, so that the GPU's queue is never full.
     """
@@ -88,7 +88,7 @@ WALL_CLOCK = WallClock()
 
 
 def interleaved(works: Mapping[Name, Work], rounds: int, clock: Clock = WALL_CLOCK) -> dict[Name, list[float]]:
-    """Seconds of each work in every round.
+    """Measure the seconds of each in every round.
 
     A round runs all of them, each time beginning with another, so that a drift of the machine's speed meets them all.
     """
@@ -102,28 +102,28 @@ def interleaved(works: Mapping[Name, Work], rounds: int, clock: Clock = WALL_CLO
 
 
 def in_turn(works: Iterable[Work]) -> Work:
-    """A work that is another of these at each call, and the first again after the last."""
+    """Return a function that calls another of these at each call, and the first again after the last."""
     turns = itertools.cycle(works)
     return lambda: next(turns)()
 
 
 def copies_past_cache(operand_bytes: int, cache_bytes: int) -> int:
-    """How many copies of its operands a work must take in turn, so that the others fill the cache until one's next turn."""
+    """Return how many copies of its operands a call must take in turn, so that the others fill the cache until one's next turn."""
     return 1 + -(-cache_bytes // operand_bytes)
 
 
 def quartiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles in milliseconds."""
+    """Return median and quartiles in milliseconds."""
     return _quartiles(seconds, 1e3)
 
 
 def quartiles_us(seconds: Sequence[float]) -> dict[str, float]:
-    """Median and quartiles in microseconds."""
+    """Return median and quartiles in microseconds."""
     return _quartiles(seconds, 1e6)
 
 
 def geometric_mean(ratios: list[float]) -> float:
-    """The mean for ratios: as many times above as below."""
+    """Return the mean for ratios: as many times above as below."""
     return float(np.exp(np.mean(np.log(ratios))))
 
 

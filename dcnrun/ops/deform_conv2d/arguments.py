@@ -9,7 +9,7 @@ from dcnrun.ops.deform_conv2d.checks import output_size
 
 
 class Operands(NamedTuple):
-    """In the operator's order; shapes as in `dcnrun.ops.deform_conv2d`, settings as (y, x)."""
+    """The arguments in the operator's order; shapes as in `dcnrun.ops.deform_conv2d`, settings as (y, x)."""
 
     input: Tensor
     offset: Tensor
@@ -27,7 +27,7 @@ class Operands(NamedTuple):
 
     @property
     def form(self) -> tuple[Hashable, ...]:
-        """All but the values in the tensors: what follows from it can be remembered."""
+        """Everything but the values in the tensors: what follows from it can be remembered."""
         tensors = self.input, self.offset, self.weight, self.bias, self.mask
         return *map(_form, tensors), *map(tuple, self.settings)
 

@@ -78,11 +78,11 @@ class _Chunk(NamedTuple):
     images: int
 
     def of(self, rows: Tensor) -> Tensor:
-        """Its part of matrices with all rows."""
+        """Return the chunk's part of matrices with all rows."""
         return _narrowed(rows, self.first, self.rows)
 
     def address(self, images: Tensor) -> int:
-        """Where its first image begins, in a tensor of all images."""
+        """Return the address of the chunk's first image in a tensor of all images."""
         return images.data_ptr() + self.first_image * images.stride(0) * images.element_size()
 
 
@@ -159,7 +159,7 @@ class _Teams(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """All that follows from shapes, settings and the GPU."""
+    """Everything that follows from shapes, settings and the GPU."""
 
     chunks: tuple[_Chunk, ...]
     column_shape: tuple[
@@ -397,7 +397,7 @@ def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
-    """Where the gradients of positions and masks are written: directly if they are fp32."""
+    """Return memory for the gradients of positions and masks: the gradients themselves if they are fp32."""
     if grad is None or grad.dtype == torch.float32:
         return grad
     return torch.empty_like(grad, dtype=torch.float32)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Operands(NamedTuple):
-    """In the operator's order; shapes as in `dcnrun.ops.deform_roi_pool`, sizes as (y, x)."""
+    """The arguments in the operator's order; shapes as in `dcnrun.ops.deform_roi_pool`, sizes as (y, x)."""
 
     input: Tensor
     rois: Tensor
@@ -22,7 +22,7 @@ class Operands(NamedTuple):
 
     @property
     def settings(self) -> tuple[tuple[int, int], float, int, float, bool, bool]:
-        """All that is no tensor."""
+        """All arguments that are not tensors."""
         return self[4:]
 
     @property

@@ -140,7 +140,7 @@ class _Call:
 
 
 def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
-    """How many tiles the bins of a RoI are cut into: few enough bins for shared memory, and enough blocks."""
+    """Return how many tiles the bins of a RoI are cut into: few enough bins for shared memory, and enough blocks."""
     of_rois = operands.rois.shape[0] * operands.groups
     useful = -(-operands.bins // team.small_block[1])
     return max(
@@ -173,7 +173,7 @@ def _flat(tensor: Tensor | None) -> Tensor | None:
 
 
 def _flat_in_fp32(grad: Tensor | None) -> Tensor | None:
-    """Where the gradients of positions and masks are written: directly if they have the form."""
+    """Return memory for the gradients of positions and masks: the gradients themselves if they have its form."""
     if grad is None or (grad.dtype == torch.float32 and grad.is_contiguous()):
         return grad
     return torch.empty(grad.shape, dtype=torch.float32, device=grad.device)

@@ -155,7 +155,7 @@ def _each_roi(operands: Operands) -> Iterator[_Roi]:
 
 
 def _starts(operands: Operands, start: Tensor, size: Tensor, offset: Tensor | None, axis: int) -> Tensor:
-    """Where bins start along an axis, (M, Q)."""
+    """Return where bins start along an axis, (M, Q)."""
     bins = operands.output_size[axis]
     along = torch.arange(bins, device=start.device, dtype=start.dtype) * (size[axis] / bins)
     starts = start[axis] + (along[:, None] if axis == 0 else along)
@@ -165,7 +165,7 @@ def _starts(operands: Operands, start: Tensor, size: Tensor, offset: Tensor | No
 
 
 def _points(starts: Tensor, size: Tensor, grid: list[float], operands: Operands, axis: int) -> _Points:
-    """The sampling points along an axis of bins that start here; those far outside the feature map are left out."""
+    """Return the sampling points along an axis of bins that start here; those far outside the feature map are left out."""
     length, points = operands.input.shape[2 + axis], grid[axis]
     bin = size[axis] / operands.output_size[axis]
     position = starts.unsqueeze(-1) + (_near(starts, bin, points, length) + 0.5) * bin / points

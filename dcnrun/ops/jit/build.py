@@ -25,16 +25,16 @@ class Built:
     not_kept: CacheUnusable | None = None  # why the file is not in the cache, and soon gone
 
     def kept(self) -> "Built":
-        """This, if it is in the cache; CacheUnusable if it could not be kept."""
+        """Return the kernel if it is in the cache; CacheUnusable if it could not be kept."""
         if self.not_kept:
             raise self.not_kept
         return self
 
 
 def find_or_build(file_name: str, compile: Compile, work: Path, seconds: float) -> Built:
-    """A kernel from the cache, or compiled and put there; where it can't be put there, it stays in `work`.
+    """Return a kernel from the cache, or compile it and put it there; where it can't be put there, it stays in `work`.
 
-    A process waits `seconds` at most for another that compiles the same.
+    A process waits `seconds` at most for another that compiles the same kernel.
     """
     try:
         file = cache.kernels_folder() / file_name

@@ -1,4 +1,4 @@
-"""All that decides what a compiled kernel is, and so the name that it has in the cache."""
+"""Everything that decides what a compiled kernel is, and so the name that it has in the cache."""
 
 import hashlib
 import json
@@ -35,14 +35,14 @@ class CpuBuildSpec:
     flags: Flags
 
     def file_name(self, compiler: Compiler) -> str:
-        """Such as deform_conv2d-float32-0123456789ab.so: the hash stands for all that decides the content.
+        """Return the name, such as deform_conv2d-float32-0123456789ab.so: the hash stands for all that decides the content.
 
         Its last four digits stand for the compiler, so that a machine without one finds what another compiled.
         """
         return f"{self.file_start()}{_digest(compiler.command, compiler.version)[:4]}.so"
 
     def file_start(self) -> str:
-        """What the names for all compilers start with."""
+        """Return what the names for all compilers start with."""
         digest = _digest(
             _texts(self.source),
             [self.flags.needed, self.flags.optional],
@@ -61,14 +61,14 @@ class CudaBuildSpec:
     options: tuple[str, ...]
 
     def file_name(self, nvrtc: Nvrtc) -> str:
-        """Such as deform_conv2d-float32-sm_90a-0123456789ab.cubin: the hash stands for all that decides the content."""
+        """Return the name, such as deform_conv2d-float32-sm_90a-0123456789ab.cubin: the hash stands for all that decides the content."""
         digest = _digest(_texts(self.source), self.options, [nvrtc.version, nvrtc.headers_version])
         suffix = "ptx" if is_virtual(self.architecture) else "cubin"
         return f"{self.source.stem}-{self.dtype}-{self.architecture}-{digest[:12]}.{suffix}"
 
 
 def cpu_build_spec(name: str, dtype: torch.dtype) -> CpuBuildSpec:
-    """What there is here to make a CPU kernel of; KernelUnavailable if something is missing."""
+    """Return what a CPU kernel is made of here; KernelUnavailable if something is missing."""
     if sys.platform == "win32":
         raise KernelUnavailable("CPU kernels are made on Linux and macOS only", "use one of them, or WSL")
     define = _define(dtype, tuple(DEFINES), "CPU")
@@ -76,18 +76,18 @@ def cpu_build_spec(name: str, dtype: torch.dtype) -> CpuBuildSpec:
 
 
 def cuda_build_spec(name: str, dtype: torch.dtype, architecture: str) -> CudaBuildSpec:
-    """What there is here to make a CUDA kernel of; KernelUnavailable if something is missing."""
+    """Return what a CUDA kernel is made of here; KernelUnavailable if something is missing."""
     define = _define(dtype, CUDA_DTYPES, "CUDA")
     return CudaBuildSpec(_source("cuda", name), dtype_name(dtype), architecture, cuda_options(define))
 
 
 def kernel_names(kind: str) -> list[str]:
-    """Every kernel that there is a source of; `kind` is "cpu" or "cuda"."""
+    """Return the names of all kernels that have a source; `kind` is "cpu" or "cuda"."""
     return sorted(path.stem for path in _folder(kind).glob(f"*{_SUFFIXES[kind]}"))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """Such as "float32"."""
+    """Return the name, such as "float32"."""
     return str(dtype).removeprefix("torch.")
 
 

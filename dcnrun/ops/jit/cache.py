@@ -70,7 +70,8 @@ def one_builds(file: Path, seconds: float) -> Iterator[None]:
     """
     import fcntl
 
-    # Not in the cache, since locks hang on some network file systems. The kernel opens a dead process's lock.
+    # Not in the cache, since locks hang on some network file systems. The operating system opens a dead process's lock. Not
+    # by `filelock`, which leaves a file for every kernel behind.
     try:
         lock = Path(tempfile.gettempdir()) / f"dcnrun-{os.getuid()}-{file.stem}.lock"
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)

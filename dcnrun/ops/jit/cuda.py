@@ -95,7 +95,7 @@ class CudaModule:
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
-        """On this GPU, and even while this thread captures a CUDA graph: loading is no work of the graph's."""
+        """Make this GPU the current one and allow loading, even while the thread captures a CUDA graph, of which it is no part."""
         driver = self._driver
         relaxed = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(driver.cuCtxPushCurrent(self._context))
