@@ -28,7 +28,9 @@ DTYPES = ["float32", "float64", "bfloat16", "float16"]
 def sandbox(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: "kernel")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    return Sandbox(tmp_path, monkeypatch)
+    made = Sandbox(tmp_path, monkeypatch)
+    yield made
+    made.forget()
 
 
 def doctor(exit_code=0):

@@ -24,7 +24,7 @@ class memoize(Generic[*Key, Made]):
         self._known: dict[tuple[*Key], Made | KernelUnavailable] = {}
 
     def __call__(self, *key: *Key) -> Made:
-        """What the function returns for these arguments."""
+        """Return what the function returns for these arguments."""
         if key not in self._known:
             with self._one_makes:
                 if key not in self._known:
@@ -33,6 +33,10 @@ class memoize(Generic[*Key, Made]):
         if isinstance(known, KernelUnavailable):
             raise KernelUnavailable(*known.args)
         return known
+
+    def cache_clear(self) -> None:
+        """Forget all results and failures."""
+        self._known.clear()
 
     def _try(self, *key: *Key) -> Made | KernelUnavailable:
         try:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from dcnrun.ops import deform_conv2d
-from dcnrun.ops.common.checks import memory_format_of
 from dcnrun.ops.deform_conv2d.checks import output_size
 
 GOOD = {
@@ -128,12 +127,3 @@ def test_the_output_is_as_large_as_a_plain_convolutions(kernel, stride, padding,
     plain = torch.nn.functional.conv2d(x, weight, None, stride, padding, dilation)
     two = [(value, value) for value in (stride, padding, dilation)]
     assert output_size((11, 14), (kernel, kernel + 1), *two) == plain.shape[2:]
-
-
-def test_memory_format():
-    x = torch.zeros(2, 3, 4, 5)
-    last = x.contiguous(memory_format=torch.channels_last)
-    assert memory_format_of(x) == torch.contiguous_format
-    assert memory_format_of(last) == torch.channels_last
-    assert memory_format_of(last[..., 1:]) == torch.contiguous_format
-    assert memory_format_of(torch.zeros(2, 1, 4, 5)) == torch.contiguous_format  # is both

@@ -5,4 +5,6 @@ from tests.ops.jit.fakes import Sandbox
 
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
-    return Sandbox(tmp_path, monkeypatch)
+    made = Sandbox(tmp_path, monkeypatch)
+    yield made
+    made.forget()

@@ -116,7 +116,7 @@ class Sandbox:
     def forget(self) -> None:
         """Know as little as a new process."""
         for loader in (load.load, cuda.load):
-            self._monkeypatch.setattr(loader, "_known", {})
+            loader.cache_clear()
         self._monkeypatch.setattr(compiler, "_hung", {})
 
     def compiler(self, name: str = "own-c++", before: str = COUNTING) -> Path:

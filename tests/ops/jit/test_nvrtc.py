@@ -13,9 +13,11 @@ ONE = NAME, torch.float32, "sm_80"
 
 
 @pytest.fixture
-def not_known(monkeypatch):
+def not_known():
     """Know as little as a new process."""
-    monkeypatch.setattr(find_nvrtc, "_known", {})
+    find_nvrtc.cache_clear()
+    yield
+    find_nvrtc.cache_clear()
 
 
 @needs_nvrtc
