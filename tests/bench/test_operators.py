@@ -120,7 +120,7 @@ def test_the_least_that_is_read():
 
 
 def test_columns_of_torchvision():
-    """9 taps x 64 channels x 64 x 64 pixels x 2 images x 4 bytes; no more than 32 images at a time."""
+    """9 points x 64 channels x 64 x 64 pixels x 2 images x 4 bytes; no more than 32 images at a time."""
     assert Case(2, 64, 64).columns_bytes(torch.float32) == 9 * 64 * 64 * 64 * 2 * 4
     assert Case(64, 1, 1).columns_bytes(torch.float64) == 9 * 32 * 8
 

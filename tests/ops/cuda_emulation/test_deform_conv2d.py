@@ -331,12 +331,12 @@ def test_images_whose_columns_take_too_much_memory(gpu, monkeypatch):
     assert gpu.take_launches().count("sample_columns_wide") == 2 * 2 * 5
 
 
-@given(taps=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
-def test_tile_points(taps, tiles, multiprocessors):
-    each = cuda._tile_points(taps, tiles, multiprocessors)
-    parts = -(-taps // each)
+@given(points=st.integers(1, 2000), tiles=st.integers(1, 10**6), multiprocessors=st.integers(1, 200))
+def test_tile_points(points, tiles, multiprocessors):
+    each = cuda._tile_points(points, tiles, multiprocessors)
+    parts = -(-points // each)
     assert 1 <= each <= cuda._MOST_TILE_POINTS
-    assert tiles * parts >= min(2 * multiprocessors, tiles * taps)
+    assert tiles * parts >= min(2 * multiprocessors, tiles * points)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -31,7 +31,7 @@ def make_problem(
 ):
     """Arguments of `deform_conv2d`; `spread` is the standard deviation of the offsets in pixels."""
     generator = torch.Generator().manual_seed(seed)
-    taps = kernel[0] * kernel[1]
+    points = kernel[0] * kernel[1]
     out_size = output_size(size, kernel, stride, padding, dilation)
 
     def tensor(*shape):
@@ -39,13 +39,13 @@ def make_problem(
 
     return {
         "input": tensor(batch, channels, *size),
-        "offset": spread * tensor(batch, 2 * offset_groups * taps, *out_size),
+        "offset": spread * tensor(batch, 2 * offset_groups * points, *out_size),
         "weight": tensor(out_channels, channels // groups, *kernel),
         "bias": tensor(out_channels) if biased else None,
         "stride": stride,
         "padding": padding,
         "dilation": dilation,
-        "mask": tensor(batch, offset_groups * taps, *out_size) if masked else None,
+        "mask": tensor(batch, offset_groups * points, *out_size) if masked else None,
     }
 
 

@@ -86,17 +86,19 @@ def offsets(kind, problem):
 
 
 def to_one_pixel(problem, y=3.25, x=2.5):
-    """Offsets with which all taps of all pixels sample one position."""
+    """Offsets with which all sampling points of all pixels sample one position."""
     kernel_height, kernel_width = problem["weight"].shape[2:]
     n, channels, out_height, out_width = problem["offset"].shape
     target = torch.tensor([y, x])
     changed = torch.empty(
         n, channels // (2 * kernel_height * kernel_width), kernel_height, kernel_width, 2, out_height, out_width
     )
-    for axis, (taps, out) in enumerate(((kernel_height, out_height), (kernel_width, out_width))):
-        tap = torch.arange(taps) * problem["dilation"][axis] - problem["padding"][axis]
+    for axis, (points, out) in enumerate(((kernel_height, out_height), (kernel_width, out_width))):
+        point = torch.arange(points) * problem["dilation"][axis] - problem["padding"][axis]
         pixel = torch.arange(out) * problem["stride"][axis]
-        place = tap.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1)) + pixel.reshape((-1, 1) if axis == 0 else (-1,))
+        place = point.reshape((-1, 1, 1, 1) if axis == 0 else (-1, 1, 1)) + pixel.reshape(
+            (-1, 1) if axis == 0 else (-1,)
+        )
         changed[..., axis, :, :] = target[axis] - place
     return changed.reshape(n, channels, out_height, out_width)
 
@@ -117,7 +119,7 @@ def moved(problem, device):
 
 
 def wanted(problem, grad_output):
-    """The definition, in fp64, image by image: its samples take 8 bytes for each tap, channel and pixel."""
+    """The definition, in fp64, image by image: its samples take 8 bytes for each sampling point, channel and pixel."""
     wide = {name: value.double() if torch.is_tensor(value) else value for name, value in problem.items()}
     batched = [name for name in ("input", "offset", "mask") if problem[name] is not None]
     images = [

@@ -51,7 +51,7 @@ def test_every_backend_equals_the_definition(backend, problem):
 
 
 def by_hand(input, offset, weight, bias, stride, padding, dilation, mask):
-    """One image, one group, written as the papers have it: a loop over pixels and taps."""
+    """One image, one group, written as the papers have it: a loop over pixels and sampling points."""
     _, _, height, width = input.shape
     out_channels, channels, kernel_h, kernel_w = weight.shape
     output = torch.zeros(1, out_channels, *offset.shape[2:], dtype=input.dtype) + bias.reshape(-1, 1, 1)
@@ -61,15 +61,15 @@ def by_hand(input, offset, weight, bias, stride, padding, dilation, mask):
         return input[0, :, row, column] if inside else torch.zeros(channels, dtype=input.dtype)
 
     for i, j in itertools.product(*map(range, output.shape[2:])):
-        for tap in range(kernel_h * kernel_w):
-            y = i * stride[0] - padding[0] + tap // kernel_w * dilation[0] + float(offset[0, 2 * tap, i, j])
-            x = j * stride[1] - padding[1] + tap % kernel_w * dilation[1] + float(offset[0, 2 * tap + 1, i, j])
+        for point in range(kernel_h * kernel_w):
+            y = i * stride[0] - padding[0] + point // kernel_w * dilation[0] + float(offset[0, 2 * point, i, j])
+            x = j * stride[1] - padding[1] + point % kernel_w * dilation[1] + float(offset[0, 2 * point + 1, i, j])
             sample = sum(
                 pixel(row, column) * (1 - abs(y - row)) * (1 - abs(x - column))
                 for row in (math.floor(y), math.floor(y) + 1)
                 for column in (math.floor(x), math.floor(x) + 1)
             )
-            output[0, :, i, j] += weight[:, :, tap // kernel_w, tap % kernel_w] @ sample * mask[0, tap, i, j]
+            output[0, :, i, j] += weight[:, :, point // kernel_w, point % kernel_w] @ sample * mask[0, point, i, j]
     return output
 
 

@@ -402,7 +402,7 @@ def test_torch_func_under_autocast():
 
 
 def test_flops_worked_out_by_hand():
-    """2 images, 5x4 pixels of output, 6 filters of 4 channels and 3x3 taps; 8 channels are sampled."""
+    """2 images, 5x4 pixels of output, 6 filters of 4 channels and 3x3 sampling points; 8 channels are sampled."""
     problem = make_problem(2, 8, 6, (5, 4), groups=2)
     problem["input"].requires_grad_()
     products = 2 * (2 * 5 * 4) * 6 * 4 * 9

@@ -69,7 +69,7 @@ def away_from_integer_positions(masked):
 
 def test_sampling_points_of_a_case_worked_out_by_hand():
     offset = torch.zeros(1, 2 * 2 * 3, 2, 1)
-    offset[0, 2 * 4 + 0, 1, 0] = 0.25  # y of tap 4 (second row, second column) at output row 1
+    offset[0, 2 * 4 + 0, 1, 0] = 0.25  # y of point 4 (second row, second column) at output row 1
     offset[0, 2 * 4 + 1, 1, 0] = -3.5
     y, x = sampling_points(offset, (2, 3), stride=(2, 1), padding=(1, 0), dilation=(3, 2))
     assert y.shape == x.shape == (1, 6, 2, 1)
