@@ -104,12 +104,6 @@ class OperatorSuite(Suite):
         output = network(x, *more)
         return [output, *torch.autograd.grad(output.square().mean(), leaves)]
 
-    @pytest.fixture
-    def fresh_compiler(self):
-        torch.compiler.reset()
-        yield
-        torch.compiler.reset()
-
     def test_opcheck(self, case):
         operator = getattr(torch.ops.dcnrun, self.name).default
         problem = self.differentiable(self.cases[case])

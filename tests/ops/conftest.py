@@ -45,6 +45,14 @@ def threads():
 
 
 @pytest.fixture
+def fresh_compiler():
+    """torch.compile as in a new process, and nothing of it left."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
 def auto(monkeypatch):
     """Nothing is asked for and nothing tried: as a new process starts."""
     monkeypatch.delenv("DCNRUN_BACKEND", raising=False)

@@ -315,13 +315,6 @@ def same(got, wanted, tolerance=1e-5):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture
-def fresh_compiler():
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
-
-
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compile_with_gradients_for_all_sizes():
     network = Network()
