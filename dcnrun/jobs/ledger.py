@@ -60,7 +60,7 @@ MOST_ATTEMPTS = 3
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     waiting = "waiting"
     running = "running"
@@ -273,7 +273,15 @@ class Ledger:
         return self._write_own(job, owner, beat=self._database.now, history=[list(report) for report in history])
 
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
-        """Record how the job ended; False if it was reassigned."""
+        """Record how the job ended; False if it was reassigned.
+
+        Args:
+            job: The job.
+            owner: The agent that reports it.
+            state: Completed, stopped or failed.
+            reason: Why it was stopped or failed.
+            band: The band at which it was stopped.
+        """
         return self._write_own(job, owner, state=state, reason=reason, band=band, ended=self._database.now)
 
     def release(self, owner: str, patience: float = PATIENCE) -> None:

@@ -1,4 +1,4 @@
-"""Who holds a job: a process, named so that no other process is ever mistaken for it."""
+"""The owner of a job: a process, named so that no other process is ever mistaken for it."""
 
 import os
 import socket

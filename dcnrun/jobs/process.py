@@ -40,12 +40,23 @@ def start_process(
 
 
 def run_process(
-    command: Sequence[str], log: Path, look: Callable[[], None] = lambda: None, keep_open: Sequence[int] = ()
+    command: Sequence[str],
+    log: Path,
+    look: Callable[[], None] = lambda: None,
+    keep_open: Sequence[int] = (),
+    seconds_to_save: float = SECONDS_TO_SAVE,
 ) -> int:
-    """Run a command as `start_process` starts it and return its exit status; `look` is called twice a second.
+    """Run a command to its end and return its exit status.
 
-    After an interrupt, or any error that `look` raises, the process is asked to stop and has 30 s to save; then the
+    After an interrupt, or any error that `look` raises, the process is asked to stop, and killed if it takes too long; then the
     exception is raised. The process inherits the environment without the ledger's URL, which may hold a password.
+
+    Args:
+        command: The command, started as by `start_process`.
+        log: The file that its output is appended to.
+        look: Called twice a second meanwhile.
+        keep_open: File descriptors that it inherits.
+        seconds_to_save: The time that it has to stop.
     """
     environment = {name: value for name, value in os.environ.items() if name != STORAGE}
     process = start_process(command, log, environment, keep_open)
@@ -56,7 +67,7 @@ def run_process(
             except subprocess.TimeoutExpired:
                 look()
     finally:
-        _stop(process)
+        _stop(process, seconds_to_save)
 
 
 def last_lines(log: Path, start: int) -> str:
@@ -84,14 +95,14 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     """Ask a process that still runs to stop, and kill it if it takes too long or a second interrupt comes."""
     if process.poll() is not None:
         return
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(SECONDS_TO_SAVE)
+            process.wait(seconds)
     finally:
         if process.poll() is None:
             _kill(process)

@@ -1,4 +1,4 @@
-"""What a job runs: `dcnrun train`, from the start or from where it was left, and how that ended."""
+"""The command of a job, `dcnrun train`, from the start or from the last checkpoint, and the reason why a run failed."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What an agent does: it takes jobs from a ledger, one after the other, and runs each as a process."""
+"""An agent: it takes jobs from a ledger, one after the other, and runs each as a process."""
 
 import fcntl
 import time
@@ -10,7 +10,7 @@ from pathlib import Path
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Draw, Job, Ledger, State
 from dcnrun.jobs.owner import this_process
-from dcnrun.jobs.process import run_process, sigterm_as_interrupt
+from dcnrun.jobs.process import SECONDS_TO_SAVE, run_process, sigterm_as_interrupt
 from dcnrun.jobs.train import log_of, reason_of, train_job
 from dcnrun.runs import CurveReader, RunFolder
 
@@ -64,11 +64,12 @@ def work(
     only: Collection[str] | None = None,
     watcher: Watcher | None = None,
     gives_up: bool = True,
+    seconds_to_save: float = SECONDS_TO_SAVE,
 ) -> list[Job]:
     """Take jobs and run them until none is left, and return those that were taken, as they ended.
 
     None is left when none waits, none is drawn and none runs: while other agents run the last ones, this one waits, to
-    resume them if an agent dies. A run that is judged to stop gets SIGTERM, and 30 s later SIGKILL. A failed run, whatever
+    resume them if an agent dies. A run that is judged to stop gets SIGTERM, and SIGKILL if it takes too long. A failed run, whatever
     killed it, does not affect the others; but if the first three fail, they probably share the cause: RunError, with the
     reasons. Ctrl-C and SIGTERM let the run save and give the job back; then KeyboardInterrupt is raised.
 
@@ -83,8 +84,9 @@ def work(
         only: Take only jobs of these run folders.
         watcher: Hears how the jobs go.
         gives_up: Whether three failures at the start end the agent.
+        seconds_to_save: The time that a run has to stop.
     """
-    agent = _Agent(ledger, folder, command, this_process(), metric, judge, watcher or Watcher())
+    agent = _Agent(ledger, folder, command, this_process(), metric, judge, watcher or Watcher(), seconds_to_save)
     with sigterm_as_interrupt():
         try:
             return _take_all(agent, draw, count, only, gives_up)
@@ -111,7 +113,7 @@ class _FolderLocked(Exception):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """How a job ended."""
+    """The end of a job."""
 
     state: State
     reason: str | None = None
@@ -129,6 +131,7 @@ class _Agent:
     metric: str | None
     judge: Judge | None
     watcher: Watcher
+    seconds_to_save: float
 
 
 def _take_all(
@@ -203,7 +206,7 @@ def _run(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat", command: 
         agent.watcher.looks(job)
 
     try:
-        status = run_process(command, log, look, keep_open=[lock])
+        status = run_process(command, log, look, [lock], agent.seconds_to_save)
     except _StopRequested as request:
         if RunFolder(path).is_completed():  # it ended by itself in that moment
             return _Outcome(State.completed)

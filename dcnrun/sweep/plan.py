@@ -1,4 +1,4 @@
-"""What all agents of a sweep share: the sweep file, the overrides beside it, and how settings are chosen."""
+"""The plan that all agents of a sweep share: the sweep file, the overrides beside it, and how settings are chosen."""
 
 import json
 from collections.abc import Mapping, Sequence

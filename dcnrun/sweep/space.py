@@ -1,4 +1,4 @@
-"""What a sampler searches: for every distribution a domain of Optuna, and the conversion of its points to values and back.
+"""The search space of a sampler: for every distribution a domain of Optuna, and the conversion of its points to values and back.
 
 Optuna has uniform and log-uniform numbers, integers and choices. Any other distribution is searched by its quantile u, which
 is uniform: a point u stands for the value below which the distribution has probability u.

@@ -1,4 +1,4 @@
-"""How a sweep stands: a table of its trials, live or once; lines where there is no terminal; JSON."""
+"""The status of a sweep: a table of its trials, live or once; lines where there is no terminal; JSON."""
 
 import math
 from collections import Counter
@@ -38,7 +38,7 @@ class Progress:
     cap: int | None
     jobs: Sequence[Job]
     what: str = "trial"
-    """What messages call a job."""
+    """The word for a job in messages."""
 
     @property
     def goal(self) -> Goal:

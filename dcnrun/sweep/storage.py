@@ -43,10 +43,16 @@ def folder_of(sweep: SweepFile, options: Options) -> Path:
 
 
 def create_ledger(plan: Plan, name: str, folder: Path, storage: str | None, cap: int | None) -> Ledger:
-    """Create the ledger of a sweep, or open that of the same sweep started before; it allows `cap` trials from now on.
+    """Create the ledger of a sweep, or open that of the same sweep started before.
 
-    It is in the sweep's folder, or in the database at `storage`. UsageError if the folder, or the name in the database,
-    belongs to another sweep that has a trial; nothing is written then.
+    UsageError if the folder, or the name in the database, belongs to another sweep that has a trial; nothing is written then.
+
+    Args:
+        plan: The sweep.
+        name: Its name in a database.
+        folder: Its folder on this machine.
+        storage: The URL of the database; None: it is in the folder.
+        cap: The most trials from now on.
     """
     _require_same_sweep(folder, plan)
     url = storage or sqlite_url(folder / _LEDGER)

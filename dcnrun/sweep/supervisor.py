@@ -15,7 +15,8 @@ from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrup
 
 MOST_STARTS = 4
 """An agent that was killed is restarted, but no more often than this: then something here kills it each time."""
-_SECONDS_TO_END = SECONDS_TO_SAVE + 15  # for its trial, and to tell the ledger
+SECONDS_TO_END = SECONDS_TO_SAVE + 15
+"""The time that an agent has to end: for its trial to save, and to tell the ledger."""
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
@@ -52,11 +53,16 @@ def split_count(count: int | None, agents: int) -> list[int | None]:
     return [count // agents + (i < count % agents) for i in range(agents)]
 
 
-def supervise(command: Sequence[str], specs: Sequence[AgentSpec], look: Callable[[], None] = lambda: None) -> None:
+def supervise(
+    command: Sequence[str],
+    specs: Sequence[AgentSpec],
+    look: Callable[[], None] = lambda: None,
+    seconds_to_end: float = SECONDS_TO_END,
+) -> None:
     """Run the agents until all have ended; `look` is called twice a second, and then once more.
 
     An agent that is killed is restarted, three times at most. RunError, with the ends of their logs, if none succeeded. An
-    interrupt is passed on: each agent lets its trial save and gives it back; then KeyboardInterrupt is raised.
+    interrupt is passed on: each agent lets its trial save and gives it back, or is killed; then KeyboardInterrupt is raised.
     """
     agents = [_Agent(spec, command) for spec in specs]
     with sigterm_as_interrupt():
@@ -70,7 +76,7 @@ def supervise(command: Sequence[str], specs: Sequence[AgentSpec], look: Callable
                     agent.restart_if_killed()
             look()
         finally:
-            _end(agents)
+            _end(agents, seconds_to_end)
     if all(agent.status for agent in agents):
         reasons = "\n".join(dict.fromkeys(agent.how_it_ended() for agent in agents))
         raise RunError(f"No agent could go on:\n{reasons}")
@@ -116,12 +122,12 @@ class _Agent:
         return f"{self.spec.name} {ending}{f': {said}' if said else ''} (all of it: {self.spec.log})"
 
 
-def _end(agents: Sequence[_Agent]) -> None:
+def _end(agents: Sequence[_Agent], seconds: float) -> None:
     """Ask agents that still run to stop, and kill those that take too long, or all at a second interrupt."""
     running = [agent.process for agent in agents if agent.starts and agent.status is None]
     for process in running:
         process.terminate()
-    deadline = time.monotonic() + _SECONDS_TO_END
+    deadline = time.monotonic() + seconds
     try:
         while any(process.poll() is None for process in running) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""How a trial is run: `dcnrun train`, under torchrun where it trains on several devices, and the GPUs that it needs."""
+"""The command of a trial: `dcnrun train`, under torchrun where it trains on several devices, and the GPUs that it needs."""
 
 import shlex
 import sys

@@ -1,9 +1,10 @@
 """Jobs, ledgers of fake runs, and agents for the tests."""
 
-import subprocess
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,16 @@ def command(job: Job, path: Path) -> list[str]:
     return [*FAKE_RUN, *train_arguments(path, job.overrides)]
 
 
-def start_agent(storage: str, folder: Path, cap: int) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", fakes.__name__, "agent", storage, str(folder), str(cap)])
+def start_agent(storage: str, folder: Path, cap: int) -> BaseProcess:
+    """Start an agent of fake runs as a process of its own, which has nothing left to import."""
+    process = multiprocessing.get_context("fork").Process(target=_run_agent, args=(storage, folder, cap))
+    process.start()
+    return process
+
+
+def _run_agent(storage: str, folder: Path, cap: int) -> None:
+    ledger = Ledger.create(storage, "tune", "sweep", "", str(folder), cap, lost_after=1.0)
+    work(ledger, folder, command, metric=METRIC, draw=draw_fake)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60, pause: float = 0.02) -> None:

@@ -1,7 +1,6 @@
-"""Fakes of `dcnrun` as processes: a run, `fakes.py train --run-dir DIR KEY=VALUE...` or `fakes.py train --resume DIR`, and an agent
-of such runs, `fakes.py agent URL FOLDER CAP`.
+"""A fake of `dcnrun`: `fakes.py train --run-dir DIR KEY=VALUE...` or `fakes.py train --resume DIR`.
 
-A run logs `val/score` at each of its steps, saves after each, stops on SIGTERM and resumes from its last step, as training
+It logs `val/score` at each of its steps, saves after each, stops on SIGTERM and resumes from its last step, as training
 does. Settings: steps, pause (seconds a step), value (of step 1, then + 0.01 a step), crash_at, die_at (SIGKILL), deaf (to SIGTERM), save
 (seconds that it takes to stop). Each start leaves a line in `starts`; two at once in one folder leave a file `twice`. It imports the standard library alone, so that it starts at once.
 """
@@ -16,21 +15,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    command, *arguments = sys.argv[1:]
-    return start(*arguments) if command == "train" else agent(*arguments)
-
-
-def agent(url: str, folder: str, cap: str) -> int:
-    from dcnrun.jobs.ledger import Ledger
-    from dcnrun.jobs.worker import work
-    from tests.jobs.factories import METRIC, command, draw_fake
-
-    ledger = Ledger.create(url, "tune", "sweep", "", folder, int(cap), lost_after=1.0)
-    work(ledger, Path(folder), command, metric=METRIC, draw=draw_fake)
-    return 0
-
-
-def start(option: str, folder: str, *overrides: str) -> int:
+    option, folder, *overrides = sys.argv[2:]
     run = Path(folder)
     run.mkdir(exist_ok=True)
     alone = (run / "alone").open("w")

@@ -4,14 +4,13 @@ import threading
 import pytest
 
 from dcnrun.errors import RunError, UsageError
-from dcnrun.jobs import database
 from dcnrun.jobs.database import STORAGE, sqlite_url, storage_url
 from dcnrun.jobs.ledger import Ledger
 from tests.jobs.factories import draw
 from tests.postgres import PASSWORD
 
 
-def test_a_server_that_is_started_again_is_waited_for(postgres, monkeypatch, impatience):
+def test_a_server_that_is_started_again_is_waited_for(postgres, impatience):
     ledger = Ledger.create(postgres.new_database(), "first", "sweep", "", "", cap=2, lost_after=0.5)
     job = ledger.claim("a", draw)
     postgres.stop()
@@ -24,11 +23,10 @@ def test_a_server_that_is_started_again_is_waited_for(postgres, monkeypatch, imp
     assert ledger._database.last_trouble > float("-inf")
 
 
-def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, monkeypatch, impatience, tmp_path):
+def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, impatience):
     url = postgres.new_database()
     ledger = Ledger.create(url, "first", "sweep", "", "", cap=None)
     postgres.stop()
-    monkeypatch.setattr(database, "PATIENCE", 0.1)
     messages = []
     for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read, patience=0.1)):
         with pytest.raises(

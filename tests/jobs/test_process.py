@@ -2,7 +2,6 @@ import sys
 
 import pytest
 
-from dcnrun.jobs import process
 from dcnrun.jobs.owner import is_alive, this_process
 from dcnrun.jobs.process import last_lines, run_process
 from tests.jobs.factories import wait_until
@@ -26,8 +25,7 @@ def test_the_exit_status_and_the_end_of_what_was_printed(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process itself is killed")
-def test_a_process_that_does_not_stop_is_killed_with_what_it_started(tmp_path, monkeypatch):
-    monkeypatch.setattr(process, "SECONDS_TO_SAVE", 0.2)
+def test_a_process_that_does_not_stop_is_killed_with_what_it_started(tmp_path):
     log = tmp_path / "log"
 
     def look():
@@ -35,7 +33,7 @@ def test_a_process_that_does_not_stop_is_killed_with_what_it_started(tmp_path, m
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        run_process([sys.executable, "-c", LEADER], log, look)
+        run_process([sys.executable, "-c", LEADER], log, look, seconds_to_save=0.2)
     rank = log.read_text().strip()
     assert rank.split(":")[0] == this_process().split(":")[0]
     wait_until(lambda: is_alive(rank) is False)

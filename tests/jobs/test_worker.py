@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dcnrun.errors import RunError
-from dcnrun.jobs import owner, process, worker
+from dcnrun.jobs import owner, worker
 from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from dcnrun.jobs.worker import Verdict, Watcher, work
@@ -134,15 +134,14 @@ def test_a_run_that_is_judged_stops_and_is_asked_about_at_each_new_report(batch)
     assert not is_there(runs.process_of(0))
 
 
-def test_a_run_that_does_not_stop_is_killed(batch, monkeypatch):
-    monkeypatch.setattr(process, "SECONDS_TO_SAVE", 0.3)
+def test_a_run_that_does_not_stop_is_killed(batch):
     runs = batch("steps=1000 deaf=1")
-    (job,) = runs.work(judge=lambda jobs, job: Verdict("enough"))
+    (job,) = runs.work(judge=lambda jobs, job: Verdict("enough"), seconds_to_save=0.3)
     assert (job.state, job.reason) == (State.stopped, "enough")
     assert not is_there(runs.process_of())
 
 
-def test_a_run_that_ends_while_it_is_told_to_stop_is_completed(batch, monkeypatch):
+def test_a_run_that_ends_while_it_is_told_to_stop_is_completed(batch):
     runs = batch("steps=60 deaf=1")
     (job,) = runs.work(judge=lambda jobs, job: Verdict("enough"))
     assert (job.state, job.reason, len(job.history)) == (State.completed, None, 60)
@@ -295,7 +294,9 @@ def test_four_agents_of_which_one_is_killed_run_each_trial_once(storage, tmp_pat
     agents = [start_agent(storage, folder, cap) for _ in range(4)]
     wait_until(lambda: len(list(folder.glob("trial-*/starts"))) >= 5)
     agents[0].kill()
-    assert [each.wait(60) for each in agents] == [-9, 0, 0, 0]
+    for each in agents:
+        each.join(60)
+    assert [each.exitcode for each in agents] == [-9, 0, 0, 0]
     jobs = assert_whole(storage, folder, cap)
     again = [job for job in jobs if job.attempts > 1]
     assert len(again) <= 1
@@ -310,14 +311,16 @@ def test_killed_at_random_moments_and_started_again_it_ends_with_each_trial_done
         started = start_agent(storage, folder, cap)
         before = completed(folder)
         if kill % 2:  # past what was taken over, since a trial has three attempts
-            wait_until(lambda: started.poll() is not None or completed(folder) > before)  # noqa: B023
+            wait_until(lambda: started.exitcode is not None or completed(folder) > before)  # noqa: B023
         time.sleep(rng.uniform(0, 0.6))
         started.kill()
-        started.wait()
+        started.join()
         jobs = {job.number: job for job in ledger.jobs()}
         assert all(jobs[number].state is State.completed for number in done), "a finished trial was lost"
         done = {number for number, job in jobs.items() if job.state is State.completed}
-    assert start_agent(storage, folder, cap).wait(60) == 0
+    last = start_agent(storage, folder, cap)
+    last.join(60)
+    assert last.exitcode == 0
     assert_whole(storage, folder, cap)
 
 
@@ -329,7 +332,7 @@ def test_the_orphan_of_a_killed_agent_saves_before_its_run_is_resumed(tmp_path):
     killed = start_agent(url, folder, 1)
     wait_until((folder / "trial" / "checkpoint").exists)
     killed.kill()
-    killed.wait()
+    killed.join()
     (job,) = work(ledger, folder, command, metric=METRIC)
     assert (job.state, job.attempts) == (State.completed, 2)
     assert [step for step, _ in job.history] == list(range(1, 31))

@@ -9,9 +9,13 @@ from dcnrun.jobs.ledger import Job, State
 from dcnrun.sweep.agent import run_agent
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine
+from dcnrun.sweep.plan import Plan
+from dcnrun.sweep.repeats import Repeated
+from dcnrun.sweep.report.write import write_report
 from dcnrun.sweep.spec.distributions import Distribution
 from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
 from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
+from dcnrun.sweep.status import Progress
 from dcnrun.sweep.supervisor import AgentSpec, supervise
 from tests.sweep import fakes
 
@@ -52,10 +56,13 @@ def job(
 
 
 class QuickEngine(LocalEngine):
-    """The local engine, which checks no settings: that takes longer than all trials of a test."""
+    """The local engine that checks no settings and draws no figures: each takes longer than all trials of a test."""
 
     def read(self, path: Path, overrides: Sequence[str]) -> SweepFile:
         return read_sweep(path)
+
+    def write_report(self, plan: Plan, progress: Progress, repeated: Repeated | None) -> None:
+        write_report(plan, progress, repeated, draw=lambda *_: {})
 
 
 class Sweeps:

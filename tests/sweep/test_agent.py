@@ -1,4 +1,4 @@
-import os
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import State
 from dcnrun.jobs.train import PROGRAM
-from dcnrun.sweep.agent import agent_arguments, run_agent
+from dcnrun.sweep.agent import run_agent
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.storage import create_ledger
 from tests.sweep import fakes
@@ -43,16 +42,18 @@ def test_four_agents_with_postgresql_one_killed_lose_nothing_and_keep_the_cap(sw
     cap, storage = 8, postgres.new_database()
     ledger = created(sweeps, cap, storage, "trainer.steps=20")
     sweeps.pause(0.05)
-    command = [*fakes.PROGRAM, *agent_arguments(ledger, sweeps.out, storage)]
-    agents = [
-        subprocess.Popen(command, env={**os.environ, STORAGE: storage}, stdout=subprocess.DEVNULL) for _ in range(4)
-    ]
+    given = {"sweep": ledger.name, "storage": storage, "out": sweeps.out, "program": fakes.TRIAL}
+    agents = [multiprocessing.get_context("fork").Process(target=run_agent, kwargs=given) for _ in range(4)]
+    for each in agents:
+        each.start()
     end = time.monotonic() + 60
     while not any(is_of(job, agents[0]) and job.history for job in ledger.jobs()):
         assert time.monotonic() < end
         time.sleep(0.02)
     agents[0].kill()
-    assert [process.wait(120) for process in agents] == [-9, 0, 0, 0]
+    for each in agents:
+        each.join(120)
+    assert [each.exitcode for each in agents] == [-9, 0, 0, 0]
     jobs = ledger.jobs()
     assert [(job.number, job.state) for job in jobs] == [(number, State.completed) for number in range(cap)]
     assert sum(job.attempts for job in jobs) <= cap + 1

@@ -108,14 +108,13 @@ def test_an_interrupt_is_passed_on_and_waited_for():
     assert Path("saved").exists()
 
 
-def test_one_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr(supervisor, "_SECONDS_TO_END", 0.3)
+def test_one_that_does_not_stop_is_killed():
     code = (
         "import signal; signal.signal(15, signal.SIG_IGN); open('ready', 'w').write(str(os.getpid())); time.sleep(60)"
     )
     interrupt_when(lambda: Path("ready").exists() and Path("ready").read_text())
     with pytest.raises(KeyboardInterrupt):
-        supervise(program(code), agent_specs(1, [], Path("logs"), {}))
+        supervise(program(code), agent_specs(1, [], Path("logs"), {}), seconds_to_end=0.3)
     assert not Path("/proc", Path("ready").read_text()).exists()
 
 

@@ -1,1 +1,1 @@
-"""What runs a sweep: each engine is a file here."""
+"""The engines that run a sweep, each a file."""

@@ -1,4 +1,4 @@
-"""What an engine does with a sweep file, and the engines there are.
+"""The interface of an engine that runs sweep files, and the list of engines.
 
 Another engine is a file beside this one with a subclass of `SweepEngine`, a name in `Engine` and a case in `engine_for`.
 The command line imports this module at its start, so that it imports little itself.
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """What runs a sweep."""
+    """The engines that run a sweep."""
 
     local = "local"
     wandb = "wandb"
 
 
 class Sampler(StrEnum):
-    """How method bayes of the local engine chooses settings."""
+    """The samplers of method bayes in the local engine."""
 
     tpe = "tpe"
     gp = "gp"
@@ -33,7 +33,7 @@ class Sampler(StrEnum):
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep is run, as the user said; None where that is left to the engine."""
+    """The options of a sweep, as the user gave them; None leaves a choice to the engine."""
 
     count: int | None = None
     """The most trials over all agents and all times it is started; the smaller of this and `run_cap` holds."""
@@ -47,7 +47,7 @@ class Options:
     repeats: int | None = None
     """Seeds over which the best settings are run again when the trials are done; None: they are not."""
     top: int = 3
-    """How many of the best settings are repeated."""
+    """The number of the best settings that are repeated."""
     retry_failed: bool = False
     """Whether trials that failed before run again."""
 

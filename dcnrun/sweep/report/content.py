@@ -1,4 +1,4 @@
-"""What a report says, as one object (report.json): every trial, importance of parameters, and what the stop rule saved."""
+"""The content of a report as one object (report.json): every trial, importance of parameters, and what the stop rule saved."""
 
 import math
 import warnings

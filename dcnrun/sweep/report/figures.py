@@ -228,7 +228,15 @@ def slice_of(parameters: Sequence[Parameter], found: Importance) -> Parameter | 
 
 
 def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, parameters: Sequence[Parameter]) -> None:
-    """Draw a point for each trial that has a value: a colour per number of offset groups, a marker per number of groups."""
+    """Draw a point for each trial that has a value: a colour per number of offset groups, a marker per number of groups.
+
+    Args:
+        axes: Where to draw.
+        progress: The trials.
+        metric: The name of the vertical axis.
+        along: The parameter of the horizontal axis.
+        parameters: All parameters of the sweep.
+    """
     by_name = {each.name: each for each in parameters if each.name != along.name}
     colours = _Key.of(by_name.get(OFFSET_GROUPS), progress)
     markers = _Key.of(by_name.get(GROUPS), progress)

@@ -22,15 +22,20 @@ FIGURES = "figures"
 MOST_COORDINATES = 10
 _NAMES = ("history.png", "importance.png", "parallel.png", "slice.png")
 
+DrawFigures = Callable[[SweepFile, Progress, Importance, Path], dict[str, str]]
+"""Draws the figures of a sweep into a folder and returns their names and captions."""
 
-def write_report(plan: Plan, progress: Progress, repeated: Repeated | None = None) -> dict[str, Any]:
+
+def write_report(
+    plan: Plan, progress: Progress, repeated: Repeated | None = None, draw: DrawFigures | None = None
+) -> dict[str, Any]:
     """Write report.json, report.md and the figures into the sweep's folder, each beside and renamed; return the object.
 
-    `repeated` are the best settings over several seeds, where they were run.
+    `repeated` are the best settings over several seeds, where they were run; `draw` stands for `write_figures`.
     """
     found = importance(plan.sweep, progress)
     report: dict[str, Any] = json_ready(content(plan, progress, found, repeated))
-    figures = write_figures(plan.sweep, progress, found, progress.folder / FIGURES)
+    figures = (draw or write_figures)(plan.sweep, progress, found, progress.folder / FIGURES)
     write_json(progress.folder / JSON, report)
     pictures = [(f"{FIGURES}/{name}", caption) for name, caption in figures.items()]
     write_text(progress.folder / MARKDOWN, markdown(plan, progress, found, repeated, report["command"], pictures))

@@ -1,4 +1,4 @@
-"""What a parameter of a sweep may be: the distributions of a W&B sweep file.
+"""The distributions of a W&B sweep file, from which parameters are drawn.
 
 With a q, values are rounded to its multiples (`rounded`). A q without a fraction is an int, and then so are the values drawn.
 """

@@ -10,7 +10,7 @@ from dcnrun.sweep.spec.distributions import Distribution
 
 
 class Method(StrEnum):
-    """How the next setting is chosen."""
+    """The search method: how the next setting is chosen."""
 
     bayes = "bayes"
     random = "random"

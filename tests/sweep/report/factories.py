@@ -10,7 +10,7 @@ from typing import Any
 from dcnrun.jobs.ledger import Job
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.plan import Plan
-from dcnrun.sweep.report.write import write_report
+from dcnrun.sweep.report.write import DrawFigures, write_report
 from dcnrun.sweep.spec.distributions import Categorical, Constant, Distribution, IntUniform, LogUniform
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
 from dcnrun.sweep.status import Progress
@@ -60,11 +60,15 @@ def progress(jobs: Sequence[Job], folder: Path = Path("nowhere"), metric: Metric
 
 
 def write(
-    jobs: Sequence[Job], folder: Path, sweep: SweepFile | None = None, overrides: tuple[str, ...] = ()
+    jobs: Sequence[Job],
+    folder: Path,
+    sweep: SweepFile | None = None,
+    overrides: tuple[str, ...] = (),
+    draw: DrawFigures | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Write the report of these trials; return it as an object and as Markdown."""
     sweep = sweep or sweep_of()
     plan = Plan(sweep, overrides, 0, Sampler.tpe)
     jobs = [replace(each, overrides=plan.trial(each.parameters, each.number).overrides) for each in jobs]
-    report = write_report(plan, progress(jobs, folder, sweep.metric))
+    report = write_report(plan, progress(jobs, folder, sweep.metric), draw=draw)
     return report, (folder / "report.md").read_text()
