@@ -5,7 +5,7 @@ import pytest
 
 from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.segmentation.scores import ConfusionPerImage
-from tests.compare.fake import confusions, matches
+from tests.compare.factories import confusions, matches
 
 
 def shuffled():

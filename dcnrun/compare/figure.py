@@ -2,33 +2,25 @@
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.config.inactive import traits_of
+from dcnrun.plotting import GREY, LABEL_SIZE, new_figure, plain_text, remove_box
 
-_GREY = "#888888"
 _SPEED = "inference_images_per_second"
 _LINE_OF_LABEL = 24
 _MOST_LINES = 4
 _ABOVE = 0.2  # seeds stand a little above their row, so that the mean hides none
 
 
-def draw(comparison: Comparison, path: Path) -> None:
-    """Write the PNG."""
-    plot_comparison(comparison).savefig(path, format="png")
-
-
 def plot_comparison(comparison: Comparison) -> Figure:
     """Plot seeds, means and intervals on the left, and score against speed on the right, a label for each variant."""
     lines = max(_label(variant).count("\n") + 1 for variant in comparison.variants)
     height = 1.6 + (0.32 + 0.15 * lines) * max(len(comparison.variants), 3)
-    figure = Figure(figsize=(12, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((12, height))
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _draw_seeds(left, comparison)
     _draw_cost(right, comparison)
@@ -38,7 +30,7 @@ def plot_comparison(comparison: Comparison) -> Figure:
 def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     reference = comparison.variants[0]
     if reference.mean is not None:
-        axes.axvline(100 * reference.mean, color=_GREY, linestyle="--", linewidth=1, zorder=0)
+        axes.axvline(100 * reference.mean, color=GREY, linestyle="--", linewidth=1, zorder=0)
     for row, (variant, difference) in enumerate(zip(comparison.variants, comparison.differences, strict=True)):
         if variant.mean is None:
             continue
@@ -50,7 +42,9 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
         scores = [100 * run.score for run in variant.runs]
         axes.scatter(scores, [row - _ABOVE] * len(scores), s=22, facecolor="none", edgecolor=colour, linewidth=1.2)
         axes.scatter([mean], [row], s=60, marker=traits_of(variant.settings).marker, color=colour, zorder=3)
-    axes.set_yticks(range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=9)
+    axes.set_yticks(
+        range(len(comparison.variants)), [_label(variant) for variant in comparison.variants], fontsize=LABEL_SIZE
+    )
     axes.set_ylim(len(comparison.variants) - 0.4, -0.6)
     axes.set_xlabel(f"{comparison.metric} (%)")
     judged = any(difference is not None and difference.is_judged for difference in comparison.differences)
@@ -58,11 +52,11 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
         "Rings: seeds. Filled: their mean. Bar: the 95 % interval\n"
         "of the difference, from the first variant (dashed) on:\n"
         + ("significant where the bar misses the line" if judged else "one seed is not judged"),
-        fontsize=9,
+        fontsize=LABEL_SIZE,
         loc="left",
     )
     axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    remove_box(axes)
 
 
 def _draw_cost(axes: Axes, comparison: Comparison) -> None:
@@ -82,10 +76,10 @@ def _draw_cost(axes: Axes, comparison: Comparison) -> None:
         )
     axes.set_xlabel("images a second in inference")
     axes.set_ylabel(f"{comparison.metric} (%)")
-    axes.set_title("Accuracy against speed:\nup and to the right is better", fontsize=9, loc="left")
+    axes.set_title("Accuracy against speed:\nup and to the right is better", fontsize=LABEL_SIZE, loc="left")
     axes.grid(alpha=0.25)
     axes.margins(0.12)
-    axes.spines[["top", "right"]].set_visible(False)
+    remove_box(axes)
     _label_beside(axes, placed)
 
 
@@ -100,12 +94,12 @@ def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float
             textcoords="axes fraction",
             color=traits_of(variant.settings).colour,
             va="center",
-            fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.6, "shrinkB": 4, "relpos": (0, 0.5)},
+            fontsize=LABEL_SIZE,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkB": 4, "relpos": (0, 0.5)},
         )
 
 
 def _label(variant: VariantResult) -> str:
     """Break the name into short lines, with $ escaped, which would begin a formula."""
     lines = textwrap.wrap(variant.name, _LINE_OF_LABEL, max_lines=_MOST_LINES, placeholder=" …")
-    return "\n".join(lines).replace("$", r"\$")
+    return plain_text("\n".join(lines))

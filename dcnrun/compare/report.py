@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import dcnrun
-from dcnrun.compare.figure import draw
+from dcnrun.compare.figure import plot_comparison
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.published import published
 from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import Difference
 from dcnrun.compare.tables import FIGURE_NAME, markdown, terminal
 from dcnrun.console import console
-from dcnrun.runs import json_ready, replacing, write_json, write_text
+from dcnrun.plotting import save_png
+from dcnrun.runs import json_ready, write_json, write_text
 from dcnrun.statistics import LEVEL, Interval
 
 COSTS = ("parameters", "flops", "train_images_per_second", "inference_images_per_second", "peak_memory_bytes")
@@ -25,8 +26,7 @@ def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = json_ready(as_dict(comparison, folder))
     write_json(folder / "compare.json", report)
     write_text(folder / "compare.md", markdown(comparison))
-    with replacing(folder / FIGURE_NAME) as beside:
-        draw(comparison, beside)
+    save_png(plot_comparison(comparison), folder / FIGURE_NAME)
     return report
 
 

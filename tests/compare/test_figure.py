@@ -3,10 +3,11 @@ import itertools
 import pytest
 from matplotlib.text import Text
 
-from dcnrun.compare.figure import draw, plot_comparison
+from dcnrun.compare.figure import plot_comparison
 from dcnrun.compare.results import VariantResult, compare, read_finished
 from dcnrun.compare.variants import variant_names
-from tests.compare.fake import write_run
+from dcnrun.plotting import save_png
+from tests.compare.factories import write_run
 
 CHOICES = [
     ["conv=standard"],
@@ -57,16 +58,12 @@ def test_no_texts_overlap(tmp_path, count):
 def test_variants_without_runs_or_speed_and_odd_names_are_drawn(tmp_path):
     (standard,) = comparison(tmp_path, 1, seeds=1).variants
     slow = read_finished(write_run(tmp_path / "slow", ["conv=dilated"], inference_images_per_second=None))
-    draw(
-        compare(
-            [
-                VariantResult("not_run $x$ _{", standard.settings, ()),
-                VariantResult("a $ and \\alpha ^ {", slow.settings, (slow,)),
-                standard,
-            ]
-        ),
-        tmp_path / "figure",
-    )
+    variants = [
+        VariantResult("not_run $x$ _{", standard.settings, ()),
+        VariantResult("a $ and \\alpha ^ {", slow.settings, (slow,)),
+        standard,
+    ]
+    save_png(plot_comparison(compare(variants)), tmp_path / "figure")
     assert (tmp_path / "figure").read_bytes().startswith(b"\x89PNG")
 
 

@@ -10,7 +10,7 @@ from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.tables import escape, markdown, terminal
 from dcnrun.errors import RunError, UsageError
-from tests.compare.fake import confusions, matches, per_image, write_run
+from tests.compare.factories import confusions, matches, per_image, write_run
 
 
 def variant(tmp_path, name, overrides, seeds=(0, 1, 2), skill=0.7, **options):

@@ -6,7 +6,7 @@ import pytest
 from dcnrun.compare.results import VariantResult, compare, read_finished
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from tests.compare.fake import confusions, matches, per_image, write_run
+from tests.compare.factories import confusions, matches, per_image, write_run
 
 
 def test_reads_what_training_left(tmp_path):

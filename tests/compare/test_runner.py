@@ -17,20 +17,20 @@ from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
-from tests.compare.fake import write_run
+from tests.compare.factories import write_run
 from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
 from tests.training.running import TINY
 
-PRETENDER = Path(__file__).with_name("pretend_training.py")
+FAKE_TRAINING = Path(__file__).with_name("fakes.py")
 
 
 class Trainer:
-    """A pretended `dcnrun`, what each of its runs does, and what it was called with."""
+    """A stand-in for `dcnrun`, what each of its runs does, and what it was called with."""
 
     def __init__(self, folder: Path, overrides: list[str]) -> None:
         self.folder = folder
-        self.program = [sys.executable, "-S", str(PRETENDER), str(folder)]
+        self.program = [sys.executable, "-S", str(FAKE_TRAINING), str(folder)]
         self.overrides = overrides
         folder.mkdir()
         self.prepare(overrides)
@@ -57,7 +57,7 @@ class Trainer:
 @pytest.fixture(autouse=True)
 def no_figure(monkeypatch):
     """Drawing takes longer than all else in these tests."""
-    monkeypatch.setattr(report, "draw", lambda comparison, path: path.touch())
+    monkeypatch.setattr(report, "save_png", lambda figure, path: path.touch())
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_runs_every_variant_of_a_seed_before_the_next_seed(trainer, tmp_path, ca
     assert result["failed"] == result["not_included"] == []
     assert json.loads((folder / "compare.json").read_text()) == result
     assert json.loads((folder / "grid.json").read_text())["overrides"] == trainer.overrides
-    assert "pretending to finish" in (folder / "standard-seed0.log").read_text()
+    assert "acting: finish" in (folder / "standard-seed0.log").read_text()
     out = capsys.readouterr().out
     assert "[1/4] standard, seed 0: val/miou " in out
     assert "│ dilated 4 │" in out
@@ -106,7 +106,7 @@ def test_a_failed_run_is_listed_and_the_rest_go_on(trainer, tmp_path):
     result = run_grid(trainer.overrides, program=trainer.program)
     assert [(run["variant"], run["seed"]) for run in result["failed"]] == [("dilated 4", 0), ("standard", 1)]
     assert result["failed"][0]["reason"] == "the loss is nan at step 3"
-    assert result["failed"][1]["reason"] == "exit status 3: pretending to crash ValueError: no such luck"
+    assert result["failed"][1]["reason"] == "exit status 3: acting: crash ValueError: no such luck"
     assert [variant["seeds"] for variant in result["variants"]] == [[0], [1]]
     assert result["variants"][1]["difference"] is None
     trainer.calls()
@@ -125,7 +125,7 @@ def test_an_old_reason_is_not_given_for_a_new_failure(trainer, tmp_path):
     os.utime(summary, (time.time() - 100, time.time() - 100))
     trainer.does("dilated-4-seed0", "crash")
     result = run_grid(trainer.overrides, program=trainer.program)
-    assert result["failed"][0]["reason"] == "exit status 3: pretending to crash ValueError: no such luck"
+    assert result["failed"][0]["reason"] == "exit status 3: acting: crash ValueError: no such luck"
 
 
 def test_when_every_run_fails_so_does_the_comparison(trainer):

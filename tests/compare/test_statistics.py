@@ -16,7 +16,7 @@ from dcnrun.compare.statistics import (
 from dcnrun.statistics import Interval
 from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.segmentation.scores import mean_iou
-from tests.compare.fake import confusions, matches, per_image
+from tests.compare.factories import confusions, matches, per_image
 
 MIOU = "val/miou"
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "interval_coverage.json"

@@ -23,7 +23,7 @@ from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import Goal, Metric
 from dcnrun.sweep.status import Progress
 from dcnrun.sweep.storage import create_ledger, create_repeats, open_ledger
-from tests.compare.fake import write_run
+from tests.compare.factories import write_run
 from tests.sweep import fakes
 from tests.sweep.factories import QuickEngine, job
 

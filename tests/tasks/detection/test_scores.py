@@ -5,7 +5,7 @@ import pytest
 
 from dcnrun.tasks.detection import scores
 from dcnrun.tasks.detection.scores import MatchesPerImage
-from tests.compare.fake import confusions, matches, per_image
+from tests.compare.factories import confusions, matches, per_image
 
 
 def arrays(images):

@@ -1,4 +1,4 @@
-"""Stands in for `dcnrun`: `pretend_training.py TEMPLATES train ...` does what TEMPLATES says for the run.
+"""A stand-in for `dcnrun`: `fakes.py TEMPLATES train ...` does what TEMPLATES says for the run.
 
 TEMPLATES/<run> is the finished run folder; TEMPLATES/<run>.does says fail, crash or wait instead. Standard library only,
 so that it starts at once.
@@ -21,7 +21,7 @@ def main() -> int:
     template = Path(templates) / run.name
     does = template.with_name(f"{run.name}.does")
     action = does.read_text() if does.exists() else "finish"
-    print(f"pretending to {action}", flush=True)
+    print(f"acting: {action}", flush=True)
     if action == "crash":
         print("ValueError: no such luck", flush=True)
         return 3
