@@ -66,7 +66,7 @@ class GridProgress(Watcher):
             return
         self._read_new()
         if run in self._done:
-            self._say(run, f"{_score(self._done[run])}, {_duration(time.monotonic() - self._began)}")
+            self._say(run, f"{_score(self._done[run])}, {duration(time.monotonic() - self._began)}")
         else:
             unfinished = self._unfinished(run, job)
             self._say(run, f"failed: {unfinished.reason}" if unfinished.failed else unfinished.reason)
@@ -167,7 +167,8 @@ def _score(run: FinishedRun) -> str:
     return f"{run.metric} {100 * run.score:.2f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Format seconds for people: `3 min 12 s`."""
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
     if hours:

@@ -6,7 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 
+from dcnrun.compare.results import VariantResult, read_finished
+from dcnrun.compare.tables import terminal
 from dcnrun.config.compose import compose, to_yaml
 from dcnrun.runs import RunFolder
 from dcnrun.scores import PerImage
@@ -111,3 +114,22 @@ def write_run(
         }
     )
     return path
+
+
+def variant(tmp_path, name, overrides, seeds=(0, 1, 2), skill=0.7, **options):
+    runs = [
+        read_finished(write_run(tmp_path / f"{name}-{seed}", overrides, seed=seed, skill=skill, **options))
+        for seed in seeds
+    ]
+    return VariantResult(name, runs[0].settings, tuple(runs))
+
+
+def without_runs(tmp_path, name, overrides):
+    settings = variant(tmp_path, name, overrides, seeds=(0,)).settings
+    return VariantResult(name, settings, ())
+
+
+def shown(comparison, width=80):
+    console = Console(width=width, record=True, force_terminal=False)
+    console.print(terminal(comparison))
+    return console.export_text()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.compare import progress, report
+from dcnrun.compare import report
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
@@ -184,15 +184,6 @@ def test_a_run_stops_when_the_comparison_is_killed(trainer, tmp_path):
     _wait_until(lambda: json.loads((run / "summary.json").read_text() or "{}").get("status") == "stopped")
 
 
-def test_a_run_of_another_config_in_the_folder_is_an_error(trainer, tmp_path):
-    out = tmp_path / "out"
-    write_run(out / "dilated-4-seed1", ["conv=dilated", "optim.lr=0.5"], seed=1)
-    message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.01"
-    with pytest.raises(UsageError, match=message):
-        run_grid(trainer.overrides, out, program=trainer.program)
-    assert trainer.calls() == []
-
-
 def test_two_comparisons_do_not_share_a_folder(trainer, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -290,11 +281,6 @@ def test_the_config_dir_is_passed_on(trainer, tmp_path):
         run_grid(["conv=deformable", "optim=mine"], tmp_path / "out", tmp_path / "conf", program=trainer.program)
     (call,) = trainer.calls()
     assert call[:3] == ["train", "--config-dir", str(tmp_path / "conf")]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")])
-def test_durations(seconds, text):
-    assert progress._duration(seconds) == text
 
 
 @pytest.mark.slow

@@ -1,0 +1,41 @@
+"""Cells of a grid: their order, their folders, and what is in them."""
+
+import pytest
+
+from dcnrun.compare.grid import build_grid
+from dcnrun.compare.grid_cells import grid_cells
+from dcnrun.errors import UsageError
+from tests.compare.factories import write_run
+
+OVERRIDES = ["conv=standard,dilated", "seed=0,1"]
+
+
+def test_all_variants_of_a_seed_come_before_the_next_seed(tmp_path):
+    cells = grid_cells(build_grid(OVERRIDES), tmp_path)
+    assert [cell.title for cell in cells] == [
+        *("standard, seed 0", "dilated 4, seed 0"),
+        *("standard, seed 1", "dilated 4, seed 1"),
+    ]
+    assert [cell.path.name for cell in cells][1] == "dilated-4-seed0"
+    assert cells[3].overrides[-1] == "seed=1"
+    assert cells[0].steps == cells[0].variant.config.trainer.steps
+
+
+def test_a_cell_is_new_begun_or_completed(tmp_path):
+    write_run(tmp_path / "standard-seed0", ["conv=standard"], seed=0)
+    write_run(tmp_path / "standard-seed1", ["conv=standard"], seed=1, status="stopped")
+    first, dilated, second, _ = grid_cells(build_grid(OVERRIDES), tmp_path)
+    assert first.is_begun
+    assert first.finished().seed == 0
+    assert second.is_begun
+    assert second.finished() is None
+    assert "--resume" in second.arguments(None)
+    assert not dilated.is_begun
+    assert "--resume" not in dilated.arguments(None)
+
+
+def test_a_run_of_another_config_in_the_folder_is_an_error(tmp_path):
+    write_run(tmp_path / "dilated-4-seed1", ["conv=dilated", "optim.lr=0.5"], seed=1)
+    message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.01"
+    with pytest.raises(UsageError, match=message):
+        grid_cells(build_grid(OVERRIDES), tmp_path)

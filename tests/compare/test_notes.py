@@ -1,0 +1,83 @@
+"""What a reader is told beside the numbers."""
+
+from dcnrun.compare.notes import footnotes, warnings
+from dcnrun.compare.results import compare
+from dcnrun.compare.tables import markdown
+from tests.compare.factories import confusions, per_image, shown, variant, without_runs
+
+
+def test_footnotes_say_what_is_equal(comparison):
+    text = " ".join(footnotes(comparison))
+    assert "1000 steps of 8 images" in text
+    assert "12 validation images" in text
+    assert "95 % interval" in text
+
+
+def test_a_single_seed_is_warned_of(tmp_path):
+    one = compare([variant(tmp_path, "a", ["conv=standard"], seeds=(0,))])
+    assert any("single seed" in warning for warning in warnings(one))
+    two = compare([variant(tmp_path, "a", ["conv=standard"], seeds=(0, 1))])
+    assert warnings(two) == []
+
+
+def test_a_variant_that_changes_nothing_is_warned_of(tmp_path):
+    plain, same = (variant(tmp_path, name, [f"conv={name}"]) for name in ("standard", "dilated"))
+    assert warnings(compare([plain, same])) == [
+        "dilated scored exactly as standard did: the settings changed nothing, or neither learned."
+    ]
+
+
+def test_an_untuned_dilated_control_is_warned_of(tmp_path):
+    plain = variant(tmp_path, "standard", ["conv=standard"], skill=0.6)
+    four, six = (variant(tmp_path, f"d{d}", ["conv=dilated", f"conv.dilation={d}"]) for d in (4, 6))
+    deformable = variant(tmp_path, "deformable", ["conv=deformable"])
+    assert any("no dilated control" in w for w in warnings(compare([plain, deformable])))
+    assert any("Only one dilation" in w for w in warnings(compare([plain, four, deformable])))
+    assert warnings(compare([plain, four, six, deformable])) == []
+    assert warnings(compare([plain, four])) == []
+
+
+def test_a_class_that_no_image_has_is_warned_of(tmp_path):
+    """As where the masks hold 0 and 255, which is ignored."""
+    images = confusions(0)
+    images[:, 2] = 0
+    runs = [variant(tmp_path, kind, [f"conv={kind}"], images=per_image(images)) for kind in ("standard", "dilated")]
+    assert any("No validation image has star:" in warning for warning in warnings(compare(runs)))
+    assert not any("No validation image" in warning for warning in warnings(compare([variant(tmp_path, "a", [])])))
+
+
+def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
+    """Its bootstrap knows of the images alone."""
+    variants = [
+        variant(tmp_path, "a", ["conv=standard"], (0, 1, 2)),
+        variant(tmp_path, "b", ["conv=dilated"], (0, 1)),
+        variant(tmp_path, "c", ["conv=deformable"], (2, 3)),
+    ]
+    comparison = compare(variants)
+    rows = dict(line.strip("| ").split(" | ", 1) for line in markdown(comparison).splitlines() if line.startswith("| "))
+    assert ["[" in rows[name] for name in "abc"] == [False, True, False]
+    assert any("differences of c are not judged" in warning for warning in warnings(comparison))
+
+
+def test_training_that_still_rose_is_warned_of(tmp_path):
+    rising = variant(tmp_path, "rising", ["conv=standard"], skill=0.6, curve=(0.1, 0.2))
+    flat = variant(tmp_path, "flat", ["conv=dilated"], curve=(0.1, 0.9))
+    (warning,) = warnings(compare([rising, flat]))
+    assert "converged for rising:" in warning
+
+
+def test_a_reference_without_runs_and_missing_images_are_warned_of(tmp_path):
+    nothing = without_runs(tmp_path, "standard", ["conv=standard"])
+    dilated = variant(tmp_path, "dilated", ["conv=dilated"])
+    comparison = compare([nothing, dilated])
+    assert "standard, the reference, has no completed run" in warnings(comparison)[0]
+    assert " - " in shown(comparison)
+    plain = variant(tmp_path, "plain", ["conv=standard"], with_images=False)
+    assert any("seeds only" in warning for warning in warnings(compare([plain, dilated])))
+
+
+def test_speed_on_different_devices_is_warned_of(tmp_path):
+    comparison = compare(
+        [variant(tmp_path, "a", ["conv=standard"]), variant(tmp_path, "b", ["conv=dilated"], device="gpu")]
+    )
+    assert any("different devices" in warning for warning in warnings(comparison))
