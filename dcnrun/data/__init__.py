@@ -3,11 +3,11 @@
 Knows nothing of models.
 """
 
-from dcnrun.data.box_batches import BoxBatch, BoxTruth
+from dcnrun.data.box_batches import BoxBatch, BoxDataset, BoxTruth
 from dcnrun.data.loaders import eval_batches, train_batches
-from dcnrun.data.mask_batches import Batch, EvaluationBatch
+from dcnrun.data.mask_batches import MaskBatch, SegmentationDataset
 from dcnrun.data.registry import build_box_dataset, build_dataset, labels_of, problems
-from dcnrun.data.sample import IGNORE, BoxDataset, BoxSample, LabelledDataset, Sample, SegmentationDataset
+from dcnrun.data.sample import IGNORE, Batch, BoxSample, LabelledDataset, Sample
 
 __all__ = [
     "IGNORE",
@@ -16,8 +16,8 @@ __all__ = [
     "BoxDataset",
     "BoxSample",
     "BoxTruth",
-    "EvaluationBatch",
     "LabelledDataset",
+    "MaskBatch",
     "Sample",
     "SegmentationDataset",
     "build_box_dataset",

@@ -1,4 +1,4 @@
-"""Batches of images with boxes; the images may differ in size."""
+"""Data sets of images with boxes, and batches of them; the images may differ in size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,16 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.preparation import Preparation, Size, in_one_block, padded
-from dcnrun.data.sample import BoxSample
+from dcnrun.data.sample import (
+    Batch,
+    BoxSample,
+    LabelledDataset,
+    Preparation,
+    Size,
+    TransformAndCollate,
+    in_one_block,
+    padded,
+)
 from dcnrun.data.transforms import augmentation, evaluation_size
 
 MULTIPLE = 32
@@ -38,16 +46,12 @@ class BoxTruth(TypedDict):
     area: Tensor
     """float32 (n,), pixels"""
     size: Size
-    """Of the original image."""
+    """The original image's."""
 
 
-class BoxBatch(TypedDict):
-    """Samples of one step."""
+class BoxBatch(Batch):
+    """Images with the objects in them."""
 
-    image: Tensor
-    """float32 (B, 3, H, W), normalised, padded on the right and below with 0, the mean colour"""
-    sizes: list[Size]
-    """Of each image without the padding."""
     boxes: list[Tensor]
     """float32 (n, 4) for each image, xyxy in its pixels; in training only those of objects to learn from."""
     labels: list[Tensor]
@@ -55,10 +59,7 @@ class BoxBatch(TypedDict):
     masks: list[Tensor] | None
     """uint8 (n, h, w) for each image, unpadded; where the data set gives masks."""
     truth: list[BoxTruth]
-    """Of each image, whatever was done to it."""
-    index: list[int]
-    """Of the samples in their data set."""
-    name: list[str]
+    """The objects of each image as the data set has them, whatever was done to the image."""
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,39 @@ class TrainingTransform(Transform):
         )
 
 
-def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:
-    """What training sees."""
-    return Preparation(TrainingTransform(config), collate)
+def evaluation_transform(config: DataConfig) -> Transform:
+    """Normalisation; image and boxes are resized before if the settings say so."""
+    return Transform(evaluation_size(config), config)
 
 
-def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:
-    """What evaluation sees."""
-    return Preparation(Transform(evaluation_size(config), config), collate)
+class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
+    """Images with boxes."""
+
+    @staticmethod
+    def training(config: DataConfig) -> Preparation[BoxSample, BoxBatch]:  # noqa: D102
+        return TransformAndCollate(TrainingTransform(config), collate)
+
+    @staticmethod
+    def evaluation(config: DataConfig) -> Preparation[BoxSample, BoxBatch]:  # noqa: D102
+        return TransformAndCollate(evaluation_transform(config), collate)
+
+    @staticmethod
+    def unlabelled(image: tv_tensors.Image, name: str) -> BoxSample:  # noqa: D102
+        size = image.shape[-2], image.shape[-1]
+        return {
+            "image": image,
+            "boxes": tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=size),
+            "labels": torch.zeros(0, dtype=torch.int64),
+            "crowd": torch.zeros(0, dtype=torch.bool),
+            "difficult": torch.zeros(0, dtype=torch.bool),
+            "area": torch.zeros(0),
+            "masks": None,
+            "name": name,
+        }
 
 
 def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> BoxBatch:
-    """One batch; images are padded on the right and below to a common size."""
+    """Put images, padded on the right and below to a common size, and their objects together."""
     sizes = [Size(*item.image.shape[-2:]) for item in prepared]
     height = _next_multiple(max(size.height for size in sizes))
     width = _next_multiple(max(size.width for size in sizes))

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torchvision.tv_tensors import BoundingBoxes, Mask
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
+from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.coco_masks import RunLengths, decode
 from dcnrun.data.files import first_few, read_image, require_files, require_names, width_x_height
-from dcnrun.data.sample import BoxDataset, BoxSample, Split
+from dcnrun.data.sample import BoxSample, Split
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1

@@ -96,7 +96,7 @@ def _make_folder(out: Path) -> None:
         raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
 
 
-def _problems_of_the_whole(dataset: LabelledDataset[Any]) -> list[str]:
+def _problems_of_the_whole(dataset: LabelledDataset[Any, Any]) -> list[str]:
     flaws = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
     return flaws + name_problems(dataset.name(index) for index in range(len(dataset)))
 
@@ -119,7 +119,7 @@ class _Findings(ABC):
 
     @staticmethod
     @abstractmethod
-    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
         """Open the split with all of its images and labels."""
 
     @staticmethod
@@ -151,7 +151,7 @@ class _MaskFindings(_Findings):
         self._images = np.zeros(256, np.int64)
 
     @staticmethod
-    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
         return open_dataset(config, split)
 
     @staticmethod
@@ -195,7 +195,7 @@ class _BoxFindings(_Findings):
         self._objects: list[NDArray[np.float64]] = []
 
     @staticmethod
-    def open(config: DataConfig, split: Split) -> LabelledDataset[Any]:
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
         every_image = replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
         return open_box_dataset(every_image, split, masks=True)
 
@@ -246,7 +246,7 @@ def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> l
 
 
 def _with_progress(
-    split: str, dataset: LabelledDataset[Any], findings: _Findings, workers: int
+    split: str, dataset: LabelledDataset[Any, Any], findings: _Findings, workers: int
 ) -> Iterable[_Summary | DataError]:
     return track(
         look_at_each(dataset, findings.summarise, workers),

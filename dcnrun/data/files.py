@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 from torchvision.tv_tensors import Image, Mask
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import IGNORE, Sample, SegmentationDataset
+from dcnrun.data.mask_batches import SegmentationDataset
+from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, overload
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,14 +21,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data import box_batches, mask_batches
-from dcnrun.data.box_batches import BoxBatch
-from dcnrun.data.mask_batches import Batch, EvaluationBatch
-from dcnrun.data.preparation import Preparation
-from dcnrun.data.sample import BoxDataset, LabelledDataset, SampleT, SegmentationDataset
+from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT, TransformAndCollate
 from dcnrun.errors import DataError, UsageError
 
 SeenT = TypeVar("SeenT")
+LoadedT = TypeVar("LoadedT")
 
 _ORDER, _AUGMENTATION = 0, 1
 
@@ -46,16 +43,8 @@ class _Place:
     index: int
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    content: Any
-    index: int
-    name: str
-
-
-@overload
 def train_batches(
-    dataset: SegmentationDataset,
+    dataset: LabelledDataset[SampleT, BatchT],
     config: DataConfig,
     *,
     seed: int,
@@ -63,32 +52,7 @@ def train_batches(
     steps: int,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterable[Batch]: ...
-
-
-@overload
-def train_batches(
-    dataset: BoxDataset,
-    config: DataConfig,
-    *,
-    seed: int,
-    first_step: int,
-    steps: int,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterable[BoxBatch]: ...
-
-
-def train_batches(
-    dataset: LabelledDataset[Any],
-    config: DataConfig,
-    *,
-    seed: int,
-    first_step: int,
-    steps: int,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterable[Any]:
+) -> Iterable[BatchT]:
     """The batches of the `steps` steps from `first_step` on (0 is the very first), this rank's share of each.
 
     Step s takes the positions from s * batch_size on, rank r every world_size-th of them from the r-th on. UsageError
@@ -103,26 +67,14 @@ def train_batches(
             positions = range(step * size + rank, (step + 1) * size, world_size)
             yield [_Place(position, _shuffled(position, len(dataset), seed)) for position in positions]
 
-    kind = box_batches if isinstance(dataset, BoxDataset) else mask_batches
-    samples = _PreparedSamples(dataset, kind.training(config), seed, config.cache)
-    return _raising(_batches(samples, places(), config.workers))
-
-
-@overload
-def eval_batches(
-    dataset: SegmentationDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[EvaluationBatch]: ...
-
-
-@overload
-def eval_batches(
-    dataset: BoxDataset, config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[BoxBatch]: ...
+    batches = _PreparedBatches(dataset, dataset.training(config), seed, config.cache)
+    loaded = _loaded(batches, places(), config.workers)
+    return _raising(loaded)
 
 
 def eval_batches(
-    dataset: LabelledDataset[Any], config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[Any]:
+    dataset: LabelledDataset[SampleT, BatchT], config: DataConfig, *, rank: int = 0, world_size: int = 1
+) -> Iterable[BatchT]:
     """This rank's share of the samples, in order; over all ranks each sample comes exactly once.
 
     Ranks may differ by a sample, and so by a batch. DataError when a sample can't be read.
@@ -132,75 +84,66 @@ def eval_batches(
     places = (
         [_Place(index, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
     )
-    kind = box_batches if isinstance(dataset, BoxDataset) else mask_batches
-    samples = _PreparedSamples(dataset, kind.evaluation(config), seed=0, cache=False)  # each is read once
-    return _raising(_batches(samples, places, config.workers))
+    batches = _PreparedBatches(dataset, dataset.evaluation(config), seed=0, cache=False)  # each is read once
+    loaded = _loaded(batches, places, config.workers)
+    return _raising(loaded)
 
 
 def look_at_each(
-    dataset: LabelledDataset[SampleT], look: Callable[[SampleT], SeenT], workers: int
+    dataset: LabelledDataset[SampleT, BatchT], look: Callable[[SampleT], SeenT], workers: int
 ) -> Iterable[SeenT | DataError]:
-    """What `look` makes of each sample in order, or the error of one that can't be read; done by `workers`."""
-    preparation: Preparation[SampleT, SeenT, SeenT] = Preparation(look, _only)
-    samples = _PreparedSamples(dataset, preparation, seed=0, cache=False)
-    return _batches(samples, ([_Place(index, index)] for index in range(len(dataset))), workers)
+    """Yield what `look` makes of each sample in order, or the error of one that can't be read; done by `workers`."""
+    batches = _PreparedBatches(dataset, TransformAndCollate(look, _only), seed=0, cache=False)
+    return _loaded(batches, ([_Place(index, index)] for index in range(len(dataset))), workers)
 
 
 def _only(prepared: Sequence[SeenT], index: list[int], name: list[str]) -> SeenT:
     return prepared[0]
 
 
-class _PreparedSamples(Dataset[_Prepared | DataError]):
-    """Samples as the network sees them.
+class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
+    """Batches as the network sees them.
 
     A DataError is given back rather than raised, since DataLoader would bury its message in a worker's traceback.
     """
 
     def __init__(
-        self, dataset: LabelledDataset[Any], preparation: Preparation[Any, Any, Any], seed: int, cache: bool
+        self,
+        samples: Dataset[SampleT],
+        preparation: Preparation[SampleT, LoadedT],
+        seed: int,
+        cache: bool,
     ) -> None:
-        self._dataset = dataset
+        self._samples = samples
         self._preparation = preparation
         self._seed = seed
-        self._cache: dict[int, Any] | None = {} if cache else None
+        self._cache: dict[int, SampleT] | None = {} if cache else None
 
-    def __getitem__(self, place: _Place) -> _Prepared | DataError:
+    def __getitem__(self, places: list[_Place]) -> LoadedT | DataError:
+        read = ((self._read(place.index), _derived_seed(self._seed, place.position)) for place in places)
         try:
-            sample = self._read(place.index)
+            return self._preparation.batch(read, [place.index for place in places])
         except DataError as error:
             return error
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also reset the generators of CUDA devices, which fork_rng does not restore here.
-            torch.default_generator.manual_seed(_derived_seed(self._seed, place.position))
-            content = self._preparation.transform(sample)
-        return _Prepared(content, place.index, sample["name"])
 
-    def collate(self, samples: Sequence[_Prepared | DataError]) -> Any:
-        """One batch, or the first error among the samples."""
-        prepared: list[_Prepared] = []
-        for sample in samples:
-            if isinstance(sample, DataError):
-                return sample
-            prepared.append(sample)
-        return self._preparation.collate(
-            [item.content for item in prepared], [item.index for item in prepared], [item.name for item in prepared]
-        )
-
-    def _read(self, index: int) -> Any:
+    def _read(self, index: int) -> SampleT:
         if self._cache is None:
-            return self._dataset[index]
+            return self._samples[index]
         if index not in self._cache:
-            self._cache[index] = self._dataset[index]
+            self._cache[index] = self._samples[index]
         return self._cache[index]
 
 
-def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers: int) -> Generator[Any, None, None]:
-    """The batches, or instead of one the DataError of a sample in it."""
+def _loaded(
+    batches: _PreparedBatches[SampleT, LoadedT], places: Iterable[list[_Place]], workers: int
+) -> Generator[LoadedT | DataError, None, None]:
+    """Yield the batches, or instead of one the DataError of a sample in it."""
     loader = DataLoader(
-        samples,
-        batch_sampler=places,
+        batches,
+        sampler=places,
+        batch_size=None,  # what is at one of the places is a batch already
         num_workers=workers,
-        collate_fn=samples.collate,
+        collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
         multiprocessing_context=_START_METHOD if workers else None,
@@ -210,7 +153,11 @@ def _batches(samples: _PreparedSamples, places: Iterable[list[_Place]], workers:
     yield from _started(loader)
 
 
-def _raising(batches: Generator[Any, None, None]) -> Iterator[Any]:
+def _as_it_is(batch: LoadedT) -> LoadedT:
+    return batch
+
+
+def _raising(batches: Generator[LoadedT | DataError, None, None]) -> Iterator[LoadedT]:
     with closing(batches):  # an error's traceback would keep them, and their workers, alive
         for batch in batches:
             if isinstance(batch, DataError):
@@ -223,7 +170,7 @@ def _raising(batches: Generator[Any, None, None]) -> Iterator[Any]:
 _HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} if sys.platform == "linux" else {signal.SIGINT}
 
 
-def _started(loader: DataLoader[_Prepared | DataError]) -> Iterator[Any]:
+def _started(loader: DataLoader[LoadedT | DataError]) -> Iterator[LoadedT | DataError]:
     """The loader's iterator; its workers start with the signals held, so that there is no moment when one hits them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:

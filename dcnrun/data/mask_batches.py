@@ -1,7 +1,7 @@
-"""Batches of images with masks."""
+"""Data sets of images with masks, and batches of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,30 +9,27 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.preparation import Preparation, Size, in_one_block, padded
-from dcnrun.data.sample import IGNORE, Sample
+from dcnrun.data.sample import (
+    IGNORE,
+    Batch,
+    LabelledDataset,
+    Preparation,
+    Sample,
+    Size,
+    TransformAndCollate,
+    in_one_block,
+    padded,
+)
 from dcnrun.data.transforms import augmentation, evaluation_size
 
 
-class Batch(TypedDict):
-    """Samples of one step, stacked."""
+class MaskBatch(Batch):
+    """Images with their masks, stacked."""
 
-    image: Tensor
-    """float32 (B, 3, H, W), normalised"""
     mask: Tensor
     """int64 (B, H, W), classes or IGNORE"""
-    index: list[int]
-    """Of the samples in their data set."""
-    name: list[str]
-
-
-class EvaluationBatch(Batch):
-    """Samples to be scored: what is predicted in images of any size is compared with the data set's own masks."""
-
-    sizes: list[Size]
-    """Of each image without the padding."""
     truth: list[Tensor]
-    """uint8 (h, w) for each image, classes or IGNORE, as the data set has them, whatever was done to the image."""
+    """In evaluation, uint8 (h, w) for each image: its mask as the data set has it, whatever was done to the image."""
 
 
 class _Prepared(NamedTuple):
@@ -64,34 +61,42 @@ def evaluation_transform(config: DataConfig) -> Transform:
     return Transform(evaluation_size(config), config)
 
 
-def training(config: DataConfig) -> Preparation[Sample, _Prepared, Batch]:
-    """What training sees."""
-    return Preparation(training_transform(config), collate)
+class SegmentationDataset(LabelledDataset[Sample, MaskBatch]):
+    """Images with masks."""
+
+    @staticmethod
+    def training(config: DataConfig) -> Preparation[Sample, MaskBatch]:  # noqa: D102
+        return TransformAndCollate(training_transform(config), collate)
+
+    @staticmethod
+    def evaluation(config: DataConfig) -> Preparation[Sample, MaskBatch]:  # noqa: D102
+        return TransformAndCollate(evaluation_transform(config), collate_for_evaluation)
+
+    @staticmethod
+    def unlabelled(image: tv_tensors.Image, name: str) -> Sample:  # noqa: D102
+        nothing = torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)
+        return {"image": image, "mask": tv_tensors.Mask(nothing), "name": name}
 
 
-def evaluation(config: DataConfig) -> Preparation[Sample, _Prepared, EvaluationBatch]:
-    """What evaluation sees, and what it is scored against."""
-    return Preparation(evaluation_transform(config), collate_for_evaluation)
-
-
-def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> Batch:
-    """One batch; smaller images are padded on the right and below, by the mean colour, their masks by IGNORE."""
+def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> MaskBatch:
+    """Stack images and masks; smaller ones are padded on the right and below, masks by IGNORE."""
     height = max(item.mask.shape[0] for item in prepared)
     width = max(item.mask.shape[1] for item in prepared)
     return {
         "image": torch.stack([padded(item.image, height, width, 0) for item in prepared]),
         "mask": torch.stack([padded(item.mask, height, width, IGNORE) for item in prepared]),
+        "sizes": [Size(*item.mask.shape) for item in prepared],
+        "truth": [],
         "index": index,
         "name": name,
     }
 
 
-def collate_for_evaluation(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> EvaluationBatch:
-    """The same with what scores need."""
+def collate_for_evaluation(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> MaskBatch:
+    """Stack images and masks, and add the masks as they were: predictions are scored at the images' own sizes."""
     shapes = [item.truth.shape for item in prepared]
     truth = in_one_block([item.truth.flatten() for item in prepared])
     return {
         **collate(prepared, index, name),
-        "sizes": [Size(*item.mask.shape) for item in prepared],
         "truth": [labels.view(shape) for labels, shape in zip(truth, shapes, strict=True)],
     }

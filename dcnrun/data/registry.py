@@ -19,7 +19,9 @@ from dcnrun.config.schema import (
 )
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
-from dcnrun.data.sample import BoxDataset, Labels, Rule, SegmentationDataset, Split
+from dcnrun.data.box_batches import BoxDataset
+from dcnrun.data.mask_batches import SegmentationDataset
+from dcnrun.data.sample import Labels, Rule, Split
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
 

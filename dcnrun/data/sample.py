@@ -1,12 +1,18 @@
-"""What a data set gives: samples of an image and its labels, which are a class per pixel or boxes."""
+"""What a data set gives: samples of an image and its labels, which are a class per pixel or boxes, and batches of them."""
 
-from abc import abstractmethod
-from typing import Literal, TypedDict, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
+
+from dcnrun.config.schema import DataConfig
 
 Labels = Literal["masks", "boxes"]
 """What a data set may give of an image beside its pixels."""
@@ -20,22 +26,25 @@ IGNORE = 255
 """The mask value that is neither trained on nor scored, whatever a data set's files call it."""
 
 
-class Sample(TypedDict):
-    """One labelled image, as its files (or its generator) give it."""
+class ImageSample(TypedDict):
+    """One image, as its file (or its generator) gives it; kinds of samples add their labels."""
 
     image: Image
     """uint8 (3, H, W), RGB."""
-    mask: Mask
-    """uint8 (H, W), the class of every pixel or IGNORE."""
     name: str
     """Unique within the data set; for a person to find the image again."""
 
 
-class BoxSample(TypedDict):
-    """One image and the n objects in it, as its files (or its generator) give them."""
+class Sample(ImageSample):
+    """One image and the class of each of its pixels."""
 
-    image: Image
-    """uint8 (3, H, W), RGB."""
+    mask: Mask
+    """uint8 (H, W), the class of every pixel or IGNORE."""
+
+
+class BoxSample(ImageSample):
+    """One image and the n objects in it."""
+
     boxes: BoundingBoxes
     """float32 (n, 4), xyxy in pixels from 0 and half-open: (0, 0, W, H) is the whole image."""
     labels: Tensor
@@ -48,14 +57,83 @@ class BoxSample(TypedDict):
     """float32 (n,), pixels of the object: of its mask where there is one, else of its box."""
     masks: Mask | None
     """uint8 (n, H, W), 1 where the object is visible; None unless they were asked for and the source has any."""
-    name: str
-    """Unique within the data set; for a person to find the image again."""
 
 
-SampleT = TypeVar("SampleT", Sample, BoxSample)
+class Size(NamedTuple):
+    """The size of an image, in pixels."""
+
+    height: int
+    width: int
 
 
-class LabelledDataset(Dataset[SampleT]):
+class Batch(TypedDict):
+    """Several samples as a network sees them; kinds of samples add their labels."""
+
+    image: Tensor
+    """float32 (B, 3, H, W), normalised, padded on the right and below with 0, the mean colour"""
+    sizes: list[Size]
+    """The size of each image without the padding."""
+    index: list[int]
+    """The samples' indices in their data set."""
+    name: list[str]
+
+
+SampleT = TypeVar("SampleT", bound=ImageSample)
+PreparedT = TypeVar("PreparedT")
+BatchT = TypeVar("BatchT")
+_PreparedT = TypeVar("_PreparedT", contravariant=True)
+_BatchT = TypeVar("_BatchT", covariant=True)
+
+
+class Preparation(ABC, Generic[SampleT, BatchT]):
+    """How samples become a batch. It runs in workers, so it can be pickled."""
+
+    @abstractmethod
+    def batch(self, samples: Iterable[tuple[SampleT, int]], index: list[int]) -> BatchT:
+        """Make a batch of samples, each with the seed of its augmentation, and of their indices in the data set."""
+
+    def batch_of_one(self, sample: SampleT, index: int = 0) -> BatchT:
+        """Make a batch of a single sample."""
+        return self.batch([(sample, 0)], [index])
+
+
+class Collate(Protocol[_PreparedT, _BatchT]):
+    """Several samples become one batch."""
+
+    def __call__(self, prepared: Sequence[_PreparedT], index: list[int], name: list[str]) -> _BatchT:
+        """Return the batch of prepared samples, with their indices in the data set and their names."""
+
+
+@dataclass(frozen=True)
+class TransformAndCollate(Preparation[SampleT, BatchT], Generic[SampleT, PreparedT, BatchT]):
+    """Each sample is transformed by itself, then they are put together."""
+
+    transform: Callable[[SampleT], PreparedT]
+    """Its randomness is that of torch's CPU generator alone."""
+    collate: Collate[PreparedT, BatchT]
+
+    def batch(self, samples: Iterable[tuple[SampleT, int]], index: list[int]) -> BatchT:  # noqa: D102
+        prepared, names = [], []
+        for sample, seed in samples:
+            with torch.random.fork_rng(devices=[]):
+                # torch.manual_seed would also reset the generators of CUDA devices, which fork_rng does not restore here.
+                torch.default_generator.manual_seed(seed)
+                prepared.append(self.transform(sample))
+            names.append(sample["name"])
+        return self.collate(prepared, index, names)
+
+
+def padded(tensor: Tensor, height: int, width: int, value: int) -> Tensor:
+    """Return the tensor (..., h, w) as (..., height, width), padded on the right and below."""
+    return pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]), value=value)
+
+
+def in_one_block(tensors: list[Tensor]) -> list[Tensor]:
+    """Return the tensors as parts of one block of memory: each block that a worker hands over costs a file descriptor."""
+    return list(torch.split(torch.cat(tensors), [len(tensor) for tensor in tensors]))
+
+
+class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     """Base of all data sets: a fixed list of samples, the same at every reading, with labels from `classes`."""
 
     classes: tuple[str, ...]
@@ -71,16 +149,23 @@ class LabelledDataset(Dataset[SampleT]):
     def name(self, index: int) -> str:
         """Return the name of the sample at `index`, without reading it."""
 
+    @staticmethod
+    @abstractmethod
+    def training(config: DataConfig) -> Preparation[SampleT, BatchT]:
+        """Return what makes batches to train on: augmented, as the settings say."""
+
+    @staticmethod
+    @abstractmethod
+    def evaluation(config: DataConfig) -> Preparation[SampleT, BatchT]:
+        """Return what makes batches to evaluate on, with all that scores need."""
+
+    @staticmethod
+    @abstractmethod
+    def unlabelled(image: Image, name: str) -> SampleT:
+        """Return a sample of an image of which nothing is known."""
+
     def verify(self) -> None:
         """Raise DataError if the data set can't be used, as far as that shows without reading the images."""
-
-
-class SegmentationDataset(LabelledDataset[Sample]):
-    """Images with masks."""
-
-
-class BoxDataset(LabelledDataset[BoxSample]):
-    """Images with boxes."""
 
     def image_id(self, index: int) -> int:
         """Return the id of the image at `index` in its source, for files of results."""

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import ShapesConfig
+from dcnrun.data.box_batches import BoxDataset
+from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.outlines import DISTRACTORS, HAZE, OBJECTS, Pose, Warp
 from dcnrun.data.painting import Canvas, Paint
-from dcnrun.data.sample import BoxDataset, BoxSample, Rule, Sample, SegmentationDataset, Split
+from dcnrun.data.sample import BoxSample, Rule, Sample, Split
 
 _SMALLEST_RADIUS = 2
 _SPLIT_STREAM = {"train": 0, "val": 1}

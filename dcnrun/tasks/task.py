@@ -4,24 +4,28 @@ A task is a folder beside this file with a subclass of `Task` and its `TaskTrait
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig
+from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Split
 from dcnrun.scores import PerImage
 from dcnrun.tasks.traits import TaskTraits
 
-Labelled = Any
-"""A data set of samples with the labels that a task learns from."""
+SampleT = TypeVar("SampleT", bound=ImageSample)
+"""An image and what a task learns from, as a data set gives them."""
 
-Batch = Mapping[str, Any]
-"""A batch of such samples; `image` (B, 3, H, W) and `index`, their places in the data set, are in every task's."""
+BatchT = TypeVar("BatchT", bound=Batch)
+"""Several samples as a network sees them."""
 
-Predictions = Any
-"""What a network says of a batch, in pixels of the images as the data set has them."""
+PredictionT = TypeVar("PredictionT")
+"""What a network says of an image, in pixels of the image as the data set has it."""
+
+_BatchT = TypeVar("_BatchT", bound=Batch, contravariant=True)
+_PredictionT = TypeVar("_PredictionT", contravariant=True)
 
 
 class Evaluation(Protocol):
@@ -40,48 +44,49 @@ class Evaluation(Protocol):
         """Results on each image, which comparisons resample."""
 
     def write_predictions(self, path: Path) -> None:
-        """Write what the network said; UsageError where the task has no file format for that."""
+        """Write what the network said, if the task's traits say that it can be saved."""
 
 
-class Evaluator(Protocol):
+class Evaluator(Protocol[_BatchT, _PredictionT]):
     """Gathers predictions over batches and processes."""
 
-    def update(self, predictions: Predictions, batch: Any) -> None:
-        """Add a batch; an image that comes twice counts once."""
+    def update(self, predictions: Sequence[_PredictionT], batch: _BatchT) -> None:
+        """Add the predictions for each image of a batch; an image that comes twice counts once."""
 
     def result(self) -> Evaluation:
-        """Scores of all that was added; collective over processes."""
+        """Score all that was added; collective over processes."""
 
 
-class Task(ABC):
+class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
     """What a network is for. Stateless: every method gets what it works on."""
 
     traits: TaskTraits
     """What is known of it without its networks."""
 
     @abstractmethod
-    def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> Labelled:
-        """The images with the task's labels; UsageError where the data set has none such."""
+    def dataset(self, data: DataConfig, split: Split) -> LabelledDataset[SampleT, BatchT]:
+        """Open the images with the task's labels; UsageError where the data set has none such."""
 
     @abstractmethod
     def problems(self, config: Config) -> Iterator[str]:
-        """What keeps the config from being this task's, each problem a line naming the key and the value."""
+        """Yield what keeps the config from being this task's, each problem a line naming the key and the value."""
 
     @abstractmethod
-    def losses(self, network: nn.Module, batch: Any, world_size: int) -> dict[str, Tensor]:
-        """The parts of the loss by name; training minimises their sum."""
+    def losses(self, network: nn.Module, batch: BatchT, world_size: int) -> dict[str, Tensor]:
+        """Return the parts of the loss by name; training minimises their sum."""
 
     @abstractmethod
-    def predict(self, network: nn.Module, batch: Any) -> Predictions:
-        """What a network in evaluation mode says of a batch."""
+    def predict(self, network: nn.Module, batch: BatchT) -> list[PredictionT]:
+        """Return what a network in evaluation mode says of each image of a batch."""
 
     @abstractmethod
-    def evaluator(self, dataset: Labelled) -> Evaluator:
-        """An evaluator with nothing in it yet."""
+    def evaluator(self, dataset: LabelledDataset[SampleT, BatchT]) -> Evaluator[BatchT, PredictionT]:
+        """Return an evaluator with nothing in it yet."""
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """Compute all of the network whose cost does not depend on what it sees, to count FLOPs."""
         network(image)
 
 
-AnyTask = Task
+AnyTask: TypeAlias = Task[Any, Any, Any]
+"""A task that was looked up: which types it has is known only where it is used as a whole."""

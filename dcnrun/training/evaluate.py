@@ -53,7 +53,7 @@ def evaluate(
     }
 
 
-def _inference(trained: Trained) -> Inference:
+def _inference(trained: Trained) -> Inference[Any, Any, Any]:
     config = trained.config
     fabric, task = launch(config), task_of(config.model)
     val_set = task.dataset(config.data, "val")

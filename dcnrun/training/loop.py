@@ -17,11 +17,11 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
 
-from dcnrun.data import train_batches
+from dcnrun.data import LabelledDataset, train_batches
 from dcnrun.data.files import first_few
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from dcnrun.tasks.task import Batch, Evaluation, Labelled
+from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
 from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, suggest_fixes
@@ -77,12 +77,12 @@ class LossMeans:
 
 
 @dataclass
-class Training(Inference):
+class Training(Inference[SampleT, BatchT, PredictionT]):
     """A network in training and where it stands."""
 
     network: nn.Module  # as set up by Fabric: precision and DDP
     optimizer: Optimizer
-    train_set: Labelled
+    train_set: LabelledDataset[SampleT, BatchT]
     monitor: OffsetMonitor
     step: int = 0
     losses: LossMeans = field(default_factory=LossMeans)
@@ -138,7 +138,7 @@ class Training(Inference):
 
 
 def fit(
-    training: Training,
+    training: Training[SampleT, BatchT, PredictionT],
     folder: RunFolder,
     loggers: Sequence[Logger],
     random_state: checkpoint.State | None,
@@ -193,7 +193,7 @@ def fit(
         training.last = validate(training)
 
 
-def train_step(training: Training, batch: Batch) -> float:
+def train_step(training: Training[SampleT, BatchT, PredictionT], batch: BatchT) -> float:
     """One step of the optimizer; the loss, checked to be finite."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     training.step += 1
@@ -236,7 +236,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _log_training(training: Training, loggers: Sequence[Logger], progress: TrainingProgress) -> None:
+def _log_training(
+    training: Training[SampleT, BatchT, PredictionT], loggers: Sequence[Logger], progress: TrainingProgress
+) -> None:
     rates = training.clock.rates()
     offsets = training.monitor.values()
     values: dict[str, Any] = {
@@ -256,7 +258,10 @@ def _log_training(training: Training, loggers: Sequence[Logger], progress: Train
 
 
 def _validate_and_keep_best(
-    training: Training, folder: RunFolder, loggers: Sequence[Logger], progress: TrainingProgress
+    training: Training[SampleT, BatchT, PredictionT],
+    folder: RunFolder,
+    loggers: Sequence[Logger],
+    progress: TrainingProgress,
 ) -> None:
     is_first = training.last is None
     result = training.last = validate(training)
@@ -279,14 +284,14 @@ def _validate_and_keep_best(
         result.images.save(folder.per_image_file)
 
 
-def _save(training: Training, folder: RunFolder) -> None:
+def _save(training: Training[SampleT, BatchT, PredictionT], folder: RunFolder) -> None:
     state = training.state()
     if training.fabric.is_global_zero:
         checkpoint.save_last(folder, state)
     training.fabric.barrier()
 
 
-def _check_finite(training: Training, loss: float, batch: Batch) -> None:
+def _check_finite(training: Training[SampleT, BatchT, PredictionT], loss: float, batch: BatchT) -> None:
     monitor = training.monitor
     deformed = monitor.first_not_finite()
     if np.isfinite(loss) and deformed is None:
@@ -301,7 +306,7 @@ def _check_finite(training: Training, loss: float, batch: Batch) -> None:
     raise RunError(f"{what} not finite at step {training.step}, first {where}. {fixes}")
 
 
-def _digest(dataset: Labelled) -> checkpoint.State:
+def _digest(dataset: LabelledDataset[SampleT, BatchT]) -> checkpoint.State:
     names = "\n".join(dataset.name(index) for index in range(len(dataset)))
     return {"count": len(dataset), "names": hashlib.sha256(names.encode()).hexdigest()}
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import yaml
@@ -14,11 +14,11 @@ from lightning_fabric import Fabric
 from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
+from dcnrun.data import LabelledDataset
 from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
-from dcnrun.tasks.task import Labelled
 from dcnrun.tasks.validate import check
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment, launch
@@ -28,6 +28,8 @@ from dcnrun.training.monitor import OffsetMonitor
 from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
 from dcnrun.training.trained import without_weights
 from dcnrun.training.validation import image_size, in_memory_format, inference_speed
+
+AnyTraining: TypeAlias = Training[Any, Any, Any]
 
 
 def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = None) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def resume(run_dir: Path) -> dict[str, Any]:
         return _run(training, model, folder, random_state)
 
 
-def prepare(config: Config, pretrained: bool = True) -> tuple[Training, BuiltModel]:
+def prepare(config: Config, pretrained: bool = True) -> tuple[AnyTraining, BuiltModel]:
     """Build everything a config names: devices, data, network, optimizer; without its weights unless `pretrained`."""
     fabric, task = launch(config), task_of(config.model)
     torch.manual_seed(config.seed + fabric.global_rank)
@@ -83,7 +85,7 @@ def prepare(config: Config, pretrained: bool = True) -> tuple[Training, BuiltMod
     return Training(config, task, fabric, bare, val_set, network, optimizer, train_set, monitor), model
 
 
-def _require_same_classes(train_set: Labelled, val_set: Labelled) -> None:
+def _require_same_classes(train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
     if train_set.classes != val_set.classes:
         raise DataError(
             f"The classes to train on are {', '.join(train_set.classes)}, but those to validate on are "
@@ -92,7 +94,7 @@ def _require_same_classes(train_set: Labelled, val_set: Labelled) -> None:
 
 
 def _run(
-    training: Training, model: BuiltModel, folder: RunFolder, random_state: checkpoint.State | None
+    training: AnyTraining, model: BuiltModel, folder: RunFolder, random_state: checkpoint.State | None
 ) -> dict[str, Any]:
     config, fabric = training.config, training.fabric
     describe(training, model, folder)
@@ -129,7 +131,7 @@ def _run(
 
 
 def _close(
-    training: Training,
+    training: AnyTraining,
     folder: RunFolder,
     loggers: list[Logger],
     costs: dict[str, float | None],
@@ -149,7 +151,7 @@ def _close(
 
 
 def _write_summary(
-    training: Training, folder: RunFolder, costs: dict[str, float | None], status: RunStatus, reason: str | None
+    training: AnyTraining, folder: RunFolder, costs: dict[str, float | None], status: RunStatus, reason: str | None
 ) -> None:
     last = training.last
     folder.write_summary(
@@ -173,7 +175,7 @@ def _write_summary(
     )
 
 
-def describe(training: Training, model: BuiltModel, folder: RunFolder | None) -> None:
+def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None) -> None:
     """Print what will be trained: layers replaced and the learning rate of each parameter group."""
     config = training.config
     if folder is not None:

@@ -3,15 +3,15 @@
 import statistics
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Generic
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from dcnrun.config.schema import Config
-from dcnrun.data import eval_batches
-from dcnrun.tasks.task import Batch, Evaluation, Labelled, Task
+from dcnrun.data import LabelledDataset, eval_batches
+from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT, Task
 
 # The first batches of a process pay for allocations and kernel choices; they don't count as throughput.
 WARM_UP_BATCHES = 3
@@ -19,14 +19,14 @@ TIMED_BATCHES = 15
 
 
 @dataclass
-class Inference:
+class Inference(Generic[SampleT, BatchT, PredictionT]):
     """A network on its device, and the images that it is validated on."""
 
     config: Config
-    task: Task
+    task: Task[SampleT, BatchT, PredictionT]
     fabric: Fabric
     bare: nn.Module  # without Fabric's wrappers: names and weights
-    val_set: Labelled
+    val_set: LabelledDataset[SampleT, BatchT]
 
 
 def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
@@ -34,7 +34,7 @@ def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
     return network.to(memory_format=torch.channels_last) if config.trainer.channels_last else network
 
 
-def validate(inference: Inference) -> Evaluation:
+def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
     """Scores on the validation images; each counts once, over any number of processes."""
     fabric, network = inference.fabric, inference.bare
     evaluator = inference.task.evaluator(inference.val_set)
@@ -54,7 +54,7 @@ def validate(inference: Inference) -> Evaluation:
     return evaluator.result()
 
 
-def inference_speed(inference: Inference) -> float:
+def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float:
     """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
     batch = on_device(inference, _first_batch(inference, inference.config.data.eval_batch_size))
@@ -70,7 +70,7 @@ def inference_speed(inference: Inference) -> float:
     return len(batch["image"]) / statistics.median(times[WARM_UP_BATCHES:])
 
 
-def image_size(inference: Inference) -> tuple[int, int]:
+def image_size(inference: Inference[SampleT, BatchT, PredictionT]) -> tuple[int, int]:
     """Height and width that FLOPs are counted for: the training crop, else the first validation image as the network sees it."""
     crop = inference.config.data.crop_size
     if crop:
@@ -79,21 +79,20 @@ def image_size(inference: Inference) -> tuple[int, int]:
     return height, width
 
 
-def on_device(inference: Inference, batch: Batch) -> Batch:
+def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT) -> BatchT:
     """The batch where the network is, in its memory format."""
-    moved: dict[str, Any] = inference.fabric.to_device(dict(batch))
+    moved: BatchT = inference.fabric.to_device(batch)
     if inference.config.trainer.channels_last:
         moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
 
 
-def _first_batch(inference: Inference, size: int) -> Batch:
+def _first_batch(inference: Inference[SampleT, BatchT, PredictionT], size: int) -> BatchT:
     data = replace(inference.config.data, workers=0, eval_batch_size=size)
-    batch: Batch = next(iter(eval_batches(inference.val_set, data)))
-    return batch
+    return next(iter(eval_batches(inference.val_set, data)))
 
 
-def _share_running_statistics(inference: Inference) -> None:
+def _share_running_statistics(inference: Inference[SampleT, BatchT, PredictionT]) -> None:
     """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
     if inference.fabric.world_size > 1:
         for buffer in inference.bare.buffers():

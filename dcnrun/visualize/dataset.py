@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
+from torchvision.tv_tensors import Image
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import (
@@ -12,12 +14,11 @@ from dcnrun.data import (
     Batch,
     BoxBatch,
     BoxDataset,
-    SegmentationDataset,
-    box_batches,
+    LabelledDataset,
     build_box_dataset,
     labels_of,
-    mask_batches,
 )
+from dcnrun.data.sample import BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 
 OBJECTS_OF_BOXES = "the data set's boxes"
@@ -38,9 +39,7 @@ class Example:
 class ExampleDataset:
     """The images of a data set in order, with objects from its boxes if it has them, for segmentation too."""
 
-    def __init__(
-        self, dataset: SegmentationDataset | BoxDataset, config: DataConfig, split: Literal["train", "val"]
-    ) -> None:
+    def __init__(self, dataset: LabelledDataset[Any, Any], config: DataConfig, split: Literal["train", "val"]) -> None:
         """`dataset` is the task's data set of the same config and split."""
         self._dataset = dataset
         self._config = config
@@ -56,14 +55,19 @@ class ExampleDataset:
     def __getitem__(self, index: int) -> Example:
         """Return the image at `index`; DataError if its files can't be used."""
         if isinstance(self._dataset, BoxDataset):
-            boxes = _box_batch(self._dataset, self._config, index)
+            boxes = _batch(self._dataset, self._config, index)
             return Example(boxes["name"][0], boxes["image"][0], _objects(boxes, self._dataset.classes))
-        masks = _mask_batch(self._dataset, self._config, index)
+        masks = _batch(self._dataset, self._config, index)
         if self._boxes is None:
             objects = objects_of_mask(masks["mask"][0], self._dataset.classes, IGNORE)
         else:
-            objects = _objects(_box_batch(self._boxes, self._config, index), self._boxes.classes)
+            objects = _objects(_batch(self._boxes, self._config, index), self._boxes.classes)
         return Example(masks["name"][0], masks["image"][0], objects)
+
+    def of_image(self, image: Image, name: str) -> Example:
+        """Return an image that is none of them as evaluation gives it to a network; nothing is known of its objects."""
+        batch: Batch = self._dataset.evaluation(self._config).batch_of_one(self._dataset.unlabelled(image, name))
+        return Example(name, batch["image"][0], objects_of_mask(torch.full(batch["sizes"][0], IGNORE), (), IGNORE))
 
     @property
     def names(self) -> list[str]:
@@ -76,14 +80,8 @@ class ExampleDataset:
         return OBJECTS_OF_MASKS if self._boxes is None else OBJECTS_OF_BOXES
 
 
-def _mask_batch(dataset: SegmentationDataset, config: DataConfig, index: int) -> Batch:
-    sample = dataset[index]
-    return mask_batches.collate([mask_batches.evaluation_transform(config)(sample)], [index], [sample["name"]])
-
-
-def _box_batch(dataset: BoxDataset, config: DataConfig, index: int) -> BoxBatch:
-    preparation, sample = box_batches.evaluation(config), dataset[index]
-    return preparation.collate([preparation.transform(sample)], [index], [sample["name"]])
+def _batch(dataset: LabelledDataset[SampleT, BatchT], config: DataConfig, index: int) -> BatchT:
+    return dataset.evaluation(config).batch_of_one(dataset[index], index)
 
 
 def _objects(batch: BoxBatch, classes: Sequence[str]) -> Objects:

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.tv_tensors import BoundingBoxes, BoundingBoxFormat, Image, Mask
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.console import console
-from dcnrun.data import IGNORE, box_batches, mask_batches
 from dcnrun.data.box_batches import MULTIPLE
 from dcnrun.data.files import IMAGE_SUFFIXES, read_image
-from dcnrun.data.sample import BoxSample, Labels, even_indices
+from dcnrun.data.sample import even_indices
 from dcnrun.errors import UsageError
-from dcnrun.offsets.objects import objects_of_mask
 from dcnrun.visualize.dataset import Example
 from dcnrun.visualize.load import LoadedRun
 from dcnrun.visualize.pictures.panels import Picture
@@ -40,7 +37,7 @@ class ImageSource:
     def example(self, run: LoadedRun) -> Example:
         """Return the image as a run's network takes it; objects are known of validation images only."""
         if self.file is not None:
-            return _file_example(self.file, self.name, run.task.traits.labels, run.config.data)
+            return run.dataset.of_image(read_image(self.file), self.name)
         try:
             return run.dataset[run.dataset.names.index(self.name)]
         except ValueError:
@@ -86,36 +83,6 @@ def _images_in(folder: Path) -> list[Path]:
 def _file(path: Path) -> ImageSource:
     # file names are bytes: those that are not text would become surrogates, which can't be encoded
     return ImageSource(os.fsencode(path.stem).decode(errors="replace"), path)
-
-
-def _file_example(path: Path, name: str, labels: Labels, config: DataConfig) -> Example:
-    """Return an image file as evaluation gives it to a network that learns from such labels."""
-    image = read_image(path)
-    height, width = image.shape[-2:]
-    nothing_known = torch.full((height, width), IGNORE, dtype=torch.uint8)
-    if labels == "masks":
-        prepared = mask_batches.evaluation_transform(config)(
-            {"image": image, "mask": Mask(nothing_known), "name": name}
-        )
-        return Example(name, prepared[0], objects_of_mask(prepared[1], (), IGNORE))
-    boxes = box_batches.evaluation(config)
-    batch = boxes.collate([boxes.transform(_without_boxes(image, name))], [0], [name])
-    size = batch["sizes"][0]
-    return Example(name, batch["image"][0], objects_of_mask(torch.full(size, IGNORE), (), IGNORE))
-
-
-def _without_boxes(image: Image, name: str) -> BoxSample:
-    size = image.shape[-2], image.shape[-1]
-    return {
-        "image": image,
-        "boxes": BoundingBoxes(torch.zeros(0, 4), format=BoundingBoxFormat.XYXY, canvas_size=size),
-        "labels": torch.zeros(0, dtype=torch.int64),
-        "crowd": torch.zeros(0, dtype=torch.bool),
-        "difficult": torch.zeros(0, dtype=torch.bool),
-        "area": torch.zeros(0),
-        "masks": None,
-        "name": name,
-    }
 
 
 def denormalised(example: Example, config: DataConfig) -> Picture:

@@ -11,7 +11,7 @@ from dcnrun.offsets.capture import capture
 from dcnrun.offsets.layers import Capture
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.registry import task_of
-from dcnrun.tasks.task import Task
+from dcnrun.tasks.task import AnyTask
 from dcnrun.training.launch import launch
 from dcnrun.training.trained import read_trained
 from dcnrun.visualize.dataset import ExampleDataset
@@ -25,7 +25,7 @@ class LoadedRun:
     checkpoint: CheckpointChoice
     step: int
     config: Config
-    task: Task
+    task: AnyTask
     network: nn.Module
     layers: tuple[str, ...]
     """Names of the layers under comparison, deformable or not, in the network's `named_modules`; none with conv.layers=0."""

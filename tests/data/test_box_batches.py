@@ -6,7 +6,7 @@ from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig, ShapesConfig
 from dcnrun.data import BoxDataset, build_box_dataset, eval_batches, train_batches
-from dcnrun.data.box_batches import evaluation, training
+from dcnrun.data.box_batches import TrainingTransform, evaluation_transform
 
 HEIGHT, WIDTH = 60, 84
 GREYS = torch.arange(60, 250, 30, dtype=torch.uint8)
@@ -55,7 +55,7 @@ GEOMETRY = [
 def test_image_boxes_and_masks_stay_in_step(settings, seed):
     """What is painted in each box is found there, and by its mask up to a pixel of every resize."""
     torch.manual_seed(seed)
-    seen = training(config(**settings)).transform(sample_with(BOXES))
+    seen = TrainingTransform(config(**settings))(sample_with(BOXES))
     grey = (seen.image[0] * 255).round()
     assert len(seen.boxes) == len(seen.labels) == len(seen.masks)
     assert seen.masks.shape[1:] == grey.shape
@@ -80,9 +80,9 @@ def test_image_boxes_and_masks_stay_in_step(settings, seed):
 
 
 def test_a_flip_mirrors_the_boxes():
-    (box,) = training(config(flip=1.0)).transform(sample_with([(2, 3, 22, 17)])).boxes.tolist()
+    (box,) = TrainingTransform(config(flip=1.0))(sample_with([(2, 3, 22, 17)])).boxes.tolist()
     assert box == [WIDTH - 22, 3, WIDTH - 2, 17]
-    (box,) = training(config(vertical_flip=1.0)).transform(sample_with([(2, 3, 22, 17)])).boxes.tolist()
+    (box,) = TrainingTransform(config(vertical_flip=1.0))(sample_with([(2, 3, 22, 17)])).boxes.tolist()
     assert box == [2, HEIGHT - 17, 22, HEIGHT - 3]
 
 
@@ -90,7 +90,7 @@ def test_a_flip_mirrors_the_boxes():
 def test_a_crop_keeps_a_quarter_of_an_object_or_none_of_it(visible, is_kept):
     """A crop that takes the left 20 columns of an image 40 wide."""
     sample = sample_with([(20 - visible, 0, 40 - visible, 20)], 20, 40)
-    transform = training(config(crop_size=20)).transform
+    transform = TrainingTransform(config(crop_size=20))
     for seed in range(200):
         torch.manual_seed(seed)
         seen = transform(sample)
@@ -105,13 +105,13 @@ def test_a_crop_keeps_a_quarter_of_an_object_or_none_of_it(visible, is_kept):
 
 def test_objects_smaller_than_a_pixel_are_dropped():
     sample = sample_with([(0, 0, 20, 20), (30, 30, 33, 60)])
-    assert training(config(short_sides=[16])).transform(sample).labels.tolist() == [0]
-    assert training(config(short_sides=[30])).transform(sample).labels.tolist() == [0, 1]
+    assert TrainingTransform(config(short_sides=[16]))(sample).labels.tolist() == [0]
+    assert TrainingTransform(config(short_sides=[30]))(sample).labels.tolist() == [0, 1]
 
 
 def test_crowds_and_difficult_objects_are_not_trained_on_but_kept_for_scoring():
     sample = sample_with(BOXES, crowd=[1], difficult=[2, 3])
-    trained, evaluated = (make(config()).transform(sample) for make in (training, evaluation))
+    trained, evaluated = (make(config())(sample) for make in (TrainingTransform, evaluation_transform))
     assert trained.labels.tolist() == [0, 4]
     assert len(trained.masks) == 2
     assert evaluated.labels.tolist() == [0, 1, 2, 3, 4]
@@ -123,17 +123,17 @@ def test_crowds_and_difficult_objects_are_not_trained_on_but_kept_for_scoring():
 
 def test_evaluation_resizes_to_its_own_short_side():
     sample = sample_with([(0, 0, WIDTH, HEIGHT)])
-    seen = evaluation(config(eval_short_side=120, short_sides=[30], flip=1.0, crop_size=20)).transform(sample)
+    seen = evaluation_transform(config(eval_short_side=120, short_sides=[30], flip=1.0, crop_size=20))(sample)
     assert seen.image.shape == (3, 120, 168)
     assert seen.boxes.tolist() == [[0, 0, 168, 120]]
     assert seen.truth["boxes"].tolist() == [[0, 0, WIDTH, HEIGHT]]
     assert seen.truth["size"] == (HEIGHT, WIDTH)
-    limited = evaluation(config(eval_short_side=120, long_side_max=140)).transform(sample)
+    limited = evaluation_transform(config(eval_short_side=120, long_side_max=140))(sample)
     assert limited.image.shape == (3, 100, 140)
 
 
 def test_short_sides_are_drawn_evenly():
-    transform = training(config(short_sides=[32, 48, 64])).transform
+    transform = TrainingTransform(config(short_sides=[32, 48, 64]))
     torch.manual_seed(0)
     sides = [transform(sample_with([], masks=False)).image.shape[1] for _ in range(90)]
     assert {side: sides.count(side) > 15 for side in sides} == {32: True, 48: True, 64: True}
@@ -141,7 +141,7 @@ def test_short_sides_are_drawn_evenly():
 
 @pytest.mark.parametrize("shape", [(1, 400), (400, 1)])
 def test_slivers_keep_a_pixel(shape):
-    seen = training(config(short_sides=[32], long_side_max=64)).transform(sample_with([], *shape, masks=False))
+    seen = TrainingTransform(config(short_sides=[32], long_side_max=64))(sample_with([], *shape, masks=False))
     assert sorted(seen.image.shape) == [1, 3, 64]
 
 
@@ -149,8 +149,8 @@ def test_normalisation():
     settings = DataConfig(flip=0.0)
     sample = sample_with(BOXES)
     mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
-    for make in (training, evaluation):
-        image = make(settings).transform(sample).image
+    for make in (TrainingTransform, evaluation_transform):
+        image = make(settings)(sample).image
         torch.testing.assert_close(image, (sample["image"].as_subclass(torch.Tensor) / 255 - mean) / std)
         assert type(image) is torch.Tensor
 

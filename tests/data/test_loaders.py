@@ -12,8 +12,8 @@ import torch
 from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig, FolderConfig, ShapesConfig
-from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, mask_batches, train_batches
-from dcnrun.data.loaders import _PreparedSamples
+from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, train_batches
+from dcnrun.data.loaders import _PreparedBatches
 from dcnrun.errors import DataError, UsageError
 from tests.data.factories import folder_tree, labels, save_image, save_mask
 
@@ -251,7 +251,7 @@ workers = multiprocessing.active_children()
         assert done.returncode == 1
 
     def test_can_be_started_by_other_means_than_a_fork(self, shapes):
-        samples = _PreparedSamples(shapes, mask_batches.training(settings(**AUGMENTED)), seed=0, cache=True)
+        samples = _PreparedBatches(shapes, shapes.training(settings(**AUGMENTED)), seed=0, cache=True)
         pickle.loads(pickle.dumps(samples))
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dcnrun.data.sample import BoxDataset, even_indices
+from dcnrun.data import BoxDataset
+from dcnrun.data.sample import even_indices
 
 
 class Silent(BoxDataset):

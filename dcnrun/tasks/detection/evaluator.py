@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from dcnrun.data.box_batches import BoxBatch, BoxTruth
-from dcnrun.data.sample import BoxDataset
+from dcnrun.data import BoxBatch, BoxSample, BoxTruth, LabelledDataset
 from dcnrun.runs import write_text
 from dcnrun.tasks.detection.coco import CocoScores, coco_predictions, coco_scores
 from dcnrun.tasks.detection.matches import match
@@ -26,7 +25,7 @@ class DetectionEvaluation:
     """What was found in each image of a data set, in its order, and the scores that follow from it."""
 
     results: Sequence[ImageResult]
-    dataset: BoxDataset
+    dataset: LabelledDataset[BoxSample, BoxBatch]
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -61,7 +60,7 @@ class DetectionEvaluation:
 class DetectionEvaluator:
     """Gathers detections over batches and processes; an image that comes twice counts once."""
 
-    def __init__(self, dataset: BoxDataset) -> None:
+    def __init__(self, dataset: LabelledDataset[BoxSample, BoxBatch]) -> None:
         self._dataset = dataset
         self._results: dict[int, ImageResult] = {}
 

@@ -1,12 +1,12 @@
 """Detection: which data, networks, losses and scores it has."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig
-from dcnrun.data import BoxBatch, BoxDataset, build_box_dataset
+from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset
+from dcnrun.data.sample import Split
 from dcnrun.tasks.detection.detector import DetectionNetwork
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.network import problems
@@ -15,12 +15,12 @@ from dcnrun.tasks.detection.scores import DETECTION
 from dcnrun.tasks.task import Task
 
 
-class Detection(Task):
+class Detection(Task[BoxSample, BoxBatch, Detections]):
     """Boxes of objects, with their classes."""
 
     traits = DETECTION
 
-    def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> BoxDataset:
+    def dataset(self, data: DataConfig, split: Split) -> BoxDataset:
         """Images with boxes."""
         return build_box_dataset(data, split)
 
@@ -42,7 +42,7 @@ class Detection(Task):
             for detections, size, truth in zip(seen, batch["sizes"], batch["truth"], strict=True)
         ]
 
-    def evaluator(self, dataset: BoxDataset) -> DetectionEvaluator:
+    def evaluator(self, dataset: LabelledDataset[BoxSample, BoxBatch]) -> DetectionEvaluator:
         """Matches of detections and objects in every image."""
         return DetectionEvaluator(dataset)
 

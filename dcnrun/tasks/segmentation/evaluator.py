@@ -9,8 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcnrun.data import IGNORE, EvaluationBatch, SegmentationDataset
-from dcnrun.errors import UsageError
+from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample
 from dcnrun.tasks.gather import gathered
 from dcnrun.tasks.segmentation.scores import ConfusionPerImage, class_iou, mean_iou, pixel_accuracy
 
@@ -34,18 +33,18 @@ class SegmentationEvaluation:
         return {"val/miou": dict(zip(self.images.classes, iou, strict=True))}
 
     def write_predictions(self, path: Path) -> None:
-        """Refuses: predicted masks are as many files as images, and no format for all of them is common."""
-        raise UsageError(f"--save-predictions {path}: predictions are written of networks for boxes only.")
+        """Raise: predicted masks are as many files as images, and no format for all of them is common."""
+        raise NotImplementedError
 
 
 class SegmentationEvaluator:
     """Confusion matrix of every image, as batches come in; an image that comes twice counts once."""
 
-    def __init__(self, dataset: SegmentationDataset) -> None:
+    def __init__(self, dataset: LabelledDataset[Sample, MaskBatch]) -> None:
         self._dataset = dataset
         self._confusions: dict[int, npt.NDArray[np.int64]] = {}
 
-    def update(self, predictions: Sequence[Tensor], batch: EvaluationBatch) -> None:
+    def update(self, predictions: Sequence[Tensor], batch: MaskBatch) -> None:
         """Add the predicted classes (h, w) of each image of a batch."""
         for prediction, truth, place in zip(predictions, batch["truth"], batch["index"], strict=True):
             matrix = confusion_matrix(prediction, truth, len(self._dataset.classes))

@@ -1,25 +1,25 @@
 """Semantic segmentation: which data, networks, loss and scores it has."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Architecture, Config, DataConfig, SegmentationModelConfig
-from dcnrun.data import IGNORE, Batch, EvaluationBatch, SegmentationDataset, build_dataset
+from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample, SegmentationDataset, build_dataset
+from dcnrun.data.sample import Split
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.task import Task
 
 
-class Segmentation(Task):
+class Segmentation(Task[Sample, MaskBatch, Tensor]):
     """A class for every pixel."""
 
     traits = SEGMENTATION
 
-    def dataset(self, data: DataConfig, split: Literal["train", "val"]) -> SegmentationDataset:
+    def dataset(self, data: DataConfig, split: Split) -> SegmentationDataset:
         """Images with masks."""
         return build_dataset(data, split)
 
@@ -34,11 +34,11 @@ class Segmentation(Task):
                 "pooled features, one value for an image, over the images that a process trains on at once"
             )
 
-    def losses(self, network: nn.Module, batch: Batch, world_size: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: MaskBatch, world_size: int) -> dict[str, Tensor]:
         """Cross-entropy of the pixels."""
         return {"loss": pixel_loss(network(batch["image"]), batch["mask"], world_size)}
 
-    def predict(self, network: nn.Module, batch: EvaluationBatch) -> list[Tensor]:
+    def predict(self, network: nn.Module, batch: MaskBatch) -> list[Tensor]:
         """The class of every pixel (h, w) of the images as the data set has them, whatever size the network saw them in."""
         scores: Tensor = network(batch["image"])
         return [
@@ -46,7 +46,7 @@ class Segmentation(Task):
             for of_image, size, truth in zip(scores, batch["sizes"], batch["truth"], strict=True)
         ]
 
-    def evaluator(self, dataset: SegmentationDataset) -> SegmentationEvaluator:
+    def evaluator(self, dataset: LabelledDataset[Sample, MaskBatch]) -> SegmentationEvaluator:
         """Confusion matrices of every image."""
         return SegmentationEvaluator(dataset)
 

@@ -10,8 +10,8 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.data.preparation import Size
-from dcnrun.data.sample import BoxDataset
+from dcnrun.data.box_batches import BoxDataset
+from dcnrun.data.sample import Size
 from dcnrun.tasks.detection.coco import coco_scores
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from tests.tasks.detection.kit import kit_scores
