@@ -1,25 +1,33 @@
 """The ledger: the jobs of a sweep or a grid, shared by any number of agents on any number of machines.
 
-It guarantees, for all agents together and whatever is killed (the tests are in tests/jobs, `ledger` for test_ledger.py and so on):
+It guarantees, for all agents together and whatever is killed (the tests are in tests/jobs, `ledger` for test_ledger.py
+and so on):
 
 - **Exact cap.** Never more jobs than the cap are drawn: drawing and counting are one transaction that locks the batch
-  (ledger: `test_waiting_jobs_come_before_new_ones_and_no_more_than_the_cap_are_drawn`, `test_many_agents_claim_each_job_exactly_once`).
-- **Exclusive claim.** A job runs at one agent at a time (`test_many_agents_claim_each_job_exactly_once`), and an orphan of it
-  ends before it is started again (worker: `test_no_job_is_started_while_an_orphan_of_it_still_saves`).
-- **Fencing by owner.** What an agent writes counts only while the job is its own; afterwards the call returns False, and
-  the agent ends its process (`test_what_was_reassigned_is_no_longer_the_old_owners`, worker: `test_a_job_that_was_reassigned_is_let_go`).
-- **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, else after a minute without a
-  heartbeat, and failed after three attempts (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`,
-  `test_a_beating_heart_keeps_the_job`, `test_a_job_whose_agents_die_three_times_fails`). It resumes in its own folder.
-- **Each report once.** A job's history is replaced as a whole by what its run logged, so that a resumed run repeats and loses nothing
-  (worker: `test_four_agents_of_which_one_is_killed_run_each_trial_once`, `test_killed_at_random_moments_...`).
-- **Safe repetition.** A transaction whose answer was lost means the same the second time (`test_a_lost_answer_loses_no_job_and_makes_no_second_one`),
-  and an outage of the database reassigns nothing (`test_after_an_outage_old_heartbeats_prove_nothing_for_a_while`).
-- **Free return.** A clean interrupt gives the job back and costs no attempt (`test_a_job_given_back_waits_and_was_not_attempted`).
+  (ledger: `test_waiting_jobs_come_before_new_ones_and_no_more_than_the_cap_are_drawn`,
+  `test_many_agents_claim_each_job_exactly_once`).
+- **Exclusive claim.** A job runs at one agent at a time (`test_many_agents_claim_each_job_exactly_once`), and an orphan
+  of it ends before it is started again (worker: `test_no_job_is_started_while_an_orphan_of_it_still_saves`).
+- **Fencing by owner.** What an agent writes counts only while the job is its own; afterwards the call returns False,
+  and the agent ends its process (`test_what_was_reassigned_is_no_longer_the_old_owners`, worker:
+  `test_a_job_that_was_reassigned_is_let_go`).
+- **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, else after a
+  minute without a heartbeat, and failed after three attempts
+  (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`, `test_a_beating_heart_keeps_the_job`,
+  `test_a_job_whose_agents_die_three_times_fails`). It resumes in its own folder.
+- **Each report once.** A job's history is replaced as a whole by what its run logged, so that a resumed run repeats and
+  loses nothing (worker: `test_four_agents_of_which_one_is_killed_run_each_trial_once`,
+  `test_killed_at_random_moments_and_started_again_it_ends_with_each_trial_done`).
+- **Safe repetition.** A transaction whose answer was lost means the same the second time
+  (`test_a_lost_answer_loses_no_job_and_makes_no_second_one`), and an outage of the database reassigns nothing
+  (`test_after_an_outage_old_heartbeats_prove_nothing_for_a_while`).
+- **Free return.** A clean interrupt gives the job back and costs no attempt
+  (`test_a_job_given_back_waits_and_was_not_attempted`).
 
-Optuna's storage does not do: it counts trials after they were started, so that several workers exceed `n_trials`; its trials have no owner,
-so that a worker that was given up may still report; a trial without heartbeat is failed and queued as a new one with another number, where ours
-resumes; and it knows studies with an objective, where a comparison is a list of runs. Optuna is asked for settings alone (`dcnrun/sweep/search.py`).
+Optuna's storage does not do: it counts trials after they were started, so that several workers exceed `n_trials`; its
+trials have no owner, so that a worker that was given up may still report; a trial without heartbeat is failed and
+queued as a new one with another number, where ours resumes; and it knows studies with an objective, where a comparison
+is a list of runs. Optuna is asked for settings alone (`dcnrun/sweep/search.py`).
 """
 
 import time

@@ -148,7 +148,7 @@ def test_a_run_that_ends_while_it_is_told_to_stop_is_completed(batch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_gives_the_job_back_and_it_is_gone_on_with(batch, during, number):
+def test_an_interrupt_gives_the_job_back_and_it_is_resumed(batch, during, number):
     runs = batch("steps=40 pause=0.05")
 
     def interrupt():
@@ -182,7 +182,7 @@ def test_a_job_that_was_reassigned_is_let_go(batch, during, monkeypatch):
     assert not is_there(runs.process_of())
 
 
-def test_a_job_of_a_dead_agent_is_gone_on_with_and_judged_by_what_it_had_reported(batch):
+def test_a_job_of_a_dead_agent_is_resumed_and_judged_by_what_it_had_reported(batch):
     runs = batch("steps=1000")
     Ledger.open(runs.url, "tune").claim("dead")
     assert runs.work(only=[]) == []

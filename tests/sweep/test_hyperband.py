@@ -81,7 +81,7 @@ RULE = EarlyTerminate(min_iter=2, eta=3)
 """Bands 2, 6, 18."""
 
 
-def test_the_first_run_at_a_band_goes_on() -> None:
+def test_the_first_run_at_a_band_continues() -> None:
     histories = {0: [9.0, 9.0], 1: [0.0]}
     assert judge(RULE, Goal.minimize, histories, 0) is None
 

@@ -82,7 +82,7 @@ def test_one_that_is_killed_just_before_it_is_asked_whether_it_runs_is_started_a
     assert len(starts()) == 2
 
 
-def test_one_that_ends_by_itself_is_let_be_and_the_others_go_on():
+def test_one_that_ends_by_itself_is_not_restarted_and_the_others_continue():
     code = "sys.exit(os.environ['CUDA_VISIBLE_DEVICES'] == '0')"
     supervise(program(code), agent_specs(1, ["0", "1"], Path("logs"), {}))
     assert starts() == ["0", "1"]

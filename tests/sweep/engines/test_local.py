@@ -56,7 +56,7 @@ def test_a_sweep_has_as_many_trials_as_its_cap_and_finds_the_best(sweeps, capsys
     assert result["command"] in out
 
 
-def test_the_same_command_starts_nothing_more_and_a_larger_count_goes_on(sweeps):
+def test_the_same_command_starts_nothing_more_and_a_larger_count_adds_trials(sweeps):
     sweeps.write(run_cap=10)
     first = sweeps.run_here(count=2)
     assert sweeps.run_here(count=2) == first
@@ -99,7 +99,7 @@ def test_the_target_ends_the_sweep_and_the_trials_that_run(sweeps, capsys):
     assert states(sweeps.run_here("trainer.steps=60")) == ["stopped", "stopped"]
 
 
-def test_a_failed_trial_is_listed_and_the_rest_go_on(sweeps):
+def test_a_failed_trial_is_listed_and_the_rest_continue(sweeps):
     sweeps.write()
     sweeps.does(1, "crash")
     result = sweeps.run_here()
@@ -109,7 +109,7 @@ def test_a_failed_trial_is_listed_and_the_rest_go_on(sweeps):
     assert result["best"] != 1
 
 
-def test_trials_that_failed_are_gone_on_with_when_that_is_asked_for(sweeps, capsys):
+def test_trials_that_failed_are_resumed_when_that_is_asked_for(sweeps, capsys):
     sweeps.write(run_cap=3)
     sweeps.does(1, "crash")
     before = sweeps.run_here()
@@ -173,7 +173,7 @@ def test_an_agent_that_is_killed_is_started_again_and_its_trial_resumed(sweeps, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_lets_trials_save_and_the_same_command_goes_on(sweeps, capsys, number):
+def test_an_interrupt_lets_trials_save_and_the_same_command_resumes(sweeps, capsys, number):
     sweeps.write(run_cap=3)
     sweeps.pause(0.1)
 
