@@ -1,10 +1,9 @@
-"""What is recorded of one image, and that the network stays as it was."""
+"""A capture leaves the network as it was, whatever the network is."""
 
 import importlib
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -22,144 +21,16 @@ from dcnrun.config.schema import (
     ShapesConfig,
 )
 from dcnrun.errors import UsageError
-from dcnrun.models.backbones import ResNetBackbone, set_output_stride
-from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from dcnrun.models.convert import convert
-from dcnrun.models.roi_pool import DeformRoIPool, ModulatedDeformRoIPool, PlainRoIPool
+from dcnrun.models.conv import DeformConv2d
+from dcnrun.models.roi_pool import DeformRoIPool, PlainRoIPool
 from dcnrun.offsets import capture
 from dcnrun.tasks.build import build_model
-
-
-def disturb(network, by=0.3):
-    """Offsets and masks as after some training."""
-    torch.manual_seed(1)
-    for name, parameter in network.named_parameters():
-        if "offset_branch" in name:
-            nn.init.normal_(parameter, std=by)
-    return network
-
-
-def backbone(kind, layers, which=Backbone.resnet18, output_stride=8):
-    torch.manual_seed(0)
-    network = ResNetBackbone(which, 16)
-    set_output_stride(network, output_stride)
-    convert(network, ConvConfig(kind=kind, layers=layers, offset_groups=1 if kind is ConvKind.standard else 2))
-    return disturb(network)
-
-
-def names(captured):
-    return [layer.name for layer in captured.layers]
-
-
-class Small(nn.Module):
-    """Two deformable layers with a plain one between them."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.first = DeformConv2d(4, 4, 3, padding=1)
-        self.plain = nn.Conv2d(4, 6, 3, padding=1)
-        self.pointwise = nn.Conv2d(6, 8, 1)
-        self.last = ModulatedDeformConv2d(8, 6, (3, 5), (1, 2), (2, 4), (2, 2), groups=2, offset_groups=4)
-        disturb(self)
-
-    def forward(self, image):
-        return self.last(self.pointwise(F.relu(self.plain(self.first(self.stem(image))))))
+from tests.offsets.recording.factories import Small, disturb, names
 
 
 def test_the_function_is_where_the_readme_says_and_its_module_too():
     assert dcnrun.offsets.capture is capture
     assert importlib.import_module("dcnrun.offsets.capture").capture is capture
-
-
-def test_a_layer_as_it_is():
-    network, image = Small().eval(), torch.rand(3, 20, 28)
-    captured = capture(network, image)
-    assert captured.image_size == (20, 28)
-    assert names(captured) == ["first", "plain", "last"]
-    inputs = []
-    with network.last.register_forward_pre_hook(lambda _, args: inputs.append(args[0])), torch.no_grad():
-        output = network(image[None])
-        offset, mask = network.last.offsets(inputs[0])
-    layer = captured.layer("last")
-    assert (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == ((3, 5), (1, 2), (2, 4), (2, 2))
-    assert (layer.groups, layer.offset_groups, layer.num_points, layer.deformable) == (2, 4, 15, True)
-    assert layer.input_size == tuple(inputs[0].shape[2:])
-    assert layer.output_size == tuple(output.shape[2:])
-    height, width = layer.output_size
-    for group in range(4):
-        for point in range(15):
-            channel = group * 15 + point
-            assert torch.equal(layer.offset[group, point, 0], offset[0, 2 * channel])
-            assert torch.equal(layer.offset[group, point, 1], offset[0, 2 * channel + 1])
-            assert torch.equal(layer.mask[group, point], mask[0, channel])
-    assert layer.offset.shape == (4, 15, 2, height, width)
-    assert captured.layer("first").mask is None
-    assert not layer.offset.requires_grad
-
-
-def test_a_plain_layer_has_offsets_of_zero():
-    plain = capture(Small(), torch.rand(3, 20, 28)).layer("plain")
-    assert plain.offset.shape == (1, 9, 2, 10, 14)
-    assert not plain.offset.any()
-    assert plain.mask is None
-    assert not plain.deformable
-
-
-def test_point_weights():
-    """By setting all other weights to zero."""
-    network = Small()
-    layer = capture(network, torch.rand(3, 20, 28)).layer("last")
-    weight = network.last.weight.detach()  # (6, 4, 3, 5): rows 0 to 2 read channels 0 to 3, and 3 to 5 channels 4 to 7
-    for group in range(4):
-        rows, columns = slice(group // 2 * 3, group // 2 * 3 + 3), slice(group % 2 * 2, group % 2 * 2 + 2)
-        wanted = weight[rows, columns].flatten(2).permute(2, 0, 1).flatten(1).norm(dim=1)
-        torch.testing.assert_close(layer.point_weight[group], wanted)
-
-
-def test_layers_of_basic_blocks_follow_each_other_by_the_main_path():
-    captured = capture(backbone(ConvKind.modulated, "3"), torch.rand(3, 64, 64))
-    assert names(captured) == ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
-    assert [layer.source for layer in captured.layers] == [None, "layer4.0.conv2", "layer4.1.conv1"]
-
-
-def test_pointwise_layers_of_bottlenecks_are_passed():
-    captured = capture(backbone(ConvKind.deformable, "c5", Backbone.resnet50, 32), torch.rand(3, 64, 96))
-    assert names(captured) == [f"layer4.{block}.conv2" for block in range(3)]
-    assert [layer.source for layer in captured.layers] == [None, *names(captured)[:-1]]
-    assert captured.layers[0].stride == (2, 2)
-    assert captured.layers[0].input_grid.step == (16, 16)
-    assert captured.layers[0].output_grid == captured.layers[1].input_grid
-
-
-def test_plain_layers_are_recorded_between_deformable_ones_alone():
-    network = backbone(ConvKind.standard, "1")
-    network.layer3[1].conv1 = DeformConv2d(64, 64, 3, padding=2, dilation=2)
-    network.layer4[0].conv1 = DeformConv2d(64, 128, 3, padding=2, dilation=2)
-    captured = capture(network, torch.rand(3, 64, 64))
-    assert names(captured) == ["layer3.1.conv1", "layer3.1.conv2", "layer4.0.conv1"]
-    assert [layer.source for layer in captured.layers] == [None, "layer3.1.conv1", "layer3.1.conv2"]
-
-
-def test_layers_of_a_standard_run():
-    asked = ["layer4.0.conv2", "layer4.1.conv2"]
-    captured = capture(backbone(ConvKind.standard, "3"), torch.rand(3, 64, 64), asked)
-    assert names(captured) == ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
-    assert not any(layer.deformable for layer in captured.layers)
-
-
-def test_a_chain_ends_at_a_pooling():
-    network = nn.Sequential(DeformConv2d(3, 4, 3), nn.MaxPool2d(2), DeformConv2d(4, 4, 3))
-    assert [layer.source for layer in capture(network, torch.rand(3, 16, 16)).layers] == [None, None]
-
-
-def test_a_module_that_runs_twice():
-    layer = DeformConv2d(3, 3, 3, padding=1)
-    captured = capture(disturb(nn.Sequential(layer, nn.ReLU(), layer)), torch.rand(3, 8, 8))
-    assert names(captured) == ["0", "0:2"]
-    assert captured.layers[1].source == "0"
-    assert not torch.equal(captured.layers[0].offset, captured.layers[1].offset)
 
 
 def test_the_network_stays_as_it_was():
@@ -219,60 +90,6 @@ class TestErrors:
     def test_a_batch_is_no_image(self):
         with pytest.raises(UsageError, match=r"\(channels, height, width\), but has shape \(1, 3, 8, 8\)"):
             capture(Small(), torch.rand(1, 3, 8, 8))
-
-
-class Pools(nn.Module):
-    """Regions of two maps that are 4 and 8 pixels apart."""
-
-    def __init__(self, kind, aligned, levels, **settings):
-        super().__init__()
-        torch.manual_seed(0)
-        self.boxes = 48 + torch.tensor([[16.0, 12.0, 38.0, 44.0], [4.0, 2.0, 60.0, 50.0], [20.0, 20.0, 33.0, 29.0]])
-        self.pool = disturb(kind(levels, (2, 3), 2, aligned=aligned, **settings), 0.1)
-        self.pool.scales = [{"p2": 1 / 4, "p3": 1 / 8}[name] for name in levels]
-        self.pool.map_levels = lambda boxes: torch.tensor([0, 1, 0])
-
-    def forward(self, image):
-        p2 = F.avg_pool2d(image, 3, 4, 1)
-        maps = {"p2": p2, "p3": F.avg_pool2d(p2, 3, 2, 1)}
-        return self.pool({"other": image, **maps}, [self.boxes.to(image)], [(160, 160)])
-
-
-@pytest.mark.parametrize("aligned", [False, True])
-@pytest.mark.parametrize("levels", [["p2", "p3"], ["p3"]])
-@pytest.mark.parametrize("kind", [DeformRoIPool, ModulatedDeformRoIPool])
-def test_bins_lie_where_the_gradient_is(kind, levels, aligned):
-    """Its centre of mass for each bin, far from the borders, with offsets held still."""
-    network = Pools(kind, aligned, levels, channels=3, gamma=0.2, hidden=(8,)).double().eval()
-    image = torch.rand(3, 160, 160, dtype=torch.float64)
-    (rois,) = capture(network, image).rois
-    assert rois.name == "pool"
-    assert (rois.bins - rois.plain_bins).norm(dim=-1).max() > 1
-
-    network.pool.offset_branch.register_forward_hook(lambda *call: call[-1].detach())
-    batch = image[None].requires_grad_()
-    pooled = network(batch)
-    for region, row, column in ((0, 0, 0), (0, 1, 2), (1, 0, 1), (2, 1, 1)):
-        (slopes,) = torch.autograd.grad(pooled[region, :, row, column].sum(), batch, retain_graph=True)
-        weights, lines = slopes.sum((0, 1)), torch.arange(160, dtype=torch.float64)
-        wanted = torch.stack([weights.sum(1) @ lines, weights.sum(0) @ lines]) / weights.sum()
-        torch.testing.assert_close(rois.bins[region, row, column].double(), wanted, atol=1e-3, rtol=0)
-
-    mean = rois.plain_bins.mean((1, 2))
-    torch.testing.assert_close((rois.boxes[:, :2] + rois.boxes[:, 2:]).flip(1) / 2, mean)
-    torch.testing.assert_close(
-        rois.bin_size * torch.tensor([2.0, 3.0]), (rois.boxes[:, 2:] - rois.boxes[:, :2]).flip(1)
-    )
-    assert (rois.mask is None) == (kind is DeformRoIPool)
-
-
-def test_masks_of_bins():
-    network = Pools(ModulatedDeformRoIPool, True, ["p2"], channels=3, hidden=(8,)).eval()
-    image = torch.rand(3, 160, 160)
-    (rois,) = capture(network, image).rois
-    p2 = F.avg_pool2d(image[None], 3, 4, 1)
-    _, mask = network.pool.offsets({"p2": p2}, [network.boxes], [(160, 160)])
-    torch.testing.assert_close(rois.mask, mask[:, 0])
 
 
 class Detected(nn.Module):

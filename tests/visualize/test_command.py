@@ -7,69 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from dcnrun.cli import app
-from dcnrun.config.compose import compose
 from dcnrun.errors import DataError, RunError, UsageError
 from dcnrun.offsets.receptive_field import receptive_field
 from dcnrun.runs import RunFolder
-from dcnrun.training.run import train
 from dcnrun.visualize import command
 from dcnrun.visualize.command import visualize_offsets
-from dcnrun.visualize.image_sources import MOST_OF_A_FOLDER, ImageSource, denormalised, image_sources, size_warning
 from dcnrun.visualize.load import LoadedRun, load_run
 from dcnrun.visualize.measures import measure_run
-from dcnrun.visualize.options import Options, parse_query_point
-from tests.training.running import TINY, TINY_DETECTOR
-from tests.visualize.factories import draw_offsets
-
-# One picture of one place, without what most tests don't look at.
-QUICK = {"at": ((20, 30),), "limit": 0, "page": False, "layers": ("layer4.1.conv2",)}
-FIRST = "val-000000"
-
-
-def trained(folder, *overrides, base=TINY):
-    """One step, then offsets that go somewhere: the branches are drawn at random."""
-    every = [*base, "trainer.steps=1", *overrides]
-    train(compose(every), every, folder)
-    draw_offsets(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def modulated(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("runs") / "modulated", "conv=modulated", "conv.offset_groups=2")
-
-
-@pytest.fixture(scope="module")
-def standard(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("runs") / "standard", "conv=standard")
-
-
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "detector"
-    return trained(folder, "conv=deformable", "model.roi_pool=modulated", base=TINY_DETECTOR)
-
-
-def quick(arguments, out, overrides=(), **options):
-    return visualize_offsets([str(word) for word in arguments], overrides, Options(out=out, **(QUICK | options)))
-
-
-def photo(path, size=(40, 30), mode="RGB", **settings):
-    """A file whose colours go over it, so that turning shows."""
-    y, x = np.mgrid[: size[1], : size[0]]
-    pixels = np.stack([5 * x, 5 * y, x + y], -1).astype(np.uint8)
-    Image.fromarray(pixels).convert(mode).save(path, **settings)
-    return path
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-
+from dcnrun.visualize.options import Options
+from tests.training.running import TINY_DETECTOR
+from tests.visualize.factories import FIRST, photo, quick, trained, written_files
 
 # All there is, by the command itself.
 
@@ -80,15 +31,15 @@ def test_one_run(modulated, tmp_path):
     out = modulated / "figures" / "offsets"
     views = [f"{FIRST}/{view}.png" for view in ("flow", "masks", "points", "receptive_field")]
     files = ["offsets.csv", "offsets.html", "offsets.json", "offsets.npz", "receptive_fields.json", "sizes.png"]
-    assert names(out) == sorted([*files, *views])
-    for name in names(out):
+    assert written_files(out) == sorted([*files, *views])
+    for name in written_files(out):
         if name.endswith(".png"):
             with Image.open(out / name) as picture:
                 picture.load()
     written = json.loads(result.stdout)
     assert (written["out"], written["page"], written["images"]) == (str(out), str(out / "offsets.html"), [FIRST])
     assert sorted(written["pictures"].values()) == sorted(
-        str(out / name) for name in names(out) if name.endswith(".png")
+        str(out / name) for name in written_files(out) if name.endswith(".png")
     )
     assert json.loads((out / "offsets.json").read_text()) == written["runs"][0]
     assert (written["runs"][0]["images"], len(written["runs"][0]["layers"])) == (3, 3)
@@ -119,7 +70,7 @@ def test_the_arrays_are_what_the_network_did(modulated, tmp_path):
 def test_several_runs_side_by_side(modulated, standard, tmp_path):
     result = quick([standard, modulated, FIRST], tmp_path, page=True, limit=2)
     assert {"standard/offsets.npz", f"standard/{FIRST}/points.png", f"modulated/{FIRST}/masks.png"} <= set(
-        names(tmp_path)
+        written_files(tmp_path)
     )
     assert {path.parent.parent.name for path in tmp_path.rglob("flow.png")} == {"modulated"}
     assert [row["run"] for row in result["receptive_fields"]] == ["standard", "modulated"]
@@ -141,12 +92,12 @@ def test_several_runs_side_by_side(modulated, standard, tmp_path):
 def test_runs_of_one_name_keep_their_files_apart(standard, tmp_path):
     shutil.copytree(standard, other := tmp_path / "other" / "standard")
     quick([standard, other, FIRST], out := tmp_path / "out")
-    assert {f"standard/{FIRST}/points.png", f"standard--2-/{FIRST}/points.png"} <= set(names(out))
+    assert {f"standard/{FIRST}/points.png", f"standard--2-/{FIRST}/points.png"} <= set(written_files(out))
 
 
 def test_a_detector_with_its_regions(detector, tmp_path):
     result = quick([detector, FIRST], tmp_path, limit=2, page=True, at=())
-    assert f"{FIRST}/regions-roi_heads.box_roi_pool.png" in names(tmp_path)
+    assert f"{FIRST}/regions-roi_heads.box_roi_pool.png" in written_files(tmp_path)
     assert any(row["place"].startswith("background") for row in result["receptive_fields"])
     with np.load(tmp_path / "offsets.npz") as arrays:
         assert arrays["0/size"].tolist() == [64, 64]  # padded to a multiple of 32, as in evaluation
@@ -158,41 +109,13 @@ def test_a_run_that_moves_only_regions(detector, tmp_path, capfd):
     regions = trained(tmp_path / "regions", *settings, base=TINY_DETECTOR)
     result = quick([regions, FIRST], out := tmp_path / "out", page=True, limit=1, layers=(), at=())
     picture = f"{FIRST}/regions-roi_heads.box_roi_pool.png"
-    assert names(out) == ["offsets.npz", "receptive_fields.json", picture]
+    assert written_files(out) == ["offsets.npz", "receptive_fields.json", picture]
     assert (result["page"], result["receptive_fields"], result["runs"]) == (None, [], [])
     assert "compares no layer (conv.layers=0): shown are the regions" in "".join(capfd.readouterr())
     both = quick([regions, detector, FIRST], out := tmp_path / "both", page=True, limit=1, layers=(), at=())
-    assert {f"regions/{picture}", f"detector/{FIRST}/points.png", "offsets.html"} <= set(names(out))
+    assert {f"regions/{picture}", f"detector/{FIRST}/points.png", "offsets.html"} <= set(written_files(out))
     assert {row["run"] for row in both["receptive_fields"]} == {"detector"}
     assert [run["run"] for run in both["runs"]] == [str(detector)]
-
-
-# Options.
-
-
-def test_query_points_are_parsed():
-    assert parse_query_point("12,034") == (12, 34)
-    for wrong in ("12", "1,2,3", "a,b", "", "1.5,2"):
-        with pytest.raises(UsageError, match="--at"):
-            parse_query_point(wrong)
-
-
-# Images.
-
-
-def test_validation_images_are_chosen_evenly():
-    assert [source.name for source in image_sources([], list("abcdefghi"))] == ["a", "e", "i"]
-    assert [source.name for source in image_sources([], ["a", "b"])] == ["a", "b"]
-
-
-def test_images_of_other_sizes_and_colours(standard, tmp_path):
-    run = load_run(standard)
-    for mode, suffix in (("L", "png"), ("RGBA", "png"), ("P", "png"), ("RGB", "jpg"), ("L", "tif")):
-        file = photo(tmp_path / f"{mode}.{suffix}", mode=mode)
-        example = ImageSource("own", file).example(run)
-        seen = denormalised(example, run.config.data)
-        np.testing.assert_array_equal(seen, np.asarray(Image.open(file).convert("RGB")))
-    assert quick([standard, file], tmp_path / "out")["images"] == ["L"]
 
 
 @pytest.mark.parametrize(("size", "places"), [((1, 1), 1), ((3, 2), 5)])
@@ -209,46 +132,6 @@ def test_a_photo_taken_upright(standard, tmp_path):
     quick([standard, photo(tmp_path / "own.png", exif=exif)], tmp_path / "out", at=((39, 29),))
     with np.load(tmp_path / "out" / "offsets.npz") as arrays:
         assert arrays["0/size"].tolist() == [40, 30]
-
-
-def test_images_are_prepared_as_in_evaluation(standard, tmp_path):
-    """A validation image written to a file is seen as the validation image itself, resized too."""
-    overrides = ["data.eval_short_side=32"]
-    run = load_run(standard, overrides=overrides)
-    own = load_run(standard)
-    Image.fromarray(denormalised(own.dataset[1], own.config.data)).save(tmp_path / "own.png")
-    seen = ImageSource("own", tmp_path / "own.png").example(run)
-    assert seen.image.shape == (3, 32, 32)
-    torch.testing.assert_close(seen.image, run.dataset[1].image)
-
-
-def test_images_of_a_detector_are_padded(detector, tmp_path):
-    run = load_run(detector)
-    seen = ImageSource("own", photo(tmp_path / "own.png")).example(run)
-    assert (seen.image.shape, seen.objects.size) == ((3, 32, 64), (30, 40))
-    assert (seen.image[:, 30:] == 0).all()
-    with pytest.raises(UsageError, match=r"--at 31,5 is outside of own, which the network sees as 30 x 40"):
-        quick([detector, tmp_path / "own.png"], tmp_path / "out", at=((31, 5),))
-
-
-def test_an_image_far_larger_than_those_of_validation(standard, tmp_path, capfd):
-    run = load_run(standard)
-    large = ImageSource("large", photo(tmp_path / "large.png", size=(120, 80))).example(run)
-    usual = ImageSource("usual", photo(tmp_path / "usual.png", size=(96, 96))).example(run)
-    assert size_warning(usual, run.dataset[0]) is None  # four times 48 x 48
-    assert "large is seen as 80 x 120 pixels" in size_warning(large, run.dataset[0])
-    quick([standard, tmp_path / "large.png"], tmp_path / "out")
-    assert "data.eval_short_side=48 makes it smaller" in "".join(capfd.readouterr())
-    quick([standard, tmp_path / "large.png", FIRST], tmp_path / "out", ["data.eval_short_side=48"])
-    assert "Warning" not in "".join(capfd.readouterr())
-
-
-def test_a_directory_of_images(tmp_path):
-    for i in range(MOST_OF_A_FOLDER + 2):
-        photo(tmp_path / f"{i:02}.png")
-    (tmp_path / "notes.txt").write_text("no image")
-    shown = [source.name for source in image_sources([str(tmp_path)], [FIRST])]
-    assert (len(shown), shown[0], shown[-1]) == (MOST_OF_A_FOLDER, "00", "09")
 
 
 def test_hostile_file_names(standard, tmp_path):
@@ -324,18 +207,6 @@ def test_layers_have_their_full_names_too(standard, tmp_path):
     quick([standard, FIRST], tmp_path, layers=("backbone.layer4.1.conv1", "layer4.0.conv2"))
 
 
-def test_a_run_without_a_checkpoint(standard, tmp_path):
-    shutil.copytree(standard, copy := tmp_path / "copy")
-    shutil.rmtree(copy / "checkpoints")
-    fails([copy], tmp_path / "out", RunError, ["best.pt", "does not exist"])
-
-
-def test_a_checkpoint_that_does_not_fit(standard, modulated, tmp_path):
-    shutil.copytree(standard, copy := tmp_path / "copy")
-    shutil.copy(RunFolder(modulated).best_checkpoint, RunFolder(copy).best_checkpoint)
-    fails([copy], tmp_path / "out", UsageError, ["best.pt", "does not fit"])
-
-
 def test_runs_that_see_other_images(standard, tmp_path):
     """The same names, but the built-in data of another seed; and the same images at another size."""
     for setting, words in (("seed: 0", ["different images", FIRST]), ("image_size: 48", ["48 x 48", "40 x 40", FIRST])):
@@ -368,7 +239,7 @@ def test_what_earlier_calls_left(modulated, standard, tmp_path, capfd):
     quick([standard, FIRST], tmp_path)
     before = [f"val-000001/{view}.png" for view in ("flow", "masks", "points", "receptive_field")]
     now = [f"{FIRST}/points.png", f"{FIRST}/receptive_field.png", "offsets.npz", "receptive_fields.json"]
-    assert names(tmp_path) == sorted(["notes.txt", *before, *now])
+    assert written_files(tmp_path) == sorted(["notes.txt", *before, *now])
     told = "".join(capfd.readouterr())
     assert f"{tmp_path} holds results of earlier calls too: val-000001." in told
     assert f"Written: {tmp_path}\n" in told
@@ -432,6 +303,6 @@ def test_without_a_login_all_files_are_written_and_told(modulated, standard, tmp
     with pytest.raises(RunError, match="no login"):
         quick([standard, modulated, FIRST], tmp_path, ["logger.wandb=true"], limit=1)
     assert {f"{run}/offsets.{kind}" for run in ("standard", "modulated") for kind in ("json", "csv", "npz")} <= set(
-        names(tmp_path)
+        written_files(tmp_path)
     )
     assert f"Written: {tmp_path}" in "".join(capfd.readouterr())
