@@ -4,11 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dcnrun.errors import RunError
-from dcnrun.plotting import COLOURS, new_figure, plain_text, save_png, tidy
+from dcnrun.plotting import new_figure, plain_text, save_png, tidy
 
 
 def test_a_figure_is_written_at_its_size_and_nothing_is_left_beside(tmp_path):
@@ -47,9 +46,3 @@ def test_texts_are_drawn_as_they_are(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         save_png(figure, tmp_path / "a.png")
-
-
-def test_colours_differ_in_brightness_or_hue():
-    rgb = np.array([to_rgb(colour) for colour in COLOURS])
-    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=-1) + np.eye(len(rgb))
-    assert apart.min() > 0.3

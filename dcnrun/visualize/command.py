@@ -1,6 +1,5 @@
 """The command `dcnrun visualize-offsets`: from trained runs and images to pictures, the page, arrays and statistics."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,13 @@ from dcnrun.visualize.image_sources import denormalised, image_sources, require_
 from dcnrun.visualize.load import LoadedRun, load_run
 from dcnrun.visualize.measures import Measures, measure
 from dcnrun.visualize.options import Options
-from dcnrun.visualize.outputs import delete_stale_outputs, folder_names, folders_with_stale_outputs, unique_names
+from dcnrun.visualize.outputs import (
+    delete_stale_outputs,
+    folder_names,
+    folders_with_stale_outputs,
+    unique_names,
+    writable_folder,
+)
 from dcnrun.visualize.pictures.feature_maps import plot_masks, plot_offset_flow
 from dcnrun.visualize.pictures.panels import COMPRESS_LEVEL, Picture, short_layer
 from dcnrun.visualize.pictures.points import plot_sampling_points
@@ -89,7 +94,7 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     if not run_folders:
         words = " ".join([*arguments, *overrides])
         raise UsageError(f"{words}: none of these is a run folder. Give one that `dcnrun train` made.")
-    out = _writable(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
+    out = writable_folder(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
     runs = _load(run_folders, overrides, options, out)
     images = list(_inspect(runs, [word for word in arguments if word not in run_folders], options.at))
     with_layers = [run for run in runs if run.layers]  # the others only learn where to pool regions
@@ -317,14 +322,3 @@ def _field_table(fields: Sequence[Mapping[str, Any]]) -> Table:
         words = (escape(row[column]) for column in ("image", "place", "run"))
         table.add_row(*words, *(f"{row[f'radius_{100 * fraction:.0f}']:.0f}" for fraction in CIRCLES))
     return table
-
-
-def _writable(folder: Path) -> Path:
-    """Make the folder if it is missing; UsageError if nothing can be written to it, before anything is computed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"--out {folder} can't be written to: {error.strerror or error}.") from error
-    return folder

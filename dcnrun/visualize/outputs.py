@@ -1,7 +1,10 @@
 """The folders and files of `dcnrun visualize-offsets`: their names, and what earlier calls left in them."""
 
+import tempfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+
+from dcnrun.errors import UsageError
 
 RESULTS = ("offsets.html", "offsets.json", "offsets.csv", "offsets.npz", "sizes.png", "receptive_fields.json")
 """The files of a call and of each of its runs."""
@@ -40,3 +43,14 @@ def folder_names(names: Sequence[str]) -> list[str]:
     """Return a safe folder name for each run or image, whatever it is called, that is unlike any file's name."""
     safe = ["".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:_LONGEST_NAME] or "-" for name in names]
     return [name.replace(" ", "-") for name in unique_names(safe)]
+
+
+def writable_folder(folder: Path) -> Path:
+    """Make the folder if it is missing; UsageError if nothing can be written to it, before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {folder} can't be written to: {error.strerror or error}.") from error
+    return folder

@@ -1,6 +1,15 @@
 """What of earlier calls is deleted, and what is left and told."""
 
-from dcnrun.visualize.outputs import delete_stale_outputs, folder_names, folders_with_stale_outputs, unique_names
+import pytest
+
+from dcnrun.errors import UsageError
+from dcnrun.visualize.outputs import (
+    delete_stale_outputs,
+    folder_names,
+    folders_with_stale_outputs,
+    unique_names,
+    writable_folder,
+)
 
 
 def write(folder, *names):
@@ -54,3 +63,11 @@ def test_file_names_are_safe_and_differ():
         assert name
         assert len(name.encode()) < 255
         assert not set(name) & set("/.\n \udcff")
+
+
+def test_a_folder_is_made_and_stays_empty_and_one_that_can_t_be_is_refused(tmp_path):
+    folder = writable_folder(tmp_path / "new" / "out")
+    assert list(folder.iterdir()) == []
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UsageError, match=r"--out .*file/out can't be written to"):
+        writable_folder(tmp_path / "file" / "out")

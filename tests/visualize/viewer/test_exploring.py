@@ -19,11 +19,11 @@ from tests.visualize.viewer.factories import GREY, grey_image, random_layer, thr
 SIZE = (128, 128)
 COLOURS = np.array([[0xE6, 0x9F, 0x00], [0x56, 0xB4, 0xE9], [0x00, 0x9E, 0x73], [0xCC, 0x79, 0xA7]], float)
 CAPTURES = [run.images[0].capture for run in two_runs()]
-PLACE = (70.0, 45.0)  # y, x in the image
+QUERY_POINT = (70.0, 45.0)  # y, x in the image
 
 
 def output_at(layer, y, x):
-    """The output pixel nearest to a place in the image."""
+    """The output pixel nearest to a position in the image."""
     grid = layer.output_grid
     nearest = [np.floor((at - grid.start[axis]) / grid.step[axis] + 0.5) for axis, at in enumerate((y, x))]
     return tuple(int(np.clip(at, 0, n - 1)) for at, n in zip(nearest, layer.output_size, strict=True))
@@ -102,10 +102,10 @@ def test_moving_over_the_image_draws_the_points_of_that_place_on_both_runs(brows
     browser.open(page)
     bare(browser)
     assert browser.text("h2") == ["first run", "second run"]
-    for place in (PLACE, (40.0, 90.0)):
-        browser.hover(*place, SIZE)
+    for position in (QUERY_POINT, (40.0, 90.0)):
+        browser.hover(*position, SIZE)
         for panel in (0, 1):
-            points, layer, output = points_at(panel, "block.conv3", *place)
+            points, layer, output = points_at(panel, "block.conv3", *position)
             assert f"Output {output[0]}, {output[1]} at" in summaries(browser)[panel]
             assert f"{len(points)} points" in summaries(browser)[panel]
             assert_drawn(browser, panel, points, layer, output)
@@ -114,9 +114,9 @@ def test_moving_over_the_image_draws_the_points_of_that_place_on_both_runs(brows
 
 def test_the_second_panel_leads_as_well(browser, page):
     browser.open(page)
-    browser.hover(*PLACE, SIZE, panel=1)
+    browser.hover(*QUERY_POINT, SIZE, panel=1)
     first, second = summaries(browser)
-    output = points_at(0, "block.conv3", *PLACE)[2]
+    output = points_at(0, "block.conv3", *QUERY_POINT)[2]
     assert first.split(":")[0] == second.split(":")[0]
     assert first.startswith(f"Output {output[0]}, {output[1]} ")
 
@@ -124,13 +124,13 @@ def test_the_second_panel_leads_as_well(browser, page):
 def test_choosing_a_layer_from_the_list_and_by_its_picture(browser, page):
     browser.open(page)
     bare(browser)
-    browser.hover(*PLACE, SIZE)
+    browser.hover(*QUERY_POINT, SIZE)
     browser.choose("#layer", "block.conv1")
-    assert_drawn(browser, 0, *points_at(0, "block.conv1", *PLACE))
-    browser.hover(*PLACE, SIZE)
+    assert_drawn(browser, 0, *points_at(0, "block.conv1", *QUERY_POINT))
+    browser.hover(*QUERY_POINT, SIZE)
     browser.click("section:nth-of-type(1) .layers button:nth-of-type(2)")
     assert browser.value("layer") == "block.conv2"
-    assert_drawn(browser, 0, *points_at(0, "block.conv2", *PLACE))
+    assert_drawn(browser, 0, *points_at(0, "block.conv2", *QUERY_POINT))
     pressed = browser.run("return [...document.querySelectorAll('[aria-pressed=true]')].map((e) => e.title)")
     assert pressed == ["block.conv2"] * 2
 
@@ -138,11 +138,11 @@ def test_choosing_a_layer_from_the_list_and_by_its_picture(browser, page):
 def test_through_two_and_three_layers(browser, page):
     browser.open(page)
     bare(browser)
-    browser.hover(*PLACE, SIZE)
+    browser.hover(*QUERY_POINT, SIZE)
     for length in (2, 3):
         browser.click(f"#length input[value='{length}']")
         for panel in (0, 1):
-            points, _, _ = points_at(panel, "block.conv3", *PLACE, length)
+            points, _, _ = points_at(panel, "block.conv3", *QUERY_POINT, length)
             assert f"{len(points)} points through {length} layers" in summaries(browser)[panel]
             padding = int((~points.inside).sum())
             assert (f"{padding} of them on padding only" in summaries(browser)[panel]) == (padding > 0)
@@ -157,12 +157,12 @@ def test_through_two_and_three_layers(browser, page):
 def test_one_group_alone(browser, page):
     browser.open(page)
     bare(browser)
-    browser.hover(*PLACE, SIZE)
+    browser.hover(*QUERY_POINT, SIZE)
     browser.click("#group input[value='1']")
     first, second = summaries(browser)
     assert ": 9 points" in first
     assert ": 9 points" in second  # a run with fewer groups shows all of its own
-    points, layer, output = points_at(0, "block.conv3", *PLACE)
+    points, layer, output = points_at(0, "block.conv3", *QUERY_POINT)
     chosen = (points.group[:, 0] == 1).numpy()
     columns = ("y", "x", "strength", "group", "path", "inside")
     alone = replace(points, **{name: getattr(points, name)[chosen] for name in columns})
@@ -179,13 +179,13 @@ def test_points_outside_are_rings_in_the_margin(browser, tmp_path):
     assert "9 points, 5 of them on padding only" in summaries(browser)[0]
     screen = browser.screenshot()
     points = compose((layer,), 0, 0)
-    for place, inside in zip(points.in_image().numpy(), points.inside, strict=True):
-        x, y = (int(at) for at in browser.on_screen(*place, SIZE))
+    for position, inside in zip(points.in_image().numpy(), points.inside, strict=True):
+        x, y = (int(at) for at in browser.on_screen(*position, SIZE))
         box = screen[y - 9 : y + 10, x - 9 : x + 10]
         coloured = np.ptp(box, axis=-1) > 60
-        assert coloured.any(), place
-        if tuple(place) != (3.5, 3.5):  # under the cross
-            assert coloured[9, 9] == bool(inside), place
+        assert coloured.any(), position
+        if tuple(position) != (3.5, 3.5):  # under the cross
+            assert coloured[9, 9] == bool(inside), position
 
 
 def test_points_beyond_the_margin_are_marked_at_its_edge(browser, tmp_path):
@@ -226,8 +226,8 @@ def test_layers_are_listed_without_what_all_names_begin_with(browser, page):
 
 def test_a_click_pins_the_place_and_another_frees_it(browser, page):
     browser.open(page)
-    browser.hover(*PLACE, SIZE)
-    browser.click_at(*browser.on_screen(*PLACE, SIZE))
+    browser.hover(*QUERY_POINT, SIZE)
+    browser.click_at(*browser.on_screen(*QUERY_POINT, SIZE))
     before = summaries(browser)
     browser.hover(20.0, 110.0, SIZE)
     assert summaries(browser) == before
@@ -250,7 +250,7 @@ def test_sliders_move_without_a_mouse(browser, page):
 
 def test_choosing_runs(browser, page):
     browser.open(page)
-    browser.hover(*PLACE, SIZE)
+    browser.hover(*QUERY_POINT, SIZE)
     browser.choose("#right", -1)
     assert browser.text("h2") == ["first run"]
     browser.choose("#left", 1)
@@ -349,18 +349,18 @@ def test_on_a_phone(browser, page):
     boxes = [browser.box(f"section:nth-of-type({n}) .picture") for n in (1, 2)]
     assert boxes[0]["bottom"] < boxes[1]["top"]
     assert boxes[0]["width"] > 300
-    for kind, place in (("touchStart", (40.0, 40.0)), ("touchMove", PLACE)):
-        x, y = browser.on_screen(*place, SIZE)
+    for kind, position in (("touchStart", (40.0, 40.0)), ("touchMove", QUERY_POINT)):
+        x, y = browser.on_screen(*position, SIZE)
         browser.command("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
     browser.command("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     browser.settled()
-    output = points_at(0, "block.conv3", *PLACE)[2]
+    output = points_at(0, "block.conv3", *QUERY_POINT)[2]
     assert summaries(browser)[0].startswith(f"Output {output[0]}, {output[1]} ")
     assert browser.run("return scrollY") == 0
     bare(browser)
     browser.run("scrollTo(0, 0)")
     browser.settled()
-    assert_nothing_elsewhere(browser, 0, points_at(0, "block.conv3", *PLACE)[0])
+    assert_nothing_elsewhere(browser, 0, points_at(0, "block.conv3", *QUERY_POINT)[0])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

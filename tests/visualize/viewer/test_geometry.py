@@ -122,12 +122,12 @@ def test_offsets_that_are_no_numbers_or_without_end(open_capture):
 def test_a_place_half_way_is_on_the_same_pixel_as_in_the_pictures(browser, page):
     browser.open(page)
     layer = random_layer(1, size=(8, 8), grid=Grid((0.0, 0.0), (2.0, 2.0)), padding=(1, 1), dilation=(1, 1))
-    for place in range(16):
+    for position in range(16):
         found = browser.run(
             "return dcnrun.nearest({ start: [0, 0], step: [2, 2] }, arguments[0], 0, arguments[1])",
-            *(place, layer.output_size[0]),
+            *(position, layer.output_size[0]),
         )
-        assert found == QueryPoint(place, 0, "").output_pixel(layer)[0], place
+        assert found == QueryPoint(position, 0, "").output_pixel(layer)[0], position
 
 
 def test_the_nearest_output_pixel(browser, page):
