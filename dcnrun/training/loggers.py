@@ -1,16 +1,26 @@
-"""Where metrics go: metrics.jsonl always, CSV and Weights & Biases when asked."""
+"""Where metrics go: metrics.jsonl always, CSV and Weights & Biases when asked.
+
+Another logger is a subclass of `Logger` and a row of `LOGGERS`.
+"""
 
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from dcnrun.config.schema import Config, WandbMode
+import yaml
+
+from dcnrun.config.compose import to_yaml
+from dcnrun.config.schema import Config, LoggerConfig, WandbMode
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, RunStatus, json_ready, write_text
+
+if TYPE_CHECKING:
+    import wandb
 
 Values = Mapping[str, float]
 
@@ -18,22 +28,31 @@ Values = Mapping[str, float]
 _WANDB_EXIT_CODES = {RunStatus.completed: 0, RunStatus.failed: 1, RunStatus.stopped: 255}
 
 
-class Logger(Protocol):
-    """Takes the metrics of one step and split."""
+class Logger(ABC):
+    """Takes the metrics of one step and split; opened with the folder and the config of a run."""
 
+    @abstractmethod
+    def __init__(self, folder: RunFolder, config: Config) -> None: ...
+
+    @abstractmethod
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Record values."""
 
+    @abstractmethod
     def close(self, status: RunStatus) -> None:
         """Finish; status is completed, stopped or failed."""
 
+    @classmethod  # noqa: B027  most have nothing to forget
+    def forget_after(cls, folder: RunFolder, step: int) -> None:
+        """Drop what was logged past a step, which a resumed run logs again."""
 
-class JsonLinesLogger:
+
+class JsonLinesLogger(Logger):
     """metrics.jsonl: one object a line, flushed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self._path = folder.metrics_file
+        self._file = self._path.open("a", encoding="utf-8")
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Append one line."""
@@ -46,17 +65,24 @@ class JsonLinesLogger:
         """Close the file."""
         self._file.close()
 
+    @classmethod
+    def forget_after(cls, folder: RunFolder, step: int) -> None:
+        """Drop lines past a step, and a torn last one."""
+        folder.forget_metrics_after(step)
 
-class CsvLogger:
+
+class CsvLogger(Logger):
     """metrics.csv in long form, so that new metrics never change its columns."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        is_new = not path.exists()
-        self._file = path.open("a", newline="", encoding="utf-8")
+    COLUMNS = ("step", "epoch", "split", "metric", "value")
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self._path = folder.csv_file
+        is_new = not self._path.exists()
+        self._file = self._path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
         if is_new:
-            self._writer.writerow(["step", "epoch", "split", "metric", "value"])
+            self._writer.writerow(self.COLUMNS)
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Append one row per value."""
@@ -68,24 +94,20 @@ class CsvLogger:
         """Close the file."""
         self._file.close()
 
+    @classmethod
+    def forget_after(cls, folder: RunFolder, step: int) -> None:
+        """Drop rows past a step, and a torn last one."""
+        if folder.csv_file.exists():
+            header, *rows = folder.csv_file.read_text(encoding="utf-8").splitlines() or [",".join(cls.COLUMNS)]
+            whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
+            write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
 
-class WandbLogger:
+
+class WandbLogger(Logger):
     """A run on Weights & Biases: offline unless the config says online, or an agent of a sweep started it."""
 
-    def __init__(self, folder: RunFolder, config: Config, settings: dict[str, Any]) -> None:
-        import wandb
-
-        try:
-            self._run = wandb.init(
-                **_identity(folder, config),
-                dir=folder.path,
-                config=settings,
-                settings=wandb.Settings(console="off", silent=True),
-            )
-        except Exception as error:  # no login, no network: the client raises many kinds
-            raise RunError(
-                f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or set logger.wandb_mode=offline."
-            ) from error
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self._run = start_wandb(folder, **_identity(folder, config), config=yaml.safe_load(to_yaml(config)))
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Send values of one step; those of validation, its last, at once, since sweeps are judged by them."""
@@ -97,12 +119,12 @@ class WandbLogger:
 
 
 def under_wandb_agent() -> bool:
-    """Whether an agent of Weights & Biases started this process: the run's id, project and sweep are in its environment."""
+    """Return whether an agent of Weights & Biases started this process: the run's id, project and sweep are in its environment."""
     return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
 def _identity(folder: RunFolder, config: Config) -> dict[str, Any]:
-    """Which run this is at Weights & Biases; one that is resumed online goes on as the same run."""
+    """Return which run this is at Weights & Biases; one that is resumed online continues as the same run."""
     if under_wandb_agent():
         return {"resume": "allow"}
     name, logger = folder.path.name, config.logger
@@ -115,23 +137,38 @@ def _identity(folder: RunFolder, config: Config) -> dict[str, Any]:
     }
 
 
-def open_loggers(folder: RunFolder, config: Config, settings: dict[str, Any]) -> list[Logger]:
-    """The loggers a config asks for; `settings` is the resolved config as plain values."""
-    loggers: list[Logger] = [JsonLinesLogger(folder.metrics_file)]
-    if config.logger.csv:
-        loggers.append(CsvLogger(folder.csv_file))
-    if config.logger.wandb or under_wandb_agent():
-        loggers.append(WandbLogger(folder, config, settings))
-    return loggers
+def start_wandb(folder: RunFolder, **arguments: Any) -> "wandb.Run":
+    """Start a run on Weights & Biases whose files lie in the run folder; RunError says what to do where that fails.
+
+    `arguments` are those of `wandb.init`.
+    """
+    import wandb
+
+    try:
+        return wandb.init(dir=folder.path, settings=wandb.Settings(console="off", silent=True), **arguments)
+    except Exception as error:  # no login, no network: the client raises many kinds
+        raise RunError(
+            f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or set logger.wandb_mode=offline."
+        ) from error
+
+
+LOGGERS: Mapping[type[Logger], Callable[[LoggerConfig], bool]] = {
+    JsonLinesLogger: lambda _: True,
+    CsvLogger: lambda logger: logger.csv,
+    WandbLogger: lambda logger: logger.wandb or under_wandb_agent(),
+}
+"""Every logger, and whether a config asks for it."""
+
+
+def open_loggers(folder: RunFolder, config: Config) -> list[Logger]:
+    """Open the loggers that a config asks for."""
+    return [logger(folder, config) for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)]
 
 
 def forget_after(folder: RunFolder, step: int) -> None:
-    """Drop what was logged past a step, which a resumed run will log again; also a torn last line."""
-    folder.forget_metrics_after(step)
-    if folder.csv_file.exists():
-        header, *rows = folder.csv_file.read_text(encoding="utf-8").splitlines() or ["step,epoch,split,metric,value"]
-        whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
-        write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
+    """Drop what was logged past a step, which a resumed run will log again."""
+    for logger in LOGGERS:
+        logger.forget_after(folder, step)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 
 from dcnrun.config.compose import load, to_yaml
@@ -109,7 +108,7 @@ def _run(
     try:
         if fabric.is_global_zero:
             _write_summary(training, folder, costs, RunStatus.running, None)
-            loggers = open_loggers(folder, config, yaml.safe_load(to_yaml(config)))
+            loggers = open_loggers(folder, config)
         fit(training, folder, loggers, random_state)
         costs["inference_images_per_second"] = inference_speed(training)
         status = RunStatus.completed

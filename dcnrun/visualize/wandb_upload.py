@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dcnrun.errors import RunError
 from dcnrun.offsets.objects import SizeClass
+from dcnrun.training.loggers import start_wandb
 from dcnrun.visualize.load import LoadedRun
 from dcnrun.visualize.measures import Measures
 
@@ -21,21 +21,15 @@ def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mappin
     import wandb
 
     folder, logger = trained.folder, trained.config.logger
-    try:
-        run = wandb.init(
-            project=logger.wandb_project,
-            name=f"{folder.path.name}-{JOB_TYPE}",
-            group=folder.path.name,
-            job_type=JOB_TYPE,
-            dir=folder.path,
-            mode=logger.wandb_mode.value,
-            config={"run": folder.path.name, "checkpoint": trained.checkpoint, "step": trained.step},
-            settings=wandb.Settings(console="off", silent=True),
-        )
-    except Exception as error:  # no login, no network: the client raises many kinds
-        raise RunError(
-            f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or give logger.wandb_mode=offline."
-        ) from error
+    run = start_wandb(
+        folder,
+        project=logger.wandb_project,
+        name=f"{folder.path.name}-{JOB_TYPE}",
+        group=folder.path.name,
+        job_type=JOB_TYPE,
+        mode=logger.wandb_mode.value,
+        config={"run": folder.path.name, "checkpoint": trained.checkpoint, "step": trained.step},
+    )
     with run:
         tables = {} if measures is None else _tables(measures)
         run.log(

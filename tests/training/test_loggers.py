@@ -2,16 +2,19 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from dcnrun.config.compose import compose
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, RunStatus
-from dcnrun.training.loggers import CsvLogger, JsonLinesLogger, forget_after
+from dcnrun.training.loggers import LOGGERS, CsvLogger, JsonLinesLogger, WandbLogger, forget_after
 
 
 def write(folder, steps):
-    for logger in (JsonLinesLogger(folder.metrics_file), CsvLogger(folder.csv_file)):
+    for kind in (JsonLinesLogger, CsvLogger):
+        logger = kind(folder, compose([]))
         for step in steps:
             logger.log(step, step / 3, "train", {"train/loss": 1 / step, "train/odd": math.nan})
         logger.close(RunStatus.completed)
@@ -39,11 +42,29 @@ def test_every_line_is_json_and_not_a_number_is_null(tmp_path):
     assert lines[1] == {"step": 2, "epoch": 0.6667, "split": "train", "train/loss": 0.5, "train/odd": None}
 
 
-def test_a_full_disk_names_the_file():
-    from pathlib import Path
-
-    device = Path("/dev/full")
-    if not device.exists():
+def test_a_full_disk_names_the_file(tmp_path):
+    folder = RunFolder(tmp_path)
+    if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    with pytest.raises(RunError, match=r"Can't write /dev/full: No space left on device.*resume"):
-        JsonLinesLogger(device).log(1, 0.1, "train", {"train/loss": 1.0})
+    folder.metrics_file.symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"Can't write .*metrics[.]jsonl: No space left on device.*resume"):
+        JsonLinesLogger(folder, compose([])).log(1, 0.1, "train", {"train/loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "agent", "wanted"),
+    [
+        ([], {}, [JsonLinesLogger]),
+        (["logger.csv=true"], {}, [JsonLinesLogger, CsvLogger]),
+        (["logger=wandb"], {}, [JsonLinesLogger, WandbLogger]),
+        ([], {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r"}, [JsonLinesLogger, WandbLogger]),
+        ([], {"WANDB_SWEEP_ID": "s"}, [JsonLinesLogger]),
+    ],
+)
+def test_a_config_asks_for_loggers(monkeypatch, overrides, agent, wanted):
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in agent.items():
+        monkeypatch.setenv(name, value)
+    config = compose(overrides)
+    assert [logger for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)] == wanted

@@ -77,7 +77,7 @@ def test_a_run_that_was_asked_to_stop_is_no_failure(tmp_path, monkeypatch):
 def test_the_folder_is_found_again_and_a_completed_run_is_left_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
-    monkeypatch.setattr(loggers, "WandbLogger", Mock())
+    monkeypatch.setattr(loggers, "start_wandb", Mock())
     started = ["train", *TINY, "conv=standard", "trainer.steps=2", f"runs_dir={tmp_path}"]
     assert CliRunner().invoke(app, started).exit_code == 0
     summary = (tmp_path / "wandb-s1" / "r1" / "summary.json").read_text()

@@ -103,7 +103,7 @@ def test_the_documented_python_runs(fine):
 
 def test_histories_are_what_was_logged(tmp_path):
     folder = RunFolder(tmp_path)
-    logger = JsonLinesLogger(folder.metrics_file)
+    logger = JsonLinesLogger(folder, compose([]))
     for step in (20, 40):
         values = {
             f"offset_{what}/{name}": step * by for what, name, by in (("abs", "a.b", 0.1), ("outside", "a.b", 0.01))
