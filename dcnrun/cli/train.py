@@ -45,7 +45,7 @@ def train(
     if dry_run:
         if run_dir:
             raise UsageError("--dry-run makes no run folder: leave out --run-dir.")
-        from dcnrun.training.dry_run import dry_run as show_plan
+        from dcnrun.training.prepare import dry_run as show_plan
 
         return show_plan(config)
 

@@ -20,7 +20,7 @@ from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
 from dcnrun.runs import CheckpointChoice
-from dcnrun.training.trained import Trained, read_trained
+from dcnrun.training.trained_run import TrainedRun, load_trained_run
 
 
 def export_run(
@@ -39,7 +39,7 @@ def export_run(
         overrides: changes of the run's config, for other data.
     """
     fixed = None if size is None else parse_size(size)
-    trained = read_trained(run, which, overrides)
+    trained = load_trained_run(run, which, overrides)
     config = trained.config
     if not isinstance(config.model, SegmentationModelConfig):
         raise UsageError(
@@ -81,7 +81,7 @@ def parse_size(size: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def describe(trained: Trained, which: CheckpointChoice, classes: Sequence[str]) -> dict[str, str]:
+def describe(trained: TrainedRun, which: CheckpointChoice, classes: Sequence[str]) -> dict[str, str]:
     """Return the metadata of an ONNX file: all that is needed to feed it and to read its output. Lists are JSON."""
     data = trained.config.data
     return {
@@ -111,7 +111,7 @@ def _training_crop(image: Tensor, data: DataConfig) -> Tensor:
     return image[..., : data.crop_size, : data.crop_size] if data.crop_size else image
 
 
-def _print(exported: OnnxExport, trained: Trained, classes: Sequence[str]) -> None:
+def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) -> None:
     data = trained.config.data
     lines = [
         f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",

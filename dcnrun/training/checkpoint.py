@@ -51,7 +51,7 @@ def load_last(folder: RunFolder) -> tuple[State, str | None]:
         except RunError as error:
             wrong.append(str(error))
             continue
-        warning = f"{wrong[0]} Going on from {path.name}, step {state['step']}." if wrong else None
+        warning = f"{wrong[0]} Resuming from {path.name}, step {state['step']}." if wrong else None
         return state, warning
     raise RunError(" ".join([*wrong, "Start the run anew."]))
 

@@ -14,7 +14,7 @@ from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Evaluation
 from dcnrun.training.launch import launch
-from dcnrun.training.trained import Trained, read_trained
+from dcnrun.training.trained_run import TrainedRun, load_trained_run
 from dcnrun.training.validation import Inference, in_memory_format, validate
 
 
@@ -29,7 +29,7 @@ def evaluate(
     Overrides change the run's config first: other data, another batch size. What the network says is written to
     `predictions`, where one is given.
     """
-    trained = read_trained(run, which, overrides)
+    trained = load_trained_run(run, which, overrides)
     task = task_of(trained.config.model)
     if predictions is not None and not task.traits.saves_predictions:
         raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
@@ -53,7 +53,7 @@ def evaluate(
     }
 
 
-def _inference(trained: Trained) -> Inference[Any, Any, Any]:
+def _inference(trained: TrainedRun) -> Inference[Any, Any, Any]:
     config = trained.config
     fabric, task = launch(config), task_of(config.model)
     val_set = task.dataset(config.data, "val")

@@ -99,7 +99,7 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         """Everything a resumed run needs; collective over processes."""
         return {
             "step": self.step,
-            "network": self.bare.state_dict(),
+            "network": self.raw_model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler_state(),
             "random": _gathered(self.fabric, checkpoint.random_state()),
@@ -116,7 +116,7 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
                 f"{_counts(self._images)} now). Put them back as they were, or start a new run."
             )
         try:
-            self.bare.load_state_dict(state["network"])
+            self.raw_model.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise RunError(f"The checkpoint does not fit the run's config: {str(error).splitlines()[0]}") from error
@@ -278,7 +278,7 @@ def _validate_and_keep_best(
     if not training.best or not metrics[metric] <= training.best[metric]:  # better, or the first that is a number
         training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
-            state = {"step": training.step, "network": training.bare.state_dict(), "best": dict(training.best)}
+            state = {"step": training.step, "network": training.raw_model.state_dict(), "best": dict(training.best)}
             checkpoint.save_best(folder, state)
     if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
         result.images.save(folder.per_image_file)
@@ -296,7 +296,9 @@ def _check_finite(training: Training[SampleT, BatchT, PredictionT], loss: float,
     deformed = monitor.first_not_finite()
     if np.isfinite(loss) and deformed is None:
         return
-    first = first_layer_not_finite(training.bare, lambda: training.task.losses(training.bare, batch, world_size=1))
+    first = first_layer_not_finite(
+        training.raw_model, lambda: training.task.losses(training.raw_model, batch, world_size=1)
+    )
     if first is not None:  # offsets that are not finite only because their layer's input is not are not to blame
         deformed = monitor.with_branch(first)
     layer = deformed or first

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -13,22 +13,16 @@ from lightning_fabric import Fabric
 from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.data import LabelledDataset
-from dcnrun.errors import DataError, DcnrunError, RunError, UsageError
+from dcnrun.errors import DcnrunError, RunError, UsageError
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
-from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
-from dcnrun.tasks.registry import task_of
+from dcnrun.tasks.build import BuiltModel, forward_flops, parameter_count
 from dcnrun.tasks.validate import check
 from dcnrun.training import checkpoint
-from dcnrun.training.launch import device_name, environment, launch
+from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
-from dcnrun.training.loop import Stopped, Training, fit
-from dcnrun.training.monitor import OffsetMonitor
-from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
-from dcnrun.training.trained import without_weights
-from dcnrun.training.validation import image_size, in_memory_format, inference_speed
-
-AnyTraining: TypeAlias = Training[Any, Any, Any]
+from dcnrun.training.loop import Stopped, fit
+from dcnrun.training.prepare import AnyTraining, describe, prepare, say
+from dcnrun.training.validation import image_size, inference_speed
 
 
 def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = None) -> dict[str, Any]:
@@ -45,7 +39,7 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
 
 
 def resume(run_dir: Path) -> dict[str, Any]:
-    """Go on with a run from its last checkpoint; a completed one is left as it is."""
+    """Resume a run from its last checkpoint; a completed one is left as it is."""
     folder = RunFolder(run_dir)
     folder.require()
     config = load(folder.config_file)
@@ -63,33 +57,11 @@ def resume(run_dir: Path) -> dict[str, Any]:
             random_state = _random_state_of(training.fabric, state)
         training.best = checkpoint.best_so_far(folder)
         if warning:
-            _say(training.fabric, f"Warning: {warning}")
-        _say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
+            say(training.fabric, f"Warning: {warning}")
+        say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
         if training.fabric.is_global_zero:
             forget_after(folder, training.step)
         return _run(training, model, folder, random_state)
-
-
-def prepare(config: Config, pretrained: bool = True) -> tuple[AnyTraining, BuiltModel]:
-    """Build everything a config names: devices, data, network, optimizer; without its weights unless `pretrained`."""
-    fabric, task = launch(config), task_of(config.model)
-    torch.manual_seed(config.seed + fabric.global_rank)
-    with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
-        train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
-    _require_same_classes(train_set, val_set)
-    model = build_model(config if pretrained else without_weights(config), len(train_set.classes))
-    bare = in_memory_format(model.network, config)
-    network, optimizer = fabric.setup(bare, build_optimizer(bare, config.optim, fabric.device.type))
-    monitor = OffsetMonitor(bare)
-    return Training(config, task, fabric, bare, val_set, network, optimizer, train_set, monitor), model
-
-
-def _require_same_classes(train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
-    if train_set.classes != val_set.classes:
-        raise DataError(
-            f"The classes to train on are {', '.join(train_set.classes)}, but those to validate on are "
-            f"{', '.join(val_set.classes)}: give both the same, in the same order."
-        )
 
 
 def _run(
@@ -98,7 +70,7 @@ def _run(
     config, fabric = training.config, training.fabric
     describe(training, model, folder)
     costs: dict[str, float | None] = {
-        "parameters": parameter_count(training.bare),
+        "parameters": parameter_count(training.raw_model),
         "flops": forward_flops(model, *image_size(training)),
         "inference_images_per_second": None,
     }
@@ -114,7 +86,7 @@ def _run(
         status = RunStatus.completed
     except Stopped:
         status, reason = RunStatus.stopped, f"asked to stop after step {training.step}"
-        _say(fabric, f"Stopped. Go on with: dcnrun train --resume {folder.path}")
+        say(fabric, f"Stopped. Resume with: dcnrun train --resume {folder.path}")
         raise KeyboardInterrupt from None
     except KeyboardInterrupt:
         status, reason = RunStatus.stopped, f"interrupted at step {training.step}"
@@ -125,7 +97,7 @@ def _run(
     finally:
         if fabric.is_global_zero:
             _close(training, folder, loggers, costs, status, reason)
-    _say(fabric, f"Done: {folder.path}")
+    say(fabric, f"Done: {folder.path}")
     return folder.read_summary() if fabric.is_global_zero else {}
 
 
@@ -174,20 +146,6 @@ def _write_summary(
     )
 
 
-def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None) -> None:
-    """Print what will be trained: layers replaced and the learning rate of each parameter group."""
-    config = training.config
-    if folder is not None:
-        _say(training.fabric, f"Run folder: {folder.path}")
-    layers = ", ".join(layer.name for layer in model.replaced) or "none"
-    _say(training.fabric, f"{config.conv.kind.value} convolution in: {layers}")
-    set_learning_rates(training.optimizer, config.optim, config.optim.warmup_steps, config.trainer.steps)
-    rates = "  ".join(
-        f"{name.removeprefix('train/')} {rate:.3g}" for name, rate in learning_rates(training.optimizer).items()
-    )
-    _say(training.fabric, f"Learning rates after warm-up: {rates}")
-
-
 def _make_folder(fabric: Fabric, config: Config, run_dir: Path | None) -> RunFolder:
     """The run folder, made by the first process and known to all."""
     path: str | None = None
@@ -219,7 +177,7 @@ def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.Stat
     states = state["random"]
     if len(states) != fabric.world_size:
         raise RunError(
-            f"The run was saved by {len(states)} processes and can't go on with {fabric.world_size}: start as many again."
+            f"The run was saved by {len(states)} processes and can't be resumed by {fabric.world_size}: start as many again."
         )
     return states[fabric.global_rank]  # type: ignore[no-any-return]
 
@@ -230,8 +188,3 @@ def _peak_memory(fabric: Fabric) -> int:
         return torch.cuda.max_memory_allocated(fabric.device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _say(fabric: Fabric, message: str) -> None:
-    if fabric.is_global_zero:
-        console.print(message, markup=False, soft_wrap=True)

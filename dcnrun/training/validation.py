@@ -25,7 +25,7 @@ class Inference(Generic[SampleT, BatchT, PredictionT]):
     config: Config
     task: Task[SampleT, BatchT, PredictionT]
     fabric: Fabric
-    bare: nn.Module  # without Fabric's wrappers: names and weights
+    raw_model: nn.Module  # without Fabric's wrappers: names and weights
     val_set: LabelledDataset[SampleT, BatchT]
 
 
@@ -36,7 +36,7 @@ def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
 
 def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
     """Scores on the validation images; each counts once, over any number of processes."""
-    fabric, network = inference.fabric, inference.bare
+    fabric, network = inference.fabric, inference.raw_model
     evaluator = inference.task.evaluator(inference.val_set)
     was_training = network.training
     network.eval()
@@ -46,7 +46,7 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
             inference.val_set, inference.config.data, rank=fabric.global_rank, world_size=fabric.world_size
         ):
             batch = on_device(inference, loaded)
-            # the bare network: evaluation needs none of DDP's synchronisation, and ranks may have different counts
+            # the raw model: evaluation needs none of DDP's synchronisation, and ranks may have different counts
             with fabric.autocast():
                 predictions = inference.task.predict(network, batch)
             evaluator.update(predictions, batch)
@@ -58,13 +58,13 @@ def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float
     """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
     batch = on_device(inference, _first_batch(inference, inference.config.data.eval_batch_size))
-    inference.bare.eval()
+    inference.raw_model.eval()
     times = []
     with torch.inference_mode(), fabric.autocast():
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
             _wait_for(fabric)
             started = time.perf_counter()
-            inference.task.predict(inference.bare, batch)
+            inference.task.predict(inference.raw_model, batch)
             _wait_for(fabric)
             times.append(time.perf_counter() - started)
     return len(batch["image"]) / statistics.median(times[WARM_UP_BATCHES:])
@@ -95,7 +95,7 @@ def _first_batch(inference: Inference[SampleT, BatchT, PredictionT], size: int) 
 def _share_running_statistics(inference: Inference[SampleT, BatchT, PredictionT]) -> None:
     """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
     if inference.fabric.world_size > 1:
-        for buffer in inference.bare.buffers():
+        for buffer in inference.raw_model.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 

@@ -13,7 +13,7 @@ from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import AnyTask
 from dcnrun.training.launch import launch
-from dcnrun.training.trained import read_trained
+from dcnrun.training.trained_run import load_trained_run
 from dcnrun.visualize.dataset import ExampleDataset
 
 
@@ -41,7 +41,7 @@ def load_run(run: Path, which: CheckpointChoice = CheckpointChoice.best, overrid
 
     UsageError if it is no run, or the weights don't fit the config; RunError if there is no checkpoint.
     """
-    trained = read_trained(run, which, overrides)
+    trained = load_trained_run(run, which, overrides)
     config = trained.config
     task, device = task_of(config.model), launch(config).device
     dataset = task.dataset(config.data, "val")

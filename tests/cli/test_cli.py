@@ -21,7 +21,7 @@ def test_version():
     ("module", "name", "arguments"),
     [
         ("dcnrun.training.run", "train", ["train"]),
-        ("dcnrun.training.dry_run", "dry_run", ["train", "--dry-run"]),
+        ("dcnrun.training.prepare", "dry_run", ["train", "--dry-run"]),
         ("dcnrun.training.run", "resume", ["train", "--resume", "x"]),
         ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
         ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y"]),

@@ -20,7 +20,7 @@ def test_train_with_an_own_folder(replaced, tmp_path):
 
 
 def test_dry_run(replaced):
-    calls = replaced("dcnrun.training.dry_run", "dry_run")
+    calls = replaced("dcnrun.training.prepare", "dry_run")
     assert run("train", "--dry-run", "conv=standard").exit_code == 0
     assert calls == [(compose(["conv=standard"]),)]
 

@@ -12,8 +12,8 @@ from dcnrun.config.compose import compose
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
-from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
+from dcnrun.training.prepare import dry_run
 from dcnrun.training.run import train
 from tests.training.running import losses, metrics, on_two_ranks
 

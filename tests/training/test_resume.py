@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or short of disk go on with the numbers of one that never was."""
+"""Runs that are killed, stopped or short of disk resume with the numbers of one that never was."""
 
 import contextlib
 import json

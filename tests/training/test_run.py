@@ -15,10 +15,10 @@ from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.resources import resource_dir
 from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
 from dcnrun.training import checkpoint
-from dcnrun.training.dry_run import dry_run
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.loop import train_step
-from dcnrun.training.run import prepare, train
+from dcnrun.training.prepare import dry_run, prepare
+from dcnrun.training.run import train
 from dcnrun.training.validation import validate
 from tests.training.running import losses, metrics
 
@@ -190,7 +190,7 @@ def test_offsets_that_are_not_finite_name_the_layer_and_the_multiplier(tiny, tmp
     def poisoned(config):
         training, model = original(config)
         with torch.no_grad():
-            training.bare.backbone.layer4[1].conv1.offset_branch.bias[3] = math.nan
+            training.raw_model.backbone.layer4[1].conv1.offset_branch.bias[3] = math.nan
         return training, model
 
     monkeypatch.setattr(module, "prepare", poisoned)
@@ -228,10 +228,10 @@ def test_gradient_clipping_bounds_the_step(tiny):
     for clip in ("null", "0.01"):
         overrides = [*tiny, "conv=deformable", "optim.lr=1", "optim.momentum=0", "optim.weight_decay=0", "data.flip=0"]
         training, _ = prepare(compose([*overrides, f"optim.clip_norm={clip}"]))
-        before = [parameter.detach().clone() for parameter in training.bare.parameters()]
+        before = [parameter.detach().clone() for parameter in training.raw_model.parameters()]
         batch = next(iter(train_batches(training.train_set, training.config.data, seed=0, first_step=0, steps=1)))
         train_step(training, batch)
-        pairs = zip(training.bare.parameters(), before, strict=True)
+        pairs = zip(training.raw_model.parameters(), before, strict=True)
         moved[clip] = math.sqrt(sum(float((after.detach() - old).square().sum()) for after, old in pairs))
     assert moved["null"] > 0.02
     assert moved["0.01"] == pytest.approx(0.01, rel=1e-3)
@@ -240,12 +240,12 @@ def test_gradient_clipping_bounds_the_step(tiny):
 def test_validation_counts_by_hand(tiny):
     training, _ = prepare(compose([*tiny, "conv=standard"]))
     result = validate(training)
-    training.bare.eval()
+    training.raw_model.eval()
     by_hand = np.zeros((len(result.images.classes),) * 2, dtype=np.int64)
     with torch.inference_mode():
         for batch in eval_batches(training.val_set, training.config.data):
             image = batch["image"].contiguous(memory_format=torch.channels_last)
-            np.add.at(by_hand, (batch["mask"].numpy().ravel(), training.bare(image).argmax(1).numpy().ravel()), 1)
+            np.add.at(by_hand, (batch["mask"].numpy().ravel(), training.raw_model(image).argmax(1).numpy().ravel()), 1)
     assert np.array_equal(result.images.confusion.sum(0), by_hand)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dcnrun.config.compose import compose
 from dcnrun.data import eval_batches
 from dcnrun.errors import UsageError
 from dcnrun.offsets import capture

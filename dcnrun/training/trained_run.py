@@ -14,7 +14,7 @@ from dcnrun.training import checkpoint
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedRun:
     """A run's config, with overrides, and its checkpoint, not yet in a network."""
 
     config: Config
@@ -38,7 +38,7 @@ class Trained:
         return model
 
 
-def read_trained(run: Path, which: CheckpointChoice, overrides: Sequence[str] = ()) -> Trained:
+def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str] = ()) -> TrainedRun:
     """Read a run's `best` or `last` checkpoint and its config, for use in one process."""
     folder = RunFolder(run)
     folder.require()
@@ -46,7 +46,7 @@ def read_trained(run: Path, which: CheckpointChoice, overrides: Sequence[str] = 
     config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
     check(config)
     path = folder.checkpoint(which)
-    return Trained(config, path, checkpoint.load(path))
+    return TrainedRun(config, path, checkpoint.load(path))
 
 
 def without_weights(config: Config) -> Config:
