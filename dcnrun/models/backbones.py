@@ -176,7 +176,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _download_state(name: Backbone, weights: str) -> dict[str, Tensor]:
-    offered = torchvision.models.get_model_weights(name.value)
+    try:
+        offered = torchvision.models.get_model_weights(name.value)
+    except ValueError:
+        raise UsageError(
+            f"model.weights={weights}: torchvision has no weights of {name.value}; give a file or null."
+        ) from None
     if weights not in offered.__members__:
         raise UsageError(
             f"model.weights={weights} is neither a file nor one of {name.value}'s weights: {', '.join(offered.__members__)}"

@@ -38,7 +38,7 @@ def parts(names):
     return {name.split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
+@pytest.mark.parametrize("backbone", Backbone)
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_features_are_as_announced(backbone, output_stride):
     network = ResNetBackbone(backbone, 8)

@@ -19,6 +19,8 @@ from dcnrun.config.schema import (
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.tasks.build import build_model, forward_flops, parameter_count
+from dcnrun.tasks.registry import ARCHITECTURES
+from dcnrun.tasks.segmentation.scores import SEGMENTATION
 
 
 def config(conv=None, seed=0, **model):
@@ -33,7 +35,7 @@ def config(conv=None, seed=0, **model):
     )
 
 
-@pytest.mark.parametrize("head", [Architecture.deeplab, Architecture.deeplabv3, Architecture.fcn])
+@pytest.mark.parametrize("head", [head for head, entry in ARCHITECTURES.items() if entry.task is SEGMENTATION])
 @pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
 @pytest.mark.parametrize("kind", list(ConvKind))
 def test_every_combination_builds_and_scores_every_pixel(head, backbone, kind):
