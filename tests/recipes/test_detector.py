@@ -41,10 +41,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from dcnrun.config.schema import FcosConfig
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.anchors import Anchors
-from dcnrun.tasks.detection.detector import DetectionNetwork
-from dcnrun.tasks.detection.neck import retinanet_pyramid
-from dcnrun.tasks.detection.results import Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.neck import Anchors, retinanet_pyramid
 
 
 class Fcos(DetectionNetwork, torchvision.models.detection.FCOS):  # type: ignore[misc]

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from faster_coco_eval.core.mask import iou as coco_iou
 
-from dcnrun.tasks.detection.results import Bools, Floats, ImageResult, Ints
 from dcnrun.tasks.detection.scores import COCO_IOUS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 MOST_DETECTIONS = 100
 """Of a class in an image; what scores less is not looked at."""
@@ -18,6 +22,24 @@ MOST_DETECTIONS = 100
 # The library ignores objects whose area is outside a range, and this is outside all of them. It takes no note of a flag.
 _AREA_OF_IGNORED = -1.0
 _SIZES = ("small", "medium", "large")
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """m detections in one image and the n objects in it, as arrays; boxes are xyxy, from 0 and half-open."""
+
+    name: str
+    image_id: int
+    size: tuple[int, int]
+    """Height and width."""
+    boxes: Floats
+    scores: Floats
+    labels: Ints
+    object_boxes: Floats
+    object_labels: Ints
+    object_areas: Floats
+    crowd: Bools
+    difficult: Bools
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,23 @@
 """What all detectors are to the rest: images and boxes in, losses out; or images in, detections out."""
 
 from abc import ABC, abstractmethod
+from typing import TypedDict
 
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.results import Detections
+
+
+class Detections(TypedDict):
+    """What a network found in one image."""
+
+    boxes: Tensor
+    """(m, 4), xyxy from 0 and half-open."""
+    scores: Tensor
+    """(m,), higher is surer."""
+    labels: Tensor
+    """(m,), places in the data set's `classes`."""
 
 
 class DetectionNetwork(nn.Module, ABC):

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dcnrun.data import BoxBatch, BoxSample, BoxTruth, LabelledDataset
 from dcnrun.runs import write_text
-from dcnrun.tasks.detection.coco import CocoScores, coco_predictions, coco_scores
+from dcnrun.tasks.detection.coco import CocoScores, ImageResult, coco_predictions, coco_scores
+from dcnrun.tasks.detection.detector import Detections
 from dcnrun.tasks.detection.matches import match
-from dcnrun.tasks.detection.results import Detections, ImageResult
 from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.gather import gathered
 

@@ -10,10 +10,8 @@ from torchvision.ops.poolers import LevelMapper
 from dcnrun.config.schema import FasterRcnnConfig
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.roi_pool import PlainRoIPool, build_roi_pool
-from dcnrun.tasks.detection.anchors import Anchors
-from dcnrun.tasks.detection.detector import DetectionNetwork
-from dcnrun.tasks.detection.neck import DilatedC5, Pyramid, faster_rcnn_pyramid
-from dcnrun.tasks.detection.results import Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.neck import Anchors, DilatedC5, Pyramid, faster_rcnn_pyramid
 
 
 class FasterRcnn(DetectionNetwork):

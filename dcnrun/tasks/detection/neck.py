@@ -1,6 +1,11 @@
 """What stands between a backbone and a detector: maps of equal channels, and how many input pixels theirs are apart."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
@@ -64,3 +69,21 @@ class DilatedC5(nn.Module):
 def group_norm(channels: int) -> nn.GroupNorm:
     """Group normalisation (Wu and He 2018) with 8 channels in a group, as 32 groups of 256 have, or all where 8 don't fit."""
     return nn.GroupNorm(channels // 8 if channels % 8 == 0 else 1, channels)
+
+
+class Anchors(AnchorGenerator):  # type: ignore[misc]
+    """torchvision's anchors, at given strides: `sizes` per level, each in every one of the `ratios` (height / width).
+
+    Its own generator divides the image's size by the map's, which is wrong wherever a map was rounded up, and makes the
+    anchors in the features' precision.
+    """
+
+    def __init__(self, sizes: Sequence[Sequence[float]], ratios: Sequence[float], strides: Sequence[int]) -> None:
+        super().__init__(tuple(map(tuple, sizes)), (tuple(ratios),) * len(sizes))
+        self.strides = [[stride, stride] for stride in strides]
+
+    def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:
+        """For each image the anchors (m, 4) of all maps, as x0, y0, x1, y1 in input pixels."""
+        self.set_cell_anchors(torch.float32, feature_maps[0].device)
+        anchors = torch.cat(self.grid_anchors([list(each.shape[-2:]) for each in feature_maps], self.strides))
+        return [anchors] * len(image_list.image_sizes)

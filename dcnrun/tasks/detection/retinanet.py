@@ -8,10 +8,8 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from dcnrun.config.schema import RetinaNetConfig
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.anchors import Anchors
-from dcnrun.tasks.detection.detector import DetectionNetwork
-from dcnrun.tasks.detection.neck import group_norm, retinanet_pyramid
-from dcnrun.tasks.detection.results import Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.neck import Anchors, group_norm, retinanet_pyramid
 
 _OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 """Anchors of a level, as multiples of its size."""

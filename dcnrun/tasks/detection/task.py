@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig
+from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset
 from dcnrun.data.sample import Split
-from dcnrun.tasks.detection.detector import DetectionNetwork
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
-from dcnrun.tasks.detection.network import problems
-from dcnrun.tasks.detection.results import Detections
 from dcnrun.tasks.detection.scores import DETECTION
 from dcnrun.tasks.task import Task
+
+_PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
 
 
 class Detection(Task[BoxSample, BoxBatch, Detections]):
@@ -27,7 +27,7 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
     def problems(self, config: Config) -> Iterator[str]:
         """Settings of the network."""
         assert isinstance(config.model, DetectionModelConfig)
-        yield from problems(config.model)
+        yield from detector_problems(config.model)
 
     def losses(self, network: nn.Module, batch: BoxBatch, world_size: int) -> dict[str, Tensor]:
         """Of proposals and of regions, classes and boxes, as torchvision weighs them: each a mean over a process's images."""
@@ -56,3 +56,31 @@ def _rescaled(boxes: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> 
     """Boxes in an image of (height, width) `size`, in one of `wanted` size."""
     y, x = wanted[0] / size[0], wanted[1] / size[1]
     return boxes * boxes.new_tensor([x, y, x, y])
+
+
+def detector_problems(model: DetectionModelConfig) -> Iterator[str]:
+    """Return what keeps a detector from being built, each problem a line naming the key and the value."""
+    if isinstance(model, FasterRcnnConfig):
+        yield from _faster_rcnn_problems(model)
+    if not isinstance(model, FasterRcnnConfig) or model.fpn:
+        yield from _pyramid_problems(model)
+
+
+def _pyramid_problems(model: DetectionModelConfig) -> Iterator[str]:
+    if len(model.anchor_sizes) != _PYRAMID_LEVELS:
+        yield (
+            f"model.anchor_sizes={model.anchor_sizes} must be {_PYRAMID_LEVELS} sizes, one for each level of the feature "
+            "pyramid, the finest first, e.g. [32, 64, 128, 256, 512]"
+        )
+
+
+def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
+    if model.fpn:
+        return
+    if model.output_stride != 16:
+        yield (
+            f"model.output_stride={model.output_stride} does not fit model.fpn=false, which pools from a c5 dilated to c4's "
+            "stride: set model.output_stride=16"
+        )
+    if model.fpn_norm:
+        yield "model.fpn_norm=true does nothing with model.fpn=false"

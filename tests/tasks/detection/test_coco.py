@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from dcnrun.tasks.detection.coco import coco_predictions, coco_scores
 from dcnrun.tasks.detection.matches import match
-from tests.tasks.detection.made import CLASSES, category_id, results
+from tests.tasks.detection.factories import CLASS_NAMES, category_id, results
 
 
 class Judge(COCOeval):
@@ -29,7 +29,7 @@ def judged(images):
     truth.dataset = {
         "info": {},
         "images": [{"id": image.image_id} for image in images],
-        "categories": [{"id": category_id(label)} for label in range(len(CLASSES))],
+        "categories": [{"id": category_id(label)} for label in range(len(CLASS_NAMES))],
         "annotations": [
             {
                 "id": 1000 * image.image_id + i,
@@ -60,12 +60,12 @@ def nan_for_minus_one(values):
 @pytest.mark.parametrize("seed", range(12))
 def test_every_number_is_that_of_pycocotools(seed):
     images = results(seed, many=seed % 4 == 0)
-    scores = coco_scores(images, CLASSES, category_id)
+    scores = coco_scores(images, CLASS_NAMES, category_id)
     expected, precision = judged(images)
     names = ["map", "map_50", "map_75", "map_small", "map_medium", "map_large"]
     assert list(scores.metrics) == [f"val/{name}" for name in names]
     np.testing.assert_allclose(list(scores.metrics.values()), nan_for_minus_one(expected), rtol=0, atol=1e-12)
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(CLASS_NAMES):
         of_class = precision[:, :, sorted(map(category_id, range(4))).index(category_id(label)), 0, 2]
         for metric, values in (("val/map", of_class), ("val/map_50", of_class[0])):
             expected = nan_for_minus_one(values).mean()
@@ -80,7 +80,7 @@ def test_the_random_images_have_what_scoring_has_rules_for():
     assert any(len(set(image.scores)) < len(image.scores) for image in together)
     areas = np.concatenate([image.object_areas for image in together])
     assert min((areas < 32**2).sum(), ((areas > 32**2) & (areas < 96**2)).sum(), (areas > 96**2).sum()) > 50
-    assert match(together, CLASSES).ignored[:, 0].sum() > 50
+    assert match(together, CLASS_NAMES).ignored[:, 0].sum() > 50
 
 
 def test_nothing_to_find_and_nothing_found():
@@ -89,11 +89,11 @@ def test_nothing_to_find_and_nothing_found():
         dataclasses.replace(image, boxes=image.boxes[:0], scores=image.scores[:0], labels=image.labels[:0])
         for image in images
     ]
-    assert coco_scores(empty, CLASSES, category_id).metrics["val/map"] == 0
+    assert coco_scores(empty, CLASS_NAMES, category_id).metrics["val/map"] == 0
     nothing = {"object_boxes": np.zeros((0, 4)), "object_labels": np.zeros(0, np.int64), "object_areas": np.zeros(0)}
     flags = {"crowd": np.zeros(0, np.bool_), "difficult": np.zeros(0, np.bool_)}
     without = [dataclasses.replace(image, **nothing, **flags) for image in images]
-    assert np.isnan(list(coco_scores(without, CLASSES, category_id).metrics.values())).all()
+    assert np.isnan(list(coco_scores(without, CLASS_NAMES, category_id).metrics.values())).all()
 
 
 def test_to_find_a_difficult_object_is_neither_right_nor_wrong_once():
@@ -108,6 +108,6 @@ def test_to_find_a_difficult_object_is_neither_right_nor_wrong_once():
         crowd=np.array([False, False]),
         difficult=np.array([False, True]),
     )
-    assert coco_scores([image], CLASSES, category_id).metrics["val/map_50"] == pytest.approx(1 / 2)
+    assert coco_scores([image], CLASS_NAMES, category_id).metrics["val/map_50"] == pytest.approx(1 / 2)
     once = dataclasses.replace(image, boxes=image.boxes[:2], scores=image.scores[:2], labels=image.labels[:2])
-    assert coco_scores([once], CLASSES, category_id).metrics["val/map_50"] == pytest.approx(1)
+    assert coco_scores([once], CLASS_NAMES, category_id).metrics["val/map_50"] == pytest.approx(1)

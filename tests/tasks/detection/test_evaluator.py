@@ -14,14 +14,14 @@ from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.sample import Size
 from dcnrun.tasks.detection.coco import coco_scores
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
-from tests.tasks.detection.kit import kit_scores
-from tests.tasks.detection.made import CLASSES, category_id, results
+from tests.tasks.detection.factories import CLASS_NAMES, category_id, results
+from tests.tasks.detection.fakes import kit_scores
 
 
 class Made(BoxDataset):
     """A data set that knows its images' names only."""
 
-    classes = CLASSES
+    classes = CLASS_NAMES
 
     def __init__(self, images):
         self.images = images
@@ -68,7 +68,7 @@ def add(evaluator, images, places):
 
 
 def expected(images):
-    return {**coco_scores(images, CLASSES, category_id).metrics, **kit_scores(images, len(CLASSES))}
+    return {**coco_scores(images, CLASS_NAMES, category_id).metrics, **kit_scores(images, len(CLASS_NAMES))}
 
 
 def test_batches_in_any_order_and_an_image_twice():
@@ -80,7 +80,7 @@ def test_batches_in_any_order_and_an_image_twice():
     assert evaluation.metrics == pytest.approx(expected(images))
     assert evaluation.images.names == tuple(image.name for image in images)
     assert evaluation.images.score("val/map") == pytest.approx(evaluation.metrics["val/map"])
-    assert evaluation.per_class["val/map"].keys() == set(CLASSES)
+    assert evaluation.per_class["val/map"].keys() == set(CLASS_NAMES)
     assert np.isnan(evaluation.per_class["val/map_50"]["never there"])
 
 
@@ -93,7 +93,7 @@ def test_others_score_the_written_predictions_alike(tmp_path):
     assert json.loads((tmp_path / "predictions.json").read_text()) == evaluation.predictions
     truth = {
         "images": [{"id": image.image_id} for image in images],
-        "categories": [{"id": category_id(label)} for label in range(len(CLASSES))],
+        "categories": [{"id": category_id(label)} for label in range(len(CLASS_NAMES))],
         "annotations": [
             {
                 "id": 1 + 100 * nth + i,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dcnrun.tasks.detection.coco import coco_scores
 from dcnrun.tasks.detection.matches import match
-from tests.tasks.detection.kit import kit_scores
-from tests.tasks.detection.made import CLASSES, category_id, results
+from tests.tasks.detection.factories import CLASS_NAMES, category_id, results
+from tests.tasks.detection.fakes import kit_scores
 
 LIBRARYS = ("val/map", "val/map_50", "val/map_75")
 
@@ -32,7 +32,7 @@ def as_often(images, counts):
 @pytest.mark.parametrize("seed", range(12))
 def test_matches_give_the_scores_of_the_library(seed):
     images = results(seed, many=seed % 4 == 0)
-    scores, matches = coco_scores(images, CLASSES, category_id), match(images, CLASSES)
+    scores, matches = coco_scores(images, CLASS_NAMES, category_id), match(images, CLASS_NAMES)
     for metric in LIBRARYS:
         assert matches.score(metric) == pytest.approx(scores.metrics[metric], abs=1e-12)
 
@@ -40,7 +40,7 @@ def test_matches_give_the_scores_of_the_library(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_matches_give_the_scores_of_the_development_kit(seed):
     images = results(seed, many=seed % 4 == 0)
-    expected, matches = kit_scores(images, len(CLASSES)), match(images, CLASSES)
+    expected, matches = kit_scores(images, len(CLASS_NAMES)), match(images, CLASS_NAMES)
     assert {metric: matches.score(metric) for metric in expected} == pytest.approx(expected, abs=1e-12)
 
 
@@ -57,9 +57,9 @@ def test_of_equal_overlaps_coco_takes_the_last_object():
         crowd=np.zeros(2, np.bool_),
         difficult=np.zeros(2, np.bool_),
     )
-    assert coco_scores([image], CLASSES, category_id).metrics["val/map_50"] == pytest.approx(1)
-    assert match([image], CLASSES).score("val/map_50") == pytest.approx(1)
-    assert match([image], CLASSES).score("val/voc12_50") == pytest.approx(1 / 2)
+    assert coco_scores([image], CLASS_NAMES, category_id).metrics["val/map_50"] == pytest.approx(1)
+    assert match([image], CLASS_NAMES).score("val/map_50") == pytest.approx(1)
+    assert match([image], CLASS_NAMES).score("val/voc12_50") == pytest.approx(1 / 2)
 
 
 def test_nothing_to_find_and_nothing_found():
@@ -68,7 +68,7 @@ def test_nothing_to_find_and_nothing_found():
         dataclasses.replace(image, boxes=image.boxes[:0], scores=image.scores[:0], labels=image.labels[:0])
         for image in images
     ]
-    matches = match(empty, CLASSES)
+    matches = match(empty, CLASS_NAMES)
     assert [matches.score(metric) for metric in matches.metrics] == [0] * len(matches.metrics)
     nowhere = np.zeros((1, len(images)), dtype=np.int64)
     assert np.isnan([matches.resampled(metric, nowhere) for metric in matches.metrics]).all()
@@ -80,8 +80,8 @@ def test_a_resample_is_scored_as_the_images_are_that_often(seed, data):
     # of equal scores in one image, the order of copies is not the library's: a, a, b, b in place of a, b, a, b
     images = [without_ties(image) for image in results(seed, images=5)]
     counts = np.array([data.draw(st.lists(st.integers(0, 3), min_size=5, max_size=5)) for _ in range(2)])
-    matches = match(images, CLASSES)
+    matches = match(images, CLASS_NAMES)
     for row, *scores in zip(counts, *(matches.resampled(metric, counts) for metric in matches.metrics), strict=True):
         copies = as_often(images, row)
-        expected = {**coco_scores(copies, CLASSES, category_id).metrics, **kit_scores(copies, len(CLASSES))}
+        expected = {**coco_scores(copies, CLASS_NAMES, category_id).metrics, **kit_scores(copies, len(CLASS_NAMES))}
         np.testing.assert_allclose(scores, [expected[metric] for metric in matches.metrics], rtol=0, atol=1e-12)

@@ -9,14 +9,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.config.schema import ConvKind, RoiPool
 from dcnrun.models.conv import DeformConv2d
-from dcnrun.tasks.detection.network import problems
-from tests.tasks.detection.networks import (
+from tests.tasks.detection.factories import (
     CLASSES,
     MODELS,
     SIZES,
     built,
     detections,
-    dilated_c5,
     faster_rcnn,
     image,
     losses,
@@ -254,22 +252,3 @@ def test_cost_of_regions_is_that_of_the_head():
 def test_training_needs_boxes():
     with pytest.raises(ValueError, match="needs the boxes and labels"):
         built(retinanet()).train()(image())
-
-
-@pytest.mark.parametrize(
-    ("model", "problem"),
-    [
-        (faster_rcnn(anchor_sizes=[32, 64]), "model.anchor_sizes=[32, 64] must be 5 sizes, one for each level"),
-        (retinanet(anchor_sizes=[8] * 6), "must be 5 sizes"),
-        (faster_rcnn(fpn=False, output_stride=32), "model.output_stride=32 does not fit model.fpn=false"),
-        (dilated_c5(fpn_norm=True), "model.fpn_norm=true does nothing with model.fpn=false"),
-    ],
-)
-def test_problems_name_the_key_and_the_value(model, problem):
-    (found,) = problems(model)
-    assert problem in found
-
-
-def test_settings_that_fit_have_no_problems():
-    fitting = [*VARIANTS, dilated_c5(anchor_sizes=[32]), faster_rcnn(roi_gamma=0.2, roi_pool=RoiPool.modulated)]
-    assert [list(problems(model)) for model in fitting] == [[]] * len(fitting)

@@ -8,7 +8,7 @@ import torch
 from torchvision.models.detection.image_list import ImageList
 
 from dcnrun.config.schema import RoiPool
-from tests.tasks.detection.networks import MODELS, built, dilated_c5, faster_rcnn, retinanet
+from tests.tasks.detection.factories import MODELS, built, dilated_c5, faster_rcnn, retinanet
 
 STRIDES = {
     ("faster_rcnn", 32): {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "pool": 64},
