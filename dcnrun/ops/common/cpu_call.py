@@ -8,13 +8,6 @@ import torch
 from torch import Tensor
 
 CPU = torch.device("cpu")
-# What a kernel computes with, for each dtype that it stores.
-DTYPES = {
-    torch.float32: torch.float32,
-    torch.float64: torch.float64,
-    torch.bfloat16: torch.float32,
-    torch.float16: torch.float32,
-}
 
 
 class View(ctypes.Structure):
@@ -28,25 +21,17 @@ class Arguments(ctypes.Structure):
 
     tensors: Mapping[str, Tensor | None]
 
-    def view(self, tensors: Mapping[str, Tensor | None]) -> None:
+    def view(self, **tensors: Tensor | None) -> None:
         """Fill the fields of these names; None leaves a tensor absent."""
         self.tensors = tensors
         for name, tensor in tensors.items():
             if tensor is not None:
-                strides = tensor.stride()
-                missing = 4 - len(strides)
-                setattr(self, name, View(tensor.data_ptr(), (*strides, *[0] * missing)))
+                setattr(self, name, View(tensor.data_ptr(), tensor.stride()))
 
 
-def computed(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """Positions and their gradients in the dtype that is computed with, where `dtype` is stored."""
-    return None if tensor is None else tensor.to(DTYPES[dtype])
-
-
-def copy_back(grad: Tensor | None, written: Tensor | None) -> None:
-    """Copy what the kernel wrote to the gradient that was asked for, unless it is the same tensor."""
-    if grad is not None and written is not None and written is not grad:
-        grad.copy_(written)
+def computed(tensor: Tensor | None) -> Tensor | None:
+    """Return positions or memory for their gradients in the dtype that is computed with: half precision as fp32."""
+    return None if tensor is None else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def call(library: ctypes.CDLL, function: str, arguments: Arguments) -> None:

@@ -6,9 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# What the kernels store; they compute in fp32.
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
 # As in kernels/cuda/team.h.
 THREADS = 256
 MOST_TEAMS = 16
@@ -27,20 +24,11 @@ class Team(NamedTuple):
     suffix: str  # of the kernels for accesses of this width
 
     @classmethod
-    def wide(cls, dtype: torch.dtype, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
-        """Make a team with accesses of 16 bytes."""
-        return cls._of_width(channels_of_access(dtype), row_channels, least, most, "_wide")
-
-    @classmethod
-    def single(cls, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
-        """Make a team with accesses of one channel, which fit all shapes and addresses."""
-        return cls._of_width(1, row_channels, least, most, "_single")
-
-    @classmethod
-    def _of_width(cls, width: int, row_channels: int, least: int, most: int, suffix: str) -> "Team":
+    def of(cls, width: int, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
+        """Make a team with accesses of `width` channels: 16 bytes, or one channel, which fits all shapes and addresses."""
         busy = 1 << (-(-row_channels // width) - 1).bit_length()
         threads = min(most, max(least, busy))
-        return cls(threads, threads * width, suffix)
+        return cls(threads, threads * width, "_single" if width == 1 else "_wide")
 
     @property
     def block(self) -> tuple[int, int, int]:
@@ -68,12 +56,6 @@ def zero_sums(rows: Tensor) -> Tensor:
     if rows.dtype == torch.float32 and rows.is_contiguous():
         return rows.zero_()
     return torch.zeros(rows.shape, dtype=torch.float32, device=rows.device)
-
-
-def write(values: Tensor, to: Tensor) -> None:
-    """Copy what was not computed in place."""
-    if values.data_ptr() != to.data_ptr():
-        to.copy_(values)
 
 
 @functools.cache

@@ -129,7 +129,7 @@ def write_zeros(grads: Sequence[Tensor | None]) -> None:
 
 
 def write_gradients(grads: Sequence[Tensor | None], computed: Sequence[Tensor | None]) -> None:
-    """Copy what was computed to the gradients that are wanted, those that are tensors."""
+    """Copy what was computed elsewhere to the gradients that are wanted, those that are tensors."""
     for grad, values in zip(grads, computed, strict=True):
         if grad is not None and values is not None:
             grad.copy_(values)

@@ -96,20 +96,16 @@ def without_autocast(device_type: str) -> AbstractContextManager[object]:
 
 
 def autocast(
-    call: Callable[..., Tensor], operands_type: Any, device_type: str, features: Sequence[str], positions: Sequence[str]
+    call: Callable[..., Tensor], operands_type: Any, features: Sequence[str], positions: Sequence[str]
 ) -> Callable[..., Tensor]:
-    """Return an operator's form under autocast.
+    """Return an operator's form under autocast; `operands_type` is the named tuple of its arguments.
 
-    Args:
-        call: the operator.
-        operands_type: the named tuple of its arguments.
-        device_type: the type of device whose autocast it is.
-        features: the arguments that take autocast's dtype.
-        positions: the arguments that take fp32: half precision has no fractions of a pixel left past 2048.
+    `features` take autocast's dtype, `positions` fp32: half precision has no fractions of a pixel left past 2048.
     """
 
     def cast(*arguments: Any, **named: Any) -> Tensor:
         operands = operands_type(*arguments, **named)
+        device_type = operands[0].device.type
         dtypes = dict.fromkeys(features, torch.get_autocast_dtype(device_type))
         dtypes |= dict.fromkeys(positions, torch.float32)
         converted = {name: _for_autocast(getattr(operands, name), dtype) for name, dtype in dtypes.items()}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from dcnrun.ops.deform_conv2d.checks import output_size
+Pair = tuple[int, int]
 
 
 class Operands(NamedTuple):
@@ -15,13 +15,13 @@ class Operands(NamedTuple):
     offset: Tensor
     weight: Tensor
     bias: Tensor | None
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    stride: Pair
+    padding: Pair
+    dilation: Pair
     mask: Tensor | None
 
     @property
-    def settings(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    def settings(self) -> tuple[Pair, Pair, Pair]:
         """Stride, padding and dilation."""
         return self.stride, self.padding, self.dilation
 
@@ -52,3 +52,11 @@ class Operands(NamedTuple):
 
 def _form(tensor: Tensor | None) -> tuple[Hashable, ...] | None:
     return None if tensor is None else (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+
+
+def output_size(size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
+    """Return height and width of a convolution's output."""
+    out_h, out_w = (
+        (size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i] + 1 for i in range(2)
+    )
+    return out_h, out_w

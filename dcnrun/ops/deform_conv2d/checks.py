@@ -2,34 +2,13 @@
 
 from torch import Tensor
 
-from dcnrun.ops.common.checks import check_dtype, check_gradient, check_tensor
+from dcnrun.ops.common.checks import check_dtype, check_tensor
+from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
 
 
-def output_size(
-    size: tuple[int, int],
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> tuple[int, int]:
-    """Height and width of a convolution's output."""
-    out_h, out_w = (
-        (size[i] + 2 * padding[i] - dilation[i] * (kernel_size[i] - 1) - 1) // stride[i] + 1 for i in range(2)
-    )
-    return out_h, out_w
-
-
-def check_deform_conv2d(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    mask: Tensor | None,
-) -> None:
+def check_deform_conv2d(operands: Operands) -> None:
     """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
+    input, offset, weight, bias, _, padding, dilation, mask = operands
     optional = {"bias": bias, "mask": mask}
     present = {"offset": offset, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
     check_tensor("input", input, input, 4)
@@ -48,9 +27,8 @@ def check_deform_conv2d(
         raise ValueError(
             f"weight has {channels_per_group} input channels per group, which does not divide input's {channels} channels"
         )
-    groups = channels // channels_per_group
-    if out_channels % groups:
-        raise ValueError(f"weight has {out_channels} output channels, which {groups} groups do not divide")
+    if out_channels % operands.groups:
+        raise ValueError(f"weight has {out_channels} output channels, which {operands.groups} groups do not divide")
     if bias is not None and bias.shape[0] != out_channels:
         raise ValueError(f"bias has {bias.shape[0]} elements, but weight has {out_channels} output channels")
 
@@ -59,13 +37,13 @@ def check_deform_conv2d(
         raise ValueError(
             f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * points} (2 x {points} sampling points)"
         )
-    offset_groups = offset.shape[1] // (2 * points)
+    offset_groups = operands.offset_groups
     if height * width >= 2**31:
         raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
     if channels % offset_groups:
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 
-    size = output_size((height, width), (kernel_h, kernel_w), stride, padding, dilation)
+    size = operands.output_shape[2:]
     # Without min(), which would tie a compiled graph to the longer side of its first feature map.
     if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
         raise ValueError(
@@ -80,12 +58,7 @@ def check_deform_conv2d(
             )
 
 
-def check_grad_output(grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor) -> None:
-    """Raise ValueError or TypeError when the gradient is not that of the checked operands' output."""
-    check_gradient(grad_output, (input.shape[0], weight.shape[0], *offset.shape[2:]), input)
-
-
-def _check_positions(name: str, tensor: Tensor, batch: int, size: tuple[int, int]) -> None:
+def _check_positions(name: str, tensor: Tensor, batch: int, size: Pair) -> None:
     if tensor.shape[0] != batch:
         raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
     if tuple(tensor.shape[2:]) != size:

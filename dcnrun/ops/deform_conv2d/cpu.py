@@ -6,10 +6,13 @@ from ctypes import c_int64
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, copy_back
-from dcnrun.ops.common.cpu_call import DTYPES as DTYPES
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed
+from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.jit import load_cpu
+from dcnrun.ops.jit.build_spec import CPU_DTYPES
+
+DTYPES = CPU_DTYPES
 
 
 class _Problem(Arguments):
@@ -32,28 +35,20 @@ def load(dtype: torch.dtype, device: torch.device = CPU) -> ctypes.CDLL:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`, of any strides."""
-    problem = _problem(operands, {"bias": operands.bias, "output": output})
+    problem = _problem(operands, bias=operands.bias, output=output)
     call(load(output.dtype), "dcnrun_deform_conv2d_forward", problem)
 
 
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors, of any strides."""
-    dtype = grad_output.dtype
     grad_input, grad_offset, grad_weight, grad_mask = grads
-    computed_offset, computed_mask = computed(grad_offset, dtype), computed(grad_mask, dtype)
-    written = {
-        "output": grad_output,
-        "grad_input": grad_input,
-        "grad_offset": computed_offset,
-        "grad_mask": computed_mask,
-        "grad_weight": grad_weight,
-    }
-    call(load(dtype), "dcnrun_deform_conv2d_backward", _problem(operands, written))
-    copy_back(grad_offset, computed_offset)
-    copy_back(grad_mask, computed_mask)
+    slopes = computed(grad_offset), computed(grad_mask)
+    written = {"grad_input": grad_input, "grad_weight": grad_weight, "grad_offset": slopes[0], "grad_mask": slopes[1]}
+    call(load(grad_output.dtype), "dcnrun_deform_conv2d_backward", _problem(operands, output=grad_output, **written))
+    write_gradients((grad_offset, grad_mask), slopes)
 
 
-def _problem(operands: Operands, more: dict[str, Tensor | None]) -> _Problem:
+def _problem(operands: Operands, **more: Tensor | None) -> _Problem:
     input, offset, weight = operands.input, operands.offset, operands.weight
     batch, channels, height, width = input.shape
     out_channels, _, kernel_height, kernel_width = weight.shape
@@ -74,12 +69,5 @@ def _problem(operands: Operands, more: dict[str, Tensor | None]) -> _Problem:
         offset_groups=operands.offset_groups,
         threads=torch.get_num_threads(),
     )
-    tensors = {
-        "input": input,
-        "offset": computed(offset, input.dtype),
-        "mask": computed(operands.mask, input.dtype),
-        "weight": weight,
-        **more,
-    }
-    problem.view(tensors)
+    problem.view(input=input, offset=computed(offset), mask=computed(operands.mask), weight=weight, **more)
     return problem

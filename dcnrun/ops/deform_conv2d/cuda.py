@@ -6,7 +6,6 @@ host never waits for the GPU, so all of it can be captured in a CUDA graph.
 
 import ctypes
 import functools
-from collections.abc import Callable
 from ctypes import c_int32, c_int64, c_uint32, c_void_p
 from typing import NamedTuple
 
@@ -14,10 +13,13 @@ import torch
 from torch import Tensor
 
 from dcnrun.ops.common import cuda_call
-from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, write, zero_sums
-from dcnrun.ops.common.cuda_call import DTYPES as DTYPES
-from dcnrun.ops.deform_conv2d.arguments import Operands
+from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, zero_sums
+from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
 from dcnrun.ops.jit import CudaModule, load_cuda
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES
+
+DTYPES = CUDA_DTYPES
 
 # As in kernels/cuda: sampling.h and runs.h.
 _TILE_PIXELS = 32
@@ -32,8 +34,6 @@ _MOST_SAMPLING = 8
 # What a chunk's columns may fill: 1 would leave no room for the rest, and some 100 makes one chunk of nearly anything.
 _SHARE_OF_L2 = 0.8
 _MOST_COLUMN_BYTES = 2**28
-
-_Pair = tuple[int, int]
 
 
 class _View(ctypes.Structure):
@@ -111,7 +111,8 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     """
     grad_input, grad_offset, grad_weight, grad_mask = grads
     call, weights = _Call(operands), _transposed_weights(operands).mT
-    input_sums = None if grad_input is None else zero_sums(grad_input.permute(0, 2, 3, 1))
+    grad_rows = None if grad_input is None else grad_input.permute(0, 2, 3, 1)
+    input_sums = None if grad_rows is None else zero_sums(grad_rows)
     slopes = _room_in_fp32(grad_offset), _room_in_fp32(grad_mask)
     call.want(*slopes, columns=grad_weight is not None)
     in_order = torch.are_deterministic_algorithms_enabled()
@@ -135,11 +136,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             product = _product_in_fp32(chunk_grad.mT, columns)
             weight_sums = product if weight_sums is None else weight_sums.add_(product)
 
-    if grad_input is not None and input_sums is not None:
-        write(input_sums, grad_input.permute(0, 2, 3, 1))
-    for grad, values in zip((grad_offset, grad_mask), slopes, strict=True):
-        if grad is not None and values is not None:
-            write(values, grad)
+    write_gradients((grad_rows, grad_offset, grad_mask), (input_sums, *slopes))
     if grad_weight is not None and weight_sums is not None:
         last = grad_weight.permute(0, 2, 3, 1)
         last.copy_(weight_sums.view(last.shape))
@@ -153,18 +150,17 @@ class _Teams(NamedTuple):
     summing: Team
 
     @classmethod
-    def of(cls, team: Callable[..., Team]) -> "_Teams":
-        """Make all teams with `team`."""
-        return cls(team(most=_MOST_SAMPLING), team(least=_LEAST_GIVING, most=_MOST_SAMPLING), team())
+    def of(cls, width: int, channels: int) -> "_Teams":
+        """Make all teams with accesses of `width` channels."""
+        giving = Team.of(width, channels, _LEAST_GIVING, _MOST_SAMPLING)
+        return cls(Team.of(width, channels, most=_MOST_SAMPLING), giving, Team.of(width, channels))
 
 
 class _Plan(NamedTuple):
     """Everything that follows from shapes, settings and the GPU."""
 
     chunks: tuple[_Chunk, ...]
-    column_shape: tuple[
-        int, ...
-    ]  # rows of the largest chunk, groups if there are some, their sampling points and channels
+    column_shape: tuple[int, ...]  # rows of the largest chunk, groups if there are some, sampling points and channels
     row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
     image_rows: int
     kinds: int
@@ -261,9 +257,9 @@ def _plan(
     input: torch.Size,
     offset: torch.Size,
     weight: torch.Size,
-    stride: _Pair,
-    padding: _Pair,
-    dilation: _Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     dtype: torch.dtype,
     device: torch.device,
 ) -> _Plan:
@@ -293,8 +289,8 @@ def _plan(
         image_rows=image_rows,
         kinds=kinds,
         tile_parts=offset_groups * point_parts,
-        wide=_Teams.of(functools.partial(Team.wide, dtype, row_channels)) if divides else None,
-        single=_Teams.of(functools.partial(Team.single, row_channels)),
+        wide=_Teams.of(per_access, row_channels) if divides else None,
+        single=_Teams.of(1, row_channels),
         problem=_Problem(
             stride=stride,
             padding=padding,

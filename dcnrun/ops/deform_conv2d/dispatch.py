@@ -46,7 +46,7 @@ def forward(operands: Operands, output: Tensor) -> None:
 
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
-    input, offset, weight, mask = operands.input, operands.offset, operands.weight, operands.mask
+    input = operands.input
     if not (input.numel() and grad_output.numel()):
         write_zeros(grads)
         return
@@ -54,12 +54,12 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
         case Backend.KERNEL:
             KERNELS[input.device.type].backward(grad_output, operands, grads)
             return
-        case Backend.TORCHVISION if not _torchvision_fails_at(offset):
+        case Backend.TORCHVISION if not _torchvision_fails_at(operands.offset):
             wide = for_torchvision(grad_output), *_torchvision_arguments(operands)
             grad_input, grad_weight, grad_offset, grad_mask, _ = torch.ops.torchvision._deform_conv2d_backward(*wide)
             computed = grad_input, grad_offset, grad_weight, grad_mask
         case _:
-            computed = deform_conv2d_backward_reference(grad_output, input, offset, weight, mask, *operands.settings)
+            computed = deform_conv2d_backward_reference(grad_output, operands)
     write_gradients(grads, computed)
 
 

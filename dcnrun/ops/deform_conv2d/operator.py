@@ -4,7 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -26,12 +26,11 @@ from dcnrun.ops.common.operator import (
     without_autocast,
 )
 from dcnrun.ops.deform_conv2d import dispatch
-from dcnrun.ops.deform_conv2d.arguments import Operands
-from dcnrun.ops.deform_conv2d.checks import check_deform_conv2d, check_grad_output
+from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
+from dcnrun.ops.deform_conv2d.checks import check_deform_conv2d
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_backward_reference
 
 _SETTINGS = "int[2] stride, int[2] padding, int[2] dilation"
-Sizes = tuple[int, int]
 
 _library = Library("dcnrun", "DEF")
 _library.define(
@@ -54,7 +53,7 @@ _outputs: dict[tuple[Hashable, ...], tuple[Shape, Shape]] = {}
 
 def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
-    check_deform_conv2d(*operands)
+    check_deform_conv2d(operands)
     input = operands.input
     memory_format = memory_format_of(input)
     return torch.empty(operands.output_shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
@@ -81,8 +80,8 @@ def _output_of(operands: Operands) -> tuple[Shape, Shape]:
 
 def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = _of_backward(*arguments)
-    check_deform_conv2d(*operands)
-    check_grad_output(grad_output, operands.input, operands.offset, operands.weight)
+    check_deform_conv2d(operands)
+    check_gradient(grad_output, operands.output_shape, operands.input)
     return empty_like(_differentiated(operands), wanted, operands.input)
 
 
@@ -101,9 +100,9 @@ def _of_backward(
     offset: Tensor,
     weight: Tensor,
     mask: Tensor | None,
-    stride: Sizes,
-    padding: Sizes,
-    dilation: Sizes,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     wanted: list[bool],
 ) -> tuple[Operands, list[bool]]:
     return Operands(input, offset, weight, None, stride, padding, dilation, mask), wanted
@@ -146,9 +145,11 @@ def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ..
 
 def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...]:
     """Gradients of the backward, through the definition in plain PyTorch."""
+    stride, padding, dilation = ctx.settings
 
-    def backward(*operands: Any) -> tuple[Tensor | None, ...]:
-        return deform_conv2d_backward_reference(*operands, *ctx.settings)
+    def backward(grad_output: Any, input: Any, offset: Any, weight: Any, mask: Any) -> tuple[Tensor | None, ...]:
+        operands = Operands(input, offset, weight, None, stride, padding, dilation, mask)
+        return deform_conv2d_backward_reference(grad_output, operands)
 
     return *second_gradients(backward, ctx.saved_tensors, ctx.wanted, grad_grads), None, None, None, None
 
@@ -163,33 +164,18 @@ torch.library.register_autograd(
 
 
 def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
-    input, offset, weight, bias, stride, padding, dilation, mask = arguments
-    size = info.batch_size
-    output = call(
-        _folded(input, in_dims[0], size, 1),
-        _folded(offset, in_dims[1], size, 1),
-        _folded(weight, in_dims[2], size, 0),
-        _folded(bias, in_dims[3], size, 0),
-        stride,
-        padding,
-        dilation,
-        _folded(mask, in_dims[7], size, 1),
-    )
-    return output.unflatten(1, (size, -1)), 1
+    folded, size = list(arguments), info.batch_size
+    for i, dim in ((0, 1), (1, 1), (2, 0), (3, 0), (7, 1)):
+        folded[i] = _folded(arguments[i], in_dims[i], size, dim)
+    return call(*folded).unflatten(1, (size, -1)), 1
 
 
 def _vmap_backward(
     call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    *operands, stride, padding, dilation, wanted = arguments
-    size = info.batch_size
-    grads = call(
-        *(_folded(operands[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5)),
-        stride,
-        padding,
-        dilation,
-        wanted,
-    )
+    wanted, size = arguments[-1], info.batch_size
+    folded = (_folded(arguments[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5))
+    grads = call(*folded, *arguments[5:])
     dims = tuple(0 if i == 2 or not want else 1 for i, want in enumerate(wanted))
     unfolded = (
         grad.unflatten(dim, (size, -1)) if want else grad.new_empty(size, 0)
@@ -222,11 +208,7 @@ def _refuse_forward_mode(ctx: Any, *tangents: Any) -> None:
 
 
 class _Convolve(torch.autograd.Function):
-    @staticmethod
-    def forward(*arguments: Any) -> Tensor:
-        output: Tensor = torch.ops.dcnrun.deform_conv2d(*arguments)
-        return output
-
+    forward = staticmethod(torch.ops.dcnrun.deform_conv2d)
     setup_context = staticmethod(_save)
     backward = staticmethod(_gradients)
     vmap = staticmethod(lambda *arguments: _vmap_forward(convolve, *arguments))
@@ -234,11 +216,7 @@ class _Convolve(torch.autograd.Function):
 
 
 class _Differentiate(torch.autograd.Function):
-    @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, ...]:
-        grads: tuple[Tensor, ...] = torch.ops.dcnrun.deform_conv2d_backward(*arguments)
-        return grads
-
+    forward = staticmethod(torch.ops.dcnrun.deform_conv2d_backward)
     setup_context = staticmethod(_save_for_second)
     backward = staticmethod(_second_gradients)
     vmap = staticmethod(lambda *arguments: _vmap_backward(_differentiate, *arguments))
@@ -249,8 +227,7 @@ def convolve(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
     output: Tensor
     if _transforms_are_active():
-        device_type = arguments[0].device.type
-        output = (_autocast(device_type) if autocast_is_on(device_type) else _Convolve.apply)(*arguments)
+        output = (_autocast if autocast_is_on(arguments[0].device.type) else _Convolve.apply)(*arguments)
     elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
         output = torch.ops.dcnrun.deform_conv2d(*arguments)
     else:
@@ -275,12 +252,9 @@ def _transforms_are_active() -> bool:
 # Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
 
 
-def _autocast(device_type: str) -> Callable[..., Tensor]:
-    return autocast(convolve, Operands, device_type, ("input", "weight", "bias"), ("offset", "mask"))
-
-
-for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
-    _library.impl("deform_conv2d", _autocast(_device_type), _key)
+_autocast = autocast(convolve, Operands, ("input", "weight", "bias"), ("offset", "mask"))
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _library.impl("deform_conv2d", _autocast, _key)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------

@@ -8,15 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
+
 
 def deform_conv2d_reference(
     input: Tensor,
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
-    dilation: tuple[int, int] = (1, 1),
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    dilation: Pair = (1, 1),
     mask: Tensor | None = None,
 ) -> Tensor:
     """Deformable convolution v1 (mask None) and v2 of checked arguments.
@@ -25,9 +27,10 @@ def deform_conv2d_reference(
     outside the feature map (Dai et al. 2017, eq. 2 to 4; Zhu et al. 2018, eq. 1). Shapes as in `dcnrun.ops.deform_conv2d`.
     Half precision is computed in fp32.
     """
-    samples = _sample(input, offset, weight, stride, padding, dilation)
+    operands = Operands(input, offset, weight, bias, stride, padding, dilation, mask)
+    samples = _sample(operands)
     values = samples.values if mask is None else samples.values * _per_sample(mask, samples)
-    output = torch.einsum("gok,ngkp->ngop", _kernels(input, weight), _columns(values, input, weight))
+    output = torch.einsum("gok,ngkp->ngop", _kernels(operands), _columns(values, operands))
     output = output.reshape(input.shape[0], weight.shape[0], *offset.shape[-2:])
     if bias is not None:
         output = output + bias.to(output.dtype).reshape(1, -1, 1, 1)
@@ -35,29 +38,21 @@ def deform_conv2d_reference(
 
 
 def deform_conv2d_backward_reference(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    grad_output: Tensor, operands: Operands
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of input, offset, weight and mask (None without one), themselves differentiable."""
-    samples = _sample(input, offset, weight, stride, padding, dilation)
+    """Return the gradients of input, offset, weight and mask (None without one), themselves differentiable."""
+    input, offset, weight, mask = operands.input, operands.offset, operands.weight, operands.mask
+    samples = _sample(operands)
     factors = None if mask is None else _per_sample(mask, samples)
     values = samples.values if factors is None else samples.values * factors
-    groups, pixels = input.shape[1] // weight.shape[1], offset.shape[2] * offset.shape[3]
-    grad = grad_output.to(values.dtype).reshape(input.shape[0], groups, weight.shape[0] // groups, pixels)
+    grad = grad_output.to(values.dtype).flatten(2).unflatten(1, (operands.groups, -1))
 
-    grad_weight = torch.einsum("ngop,ngkp->gok", grad, _columns(values, input, weight)).reshape(weight.shape)
-    grad_values = torch.einsum("gok,ngop->ngkp", _kernels(input, weight), grad).reshape(values.shape)
+    grad_weight = torch.einsum("ngop,ngkp->gok", grad, _columns(values, operands)).reshape(weight.shape)
+    grad_values = torch.einsum("gok,ngop->ngkp", _kernels(operands), grad).reshape(values.shape)
     grad_samples = grad_values if factors is None else grad_values * factors
     grad_mask = None if mask is None else (grad_values * samples.values).sum(1).reshape(mask.shape)
     grad_input = samples.scatter(grad_samples).reshape(input.shape)
-    along_y, along_x = samples.slopes()
-    slopes = torch.stack([(grad_samples * along).sum(1) for along in (along_y, along_x)], dim=2)
+    slopes = torch.stack([(grad_samples * along).sum(1) for along in samples.slopes()], dim=2)
     return (
         grad_input.to(input.dtype),
         slopes.reshape(offset.shape).to(offset.dtype),
@@ -67,11 +62,7 @@ def deform_conv2d_backward_reference(
 
 
 def sampling_points(
-    offset: Tensor,
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    offset: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[Tensor, Tensor]:
     """Return the positions y and x, in pixels of the input, of every sampling point of each output pixel.
 
@@ -97,7 +88,7 @@ def sampling_points(
 class _Samples(NamedTuple):
     """Bilinear samples of feature maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
 
-    size: tuple[int, int]  # H, W
+    size: Pair  # H, W
     corners: list[Tensor]  # 4 of (M, C, K, Ho, Wo): the pixels top left, top right, bottom left and bottom right
     pixels: list[Tensor]  # 4 of (M, K, Ho, Wo): their index in the feature map, row by row
     inside: list[Tensor]  # 4 of (M, K, Ho, Wo): whether they are on the feature map; outside it is zero
@@ -133,20 +124,13 @@ class _Samples(NamedTuple):
         return grads
 
 
-def _sample(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-) -> _Samples:
+def _sample(operands: Operands) -> _Samples:
+    input, groups = operands.input, operands.offset_groups
     n, channels, height, width = input.shape
-    kernel_height, kernel_width = weight.shape[2:]
-    offset_groups = offset.shape[1] // (2 * kernel_height * kernel_width)
     features = input.to(torch.promote_types(input.dtype, torch.float32))
-    features = features.reshape(n * offset_groups, channels // offset_groups, height, width)
-    y, x = sampling_points(offset, (kernel_height, kernel_width), stride, padding, dilation)
+    features = features.reshape(n * groups, channels // groups, height, width)
+    kernel_height, kernel_width = operands.weight.shape[2:]
+    y, x = sampling_points(operands.offset, (kernel_height, kernel_width), *operands.settings)
     # From one pixel outside on a sample is zero and has no slope, however far off; a NaN position stays NaN.
     outside = (y <= -1) | (y >= height) | (x <= -1) | (x >= width)
     y, x = torch.where(outside, -2, y).to(features.dtype), torch.where(outside, -2, x).to(features.dtype)
@@ -173,15 +157,14 @@ def _per_sample(mask: Tensor, samples: _Samples) -> Tensor:
     return mask.to(samples.down.dtype).reshape(samples.down.shape)
 
 
-def _columns(values: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+def _columns(values: Tensor, operands: Operands) -> Tensor:
     """Samples (M, C, K, Ho, Wo) as (N, groups, C / groups * K, Ho * Wo)."""
-    n, channels = input.shape[:2]
     pixels = values.shape[-2] * values.shape[-1]
-    return values.reshape(n, channels // weight.shape[1], weight[0].numel(), pixels)
+    return values.reshape(operands.input.shape[0], operands.groups, operands.weight[0].numel(), pixels)
 
 
-def _kernels(input: Tensor, weight: Tensor) -> Tensor:
+def _kernels(operands: Operands) -> Tensor:
     """Weights as (groups, Co / groups, C / groups * K), in the dtype of the samples."""
-    groups = input.shape[1] // weight.shape[1]
+    weight, groups = operands.weight, operands.groups
     kernels = weight.reshape(groups, weight.shape[0] // groups, weight[0].numel())
     return kernels.to(torch.promote_types(weight.dtype, torch.float32))

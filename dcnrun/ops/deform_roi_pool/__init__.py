@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from dcnrun.ops.common.checks import pair
-from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.checks import as_rois
 from dcnrun.ops.deform_roi_pool.operator import pool
 
@@ -51,7 +50,8 @@ def deform_roi_pool(
     and masks, and are summed in fp32; under autocast, these are fp32. Source: Dai et al. 2017, section 2.2; mask: Zhu et
     al. 2018.
     """
-    return _pool(input, rois, offset, mask, output_size, spatial_scale, sampling_ratio, gamma, aligned, False)
+    size, rois = pair(output_size, "output_size", 1), as_rois(rois, input.shape[0])
+    return pool(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, aligned, False)
 
 
 def deform_psroi_pool(
@@ -72,23 +72,5 @@ def deform_psroi_pool(
     Returns:
         (R, Co, ph, pw). RoIs without height or width are zero under adaptive sampling, where torchvision divides by zero.
     """
-    return _pool(input, rois, offset, mask, output_size, spatial_scale, sampling_ratio, gamma, True, True)
-
-
-def _pool(
-    input: Tensor,
-    rois: Tensor | list[Tensor],
-    offset: Tensor | None,
-    mask: Tensor | None,
-    output_size: int | tuple[int, int],
-    spatial_scale: float,
-    sampling_ratio: int,
-    gamma: float,
-    aligned: bool,
-    position_sensitive: bool,
-) -> Tensor:
-    size = pair(output_size, "output_size", 1)
-    rois = as_rois(rois, input.shape[0])
-    return pool(
-        Operands(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, aligned, position_sensitive)
-    )
+    size, rois = pair(output_size, "output_size", 1), as_rois(rois, input.shape[0])
+    return pool(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, True, True)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.checks import check_dtype, check_gradient, check_tensor
+from dcnrun.ops.common.checks import check_dtype, check_tensor
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 
 MOST_SAMPLES = 4096  # per bin and axis, where the number is given
@@ -26,14 +26,14 @@ def check_deform_roi_pool(operands: Operands) -> None:
         check_dtype(name, tensor, input, positions=True)
     if rois.shape[1] != 5:
         raise ValueError(f"rois must be (R, 5): image, x1, y1, x2, y2; but has shape {tuple(rois.shape)}")
-    check_settings(operands)
+    _check_settings(operands)
 
     _, channels, height, width = input.shape
     if 0 in (channels, height, width):
         raise ValueError(f"input of shape {tuple(input.shape)} must have no empty channel or feature map")
     if height * width >= 2**31:
         raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
-    size = operands.output_size
+    size = tuple(operands.output_size)
     if channels % operands.planes:
         raise ValueError(
             f"input has {channels} channels, but position-sensitive pooling to {size[0]}x{size[1]} needs a multiple of {operands.planes}"
@@ -54,8 +54,7 @@ def check_deform_roi_pool(operands: Operands) -> None:
         raise ValueError(f"mask has {mask.shape[1]} channels, but offset has {groups} groups")
 
 
-def check_settings(operands: Operands) -> None:
-    """Raise ValueError when a setting is out of its range."""
+def _check_settings(operands: Operands) -> None:
     _, scale, ratio, gamma = operands[4:8]
     for name, value in (("spatial_scale", scale), ("gamma", gamma)):
         if not math.isfinite(value):
@@ -73,11 +72,6 @@ def check_images(rois: Tensor, images: int) -> None:
         raise ValueError(
             f"rois[{first}] is of image {image[first].item():g}, but input has {images} images, counted from 0"
         )
-
-
-def check_grad_output(grad_output: Tensor, operands: Operands) -> None:
-    """Raise ValueError or TypeError when the gradient is not that of the checked operands' output."""
-    check_gradient(grad_output, operands.output_shape, operands.input)
 
 
 def as_rois(rois: Tensor | list[Tensor], images: int) -> Tensor:

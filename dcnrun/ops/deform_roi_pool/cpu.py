@@ -6,10 +6,13 @@ from ctypes import c_double, c_int64
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, copy_back
-from dcnrun.ops.common.cpu_call import DTYPES as DTYPES
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed
+from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 from dcnrun.ops.jit import load_cpu
+from dcnrun.ops.jit.build_spec import CPU_DTYPES
+
+DTYPES = CPU_DTYPES
 
 
 class _Pooling(Arguments):
@@ -31,27 +34,19 @@ def load(dtype: torch.dtype, device: torch.device = CPU) -> ctypes.CDLL:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the pooled RoIs of checked operands to `output`, of any strides."""
-    pooling = _pooling(operands, {"output": output})
-    call(load(output.dtype), "dcnrun_deform_roi_pool_forward", pooling)
+    call(load(output.dtype), "dcnrun_deform_roi_pool_forward", _pooling(operands, output=output))
 
 
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
     """Write the gradients of input, offset and mask to those of `grads` that are tensors, of any strides."""
-    dtype = grad_output.dtype
     grad_input, grad_offset, grad_mask = grads
-    computed_offset, computed_mask = computed(grad_offset, dtype), computed(grad_mask, dtype)
-    written = {
-        "output": grad_output,
-        "grad_input": grad_input,
-        "grad_offset": computed_offset,
-        "grad_mask": computed_mask,
-    }
-    call(load(dtype), "dcnrun_deform_roi_pool_backward", _pooling(operands, written))
-    copy_back(grad_offset, computed_offset)
-    copy_back(grad_mask, computed_mask)
+    slopes = computed(grad_offset), computed(grad_mask)
+    written = {"grad_input": grad_input, "grad_offset": slopes[0], "grad_mask": slopes[1]}
+    call(load(grad_output.dtype), "dcnrun_deform_roi_pool_backward", _pooling(operands, output=grad_output, **written))
+    write_gradients((grad_offset, grad_mask), slopes)
 
 
-def _pooling(operands: Operands, more: dict[str, Tensor | None]) -> _Pooling:
+def _pooling(operands: Operands, **more: Tensor | None) -> _Pooling:
     input = operands.input
     batch, _, height, width = input.shape
     rois, channels, bins_high, bins_wide = operands.output_shape
@@ -69,12 +64,11 @@ def _pooling(operands: Operands, more: dict[str, Tensor | None]) -> _Pooling:
         gamma=operands.gamma,
     )
     where = regions(operands)
-    tensors = {
-        "input": input,
-        "offset": computed(operands.offset, input.dtype),
-        "mask": computed(operands.mask, input.dtype),
-        "regions": torch.cat([where.image.unsqueeze(1), where.start, where.size, where.grid], 1),
+    pooling.view(
+        input=input,
+        offset=computed(operands.offset),
+        mask=computed(operands.mask),
+        regions=torch.cat([where.image.unsqueeze(1), where.start, where.size, where.grid], 1),
         **more,
-    }
-    pooling.view(tensors)
+    )
     return pooling

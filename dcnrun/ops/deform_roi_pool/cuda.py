@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from dcnrun.ops.common import cuda_call
-from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, write, zero_sums
-from dcnrun.ops.common.cuda_call import DTYPES as DTYPES
+from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, zero_sums
+from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.jit import CudaModule, load_cuda
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES
+
+DTYPES = CUDA_DTYPES
 
 # As in kernels/cuda: bins.h and deform_roi_pool.cu.
 _MOST_TILE_BINS = 32
@@ -42,7 +45,8 @@ def forward(operands: Operands, output: Tensor) -> None:
     pooled = output if output.is_contiguous() else torch.empty_like(output, memory_format=torch.contiguous_format)
     call = _Call(operands, input=_rows(operands.input, operands.planes).contiguous(), output=pooled)
     call.launch_tiles("pool")
-    write(pooled, output)
+    if pooled is not output:
+        output.copy_(pooled)
 
 
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
@@ -74,11 +78,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     if any_slopes or (sums is not None and not in_order):
         call.launch_tiles("scatter_gradients")
 
-    if grad_rows is not None and sums is not None:
-        write(sums, grad_rows)
-    for grad, slope in zip(others, slopes, strict=True):
-        if grad is not None and slope is not None:
-            write(slope, grad)
+    write_gradients((grad_rows, *others), (sums, *slopes))
 
 
 class _Call:
@@ -92,7 +92,8 @@ class _Call:
         _check_counts(operands)
         self.module = load(input.dtype, input.device)
         self.team = self._team(more.get("input"), more.get("grad_output"))
-        self.parts = _parts(operands, self.team, _multiprocessors(input.device))
+        _, multiprocessors = cuda_call.cache_and_multiprocessors(input.device)
+        self.parts = _parts(operands, self.team, multiprocessors)
         self.pooling = _Pooling(
             scale=operands.spatial_scale,
             shift=0.5 if operands.aligned else 0.0,
@@ -133,10 +134,9 @@ class _Call:
         self.module.launch(kernel + self.team.suffix, (blocks, 1, 1), self.team.small_block, self.pooling)
 
     def _team(self, *read: Tensor | None) -> Team:
-        dtype = self.operands.input.dtype
-        if self.group_channels % cuda_call.channels_of_access(dtype) == 0 and starts_whole(*read):
-            return Team.wide(dtype, self.group_channels, _LEAST_THREADS)
-        return Team.single(self.group_channels, _LEAST_THREADS)
+        wide = cuda_call.channels_of_access(self.operands.input.dtype)
+        divides = self.group_channels % wide == 0 and starts_whole(*read)
+        return Team.of(wide if divides else 1, self.group_channels, _LEAST_THREADS)
 
 
 def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
@@ -155,10 +155,6 @@ def _check_counts(operands: Operands) -> None:
             f"input of shape {tuple(operands.input.shape)} and {count} RoIs of {operands.groups} x {high} x {wide} bins: the "
             "CUDA kernels take fewer than 2**31 bins, and feature maps of up to 2**30 rows and columns; set DCNRUN_BACKEND=reference"
         )
-
-
-def _multiprocessors(device: torch.device) -> int:
-    return cuda_call.cache_and_multiprocessors(device)[1]
 
 
 def _rows(features: Tensor, planes: int) -> Tensor:

@@ -4,6 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 and torch.export, and count their FLOPs.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
+from dcnrun.ops.common.checks import check_gradient
 from dcnrun.ops.common.operator import (
     Shape,
     autocast,
@@ -23,7 +25,7 @@ from dcnrun.ops.common.operator import (
 )
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.arguments import Operands
-from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_grad_output, check_images
+from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_images
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference
 
 _OPERANDS = (
@@ -39,30 +41,25 @@ _library.define(
 )
 
 
-def pool(operands: Operands) -> Tensor:
+def pool(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_roi_pool`; forward mode, where PyTorch would drop the tangents without a word, is refused."""
     if forward_mode_is_active():
         raise NotImplementedError("deform_roi_pool has no derivatives in forward mode (jvp): use reverse mode")
-    output: Tensor = torch.ops.dcnrun.deform_roi_pool(*operands)
+    output: Tensor = torch.ops.dcnrun.deform_roi_pool(*arguments)
     return output
 
 
 # What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
 
 
-def _operands(*arguments: Any, **named: Any) -> Operands:
-    operands = Operands(*arguments, **named)
-    return operands._replace(output_size=(operands.output_size[0], operands.output_size[1]))
-
-
 def _empty_output(*arguments: Any, **named: Any) -> Tensor:
-    operands = _operands(*arguments, **named)
+    operands = Operands(*arguments, **named)
     check_deform_roi_pool(operands)
     return operands.input.new_empty(operands.output_shape)
 
 
 def _forward(*arguments: Any, **named: Any) -> Tensor:
-    operands = _operands(*arguments, **named)
+    operands = Operands(*arguments, **named)
     output = _empty_output(*operands)
     _check_values(operands)
     dispatch.forward(operands, output)
@@ -70,14 +67,14 @@ def _forward(*arguments: Any, **named: Any) -> Tensor:
 
 
 def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    operands, wanted = _operands(*arguments[:-1]), arguments[-1]
+    operands, wanted = Operands(*arguments[:-1]), arguments[-1]
     check_deform_roi_pool(operands)
-    check_grad_output(grad_output, operands)
+    check_gradient(grad_output, operands.output_shape, operands.input)
     return empty_like(_differentiated(operands), wanted, operands.input)
 
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    operands, wanted = _operands(*arguments[:-1]), arguments[-1]
+    operands, wanted = Operands(*arguments[:-1]), arguments[-1]
     grads = _empty_gradients(grad_output, *arguments)
     _check_values(operands)
     # A backward pass under autocast computes in the dtypes that the forward had.
@@ -146,13 +143,8 @@ torch.library.register_autograd(
 # Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------
 
 
-def _pool(*arguments: Any) -> Tensor:
-    return pool(Operands(*arguments))
-
-
-for _device_type, _key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
-    _cast = autocast(_pool, Operands, _device_type, ("input",), ("rois", "offset", "mask"))
-    _library.impl("deform_roi_pool", _cast, _key)
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _library.impl("deform_roi_pool", autocast(pool, Operands, ("input",), ("rois", "offset", "mask")), _key)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
@@ -173,16 +165,6 @@ def _backward_flops(grad_output: Shape, *arguments: Any, **options: Any) -> int:
     return 16 * _samples(grad_output, *arguments)
 
 
-def _samples(
-    output: Shape,
-    input: Shape,
-    rois: Shape,
-    offset: Shape | None,
-    mask: Shape | None,
-    output_size: Shape,
-    spatial_scale: float,
-    sampling_ratio: int,
-    *more: Any,
-) -> int:
-    rois_count, channels, high, wide = output
-    return rois_count * channels * high * wide * (sampling_ratio or _ADAPTIVE) ** 2
+def _samples(output: Shape, *arguments: Any) -> int:
+    sampling_ratio = arguments[Operands._fields.index("sampling_ratio")]
+    return math.prod(output) * (sampling_ratio or _ADAPTIVE) ** 2

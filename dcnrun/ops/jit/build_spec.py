@@ -21,6 +21,7 @@ DEFINES = {
     torch.bfloat16: "DCNRUN_BFLOAT16",
     torch.float16: "DCNRUN_FLOAT16",
 }
+CPU_DTYPES = tuple(DEFINES)
 CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _SUFFIXES = {"cpu": ".cpp", "cuda": ".cu"}
 _HEADERS = (".h", ".hpp", ".cuh")
@@ -71,7 +72,7 @@ def cpu_build_spec(name: str, dtype: torch.dtype) -> CpuBuildSpec:
     """Return what a CPU kernel is made of here; KernelUnavailable if something is missing."""
     if sys.platform == "win32":
         raise KernelUnavailable("CPU kernels are made on Linux and macOS only", "use one of them, or WSL")
-    define = _define(dtype, tuple(DEFINES), "CPU")
+    define = _define(dtype, CPU_DTYPES, "CPU")
     return CpuBuildSpec(_source("cpu", name), dtype_name(dtype), kernel_flags(define))
 
 

@@ -66,7 +66,7 @@ def test_autocast_converts_features_and_keeps_positions():
         calls.append(Operands(*arguments))
         return calls[-1].a
 
-    cast = autocast(call, Operands, "cpu", ("a",), ("b",))
+    cast = autocast(call, Operands, ("a",), ("b",))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast(torch.ones(2), b=torch.ones(2, dtype=torch.float16), scale=3.0)
         cast(torch.ones(2, dtype=torch.float64), None)

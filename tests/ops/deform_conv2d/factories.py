@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 
 from dcnrun.ops import deform_conv2d
-from dcnrun.ops.deform_conv2d.checks import output_size
+from dcnrun.ops.deform_conv2d.arguments import output_size
 from tests.ops.factories import random_like
 
 OPERANDS = ("input", "offset", "weight", "bias", "mask")

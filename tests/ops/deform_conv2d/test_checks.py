@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcnrun.ops import deform_conv2d
-from dcnrun.ops.deform_conv2d.checks import output_size
+from dcnrun.ops.deform_conv2d.arguments import output_size
 
 GOOD = {
     "input": torch.zeros(2, 4, 6, 6),

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d import cpu
-from dcnrun.ops.deform_conv2d.arguments import Operands
-from dcnrun.ops.deform_conv2d.checks import output_size
+from dcnrun.ops.deform_conv2d.arguments import Operands, output_size
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_reference
 from tests.ops.conformance import ResultSuite, assert_close, assert_same_bits
 from tests.ops.deform_conv2d import factories

@@ -40,9 +40,9 @@ def checks(monkeypatch):
     """The shapes of the inputs that were checked."""
     checked, check = [], operator.check_deform_conv2d
 
-    def watch(input, *more):
-        checked.append(tuple(input.shape))
-        check(input, *more)
+    def watch(operands):
+        checked.append(tuple(operands.input.shape))
+        check(operands)
 
     monkeypatch.setattr(operator, "check_deform_conv2d", watch)
     monkeypatch.setattr(operator, "_outputs", {})

@@ -5,6 +5,7 @@ import torch
 import torchvision.ops
 from hypothesis import given
 
+from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.reference import (
     deform_conv2d_backward_reference,
     deform_conv2d_reference,
@@ -25,8 +26,7 @@ def test_equals_torchvision(problem):
 
 
 def written_out(problem, grad_output):
-    operands = [problem[name] for name in ("input", "offset", "weight", "mask")]
-    return deform_conv2d_backward_reference(grad_output, *operands, *(problem[name] for name in SETTINGS))
+    return deform_conv2d_backward_reference(grad_output, Operands(**problem))
 
 
 @examples(40)
