@@ -246,13 +246,7 @@ def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, pa
         marker = MARKERS[markers.index(job.parameters) % len(MARKERS)] if markers else MARKERS[0]
         face = colour if job.state is State.completed else "none"
         axes.scatter(
-            [job.parameters[along.name]],
-            [value],
-            s=42,
-            marker=marker,
-            facecolor=face,
-            edgecolor=colour,
-            linewidth=1.3,
+            [job.parameters[along.name]], [value], s=42, marker=marker, facecolor=face, edgecolor=colour, linewidth=1.3
         )
     _scale_along(along, progress).apply_to_x(axes)
     _ring(axes, progress, along)

@@ -14,14 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dcnrun.errors import ConfigError, RunError, UsageError
+from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import Ledger, State
-from dcnrun.resources import resource_dir
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine
-from dcnrun.sweep.engines.wandb import WandbEngine
-from dcnrun.sweep.spec.reading import read_sweep
 from tests.jobs.factories import wait_until
 from tests.postgres import PASSWORD
 from tests.sweep import fakes
@@ -299,17 +296,6 @@ def test_a_password_in_the_url_is_in_no_file_and_on_no_command_line(sweeps, post
     assert not (sweeps.out / "ledger.db").exists()
 
 
-def test_a_file_for_both():
-    assert LocalEngine().problems(parsed(WANDB_COMMAND)) == []
-    assert WandbEngine().problems(parsed(WANDB_COMMAND)) == []
-
-
-@pytest.mark.parametrize("path", sorted(resource_dir("sweeps").glob("*.yaml")), ids=lambda path: path.name)
-def test_shipped_files_are_for_both(path):
-    assert LocalEngine().problems(read_sweep(path)) == []
-    assert WandbEngine().problems(read_sweep(path)) == []
-
-
 @pytest.mark.parametrize(
     ("read", "expected"),
     [
@@ -355,17 +341,6 @@ def test_the_database_may_be_named_by_the_environment_alone(sweeps, monkeypatch)
     assert not (sweeps.out / "ledger.db").exists()
     assert len(Ledger.open(storage, "lr").jobs()) == 1
     assert LocalEngine().show_status("lr", Options(out=sweeps.out))["states"] == {"completed": 1}
-
-
-def test_what_the_file_gets_wrong_is_said_before_the_first_trial(tmp_path):
-    file = tmp_path / "lr.yaml"
-    file.write_text("method: random\nparameters: {optim.offset_lr_mul: {values: [1, 2]}}\nrun_cap: 2\n")
-    with pytest.raises(ConfigError, match=r"optim\.offset_lr_mult"):
-        LocalEngine().run(file, [], Options(out=tmp_path / "out"))
-    file.write_text("method: random\nparameters: {optim.lr: {values: [1, 2]}}\n")
-    with pytest.raises(UsageError, match="one machine"):
-        LocalEngine().run(file, ["trainer.nodes=2"], Options(out=tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
