@@ -15,8 +15,7 @@ from dcnrun.errors import RunError, UsageError
 
 STORAGE = "DCNRUN_STORAGE"
 """The environment variable that holds the URL where --storage does not; it may hold a password."""
-PATIENCE = 600.0
-"""Seconds for which a call is repeated while a database is away: a server may be restarted, or moved."""
+PATIENCE = 600.0  # seconds for which a call is repeated while a database is away: a server may be restarted, or moved
 _SECONDS_BETWEEN_TRIES = 1.0
 _SECONDS_FOR_A_LOCK = 60.0
 _TRANSIENT_IN_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
@@ -39,8 +38,7 @@ class Database:
         self._url = _parsed(url)
         self._engine = _create_engine(self._url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.last_trouble = float("-inf")
-        """When the database last could not be reached, by time.monotonic()."""
+        self.last_trouble = float("-inf")  # when the database last could not be reached, by time.monotonic()
 
     @property
     def file(self) -> Path | None:
@@ -135,13 +133,9 @@ def _create_engine(url: URL) -> Engine:
         # isolation_level None: no transactions but those begun here
         settings = {"timeout": _SECONDS_FOR_A_LOCK, "isolation_level": None}
         return create_engine(url, poolclass=NullPool, connect_args=settings)
+    timeouts = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
     try:
-        return create_engine(
-            url,
-            poolclass=NullPool,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 10, "tcp_user_timeout": 20_000},
-        )
+        return create_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED", connect_args=timeouts)
     except ImportError:
         raise UsageError("--storage postgresql://... needs a driver: pip install 'dcnrun[postgres]'.") from None
 

@@ -34,26 +34,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Double,
-    ForeignKey,
-    Integer,
-    MetaData,
-    RowMapping,
-    Table,
-    Text,
-    UniqueConstraint,
-    func,
-    insert,
-    inspect,
-    select,
-    update,
-)
+import sqlalchemy as sa
 
 from dcnrun.errors import UsageError
 from dcnrun.jobs import owner as owners
@@ -108,35 +92,35 @@ class JobSpec:
 Draw = Callable[[Sequence[Job]], JobSpec | None]
 """Returns the next job, given all that there are; None when nothing is left to draw."""
 
-_tables = MetaData()
-_batches = Table(
+_tables = sa.MetaData()
+_batches = sa.Table(
     "dcnrun_batches",
     _tables,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("folder", Text, nullable=False),
-    Column("cap", Integer),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("cap", sa.Integer),
 )
-_jobs = Table(
+_jobs = sa.Table(
     "dcnrun_jobs",
     _tables,
-    Column("batch", ForeignKey(_batches.c.id), primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("overrides", JSON, nullable=False),
-    Column("parameters", JSON, nullable=False),
-    Column("folder", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("owner", Text),
-    Column("history", JSON, nullable=False),
-    Column("reason", Text),
-    Column("band", Integer),
-    Column("started", Double),
-    Column("ended", Double),
-    Column("beat", Double),
-    UniqueConstraint("batch", "folder"),
+    sa.Column("batch", sa.ForeignKey(_batches.c.id), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("overrides", sa.JSON, nullable=False),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("history", sa.JSON, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("band", sa.Integer),
+    sa.Column("started", sa.Double),
+    sa.Column("ended", sa.Double),
+    sa.Column("beat", sa.Double),
+    sa.UniqueConstraint("batch", "folder"),
 )
 
 
@@ -146,7 +130,7 @@ class Ledger:
     Its guarantees are at the top of the module. Calls wait for a database that is away for a while; RunError if it stays away.
     """
 
-    def __init__(self, database: Database, batch: RowMapping, lost_after: float) -> None:
+    def __init__(self, database: Database, batch: sa.RowMapping, lost_after: float) -> None:
         """Use `create` or `open`."""
         self._database = database
         self._batch: int = batch["id"]
@@ -175,22 +159,20 @@ class Ledger:
         """
         database = Database(url)
         if database.file:
-            _make_folder_of(database)
+            _make_folder(database.file.parent)
 
-        def find_or_make(connection: Connection) -> RowMapping:
+        def find_or_make(connection: sa.Connection) -> sa.RowMapping:
             database.lock_for_setup(connection)
             _tables.create_all(connection)
             found = _find(connection, name)
             values = {"kind": kind, "text": text, "folder": folder, "cap": cap}
             if found is None:
-                connection.execute(insert(_batches).values(name=name, **values))
+                connection.execute(sa.insert(_batches).values(name=name, **values))
             elif not is_same(found) and _is_empty(connection, found["id"]):
-                connection.execute(update(_batches).where(_batches.c.id == found["id"]).values(values))
-            batch = _find(connection, name)
-            assert batch is not None
-            return batch
+                connection.execute(sa.update(_batches).where(_batches.c.id == found["id"]).values(values))
+            return connection.execute(sa.select(_batches).where(_batches.c.name == name)).mappings().one()
 
-        def is_same(batch: RowMapping) -> bool:
+        def is_same(batch: sa.RowMapping) -> bool:
             return (batch["kind"], batch["text"]) == (kind, text)
 
         batch = database.write(find_or_make, patience=0)
@@ -208,10 +190,12 @@ class Ledger:
         if database.file and not database.file.is_file():
             raise UsageError(f"There is no {database.file}: nothing named {name} was started there.")
 
-        def find(connection: Connection) -> tuple[RowMapping | None, list[str]]:
-            if not inspect(connection).has_table(_batches.name):
+        def find(connection: sa.Connection) -> tuple[sa.RowMapping | None, list[str]]:
+            if not sa.inspect(connection).has_table(_batches.name):
                 return None, []
-            return _find(connection, name), list(connection.scalars(select(_batches.c.name).order_by(_batches.c.name)))
+            return _find(connection, name), list(
+                connection.scalars(sa.select(_batches.c.name).order_by(_batches.c.name))
+            )
 
         batch, names = database.read(find, patience=0)
         if batch is None:
@@ -223,17 +207,13 @@ class Ledger:
     def cap(self) -> int | None:
         """The most jobs that there may be; None: as many as are drawn."""
         cap: int | None = self._database.read(
-            lambda connection: connection.scalar(select(_batches.c.cap).where(_batches.c.id == self._batch))
+            lambda connection: connection.scalar(sa.select(_batches.c.cap).where(_batches.c.id == self._batch))
         )
         return cap
 
     def set_cap(self, cap: int | None) -> None:
         """Allow more jobs, or fewer; those that there are stay."""
-        self._database.write(
-            lambda connection: (
-                connection.execute(update(_batches).where(_batches.c.id == self._batch).values(cap=cap)).rowcount
-            )
-        )
+        self._execute(sa.update(_batches).where(_batches.c.id == self._batch).values(cap=cap))
 
     def jobs(self) -> list[Job]:
         """Return all jobs, in the order of their numbers."""
@@ -242,7 +222,7 @@ class Ledger:
     def add(self, specs: Sequence[JobSpec]) -> None:
         """Add jobs known at the start; those whose folder is in the ledger already are left as they are."""
 
-        def add_new(connection: Connection) -> None:
+        def add_new(connection: sa.Connection) -> None:
             _lock(connection, self._batch)
             held = {job.folder for job in self._read(connection)}
             new = [spec for spec in specs if spec.folder not in held]
@@ -254,13 +234,9 @@ class Ledger:
     def reopen(self, numbers: Collection[int]) -> None:
         """Let jobs that ended run again, with all attempts left."""
 
-        def wait_again(connection: Connection) -> None:
-            _lock(connection, self._batch)
-            ended = (_jobs.c.number.in_(numbers), _jobs.c.state.notin_([State.waiting, State.running]))
-            values = {"state": State.waiting, "attempts": 0, "owner": None, "reason": None, "band": None, "ended": None}
-            connection.execute(update(_jobs).where(_jobs.c.batch == self._batch, *ended).values(values))
-
-        self._database.write(wait_again)
+        ended = (_jobs.c.number.in_(numbers), _jobs.c.state.notin_([State.waiting, State.running]))
+        values = {"state": State.waiting, "attempts": 0, "owner": None, "reason": None, "band": None, "ended": None}
+        self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *ended).values(values))
 
     def claim(self, owner: str, draw: Draw | None = None, folders: Collection[str] | None = None) -> Job | None:
         """Give an agent its next job, now running as its own; None if there is none to take.
@@ -296,45 +272,33 @@ class Ledger:
         """Give back the job that an owner holds, after a clean interrupt: it waits again, and the attempt does not count."""
         held = (_jobs.c.owner == owner, _jobs.c.state == State.running)
         values = {"state": State.waiting, "owner": None, "attempts": _jobs.c.attempts - 1}
-        self._database.write(
-            lambda connection: (
-                connection.execute(update(_jobs).where(_jobs.c.batch == self._batch, *held).values(values)).rowcount
-            ),
-            patience,
-        )
+        self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *held).values(values), patience)
 
     def _claim(
-        self, connection: Connection, owner: str, draw: Draw | None, folders: Collection[str] | None
+        self, connection: sa.Connection, owner: str, draw: Draw | None, folders: Collection[str] | None
     ) -> Job | None:
         cap = _lock(connection, self._batch)
         jobs = [job for job in self._read(connection) if folders is None or job.folder in folders]
-        held = next((job for job in jobs if job.state is State.running and job.owner == owner), None)
-        if held is not None:
+        if held := next((job for job in jobs if job.state is State.running and job.owner == owner), None):
             return held
         for job in self._lost(connection, jobs):
             if job.attempts >= MOST_ATTEMPTS:
                 self._update(connection, job, state=State.failed, reason=_DIED, ended=self._database.now)
             elif taken := self._take(connection, job, owner):
                 return taken
-        waiting = next((job for job in jobs if job.state is State.waiting), None)
-        if waiting is not None:
+        if waiting := next((job for job in jobs if job.state is State.waiting), None):
             return self._take(connection, waiting, owner)
-        return self._draw(connection, owner, draw, cap) if draw is not None else None
+        everything = self._read(connection)
+        spec = draw(everything) if draw and (cap is None or len(everything) < cap) else None
+        return self._take(connection, self._insert(connection, len(everything), spec), owner) if spec else None
 
-    def _draw(self, connection: Connection, owner: str, draw: Draw, cap: int | None) -> Job | None:
-        jobs = self._read(connection)
-        if cap is not None and len(jobs) >= cap:
-            return None
-        spec = draw(jobs)
-        return self._take(connection, self._insert(connection, len(jobs), spec), owner) if spec else None
-
-    def _lost(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+    def _lost(self, connection: sa.Connection, jobs: Sequence[Job]) -> list[Job]:
         """Return running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
 
         An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives. After an outage of the database
         every heartbeat is old, so that they count again only when there was time for new ones.
         """
-        now = connection.execute(select(self._database.now)).scalar_one()
+        now = connection.execute(sa.select(self._database.now)).scalar_one()
         beats_count = time.monotonic() - self._database.last_trouble > self.lost_after
 
         def is_dead(job: Job) -> bool:
@@ -343,84 +307,72 @@ class Ledger:
 
         return [job for job in jobs if job.state is State.running and is_dead(job)]
 
-    def _take(self, connection: Connection, job: Job, owner: str) -> Job | None:
+    def _take(self, connection: sa.Connection, job: Job, owner: str) -> Job | None:
         """Make a job the owner's own; None if its agent gave a sign of life in this moment."""
         now = self._database.now
-        taken = self._update(
-            connection,
-            job,
-            state=State.running,
-            owner=owner,
-            attempts=job.attempts + 1,
-            beat=now,
-            started=func.coalesce(_jobs.c.started, now),
-        )
-        return self._read(connection, job.number)[0] if taken else None
+        started = sa.func.coalesce(_jobs.c.started, now)
+        own = {"state": State.running, "owner": owner, "attempts": job.attempts + 1, "beat": now, "started": started}
+        return self._read(connection, job.number)[0] if self._update(connection, job, **own) else None
 
-    def _update(self, connection: Connection, job: Job, **values: Any) -> bool:
+    def _update(self, connection: sa.Connection, job: Job, **values: Any) -> bool:
         """Change a job, provided that nobody has changed it since it was read; False otherwise."""
-        unchanged = (
+        where = (
+            _jobs.c.batch == self._batch,
+            _jobs.c.number == job.number,
             _jobs.c.state == job.state,
             _jobs.c.owner.is_not_distinct_from(job.owner),
             _jobs.c.beat.is_not_distinct_from(job.beat),
         )
-        where = (_jobs.c.batch == self._batch, _jobs.c.number == job.number, *unchanged)
-        return connection.execute(update(_jobs).where(*where).values(values)).rowcount == 1
+        return connection.execute(sa.update(_jobs).where(*where).values(values)).rowcount == 1
 
     def _write_own(self, job: Job, owner: str, **values: Any) -> bool:
-        own = (_jobs.c.owner == owner, _jobs.c.state == State.running)
-        where = (_jobs.c.batch == self._batch, _jobs.c.number == job.number, *own)
-        return self._database.write(
-            lambda connection: connection.execute(update(_jobs).where(*where).values(values)).rowcount == 1
-        )
+        own = (_jobs.c.number == job.number, _jobs.c.owner == owner, _jobs.c.state == State.running)
+        return self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *own).values(values)) == 1
 
-    def _read(self, connection: Connection, number: int | None = None) -> list[Job]:
+    def _execute(self, change: sa.Update, patience: float = PATIENCE) -> int:
+        """Change rows in a transaction of its own, and return how many."""
+        return self._database.write(lambda connection: connection.execute(change).rowcount, patience)
+
+    def _read(self, connection: sa.Connection, number: int | None = None) -> list[Job]:
         where = [_jobs.c.batch == self._batch, *([] if number is None else [_jobs.c.number == number])]
-        rows = connection.execute(select(_jobs).where(*where).order_by(_jobs.c.number)).mappings()
+        rows = connection.execute(sa.select(_jobs).where(*where).order_by(_jobs.c.number)).mappings()
         return [_job(row) for row in rows]
 
-    def _insert(self, connection: Connection, number: int, spec: JobSpec) -> Job:
+    def _insert(self, connection: sa.Connection, number: int, spec: JobSpec) -> Job:
         values = {"overrides": list(spec.overrides), "parameters": dict(spec.parameters), "folder": spec.folder}
         start = {"batch": self._batch, "number": number, "state": State.waiting, "attempts": 0, "history": []}
-        connection.execute(insert(_jobs).values(**values, **start))
+        connection.execute(sa.insert(_jobs).values(**values, **start))
         return self._read(connection, number)[0]
 
 
 _DIED = f"its agent died {MOST_ATTEMPTS} times"
 
 
-def _find(connection: Connection, name: str) -> RowMapping | None:
-    return connection.execute(select(_batches).where(_batches.c.name == name)).mappings().one_or_none()
+def _find(connection: sa.Connection, name: str) -> sa.RowMapping | None:
+    return connection.execute(sa.select(_batches).where(_batches.c.name == name)).mappings().one_or_none()
 
 
-def _is_empty(connection: Connection, batch: int) -> bool:
+def _is_empty(connection: sa.Connection, batch: int) -> bool:
     """Whether a batch has no job, nor gets one before this transaction ends."""
     _lock(connection, batch)
-    return connection.scalar(select(func.count()).where(_jobs.c.batch == batch)) == 0
+    return connection.scalar(sa.select(sa.func.count()).where(_jobs.c.batch == batch)) == 0
 
 
-def _lock(connection: Connection, batch: int) -> int | None:
+def _lock(connection: sa.Connection, batch: int) -> int | None:
     """Lock a batch for the rest of the transaction (in SQLite it is locked already), and return its cap."""
-    row = select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
-    cap: int | None = connection.execute(row).scalar_one()
-    return cap
+    row = sa.select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
+    return connection.execute(row).scalar_one()
 
 
-def _make_folder_of(database: Database) -> None:
-    assert database.file is not None
+def _make_folder(folder: Path) -> None:
     try:
-        database.file.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"The folder {database.file.parent} can't be made: {error.strerror}.") from error
+        raise UsageError(f"The folder {folder} can't be made: {error.strerror}.") from error
 
 
-def _job(row: RowMapping) -> Job:
+def _job(row: sa.RowMapping) -> Job:
     values = {key: value for key, value in row.items() if key != "batch"}
-    return Job(
-        **values
-        | {
-            "overrides": tuple(values["overrides"]),
-            "history": tuple((int(step), float(value)) for step, value in values["history"]),
-            "state": State(values["state"]),
-        }
-    )
+    values["overrides"], values["state"] = tuple(values["overrides"]), State(values["state"])
+    values["history"] = tuple((int(step), float(value)) for step, value in values["history"])
+    return Job(**values)

@@ -23,9 +23,7 @@ def host_of(owner: str) -> str:
 
 def is_alive(owner: str) -> bool | None:
     """Whether an owner's process still runs; None where that can't be seen from here, and only its heartbeat tells."""
-    host, _, rest = owner.partition(":")
-    pid, _, rest = rest.partition(":")
-    start, _, kernel = rest.partition(":")
+    host, pid, start, kernel = [*owner.split(":", 3), "", "", ""][:4]
     if not (start and kernel) or (host, kernel) != (socket.gethostname(), _kernel()):
         return None
     now = _start_ticks(int(pid))
@@ -53,10 +51,8 @@ def _belongs_to_another_user(pid: int) -> bool:
     """Whether a process exists that /proc may hide (its mount option hidepid): `psutil.pid_exists` would miss it."""
     try:
         os.kill(pid, 0)  # sends nothing
-    except PermissionError:
-        return True
-    except OSError:
-        pass
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False
 
 

@@ -96,7 +96,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
-    """Ask a process that still runs to stop, and kill it if it takes too long or a second interrupt comes."""
+    """Ask a process that still runs to stop; kill it and its descendants if it takes too long or a second interrupt comes."""
     if process.poll() is not None:
         return
     process.terminate()
@@ -104,15 +104,10 @@ def _stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
     finally:
-        if process.poll() is None:
-            _kill(process)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process and its descendants, also those in sessions of their own, as torchrun starts the ranks of a run."""
-    descendants = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for descendant in descendants:
-        with suppress(psutil.NoSuchProcess):
-            descendant.kill()
+        if process.poll() is None:  # torchrun starts the ranks of a run in sessions of their own
+            descendants = psutil.Process(process.pid).children(recursive=True)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            for descendant in descendants:
+                with suppress(psutil.NoSuchProcess):
+                    descendant.kill()

@@ -1,5 +1,6 @@
 """The command of a job, `dcnrun train`, from the start or from the last checkpoint, and the reason why a run failed."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +52,8 @@ def reason_of(path: Path, status: int, began: float, start_of_output: int) -> st
         summary, fresh = {}, False
     if fresh and summary.get("status") in (RunStatus.failed, RunStatus.stopped) and summary.get("reason"):
         return str(summary["reason"])
+    ending = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    if status == -signal.SIGKILL:
+        ending += ", as a system does that runs out of memory"
     said = last_lines(log_of(path), start_of_output)
-    return f"{_ending(status)}: {said}" if said else _ending(status)
-
-
-def _ending(status: int) -> str:
-    if status == -9:
-        return "killed by signal 9, as a system does that runs out of memory"
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return f"{ending}: {said}" if said else ending

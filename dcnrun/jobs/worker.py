@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Draw, Job, Ledger, State
@@ -111,10 +112,7 @@ class _FolderLocked(Exception):
     """An orphan of the job did not end."""
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """The end of a job."""
-
+class _Outcome(NamedTuple):
     state: State
     reason: str | None = None
     band: int | None = None
@@ -140,32 +138,24 @@ def _take_all(
     ended: list[Job] = []
     waiting = False
     while count is None or len(ended) < count:
-        job = agent.ledger.claim(agent.owner, draw, only)
-        if job is None:
-            underway = [job for job in agent.ledger.jobs() if _may_become_ours(job, only)]
-            if not underway:
-                break
-            if not waiting:
-                agent.watcher.waits(underway)
-            waiting = True
-            time.sleep(_SECONDS_BETWEEN_CLAIMS)
+        if job := agent.ledger.claim(agent.owner, draw, only):
+            waiting = False
+            ended.append(_run_job(agent, job))
+            if gives_up and len(ended) == FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
+                reasons = "\n".join(f"  {job.folder}: {job.reason}" for job in ended)
+                raise RunError(
+                    f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}"
+                )
             continue
-        waiting = False
-        ended.append(_run_job(agent, job))
-        if gives_up:
-            _give_up_if_all_failed(ended)
+        jobs = [job for job in agent.ledger.jobs() if only is None or job.folder in only]
+        underway = [job for job in jobs if job.state in (State.waiting, State.running)]
+        if not underway:
+            break
+        if not waiting:
+            agent.watcher.waits(underway)
+        waiting = True
+        time.sleep(_SECONDS_BETWEEN_CLAIMS)
     return ended
-
-
-def _may_become_ours(job: Job, only: Collection[str] | None) -> bool:
-    """Whether this agent may still get the job: others may die, or give it back."""
-    return job.state in (State.waiting, State.running) and (only is None or job.folder in only)
-
-
-def _give_up_if_all_failed(ended: Sequence[Job]) -> None:
-    if len(ended) == FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
-        reasons = "\n".join(f"  {job.folder}: {job.reason}" for job in ended)
-        raise RunError(f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}")
 
 
 def _run_job(agent: _Agent, job: Job) -> Job:
@@ -176,7 +166,7 @@ def _run_job(agent: _Agent, job: Job) -> Job:
     with closing(_Heartbeat(agent, job, path)) as heartbeat, suppress(_Reassigned):
         outcome = _outcome(agent, job, path, heartbeat)
         heartbeat.report()
-        agent.ledger.finish(job, agent.owner, outcome.state, outcome.reason, outcome.band)
+        agent.ledger.finish(job, agent.owner, *outcome)
     now = agent.ledger.jobs()[job.number]
     agent.watcher.ends(now)
     return now
@@ -231,13 +221,12 @@ class _Heartbeat:
         self.beat()
         if self.report() and self._recorded and self._agent.judge:
             jobs = self._agent.ledger.jobs()
-            verdict = self._agent.judge(jobs, jobs[self._job.number])
-            if verdict is not None:
+            if verdict := self._agent.judge(jobs, jobs[self._job.number]):
                 raise _StopRequested(verdict)
 
     def beat(self) -> None:
         """Give a sign of life when one is due; _Reassigned if the job was reassigned."""
-        if time.monotonic() - self._beat_at >= _seconds_between_beats(self._agent.ledger):
+        if time.monotonic() - self._beat_at >= self._agent.ledger.lost_after / BEATS_BEFORE_LOST:
             if not self._agent.ledger.beat(self._job, self._agent.owner):
                 raise _Reassigned
             self._beat_at = time.monotonic()
@@ -282,9 +271,5 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:  # a file system without locks: there is nothing to wait for
-        return True
+        pass
     return True
-
-
-def _seconds_between_beats(ledger: Ledger) -> float:
-    return ledger.lost_after / BEATS_BEFORE_LOST

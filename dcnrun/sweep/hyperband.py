@@ -6,45 +6,40 @@ It gives the verdicts of the `sweeps` package (0.3.0), which Weights & Biases ru
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice, repeat
+from operator import mul, truediv
 
 from dcnrun.errors import UsageError
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
 
-LEVELS = 100
-"""Most bands of a ladder that has no top (`min_iter`)."""
-LONGEST = 10**9
-"""No run reports this often: bands beyond it are left out."""
+LEVELS = 100  # most bands of a ladder that has no top (`min_iter`)
+LONGEST = 10**9  # no run reports this often: bands beyond it are left out
 
 
 @dataclass(frozen=True)
 class Stop:
     """Why a run is stopped."""
 
-    band: int
-    """The highest band that it reached: a number of reports."""
-    value: float
-    """What it was judged by: its value at the band, or its best so far where the rule is not strict."""
-    threshold: float
-    """The worst value that continues."""
-    runs: int
-    """Runs that have reached the band, ended ones too."""
-    within: int
-    """How many of them were as good as the threshold there."""
+    band: int  # the highest band that it reached: a number of reports
+    value: float  # what it was judged by: its value at the band, or its best so far where the rule is not strict
+    threshold: float  # the worst value that continues
+    runs: int  # runs that have reached the band, ended ones too
+    within: int  # how many of them were as good as the threshold there
 
     def sentence(self, metric: str) -> str:
         """Return it in words: `band 9: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there`."""
-        return (
-            f"band {self.band}: {metric} {self.value:.4g} is worse than {self.threshold:.4g}, "
-            f"which {self.within} of {self.runs} runs had reached there"
-        )
+        worse = f"{metric} {self.value:.4g} is worse than {self.threshold:.4g}"
+        return f"band {self.band}: {worse}, which {self.within} of {self.runs} runs had reached there"
 
 
 def bands(rule: EarlyTerminate) -> list[int]:
     """Return the numbers of reports at which runs are judged, ascending; UsageError where the rule leaves none."""
     if rule.max_iter is not None and rule.s is not None:
-        ladder = _down_from(rule.max_iter, rule.s, rule.eta)
+        down = accumulate(repeat(rule.eta, rule.s), truediv, initial=rule.max_iter)
+        ladder = [int(band) for band in islice(down, 1, None) if band >= 1]
     elif rule.min_iter is not None:
-        ladder = _up_from(rule.min_iter, rule.eta)
+        up = accumulate(repeat(rule.eta, LEVELS - 1), mul, initial=rule.min_iter)
+        ladder = [int(band) for band in up if band < LONGEST]
     else:
         raise UsageError("early_terminate needs min_iter, or max_iter and s.")
     if not ladder:
@@ -53,28 +48,6 @@ def bands(rule: EarlyTerminate) -> list[int]:
             "is never 1 or more. Raise max_iter, lower eta, or give min_iter instead."
         )
     return sorted(set(ladder))
-
-
-def _down_from(top: int, steps: int, eta: float) -> list[int]:
-    ladder = []
-    band: float = top
-    for _ in range(steps):
-        band /= eta
-        if band < 1:
-            break
-        ladder.append(int(band))
-    return ladder
-
-
-def _up_from(bottom: int, eta: float) -> list[int]:
-    ladder = []
-    band: float = bottom
-    for _ in range(LEVELS):
-        if band >= LONGEST:
-            break
-        ladder.append(int(band))
-        band *= eta
-    return ladder
 
 
 def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int) -> Stop | None:

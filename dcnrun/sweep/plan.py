@@ -28,8 +28,7 @@ class Plan:
     """
 
     sweep: SweepFile
-    overrides: tuple[str, ...]
-    """Given to every trial, after the file's own and the parameters."""
+    overrides: tuple[str, ...]  # given to every trial, after the file's own and the parameters
     seed: int
     sampler: Sampler
 

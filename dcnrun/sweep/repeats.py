@@ -34,8 +34,7 @@ class Candidate:
 
     trial: Job
     settings: Settings
-    runs: Mapping[int, JobSpec]
-    """The runs by their seeds."""
+    runs: Mapping[int, JobSpec]  # the runs by their seeds
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,9 @@ class RankedSetting:
     """A setting in the ranking by mean."""
 
     trial: Job
-    rank_by_single_run: int
-    """Its rank by the trials' own runs, among the settings that were repeated: 1 is the best."""
-    value: float | None
-    """The best of the trial's reports, which decided that rank."""
-    scores: Mapping[int, float]
-    """The scores at the last step, by seed."""
+    rank_by_single_run: int  # its rank by the trials' own runs, among the settings that were repeated: 1 is the best
+    value: float | None  # the best of the trial's reports, which decided that rank
+    scores: Mapping[int, float]  # the scores at the last step, by seed
     difference: Difference | None
     """The difference to the best by mean, over the seeds that both have; None for the best itself."""
 
@@ -69,10 +65,8 @@ class Repeated:
 
     metric: str
     seeds: tuple[int, ...]
-    ranking: tuple[RankedSetting, ...]
-    """The settings, the best first."""
-    missing: tuple[str, ...]
-    """Runs that are not in the ranking, each with the reason."""
+    ranking: tuple[RankedSetting, ...]  # the settings, the best first
+    missing: tuple[str, ...]  # runs that are not in the ranking, each with the reason
 
     @property
     def best(self) -> Job:

@@ -18,8 +18,7 @@ from dcnrun.sweep.space import dimension, in_words
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, setting_key
 from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
 
-DRAWS = 5
-"""How often a sampler is asked again while it returns a setting that another agent is running."""
+DRAWS = 5  # how often a sampler is asked again while it returns a setting that another agent is running
 
 
 class Search:

@@ -15,20 +15,8 @@ from typing import Any, assert_never
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from dcnrun.sweep.spec.distributions import (
-    Beta,
-    Categorical,
-    Constant,
-    Distribution,
-    IntUniform,
-    InvLogUniform,
-    LogNormal,
-    LogUniform,
-    Normal,
-    Uniform,
-    index_of,
-    rounded,
-)
+from dcnrun.sweep.spec import distributions as dist
+from dcnrun.sweep.spec.distributions import Distribution, index_of, rounded
 
 TAIL = 1e-4
 """Quantiles nearer to 0 or 1 are not drawn: samplers like to try the ends, where a normal distribution is infinite."""
@@ -38,37 +26,34 @@ TAIL = 1e-4
 class Dimension:
     """One parameter of the search."""
 
-    domain: BaseDistribution
-    """The range of its points."""
-    value: Callable[[Any], Any]
-    """Returns the value of the setting at a point."""
-    point: Callable[[Any], Any]
-    """Returns a point that has this value."""
+    domain: BaseDistribution  # the range of its points
+    value: Callable[[Any], Any]  # returns the value of the setting at a point
+    point: Callable[[Any], Any]  # returns a point that has this value
 
 
 def dimension(distribution: Distribution) -> Dimension:
     """Return the dimension in which a distribution is searched."""
     match distribution:
-        case Constant(value):
+        case dist.Constant(value):
             return _choice([value])
-        case Categorical(values, probabilities):
+        case dist.Categorical(values, probabilities):
             return _choice(values) if probabilities is None else _weighted_choice(values, probabilities)
-        case IntUniform(low, high):
+        case dist.IntUniform(low, high):
             return Dimension(IntDistribution(low, high), value=int, point=int)
-        case Uniform(low, high, q):
+        case dist.Uniform(low, high, q):
             return _interval(low, high, q, log=False)
-        case LogUniform(low, high, q):
+        case dist.LogUniform(low, high, q):
             return _interval(low, high, q, log=True)
-        case InvLogUniform(low, high):
+        case dist.InvLogUniform(low, high):
             # log(1 / x) = -log(x), so that it is uniform just where log(x) is.
             return _interval(low, high, q=None, log=True)
-        case Normal(mu, sigma, q):
+        case dist.Normal(mu, sigma, q):
             law = NormalDist(mu, sigma)
             return _quantile(law.inv_cdf, law.cdf, q)
-        case LogNormal(mu, sigma, q):
+        case dist.LogNormal(mu, sigma, q):
             law = NormalDist(mu, sigma)
             return _quantile(lambda u: math.exp(law.inv_cdf(u)), lambda x: law.cdf(math.log(x)) if x > 0 else 0, q)
-        case Beta(a, b, q):
+        case dist.Beta(a, b, q):
             return _beta(a, b, q)
     assert_never(distribution)
 
@@ -123,24 +108,24 @@ def clipped(number: float, low: float, high: float) -> float:
 def in_words(distribution: Distribution) -> tuple[str, str]:
     """Return a distribution's name and its range, in words."""
     match distribution:
-        case Constant(value):
+        case dist.Constant(value):
             return "fixed", str(value)
-        case Categorical(values, probabilities):
+        case dist.Categorical(values, probabilities):
             odds = [""] * len(values) if probabilities is None else [f" ({chance:.3g})" for chance in probabilities]
             return f"one of {len(values)}", ", ".join(f"{value}{odd}" for value, odd in zip(values, odds, strict=True))
-        case IntUniform(low, high):
+        case dist.IntUniform(low, high):
             return "integers, uniform", f"{low} to {high}"
-        case Uniform(low, high, q):
+        case dist.Uniform(low, high, q):
             return "uniform" + _steps(q), f"{low:g} to {high:g}"
-        case LogUniform(low, high, q):
+        case dist.LogUniform(low, high, q):
             return "log-uniform" + _steps(q), f"{low:g} to {high:g}"
-        case InvLogUniform(low, high):
+        case dist.InvLogUniform(low, high):
             return "log-uniform in 1 / x", f"{low:g} to {high:g}"
-        case Normal(mu, sigma, q):
+        case dist.Normal(mu, sigma, q):
             return "normal" + _steps(q), f"mean {mu:g}, deviation {sigma:g}"
-        case LogNormal(mu, sigma, q):
+        case dist.LogNormal(mu, sigma, q):
             return "log-normal" + _steps(q), f"log: mean {mu:g}, deviation {sigma:g}"
-        case Beta(a, b, q):
+        case dist.Beta(a, b, q):
             return f"beta, a {a:g}, b {b:g}" + _steps(q), "0 to 1"
     assert_never(distribution)
 

@@ -32,13 +32,11 @@ class Progress:
     """A sweep at a moment."""
 
     name: str
-    folder: Path
-    """The folder of its run folders, on this machine."""
+    folder: Path  # the folder of its run folders, on this machine
     metric: Metric | None
     cap: int | None
     jobs: Sequence[Job]
-    what: str = "trial"
-    """The word for a job in messages."""
+    what: str = "trial"  # the word for a job in messages
 
     @property
     def goal(self) -> Goal:

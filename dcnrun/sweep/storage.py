@@ -15,8 +15,7 @@ from dcnrun.sweep.spec.sweep_file import SweepFile
 
 SWEEPS = Path("runs") / "sweeps"
 KIND = "sweep"
-REPEATS = "grid"
-"""The kind of a batch of jobs that are known at the start: the best settings of a sweep, over seeds."""
+REPEATS = "grid"  # the kind of a batch of jobs that are known at the start: the best settings of a sweep, over seeds
 _LEDGER = "ledger.db"
 _PLAN = "sweep.json"
 _TRIALS = "trial-*/"

@@ -27,8 +27,7 @@ class AgentSpec:
     name: str
     environment: Mapping[str, str]
     log: Path
-    arguments: tuple[str, ...] = ()
-    """What it adds to the command that all agents share."""
+    arguments: tuple[str, ...] = ()  # what it adds to the command that all agents share
 
 
 def agent_specs(number: int, gpus: Sequence[str], logs: Path, environment: Mapping[str, str]) -> list[AgentSpec]:

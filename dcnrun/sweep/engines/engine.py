@@ -46,10 +46,8 @@ class Options:
     seed: int | None = None
     repeats: int | None = None
     """Seeds over which the best settings are run again when the trials are done; None: they are not."""
-    top: int = 3
-    """The number of the best settings that are repeated."""
-    retry_failed: bool = False
-    """Whether trials that failed before run again."""
+    top: int = 3  # the number of the best settings that are repeated
+    retry_failed: bool = False  # whether trials that failed before run again
 
     def cap(self, sweep: "SweepFile") -> int | None:
         """The most trials of a sweep: the smaller of --count and run_cap; None without either."""

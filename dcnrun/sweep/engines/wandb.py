@@ -35,12 +35,9 @@ class Agent:
     """An agent that is to be started."""
 
     name: str
-    runs: int | None
-    """The most runs that it takes, failed ones counted; None: as many as the sweep has."""
-    gpu: str | None
-    """What CUDA_VISIBLE_DEVICES is for its runs; None: as it is here."""
-    log: Path
-    """What it and its runs print."""
+    runs: int | None  # the most runs that it takes, failed ones counted; None: as many as the sweep has
+    gpu: str | None  # what CUDA_VISIBLE_DEVICES is for its runs; None: as it is here
+    log: Path  # what it and its runs print
 
 
 class WandbEngine(SweepEngine):

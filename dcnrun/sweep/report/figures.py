@@ -51,8 +51,7 @@ class Scale:
     low: float
     high: float
     log: bool = False
-    choices: tuple[Any, ...] | None = None
-    """Values at 0, 1, ... of the axis; None for numbers."""
+    choices: tuple[Any, ...] | None = None  # values at 0, 1, ... of the axis; None for numbers
 
     def position(self, value: Any) -> float:
         """Return where a value lies on the axis, in the axis's own numbers."""

@@ -89,8 +89,7 @@ class _Trials:
         self.sweep = sweep
         self.overrides = overrides
         self.values = {parameter.name: _values_of(parameter) for parameter in sweep.parameters}
-        self.base: Config | None = None
-        """The first config that could be composed."""
+        self.base: Config | None = None  # the first config that could be composed
         self.problems: list[str] = []
         self._said: set[str] = set()
 

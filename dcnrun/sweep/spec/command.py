@@ -49,8 +49,7 @@ class Command:
 
     fixed: tuple[str, ...] = ()
     """Overrides that every trial is given: all but those that only log the run to Weights & Biases."""
-    problems: tuple[str, ...] = ()
-    """Why the local engine can't run it."""
+    problems: tuple[str, ...] = ()  # why the local engine can't run it
 
 
 def unknown_macros(command: Sequence[str]) -> list[str]:

@@ -16,8 +16,7 @@ _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
 Key = str | int
-Where = tuple[Key, ...]
-"""A path of keys: `("metric", "goal")`."""
+Where = tuple[Key, ...]  # a path of keys: `("metric", "goal")`
 
 
 @dataclass
@@ -26,10 +25,8 @@ class Document:
 
     path: Path
     root: yaml.MappingNode
-    data: dict[str, Any]
-    """Plain values; what PyYAML takes for text in spite of its exponent (`1e-5`) is a number."""
-    mended: list[str]
-    """Each number that was mended, in words."""
+    data: dict[str, Any]  # plain values; what PyYAML takes for text in spite of its exponent (`1e-5`) is a number
+    mended: list[str]  # each number that was mended, in words
     problems: list[str] = field(default_factory=list)
 
     def problem(self, where: Where, message: str) -> None:

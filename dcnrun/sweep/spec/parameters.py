@@ -6,18 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from dcnrun.config.messages import did_you_mean
-from dcnrun.sweep.spec.distributions import (
-    Beta,
-    Categorical,
-    Constant,
-    Distribution,
-    IntUniform,
-    InvLogUniform,
-    LogNormal,
-    LogUniform,
-    Normal,
-    Uniform,
-)
+from dcnrun.sweep.spec import distributions as dist
+from dcnrun.sweep.spec.distributions import Distribution
 from dcnrun.sweep.spec.document import Document, Key, Where
 from dcnrun.sweep.spec.fields import finite, is_number
 from dcnrun.sweep.spec.sweep_file import Parameter
@@ -205,10 +195,10 @@ class _Values:
         return self.number("a", 0), self.number("b", 0)
 
 
-def _inverse_of_exponents(values: _Values) -> InvLogUniform:
+def _inverse_of_exponents(values: _Values) -> dist.InvLogUniform:
     """Read a distribution whose exponents are those of 1 / x."""
     low, high = values.exponents()
-    return InvLogUniform(1 / high, 1 / low)
+    return dist.InvLogUniform(1 / high, 1 / low)
 
 
 class _Kind(NamedTuple):
@@ -220,26 +210,26 @@ class _Kind(NamedTuple):
 
 _BELL, _SHAPE = ("mu", "sigma"), ("a", "b")
 _KINDS = {
-    "constant": _Kind(("value",), lambda v: Constant(v.value())),
-    "categorical": _Kind(("values",), lambda v: Categorical(v.values())),
+    "constant": _Kind(("value",), lambda v: dist.Constant(v.value())),
+    "categorical": _Kind(("values",), lambda v: dist.Categorical(v.values())),
     "categorical_w_probabilities": _Kind(
-        ("values", "probabilities"), lambda v: Categorical(v.values(), v.probabilities())
+        ("values", "probabilities"), lambda v: dist.Categorical(v.values(), v.probabilities())
     ),
-    "int_uniform": _Kind(_RANGE, lambda v: IntUniform(*v.integer_range())),
-    "uniform": _Kind(_RANGE, lambda v: Uniform(*v.range())),
-    "q_uniform": _Kind((*_RANGE, "q"), lambda v: Uniform(*v.steps())),
-    "log_uniform_values": _Kind(_RANGE, lambda v: LogUniform(*v.range(0))),
-    "q_log_uniform_values": _Kind((*_RANGE, "q"), lambda v: LogUniform(*v.range(0), v.q())),
-    "inv_log_uniform_values": _Kind(_RANGE, lambda v: InvLogUniform(*v.range(0))),
-    "log_uniform": _Kind(_RANGE, lambda v: LogUniform(*v.exponents())),
-    "q_log_uniform": _Kind((*_RANGE, "q"), lambda v: LogUniform(*v.exponents(), v.q())),
+    "int_uniform": _Kind(_RANGE, lambda v: dist.IntUniform(*v.integer_range())),
+    "uniform": _Kind(_RANGE, lambda v: dist.Uniform(*v.range())),
+    "q_uniform": _Kind((*_RANGE, "q"), lambda v: dist.Uniform(*v.steps())),
+    "log_uniform_values": _Kind(_RANGE, lambda v: dist.LogUniform(*v.range(0))),
+    "q_log_uniform_values": _Kind((*_RANGE, "q"), lambda v: dist.LogUniform(*v.range(0), v.q())),
+    "inv_log_uniform_values": _Kind(_RANGE, lambda v: dist.InvLogUniform(*v.range(0))),
+    "log_uniform": _Kind(_RANGE, lambda v: dist.LogUniform(*v.exponents())),
+    "q_log_uniform": _Kind((*_RANGE, "q"), lambda v: dist.LogUniform(*v.exponents(), v.q())),
     "inv_log_uniform": _Kind(_RANGE, _inverse_of_exponents),
-    "normal": _Kind(_BELL, lambda v: Normal(*v.bell())),
-    "q_normal": _Kind((*_BELL, "q"), lambda v: Normal(*v.bell(), v.q())),
-    "log_normal": _Kind(_BELL, lambda v: LogNormal(*v.bell())),
-    "q_log_normal": _Kind((*_BELL, "q"), lambda v: LogNormal(*v.bell(), v.q())),
-    "beta": _Kind(_SHAPE, lambda v: Beta(*v.shape())),
-    "q_beta": _Kind((*_SHAPE, "q"), lambda v: Beta(*v.shape(), v.q())),
+    "normal": _Kind(_BELL, lambda v: dist.Normal(*v.bell())),
+    "q_normal": _Kind((*_BELL, "q"), lambda v: dist.Normal(*v.bell(), v.q())),
+    "log_normal": _Kind(_BELL, lambda v: dist.LogNormal(*v.bell())),
+    "q_log_normal": _Kind((*_BELL, "q"), lambda v: dist.LogNormal(*v.bell(), v.q())),
+    "beta": _Kind(_SHAPE, lambda v: dist.Beta(*v.shape())),
+    "q_beta": _Kind((*_SHAPE, "q"), lambda v: dist.Beta(*v.shape(), v.q())),
 }
 _ALL_KEYS = sorted({key for kind in _KINDS.values() for key in kind.keys} | {"distribution", "parameters"})
 

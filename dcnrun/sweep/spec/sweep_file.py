@@ -15,8 +15,7 @@ class Method(StrEnum):
     bayes = "bayes"
     random = "random"
     grid = "grid"
-    custom = "custom"
-    """By a scheduler of Weights & Biases; the local engine refuses it."""
+    custom = "custom"  # by a scheduler of Weights & Biases; the local engine refuses it
 
 
 class Goal(StrEnum):
@@ -40,10 +39,8 @@ class Metric:
 
     name: str
     goal: Goal = Goal.minimize
-    target: float | None = None
-    """A value at which the sweep is over."""
-    impute: Impute | None = None
-    """None: not given, and W&B's own search takes `worst`."""
+    target: float | None = None  # a value at which the sweep is over
+    impute: Impute | None = None  # None: not given, and W&B's own search takes `worst`
     impute_while_running: Impute | None = None
 
 
@@ -72,8 +69,7 @@ class SweepFile:
 
     path: Path
     text: str
-    name: str
-    """The name in the file, or the file's own name without its ending."""
+    name: str  # the name in the file, or the file's own name without its ending
     method: Method
     parameters: tuple[Parameter, ...]
     metric: Metric | None
@@ -81,10 +77,8 @@ class SweepFile:
     run_cap: int | None
     fixed: tuple[str, ...]
     """Overrides that `command` gives to every trial, such as `experiment=quick`, without those that only log it to Weights & Biases."""
-    raw: Mapping[str, Any]
-    """The whole file as plain values, numbers mended: what Weights & Biases get."""
-    notes: tuple[str, ...]
-    """What was mended, as sentences: `1e-5` read as a number, and the like."""
+    raw: Mapping[str, Any]  # the whole file as plain values, numbers mended: what Weights & Biases get
+    notes: tuple[str, ...]  # what was mended, as sentences: `1e-5` read as a number, and the like
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
     """The line, from 1, of each top-level key, and of each parameter as `parameters.<name>`."""
 
