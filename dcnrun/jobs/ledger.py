@@ -361,7 +361,8 @@ def _is_empty(connection: sa.Connection, batch: int) -> bool:
 def _lock(connection: sa.Connection, batch: int) -> int | None:
     """Lock a batch for the rest of the transaction (in SQLite it is locked already), and return its cap."""
     row = sa.select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
-    return connection.execute(row).scalar_one()
+    cap: int | None = connection.execute(row).scalar_one()
+    return cap
 
 
 def _make_folder(folder: Path) -> None:

@@ -8,22 +8,23 @@ scale and let no best trial stand out, its importances have no percent; and each
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
 
 from dcnrun.jobs.ledger import Job, State
-from dcnrun.plotting import BLACK, BLUE, COLOURS, GREY, LABEL_SIZE, TITLE_SIZE, VERMILION, plain_text, remove_box
+from dcnrun.plotting import BLACK, BLUE, COLOURS, GREY, LABEL_SIZE, TITLE_SIZE, VERMILION, plain_text, tidy
 from dcnrun.sweep.report.content import METHOD, Importance, most_important, varies
 from dcnrun.sweep.spec.distributions import Categorical, Distribution, InvLogUniform, LogNormal, LogUniform, index_of
+from dcnrun.sweep.spec.fields import is_number
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter
 from dcnrun.sweep.status import Progress
 
@@ -53,50 +54,36 @@ class Scale:
     log: bool = False
     choices: tuple[Any, ...] | None = None  # values at 0, 1, ... of the axis; None for numbers
 
-    def position(self, value: Any) -> float:
-        """Return where a value lies on the axis, in the axis's own numbers."""
-        return float(value if self.choices is None else index_of(self.choices, value))
-
     def fraction(self, value: Any) -> float:
         """Return where a value lies between the ends of the axis, from 0 to 1."""
-        low, at, high = (self._straight(number) for number in (self.low, self.position(value), self.high))
+        position = float(value if self.choices is None else index_of(self.choices, value))
+        ends = (self.low, position, self.high)
+        low, at, high = map(math.log10, ends) if self.log else ends
         return (at - low) / (high - low)
 
-    def apply_to_x(self, axes: Axes) -> None:
-        """Give axes this scale from left to right, with its ends and ticks."""
-        axes.set_xscale("log" if self.log else "linear")
-        axes.set_xlim(self.low, self.high)
-        axes.set_xticks(*self._ticks())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-
-    def apply_to_y(self, axes: Axes, **text: Any) -> None:
-        """Give axes this scale upwards, with its ends and ticks, whose labels look like `text`."""
-        axes.set_yscale("log" if self.log else "linear")
-        axes.set_ylim(self.low, self.high)
-        axes.set_yticks(*self._ticks(), **text)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    def apply(self, axes: Axes, to: Literal["x", "y"], **text: Any) -> None:
+        """Give axes this scale in x or y, with its ends and ticks, whose labels look like `text`."""
+        axes.set(**{f"{to}scale": "log" if self.log else "linear", f"{to}lim": (self.low, self.high)})
+        axis = axes.xaxis if to == "x" else axes.yaxis
+        axis.set_ticks(*self._ticks(), **text)
+        axis.set_minor_formatter(NullFormatter())
 
     def _ticks(self) -> tuple[list[float], list[str]]:
         """Return positions and labels."""
         if self.choices is not None:
             positions = [float(position) for position in range(len(self.choices))]
             return positions, [shortened(value, _LONGEST_TICK) for value in self.choices]
-        positions = self._inside(self._round_numbers())
+        positions = self._inside(LogLocator(subs=self._subs()) if self.log else MaxNLocator(6))
         if len(positions) < 2:
-            positions = self._inside(MaxNLocator(4).tick_values(self.low, self.high))
+            positions = self._inside(MaxNLocator(4))
         return positions, [f"{position:g}" for position in positions]
 
-    def _round_numbers(self) -> Iterable[float]:
-        if not self.log:
-            return MaxNLocator(6).tick_values(self.low, self.high)
-        decades = math.log10(self.high / self.low)
-        return LogLocator(subs=(1.0,) if decades > _DECADES else (1.0, 2.0, 5.0)).tick_values(self.low, self.high)
+    def _subs(self) -> tuple[float, ...]:
+        return (1.0,) if math.log10(self.high / self.low) > _DECADES else (1.0, 2.0, 5.0)
 
-    def _inside(self, positions: Iterable[float]) -> list[float]:
+    def _inside(self, locator: Locator) -> list[float]:
+        positions = locator.tick_values(self.low, self.high)
         return [float(position) for position in positions if self.low <= position <= self.high]
-
-    def _straight(self, number: float) -> float:
-        return math.log10(number) if self.log else number
 
 
 def draw_history(axes: Axes, progress: Progress, metric: str) -> None:
@@ -117,10 +104,8 @@ def draw_history(axes: Axes, progress: Progress, metric: str) -> None:
         axes.step(*best_so_far(valued, progress.goal), where="post", color=BEST, linewidth=1.6, label="best so far")
     failed = [job.number for job in progress.jobs if job.state is State.failed]
     if failed:
-        foot = axes.get_xaxis_transform()
-        axes.scatter(
-            failed, [0.025] * len(failed), s=34, marker="x", color=BLACK, transform=foot, label="failed", zorder=3
-        )
+        style = {"s": 34, "marker": "x", "color": BLACK, "label": "failed", "zorder": 3}
+        axes.scatter(failed, [0.025] * len(failed), transform=axes.get_xaxis_transform(), **style)
     axes.set_xlim(-0.5, max(len(progress.jobs) - 0.5, 0.5))
     axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -136,9 +121,8 @@ def draw_history(axes: Axes, progress: Progress, metric: str) -> None:
 
 def best_so_far(valued: Sequence[tuple[Job, float]], goal: Goal) -> tuple[list[int], list[float]]:
     """Return the numbers of the trials in their order, and the best value up to each."""
-    better = max if goal is Goal.maximize else min
     numbers, values = _points(sorted(valued, key=lambda pair: pair[0].number))
-    return numbers, [better(values[: i + 1]) for i in range(len(values))]
+    return numbers, list(accumulate(values, max if goal is Goal.maximize else min))
 
 
 def _points(valued: Sequence[tuple[Job, float]]) -> tuple[list[int], list[float]]:
@@ -169,18 +153,19 @@ def draw_parallel(axes: Axes, progress: Progress, metric: str, parameters: Seque
     values = number_scale([value for _, value in ranked])
     names = [each.name for each in parameters]
     uprights = [_upright(axes, i, scale) for i, scale in enumerate([*scales, values])]
+    best, worst = ranked[0][1], ranked[-1][1]
     for rank, (job, value) in reversed(list(enumerate(ranked))):
         heights = [scale.fraction(job.parameters[name]) for name, scale in zip(names, scales, strict=True)]
-        _draw_line(axes, [*heights, values.fraction(value)], _goodness(value, ranked, progress.goal), best=rank == 0)
+        goodness = 1.0 if best == worst else (value - worst) / (best - worst)
+        _draw_line(axes, [*heights, values.fraction(value)], BEST if rank == 0 else shade(goodness), best=rank == 0)
     axes.set_xlim(-0.1, len(names) + 0.1)
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     axes.set_xticks(range(len(names) + 1), [*map(wrapped, names), wrapped(metric)], fontsize=LABEL_SIZE)
     axes.tick_params(axis="x", length=0, pad=8)
     axes.spines[:].set_visible(False)
-    axes.set_title(
-        "A line for each trial; the darker, the better; orange: the best", fontsize=TITLE_SIZE, loc="left", pad=12
-    )
+    title = "A line for each trial; the darker, the better; orange: the best"
+    axes.set_title(title, fontsize=TITLE_SIZE, loc="left", pad=12)
     return uprights
 
 
@@ -188,40 +173,24 @@ def _upright(axes: Axes, index: int, scale: Scale) -> Axes:
     upright = axes.twinx()
     upright.spines[["top", "bottom", "left"]].set_visible(False)
     upright.spines["right"].set_position(("data", index))  # which takes all ticks away
-    scale.apply_to_y(upright, fontsize=8, bbox=_ON_LINES)
+    scale.apply(upright, "y", fontsize=8, bbox=_ON_LINES)
     upright.set_zorder(axes.get_zorder() + 1)
     return upright
 
 
-def _draw_line(axes: Axes, heights: Sequence[float], goodness: float, best: bool) -> None:
+def _draw_line(axes: Axes, heights: Sequence[float], colour: Any, best: bool) -> None:
     """Draw a smooth line, so that trials that meet at a choice can be followed through it."""
     points, codes = [(0.0, heights[0])], [Path.MOVETO]
     for i, (start, end) in enumerate(pairwise(heights)):
         points += [(i + 0.35, start), (i + 0.65, end), (i + 1, end)]
         codes += [Path.CURVE4] * 3
-    axes.add_patch(
-        PathPatch(
-            Path(points, codes),
-            facecolor="none",
-            edgecolor=BEST if best else shade(goodness),
-            linewidth=2.6 if best else 1.1,
-            alpha=1 if best else 0.75,
-        )
-    )
-
-
-def _goodness(value: float, ranked: Sequence[tuple[Job, float]], goal: Goal) -> float:
-    """Return where a value lies among all, from 0 for the worst to 1 for the best."""
-    values = [each for _, each in ranked]
-    if max(values) == min(values):
-        return 1.0
-    share = (value - min(values)) / (max(values) - min(values))
-    return share if goal is Goal.maximize else 1 - share
+    width, alpha = (2.6, 1) if best else (1.1, 0.75)
+    axes.add_patch(PathPatch(Path(points, codes), facecolor="none", edgecolor=colour, linewidth=width, alpha=alpha))
 
 
 def slice_of(parameters: Sequence[Parameter], found: Importance) -> Parameter | None:
     """Return the parameter of the slice: the learning rate of the offsets, or else the most important number that varies."""
-    numbers = {each.name: each for each in parameters if varies(each) and _is_number(each)}
+    numbers = {each.name: each for each in parameters if varies(each) and _has_numbers(each.distribution)}
     names = [OFFSET_RATE] if OFFSET_RATE in numbers else most_important(list(numbers), found)
     return numbers[names[0]] if names else None
 
@@ -236,27 +205,28 @@ def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, pa
         along: The parameter of the horizontal axis.
         parameters: All parameters of the sweep.
     """
-    by_name = {each.name: each for each in parameters if each.name != along.name}
-    colours = _Key.of(by_name.get(OFFSET_GROUPS), progress)
-    markers = _Key.of(by_name.get(GROUPS), progress)
+    others = {each.name for each in parameters} - {along.name}
+    colours = _Key.of(OFFSET_GROUPS, progress) if OFFSET_GROUPS in others else None
+    markers = _Key.of(GROUPS, progress) if GROUPS in others else None
     shades = colours_for(len(colours.values)) if colours else COLOURS[:1]
+    values = []
     for job, value in reversed(progress.valued()):
-        colour = shades[colours.index(job.parameters)] if colours else shades[0]
-        marker = MARKERS[markers.index(job.parameters) % len(MARKERS)] if markers else MARKERS[0]
+        values.append(job.parameters[along.name])
+        colour = shades[colours.index(job)] if colours else shades[0]
+        marker = MARKERS[markers.index(job) % len(MARKERS)] if markers else MARKERS[0]
         face = colour if job.state is State.completed else "none"
-        axes.scatter(
-            [job.parameters[along.name]], [value], s=42, marker=marker, facecolor=face, edgecolor=colour, linewidth=1.3
-        )
-    _scale_along(along, progress).apply_to_x(axes)
-    _ring(axes, progress, along)
+        axes.scatter(values[-1:], [value], s=42, marker=marker, facecolor=face, edgecolor=colour, linewidth=1.3)
+    number_scale(values, log=along.name == OFFSET_RATE or is_logarithmic(along.distribution)).apply(axes, "x")
+    if best := progress.best:
+        ring = {"s": 190, "facecolor": "none", "edgecolor": BLACK, "linewidth": 1.2, "zorder": 3}
+        axes.scatter([best.parameters[along.name]], [progress.value(best)], **ring)
     axes.set_xlabel(plain_text(along.name))
     axes.set_ylabel(plain_text(metric))
     axes.margins(y=0.08)
     tidy(axes, "Filled: completed; hollow: stopped early or running; ringed: the best")
-    handles = [
-        *([_heading(colours.name), *_swatches(colours, shades)] if colours else []),
-        *([_heading(markers.name), *_marks(markers)] if markers else []),
-    ]
+    handles = colours.handles([("o", shade) for shade in shades]) if colours else []
+    if markers:
+        handles += markers.handles([(MARKERS[i % len(MARKERS)], GREY) for i in range(len(markers.values))])
     if handles:
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=LABEL_SIZE)
 
@@ -269,60 +239,26 @@ class _Key:
     values: tuple[Any, ...]
 
     @staticmethod
-    def of(parameter: Parameter | None, progress: Progress) -> "_Key | None":
-        if parameter is None:
-            return None
-        return _Key(parameter.name, tuple(sorted({job.parameters[parameter.name] for job in progress.ranked()})))
+    def of(name: str, progress: Progress) -> "_Key":
+        return _Key(name, tuple(sorted({job.parameters[name] for job in progress.ranked()})))
 
-    def index(self, parameters: Any) -> int:
-        return index_of(self.values, parameters[self.name])
+    def index(self, job: Job) -> int:
+        return index_of(self.values, job.parameters[self.name])
 
-
-def _scale_along(along: Parameter, progress: Progress) -> Scale:
-    """Return the scale: logarithmic where the search is, and always for the learning rate of the offsets."""
-    values = [job.parameters[along.name] for job in progress.ranked()]
-    return number_scale(values, log=along.name == OFFSET_RATE or is_logarithmic(along.distribution))
-
-
-def _ring(axes: Axes, progress: Progress, along: Parameter) -> None:
-    best = next(((job, value) for job, value in progress.valued() if job is progress.best), None)
-    if best is not None:
-        job, value = best
-        axes.scatter(
-            [job.parameters[along.name]], [value], s=190, facecolor="none", edgecolor=BLACK, linewidth=1.2, zorder=3
-        )
+    def handles(self, styles: Sequence[tuple[str, Any]]) -> list[Line2D]:
+        """Return the heading of the legend, and a marker and colour for each value."""
+        labels = [shortened(value, _LONGEST_LABEL) for value in self.values]
+        return [
+            Line2D([], [], linestyle="none", label=plain_text(self.name)),
+            *(
+                Line2D([], [], linestyle="none", marker=marker, color=colour, label=label)
+                for (marker, colour), label in zip(styles, labels, strict=True)
+            ),
+        ]
 
 
-def _heading(name: str) -> Line2D:
-    return Line2D([], [], linestyle="none", label=plain_text(name))
-
-
-def _swatches(key: _Key, shades: Sequence[Any]) -> list[Line2D]:
-    return [
-        Line2D([], [], linestyle="none", marker="o", color=shade, label=shortened(value, _LONGEST_LABEL))
-        for value, shade in zip(key.values, shades, strict=True)
-    ]
-
-
-def _marks(key: _Key) -> list[Line2D]:
-    return [
-        Line2D(
-            [],
-            [],
-            linestyle="none",
-            marker=MARKERS[i % len(MARKERS)],
-            color=GREY,
-            label=shortened(value, _LONGEST_LABEL),
-        )
-        for i, value in enumerate(key.values)
-    ]
-
-
-def _is_number(parameter: Parameter) -> bool:
-    distribution = parameter.distribution
-    if not isinstance(distribution, Categorical):
-        return True
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in distribution.values)
+def _has_numbers(distribution: Distribution) -> bool:
+    return not isinstance(distribution, Categorical) or all(map(is_number, distribution.values))
 
 
 def scale_of(parameter: Parameter, values: Sequence[Any]) -> Scale:
@@ -371,10 +307,3 @@ def colours_for(count: int) -> Sequence[Any]:
 def shade(goodness: float) -> Any:
     """Return a colour from light (0, worst) to dark (1, best)."""
     return mpl.colormaps["cividis"](_LIGHTEST * (1 - goodness))
-
-
-def tidy(axes: Axes, title: str) -> None:
-    """Put a title on the left, a faint grid, and no box."""
-    axes.set_title(plain_text(title), fontsize=TITLE_SIZE, loc="left")
-    axes.grid(alpha=0.25)
-    remove_box(axes)
