@@ -16,20 +16,8 @@ from dataclasses import dataclass
 from dcnrun.config.overrides import parse
 from dcnrun.errors import ConfigError
 
-MACROS = (
-    "env",
-    "interpreter",
-    "program",
-    "args",
-    "args_no_hyphens",
-    "args_no_boolean_flags",
-    "args_no_equals",
-    "args_json",
-    "args_json_file",
-    "args_dict",
-    "args_append_hydra",
-    "args_override_hydra",
-)
+_FORMS = ("no_hyphens", "no_boolean_flags", "no_equals", "json", "json_file", "dict", "append_hydra", "override_hydra")
+MACROS = ("env", "interpreter", "program", "args", *(f"args_{form}" for form in _FORMS))
 """What agents of Weights & Biases replace, besides ${envvar:NAME}."""
 
 _ARGUMENTS = "${args_no_hyphens}"
@@ -60,36 +48,21 @@ def unknown_macros(command: Sequence[str]) -> list[str]:
 
 def read_command(command: Sequence[str], program: str | None) -> Command:
     """Take a command apart; what is not `dcnrun train` with overrides and ${args_no_hyphens} becomes a problem."""
-    expanded = [_expand(item, program) for item in command if item != "${env}" and item != "/usr/bin/env"]
-    start, devices = _start_of_training(expanded)
-    if start is None:
-        shown = " ".join(command)
-        return Command(
-            problems=(
-                f"the local engine runs `dcnrun train`, but this runs `{shown}`. Write "
-                'command: ["${env}", dcnrun, train, "${args_no_hyphens}"].',
-            )
-        )
-    arguments = expanded[start:]
+    replaced = {"${interpreter}": "python", "${program}": program or "${program}"}
+    expanded = [replaced.get(item, item) for item in command if item not in ("${env}", "/usr/bin/env")]
+    training = _TRAINING.match("".join(f"{item}\0" for item in expanded))
+    if training is None:
+        remedy = 'command: ["${env}", dcnrun, train, "${args_no_hyphens}"]'
+        runs = f"the local engine runs `dcnrun train`, but this runs `{' '.join(command)}`"
+        return Command(problems=(f"{runs}. Write {remedy}.",))
+    arguments = expanded[training[0].count("\0") :]
     overrides, problems = _overrides([item for item in arguments if item != _ARGUMENTS])
     if arguments.count(_ARGUMENTS) != 1:
         problems.append(f"{_ARGUMENTS} must be there once: it is where a trial's parameters go.")
-    if devices is not None and f"trainer.devices={devices}" not in overrides:
-        problems.append(f"torchrun starts {devices} processes: say trainer.devices={devices} too.")
+    devices = training["devices"]
+    if devices is not None and f"trainer.devices={int(devices)}" not in overrides:
+        problems.append(f"torchrun starts {int(devices)} processes: say trainer.devices={int(devices)} too.")
     return Command(tuple(item for item in overrides if not _only_logs_to_wandb(item)), tuple(problems))
-
-
-def _expand(item: str, program: str | None) -> str:
-    return {"${interpreter}": "python", "${program}": program or "${program}"}.get(item, item)
-
-
-def _start_of_training(items: Sequence[str]) -> tuple[int | None, int | None]:
-    """Return where the arguments of `dcnrun train` begin (None: it is something else), and the processes of torchrun before it."""
-    line = "".join(f"{item}\0" for item in items)
-    match = _TRAINING.match(line)
-    if match is None:
-        return None, None
-    return match[0].count("\0"), int(match["devices"]) if match["devices"] else None
 
 
 def _overrides(items: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -99,10 +72,8 @@ def _overrides(items: Sequence[str]) -> tuple[list[str], list[str]]:
         if item.startswith("${args"):
             problems.append(f"{item}: `dcnrun train` takes key=value: write {_ARGUMENTS}.")
         elif _ENVIRONMENT.search(item):
-            problems.append(
-                f"{item}: machines that share a local sweep may each have another value, and a secret would be kept with the "
-                "trial. Give it to `dcnrun sweep` as an override instead."
-            )
+            why = "machines that share a local sweep may each have another value, and a secret would be kept with the trial"
+            problems.append(f"{item}: {why}. Give it to `dcnrun sweep` as an override instead.")
         elif item.startswith("-"):
             problems.append(f"{item}: a local trial is given settings (key=value) and no options of `dcnrun train`.")
         else:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +85,11 @@ def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
             return
         seen.add(id(node))
         yield node
-        for child in _children(node):
-            yield from visit(child, above | {id(node)})
+        if isinstance(node, yaml.CollectionNode):
+            for child in chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value:
+                yield from visit(child, above | {id(node)})
 
     return visit(root, frozenset())
-
-
-def _children(node: yaml.Node) -> list[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        return [part for pair in node.value for part in pair]
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
@@ -107,9 +103,8 @@ def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
             continue
         line = key.start_mark.line + 1
         if key.value in first:
-            problems.append(
-                f"{path}:{line}: {key.value} is there twice, in line {first[key.value]} too: leave one out."
-            )
+            before = first[key.value]
+            problems.append(f"{path}:{line}: {key.value} is there twice, in line {before} too: leave one out.")
         first.setdefault(key.value, line)
     return problems
 
@@ -122,18 +117,12 @@ def _is_unread_number(node: yaml.Node) -> bool:
 
 def _mend(node: yaml.Node, path: Path) -> str:
     node.tag = _FLOAT
-    plain = float(node.value.replace("_", ""))
-    better = repr(plain) if "e" not in repr(plain) else _with_point(plain)
+    digits, e, exponent = repr(float(node.value.replace("_", ""))).partition("e")
+    point = "" if "." in digits else ".0"  # 1.0e-05 is a number to every reader
     return (
         f"{path}:{node.start_mark.line + 1}: {node.value} is text to YAML 1.1, which `wandb sweep` reads; taken as the number "
-        f"it was meant to be. Write {better}."
+        f"it was meant to be. Write {digits}{point}{e}{exponent}."
     )
-
-
-def _with_point(number: float) -> str:
-    """Write a number as `1.0e-05`, which is a number to every reader."""
-    digits, _, exponent = repr(number).partition("e")
-    return f"{digits}{'' if '.' in digits else '.0'}e{exponent}"
 
 
 def _child(node: yaml.Node, key: Key) -> tuple[int, yaml.Node] | None:

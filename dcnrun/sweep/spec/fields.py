@@ -61,15 +61,15 @@ def read_number(
 
 
 def read_count(document: Document, where: Where, section: Mapping[str, Any]) -> int | None:
-    """Read an integer of at least 1; None where it is missing or wrong."""
+    """Read an integer of at least 1, also one that is written 12.0; None where it is missing or wrong."""
     key = str(where[-1])
     if key not in section:
         return None
-    value = integer(section[key])
-    if value is None or value < 1:
+    number = finite(section[key])
+    if number is None or number < 1 or not number.is_integer():
         document.problem(where, f"must be an integer of at least 1, but is {section[key]!r}.")
         return None
-    return value
+    return int(number)
 
 
 def read_choice(document: Document, where: Where, section: Mapping[str, Any], choices: type[Choice]) -> Choice | None:
@@ -93,12 +93,6 @@ def finite(value: Any) -> float | None:
     """Return a number as a float; None where the value is none, or infinite."""
     try:
         number = float(value) if is_number(value) else math.nan
-    except OverflowError:  # a integer with hundreds of digits
+    except OverflowError:  # an integer with hundreds of digits
         return None
     return number if math.isfinite(number) else None
-
-
-def integer(value: Any) -> int | None:
-    """Return an integer, also one that is written 12.0, as an int; None for all else."""
-    number = finite(value)
-    return int(number) if number is not None and number.is_integer() else None

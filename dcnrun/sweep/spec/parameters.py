@@ -30,12 +30,11 @@ class _Malformed(Exception):
 def read_parameters(document: Document) -> dict[Where, Parameter]:
     """Return every parameter by its path in the file; problems are noted in the document."""
     found: dict[Where, Parameter] = {}
-    where: Where = ("parameters",)
     section = document.data["parameters"]
-    if not isinstance(section, dict) or not section:
-        document.problem(where, "must map the name of every setting that is varied to what it may be.")
-        return {}
-    _read_level(document, where, "", section, found)
+    if isinstance(section, dict) and section:
+        _read_level(document, ("parameters",), "", section, found)
+    else:
+        document.problem(("parameters",), "must map the name of every setting that is varied to what it may be.")
     return found
 
 
@@ -73,12 +72,11 @@ def _distribution(spec: Any) -> Distribution:
     if not isinstance(spec, dict):
         raise _Malformed("must be a mapping, such as `value: 0.1`, `values: [1, 2]` or `min: 0.1` and `max: 0.9`.")
     for key, value in spec.items():
-        if key not in _ALL_KEYS and isinstance(value, dict):
-            raise _Malformed(
-                "is no key of a parameter: nested names stand under `parameters`, or are written with a dot.", key
-            )
         if key not in _ALL_KEYS:
-            raise _Malformed(f"is no key of a parameter{_near(key, _ALL_KEYS)}", key)
+            nested = ": nested names stand under `parameters`, or are written with a dot."
+            raise _Malformed(
+                f"is no key of a parameter{nested if isinstance(value, dict) else _near(key, _ALL_KEYS)}", key
+            )
     name = spec["distribution"] if "distribution" in spec else _inferred(spec)
     if name not in list(_KINDS):
         raise _Malformed(f"{name} is no distribution{_near(name, _KINDS)}", "distribution")
@@ -164,10 +162,7 @@ class _Values:
         values = self.spec["values"]
         if not isinstance(values, list) or not values:
             raise _Malformed("must be a list of at least one value.", "values")
-        for i, value in enumerate(values):
-            if not _is_plain(value):
-                raise _Malformed(f"{value} is no value that JSON has: put it in quotes.", "values", i)
-        return tuple(values)
+        return tuple(_plain(value, "values", i) for i, value in enumerate(values))
 
     def probabilities(self) -> tuple[float, ...]:
         """Return a probability for each value."""
@@ -182,9 +177,7 @@ class _Values:
 
     def value(self) -> Any:
         """Return the value of a constant."""
-        if not _is_plain(self.spec["value"]):
-            raise _Malformed(f"{self.spec['value']} is no value that JSON has: put it in quotes.", "value")
-        return self.spec["value"]
+        return _plain(self.spec["value"], "value")
 
     def bell(self) -> tuple[float, float]:
         """Return mean and standard deviation."""
@@ -208,13 +201,11 @@ class _Kind(NamedTuple):
     read: Callable[[_Values], Distribution]
 
 
-_BELL, _SHAPE = ("mu", "sigma"), ("a", "b")
+_ODDS, _BELL, _SHAPE = ("values", "probabilities"), ("mu", "sigma"), ("a", "b")
 _KINDS = {
     "constant": _Kind(("value",), lambda v: dist.Constant(v.value())),
     "categorical": _Kind(("values",), lambda v: dist.Categorical(v.values())),
-    "categorical_w_probabilities": _Kind(
-        ("values", "probabilities"), lambda v: dist.Categorical(v.values(), v.probabilities())
-    ),
+    "categorical_w_probabilities": _Kind(_ODDS, lambda v: dist.Categorical(v.values(), v.probabilities())),
     "int_uniform": _Kind(_RANGE, lambda v: dist.IntUniform(*v.integer_range())),
     "uniform": _Kind(_RANGE, lambda v: dist.Uniform(*v.range())),
     "q_uniform": _Kind((*_RANGE, "q"), lambda v: dist.Uniform(*v.steps())),
@@ -236,6 +227,13 @@ _ALL_KEYS = sorted({key for kind in _KINDS.values() for key in kind.keys} | {"di
 
 def _int_if_integral(number: float) -> float:
     return int(number) if number.is_integer() else number
+
+
+def _plain(value: Any, *key: Key) -> Any:
+    """Return a value that JSON has too."""
+    if not _is_plain(value):
+        raise _Malformed(f"{value} is no value that JSON has: put it in quotes.", *key)
+    return value
 
 
 def _is_plain(value: Any) -> bool:

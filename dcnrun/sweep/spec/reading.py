@@ -51,7 +51,9 @@ def parse_sweep(text: str, path: Path) -> SweepFile:
     check_keys(document, (), data, _KEYS)
     for key in _TEXTS:
         read_text(document, (key,), data)
-    method = _method(document)
+    method = read_choice(document, ("method",), data, Method)
+    if "method" not in data:
+        document.problem((), f"`method` is missing: one of {', '.join(Method)}.")
     parameters = read_parameters(document) if "parameters" in data else {}
     metric = read_section(document, "metric", _read_metric)
     early_terminate = read_section(document, "early_terminate", _read_early_terminate)
@@ -74,15 +76,9 @@ def parse_sweep(text: str, path: Path) -> SweepFile:
         fixed=read.fixed if read else (),
         raw=data,
         notes=tuple(document.mended),
-        lines=_lines(document, parameters),
+        lines={key: document.line((key,)) for key in data}
+        | {f"parameters.{parameter.name}": document.line(where) for where, parameter in parameters.items()},
     )
-
-
-def _method(document: Document) -> Method | None:
-    if "method" not in document.data:
-        document.problem((), f"`method` is missing: one of {', '.join(Method)}.")
-        return None
-    return read_choice(document, ("method",), document.data, Method)
 
 
 def _command_items(document: Document) -> list[str]:
@@ -129,11 +125,6 @@ def _check_grid(document: Document, parameters: Mapping[Where, Parameter]) -> No
                 document.problem((*where, "probabilities"), "mean nothing in a grid, which runs every value once.")
             case _:
                 document.problem(where, "a grid can't be over all numbers between two: give values, or min, max and q.")
-
-
-def _lines(document: Document, parameters: Mapping[Where, Parameter]) -> dict[str, int]:
-    top = {key: document.line((key,)) for key in document.data}
-    return top | {f"parameters.{parameter.name}": document.line(where) for where, parameter in parameters.items()}
 
 
 def _read_metric(document: Document, section: Mapping[str, Any]) -> Metric | None:
