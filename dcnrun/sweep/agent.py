@@ -99,15 +99,14 @@ class _Lines(Watcher):
 
     def begins(self, job: Job) -> None:
         attempt = f", attempt {job.attempts}" if job.attempts > 1 else ""
-        console.print(
-            f"{self._what} {job.number}: {settings_in_words(job.parameters)}{attempt}", markup=False, soft_wrap=True
-        )
+        self._print(job, f"{settings_in_words(job.parameters)}{attempt}")
 
     def ends(self, job: Job) -> None:
         state = "taken over by another agent" if job.state is State.running else job.state.value
-        console.print(
-            f"{self._what} {job.number}: {state}{f': {job.reason}' if job.reason else ''}", markup=False, soft_wrap=True
-        )
+        self._print(job, f"{state}: {job.reason}" if job.reason else state)
 
     def waits(self, jobs: Sequence[Job]) -> None:
         console.print(f"nothing is left but what other agents run: {len(jobs)}", markup=False)
+
+    def _print(self, job: Job, said: str) -> None:
+        console.print(f"{self._what} {job.number}: {said}", markup=False, soft_wrap=True)

@@ -30,7 +30,10 @@ def show_plan(plan: Plan, cap: int | None, folder: Path) -> dict[str, Any]:
     _say(f"{sweep.name}: {extent(sweep, cap)}, in {folder}")
     _say(_goal(sweep))
     _say(_stop_rule(sweep, ladder))
-    console.print(_table(space))
+    table = Table("parameter", "distribution", "range")
+    for row in space:
+        table.add_row(*map(Text, row))
+    console.print(table)
     _say(f"The first {'trials' if sweep.method is Method.grid else 'suggestions, none of them judged'}:")
     for trial in trials:
         _say(f"  {settings_in_words(trial.parameters)}")
@@ -52,11 +55,8 @@ def first_trials(plan: Plan, number: int) -> list[JobSpec]:
     searching = Searching(plan)
     trials: list[JobSpec] = []
     while len(trials) < number:
-        waiting = [
-            Job(number, trial.overrides, trial.parameters, trial.folder, State.waiting)
-            for number, trial in enumerate(trials)
-        ]
-        trial = searching.draw(waiting)
+        jobs = [Job(i, each.overrides, each.parameters, each.folder, State.waiting) for i, each in enumerate(trials)]
+        trial = searching.draw(jobs)
         if trial is None:
             break
         trials.append(trial)
@@ -78,13 +78,6 @@ def _stop_rule(sweep: SweepFile, ladder: Sequence[int]) -> str:
     shown = ", ".join(map(str, ladder[:_BANDS])) + (", ..." if len(ladder) > _BANDS else "")
     by = "its value there" if rule.strict else "its best value so far"
     return f"Stop rule: a trial is judged at report {shown} by {by}; the best 1 in {rule.eta:g} continue, and ties."
-
-
-def _table(space: Sequence[tuple[str, str, str]]) -> Table:
-    table = Table("parameter", "distribution", "range")
-    for row in space:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def _say(line: str) -> None:

@@ -78,10 +78,9 @@ class Repeated:
         """Whether the best differs significantly from the second, as a sentence."""
         if len(self.ranking) < 2:
             return "One setting was repeated: there is nothing to compare it with."
-        pair = (
-            f"trial {self.ranking[0].trial.number} and trial {self.ranking[1].trial.number}, the best and the second,"
-        )
-        difference = self.ranking[1].difference
+        best, second = self.ranking[:2]
+        pair = f"trial {best.trial.number} and trial {second.trial.number}, the best and the second,"
+        difference = second.difference
         if difference is None or difference.interval is None:
             return f"Whether {pair} differ can't be said: it takes two seeds that both have."
         if difference.verdict is Verdict.not_significant:
@@ -113,7 +112,15 @@ class Repeated:
 
 def check_repeatable(plan: Plan) -> None:
     """Raise UsageError unless the sweep's metric is the one that compares its runs, and all its settings can be compared."""
-    _check_metric(plan)
+    metric = plan.sweep.metric
+    config = compose([*plan.sweep.fixed, *plan.overrides])
+    compared_by = task_traits(config.model).metric(config)
+    if metric is None or metric.name != compared_by:
+        goes_by = f"goes by {metric.name}" if metric else "has no metric"
+        advice = f"give trainer.metric={metric.name}, if a run can go by it, or" if metric else ""
+        raise UsageError(
+            f"--repeats compares runs by {compared_by}, but this sweep {goes_by}: {advice} leave out --repeats."
+        )
     problems = [
         f"{plan.sweep.at(f'parameters.{parameter.name}')}: {problem}."
         for parameter in plan.sweep.parameters
@@ -125,26 +132,13 @@ def check_repeatable(plan: Plan) -> None:
         raise UsageError("\n".join(problems))
 
 
-def _check_metric(plan: Plan) -> None:
-    metric = plan.sweep.metric
-    config = compose([*plan.sweep.fixed, *plan.overrides])
-    compared_by = task_traits(config.model).metric(config)
-    if metric is None or metric.name != compared_by:
-        goes_by = f"goes by {metric.name}" if metric else "has no metric"
-        advice = f"give trainer.metric={metric.name}, if a run can go by it, or" if metric else ""
-        raise UsageError(
-            f"--repeats compares runs by {compared_by}, but this sweep {goes_by}: {advice} leave out --repeats."
-        )
-
-
 def _differences_of_tasks(plan: Plan, parameter: Parameter) -> list[str]:
     """Return why trials with different values of a parameter, the others at their first, can't be compared."""
     first = {other.name: sample_values(other.distribution)[0] for other in plan.sweep.parameters}
     values = sample_values(parameter.distribution)
     trials = [plan.trial({**first, parameter.name: value}, 0) for value in values]
-    return difference_of_tasks(
-        [f"{parameter.name}={value}" for value in values], [settings_of(compose(trial.overrides)) for trial in trials]
-    )
+    names = [f"{parameter.name}={value}" for value in values]
+    return difference_of_tasks(names, [settings_of(compose(trial.overrides)) for trial in trials])
 
 
 def choose_candidates(progress: Progress, top: int, seeds: int) -> list[Candidate]:
@@ -169,15 +163,13 @@ def choose_candidates(progress: Progress, top: int, seeds: int) -> list[Candidat
 def add_repeats(batch: Ledger, chosen: Sequence[Candidate]) -> None:
     """Add the new runs to the ledger; those that failed wait again."""
     batch.add([run for candidate in chosen for run in candidate.runs.values()])
-    folders = _folders_of(chosen)
-    batch.reopen([job.number for job in batch.jobs() if job.folder in folders and job.state is State.failed])
+    batch.reopen([job.number for job in _jobs_of(batch, chosen) if job.state is State.failed])
 
 
 def progress_of_repeats(sweep: Progress, batch: Ledger, chosen: Sequence[Candidate], folder: Path) -> Progress:
     """Return how the runs over seeds, which are in `folder`, stand."""
-    folders = _folders_of(chosen)
-    jobs = [job for job in batch.jobs() if job.folder in folders]
-    return Progress(sweep.name, folder, sweep.metric, len(folders), jobs, what="repeat")
+    runs = sum(len(candidate.runs) for candidate in chosen)
+    return Progress(sweep.name, folder, sweep.metric, runs, _jobs_of(batch, chosen), what="repeat")
 
 
 def compare_repeats(chosen: Sequence[Candidate], repeats: Progress) -> tuple[Repeated, Comparison]:
@@ -200,7 +192,8 @@ def compare_repeats(chosen: Sequence[Candidate], repeats: Progress) -> tuple[Rep
         VariantResult(name, candidate.settings, tuple(finished[candidate.trial.number].values()))
         for name, candidate in zip(names, chosen, strict=True)
     ]
-    order = sorted(range(len(chosen)), key=lambda i: _mean(variants[i]), reverse=True)
+    means = [float("-inf") if variant.mean is None else variant.mean for variant in variants]
+    order = sorted(range(len(chosen)), key=means.__getitem__, reverse=True)
     comparison = compare([variants[i] for i in order], unfinished)
     ranking = [
         RankedSetting(
@@ -220,8 +213,9 @@ def _with_seed(job: Job, seed: int) -> JobSpec:
     return JobSpec((*job.overrides, f"seed={seed}"), {**job.parameters, "seed": seed}, f"{job.folder}-seed{seed}")
 
 
-def _folders_of(chosen: Sequence[Candidate]) -> set[str]:
-    return {run.folder for candidate in chosen for run in candidate.runs.values()}
+def _jobs_of(batch: Ledger, chosen: Sequence[Candidate]) -> list[Job]:
+    folders = {run.folder for candidate in chosen for run in candidate.runs.values()}
+    return [job for job in batch.jobs() if job.folder in folders]
 
 
 def _unfinished(name: str, seed: int, path: Path, job: Job | None, found: str) -> Unfinished:
@@ -233,25 +227,21 @@ def _unfinished(name: str, seed: int, path: Path, job: Job | None, found: str) -
     return Unfinished(name, seed, path, reason, failed=failed)
 
 
-def _mean(variant: VariantResult) -> float:
-    """Return the mean of a variant, below all others where it has none."""
-    return float("-inf") if variant.mean is None else variant.mean
-
-
 def _as_json(ranked: RankedSetting) -> dict[str, Any]:
-    difference, interval = ranked.difference, ranked.interval
+    to_the_best = None
+    if difference := ranked.difference:
+        ends = _ends(difference.interval)
+        to_the_best = {"mean": difference.mean, "interval": ends, "verdict": difference.verdict}
     return {
         "trial": ranked.trial.number,
         "place_by_single_runs": ranked.rank_by_single_run,
         "value_of_the_trial": ranked.value,
         "scores": {str(seed): score for seed, score in ranked.scores.items()},
         "mean": ranked.mean,
-        "interval": [interval.low, interval.high] if interval else None,
-        "difference_to_the_best": None
-        if difference is None
-        else {
-            "mean": difference.mean,
-            "interval": [difference.interval.low, difference.interval.high] if difference.interval else None,
-            "verdict": difference.verdict,
-        },
+        "interval": _ends(ranked.interval),
+        "difference_to_the_best": to_the_best,
     }
+
+
+def _ends(interval: Interval | None) -> list[float] | None:
+    return [interval.low, interval.high] if interval else None

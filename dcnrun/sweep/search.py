@@ -35,14 +35,16 @@ class Search:
         """Return the setting to try after these jobs: parameters by name; None when a grid has no more."""
         if self.sweep.method is Method.grid:
             return next_of_grid(self.sweep, [job.parameters for job in jobs])
-        seed = self._seed(jobs)
+        # another seed after every job, so that draws differ while no trial has reported
+        seed = int(np.random.SeedSequence([self.seed, len(jobs)]).generate_state(1)[0])
         study = self._study(jobs, seed)
         underway = [job.parameters for job in jobs if job.state not in ENDED]
         drawn: dict[str, Any] = {}
         for attempt in range(2 * DRAWS):
             if attempt == DRAWS:  # it insists on what is running: any other setting tells more
                 study.sampler = RandomSampler(seed)
-            drawn = self._draw(study)
+            points = study.ask(self.domains).params
+            drawn = {name: each.value(points[name]) for name, each in self.dimensions.items()}
             if drawn not in underway:
                 break
         return drawn
@@ -55,27 +57,17 @@ class Search:
         """Whether a job has reported the value at which the sweep is over."""
         return self.sweep.metric is not None and target_reached(self.sweep.metric, jobs)
 
-    def _draw(self, study: Study) -> dict[str, Any]:
-        points = study.ask(self.domains).params
-        return {name: each.value(points[name]) for name, each in self.dimensions.items()}
-
-    def _seed(self, jobs: Sequence[Job]) -> int:
-        """Return another seed after every job, so that draws differ while no trial has reported."""
-        return int(np.random.SeedSequence([self.seed, len(jobs)]).generate_state(1)[0])
-
     def _study(self, jobs: Sequence[Job], seed: int) -> Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         metric = self.sweep.metric
         if self.sweep.method is Method.random or metric is None:
             return optuna.create_study(sampler=RandomSampler(seed))
-        study = optuna.create_study(direction=metric.goal.value, sampler=self._bayes(seed))
+        sampler: BaseSampler = TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        if self.sampler is Sampler.gp:
+            sampler = GPSampler(seed=seed, warn_independent_sampling=False)
+        study = optuna.create_study(direction=metric.goal.value, sampler=sampler)
         study.add_trials([trial for job in jobs if (trial := self._trial(job, metric, jobs)) is not None])
         return study
-
-    def _bayes(self, seed: int) -> BaseSampler:
-        if self.sampler is Sampler.gp:
-            return GPSampler(seed=seed, warn_independent_sampling=False)
-        return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
     def _trial(self, job: Job, metric: Metric, jobs: Sequence[Job]) -> FrozenTrial | None:
         """Convert a job to a trial of Optuna; None for one that ended without a value.
@@ -97,9 +89,8 @@ class Search:
 def enumerate_grid(sweep: SweepFile) -> Iterator[dict[str, Any]]:
     """Yield every combination: parameters by name, the last one changing fastest, values in the order of the file."""
     parameters = sorted(sweep.parameters, key=lambda parameter: parameter.name)
-    names = [parameter.name for parameter in parameters]
     for combination in itertools.product(*map(grid_values, parameters)):
-        yield dict(zip(names, combination, strict=True))
+        yield {parameter.name: value for parameter, value in zip(parameters, combination, strict=True)}
 
 
 def grid_values(parameter: Parameter) -> Sequence[Any]:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ class Progress:
     def valued(self) -> list[tuple[Job, float]]:
         """Return the ranked jobs with their values."""
         sign = -1 if self.goal is Goal.maximize else 1
-        valued = [(job, value) for job in self.jobs if (value := self._counted(job)) is not None]
+        counted = [job for job in self.jobs if job.state is not State.failed]
+        valued = [(job, value) for job in counted if (value := self.value(job)) is not None]
         return sorted(valued, key=lambda pair: (sign * pair[1], pair[0].number))
 
     @property
@@ -82,9 +83,6 @@ class Progress:
         except RunError:
             return reported, None
         return max(folder.last_step(), reported), steps if isinstance(steps, int) else None
-
-    def _counted(self, job: Job) -> float | None:
-        return None if job.state is State.failed else self.value(job)
 
 
 def as_json(progress: Progress) -> dict[str, Any]:
@@ -128,13 +126,13 @@ def table(progress: Progress, most: int) -> Group:
     rows.add_column("why")  # the one that is cut where the terminal is narrow
     if several_agents:
         rows.add_column("agent", no_wrap=True)
-    best = progress.best
-    shown = _worth_showing(progress, most)
+    best, shown = progress.best, _worth_showing(progress, most)
     for job in shown:
-        mark = " *" if best and job.number == best.number else ""
+        mark = " *" if job is best else ""
         state = job.state.value if job.band is None else f"{job.state.value}, band {job.band}"
         cells = [f"{job.number}{mark}", state, *(in_short(job.parameters.get(name)) for name in names)]
-        cells += [in_short(progress.value(job)), _steps(progress, job)]
+        step, steps = progress.steps(job)
+        cells += [in_short(progress.value(job)), f"{step}/{steps}" if steps else str(step)]
         why = Text(job.reason or "", no_wrap=True, overflow="ellipsis")
         rows.add_row(*map(Text, cells), why, *([Text(_agent(job))] if several_agents else []))
     hidden = len(progress.jobs) - len(shown)
@@ -177,17 +175,17 @@ def in_short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-@dataclass
 class _Lines:
     """Prints a line for each job whose state has changed."""
 
-    seen: dict[int, tuple[State, int]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[State, int]] = {}
 
     def __call__(self, progress: Progress) -> None:
         for job in progress.jobs:
             now = (job.state, job.attempts)
-            if self.seen.get(job.number) != now:
-                self.seen[job.number] = now
+            if self._seen.get(job.number) != now:
+                self._seen[job.number] = now
                 console.print(f"{progress.what} {job.number}: {_sentence(progress, job)}", markup=False, soft_wrap=True)
 
 
@@ -229,11 +227,6 @@ def _metric_name(progress: Progress) -> str:
 
 def _score(progress: Progress, job: Job) -> str:
     return f"{_metric_name(progress)} {in_short(progress.value(job))}"
-
-
-def _steps(progress: Progress, job: Job) -> str:
-    step, steps = progress.steps(job)
-    return f"{step}/{steps}" if steps else str(step)
 
 
 def _agent(job: Job) -> str:

@@ -32,12 +32,18 @@ class AgentSpec:
 
 def agent_specs(number: int, gpus: Sequence[str], logs: Path, environment: Mapping[str, str]) -> list[AgentSpec]:
     """Return an agent for each of `gpus` (what CUDA_VISIBLE_DEVICES is to be), else `number` of them; cores are shared evenly."""
-    shown: Sequence[Mapping[str, str]] = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}] * number
-    own = {**_share_of_cores(len(shown)), **environment}
-    host = socket.gethostname()
+    number, host, own = len(gpus) or number, socket.gethostname(), dict(environment)
+    if number > 1 and "OMP_NUM_THREADS" not in os.environ:  # together their trials use each core once
+        own = {"OMP_NUM_THREADS": str(max(len(os.sched_getaffinity(0)) // number, 1)), **own}
+    if not gpus:
+        return [AgentSpec(f"agent {i}", own, logs / f"{host}-agent-{i}.log") for i in range(number)]
     return [
-        AgentSpec(f"agent {i}", {**own, **gpu}, logs / f"{host}-agent-{i}{_suffix(gpu)}.log")
-        for i, gpu in enumerate(shown)
+        AgentSpec(
+            f"agent {i}",
+            {**own, "CUDA_VISIBLE_DEVICES": gpu},
+            logs / f"{host}-agent-{i}-gpu-{gpu.replace(',', '-')}.log",
+        )
+        for i, gpu in enumerate(gpus)
     ]
 
 
@@ -105,9 +111,8 @@ class _Agent:
         self.starts += 1
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
         self.start_of_log = self.spec.log.stat().st_size if self.spec.log.exists() else 0
-        self.process = start_process(
-            [*self.command, *self.spec.arguments], self.spec.log, {**os.environ, **self.spec.environment}
-        )
+        command = [*self.command, *self.spec.arguments]
+        self.process = start_process(command, self.spec.log, {**os.environ, **self.spec.environment})
 
     def restart_if_killed(self) -> None:
         if self.needs_restart:
@@ -135,14 +140,3 @@ def _end(agents: Sequence[_Agent], seconds: float) -> None:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def _share_of_cores(agents: int) -> dict[str, str]:
-    """The number of threads for each agent's trials, unless the user has set one: together they use each core once."""
-    if agents == 1 or "OMP_NUM_THREADS" in os.environ:
-        return {}
-    return {"OMP_NUM_THREADS": str(max((len(os.sched_getaffinity(0))) // agents, 1))}
-
-
-def _suffix(gpu: Mapping[str, str]) -> str:
-    return "".join(f"-gpu-{value.replace(',', '-')}" for value in gpu.values())

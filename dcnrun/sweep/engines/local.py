@@ -148,10 +148,8 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
     if sweep.method is Method.custom:
         yield "method", "custom leaves the search to a scheduler of Weights & Biases: use bayes, random or grid."
     if "scheduler" in raw:
-        yield (
-            "scheduler",
-            "is a program of Weights & Biases that searches: leave it out, or use the `wandb` command itself.",
-        )
+        searches = "is a program of Weights & Biases that searches"
+        yield "scheduler", f"{searches}: leave it out, or use the `wandb` command itself."
     if raw.get("controller", {}).get("type") == "local":
         yield "controller", "type: local asks for `wandb controller`: leave it out, or use the `wandb` command itself."
     for key in ("job", "image_uri"):
@@ -162,9 +160,8 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
     command = raw.get("command") or (_WITHOUT_COMMAND if "program" in raw else None)
     if command:
         key = "command" if "command" in raw else "program"
-        yield from (
-            (key, problem) for problem in read_command([str(item) for item in command], raw.get("program")).problems
-        )
+        for problem in read_command([str(item) for item in command], raw.get("program")).problems:
+            yield key, problem
     fixed = {override.partition("=")[0] for override in sweep.fixed}
     for parameter in sweep.parameters:
         if parameter.name in fixed:
@@ -201,8 +198,6 @@ def _require_success(progress: Progress) -> None:
     ended = [job for job in progress.jobs if job.state in ENDED]
     if not ended or any(job.state is not State.failed for job in ended):
         return
-    reasons = [
-        f"  trial {job.number}: {job.reason} (all of it: {log_of(progress.folder / job.folder)})"
-        for job in ended[:_REASONS]
-    ]
+    logs = [(job, log_of(progress.folder / job.folder)) for job in ended[:_REASONS]]
+    reasons = [f"  trial {job.number}: {job.reason} (all of it: {log})" for job, log in logs]
     raise RunError("\n".join(["Every trial failed:", *reasons, "--retry-failed runs them again."]))

@@ -24,10 +24,8 @@ from dcnrun.sweep.trial import gpu_groups_for
 
 _COMMAND = 'command: ["${env}", dcnrun, train, "${args_no_hyphens}"]'
 _LOCAL = "or leave out --engine wandb: the local engine needs no account and no network."
-# What an agent logs, before it ends without an error, when too many of its runs failed.
-_GAVE_UP = "failed runs"
-# The most characters of a tag.
-_LONGEST_TAG = 64
+_GAVE_UP = "failed runs"  # what an agent logs, before it ends without an error, when too many of its runs failed
+_LONGEST_TAG = 64  # characters
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ class WandbEngine(SweepEngine):
         console.print(f"Sweep: {address}\nMore agents may join from other machines: wandb agent {name}", markup=False)
         _explain(agents, count)
         run_agents(agents, name, _environment(sweep, folder))
-        return {"sweep": name, "url": address, "agents": [_report(agent) for agent in agents]}
+        shown = [{"runs": agent.runs, "gpu": agent.gpu, "log": str(agent.log)} for agent in agents]
+        return {"sweep": name, "url": address, "agents": shown}
 
     def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> NoReturn:
         """Raise UsageError: their server chooses the settings."""
@@ -75,9 +74,8 @@ class WandbEngine(SweepEngine):
 
     def show_status(self, sweep: str, options: Options) -> NoReturn:
         """Raise UsageError: it is on their pages."""
-        raise UsageError(
-            "--status is for sweeps of the local engine; Weights & Biases show theirs at the sweep's address."
-        )
+        theirs = "Weights & Biases show theirs at the sweep's address."
+        raise UsageError(f"--status is for sweeps of the local engine; {theirs}")
 
 
 def require_login() -> None:
@@ -101,10 +99,8 @@ def require_login() -> None:
             f"Weights & Biases refuses the login, or can't be reached ({error}). Run `wandb login --relogin`, {_LOCAL}"
         ) from error
     if not logged_in:
-        raise UsageError(
-            "A sweep on Weights & Biases needs a login, and there is none: run `wandb login`, or set WANDB_API_KEY, "
-            f"{_LOCAL}"
-        )
+        none = "A sweep on Weights & Biases needs a login, and there is none"
+        raise UsageError(f"{none}: run `wandb login`, or set WANDB_API_KEY, {_LOCAL}")
 
 
 def plan_agents(count: int | None, agents: int, gpus: Sequence[str], folder: Path) -> list[Agent]:
@@ -186,10 +182,6 @@ def _explain(agents: Sequence[Agent], count: int | None) -> None:
         console.print(f"{agent.name}: {runs}{gpu}, log {agent.log}", markup=False)
 
 
-def _report(agent: Agent) -> dict[str, Any]:
-    return {"runs": agent.runs, "gpu": agent.gpu, "log": str(agent.log)}
-
-
 def _start(agent: Agent, sweep: str, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     options = ["--forward-signals", "--term-timeout", str(int(SECONDS_TO_SAVE))]
     if agent.runs is not None:
@@ -200,16 +192,10 @@ def _start(agent: Agent, sweep: str, environment: Mapping[str, str]) -> "subproc
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"]) -> list[int]:
-    interrupted = False
-    while True:
-        try:
-            statuses = [process.wait() for process in processes]
-        except KeyboardInterrupt:
-            interrupted = True
-            for process in processes:  # the second time an agent ends its runs at once, the third time it kills them
-                process.terminate()
-        else:
-            break
-    if interrupted:
-        raise KeyboardInterrupt
-    return statuses
+    try:
+        return [process.wait() for process in processes]
+    except KeyboardInterrupt:
+        for process in processes:  # the second time an agent ends its runs at once, the third time it kills them
+            process.terminate()
+        _wait(processes)
+        raise

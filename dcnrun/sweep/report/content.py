@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import create_trial
 
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.jobs.owner import host_of
@@ -15,7 +15,7 @@ from dcnrun.sweep.hyperband import bands
 from dcnrun.sweep.objective import ENDED
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import Repeated
-from dcnrun.sweep.space import Dimension, dimension
+from dcnrun.sweep.space import dimension
 from dcnrun.sweep.spec.sweep_file import Parameter, SweepFile
 from dcnrun.sweep.status import Progress, as_json
 from dcnrun.sweep.trial import command_line
@@ -79,6 +79,7 @@ def importance(sweep: SweepFile, progress: Progress) -> Importance:
     """Compute how much each parameter that varies decides whether a trial is among the better half of those with a value."""
     ended = [(job, value) for job, value in progress.valued() if job.state in ENDED]
     dimensions = {each.name: dimension(each.distribution) for each in sweep.parameters if varies(each)}
+    domains = {name: each.domain for name, each in dimensions.items()}
     if not dimensions:
         return Importance(why_not="no parameter varies")
     if len(ended) < FEWEST:
@@ -89,7 +90,9 @@ def importance(sweep: SweepFile, progress: Progress) -> Importance:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=progress.goal.value)
-    study.add_trials([_trial(job, value, dimensions) for job, value in ended])
+    for job, value in ended:
+        points = {name: each.point(job.parameters[name]) for name, each in dimensions.items()}
+        study.add_trial(create_trial(value=value, params=points, distributions=domains))
     with warnings.catch_warnings():  # many equal values: then the shares are equal, too
         warnings.simplefilter("ignore")
         shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=_BETTER))
@@ -113,30 +116,17 @@ def cost(progress: Progress) -> Cost:
     """
     reached = {job.number: progress.steps(job) for job in progress.jobs}
     longest = max((reached[job.number][0] for job in progress.jobs if job.state is State.completed), default=0)
-    whole = {job.number: _whole(job, reached, longest) for job in progress.jobs}
-    return Cost(
-        validations=sum(len(job.history) for job in progress.jobs),
-        steps=sum(step for step, _ in reached.values()),
-        validations_without_rule=sum(_reports(job, whole[job.number]) for job in progress.jobs),
-        steps_without_rule=sum(whole.values()),
-    )
-
-
-def _whole(job: Job, reached: Mapping[int, tuple[int, int | None]], longest: int) -> int:
-    """Return the steps of a trial without the rule."""
-    step, steps = reached[job.number]
-    return max(step, longest if steps is None else steps) if _is_stopped_by_rule(job) else step
-
-
-def _reports(job: Job, steps: int) -> int:
-    """Return the number of reports after so many steps, as far apart as those of the trial; the last step has one."""
-    if not _is_stopped_by_rule(job) or not job.history:
-        return len(job.history)
-    return max(math.ceil(steps * len(job.history) / job.history[-1][0]), len(job.history))
-
-
-def _is_stopped_by_rule(job: Job) -> bool:
-    return job.state is State.stopped and job.band is not None
+    validations = without_rule = sum(len(job.history) for job in progress.jobs)
+    steps = steps_without_rule = sum(step for step, _ in reached.values())
+    for job in progress.jobs:
+        if job.state is State.stopped and job.band is not None:
+            step, planned = reached[job.number]
+            end = max(step, longest if planned is None else planned)
+            steps_without_rule += end - step
+            if job.history:  # its reports to the end would be as far apart as those that it made; the last step has one
+                reports = math.ceil(end * len(job.history) / job.history[-1][0])
+                without_rule += max(reports - len(job.history), 0)
+    return Cost(validations, steps, without_rule, steps_without_rule)
 
 
 def _bands(plan: Plan, progress: Progress) -> list[int]:
@@ -153,11 +143,3 @@ def _more(job: Job, progress: Progress) -> Mapping[str, Any]:
         "host": host_of(job.owner) if job.owner else None,
         "seconds": job.ended - job.started if job.ended is not None and job.started is not None else None,
     }
-
-
-def _trial(job: Job, value: float, dimensions: dict[str, Dimension]) -> FrozenTrial:
-    return create_trial(
-        value=value,
-        params={name: each.point(job.parameters[name]) for name, each in dimensions.items()},
-        distributions={name: each.domain for name, each in dimensions.items()},
-    )

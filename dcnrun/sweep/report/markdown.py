@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from dcnrun.compare.tables import escape
-from dcnrun.jobs.ledger import Job, State
+from dcnrun.jobs.ledger import State
 from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import RankedSetting, Repeated
-from dcnrun.sweep.report.content import EXPLAINED, METHOD, Cost, Importance, cost
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost
 from dcnrun.sweep.status import Progress, in_short, summary
 
 _MOST_ROWS = 20
@@ -101,25 +101,14 @@ def _ranking(progress: Progress, is_repeated: bool) -> list[str]:
         return []
     names = sorted({name for job in ranked for name in job.parameters})
     metric = progress.metric.name if progress.metric else "metric"
-    rows = [
-        [str(i + 1), str(job.number), in_short(progress.value(job)), job.state.value, *_parameters(job, names)]
-        for i, job in enumerate(ranked[:_MOST_ROWS])
-    ]
+    rows = []
+    for i, job in enumerate(ranked[:_MOST_ROWS]):
+        parameters = [in_short(job.parameters.get(name)) for name in names]
+        rows.append([str(i + 1), str(job.number), in_short(progress.value(job)), job.state.value, *parameters])
     more = [f"{len(ranked) - _MOST_ROWS} more are in report.json."] if len(ranked) > _MOST_ROWS else []
-    how = (
-        [] if is_repeated else ["`--repeats 3` runs the best few again over three seeds and ranks them by their means."]
-    )
-    return [
-        "## Ranking by single runs",
-        "",
-        *_table(("", "trial", metric, "state", *names), rows),
-        "",
-        " ".join([*more, _NOISE, *how]),
-    ]
-
-
-def _parameters(job: Job, names: Sequence[str]) -> list[str]:
-    return [in_short(job.parameters.get(name)) for name in names]
+    how = "`--repeats 3` runs the best few again over three seeds and ranks them by their means."
+    said = " ".join([*more, _NOISE, *([] if is_repeated else [how])])
+    return ["## Ranking by single runs", "", *_table(("", "trial", metric, "state", *names), rows), "", said]
 
 
 def _importance(found: Importance) -> list[str]:
@@ -137,15 +126,15 @@ def _ended_early(plan: Plan, progress: Progress) -> list[str]:
         return []
     reasons = [f"- trial {job.number}, {job.state.value}: {escape(job.reason or '')}" for job in jobs[:_MOST_REASONS]]
     more = [f"- {len(jobs) - _MOST_REASONS} more are in report.json."] if len(jobs) > _MOST_REASONS else []
-    saved = [_saved(cost(progress))] if rule else []
-    return ["## Stopped and failed", "", *saved, *([""] if saved and reasons else []), *reasons, *more]
-
-
-def _saved(spent: Cost) -> str:
-    return (
-        f"{spent.validations} validations and {spent.steps} steps were run; without the stop rule it would have been "
-        f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved)."
-    )
+    saved = []
+    if rule:
+        spent = cost(progress)
+        saved = [
+            f"{spent.validations} validations and {spent.steps} steps were run; without the stop rule it would have been "
+            f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved).",
+            *([""] if reasons else []),
+        ]
+    return ["## Stopped and failed", "", *saved, *reasons, *more]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

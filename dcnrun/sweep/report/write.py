@@ -63,12 +63,10 @@ def _figures(sweep: SweepFile, progress: Progress, found: Importance) -> dict[st
     if progress.metric is None:
         return {}
     metric = progress.metric.name
-    history: _Figure = (
-        f"{metric} of each trial, and the best so far",
-        (9, 4.2),
-        lambda axes: draw_history(axes, progress, metric),
-    )
-    figures = {"history.png": history}
+    caption = f"{metric} of each trial, and the best so far"
+    figures: dict[str, _Figure] = {
+        "history.png": (caption, (9, 4.2), lambda axes: draw_history(axes, progress, metric))
+    }
     if found.shares:
         height = 1 + 0.45 * len(found.shares)
         figures["importance.png"] = "Importance of parameters", (7, height), lambda axes: draw_importance(axes, found)

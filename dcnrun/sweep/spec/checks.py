@@ -127,10 +127,8 @@ class _Trials:
 
         trainer = config.trainer
         if trainer.nodes > 1:
-            self._say(
-                [f"trainer.nodes={trainer.nodes}: a trial runs on one machine; many machines have an agent each."],
-                tried,
-            )
+            why = "a trial runs on one machine; many machines have an agent each"
+            self._say([f"trainer.nodes={trainer.nodes}: {why}."], tried)
             return False
         try:
             # Each trial is started with as many processes as it wants; the one that checks here stands for any of them.
@@ -140,7 +138,8 @@ class _Trials:
             return False
         without = inactive_settings(settings_of(config))
         idle = sorted(without.keys() & self.values.keys())
-        self._say([_conditional(name, without[name]) for name in idle], tried)
+        advice = "which the sweep may draw: tune each kind in a sweep file of its own."
+        self._say([f"{name} has no effect with {without[name]}, {advice}" for name in idle], tried)
         return not idle
 
     def _say(self, found: Sequence[str], tried: Sequence[_Value]) -> None:
@@ -163,12 +162,8 @@ class _Trials:
 
 def _named_first(problem: str, names: Iterable[str]) -> str | None:
     """Return the first parameter that a problem names."""
-    found = [
-        (match.start(), name)
-        for name in names
-        if (match := re.search(rf"(?<![\w.]){re.escape(name)}(?!\.?\w)", problem))
-    ]
-    return min(found, default=(0, None))[1]
+    found = ((re.search(rf"(?<![\w.]){re.escape(name)}(?!\.?\w)", problem), name) for name in names)
+    return min(((match.start(), name) for match, name in found if match), default=(0, None))[1]
 
 
 def _values_of(parameter: Parameter) -> list[_Value]:
@@ -183,10 +178,6 @@ def _with(config: Config, other: Config, key: str) -> Config:
         return replace(config, **{name: getattr(other, name)})
     inner = getattr(config, section)
     return replace(config, **{section: replace(inner, **{name: getattr(getattr(other, section), name)})})
-
-
-def _conditional(name: str, why: str) -> str:
-    return f"{name} has no effect with {why}, which the sweep may draw: tune each kind in a sweep file of its own."
 
 
 def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
