@@ -104,7 +104,7 @@ def draw_history(axes: Axes, progress: Progress, metric: str) -> None:
         axes.step(*best_so_far(valued, progress.goal), where="post", color=BEST, linewidth=1.6, label="best so far")
     failed = [job.number for job in progress.jobs if job.state is State.failed]
     if failed:
-        style = {"s": 34, "marker": "x", "color": BLACK, "label": "failed", "zorder": 3}
+        style: dict[str, Any] = {"s": 34, "marker": "x", "color": BLACK, "label": "failed", "zorder": 3}
         axes.scatter(failed, [0.025] * len(failed), transform=axes.get_xaxis_transform(), **style)
     axes.set_xlim(-0.5, max(len(progress.jobs) - 0.5, 0.5))
     axes.margins(y=0.1)
@@ -217,9 +217,10 @@ def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, pa
         face = colour if job.state is State.completed else "none"
         axes.scatter(values[-1:], [value], s=42, marker=marker, facecolor=face, edgecolor=colour, linewidth=1.3)
     number_scale(values, log=along.name == OFFSET_RATE or is_logarithmic(along.distribution)).apply(axes, "x")
-    if best := progress.best:
-        ring = {"s": 190, "facecolor": "none", "edgecolor": BLACK, "linewidth": 1.2, "zorder": 3}
-        axes.scatter([best.parameters[along.name]], [progress.value(best)], **ring)
+    ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": BLACK, "linewidth": 1.2, "zorder": 3}
+    for job, value in progress.valued():
+        if job is progress.best:
+            axes.scatter([job.parameters[along.name]], [value], **ring)
     axes.set_xlabel(plain_text(along.name))
     axes.set_ylabel(plain_text(metric))
     axes.margins(y=0.08)
