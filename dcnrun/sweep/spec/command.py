@@ -59,9 +59,10 @@ def read_command(command: Sequence[str], program: str | None) -> Command:
     overrides, problems = _overrides([item for item in arguments if item != _ARGUMENTS])
     if arguments.count(_ARGUMENTS) != 1:
         problems.append(f"{_ARGUMENTS} must be there once: it is where a trial's parameters go.")
-    devices = training["devices"]
-    if devices is not None and f"trainer.devices={int(devices)}" not in overrides:
-        problems.append(f"torchrun starts {int(devices)} processes: say trainer.devices={int(devices)} too.")
+    if training["devices"]:
+        setting = f"trainer.devices={int(training['devices'])}"
+        if setting not in overrides:
+            problems.append(f"torchrun starts {int(training['devices'])} processes: say {setting} too.")
     return Command(tuple(item for item in overrides if not _only_logs_to_wandb(item)), tuple(problems))
 
 
