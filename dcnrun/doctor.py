@@ -1,6 +1,6 @@
 """`dcnrun doctor`: what there is on this machine, what computes which operator, and what is wrong.
 
-torch and all that stands on it are imported inside functions: the versions are shown also where that fails.
+The versions are shown also where torch, or what stands on it, can't be imported.
 """
 
 import itertools
@@ -23,6 +23,24 @@ import dcnrun
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError
 
+_import_error: DcnrunError | None = None
+try:
+    import torch
+
+    from dcnrun.ops import DISPATCH
+    from dcnrun.ops.jit import cuda, load
+    from dcnrun.ops.jit.build_spec import CUDA_DTYPES, DEFINES, dtype_name, kernel_names
+    from dcnrun.ops.jit.cache import kernels_folder
+    from dcnrun.ops.jit.compiler import find_compiler
+    from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
+    from dcnrun.ops.jit.nvrtc import find_nvrtc
+    from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
+except Exception as error:
+    _import_error = DcnrunError(
+        f"The operators can't be imported ({type(error).__name__}: {error}). "
+        "Install versions of torch and torchvision that belong together: pip install --upgrade torch torchvision"
+    )
+
 _PACKAGES = ("torch", "torchvision", "numpy", "onnxruntime", "wandb")
 _UNAVAILABLE = "unavailable"
 _OPENMP_RUNTIME = re.compile(r"/\S*/lib(?:gomp|omp|iomp)\S*")
@@ -37,8 +55,7 @@ def doctor() -> dict[str, Any]:
     """Print what there is and what is wrong, and return it; DcnrunError if torch and the operators can't be imported."""
     problems: Problems = {}
     report: dict[str, Any] = {"versions": _versions(), "environment": _environment()}
-    broken = _import_error()
-    if broken is None:
+    if _import_error is None:
         report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}
         report |= {"cuda_compiler": _cuda_compiler(bool(report["cuda_devices"]))}
         devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
@@ -48,8 +65,8 @@ def doctor() -> dict[str, Any]:
         report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
     for title, section in report.items():
         _show(title.replace("_", " "), section)
-    if broken is not None:
-        raise broken
+    if _import_error is not None:
+        raise _import_error
     for problem, remedy in problems.items():
         console.print(f"Problem: {problem}\n  Remedy: {remedy}", markup=False, soft_wrap=True)
     if not problems:
@@ -91,25 +108,10 @@ def _environment() -> Pairs:
     return {name: value for name, value in sorted(os.environ.items()) if name.startswith("DCNRUN_")}
 
 
-def _import_error() -> DcnrunError | None:
-    try:
-        import dcnrun.ops  # noqa: F401
-    except Exception as error:
-        return DcnrunError(
-            f"The operators can't be imported ({type(error).__name__}: {error}). "
-            "Install versions of torch and torchvision that belong together: pip install --upgrade torch torchvision"
-        )
-    return None
-
-
 # With it.
 
 
 def _machine() -> Pairs:
-    import torch
-
-    from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
-
     return {
         "system": platform.platform(),
         "cpu": cpu_model(),
@@ -120,8 +122,6 @@ def _machine() -> Pairs:
 
 
 def _cuda_devices(problems: Problems) -> Rows:
-    import torch
-
     if torch.version.cuda is None and Path("/proc/driver/nvidia/version").exists():
         problems["there is an NVIDIA GPU, but this torch is built without CUDA"] = "install torch for CUDA"
     try:
@@ -146,9 +146,6 @@ def _cuda_devices(problems: Problems) -> Rows:
 
 
 def _compiler() -> Pairs:
-    from dcnrun.ops.jit import KernelUnavailable
-    from dcnrun.ops.jit.compiler import find_compiler
-
     try:
         compiler = find_compiler()
     except KernelUnavailable as problem:
@@ -158,9 +155,6 @@ def _compiler() -> Pairs:
 
 def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
     """NVRTC, which needs no GPU."""
-    from dcnrun.ops.jit.errors import KernelUnavailable
-    from dcnrun.ops.jit.nvrtc import find_nvrtc
-
     try:
         nvrtc = find_nvrtc()
     except KernelUnavailable as problem:
@@ -173,17 +167,13 @@ def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
 
 def _cpu_kernels(problems: Problems) -> Rows:
     """Whether each CPU kernel loads for each dtype, and how it came about."""
-    from dcnrun.ops.jit.build_spec import DEFINES, dtype_name, kernel_names
-    from dcnrun.ops.jit.errors import KernelUnavailable
-    from dcnrun.ops.jit.load import load
-
     rows = []
     for name in kernel_names("cpu"):
         for dtype in DEFINES:
             row = {"kernel": name, "device": "cpu", "dtype": dtype_name(dtype)}
             rows.append(row)
             try:
-                built = load(name, dtype).built
+                built = load.load(name, dtype).built
             except KernelUnavailable as problem:
                 problems[problem.reason] = problem.remedy
                 row |= {"state": _UNAVAILABLE, "runs_on": ""}
@@ -198,16 +188,15 @@ def _cpu_kernels(problems: Problems) -> Rows:
 
 def _cuda_kernels(gpus: int, problems: Problems) -> Rows:
     """Whether each CUDA kernel loads on each GPU for each dtype, and how it came about."""
-    from dcnrun.ops.jit.build_spec import CUDA_DTYPES, dtype_name, kernel_names
-    from dcnrun.ops.jit.cuda import architecture_of, load
-    from dcnrun.ops.jit.errors import KernelUnavailable
-
     rows = []
     for index, name, dtype in itertools.product(range(gpus), kernel_names("cuda"), CUDA_DTYPES):
         row = {"kernel": name, "device": f"cuda:{index}", "dtype": dtype_name(dtype)}
         rows.append(row)
         try:
-            row |= {"state": _state(load(name, dtype, index).built, problems), "runs_on": architecture_of(index)}
+            row |= {
+                "state": _state(cuda.load(name, dtype, index).built, problems),
+                "runs_on": cuda.architecture_of(index),
+            }
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
             row |= {"state": _UNAVAILABLE, "runs_on": ""}
@@ -224,9 +213,6 @@ def _state(built: Any, problems: Problems) -> str:
 
 def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
     """What computes each operator on each device, for each dtype, and why."""
-    from dcnrun.ops import DISPATCH
-    from dcnrun.ops.jit.build_spec import DEFINES, dtype_name
-    from dcnrun.ops.jit.errors import KernelUnavailable
 
     def used(operator: str, device: str, dtype: Any) -> str:
         try:
@@ -258,9 +244,6 @@ def _why(device: str, backends: dict[str, str], loads: bool) -> str:
 
 
 def _cache() -> Pairs:
-    from dcnrun.ops.jit.cache import kernels_folder
-    from dcnrun.ops.jit.errors import CacheUnusable
-
     try:
         folder = kernels_folder()
     except CacheUnusable as problem:

@@ -9,27 +9,10 @@ from typing import Any
 
 import torch
 
+from dcnrun.bench import operators as op
 from dcnrun.bench.machine import describe_gpu
 from dcnrun.bench.memory import in_fresh_process, peak_extra_gpu_bytes
-from dcnrun.bench.operators import (
-    BACKWARD,
-    BOTH,
-    CONV2D,
-    CPU,
-    FORWARD,
-    ONNXRUNTIME,
-    OURS,
-    OURS_DETERMINISTIC,
-    OURS_NCHW,
-    TORCHVISION,
-    TORCHVISION_FP16,
-    TORCHVISION_FP32,
-    Candidate,
-    Case,
-    dtype_of,
-    extra_memory,
-    make_candidate,
-)
+from dcnrun.bench.operators import CPU, Case, Passes, dtype_of, extra_memory, make_candidate
 from dcnrun.bench.timing import WALL_CLOCK, Clock, EventClock, LaunchClock, Work, copies_past_cache, in_turn
 from dcnrun.errors import UsageError
 from dcnrun.ops.jit.cuda import gpus
@@ -38,7 +21,7 @@ COLUMNS = "torchvision's columns"
 # The CUBLAS_WORKSPACE_CONFIG without which some versions of PyTorch refuse products under deterministic algorithms.
 CUBLAS_DETERMINISTIC = ":4096:8"
 
-Passes = Mapping[str, Work]
+Works = Mapping[str, Work]
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -80,13 +63,13 @@ class Device(ABC):
         """Return what a result should say of the device, beside the machine."""
         return {}
 
-    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
+    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
         """Return an operator with operands on the device."""
         return make_candidate(name, case, dtype, self.device)
 
-    def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
+    def works(self, name: str, case: Case, dtype: torch.dtype) -> Works:
         """Return a candidate's passes that are measured, ready to be timed."""
-        passes = self.candidate(name, case, dtype).passes
+        passes = self.candidate(name, case, dtype)
         return {pass_: passes[pass_] for pass_ in self.passes if pass_ in passes}
 
     @abstractmethod
@@ -110,11 +93,11 @@ class Cpu(Device):
         Case(2, 128, 32, kernel=1),
         Case(2, 64, 32, kernel=7),
     )
-    ours = (OURS, OURS_NCHW)
-    peers = (TORCHVISION, ONNXRUNTIME, CONV2D)
-    passes = (FORWARD, BOTH)
-    time = ((OURS, CONV2D), (OURS_NCHW, CONV2D), (TORCHVISION, OURS), (ONNXRUNTIME, OURS))
-    memory = ((OURS, COLUMNS), (OURS, TORCHVISION))
+    ours = (op.OURS, op.OURS_NCHW)
+    peers = (op.TORCHVISION, op.ONNXRUNTIME, op.CONV2D)
+    passes = (op.FORWARD, op.BOTH)
+    time = ((op.OURS, op.CONV2D), (op.OURS_NCHW, op.CONV2D), (op.TORCHVISION, op.OURS), (op.ONNXRUNTIME, op.OURS))
+    memory = ((op.OURS, COLUMNS), (op.OURS, op.TORCHVISION))
     clock = WALL_CLOCK
 
     def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
@@ -131,11 +114,16 @@ class Cuda(Device):
         for batch, channels, size in ((8, 256, 64), (8, 64, 64), (8, 512, 32), (2, 128, (100, 167)))
         for offset_groups in (1, 4)
     )
-    ours = (OURS, OURS_DETERMINISTIC)
-    peers = (TORCHVISION_FP16, TORCHVISION_FP32, CONV2D)
-    passes = (FORWARD, BACKWARD, BOTH)
-    time = ((OURS, CONV2D), (TORCHVISION_FP16, OURS), (TORCHVISION_FP32, OURS), (OURS_DETERMINISTIC, OURS))
-    memory = ((OURS, COLUMNS), (OURS, TORCHVISION_FP16), (OURS_DETERMINISTIC, OURS))
+    ours = (op.OURS, op.OURS_DETERMINISTIC)
+    peers = (op.TORCHVISION_FP16, op.TORCHVISION_FP32, op.CONV2D)
+    passes = (op.FORWARD, op.BACKWARD, op.BOTH)
+    time = (
+        (op.OURS, op.CONV2D),
+        (op.TORCHVISION_FP16, op.OURS),
+        (op.TORCHVISION_FP32, op.OURS),
+        (op.OURS_DETERMINISTIC, op.OURS),
+    )
+    memory = ((op.OURS, COLUMNS), (op.OURS, op.TORCHVISION_FP16), (op.OURS_DETERMINISTIC, op.OURS))
 
     def __init__(self, device: torch.device, cache_bytes: int, clock: Clock, launch_clock: Clock) -> None:
         self.device, self.cache_bytes = device, cache_bytes
@@ -159,11 +147,11 @@ class Cuda(Device):
         """Describe the GPU, its driver and libraries."""
         return describe_gpu(self.device)
 
-    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Candidate:
+    def candidate(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
         """Return an operator with positions in fp32, as layers have them under autocast; torchvision's takes one dtype only."""
         return make_candidate(name, case, dtype, self.device, torch.float32 if name in self.ours else None)
 
-    def works(self, name: str, case: Case, dtype: torch.dtype) -> Passes:
+    def works(self, name: str, case: Case, dtype: torch.dtype) -> Works:
         """Return passes that take other operands at each call, so that none are in the L2 cache."""
         copies = copies_past_cache(case.least_operand_bytes(dtype_of(name, dtype)), self.cache_bytes)
         each = [super(Cuda, self).works(name, case, dtype) for _ in range(copies)]
@@ -174,7 +162,7 @@ class Cuda(Device):
 
     def extra_bytes(self, name: str, case: Case, dtype: torch.dtype, pass_: str) -> int:
         """Measure what PyTorch counts."""
-        work = self.candidate(name, case, dtype).passes[pass_]
+        work = self.candidate(name, case, dtype)[pass_]
         work()
         return peak_extra_gpu_bytes(work, self.device)
 

@@ -6,29 +6,23 @@ import multiprocessing
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from dcnrun.errors import DcnrunError
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+Sized = Tensor | NDArray[Any]
 
 # What measured processes start with: imported once, in the process that they are forked from.
 _IMPORTED = ["dcnrun.bench.operators"]
 _RESET_PEAK = "5"  # proc(5), clear_refs
 _PAGE = 4096
 _GPU_BLOCK = 512  # what PyTorch rounds an allocation up to
-
-
-class Sized(Protocol):
-    """A tensor or an array."""
-
-    @property
-    def nbytes(self) -> int:
-        """The size in memory."""
-        ...
 
 
 def peak_extra_bytes(work: Callable[[], Iterable[Sized]]) -> int:

@@ -23,6 +23,10 @@ _TORCHVISIONS = (TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32)
 _TORCHVISION_IMAGES = 32
 
 
+# Of an operator with its operands: each gives its results, the output and then the gradients.
+Passes = dict[str, Callable[[], Sequence[Sized]]]
+
+
 @dataclass(frozen=True)
 class Case:
     """A modulated layer of stride 1 that keeps the feature map's size, with as many channels out as in."""
@@ -67,16 +71,9 @@ class Case:
 TINY = Case(1, 64, 8)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An operator with its operands: each pass gives its results, the output and then the gradients."""
-
-    passes: dict[str, Callable[[], Sequence[Sized]]]
-
-
 def make_candidate(
     name: str, case: Case, dtype: torch.dtype, device: torch.device = CPU, positions: torch.dtype | None = None
-) -> Candidate:
+) -> Passes:
     """Make an operator for a case; the operands' values are the same for all, offsets are N(0, 1).
 
     `positions` is the dtype of offsets and masks, where it is another.
@@ -110,7 +107,7 @@ def unavailable(names: Iterable[str], dtype: torch.dtype, device: torch.device =
     reasons = {}
     for name in names:
         try:
-            for work in make_candidate(name, TINY, dtype, device).passes.values():
+            for work in make_candidate(name, TINY, dtype, device).values():
                 work()
         except Exception as error:  # each fails in its own ways
             reasons[name] = one_line(error)
@@ -125,9 +122,9 @@ def one_line(error: Exception) -> str:
 def extra_memory(name: str, case: Case, dtype: torch.dtype, pass_: str, threads: int) -> int:
     """Measure the peak memory of one pass beyond operands and results, in bytes; for a fresh process."""
     torch.set_num_threads(threads)
-    work = make_candidate(name, case, dtype).passes[pass_]
+    work = make_candidate(name, case, dtype)[pass_]
     # Loads libraries and starts threads, which is no memory of the operator's.
-    make_candidate(name, replace(case, batch=1, size=8), dtype).passes[pass_]()
+    make_candidate(name, replace(case, batch=1, size=8), dtype)[pass_]()
     return peak_extra_bytes(work)
 
 
@@ -152,7 +149,7 @@ def _operands(
     return [operand.to(dtype=its, memory_format=memory_format) for operand, its in zip(operands, dtypes, strict=True)]
 
 
-def _in_torch(compute: Callable[[], Tensor], learnt: list[Tensor], grad_output: Tensor) -> Candidate:
+def _in_torch(compute: Callable[[], Tensor], learnt: list[Tensor], grad_output: Tensor) -> Passes:
     for operand in learnt:
         operand.requires_grad_()
     computed = functools.cache(compute)
@@ -168,10 +165,10 @@ def _in_torch(compute: Callable[[], Tensor], learnt: list[Tensor], grad_output: 
         output = compute()
         return [output.detach(), *torch.autograd.grad(output, learnt, grad_output)]
 
-    return Candidate({FORWARD: forward, BACKWARD: backward, BOTH: both})
+    return {FORWARD: forward, BACKWARD: backward, BOTH: both}
 
 
-def _deterministic(candidate: Candidate) -> Candidate:
+def _deterministic(candidate: Passes) -> Passes:
     """Return the candidate as PyTorch computes it when it is asked for the same bits on every run."""
 
     def switched(work: Callable[[], Sequence[Sized]]) -> Sequence[Sized]:
@@ -182,10 +179,10 @@ def _deterministic(candidate: Candidate) -> Candidate:
         finally:
             torch.use_deterministic_algorithms(before)
 
-    return Candidate({pass_: functools.partial(switched, work) for pass_, work in candidate.passes.items()})
+    return {pass_: functools.partial(switched, work) for pass_, work in candidate.items()}
 
 
-def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Candidate:
+def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Passes:
     """Make a model of one DeformConv node, its weight a constant."""
     import onnxruntime
     from onnx import helper, numpy_helper
@@ -215,4 +212,4 @@ def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, wei
         outputs: list[Any] = session.run(["output"], fed)
         return outputs
 
-    return Candidate({FORWARD: forward})
+    return {FORWARD: forward}

@@ -138,7 +138,7 @@ def _launches(
 ) -> dict[str, dict[str, float]]:
     """What a forward pass of ours and of the plain convolution costs the host."""
     names = [name for name in (OURS, CONV2D) if name in candidates]
-    works = {name: device.candidate(name, TINY, dtype).passes[FORWARD] for name in names}
+    works = {name: device.candidate(name, TINY, dtype)[FORWARD] for name in names}
     return {name: quartiles_us(seconds) for name, seconds in interleaved(works, rounds, clock).items()}
 
 

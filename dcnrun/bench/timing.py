@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,14 +13,7 @@ PAUSE_SECONDS = 0.02
 
 Name = TypeVar("Name", bound=Hashable)
 Work = Callable[[], object]
-
-
-class Clock(Protocol):
-    """A way to measure a work."""
-
-    def seconds(self, work: Work) -> float:
-        """Return the seconds of one call."""
-        ...
+Clock = Callable[[Work], float]  # returns the seconds of one call of a work
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class WallClock:
 
     pause: float = PAUSE_SECONDS
 
-    def seconds(self, work: Work) -> float:
+    def __call__(self, work: Work) -> float:
         """Return the seconds of one call, on the wall."""
         time.sleep(self.pause)
         work()
@@ -54,7 +47,7 @@ class EventClock:
     calls: int = 10
     warm_up: int = 3
 
-    def seconds(self, work: Work) -> float:
+    def __call__(self, work: Work) -> float:
         """Return the seconds of one call, on the GPU."""
         started, ended = self.make_event(), self.make_event()
         _repeat(work, self.warm_up)
@@ -75,7 +68,7 @@ class LaunchClock:
     synchronize: Callable[[], object]
     calls: int = 100
 
-    def seconds(self, work: Work) -> float:
+    def __call__(self, work: Work) -> float:
         """Return the seconds of one call, on the host."""
         work()
         self.synchronize()
@@ -97,7 +90,7 @@ def interleaved(works: Mapping[Name, Work], rounds: int, clock: Clock = WALL_CLO
     for round_ in range(rounds):
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(clock.seconds(works[name]))
+            seconds[name].append(clock(works[name]))
     return seconds
 
 

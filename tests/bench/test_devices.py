@@ -85,8 +85,8 @@ def test_operands_are_others_at_each_call(monkeypatch, name, times):
     def watched(*arguments):
         number, candidate = len(made), make_candidate(*arguments)
         made.append(arguments[:3])
-        for pass_, work in candidate.passes.items():
-            candidate.passes[pass_] = lambda work=work: ran.append(number) or work()
+        for pass_, work in candidate.items():
+            candidate[pass_] = lambda work=work: ran.append(number) or work()
         return candidate
 
     monkeypatch.setattr(devices, "make_candidate", watched)
@@ -139,9 +139,9 @@ def test_what_the_first_calls_do_is_not_timed(monkeypatch):
 def test_positions_in_fp32_for_ours():
     gpu, half, full = stand_in(), torch.bfloat16, torch.float32
     for name in (OURS, OURS_DETERMINISTIC):
-        gradients = gpu.candidate(name, SMALL, half).passes[BACKWARD]()
+        gradients = gpu.candidate(name, SMALL, half)[BACKWARD]()
         assert [gradient.dtype for gradient in gradients] == [half, full, full, half]
-    assert {gradient.dtype for gradient in Cpu().candidate(OURS, SMALL, half).passes[BACKWARD]()} == {half}
+    assert {gradient.dtype for gradient in Cpu().candidate(OURS, SMALL, half)[BACKWARD]()} == {half}
 
 
 def test_memory_is_measured_once_all_is_loaded(monkeypatch):
@@ -157,7 +157,7 @@ def test_memory_is_measured_once_all_is_loaded(monkeypatch):
 
     gpu = stand_in(10**6)
     monkeypatch.setattr(devices, "peak_extra_gpu_bytes", peak)
-    monkeypatch.setattr(gpu, "candidate", lambda *_: type("Candidate", (), {"passes": {BOTH: work}}))
+    monkeypatch.setattr(gpu, "candidate", lambda *_: {BOTH: work})
     assert gpu.extra_bytes(OURS, SMALL, torch.float16, BOTH) == 7
     assert seen == [(1, True, torch.device("cpu"))]
 

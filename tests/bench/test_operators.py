@@ -30,7 +30,7 @@ SMALL = Case(2, 4, 6, offset_groups=2)
 
 def results(name, pass_, case=SMALL, dtype=torch.float32, positions=None):
     candidate = make_candidate(name, case, dtype, CPU, positions)
-    return [torch.as_tensor(result) for result in candidate.passes[pass_]()]
+    return [torch.as_tensor(result) for result in candidate[pass_]()]
 
 
 @pytest.mark.parametrize("case", [SMALL, Case(1, 3, 5, kernel=1), Case(1, 2, 9, kernel=7)], ids=lambda case: case.name)
@@ -59,7 +59,7 @@ def test_gradients_agree(name):
 def test_the_backward_pass_alone(name):
     """The same gradients, time after time."""
     _, *gradients = results(name, BOTH)
-    work = make_candidate(name, SMALL, torch.float32).passes[BACKWARD]
+    work = make_candidate(name, SMALL, torch.float32)[BACKWARD]
     for _ in range(3):
         torch.testing.assert_close(work(), gradients)
 
@@ -71,7 +71,7 @@ def test_the_deterministic_one_switches_for_itself_alone(monkeypatch):
         lambda input, *_, **__: asked.append(torch.are_deterministic_algorithms_enabled()) or input * 2,
     )
     for name in (OURS, OURS_DETERMINISTIC, OURS):
-        make_candidate(name, SMALL, torch.float32).passes[FORWARD]()
+        make_candidate(name, SMALL, torch.float32)[FORWARD]()
     assert asked == [False, True, False]
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -115,7 +115,7 @@ def test_the_least_that_is_read():
     """Input and weight, in bytes."""
     case = Case(2, 4, (5, 7), kernel=5)
     assert case.least_operand_bytes(torch.float32) == 4 * (2 * 4 * 5 * 7 + 4 * 4 * 5 * 5)
-    read = make_candidate(CONV2D, case, torch.float32).passes[BACKWARD]()  # their gradients are as large
+    read = make_candidate(CONV2D, case, torch.float32)[BACKWARD]()  # their gradients are as large
     assert sum(result.nbytes for result in read) == case.least_operand_bytes(torch.float32)
 
 

@@ -118,12 +118,9 @@ class Loaded:
 
 
 def load_cuda(name: str, dtype: torch.dtype, device: torch.device) -> CudaModule:
-    """The kernels of a source for tensors of one dtype on one GPU, compiled if they have to be.
+    """Return the kernels of a source for tensors of one dtype on one GPU, compiled if they have to be.
 
-    What was loaded is remembered, and so is a failure: there is no second try in a process.
-
-    Raises:
-        KernelUnavailable: they can't be compiled or loaded here.
+    What was loaded is remembered, and so is a failure to (KernelUnavailable): there is no second try in a process.
     """
     index = device.index
     return load(name, dtype, torch.cuda.current_device() if index is None else index).module
@@ -156,21 +153,13 @@ def architecture_of(index: int) -> str:
 
 
 def build_cuda(name: str, dtype: torch.dtype, architecture: str) -> Built:
-    """A kernel's file for an architecture such as "sm_90a", from the cache or compiled now; needs no GPU.
-
-    Raises:
-        KernelUnavailable: it can't be compiled or kept.
-    """
+    """Build or find a kernel's file for an architecture such as "sm_90a"; KernelUnavailable if it can't be kept. Needs no GPU."""
     with work_folder() as work:
         return _build(name, dtype, architecture, work).kept()
 
 
 def compile_cuda(name: str, dtype: torch.dtype, architecture: str) -> bytes:
-    """The code of a kernel, past the cache: a cubin for "sm_90a" and the like, PTX for "compute_90"; needs no GPU.
-
-    Raises:
-        KernelUnavailable: it can't be compiled.
-    """
+    """Return the code of a kernel, past the cache: a cubin for "sm_90a" and the like, PTX for "compute_90"; needs no GPU."""
     spec = cuda_build_spec(name, dtype, architecture)
     return compile_image(find_nvrtc(), spec.source, architecture, spec.options)
 

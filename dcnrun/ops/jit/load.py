@@ -24,12 +24,9 @@ class Loaded:
 
 
 def load_cpu(name: str, dtype: torch.dtype) -> ctypes.CDLL:
-    """The library of a kernel for tensors of one dtype, compiled if it has to be; `name` is that of its source.
+    """Return the library of a kernel for tensors of one dtype, compiled if it has to be; `name` is that of its source.
 
-    What was loaded is remembered, and so is a failure: there is no second try in a process.
-
-    Raises:
-        KernelUnavailable: it can't be compiled or loaded here.
+    What was loaded is remembered, and so is a failure to (KernelUnavailable): there is no second try in a process.
     """
     return load(name, dtype).library
 

@@ -28,7 +28,10 @@ class memoize(Generic[*Key, Made]):
         if key not in self._known:
             with self._one_makes:
                 if key not in self._known:
-                    self._known[key] = self._try(*key)
+                    try:
+                        self._known[key] = self._make(*key)
+                    except KernelUnavailable as problem:
+                        self._known[key] = problem
         known = self._known[key]
         if isinstance(known, KernelUnavailable):
             raise KernelUnavailable(*known.args)
@@ -37,9 +40,3 @@ class memoize(Generic[*Key, Made]):
     def cache_clear(self) -> None:
         """Forget all results and failures."""
         self._known.clear()
-
-    def _try(self, *key: *Key) -> Made | KernelUnavailable:
-        try:
-            return self._make(*key)
-        except KernelUnavailable as problem:
-            return problem

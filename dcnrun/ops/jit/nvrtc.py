@@ -105,12 +105,14 @@ def best_architecture(nvrtc: Nvrtc, capability: tuple[int, int]) -> str:
 
 
 def compile_image(nvrtc: Nvrtc, source: Path, architecture: str, options: tuple[str, ...]) -> bytes:
-    """The code of a source for one architecture: a cubin, or PTX where that is virtual.
+    """Return the code of a source for one architecture: a cubin, or PTX where that is virtual.
 
-    Raises:
-        KernelUnavailable: the architecture is unknown to NVRTC, or the source has errors.
+    KernelUnavailable if the architecture is unknown to NVRTC, or the source has errors.
     """
-    _check_architecture(nvrtc, architecture)
+    parsed = _ARCHITECTURE.fullmatch(architecture)
+    if parsed is None or int(parsed[1]) not in nvrtc.capabilities:
+        known = ", ".join(f"sm_{capability}" for capability in nvrtc.capabilities)
+        raise KernelUnavailable(f"NVRTC {nvrtc.version} does not compile for {architecture}", f"it does for {known}")
     api = nvrtc.api
     includes = [f"--include-path={folder}" for folder in (source.parent, nvrtc.headers)]
     given = [f"--gpu-architecture={architecture}", *options, *includes]
@@ -130,13 +132,6 @@ def compile_image(nvrtc: Nvrtc, source: Path, architecture: str, options: tuple[
         return _read(program, api.nvrtcGetCUBINSize, api.nvrtcGetCUBIN)
     finally:
         api.nvrtcDestroyProgram(program)
-
-
-def _check_architecture(nvrtc: Nvrtc, architecture: str) -> None:
-    parsed = _ARCHITECTURE.fullmatch(architecture)
-    if parsed is None or int(parsed[1]) not in nvrtc.capabilities:
-        known = ", ".join(f"sm_{capability}" for capability in nvrtc.capabilities)
-        raise KernelUnavailable(f"NVRTC {nvrtc.version} does not compile for {architecture}", f"it does for {known}")
 
 
 def _read(program: Any, size_of: Callable[..., Any], read: Callable[..., Any]) -> bytes:
