@@ -29,7 +29,7 @@ try:
 
     from dcnrun.ops import DISPATCH
     from dcnrun.ops.jit import cuda, load
-    from dcnrun.ops.jit.build_spec import CUDA_DTYPES, DEFINES, dtype_name, kernel_names
+    from dcnrun.ops.jit.build_spec import CPU_DTYPES, CUDA_DTYPES, dtype_name, kernel_names
     from dcnrun.ops.jit.cache import kernels_folder
     from dcnrun.ops.jit.compiler import find_compiler
     from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
@@ -54,13 +54,14 @@ Problems = dict[str, str]
 def doctor() -> dict[str, Any]:
     """Print what there is and what is wrong, and return it; DcnrunError if torch and the operators can't be imported."""
     problems: Problems = {}
-    report: dict[str, Any] = {"versions": _versions(), "environment": _environment()}
+    environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith("DCNRUN_")}
+    report: dict[str, Any] = {"versions": _versions(), "environment": environment}
     if _import_error is None:
         report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}
         report |= {"cuda_compiler": _cuda_compiler(bool(report["cuda_devices"]))}
         devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
         with _log_muted(), console.status("Compiling the kernels that are not in the cache"):
-            kernels = _cpu_kernels(problems) + _cuda_kernels(len(report["cuda_devices"]), problems)
+            kernels = _kernels(len(report["cuda_devices"]), problems)
             report |= {"kernels": kernels, "backends": _backends(devices, kernels, problems)}
         report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
     for title, section in report.items():
@@ -102,10 +103,6 @@ def _versions() -> Pairs:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def _environment() -> Pairs:
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith("DCNRUN_")}
 
 
 # With it.
@@ -165,41 +162,28 @@ def _cuda_compiler(there_is_a_gpu: bool) -> Pairs:
     return found
 
 
-def _cpu_kernels(problems: Problems) -> Rows:
-    """Whether each CPU kernel loads for each dtype, and how it came about."""
+def _kernels(gpus: int, problems: Problems) -> Rows:
+    """Whether each kernel loads for each dtype on the CPU and on each GPU, and how it came about."""
+    on_cpu = itertools.product(["cpu"], kernel_names("cpu"), CPU_DTYPES)
+    on_gpus = itertools.product([f"cuda:{index}" for index in range(gpus)], kernel_names("cuda"), CUDA_DTYPES)
     rows = []
-    for name in kernel_names("cpu"):
-        for dtype in DEFINES:
-            row = {"kernel": name, "device": "cpu", "dtype": dtype_name(dtype)}
-            rows.append(row)
-            try:
-                built = load.load(name, dtype).built
-            except KernelUnavailable as problem:
-                problems[problem.reason] = problem.remedy
-                row |= {"state": _UNAVAILABLE, "runs_on": ""}
-                continue
-            threads = "OpenMP threads" if "-fopenmp" in built.record["flags"] else "one thread"
-            row |= {"state": _state(built, problems), "runs_on": threads}
-            if threads == "one thread" and sys.platform == "linux":
-                remedy = "install OpenMP for it (clang: apt install libomp-dev), then delete the kernels from the cache"
-                problems["the kernels run on one thread: their compiler has no OpenMP"] = remedy
-    return rows
-
-
-def _cuda_kernels(gpus: int, problems: Problems) -> Rows:
-    """Whether each CUDA kernel loads on each GPU for each dtype, and how it came about."""
-    rows = []
-    for index, name, dtype in itertools.product(range(gpus), kernel_names("cuda"), CUDA_DTYPES):
-        row = {"kernel": name, "device": f"cuda:{index}", "dtype": dtype_name(dtype)}
+    for device, name, dtype in itertools.chain(on_cpu, on_gpus):
+        row = {"kernel": name, "device": device, "dtype": dtype_name(dtype), "state": _UNAVAILABLE, "runs_on": ""}
         rows.append(row)
         try:
-            row |= {
-                "state": _state(cuda.load(name, dtype, index).built, problems),
-                "runs_on": cuda.architecture_of(index),
-            }
+            if device == "cpu":
+                built = load.load(name, dtype).built
+                runs_on = "OpenMP threads" if "-fopenmp" in built.record["flags"] else "one thread"
+            else:
+                index = torch.device(device).index
+                built, runs_on = cuda.load(name, dtype, index).built, cuda.architecture_of(index)
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
-            row |= {"state": _UNAVAILABLE, "runs_on": ""}
+            continue
+        row |= {"state": _state(built, problems), "runs_on": runs_on}
+        if runs_on == "one thread" and sys.platform == "linux":
+            remedy = "install OpenMP for it (clang: apt install libomp-dev), then delete the kernels from the cache"
+            problems["the kernels run on one thread: their compiler has no OpenMP"] = remedy
     return rows
 
 
@@ -225,7 +209,7 @@ def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
 
     rows = []
     for operator, device in itertools.product(DISPATCH, devices):
-        taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in DEFINES}
+        taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in CPU_DTYPES}
         own = [row for row in kernels if row["kernel"] == operator and row["device"].startswith(device)]
         loads = all(row["state"] != _UNAVAILABLE for row in own)
         rows.append({"operator": operator, "device": device, **taken, "why": _why(device, taken, loads)})

@@ -43,19 +43,15 @@ class Kernels(Protocol[Called]):
     @property
     def DTYPES(self) -> Collection[torch.dtype]:
         """What the kernels store."""
-        ...
 
     def load(self, dtype: torch.dtype, device: torch.device) -> object:
         """Compile and load them, once in a process; KernelUnavailable where that can't be done."""
-        ...
 
     def forward(self, operands: Called, output: Tensor) -> None:
         """Write the result of checked operands to `output`."""
-        ...
 
     def backward(self, grad_output: Tensor, operands: Called, grads: list[Tensor | None]) -> None:
         """Write the gradients to those of `grads` that are tensors."""
-        ...
 
 
 class Dispatcher(Generic[Operands]):

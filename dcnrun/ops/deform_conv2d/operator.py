@@ -13,20 +13,11 @@ from torch import Tensor
 from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
+from dcnrun.ops.common import operator as common
 from dcnrun.ops.common.checks import check_gradient, memory_format_of
-from dcnrun.ops.common.operator import (
-    Shape,
-    autocast,
-    autocast_is_on,
-    empty_like,
-    forward_mode_is_active,
-    register,
-    second_gradients,
-    wanted_gradients,
-    without_autocast,
-)
+from dcnrun.ops.common.operator import Shape
 from dcnrun.ops.deform_conv2d import dispatch
-from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
+from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.deform_conv2d.checks import check_deform_conv2d
 from dcnrun.ops.deform_conv2d.reference import deform_conv2d_backward_reference
 
@@ -82,29 +73,21 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
     operands, wanted = _of_backward(*arguments)
     check_deform_conv2d(operands)
     check_gradient(grad_output, operands.output_shape, operands.input)
-    return empty_like(_differentiated(operands), wanted, operands.input)
+    return common.empty_like(_differentiated(operands), wanted, operands.input)
 
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = _of_backward(*arguments)
     check_gradient(grad_output, _output_of(operands)[0], operands.input)
-    grads = empty_like(_differentiated(operands), wanted, operands.input)
+    grads = common.empty_like(_differentiated(operands), wanted, operands.input)
     # A backward pass under autocast computes in the dtypes that the forward had.
-    with without_autocast(operands.input.device.type):
-        dispatch.backward(grad_output, operands, wanted_gradients(grads, _differentiated(operands), wanted))
+    with common.without_autocast(operands.input.device.type):
+        dispatch.backward(grad_output, operands, common.wanted_gradients(grads, _differentiated(operands), wanted))
     return grads
 
 
-def _of_backward(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    wanted: list[bool],
-) -> tuple[Operands, list[bool]]:
+def _of_backward(*arguments: Any) -> tuple[Operands, list[bool]]:
+    input, offset, weight, mask, stride, padding, dilation, wanted = arguments
     return Operands(input, offset, weight, None, stride, padding, dilation, mask), wanted
 
 
@@ -113,7 +96,7 @@ def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
     return operands.input, operands.offset, operands.weight, operands.mask
 
 
-register(_library, "deform_conv2d", _forward, _backward, _empty_output, _empty_gradients)
+common.register(_library, "deform_conv2d", _forward, _backward, _empty_output, _empty_gradients)
 
 
 # Autograd ------------------------------------------------------------------------------------------------------------
@@ -151,7 +134,7 @@ def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...
         operands = Operands(input, offset, weight, None, stride, padding, dilation, mask)
         return deform_conv2d_backward_reference(grad_output, operands)
 
-    return *second_gradients(backward, ctx.saved_tensors, ctx.wanted, grad_grads), None, None, None, None
+    return *common.second_gradients(backward, ctx.saved_tensors, ctx.wanted, grad_grads), None, None, None, None
 
 
 torch.library.register_autograd("dcnrun::deform_conv2d", _gradients, setup_context=_save, lib=_library)
@@ -227,7 +210,7 @@ def convolve(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
     output: Tensor
     if _transforms_are_active():
-        output = (_autocast if autocast_is_on(arguments[0].device.type) else _Convolve.apply)(*arguments)
+        output = (_autocast if common.autocast_is_on(arguments[0].device.type) else _Convolve.apply)(*arguments)
     elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
         output = torch.ops.dcnrun.deform_conv2d(*arguments)
     else:
@@ -246,13 +229,13 @@ def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
 def _transforms_are_active() -> bool:
     if torch.compiler.is_compiling():
         return False
-    return torch._C._are_functorch_transforms_active() or forward_mode_is_active()
+    return torch._C._are_functorch_transforms_active() or common.forward_mode_is_active()
 
 
 # Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
 
 
-_autocast = autocast(convolve, Operands, ("input", "weight", "bias"), ("offset", "mask"))
+_autocast = common.autocast(convolve, Operands, ("input", "weight", "bias"), ("offset", "mask"))
 for _key in ("AutocastCPU", "AutocastCUDA"):
     _library.impl("deform_conv2d", _autocast, _key)
 

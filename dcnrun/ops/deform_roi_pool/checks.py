@@ -26,7 +26,12 @@ def check_deform_roi_pool(operands: Operands) -> None:
         check_dtype(name, tensor, input, positions=True)
     if rois.shape[1] != 5:
         raise ValueError(f"rois must be (R, 5): image, x1, y1, x2, y2; but has shape {tuple(rois.shape)}")
-    _check_settings(operands)
+    _, scale, ratio, gamma = operands[4:8]
+    for name, value in (("spatial_scale", scale), ("gamma", gamma)):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, but is {value}")
+    if not 0 <= ratio <= MOST_SAMPLES:
+        raise ValueError(f"sampling_ratio must be from 0 (adaptive) to {MOST_SAMPLES}, but is {ratio}")
 
     _, channels, height, width = input.shape
     if 0 in (channels, height, width):
@@ -52,15 +57,6 @@ def check_deform_roi_pool(operands: Operands) -> None:
         )
     if mask is not None and mask.shape[1] != groups:
         raise ValueError(f"mask has {mask.shape[1]} channels, but offset has {groups} groups")
-
-
-def _check_settings(operands: Operands) -> None:
-    _, scale, ratio, gamma = operands[4:8]
-    for name, value in (("spatial_scale", scale), ("gamma", gamma)):
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, but is {value}")
-    if not 0 <= ratio <= MOST_SAMPLES:
-        raise ValueError(f"sampling_ratio must be from 0 (adaptive) to {MOST_SAMPLES}, but is {ratio}")
 
 
 def check_images(rois: Tensor, images: int) -> None:

@@ -12,17 +12,9 @@ from torch import Tensor
 from torch.library import Library
 from torch.utils.flop_counter import register_flop_formula
 
+from dcnrun.ops.common import operator as common
 from dcnrun.ops.common.checks import check_gradient
-from dcnrun.ops.common.operator import (
-    Shape,
-    autocast,
-    empty_like,
-    forward_mode_is_active,
-    register,
-    second_gradients,
-    wanted_gradients,
-    without_autocast,
-)
+from dcnrun.ops.common.operator import Shape
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_images
@@ -43,7 +35,7 @@ _library.define(
 
 def pool(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_roi_pool`; forward mode, where PyTorch would drop the tangents without a word, is refused."""
-    if forward_mode_is_active():
+    if common.forward_mode_is_active():
         raise NotImplementedError("deform_roi_pool has no derivatives in forward mode (jvp): use reverse mode")
     output: Tensor = torch.ops.dcnrun.deform_roi_pool(*arguments)
     return output
@@ -70,7 +62,7 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
     operands, wanted = Operands(*arguments[:-1]), arguments[-1]
     check_deform_roi_pool(operands)
     check_gradient(grad_output, operands.output_shape, operands.input)
-    return empty_like(_differentiated(operands), wanted, operands.input)
+    return common.empty_like(_differentiated(operands), wanted, operands.input)
 
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
@@ -78,8 +70,8 @@ def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     grads = _empty_gradients(grad_output, *arguments)
     _check_values(operands)
     # A backward pass under autocast computes in the dtypes that the forward had.
-    with without_autocast(operands.input.device.type):
-        dispatch.backward(grad_output, operands, wanted_gradients(grads, _differentiated(operands), wanted))
+    with common.without_autocast(operands.input.device.type):
+        dispatch.backward(grad_output, operands, common.wanted_gradients(grads, _differentiated(operands), wanted))
     return grads
 
 
@@ -94,7 +86,7 @@ def _differentiated(operands: Operands) -> tuple[Tensor | None, ...]:
     return operands.input, operands.offset, operands.mask
 
 
-register(_library, "deform_roi_pool", _forward, _backward, _empty_output, _empty_gradients)
+common.register(_library, "deform_roi_pool", _forward, _backward, _empty_output, _empty_gradients)
 
 
 # Autograd ------------------------------------------------------------------------------------------------------------
@@ -130,7 +122,7 @@ def _second_gradients(ctx: Any, *grad_grads: Tensor) -> tuple[Tensor | None, ...
         return deform_roi_pool_backward_reference(grad_output, Operands(input, rois, offset, mask, *ctx.settings))
 
     differentiated = grad_output, input, offset, mask
-    first, second, third, fourth = second_gradients(backward, differentiated, ctx.wanted, grad_grads)
+    first, second, third, fourth = common.second_gradients(backward, differentiated, ctx.wanted, grad_grads)
     return first, second, None, third, fourth, *[None] * (len(ctx.settings) + 1)
 
 
@@ -144,7 +136,7 @@ torch.library.register_autograd(
 
 
 for _key in ("AutocastCPU", "AutocastCUDA"):
-    _library.impl("deform_roi_pool", autocast(pool, Operands, ("input",), ("rois", "offset", "mask")), _key)
+    _library.impl("deform_roi_pool", common.autocast(pool, Operands, ("input",), ("rois", "offset", "mask")), _key)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ def find(file: Path) -> dict[str, Any] | None:
         status = file.stat()
         if status.st_uid not in _trusted_users() or status.st_mode & _WRITABLE_BY_OTHERS:
             return None
-        record = json.loads(_record(file).read_text())
-        return record if record["sha256"] == _sha256(file.read_bytes()) else None
+        record = json.loads(file.with_suffix(".json").read_text())
+        return record if record["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -49,12 +49,12 @@ def find(file: Path) -> dict[str, Any] | None:
 def store(library: Path, file: Path, record: dict[str, Any]) -> None:
     """Keep a compiled library as `file`, with a record of how it was built; CacheUnusable if that can't be."""
     content = library.read_bytes()
-    record = {"sha256": _sha256(content), **record}
+    record = {"sha256": hashlib.sha256(content).hexdigest(), **record}
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _keep_others_out(file.parent)
         _put(content, file)
-        _put(json.dumps(record, indent=2).encode() + b"\n", _record(file))
+        _put(json.dumps(record, indent=2).encode() + b"\n", file.with_suffix(".json"))
     except OSError as error:
         raise CacheUnusable(
             f"compiled kernels can't be kept in {file.parent}: {error.strerror or error}",
@@ -123,11 +123,3 @@ def _put(content: bytes, file: Path) -> None:
         beside.replace(file)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _record(file: Path) -> Path:
-    return file.with_suffix(".json")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
