@@ -20,7 +20,7 @@ from dcnrun.jobs.ledger import JobSpec, Ledger, State
 from tests.compare.factories import write_run
 from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 FAKE_TRAINING = Path(__file__).with_name("fakes.py")
 

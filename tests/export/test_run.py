@@ -16,7 +16,7 @@ from dcnrun.tasks.build import build_model
 from dcnrun.training import checkpoint
 from dcnrun.training.run import train
 from tests.export.factories import assert_equal, in_onnxruntime, operators
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -4,46 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dcnrun.config.schema import (
-    Architecture,
-    Backbone,
-    Config,
-    ConvConfig,
-    ConvKind,
-    LoggerConfig,
-    OptimConfig,
-    SegmentationModelConfig,
-    ShapesConfig,
-    TrainerConfig,
-)
+from dcnrun.config.schema import Backbone, ConvConfig, ConvKind
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.tasks.build import build_model, forward_flops, parameter_count
-from dcnrun.tasks.registry import ARCHITECTURES
-from dcnrun.tasks.segmentation.scores import SEGMENTATION
-
-
-def config(conv=None, seed=0, **model):
-    return Config(
-        conv=conv or ConvConfig(kind=ConvKind.standard),
-        model=SegmentationModelConfig(**({"head": Architecture.deeplab, "width": 8, "head_channels": 16} | model)),
-        data=ShapesConfig(),
-        optim=OptimConfig(),
-        trainer=TrainerConfig(),
-        logger=LoggerConfig(),
-        seed=seed,
-    )
-
-
-@pytest.mark.parametrize("head", [head for head, entry in ARCHITECTURES.items() if entry.task is SEGMENTATION])
-@pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
-@pytest.mark.parametrize("kind", list(ConvKind))
-def test_every_combination_builds_and_scores_every_pixel(head, backbone, kind):
-    conv = ConvConfig(kind=kind, layers="3", dilation=4 if kind is ConvKind.dilated else None)
-    built = build_model(config(conv, head=head, backbone=backbone), num_classes=5)
-    scores = built.network.eval()(torch.randn(2, 3, 65, 48))
-    assert scores.shape == (2, 5, 65, 48)
-    assert scores.isfinite().all()
+from tests.tasks.factories import config
 
 
 @pytest.mark.parametrize("kind", [ConvKind.deformable, ConvKind.modulated])
@@ -99,10 +64,10 @@ def test_flops_are_those_of_the_convolutions_and_samples():
     def count(module, inputs, output):
         nonlocal counted
         pixels = output.shape[2] * output.shape[3]
-        taps = module.kernel_size[0] * module.kernel_size[1]
-        counted += 2 * pixels * module.out_channels * module.in_channels // module.groups * taps
+        sampling_points = module.kernel_size[0] * module.kernel_size[1]
+        counted += 2 * pixels * module.out_channels * module.in_channels // module.groups * sampling_points
         if isinstance(module, DeformConv2d):
-            counted += 7 * pixels * module.in_channels * taps
+            counted += 7 * pixels * module.in_channels * sampling_points
 
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

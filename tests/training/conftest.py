@@ -8,7 +8,8 @@ from dcnrun.config.compose import compose
 from dcnrun.runs import RunFolder
 from dcnrun.training import validation
 from dcnrun.training.run import train
-from tests.training.running import TINY, TINY_DETECTOR, Forked
+from tests.training.factories import TINY, TINY_DETECTOR
+from tests.training.fakes import Forked
 
 
 @pytest.fixture(autouse=True)

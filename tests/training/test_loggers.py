@@ -10,6 +10,7 @@ from dcnrun.config.compose import compose
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.training.loggers import LOGGERS, CsvLogger, JsonLinesLogger, WandbLogger, forget_after
+from tests.training.factories import run
 
 
 def write(folder, steps):
@@ -22,8 +23,8 @@ def write(folder, steps):
 
 def test_forgets_what_comes_after_a_step_and_a_torn_line(tmp_path):
     folder, wanted = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
-    for run in (folder, wanted):
-        run.path.mkdir()
+    for each in (folder, wanted):
+        each.path.mkdir()
     write(folder, range(1, 7))
     with folder.metrics_file.open("a") as file:
         file.write('{"step": 3, "split"')
@@ -68,3 +69,13 @@ def test_a_config_asks_for_loggers(monkeypatch, overrides, agent, wanted):
         monkeypatch.setenv(name, value)
     config = compose(overrides)
     assert [logger for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)] == wanted
+
+
+def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch):
+    key = "0123456789abcdef" * 2 + "01234567"
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    folder = run([*tiny, "conv=standard", "logger=wandb", "trainer.steps=2"], tmp_path)
+    assert list(folder.rglob("*.wandb"))
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path

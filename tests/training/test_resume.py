@@ -14,13 +14,13 @@ import torch
 
 from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError, RunError, UsageError
-from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
 from tests.fakes import locked_elsewhere
-from tests.training.running import finish, free_port, metrics, on_two_ranks, start
+from tests.training.factories import metrics
+from tests.training.fakes import finish, free_port, on_two_ranks, start
 
 
 def same_weights(a, b):
@@ -125,21 +125,6 @@ def test_the_best_is_what_its_file_holds(stopped):
     held = stopped.best_checkpoint.read_bytes()
     assert resume(stopped.path)["best"] == {"step": 6, "val/miou": 0.99}
     assert stopped.best_checkpoint.read_bytes() == held
-
-
-def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):
-    weights = tmp_path / "weights.pt"
-    overrides = [*tiny, "conv=standard", "trainer.steps=2", f"model.weights={weights}"]
-    config = compose(overrides)
-    torch.save(ResNetBackbone(config.model.backbone, config.model.width).state_dict(), weights)
-    train(config, overrides, tmp_path / "run")
-    weights.unlink()
-    folder = RunFolder(tmp_path / "run")
-    saved, summary = folder.config_file.read_text(), folder.read_summary()
-    assert evaluate(folder.path, CheckpointChoice.last)["metrics"] == summary["metrics"]
-    folder.write_summary(summary | {"status": "stopped"})
-    assert resume(folder.path)["metrics"] == summary["metrics"]
-    assert folder.config_file.read_text() == saved
 
 
 def test_other_images_than_it_began_with_are_refused(stopped):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +9,11 @@ import pytest
 import torch
 
 from dcnrun.config.compose import compose, load
-from dcnrun.data import eval_batches, train_batches
 from dcnrun.errors import ConfigError, RunError, UsageError
-from dcnrun.resources import resource_dir
-from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
+from dcnrun.runs import RunFolder
 from dcnrun.training import checkpoint
-from dcnrun.training.evaluate import evaluate
-from dcnrun.training.loop import train_step
-from dcnrun.training.prepare import dry_run, prepare
 from dcnrun.training.run import train
-from dcnrun.training.validation import validate
-from tests.training.running import losses, metrics
-
-
-def run(overrides, tmp_path, name="run"):
-    train(compose(overrides), overrides, tmp_path / name)
-    return tmp_path / name
+from tests.training.factories import losses, metrics, run
 
 
 @pytest.mark.parametrize("kind", ["standard", "dilated", "deformable", "modulated"])
@@ -129,38 +117,6 @@ def test_all_problems_of_a_config_are_reported_together(tiny):
         assert key in text
 
 
-@pytest.mark.parametrize("which", CheckpointChoice)
-def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys):
-    summary = finished.read_summary()
-    result = evaluate(finished.path, which)
-    assert ("was chosen by val/miou on the run's own" in " ".join(capsys.readouterr().out.split())) == (
-        which is CheckpointChoice.best
-    )
-    if which is CheckpointChoice.last:
-        assert result["metrics"] == summary["metrics"]
-        assert json_ready(result["per_class"]) == summary["per_class"]
-    else:
-        assert result["metrics"]["val/miou"] == summary["best"]["val/miou"]
-    again = evaluate(finished.path, which, ["data.eval_batch_size=5"])
-    assert again["metrics"]["val/miou"] == pytest.approx(result["metrics"]["val/miou"], abs=1e-3)
-
-
-def test_evaluate_needs_no_training_images(tiny, tmp_path):
-    tiny = [override for override in tiny if "_images" not in override and "image_size" not in override]
-    folder = run([*tiny, "conv=standard", "data=nuclei", "data.crop_size=32", "trainer.steps=1"], tmp_path)
-    for kind in ("images", "masks"):
-        shutil.copytree(resource_dir("samples") / "nuclei" / kind / "val", tmp_path / "data" / kind / "val")
-    result = evaluate(folder, CheckpointChoice.last, [f"data.root={tmp_path / 'data'}"])
-    assert result["metrics"] == RunFolder(folder).read_summary()["metrics"]
-
-
-def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):
-    with pytest.raises(UsageError, match="does not fit"):
-        evaluate(finished.path, CheckpointChoice.best, ["data=nuclei"])
-    with pytest.raises(UsageError, match="not a run folder"):
-        evaluate(tmp_path, CheckpointChoice.best)
-
-
 def test_a_loss_that_explodes_names_layer_step_and_setting(tiny, tmp_path):
     overrides = [*tiny, "conv=standard", "optim.lr=1e25", "trainer.steps=20"]
     with pytest.raises(RunError, match=r"not finite at step \d+, first in layer backbone\..*optim\.lr \(now 1e\+25\)"):
@@ -203,57 +159,5 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tiny, finished):
         train(compose([*tiny, "conv=standard"]), run_dir=finished.path)
 
 
-def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
-    result = dry_run(compose([*tiny, "conv=deformable", "conv.layers=2"]))
-    assert [layer["name"] for layer in result["replaced"]] == ["layer4.1.conv1", "layer4.1.conv2"]
-    assert result["steps"] == 6
-    assert result["epochs"] == pytest.approx(1.5)
-    assert result["image_size"] == [48, 48]
-    assert not (tmp_path / "runs").exists()
-
-
-def test_flops_are_those_of_images_as_the_network_sees_them(tiny):
-    small, large = (dry_run(compose([*tiny, "conv=standard", f"data.eval_short_side={side}"])) for side in (0, 96))
-    assert (small["image_size"], large["image_size"]) == ([48, 48], [96, 96])
-    assert large["flops"] == pytest.approx(4 * small["flops"], rel=0.01)
-
-
 def test_precision_bf16(tiny, tmp_path):
     assert all(map(math.isfinite, losses(run([*tiny, "conv=modulated", "trainer.precision=bf16"], tmp_path))))
-
-
-def test_gradient_clipping_bounds_the_step(tiny):
-    """Plain SGD at rate 1 moves the weights by the gradient, whose norm is at most clip_norm."""
-    moved = {}
-    for clip in ("null", "0.01"):
-        overrides = [*tiny, "conv=deformable", "optim.lr=1", "optim.momentum=0", "optim.weight_decay=0", "data.flip=0"]
-        training, _ = prepare(compose([*overrides, f"optim.clip_norm={clip}"]))
-        before = [parameter.detach().clone() for parameter in training.raw_model.parameters()]
-        batch = next(iter(train_batches(training.train_set, training.config.data, seed=0, first_step=0, steps=1)))
-        train_step(training, batch)
-        pairs = zip(training.raw_model.parameters(), before, strict=True)
-        moved[clip] = math.sqrt(sum(float((after.detach() - old).square().sum()) for after, old in pairs))
-    assert moved["null"] > 0.02
-    assert moved["0.01"] == pytest.approx(0.01, rel=1e-3)
-
-
-def test_validation_counts_by_hand(tiny):
-    training, _ = prepare(compose([*tiny, "conv=standard"]))
-    result = validate(training)
-    training.raw_model.eval()
-    by_hand = np.zeros((len(result.images.classes),) * 2, dtype=np.int64)
-    with torch.inference_mode():
-        for batch in eval_batches(training.val_set, training.config.data):
-            image = batch["image"].contiguous(memory_format=torch.channels_last)
-            np.add.at(by_hand, (batch["mask"].numpy().ravel(), training.raw_model(image).argmax(1).numpy().ravel()), 1)
-    assert np.array_equal(result.images.confusion.sum(0), by_hand)
-
-
-def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch):
-    key = "0123456789abcdef" * 2 + "01234567"
-    monkeypatch.setenv("WANDB_API_KEY", key)
-    folder = run([*tiny, "conv=standard", "logger=wandb", "trainer.steps=2"], tmp_path)
-    assert list(folder.rglob("*.wandb"))
-    for path in folder.rglob("*"):
-        if path.is_file():
-            assert key.encode() not in path.read_bytes(), path

@@ -11,7 +11,7 @@ from dcnrun.config.compose import compose
 from dcnrun.config.overrides import parse
 from dcnrun.training import loggers, run
 from dcnrun.training.wandb_agent import as_overrides, train
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 
 def arguments(**args):

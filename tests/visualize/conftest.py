@@ -3,7 +3,7 @@
 import pytest
 
 from dcnrun.visualize.measures import measure_run
-from tests.training.running import TINY_DETECTOR
+from tests.training.factories import TINY_DETECTOR
 from tests.visualize.factories import FINE, THRESHOLDS, trained
 
 

@@ -11,7 +11,7 @@ from dcnrun.training import checkpoint
 from dcnrun.training.run import train
 from dcnrun.visualize.command import visualize_offsets
 from dcnrun.visualize.options import Options
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 # One picture of one place, without what most tests don't look at.
 QUICK = {"at": ((20, 30),), "limit": 0, "page": False, "layers": ("layer4.1.conv2",)}

@@ -19,7 +19,7 @@ from dcnrun.visualize.command import visualize_offsets
 from dcnrun.visualize.load import LoadedRun, load_run
 from dcnrun.visualize.measures import measure_run
 from dcnrun.visualize.options import Options
-from tests.training.running import TINY_DETECTOR
+from tests.training.factories import TINY_DETECTOR
 from tests.visualize.factories import FIRST, photo, quick, trained, written_files
 
 # All there is, by the command itself.

@@ -18,7 +18,7 @@ from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.training.loggers import JsonLinesLogger
 from dcnrun.visualize.load import load_run
 from dcnrun.visualize.measures import History, measure, measure_run, read_histories
-from tests.training.running import TINY_DETECTOR
+from tests.training.factories import TINY_DETECTOR
 from tests.visualize.factories import FINE, LAYERS, THRESHOLDS, trained
 
 ROOT = Path(__file__).parents[2]

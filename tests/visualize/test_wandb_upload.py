@@ -12,7 +12,7 @@ from dcnrun.training.run import train
 from dcnrun.visualize.load import load_run
 from dcnrun.visualize.measures import measure
 from dcnrun.visualize.wandb_upload import log_to_wandb
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 
 def media_of(offline):

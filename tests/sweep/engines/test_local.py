@@ -23,7 +23,7 @@ from tests.jobs.factories import wait_until
 from tests.postgres import PASSWORD
 from tests.sweep import fakes
 from tests.sweep.factories import WANDB_COMMAND, QuickEngine, parsed
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 
 def ledger_of(out: Path) -> Ledger:

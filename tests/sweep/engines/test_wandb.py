@@ -21,7 +21,7 @@ from dcnrun.sweep.hyperband import judge
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
 from tests.sweep.engines.fakes import ENTITY, KEY, SWEEP, Run, Server, client_environment, start_engine
 from tests.sweep.factories import WANDB_COMMAND, parsed
-from tests.training.running import TINY
+from tests.training.factories import TINY
 
 HERE = Path()
 

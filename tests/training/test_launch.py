@@ -1,0 +1,32 @@
+"""What a run starts on, and what it records of it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+import dcnrun
+from dcnrun.config.compose import compose
+from dcnrun.training.launch import environment, launch
+
+
+@pytest.mark.parametrize(("precision", "product"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_and_threads_are_those_of_the_config(precision, product):
+    fabric = launch(compose(["trainer.accelerator=cpu", "trainer.threads=1", f"trainer.precision={precision}"]))
+    assert (fabric.world_size, fabric.device.type, torch.get_num_threads()) == (1, "cpu", 1)
+    with fabric.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is product
+
+
+def test_the_environment_names_seed_versions_and_commit():
+    config = compose(["trainer.accelerator=cpu", "trainer.threads=1", "seed=7"])
+    recorded = environment(launch(config), config)
+    assert (recorded["seed"], recorded["torch"], recorded["processes"]) == (7, torch.__version__, 1)
+    assert recorded["cpu_threads"] == 1
+    assert recorded["device"] == f"cpu ({recorded['cpu']})"
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(dcnrun.__file__).parent, capture_output=True, text=True, check=False
+    )
+    wanted = head.stdout.strip() or None
+    assert recorded["git_commit"] in (wanted, f"{wanted}-dirty")
