@@ -5,16 +5,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from dcnrun.config.schema import (
-    CONV_TRAITS,
-    Architecture,
-    Config,
-    ConvKind,
-    ConvTraits,
-    Optimizer,
-    RoiPool,
-    Schedule,
-)
+from dcnrun.config.schema import CONV_TRAITS, Architecture, Config, ConvKind, ConvTraits, Optimizer, RoiPool, Schedule
 
 Settings = Mapping[str, Any]
 """A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""

@@ -69,12 +69,7 @@ class Range:
         also = "" if self.also is None else f"{self.also:g} or "
         if self.ge is not None and self.le is not None:
             return f"{also}from {_short(self.ge)} to {_short(self.le)}"
-        bounds = (
-            ("at least", self.ge),
-            ("above", self.gt),
-            ("at most", self.le),
-            ("below", self.lt),
-        )
+        bounds = (("at least", self.ge), ("above", self.gt), ("at most", self.le), ("below", self.lt))
         return also + " and ".join(f"{words} {_short(bound)}" for words, bound in bounds if bound is not None)
 
 

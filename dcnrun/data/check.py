@@ -138,10 +138,7 @@ class _Findings(ABC):
     def report(self) -> dict[str, Any]:
         """Return all counts."""
         heights, widths = np.array(self._sizes).T
-        return {
-            "image_widths": _spread(widths),
-            "image_heights": _spread(heights),
-        }
+        return {"image_widths": _spread(widths), "image_heights": _spread(heights)}
 
 
 class _MaskFindings(_Findings):

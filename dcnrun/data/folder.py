@@ -44,9 +44,7 @@ class FolderDataset(FileDataset):
         if not config.classes:
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
         super().__init__(
-            _pairs(config, split),
-            config.classes,
-            LabelTable.identity(len(config.classes), config.ignore_label),
+            _pairs(config, split), config.classes, LabelTable.identity(len(config.classes), config.ignore_label)
         )
 
 

@@ -108,11 +108,7 @@ class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
     """
 
     def __init__(
-        self,
-        samples: Dataset[SampleT],
-        preparation: Preparation[SampleT, LoadedT],
-        seed: int,
-        cache: bool,
+        self, samples: Dataset[SampleT], preparation: Preparation[SampleT, LoadedT], seed: int, cache: bool
     ) -> None:
         self._samples = samples
         self._preparation = preparation

@@ -100,10 +100,7 @@ OBJECTS = (
     ),
     _outline("ring", _ring(_HOLE), pi * (1 - _HOLE**2), 1),
     _outline(
-        "horseshoe",
-        _horseshoe(_HOLE, _GAP),
-        pi * (1 - _HOLE**2) - _half_strip(1, _GAP) + _half_strip(_HOLE, _GAP),
-        1,
+        "horseshoe", _horseshoe(_HOLE, _GAP), pi * (1 - _HOLE**2) - _half_strip(1, _GAP) + _half_strip(_HOLE, _GAP), 1
     ),
 )
 """The classes. Some differ in one spot only, such as ring and horseshoe: it takes a view of the whole object to distinguish them."""

@@ -157,12 +157,7 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
     """Of the offset branch: y and x."""
 
     def __init__(
-        self,
-        *args: Any,
-        channels: int,
-        gamma: float = 0.1,
-        hidden: Sequence[int] = (1024, 1024),
-        **kwargs: Any,
+        self, *args: Any, channels: int, gamma: float = 0.1, hidden: Sequence[int] = (1024, 1024), **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.gamma = gamma
