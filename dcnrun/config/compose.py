@@ -62,7 +62,10 @@ def _read_overrides(overrides: Sequence[str], config_dir: Path | None) -> tuple[
     for override in overrides:
         try:
             change = parse(override)
-            _require_one_value(change)
+            if len(change.values) > 1:
+                raise ConfigError(
+                    [f"{override}: one value is wanted here; `dcnrun compare` takes several and runs each."]
+                )
             if change.is_group:
                 _require_choice(change, config_dir)
         except ConfigError as error:
@@ -70,11 +73,6 @@ def _read_overrides(overrides: Sequence[str], config_dir: Path | None) -> tuple[
         else:
             changes.append(change)
     return changes, problems
-
-
-def _require_one_value(change: Parsed) -> None:
-    if len(change.values) > 1:
-        raise ConfigError([f"{change.text}: one value is wanted here; `dcnrun compare` takes several and runs each."])
 
 
 def _require_choice(change: Parsed, config_dir: Path | None) -> None:

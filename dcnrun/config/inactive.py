@@ -45,31 +45,20 @@ def inactive_settings(settings: Settings) -> dict[str, str]:
 
 
 def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
-    yield from _inactive_of_conv(settings)
-    if not has_roi_offset_branch(settings):
-        yield from ((key, "model.roi_pool=align") for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
-    yield from _inactive_of_head(settings)
-    yield from _inactive_of_optim(settings)
-
-
-def _inactive_of_conv(settings: Settings) -> Iterator[tuple[str, str]]:
     kind, traits = settings["conv.kind"], traits_of(settings)
-    used = () if _replaces_nothing(settings) else traits.settings
-    why = f"{LAYERS}=0" if _replaces_nothing(settings) else f"conv={kind}"
+    used, why = ((), f"{LAYERS}=0") if _replaces_nothing(settings) else (traits.settings, f"conv={kind}")
     yield from ((key, why) for key in _OF_KINDS if key not in used)
     if not traits.learns_offsets and settings[DILATION] is None and settings["conv.groups"] == 1:
         yield LAYERS, f"conv={kind} and conv.groups=1"
 
-
-def _inactive_of_head(settings: Settings) -> Iterator[tuple[str, str]]:
+    if not has_roi_offset_branch(settings):
+        yield from ((key, "model.roi_pool=align") for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
     head = settings["model.head"]
     if head != Architecture.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:
         yield "model.head_dilation", "model.head_kernel=1"
 
-
-def _inactive_of_optim(settings: Settings) -> Iterator[tuple[str, str]]:
     optimizer, schedule = settings["optim.optimizer"], settings["optim.schedule"]
     if optimizer != Optimizer.sgd.value:
         yield "optim.momentum", f"optim.optimizer={optimizer}"

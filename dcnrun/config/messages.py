@@ -3,16 +3,10 @@
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-    ValidationError,
-)
+from omegaconf import errors
 
 from dcnrun.config.groups import GROUPS
-from dcnrun.config.settings import all_settings, kinds_with, known_keys
+from dcnrun.config.settings import all_settings, kinds_with
 
 _CLOSE_ENOUGH = 0.6
 _BEHIND_THE_BEST = 0.15
@@ -24,7 +18,7 @@ def unknown_key(key: str) -> str:
     if kinds:
         section = key.split(".")[0]
         return f"{key} is a setting of {section}={' or '.join(kinds)} only: {choose(section, kinds[0])}."
-    hint = did_you_mean(key, [*known_keys(), *GROUPS])
+    hint = did_you_mean(key, [*all_settings(), *GROUPS])
     return f"there is no setting {key}{hint or ' (`dcnrun config --list` shows all).'}"
 
 
@@ -33,20 +27,20 @@ def choose(section: str, kind: str) -> str:
     return f"choose {section}={kind}, or begin your own file with `defaults: [{kind}, _self_]`"
 
 
-def is_unknown_key(error: OmegaConfBaseException) -> bool:
+def is_unknown_key(error: errors.OmegaConfBaseException) -> bool:
     """Whether OmegaConf missed a key, not minded a value."""
-    return isinstance(error, ConfigKeyError | ConfigAttributeError)
+    return isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError)
 
 
-def explain(error: OmegaConfBaseException) -> str:
+def explain(error: errors.OmegaConfBaseException) -> str:
     """Say what OmegaConf found: an unknown key, a value of the wrong type or a missing one."""
     key = (error.full_key or "").split("[")[0]
     if is_unknown_key(error) and key:
         return unknown_key(key)
     setting = all_settings().get(key)
-    if isinstance(error, ValidationError) and setting is not None:
+    if isinstance(error, errors.ValidationError) and setting is not None:
         return f"{key} is {setting.allowed} ({setting.meaning})."
-    if isinstance(error, MissingMandatoryValue) and setting is not None:
+    if isinstance(error, errors.MissingMandatoryValue) and setting is not None:
         return f"{key} is not set; it is {setting.allowed} ({setting.meaning})."
     first_line = str(error).splitlines()[0]
     return f"{key}: {first_line}." if key else f"{first_line}."

@@ -6,18 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    Glob,
-    Override,
-    OverrideType,
-    Quote,
-    QuotedString,
-    RangeSweep,
-    Sweep,
-    Transformer,
-)
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
 from dcnrun.config.groups import GROUPS, SECTIONS
@@ -59,7 +50,7 @@ def parse(override: str) -> Parsed:
     return Parsed(
         text=override,
         key=parsed.key_or_group,
-        values=[Transformer.str(element) for element in elements],
+        values=[types.Transformer.str(element) for element in elements],
         elements=[_unquoted(element) for element in elements],
     )
 
@@ -119,9 +110,9 @@ def _refuse_other_than_change(parsed: Override) -> None:
 def _elements(parsed: Override) -> list[Any]:
     """Return the values as Hydra's parser gives them, quotes kept: '3' is a text, 3 a number."""
     sweep = parsed._value
-    if not isinstance(sweep, Sweep | Glob):
+    if not isinstance(sweep, types.Sweep | types.Glob):
         return [sweep]
-    if isinstance(sweep, ChoiceSweep) and not sweep.shuffle:
+    if isinstance(sweep, types.ChoiceSweep) and not sweep.shuffle:
         return sweep.list
     if isinstance(sweep, RangeSweep) and not sweep.shuffle:
         return _numbers(parsed, sweep)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import Field, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -98,19 +98,14 @@ def setting(
     """
     allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note)
     metadata = {"meaning": meaning, "range": None if allowed == Range() else allowed}
-    declared: Any
     if isinstance(default, list):
-        declared = field(default_factory=lambda: list(default), metadata=metadata)
-    else:
-        declared = field(default=default, metadata=metadata)
-    result: T = declared
-    return result
+        return cast(T, field(default_factory=default.copy, metadata=metadata))
+    return cast(T, field(default=default, metadata=metadata))
 
 
 def range_of(declared: "Field[Any]") -> Range | None:
     """Return the range that `setting` was given, if any."""
-    allowed: Range | None = declared.metadata["range"]
-    return allowed
+    return cast("Range | None", declared.metadata["range"])
 
 
 def _short(number: float | str) -> str:

@@ -58,17 +58,11 @@ class ConvTraits:
 _OFFSET_SETTINGS = ("conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult")
 
 CONV_TRAITS: dict[ConvKind, ConvTraits] = {
-    ConvKind.standard: ConvTraits(Dilation.none, colour="#000000", marker="o"),
-    ConvKind.dilated: ConvTraits(Dilation.required, colour="#D55E00", marker="s"),
-    ConvKind.deformable: ConvTraits(
-        Dilation.optional, colour="#0072B2", marker="^", learns_offsets=True, settings=_OFFSET_SETTINGS
-    ),
+    ConvKind.standard: ConvTraits(Dilation.none, "#000000", "o"),
+    ConvKind.dilated: ConvTraits(Dilation.required, "#D55E00", "s"),
+    ConvKind.deformable: ConvTraits(Dilation.optional, "#0072B2", "^", learns_offsets=True, settings=_OFFSET_SETTINGS),
     ConvKind.modulated: ConvTraits(
-        Dilation.optional,
-        colour="#009E73",
-        marker="D",
-        learns_offsets=True,
-        settings=(*_OFFSET_SETTINGS, "conv.mask_start"),
+        Dilation.optional, "#009E73", "D", learns_offsets=True, settings=(*_OFFSET_SETTINGS, "conv.mask_start")
     ),
 }
 
@@ -163,23 +157,17 @@ class ConvConfig:
 
     kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1) or modulated (DCNv2)")
     layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
-    dilation: Optional[int] = setting(
-        None, "of the replaced layers; null keeps each layer's own (from output_stride)", ge=1
-    )
+    dilation: Optional[int] = setting(None, "of the replaced layers; null: each layer's own (from output_stride)", ge=1)
     groups: int = setting(1, "weight groups of the replaced layers, for every kind", ge=1)
     offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)", ge=1)
-    mask_start: float = setting(
-        1.0, "modulation before training: 1 (2 x sigmoid) or 0.5 (sigmoid, as in the DCNv2 paper)", one_of=(0.5, 1)
-    )
+    mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
 
 
 @dataclass
 class ModelConfig:
     """A ResNet backbone and what stands on it."""
 
-    head: Architecture = setting(
-        MISSING, "deeplab (as in the DCN papers), deeplabv3, fcn; faster_rcnn or retinanet for boxes"
-    )
+    head: Architecture = setting(MISSING, "deeplab (as in DCN), deeplabv3, fcn; for boxes faster_rcnn, retinanet")
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1)
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
@@ -187,7 +175,7 @@ class ModelConfig:
     weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
     frozen_stages: int = setting(
         0,
-        "stages that don't learn, from the first: 1 is conv1, 2 conv1 and c2, and so on",
+        "first stages that don't learn (1: conv1, 2: conv1 and c2, ...)",
         ge=0,
         le=5,
         note="none to the whole backbone",
@@ -216,9 +204,7 @@ class DetectionModelConfig(ModelConfig):
     )
     anchor_ratios: list[float] = setting([0.5, 1.0, 2.0], "anchors' heights over widths", gt=0, least_length=1)
     score_threshold: float = setting(0.05, "detections that score less are dropped", ge=0, le=1)
-    nms_threshold: float = setting(
-        0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped", ge=0, le=1
-    )
+    nms_threshold: float = setting(0.5, "IoU above which the weaker of two boxes of a class is dropped", ge=0, le=1)
     detections_per_image: int = setting(100, "most detections that are kept of an image", ge=1)
 
 
@@ -234,9 +220,7 @@ class FasterRcnnConfig(DetectionModelConfig):
     roi_gamma: float = setting(0.1, "a RoI offset of 1 moves a bin by this share of the region's side", gt=0)
     rpn_batch: int = setting(256, "anchors of an image that the proposals learn from", ge=1)
     roi_batch: int = setting(512, "regions of an image that the classifier learns from", ge=1)
-    proposals: int = setting(
-        1000, "regions that are kept of an image after suppression (training and evaluation)", ge=1
-    )
+    proposals: int = setting(1000, "regions kept of an image after suppression (training and evaluation)", ge=1)
 
 
 @dataclass
@@ -266,21 +250,12 @@ class DataConfig:
     eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ", ge=1)
     workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself", ge=0)
     cache: bool = setting(False, "keep decoded images in memory, in every worker")
-    short_sides: list[int] = setting(
-        [],
-        "training images are resized to one of these short sides, drawn at random; []: as they are",
-        ge=SMALLEST_SIDE,
-    )
+    short_sides: list[int] = setting([], "random short sides of training images; []: as they are", ge=SMALLEST_SIDE)
     eval_short_side: int = setting(
-        0,
-        "images are evaluated at this short side, and scored at their own size; 0: as they are",
-        ge=SMALLEST_SIDE,
-        also=0,
+        0, "images are evaluated at this short side, scored at their own size; 0: as they are", ge=SMALLEST_SIDE, also=0
     )
     long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit", ge=0)
-    crop_size: int = setting(
-        0, "side of the square training crop in pixels; 0: the whole image", ge=SMALLEST_SIDE, also=0
-    )
+    crop_size: int = setting(0, "side of the square training crop in pixels; 0: whole image", ge=SMALLEST_SIDE, also=0)
     scale_min: float = setting(1.0, "smallest random resize of training images (factor)", gt=0)
     scale_max: float = setting(1.0, "largest random resize of training images (factor)", gt=0)
     flip: float = setting(0.5, "probability of a horizontal flip", ge=0, le=1, note="a probability")
@@ -344,10 +319,7 @@ class CityscapesConfig(DataConfig):
 class BoxFilesConfig(DataConfig):
     """What data sets with boxes in files have."""
 
-    bad_boxes: BadBoxes = setting(
-        BadBoxes.error,
-        "boxes that are empty, outside the image or of no class are an error, or dropped or clipped (warn)",
-    )
+    bad_boxes: BadBoxes = setting(BadBoxes.error, "empty, outside or classless boxes: error, or warn (drop, clip)")
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
 
 
@@ -367,9 +339,7 @@ class CocoConfig(BoxFilesConfig):
 
     source: Source = setting(Source.coco, "the reader")
     images: str = setting("SPLIT", "folder of the images, below root; SPLIT stands for data.train or data.val")
-    annotations: str = setting(
-        "annotations/instances_SPLIT.json", "JSON file, below root; SPLIT stands for data.train or data.val"
-    )
+    annotations: str = setting("annotations/instances_SPLIT.json", "JSON file, below root; SPLIT as for data.images")
     train: str = setting("train", "split to train on")
     val: str = setting("val", "split to validate on")
 
@@ -404,9 +374,7 @@ class OptimConfig:
     lr: float = setting(0.01, "base learning rate, before schedule and multipliers", ge=0)
     momentum: float = setting(0.9, "of sgd", ge=0)
     weight_decay: float = setting(1e-4, "of every parameter", ge=0)
-    offset_lr_mult: Optional[float] = setting(
-        None, "offset branches learn at lr x this; null is 1 (DCNv2 used 0.1)", ge=0
-    )
+    offset_lr_mult: Optional[float] = setting(None, "offset branches learn at lr x this; null is 1 (DCNv2: 0.1)", ge=0)
     offset_bias_lr_mult: Optional[float] = setting(
         None, "biases of offset branches learn at lr x offset_lr_mult x this; null is 1", ge=0
     )
@@ -416,11 +384,7 @@ class OptimConfig:
     schedule: Schedule = setting(Schedule.poly, "constant, poly, step or cosine, over trainer.steps")
     poly_power: float = setting(0.9, "exponent of the poly schedule", ge=0)
     step_at: list[float] = setting(
-        [0.6667],
-        "step schedule: shares of trainer.steps after which lr drops",
-        gt=0,
-        lt=1,
-        note="shares of trainer.steps",
+        [0.6667], "step schedule: shares of the steps after which lr drops", gt=0, lt=1, note="shares of trainer.steps"
     )
     step_gamma: float = setting(0.1, "step schedule: factor of each drop", ge=0)
     warmup_steps: int = setting(0, "steps of linear warm-up, part of trainer.steps", ge=0)
@@ -449,9 +413,7 @@ class TrainerConfig:
     steps: int = setting(1000, "training steps (batches)", ge=1)
     log_every: int = setting(20, "steps between logged training metrics", ge=1)
     eval_every: int = setting(250, "steps between validations; the last step is always validated", ge=1)
-    metric: Optional[str] = setting(
-        None, "what the best checkpoint and comparisons go by; null: val/miou, or val/map for boxes"
-    )
+    metric: Optional[str] = setting(None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map)")
     save_every: int = setting(250, "steps between checkpoints; the last step is always saved", ge=1)
     accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda")
     devices: int = setting(1, "devices on this machine; more than 1 under torchrun", ge=1)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -67,11 +68,6 @@ def all_settings() -> dict[str, Setting]:
     return dict(sorted(found.items(), key=lambda item: in_order.index(item[0].split(".")[0])))
 
 
-def known_keys() -> list[str]:
-    """Return the keys of all settings, such as `optim.lr`."""
-    return list(all_settings())
-
-
 def section_meaning(section: str) -> str:
     """Return what a section of the config, such as `optim`, is for."""
     return str(get_type_hints(Config)[section].__doc__)
@@ -104,7 +100,7 @@ def list_settings(config: Config, config_dir: Path | None = None) -> dict[str, A
             {
                 "key": setting.key,
                 "type": setting.allowed,
-                "value": _value(setting, config) if setting.key in here else setting.default,
+                "value": attrgetter(setting.key)(config) if setting.key in here else setting.default,
                 "meaning": setting.meaning,
                 "only_with": _only_with(setting),
             }
@@ -133,11 +129,8 @@ def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iter
         if not prefix and field.name in SECTIONS:
             yield from _settings_of(schemas.get(field.name, types[field.name]), f"{key}.", schemas)
         else:
-            yield Setting(key, types[field.name], _default(field), field.metadata["meaning"], range_of(field))
-
-
-def _default(field: "Field[Any]") -> Any:
-    return field.default if field.default_factory is NO_DEFAULT else field.default_factory()
+            default = field.default if field.default_factory is NO_DEFAULT else field.default_factory()
+            yield Setting(key, types[field.name], default, field.metadata["meaning"], range_of(field))
 
 
 def _without_null(annotation: Any) -> Any:
@@ -158,16 +151,7 @@ def _in_words(annotation: Any) -> str:
     return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[annotation]
 
 
-def _value(setting: Setting, config: Config) -> Any:
-    value: Any = config
-    for name in setting.key.split("."):
-        value = getattr(value, name)
-    return value
-
-
 def _only_with(setting: Setting) -> list[str]:
-    section = setting.key.split(".")[0]
-    kinds = kinds_with(setting.key)
-    return (
-        [] if section not in KINDS or len(kinds) == len(KINDS[section].schemas) else [f"{section}={k}" for k in kinds]
-    )
+    section, kinds = setting.key.split(".")[0], kinds_with(setting.key)
+    has_some = section in KINDS and len(kinds) < len(KINDS[section].schemas)
+    return [f"{section}={kind}" for kind in kinds] if has_some else []

@@ -2,7 +2,7 @@ import pytest
 
 from dcnrun.config.completion import complete, offers
 from dcnrun.config.groups import GROUPS, choices
-from dcnrun.config.settings import known_keys
+from dcnrun.config.settings import all_settings
 
 
 def words(typed, config_dir=None):
@@ -26,7 +26,7 @@ def test_groups_sections_and_lone_settings_first():
 
 
 def test_settings_of_a_section_after_its_dot():
-    assert words("conv.") == [f"{key}=" for key in known_keys() if key.startswith("conv.")]
+    assert words("conv.") == [f"{key}=" for key in all_settings() if key.startswith("conv.")]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_lone_key_brings_a_second_offer_so_that_no_space_follows_it(typed):
 
 
 def test_every_offer_goes_on_from_what_was_typed_and_says_what_it_is():
-    for key in [*known_keys(), *GROUPS]:
+    for key in [*all_settings(), *GROUPS]:
         for typed in (key[:1], key[:-1], key, f"{key}="):
             for override, meaning in complete(typed):
                 assert override.startswith(typed)

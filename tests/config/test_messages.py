@@ -2,7 +2,7 @@ import pytest
 
 from dcnrun.config.groups import GROUPS
 from dcnrun.config.messages import did_you_mean, nearest
-from dcnrun.config.settings import known_keys
+from dcnrun.config.settings import all_settings
 
 
 @pytest.mark.parametrize(
@@ -19,22 +19,22 @@ from dcnrun.config.settings import known_keys
     ],
 )
 def test_the_first_suggestion_is_what_was_meant(word, meant):
-    assert nearest(word, [*known_keys(), *GROUPS])[0] == meant
+    assert nearest(word, [*all_settings(), *GROUPS])[0] == meant
 
 
 def test_two_swapped_letters_still_find_every_setting():
-    for key in known_keys():
+    for key in all_settings():
         section, dot, last = key.rpartition(".")
         if len(last) < 4:
             continue
         middle = len(last) // 2
         typo = last[: middle - 1] + last[middle] + last[middle - 1] + last[middle + 1 :]
-        assert key in nearest(section + dot + typo, known_keys()), typo
+        assert key in nearest(section + dot + typo, all_settings()), typo
 
 
 def test_nothing_is_suggested_for_a_word_unlike_all_others():
-    assert nearest("qqqqqqq", known_keys()) == []
-    assert nearest("optim.zzz", known_keys()) == []
+    assert nearest("qqqqqqq", all_settings()) == []
+    assert nearest("optim.zzz", all_settings()) == []
     assert nearest("anything", []) == []
 
 
