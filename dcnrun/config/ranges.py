@@ -100,7 +100,7 @@ def setting(
     metadata = {"meaning": meaning, "range": None if allowed == Range() else allowed}
     if isinstance(default, list):
         return cast(T, field(default_factory=default.copy, metadata=metadata))
-    return cast(T, field(default=default, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
 def range_of(declared: "Field[Any]") -> Range | None:

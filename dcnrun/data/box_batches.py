@@ -11,16 +11,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import (
-    Batch,
-    BoxSample,
-    LabelledDataset,
-    Preparation,
-    Size,
-    TransformAndCollate,
-    in_one_block,
-    padded,
-)
+from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded
 from dcnrun.data.transforms import augmentation, evaluation_size
 
 MULTIPLE = 32
@@ -86,15 +77,19 @@ class Transform:
             boxes=boxes.as_subclass(Tensor),
             labels=sample["labels"],
             masks=None if masks is None else masks.as_subclass(Tensor),
-            truth=_truth(sample),
+            truth={
+                "boxes": sample["boxes"].as_subclass(Tensor),
+                "labels": sample["labels"],
+                "crowd": sample["crowd"],
+                "difficult": sample["difficult"],
+                "area": sample["area"],
+                "size": Size(*sample["image"].shape[-2:]),
+            },
         )
 
 
 class TrainingTransform(Transform):
-    """Augmentation as well; and only objects to learn from are left.
-
-    Those are neither crowds nor difficult, and a crop leaves at least a quarter of their box, a pixel along each side.
-    """
+    """Augmentation as well; only objects to learn from are left: not crowds, not difficult, not cropped to next to nothing."""
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(augmentation(config, mask_padding=0), config)
@@ -106,10 +101,9 @@ class TrainingTransform(Transform):
         prepared = super().__call__({**sample, "boxes": unclipped})
         height, width = prepared.image.shape[-2:]
         boxes = clip_boxes_to_image(prepared.boxes, (height, width))
-        learnt = ~(sample["crowd"] | sample["difficult"])
         left = box_area(boxes) >= _LEAST_SHARE * box_area(prepared.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
-        kept = learnt & left & (sides >= _LEAST_SIDE).all(1)
+        kept = ~(sample["crowd"] | sample["difficult"]) & left & (sides >= _LEAST_SIDE).all(1)
         return replace(
             prepared,
             boxes=boxes[kept],
@@ -127,12 +121,12 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
     """Images with boxes."""
 
     @staticmethod
-    def training(config: DataConfig) -> Preparation[BoxSample, BoxBatch]:  # noqa: D102
-        return TransformAndCollate(TrainingTransform(config), collate)
+    def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
+        return Preparation(TrainingTransform(config), collate)
 
     @staticmethod
-    def evaluation(config: DataConfig) -> Preparation[BoxSample, BoxBatch]:  # noqa: D102
-        return TransformAndCollate(evaluation_transform(config), collate)
+    def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
+        return Preparation(evaluation_transform(config), collate)
 
     @staticmethod
     def unlabelled(image: tv_tensors.Image, name: str) -> BoxSample:  # noqa: D102
@@ -152,8 +146,7 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
 def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> BoxBatch:
     """Put images, padded on the right and below to a common size, and their objects together."""
     sizes = [Size(*item.image.shape[-2:]) for item in prepared]
-    height = _next_multiple(max(size.height for size in sizes))
-    width = _next_multiple(max(size.width for size in sizes))
+    height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))  # rounded up
     masks = [item.masks for item in prepared if item.masks is not None]
     return {
         "image": torch.stack([padded(item.image, height, width, 0) for item in prepared]),
@@ -167,17 +160,6 @@ def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) ->
     }
 
 
-def _truth(sample: BoxSample) -> BoxTruth:
-    return {
-        "boxes": sample["boxes"].as_subclass(Tensor),
-        "labels": sample["labels"],
-        "crowd": sample["crowd"],
-        "difficult": sample["difficult"],
-        "area": sample["area"],
-        "size": Size(*sample["image"].shape[-2:]),
-    }
-
-
 def _truths(truths: list[BoxTruth]) -> list[BoxTruth]:
     columns = (
         in_one_block([truth[key] for truth in truths]) for key in ("boxes", "labels", "crowd", "difficult", "area")
@@ -186,7 +168,3 @@ def _truths(truths: list[BoxTruth]) -> list[BoxTruth]:
         {"boxes": boxes, "labels": labels, "crowd": crowd, "difficult": difficult, "area": area, "size": truth["size"]}
         for boxes, labels, crowd, difficult, area, truth in zip(*columns, truths, strict=True)
     ]
-
-
-def _next_multiple(side: int) -> int:
-    return -(-side // MULTIPLE) * MULTIPLE

@@ -109,7 +109,8 @@ def make_record(
     for item in objects:
         box, what = _checked_box(item.box, size)
         if what:
-            flaws.append(Flaw(file, f"{item.title}: its box {_numbers(item.box)} {what}", is_bad_box=True))
+            numbers = ", ".join(f"{value:.6g}" for value in item.box)
+            flaws.append(Flaw(file, f"{item.title}: its box ({numbers}) {what}", is_bad_box=True))
         if box:
             kept.append(item._replace(box=box))
     record = Record(
@@ -170,11 +171,11 @@ class BoxFileDataset(BoxDataset):
             )
         return {
             "image": image,
-            "boxes": BoundingBoxes(torch.from_numpy(record.boxes.copy()), format="XYXY", canvas_size=size),
-            "labels": torch.from_numpy(record.labels.copy()),
-            "crowd": torch.from_numpy(record.crowd.copy()),
-            "difficult": torch.from_numpy(record.difficult.copy()),
-            "area": torch.from_numpy(record.area.copy()),
+            "boxes": BoundingBoxes(torch.tensor(record.boxes), format="XYXY", canvas_size=size),
+            "labels": torch.tensor(record.labels),
+            "crowd": torch.tensor(record.crowd),
+            "difficult": torch.tensor(record.difficult),
+            "area": torch.tensor(record.area),
             "masks": None if record.masks is None else Mask(torch.from_numpy(decode(record.masks, size))),
             "name": record.name,
         }
@@ -230,10 +231,6 @@ def _checked_box(box: Box, size: tuple[int, int] | None) -> tuple[Box | None, st
         return None, f"is outside the image of {width_x_height(size)}"
     beyond = max(abs(wanted - there) for wanted, there in zip(box, clipped, strict=True))
     return clipped, f"is partly outside the image of {width_x_height(size)}" if beyond > _ROUNDING else ""
-
-
-def _numbers(box: Box) -> str:
-    return f"({', '.join(f'{value:.6g}' for value in box)})"
 
 
 def _box_area(box: Box) -> float:

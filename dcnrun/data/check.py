@@ -1,7 +1,7 @@
 """`dcnrun data check`: what a whole data set holds, and what is wrong with it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,11 +61,18 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
         _show(split, report)
         return report
     if out is not None and samples:
-        _make_folder(out)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
     findings = kind(dataset.classes)
-    wrong = _problems_of_the_whole(dataset)
+    wrong = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
+    wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
     readable = []
-    for index, summary in enumerate(_with_progress(split, dataset, findings, config.workers)):
+    summaries = look_at_each(dataset, findings.summarise, config.workers)
+    is_hidden = not console.is_terminal
+    summaries = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
+    for index, summary in enumerate(summaries):
         if isinstance(summary, DataError):
             wrong.append(str(summary))
         else:
@@ -87,18 +94,6 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
         report["picture"] = out / f"{split}.png"
     _show(split, report)
     return report
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
-
-
-def _problems_of_the_whole(dataset: LabelledDataset[Any, Any]) -> list[str]:
-    flaws = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
-    return flaws + name_problems(dataset.name(index) for index in range(len(dataset)))
 
 
 class _Summary(NamedTuple):
@@ -240,19 +235,6 @@ def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> l
     """Return the problem, if there is one, that classes have nothing to learn from or to score."""
     absent = [repr(name) for name, amount in zip(classes, amounts, strict=False) if not amount]
     return [f"classes without {unit}: {first_few(absent)}"] if absent else []
-
-
-def _with_progress(
-    split: str, dataset: LabelledDataset[Any, Any], findings: _Findings, workers: int
-) -> Iterable[_Summary | DataError]:
-    return track(
-        look_at_each(dataset, findings.summarise, workers),
-        description=split,
-        total=len(dataset),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _spread(values: NDArray[np.int64]) -> dict[str, float]:

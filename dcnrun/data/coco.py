@@ -42,14 +42,8 @@ class CocoDataset(BoxFileDataset):
                 f" data.images={config.images} and data.{split}={part} say where to look"
             )
         content = _read(file, root, folder, masks)
-        super().__init__(
-            config,
-            split,
-            list(content.categories.values()),
-            content.records,
-            content.flaws,
-            category_ids=list(content.categories),
-        )
+        classes, ids = list(content.categories.values()), list(content.categories)
+        super().__init__(config, split, classes, content.records, content.flaws, category_ids=ids)
 
 
 class _Content(NamedTuple):
@@ -115,12 +109,8 @@ def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
     """Return the entries of a list by id; DataError unless there are some, each with an id and a name of its own."""
     entries = _entries(document, key, file)
     for entry in entries:
-        if (
-            type(entry.get("id")) is not int
-            or not isinstance(entry.get(name), str)
-            or not entry[name]
-            or not is_text(entry[name])
-        ):
+        text = entry.get(name)
+        if type(entry.get("id")) is not int or not isinstance(text, str) or not text or not is_text(text):
             shown = {part: entry.get(part) for part in ("id", name)}
             raise DataError(f"{file}: one of its {key} has {shown}; expected an integer and a text")
     for part in ("id", name):

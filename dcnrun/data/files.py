@@ -128,17 +128,14 @@ def image_size(path: Path) -> tuple[int, int] | None:
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Read the values of a mask (H, W): colour indices, or grey values."""
     picture = _read(path, _MASK_MODES, _MASK_EXPECTED)
-    if picture.format == "PNG" and picture.mode == "L" and (bits := _png_bits(path)) < 8:
-        raise DataError(
-            f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
-        )
+    if picture.format == "PNG" and picture.mode == "L":
+        with path.open("rb") as file:
+            bits = file.read(25)[24]  # of a channel, from the header
+        if bits < 8:
+            raise DataError(
+                f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
+            )
     return np.array(picture, np.uint8)
-
-
-def _png_bits(path: Path) -> int:
-    """Return the bits of a channel, from the header of a PNG."""
-    with path.open("rb") as file:
-        return file.read(25)[24]
 
 
 def require_regular(path: Path) -> None:

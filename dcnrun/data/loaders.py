@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT, TransformAndCollate
+from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT
 from dcnrun.errors import DataError, UsageError
 
 SeenT = TypeVar("SeenT")
@@ -93,7 +93,7 @@ def look_at_each(
     dataset: LabelledDataset[SampleT, BatchT], look: Callable[[SampleT], SeenT], workers: int
 ) -> Iterable[SeenT | DataError]:
     """Yield what `look` makes of each sample in order, or the error of one that can't be read; done by `workers`."""
-    batches = _PreparedBatches(dataset, TransformAndCollate(look, _only), seed=0, cache=False)
+    batches = _PreparedBatches(dataset, Preparation(look, _only), seed=0, cache=False)
     return _loaded(batches, ([_Place(index, index)] for index in range(len(dataset))), workers)
 
 
@@ -108,7 +108,7 @@ class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
     """
 
     def __init__(
-        self, samples: Dataset[SampleT], preparation: Preparation[SampleT, LoadedT], seed: int, cache: bool
+        self, samples: Dataset[SampleT], preparation: Preparation[SampleT, Any, LoadedT], seed: int, cache: bool
     ) -> None:
         self._samples = samples
         self._preparation = preparation

@@ -9,17 +9,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import (
-    IGNORE,
-    Batch,
-    LabelledDataset,
-    Preparation,
-    Sample,
-    Size,
-    TransformAndCollate,
-    in_one_block,
-    padded,
-)
+from dcnrun.data.sample import IGNORE, Batch, LabelledDataset, Preparation, Sample, Size, in_one_block, padded
 from dcnrun.data.transforms import augmentation, evaluation_size
 
 
@@ -65,12 +55,12 @@ class SegmentationDataset(LabelledDataset[Sample, MaskBatch]):
     """Images with masks."""
 
     @staticmethod
-    def training(config: DataConfig) -> Preparation[Sample, MaskBatch]:  # noqa: D102
-        return TransformAndCollate(training_transform(config), collate)
+    def training(config: DataConfig) -> Preparation[Sample, _Prepared, MaskBatch]:  # noqa: D102
+        return Preparation(training_transform(config), collate)
 
     @staticmethod
-    def evaluation(config: DataConfig) -> Preparation[Sample, MaskBatch]:  # noqa: D102
-        return TransformAndCollate(evaluation_transform(config), collate_for_evaluation)
+    def evaluation(config: DataConfig) -> Preparation[Sample, _Prepared, MaskBatch]:  # noqa: D102
+        return Preparation(evaluation_transform(config), collate_for_evaluation)
 
     @staticmethod
     def unlabelled(image: tv_tensors.Image, name: str) -> Sample:  # noqa: D102

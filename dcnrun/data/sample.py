@@ -1,9 +1,9 @@
 """What a data set gives: samples of an image and its labels, which are a class per pixel or boxes, and batches of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -81,38 +81,23 @@ class Batch(TypedDict):
 SampleT = TypeVar("SampleT", bound=ImageSample)
 PreparedT = TypeVar("PreparedT")
 BatchT = TypeVar("BatchT")
-_PreparedT = TypeVar("_PreparedT", contravariant=True)
-_BatchT = TypeVar("_BatchT", covariant=True)
 
 
-class Preparation(ABC, Generic[SampleT, BatchT]):
-    """How samples become a batch. It runs in workers, so it can be pickled."""
+@dataclass(frozen=True)
+class Preparation(Generic[SampleT, PreparedT, BatchT]):
+    """How samples become a batch: each is transformed by itself, then they are put together. Runs in workers."""
 
-    @abstractmethod
-    def batch(self, samples: Iterable[tuple[SampleT, int]], index: list[int]) -> BatchT:
-        """Make a batch of samples, each with the seed of its augmentation, and of their indices in the data set."""
+    transform: Callable[[SampleT], PreparedT]
+    """Its randomness is that of torch's CPU generator alone."""
+    collate: Callable[[Sequence[PreparedT], list[int], list[str]], BatchT]
+    """Makes the batch of prepared samples, their indices in the data set and their names."""
 
     def batch_of_one(self, sample: SampleT, index: int = 0) -> BatchT:
         """Make a batch of a single sample."""
         return self.batch([(sample, 0)], [index])
 
-
-class Collate(Protocol[_PreparedT, _BatchT]):
-    """Several samples become one batch."""
-
-    def __call__(self, prepared: Sequence[_PreparedT], index: list[int], name: list[str]) -> _BatchT:
-        """Return the batch of prepared samples, with their indices in the data set and their names."""
-
-
-@dataclass(frozen=True)
-class TransformAndCollate(Preparation[SampleT, BatchT], Generic[SampleT, PreparedT, BatchT]):
-    """Each sample is transformed by itself, then they are put together."""
-
-    transform: Callable[[SampleT], PreparedT]
-    """Its randomness is that of torch's CPU generator alone."""
-    collate: Collate[PreparedT, BatchT]
-
-    def batch(self, samples: Iterable[tuple[SampleT, int]], index: list[int]) -> BatchT:  # noqa: D102
+    def batch(self, samples: Iterable[tuple[SampleT, int]], index: list[int]) -> BatchT:
+        """Make a batch of samples, each with the seed of its augmentation, and of their indices in the data set."""
         prepared, names = [], []
         for sample, seed in samples:
             with torch.random.fork_rng(devices=[]):
@@ -151,12 +136,12 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
 
     @staticmethod
     @abstractmethod
-    def training(config: DataConfig) -> Preparation[SampleT, BatchT]:
+    def training(config: DataConfig) -> Preparation[SampleT, Any, BatchT]:
         """Return what makes batches to train on: augmented, as the settings say."""
 
     @staticmethod
     @abstractmethod
-    def evaluation(config: DataConfig) -> Preparation[SampleT, BatchT]:
+    def evaluation(config: DataConfig) -> Preparation[SampleT, Any, BatchT]:
         """Return what makes batches to evaluate on, with all that scores need."""
 
     @staticmethod

@@ -4,35 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from torchvision.datasets import VOCSegmentation
+from torchvision.models.segmentation import FCN_ResNet50_Weights
 
 from dcnrun.config.schema import Voc2012Config
 from dcnrun.data.files import FileDataset, LabelTable, Pair, root_folder
 from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.errors import DataError, UsageError
 
-CLASSES = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
+CLASSES = ("background", *FCN_ResNet50_Weights.DEFAULT.meta["categories"][1:])
 
 
 def rules(config: Voc2012Config) -> Iterator[Rule]:
@@ -60,11 +39,8 @@ class Voc2012Dataset(FileDataset):
 def _reader(config: Voc2012Config, image_set: str) -> VOCSegmentation:
     root = root_folder(config, "VOCdevkit/VOC2012")
     devkit = root / "VOCdevkit" / "VOC2012"
-    paths = [
-        devkit / "ImageSets" / "Segmentation" / f"{image_set}.txt",
-        devkit / "JPEGImages",
-        devkit / "SegmentationClass",
-    ]
+    parts = (f"ImageSets/Segmentation/{image_set}.txt", "JPEGImages", "SegmentationClass")
+    paths = [devkit / part for part in parts]
     absent = [str(path) for path in paths if not (path.is_file() if path.suffix else path.is_dir())]
     if absent and not config.download:
         raise UsageError(

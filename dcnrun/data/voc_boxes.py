@@ -25,8 +25,6 @@ _FETCHED = {
 _MOST_NAMES = 30
 """Class names of a data set that a message lists."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
 _IMAGE_SETS = "one or more image sets such as VOC2007/trainval, each once"
 
 

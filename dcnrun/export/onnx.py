@@ -114,16 +114,16 @@ def export_onnx(
         raise UsageError(f"{path} is a folder: give the name of a file, such as {path / 'model.onnx'}")
     network = copy.deepcopy(network).cpu().eval()
     example = example.cpu()
-    deformed = _with_random_offsets(network)
     to_compare = _random_inputs(example, any_size) | dict(inputs or {})
     model = _to_onnx(network, example, opset, any_size)
     comparisons = _compare(network, model, to_compare, "learnt", tolerance)
-    if deformed is not None:
+    if (deformed := _with_random_offsets(network)) is not None:
         its_model = _to_onnx(deformed, example, opset, any_size)
         comparisons += _compare(deformed, its_model, to_compare, "random", tolerance)
     onnx.helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model, full_check=True)
-    _write(model, path)
+    with replacing(path) as beside:
+        beside.write_bytes(model.SerializeToString())
     return OnnxExport(path, opset, _shape(model.graph.input[0]), _shape(model.graph.output[0]), comparisons)
 
 
@@ -196,8 +196,10 @@ def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) ->
         raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:
-        _forget_stack_trace(node)
+    for node in model.graph.node:  # stack traces would name the folders of the machine that wrote a published file
+        kept = [entry for entry in node.metadata_props if "stack_trace" not in entry.key]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
     return model
 
 
@@ -208,20 +210,8 @@ def _first_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
-def _forget_stack_trace(node: Any) -> None:
-    """Remove the stack trace of a node: a published file must not name the folders of the machine that wrote it."""
-    kept = [entry for entry in node.metadata_props if "stack_trace" not in entry.key]
-    del node.metadata_props[:]
-    node.metadata_props.extend(kept)
-
-
 def _shape(value: Any) -> list[int | str]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-
-
-def _write(model: Any, path: Path) -> None:
-    with replacing(path) as beside:
-        beside.write_bytes(model.SerializeToString())
 
 
 # Is it the same network? ---------------------------------------------------------------------------------------------
@@ -275,8 +265,7 @@ def _onnxruntime_session(model: Any) -> Callable[[Tensor], Tensor]:
     _, _, onnxruntime = _libraries()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    errors_only = 3
-    options.log_severity_level = errors_only
+    options.log_severity_level = 3  # errors only
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes have no public base

@@ -49,9 +49,10 @@ def export_run(
     val_set = build_dataset(config.data, "val")
     network = trained.model(len(val_set.classes)).network
     name, image = _first_image(val_set, config.data, fixed)
+    crop = config.data.crop_size
     exported = export_onnx(
         network,
-        image if fixed else _training_crop(image, config.data),
+        image if fixed or not crop else image[..., :crop, :crop],
         out,
         opset=opset,
         any_size=fixed is None,
@@ -106,18 +107,14 @@ def _first_image(val_set: SegmentationDataset, data: DataConfig, size: tuple[int
     return sample["name"], image if size is None else F.interpolate(image, size, mode="bilinear")
 
 
-def _training_crop(image: Tensor, data: DataConfig) -> Tensor:
-    """Return the upper left part of an image that is as large as a training crop."""
-    return image[..., : data.crop_size, : data.crop_size] if data.crop_size else image
-
-
 def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) -> None:
     data = trained.config.data
+    input_shape, output_shape = (f"({', '.join(map(str, s))})" for s in (exported.input_shape, exported.output_shape))
     lines = [
         f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",
-        f"{INPUT}: float32 {_shape(exported.input_shape)}, RGB, (value / 255 - mean) / std, to be done before: "
+        f"{INPUT}: float32 {input_shape}, RGB, (value / 255 - mean) / std, to be done before: "
         f"mean {data.mean}, std {data.std}",
-        f"{OUTPUT}: float32 {_shape(exported.output_shape)}, logits of {', '.join(classes)}",
+        f"{OUTPUT}: float32 {output_shape}, logits of {', '.join(classes)}",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
@@ -128,7 +125,3 @@ def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) ->
         numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"
         table.add_row(escape(comparison.input), shape, comparison.offsets, *numbers)
     console.print(table)
-
-
-def _shape(dimensions: list[int | str]) -> str:
-    return f"({', '.join(map(str, dimensions))})"

@@ -85,16 +85,13 @@ def set_output_stride(backbone: ResNetBackbone, output_stride: int, atrous: bool
         stage_dilation = dilation if keeps_stride or not atrous else dilation * 2
         stride = stride * 2 if keeps_stride else stride
         backbone.strides[name] = stride
-        for block in stage:
-            for layer in block.modules():
-                if not isinstance(layer, nn.Conv2d):
-                    continue
-                is_strided = layer.stride != (1, 1)
-                if is_strided and not keeps_stride:
-                    layer.stride = (1, 1)
-                if layer.kernel_size == (3, 3):
-                    d = dilation if is_strided else stage_dilation
-                    layer.dilation, layer.padding = (d, d), (d, d)
+        for layer in (module for module in stage.modules() if isinstance(module, nn.Conv2d)):
+            is_strided = layer.stride != (1, 1)
+            if is_strided and not keeps_stride:
+                layer.stride = (1, 1)
+            if layer.kernel_size == (3, 3):
+                d = dilation if is_strided else stage_dilation
+                layer.dilation, layer.padding = (d, d), (d, d)
         dilation = stage_dilation
 
 
@@ -103,12 +100,14 @@ def freeze(backbone: ResNetBackbone, stages: int, norm: bool) -> None:
 
     Frozen normalisation computes with the statistics that it has, also while training.
     """
-    frozen = _frozen_parts(stages)
-    for part in frozen:
+    parts = _frozen_parts(stages)
+    for part in parts:
         backbone.get_submodule(part).requires_grad_(False)
     for name, module in list(backbone.named_modules()):
-        if isinstance(module, nn.BatchNorm2d) and (norm or name.startswith(frozen)):
-            backbone.set_submodule(name, _frozen_norm(module))
+        if isinstance(module, nn.BatchNorm2d) and (norm or name.startswith(parts)):
+            frozen = FrozenBatchNorm2d(module.num_features, module.eps)
+            frozen.load_state_dict(module.state_dict())
+            backbone.set_submodule(name, frozen)
 
 
 def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
@@ -116,24 +115,16 @@ def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
 
     `replaced` are the layers under comparison, which must learn.
     """
-    stages = model.frozen_stages
-    frozen = [name for name in replaced if name.startswith(_frozen_parts(stages))]
-    if not frozen:
-        return []
+    frozen = [name for name in replaced if name.startswith(_frozen_parts(model.frozen_stages))]
     return [
-        f"model.frozen_stages={stages} keeps {len(frozen)} of the layers that conv.layers selects from learning, "
-        f"{frozen[0]} for one: freeze fewer stages or replace later layers"
+        f"model.frozen_stages={model.frozen_stages} keeps {len(frozen)} of the layers that conv.layers selects from "
+        f"learning, {name} for one: freeze fewer stages or replace later layers"
+        for name in frozen[:1]
     ]
 
 
 def _frozen_parts(stages: int) -> tuple[str, ...]:
     return _PARTS[: stages + 1] if stages else ()
-
-
-def _frozen_norm(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:
-    frozen = FrozenBatchNorm2d(norm.num_features, norm.eps)
-    frozen.load_state_dict(norm.state_dict())
-    return frozen
 
 
 def load_weights(backbone: nn.Module, name: Backbone, weights: str) -> None:

@@ -38,9 +38,8 @@ def conversion_problems(backbone: nn.Module, conv: ConvConfig) -> list[str]:
         names = selected_layers(backbone, conv.layers)
     except ValueError as error:
         return [str(error)]
-    layers = {name: _convolution(backbone, name) for name in names}
-    inputs = {name: layer.in_channels for name, layer in layers.items()}
-    outputs = {name: layer.out_channels for name, layer in layers.items()}
+    inputs = {name: _convolution(backbone, name).in_channels for name in names}
+    outputs = {name: _convolution(backbone, name).out_channels for name in names}
     return [
         *_indivisible("conv.groups", conv.groups, "input", inputs),
         *_indivisible("conv.groups", conv.groups, "output", outputs),
@@ -50,10 +49,10 @@ def conversion_problems(backbone: nn.Module, conv: ConvConfig) -> list[str]:
 
 def _indivisible(key: str, groups: int, side: str, channels: dict[str, int]) -> list[str]:
     wrong = [name for name, count in channels.items() if groups >= 1 and count % groups]
-    if not wrong:
-        return []
     others = f" (and of {len(wrong) - 1} more layers)" if len(wrong) > 1 else ""
-    return [f"{key}={groups} does not divide the {channels[wrong[0]]} {side} channels of {wrong[0]}{others}"]
+    return [
+        f"{key}={groups} does not divide the {channels[name]} {side} channels of {name}{others}" for name in wrong[:1]
+    ]
 
 
 def selected_layers(backbone: nn.Module, layers: str) -> list[str]:

@@ -16,6 +16,9 @@ from dcnrun.ops import deform_roi_pool
 from dcnrun.ops.common.operator import without_autocast
 from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
+_Maps = dict[str, Tensor]
+_Sizes = list[tuple[int, int]]
+
 
 class PooledRegions(NamedTuple):
     """Regions on the feature maps that they are pooled from, each in pixels of its own feature map; pairs are (y, x)."""
@@ -67,10 +70,9 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.aligned = aligned
 
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+    def forward(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Tensor:
         """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
-        pooled: Tensor = self._pool_of(x, boxes, image_shapes)()
-        return pooled
+        return self._pool_of(x, boxes, image_shapes)()
 
     def regions(self, boxes: list[Tensor]) -> PooledRegions:
         """Return where each image's boxes (Ri, 4) lie on the feature maps that they are pooled from.
@@ -87,9 +89,7 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         on_map = regions(Operands(rois, rois, None, None, *settings))
         return PooledRegions(level, on_map.start, on_map.size)
 
-    def _pool_of(
-        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> Callable[..., Tensor]:
+    def _pool_of(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Callable[..., Tensor]:
         """Return what pools these boxes with given offsets and masks, or without."""
         feature_maps = _filter_input(x, self.featmap_names)
         if self.scales is None or self.map_levels is None:
@@ -107,21 +107,14 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         return partial(self._pool_levels, levels, rois)
 
     def _pool_levels(
-        self,
-        levels: list[tuple[Tensor, float, Tensor]],
-        rois: Tensor,
-        offset: Tensor | None = None,
-        mask: Tensor | None = None,
+        self, levels: list[tuple[Tensor, float, Tensor]], rois: Tensor, *offset_and_mask: Tensor | None
     ) -> Tensor:
         """Pool each level's RoIs (its feature map, its scale, the RoIs' indices), and put them in order."""
-        pooled = torch.cat(
-            [
-                self._pool_level(
-                    feature_map, scale, rois[indices], *(t if t is None else t[indices] for t in (offset, mask))
-                )
-                for feature_map, scale, indices in levels
-            ]
-        )
+        parts = []
+        for feature_map, scale, indices in levels:
+            its_own = (None if tensor is None else tensor[indices] for tensor in offset_and_mask)
+            parts.append(self._pool_level(feature_map, scale, rois[indices], *its_own))
+        pooled = torch.cat(parts)
         every = pooled.new_zeros(rois.shape[0], *pooled.shape[1:])
         return every.index_copy(0, torch.cat([indices for _, _, indices in levels]), pooled)
 
@@ -164,24 +157,16 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
         bins = prod(self.output_size)
         self.offset_branch = RoIOffsetBranch(channels * bins, hidden, self.channels_per_bin * bins)
 
-    def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
+    def forward(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Tensor:
         """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
         pool = self._pool_of(x, boxes, image_shapes)
         return pool(*self.split_branch(self.offset_branch(pool())))
 
-    def offsets(
-        self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]
-    ) -> tuple[Tensor, Tensor | None]:
+    def offsets(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> tuple[Tensor, Tensor | None]:
         """Return offsets (R, 2, ph, pw), y and x, and the mask or None; a bin moves by gamma * offset * the region's side."""
         return self.split_branch(self.offset_branch(self._pool_of(x, boxes, image_shapes)()))
 
-    def sampling(
-        self,
-        x: dict[str, Tensor],
-        boxes: list[Tensor],
-        image_shapes: list[tuple[int, int]],
-        branch: Tensor | None = None,
-    ) -> Sampling:
+    def sampling(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes, branch: Tensor | None = None) -> Sampling:
         """Return the centres of the bins, and offsets in pixels, each on the feature map that its region is pooled from."""
         offset, mask = self.offsets(x, boxes, image_shapes) if branch is None else self.split_branch(branch)
         level, start, size = self.regions(boxes)
@@ -189,18 +174,10 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
         plain_y = start[:, 0, None, None] + size[:, 0, None, None] * _centres(high, size)[:, None]
         plain_x = start[:, 1, None, None] + size[:, 1, None, None] * _centres(wide, size)
         moved = self.gamma * offset * size[:, :, None, None]
-        sizes = size.new_tensor([each.shape[-2:] for each in _filter_input(x, self.featmap_names)])[
-            level, :, None, None
-        ]
-        return Sampling(
-            offset=moved,
-            mask=mask,
-            y=plain_y + moved[:, 0],
-            x=plain_x + moved[:, 1],
-            plain_y=plain_y,
-            plain_x=plain_x,
-            size=(sizes[:, 0], sizes[:, 1]),
-        )
+        map_sizes = size.new_tensor([each.shape[-2:] for each in _filter_input(x, self.featmap_names)])
+        height, width = map_sizes[level, :, None, None].unbind(1)
+        points = plain_y + moved[:, 0], plain_x + moved[:, 1]
+        return Sampling(moved, mask, *points, plain_y, plain_x, (height, width))
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all of it as offsets, and no mask."""
