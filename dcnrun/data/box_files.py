@@ -113,6 +113,7 @@ def make_record(
             flaws.append(Flaw(file, f"{item.title}: its box ({numbers}) {what}", is_bad_box=True))
         if box:
             kept.append(item._replace(box=box))
+    sizes = [(item.box, item.area) for item in kept]
     record = Record(
         name=name,
         image=image,
@@ -122,7 +123,9 @@ def make_record(
         labels=np.array([item.label for item in kept], np.int64),
         crowd=np.array([item.crowd for item in kept], np.bool_),
         difficult=np.array([item.difficult for item in kept], np.bool_),
-        area=np.array([_box_area(item.box) if item.area is None else item.area for item in kept], np.float32),
+        area=np.array(
+            [(x2 - x1) * (y2 - y1) if area is None else area for (x1, y1, x2, y2), area in sizes], np.float32
+        ),
         masks=[item.mask for item in kept if item.mask is not None] if has_masks else None,
     )
     return record, flaws
@@ -231,8 +234,3 @@ def _checked_box(box: Box, size: tuple[int, int] | None) -> tuple[Box | None, st
         return None, f"is outside the image of {width_x_height(size)}"
     beyond = max(abs(wanted - there) for wanted, there in zip(box, clipped, strict=True))
     return clipped, f"is partly outside the image of {width_x_height(size)}" if beyond > _ROUNDING else ""
-
-
-def _box_area(box: Box) -> float:
-    x1, y1, x2, y2 = box
-    return (x2 - x1) * (y2 - y1)

@@ -133,7 +133,10 @@ class _Findings(ABC):
     def report(self) -> dict[str, Any]:
         """Return all counts."""
         heights, widths = np.array(self._sizes).T
-        return {"image_widths": _spread(widths), "image_heights": _spread(heights)}
+        return {
+            key: {"least": int(sides.min()), "median": float(np.median(sides)), "most": int(sides.max())}
+            for key, sides in (("image_widths", widths), ("image_heights", heights))
+        }
 
 
 class _MaskFindings(_Findings):
@@ -162,20 +165,16 @@ class _MaskFindings(_Findings):
         hint = ""
         if set(np.flatnonzero(self._pixels)) == {0, IGNORE}:
             hint = (
-                f"; {self._ignored_share:.0%} of all pixels are ignored: if the masks have 255 for {self._classes[1]!r},"
+                f"; {self._pixels[IGNORE] / self._pixels.sum():.0%} of all pixels are ignored: if the masks have 255 for {self._classes[1]!r},"
                 " write 1 there, since 255 means ignored (data.ignore_label)"
             )
         return [problem + hint for problem in _without("a pixel", self._classes, self._pixels)]
-
-    @property
-    def _ignored_share(self) -> float:
-        return float(self._pixels[IGNORE] / self._pixels.sum())
 
     def report(self) -> dict[str, Any]:
         total = int(self._pixels.sum())
         return {
             **super().report(),
-            "ignored_pixels": self._ignored_share,
+            "ignored_pixels": float(self._pixels[IGNORE] / total),
             "pixels_of_class": {name: int(self._pixels[label]) / total for label, name in enumerate(self._classes)},
             "images_with_class": {name: int(self._images[label]) for label, name in enumerate(self._classes)},
         }
@@ -235,10 +234,6 @@ def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> l
     """Return the problem, if there is one, that classes have nothing to learn from or to score."""
     absent = [repr(name) for name, amount in zip(classes, amounts, strict=False) if not amount]
     return [f"classes without {unit}: {first_few(absent)}"] if absent else []
-
-
-def _spread(values: NDArray[np.int64]) -> dict[str, float]:
-    return {"least": int(values.min()), "median": float(np.median(values)), "most": int(values.max())}
 
 
 def _show(split: str, report: dict[str, Any]) -> None:

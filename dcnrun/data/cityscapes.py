@@ -35,14 +35,9 @@ class CityscapesDataset(FileDataset):
             Pair(Path(image).stem.removesuffix("_leftImg8bit"), Path(image), Path(mask))
             for image, (mask,) in zip(reader.images, reader.targets, strict=True)
         )
-        super().__init__(pairs, CLASSES, _label_table())
-
-
-def _label_table() -> LabelTable:
-    meaning = np.full(256, IGNORE, np.int16)
-    for entry in _TRAINED:
-        meaning[entry.id] = entry.train_id
-    return LabelTable(meaning, "the label ids of Cityscapes")
+        meaning = np.full(256, IGNORE, np.int16)
+        meaning[[entry.id for entry in _TRAINED]] = [entry.train_id for entry in _TRAINED]
+        super().__init__(pairs, CLASSES, LabelTable(meaning, "the label ids of Cityscapes"))
 
 
 def _reader(config: CityscapesConfig, split: str) -> Cityscapes:

@@ -61,7 +61,10 @@ class _Image(NamedTuple):
 
 def _read(file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     """Read a whole JSON file; DataError if it is not like COCO's."""
-    document = _load(file)
+    try:
+        document = json.loads(read_bytes(file))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: can't be read ({error}); expected a JSON file like COCO's") from error
     annotations = _entries(document, "annotations", file)
     category_names = _by_id(document, "categories", "name", file)
     categories = {number: category_names[number]["name"] for number in sorted(category_names)}
@@ -91,13 +94,6 @@ def _read(file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     return _Content(categories, records, flaws)
 
 
-def _load(file: Path) -> Any:
-    try:
-        return json.loads(read_bytes(file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: can't be read ({error}); expected a JSON file like COCO's") from error
-
-
 def _entries(document: Any, key: str, file: Path) -> list[_Entry]:
     entries = document.get(key) if isinstance(document, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -123,9 +119,8 @@ def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
 
 def _image(entry: _Entry, file: Path) -> _Image:
     height, width = entry.get("height"), entry.get("width")
-    if type(height) is int and type(width) is int and height > 0 and width > 0:
-        return _Image(entry["file_name"], file, (height, width))
-    return _Image(entry["file_name"], file, image_size(file))
+    is_listed = type(height) is int and type(width) is int and height > 0 and width > 0
+    return _Image(entry["file_name"], file, (height, width) if is_listed else image_size(file))
 
 
 def _listed(entry: _Entry, key: str, known: Mapping[int, object]) -> int:

@@ -6,17 +6,9 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 
+from dcnrun.config import schema
 from dcnrun.config.groups import choices
-from dcnrun.config.schema import (
-    CityscapesConfig,
-    CocoConfig,
-    DataConfig,
-    FolderConfig,
-    ShapesConfig,
-    Source,
-    Voc2012Config,
-    VocConfig,
-)
+from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
 from dcnrun.data.box_batches import BoxDataset
@@ -50,13 +42,13 @@ class DataSource(Generic[ConfigT]):
 
 DATASETS: dict[Source, DataSource[Any]] = {
     Source.shapes: DataSource(
-        ShapesConfig, masks=shapes.ShapesDataset, boxes=shapes.ShapesBoxDataset, rules=shapes.rules
+        schema.ShapesConfig, masks=shapes.ShapesDataset, boxes=shapes.ShapesBoxDataset, rules=shapes.rules
     ),
-    Source.folder: DataSource(FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
-    Source.voc2012: DataSource(Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
-    Source.cityscapes: DataSource(CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
-    Source.voc: DataSource(VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
-    Source.coco: DataSource(CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),
+    Source.folder: DataSource(schema.FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
+    Source.voc2012: DataSource(schema.Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
+    Source.cityscapes: DataSource(schema.CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
+    Source.voc: DataSource(schema.VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
+    Source.coco: DataSource(schema.CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),
 }
 
 

@@ -75,16 +75,16 @@ def _require_classes(config: VocConfig, there: set[str]) -> None:
     """Raise UsageError for classes of the settings that no object has: there is nothing to learn them from."""
     if absent := [name for name in config.classes if name not in there]:
         others = there - set(config.classes)
+        hints = {
+            name: f" (did you mean {' or '.join(map(repr, found))}?)"
+            for name in absent
+            if (found := nearest(name, others))
+        }
         raise UsageError(
             f"data.classes={config.classes}: no object in {', '.join(config.train)} is called"
-            f" {' or '.join(repr(name) + _did_you_mean(name, others) for name in absent)};"
+            f" {' or '.join(repr(name) + hints.get(name, '') for name in absent)};"
             f" the names that there are: {first_few([repr(name) for name in sorted(there)], _MOST_NAMES) or 'none'}"
         )
-
-
-def _did_you_mean(name: str, others: set[str]) -> str:
-    found = nearest(name, others)
-    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
 
 
 def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
@@ -94,7 +94,11 @@ def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
     candidates = [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])]
     folder = next((path for path in candidates if _list_of(path, part).is_file()), None)
     if folder is None and config.download and image_set in _FETCHED:
-        _fetch(root, *_FETCHED[image_set])
+        year, fetched_set = _FETCHED[image_set]
+        try:
+            VOCDetection(root, year=year, image_set=fetched_set, download=True)
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{root}: VOC {year} could not be fetched ({error})") from error
         folder = candidates[0]
     if folder is None or not _list_of(folder, part).is_file():
         hint = "; data.download=true fetches it" if image_set in _FETCHED else ""
@@ -110,13 +114,6 @@ def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
 
 def _list_of(folder: Path, image_set: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{image_set}.txt"
-
-
-def _fetch(root: Path, year: str, image_set: str) -> None:
-    try:
-        VOCDetection(root, year=year, image_set=image_set, download=True)
-    except (OSError, RuntimeError) as error:
-        raise DataError(f"{root}: VOC {year} could not be fetched ({error})") from error
 
 
 class _Found(NamedTuple):
