@@ -66,12 +66,11 @@ def _pair(image: Path, ending: str) -> Pair:
     return Pair(image.stem, image, image.with_name(f"{image.stem}{ending}.png"))
 ''',
     )
-    package.insert_before("dcnrun/data/registry.py", "    CityscapesConfig,\n", "    BesideConfig,\n")
     package.insert_before("dcnrun/data/registry.py", "cityscapes, coco, folder", "beside, ")
     package.insert_after(
         "dcnrun/data/registry.py",
-        "    Source.coco: DataSource(CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),\n",
-        "    Source.beside: DataSource(BesideConfig, masks=beside.BesideDataset, rules=beside.rules),\n",
+        "    Source.coco: DataSource(schema.CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),\n",
+        "    Source.beside: DataSource(schema.BesideConfig, masks=beside.BesideDataset, rules=beside.rules),\n",
     )
     package.write(
         "conf/data/beside.yaml",
