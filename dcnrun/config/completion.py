@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dcnrun.config.groups import EXPERIMENT, GROUPS, SECTIONS, choices
-from dcnrun.config.settings import Setting, all_settings, section_meaning
+from dcnrun.config.settings import all_settings, section_meaning
 
 _PLAIN_WORD = re.compile(r"[\w./-]+")
 
@@ -62,12 +62,10 @@ def _values(key: str, config_dir: Path | None) -> list[str]:
     if key in GROUPS:
         return choices(key, config_dir)
     setting = all_settings().get(key)
-    return (setting.values or _default_as_word(setting)) if setting else []
-
-
-def _default_as_word(setting: Setting) -> list[str]:
-    word = "null" if setting.default is None else str(setting.default)
-    return [word] if _PLAIN_WORD.fullmatch(word) else []
+    if setting is None or setting.values:
+        return setting.values if setting else []
+    default = "null" if setting.default is None else str(setting.default)
+    return [default] if _PLAIN_WORD.fullmatch(default) else []
 
 
 def _meaning(name: str) -> str:

@@ -1,14 +1,14 @@
 """Compose overrides into one checked config; read and write a run's config.yaml."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
+from dcnrun.config.inactive import settings_of
 from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, unknown_key
 from dcnrun.config.overrides import Parsed, parse
 from dcnrun.config.schema import KINDS, Config
@@ -127,22 +127,11 @@ def _resolve(node: DictConfig) -> Config:
         kind = getattr(getattr(config, section), key)
         if type(getattr(config, section)) is not schemas[kind]:
             raise ConfigError([f"{section}.{key}={kind} needs other settings: {choose(section, kind)}."])
-    broken = [key for key, value in _leaves(node) if isinstance(value, str) and _LINE_BREAKS & set(value)]
+    texts = ((key, value if isinstance(value, list) else [value]) for key, value in settings_of(config).items())
+    broken = [key for key, values in texts if _LINE_BREAKS & set("".join(map(str, values)))]
     if broken:
         raise ConfigError([f"{key} has a line break in it: write it in one line." for key in broken])
     return config
-
-
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value below a node of the config, with its key."""
-    if isinstance(node, DictConfig):
-        for name, value in node.items():
-            yield from _leaves(value, f"{key}.{name!s}".lstrip("."))
-    elif isinstance(node, ListConfig):
-        for value in node:
-            yield from _leaves(value, key)
-    else:
-        yield key, node
 
 
 def _read_saved(path: Path) -> DictConfig:

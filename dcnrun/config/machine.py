@@ -14,10 +14,10 @@ _LEAST_WIDTH = 16
 
 def machine_problems(config: Config) -> list[str]:
     """Return what keeps a config from running here, each problem a line that names the key."""
-    return [*_device_problems(config.trainer), *_process_problems(config), *_library_problems(config)]
+    return list(_problems(config, config.trainer))
 
 
-def _device_problems(trainer: TrainerConfig) -> Iterator[str]:
+def _problems(config: Config, trainer: TrainerConfig) -> Iterator[str]:
     import torch
 
     has_cuda = torch.cuda.is_available()
@@ -26,9 +26,6 @@ def _device_problems(trainer: TrainerConfig) -> Iterator[str]:
     if trainer.precision is Precision.fp16 and not (has_cuda and trainer.accelerator is not Accelerator.cpu):
         yield "trainer.precision=fp16 needs a CUDA device: on the CPU use bf16 or fp32"
 
-
-def _process_problems(config: Config) -> Iterator[str]:
-    trainer = config.trainer
     processes = trainer.devices * trainer.nodes
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if processes != started:
@@ -39,9 +36,7 @@ def _process_problems(config: Config) -> Iterator[str]:
     if config.data.batch_size % max(processes, 1):
         yield f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes"
 
-
-def _library_problems(config: Config) -> Iterator[str]:
-    if config.trainer.channels_last and config.model.width < _LEAST_WIDTH:
+    if trainer.channels_last and config.model.width < _LEAST_WIDTH:
         yield (
             f"model.width={config.model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
             "channels-last maps, oneDNN writes past its memory (uxlfoundation/oneDNN#6035)"

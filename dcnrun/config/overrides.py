@@ -2,6 +2,7 @@
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -64,14 +65,10 @@ def split_choices(override: str) -> tuple[str, list[str]]:
 def as_override(key: str, value: Any) -> str:
     """Write a setting as `key=value`; a text that would be read as something else is quoted, in a list too."""
     plain = f"{key}={as_typed(value)}"
-    return plain if _is_read_as(plain, value) else f"{key}={_with_quotes(value)}"
-
-
-def _is_read_as(override: str, value: Any) -> bool:
-    try:
-        return parse(override).elements == [value]
-    except ConfigError:
-        return False
+    with suppress(ConfigError):
+        if parse(plain).elements == [value]:
+            return plain
+    return f"{key}={_with_quotes(value)}"
 
 
 def _with_quotes(value: Any) -> str:

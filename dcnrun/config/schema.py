@@ -174,11 +174,7 @@ class ModelConfig:
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
     frozen_stages: int = setting(
-        0,
-        "first stages that don't learn (1: conv1, 2: conv1 and c2, ...)",
-        ge=0,
-        le=5,
-        note="none to the whole backbone",
+        0, "first stages that don't learn (1: conv1, 2: also c2, ...)", ge=0, le=5, note="none to the whole backbone"
     )
     frozen_norm: bool = setting(False, "batch normalisation keeps its statistics and scales, as with published weights")
 

@@ -10,15 +10,14 @@ from typing import Any
 
 from dcnrun.config.inactive import LAYERS, inactive_settings, settings_of
 from dcnrun.config.ranges import range_of
-from dcnrun.config.schema import CONV_TRAITS, Config, ConvConfig, Dilation, OptimConfig
+from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
 from dcnrun.config.settings import all_settings, as_typed
 
 
 def config_problems(config: Config) -> list[str]:
     """Return every problem of a config that its settings alone show, a line each."""
     out_of_range = range_problems(config)
-    others = [*_conv_problems(config.conv), *_optim_problems(config.optim, config.trainer.steps), *_set_in_vain(config)]
-    return [*out_of_range.values(), *without_consequences(out_of_range, others)]
+    return [*out_of_range.values(), *without_consequences(out_of_range, _conflicts(config))]
 
 
 def range_problems(section: Any, prefix: str = "") -> dict[str, str]:
@@ -47,23 +46,20 @@ def without_consequences(out_of_range: Iterable[str], problems: Iterable[str]) -
     return [problem for problem in problems if not any(key in problem for key in keys)]
 
 
-def _conv_problems(conv: ConvConfig) -> Iterator[str]:
-    """Say of a dilation that the chosen kind of convolution would ignore, or lacks."""
+def _conflicts(config: Config) -> Iterator[str]:
+    """Say which settings don't go together, and which are set and inactive.
+
+    Layers may always be chosen, also where the convolution in them is plain.
+    """
+    conv, optim = config.conv, config.optim
     match CONV_TRAITS[conv.kind].dilation:
         case Dilation.required if conv.dilation is None:
             yield f"conv.dilation=null: conv={conv.kind} needs a dilation, e.g. conv.dilation=4"
         case Dilation.none if conv.dilation is not None:
             tuned = " or ".join(kind for kind, traits in CONV_TRAITS.items() if traits.dilation is Dilation.required)
             yield f"conv.dilation={conv.dilation} does nothing with conv={conv.kind}: use conv={tuned}"
-
-
-def _optim_problems(optim: OptimConfig, steps: int) -> Iterator[str]:
-    if optim.warmup_steps >= steps:
-        yield f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={steps}"
-
-
-def _set_in_vain(config: Config) -> Iterator[str]:
-    """Name settings that are set and inactive; layers may always be chosen, also where the convolution in them is plain."""
+    if optim.warmup_steps >= config.trainer.steps:
+        yield f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={config.trainer.steps}"
     settings = settings_of(config)
     for key, why in inactive_settings(settings).items():
         default = all_settings()[key].default

@@ -41,15 +41,8 @@ class CocoDataset(BoxFileDataset):
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
                 f" data.images={config.images} and data.{split}={part} say where to look"
             )
-        content = _read(file, root, folder, masks)
-        classes, ids = list(content.categories.values()), list(content.categories)
-        super().__init__(config, split, classes, content.records, content.flaws, category_ids=ids)
-
-
-class _Content(NamedTuple):
-    categories: dict[int, str]
-    records: list[Record]
-    flaws: list[Flaw]
+        categories, records, flaws = _read(file, root, folder, masks)
+        super().__init__(config, split, list(categories.values()), records, flaws, category_ids=list(categories))
 
 
 class _Image(NamedTuple):
@@ -59,8 +52,8 @@ class _Image(NamedTuple):
     """(height, width); None if neither the JSON file nor the image says."""
 
 
-def _read(file: Path, root: Path, folder: Path, masks: bool) -> _Content:
-    """Read a whole JSON file; DataError if it is not like COCO's."""
+def _read(file: Path, root: Path, folder: Path, masks: bool) -> tuple[dict[int, str], list[Record], list[Flaw]]:
+    """Return a JSON file's categories by id, its images and what is wrong; DataError if it is not like COCO's."""
     try:
         document = json.loads(read_bytes(file))
     except (OSError, ValueError, RecursionError) as error:
@@ -91,7 +84,7 @@ def _read(file: Path, root: Path, folder: Path, masks: bool) -> _Content:
         record, found = make_record(name, path, size, number, objects[number], file, has_masks=has_masks)
         records.append(record)
         flaws += found
-    return _Content(categories, records, flaws)
+    return categories, records, flaws
 
 
 def _entries(document: Any, key: str, file: Path) -> list[_Entry]:
@@ -119,8 +112,9 @@ def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
 
 def _image(entry: _Entry, file: Path) -> _Image:
     height, width = entry.get("height"), entry.get("width")
-    is_listed = type(height) is int and type(width) is int and height > 0 and width > 0
-    return _Image(entry["file_name"], file, (height, width) if is_listed else image_size(file))
+    if type(height) is int and type(width) is int and height > 0 and width > 0:
+        return _Image(entry["file_name"], file, (height, width))
+    return _Image(entry["file_name"], file, image_size(file))
 
 
 def _listed(entry: _Entry, key: str, known: Mapping[int, object]) -> int:

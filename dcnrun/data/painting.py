@@ -30,13 +30,12 @@ class Paint:
     def draw(cls, random: np.random.Generator, used: list["Paint"], size: int, texture: float) -> "Paint":
         """A paint whose colour stands out from those `used`; `size` is the image's side, `texture` from 0 to 1."""
         colours = random.uniform(_DARKEST, _BRIGHTEST, (_COLOUR_TRIES, 3))
+        colour = colours[0]
         if used:
             difference = colours[:, None] - np.array([paint.colour for paint in used])
             distance = np.sqrt((difference**2).sum(axis=2).min(axis=1))
             # the first that is distinct, or the most distinct of all
             colour = colours[np.argmax(np.minimum(distance, _DISTINCT))]
-        else:
-            colour = colours[0]
         tint = random.standard_normal(3)
         tint *= _TEXTURE_SWING * texture / np.linalg.norm(tint)
         wavelength = size * np.exp(random.uniform(log(_SHORTEST_WAVE), log(_LONGEST_WAVE), _TEXTURE_WAVES))

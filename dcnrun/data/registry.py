@@ -126,11 +126,8 @@ def problems(config: DataConfig) -> list[str]:
 
 def _common_rules(config: DataConfig) -> Iterator[Rule]:
     longest_short = max([config.eval_short_side, *config.short_sides])
-    yield (
-        "long_side_max",
-        config.long_side_max == 0 or 0 < longest_short <= config.long_side_max,
-        f"0, or at least the longest of data.short_sides and data.eval_short_side, {longest_short}"
-        if longest_short
-        else "0, as long as data.short_sides and data.eval_short_side don't resize",
-    )
+    expected = "0, as long as data.short_sides and data.eval_short_side don't resize"
+    if longest_short:
+        expected = f"0, or at least the longest of data.short_sides and data.eval_short_side, {longest_short}"
+    yield "long_side_max", config.long_side_max == 0 or 0 < longest_short <= config.long_side_max, expected
     yield "scale_max", config.scale_max >= config.scale_min, f"at least data.scale_min={config.scale_min}"

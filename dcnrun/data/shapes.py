@@ -35,11 +35,8 @@ def rules(config: ShapesConfig) -> Iterator[Rule]:
     smallest, largest = config.object_scale_min, config.object_scale_max
     visible = _SMALLEST_RADIUS / config.image_size if config.image_size > 0 else 0.0
     yield "objects_max", least <= most, f"at least data.objects_min={least}"
-    yield (
-        "object_scale_min",
-        smallest >= visible,
-        f"at least {visible:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}",
-    )
+    least_scale = f"at least {visible:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}"
+    yield "object_scale_min", smallest >= visible, least_scale
     yield "object_scale_max", smallest <= largest, f"at least data.object_scale_min={smallest}"
 
 
@@ -88,12 +85,9 @@ class ShapesDataset(SegmentationDataset):
         return self._length
 
     def __getitem__(self, index: int) -> Sample:
-        image, identity, placed = self._paint(index)
-        return {
-            "image": Image(torch.from_numpy(image)),
-            "mask": _class_mask(identity, placed),
-            "name": self.name(index),
-        }
+        pixels, identity, placed = self._paint(index)
+        image = Image(torch.from_numpy(pixels))
+        return {"image": image, "mask": _class_mask(identity, placed), "name": self.name(index)}
 
     def name(self, index: int) -> str:
         """Name of the sample at `index`: the split and the index."""

@@ -43,10 +43,7 @@ def evaluation_size(config: DataConfig) -> list[Any]:
 
 
 class Resize(v2.Transform):  # type: ignore[misc]
-    """Base of resizes by a factor that depends on the image.
-
-    Masks take the nearest pixel by centres (not by corners, as torchvision's own resize of masks does), so they stay aligned with images.
-    """
+    """Base of resizes by a factor that depends on the image; masks stay aligned with it (see `_resized_mask`)."""
 
     def factor(self, height: int, width: int) -> float:
         """Return the factor for an image of this size."""

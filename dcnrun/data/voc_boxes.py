@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 from torchvision.datasets import VOCDetection
@@ -62,10 +61,10 @@ class VocBoxDataset(BoxFileDataset):
         for image_set in config.train if split == "train" else config.val:
             folder, names = _image_set(config, image_set)
             for name in names:
-                found = _read(folder, name, classes, image_id=len(records) + 1)
-                records += [found.record] if found.record else []
-                flaws += found.flaws
-                class_names |= found.class_names
+                record, found, names_in_it = _read(folder, name, classes, image_id=len(records) + 1)
+                records += [record] if record else []
+                flaws += found
+                class_names |= names_in_it
         if split == "train" and all(flaw.is_bad_box for flaw in flaws):
             _require_classes(config, class_names)
         super().__init__(config, split, classes, records, flaws)
@@ -116,23 +115,14 @@ def _list_of(folder: Path, image_set: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{image_set}.txt"
 
 
-class _Found(NamedTuple):
-    """What an image's annotation holds."""
-
-    record: Record | None
-    """None where the annotation can't be read."""
-    flaws: list[Flaw]
-    class_names: set[str]
-    """The names of all objects, in `data.classes` or not."""
-
-
-def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> _Found:
+def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tuple[Record | None, list[Flaw], set[str]]:
+    """Return an image's record, None where its annotation can't be read; what is wrong; and the classes of all objects."""
     file = folder / "Annotations" / f"{name}.xml"
     try:
         annotation = _parse(file)
     except (OSError, ValueError, ElementTree.ParseError) as error:
         flaw = Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)
-        return _Found(None, [flaw], set())
+        return None, [flaw], set()
     objects: list[AnnotatedObject] = []
     flaws: list[Flaw] = []
     class_names: set[str] = set()
@@ -151,7 +141,7 @@ def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> _Fo
             objects.append(AnnotatedObject(title, classes.index(class_name), box, difficult=difficult))
     image = _image(folder, name)
     record, found = make_record(name, image, _size(annotation) or image_size(image), image_id, objects, file)
-    return _Found(record, flaws + found, class_names)
+    return record, flaws + found, class_names
 
 
 class _Elements(ElementTree.TreeBuilder):

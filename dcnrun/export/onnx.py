@@ -140,9 +140,6 @@ def _libraries() -> tuple[Any, Any, Any]:
     return onnx, onnxscript, onnxruntime
 
 
-# The operator as a node ----------------------------------------------------------------------------------------------
-
-
 def _deform_conv(
     input: Any,
     offset: Any,
@@ -212,9 +209,6 @@ def _first_cause(error: BaseException) -> str:
 
 def _shape(value: Any) -> list[int | str]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-
-
-# Is it the same network? ---------------------------------------------------------------------------------------------
 
 
 def _with_random_offsets(network: nn.Module) -> nn.Module | None:

@@ -8,14 +8,13 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
 from torch.nn import functional as F
 
 import dcnrun
 from dcnrun.config.compose import to_yaml
-from dcnrun.config.schema import DataConfig, SegmentationModelConfig
+from dcnrun.config.schema import SegmentationModelConfig
 from dcnrun.console import console
-from dcnrun.data import SegmentationDataset, build_dataset
+from dcnrun.data import build_dataset
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
@@ -48,7 +47,9 @@ def export_run(
         )
     val_set = build_dataset(config.data, "val")
     network = trained.model(len(val_set.classes)).network
-    name, image = _first_image(val_set, config.data, fixed)
+    sample = val_set[0]
+    image = evaluation_transform(config.data)(sample).image[None]
+    image = F.interpolate(image, fixed, mode="bilinear") if fixed else image
     crop = config.data.crop_size
     exported = export_onnx(
         network,
@@ -56,7 +57,7 @@ def export_run(
         out,
         opset=opset,
         any_size=fixed is None,
-        inputs={f"validation image {name}": image},
+        inputs={f"validation image {sample['name']}": image},
         metadata=describe(trained, which, val_set.classes),
     )
     _print(exported, trained, val_set.classes)
@@ -98,13 +99,6 @@ def describe(trained: TrainedRun, which: CheckpointChoice, classes: Sequence[str
         "step": str(trained.step),
         "dcnrun": dcnrun.__version__,
     }
-
-
-def _first_image(val_set: SegmentationDataset, data: DataConfig, size: tuple[int, int] | None) -> tuple[str, Tensor]:
-    """Return name and image (1, 3, H, W) as validation gives it to the network; resized where the size is fixed."""
-    sample = val_set[0]
-    image = evaluation_transform(data)(sample)[0][None]
-    return sample["name"], image if size is None else F.interpolate(image, size, mode="bilinear")
 
 
 def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) -> None:
