@@ -19,8 +19,7 @@ _Entry = dict[str, Any]
 def rules(config: CocoConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds the images and annotations"
-    has_split = "SPLIT" in config.annotations
-    yield "annotations", has_split, "a path with SPLIT in it, so that each split has its own"
+    yield "annotations", "SPLIT" in config.annotations, "a path with SPLIT in it, so that each split has its own"
 
 
 class CocoDataset(BoxFileDataset):

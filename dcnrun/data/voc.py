@@ -29,10 +29,8 @@ class Voc2012Dataset(FileDataset):
         """UsageError if the data set is not below `config.root`; fetched first if `config.download` says so."""
         image_set = config.train if split == "train" else config.val
         reader = _reader(config, image_set)
-        pairs = [
-            Pair(Path(image).stem, Path(image), Path(mask))
-            for image, mask in zip(reader.images, reader.masks, strict=True)
-        ]
+        files = zip(map(Path, reader.images), map(Path, reader.masks), strict=True)
+        pairs = [Pair(image.stem, image, mask) for image, mask in files]
         super().__init__(pairs, CLASSES, LabelTable.identity(len(CLASSES), ignore=IGNORE))
 
 

@@ -100,16 +100,8 @@ class DeformConv2d(PlainConv2d, SamplingConv):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, Co, Ho, Wo)."""
         offset, mask = self.offsets(input)
-        return deform_conv2d(
-            input,
-            offset,
-            self.weight,
-            self.bias,
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.dilation,  # type: ignore[arg-type]
-            mask,
-        )
+        geometry: Any = (self.stride, self.padding, self.dilation)
+        return deform_conv2d(input, offset, self.weight, self.bias, *geometry, mask)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all of it as offsets, and no mask."""
