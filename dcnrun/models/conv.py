@@ -100,7 +100,7 @@ class DeformConv2d(PlainConv2d, SamplingConv):
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) to (N, Co, Ho, Wo)."""
         offset, mask = self.offsets(input)
-        geometry: Any = (self.stride, self.padding, self.dilation)
+        geometry: tuple[Any, Any, Any] = (self.stride, self.padding, self.dilation)
         return deform_conv2d(input, offset, self.weight, self.bias, *geometry, mask)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
