@@ -1,6 +1,5 @@
 """Samples with their labels drawn on them, for a person to see whether they are right."""
 
-import warnings
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
@@ -10,13 +9,11 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from dcnrun.data.sample import IGNORE, BoxSample, Sample, even_indices
-from dcnrun.runs import replacing
+from dcnrun.plotting import new_figure, save_png
 
 _COLUMNS = 4
 _INCHES = 3.6
@@ -35,8 +32,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     RunError where that can't be done.
     """
     rows, columns = ceil(len(samples) / _COLUMNS), min(len(samples), _COLUMNS)
-    figure = Figure(figsize=(_INCHES * columns, _INCHES * rows + 0.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((_INCHES * columns, _INCHES * rows + 0.6))
     shown: set[int] = set()
     for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
         shown |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
@@ -54,9 +50,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     for text, label in zip(figure.legends[0].get_texts(), sorted(shown), strict=False):
         text.set_parse_math(False)
         text.set_text(short_name(classes[label]))
-    with replacing(path) as beside, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font has not is drawn as a square
-        figure.savefig(beside, format="png")
+    save_png(figure, path)
 
 
 def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[int]:
@@ -72,11 +66,8 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
     for index in drawn:
         (x1, y1, x2, y2), label, is_dashed = sample["boxes"][index].tolist(), labels[index], bool(set_aside[index])
         # imshow has the centre of the first pixel at 0, boxes have its corner there
-        corner = x1 - 0.5, y1 - 0.5
-        style = "--" if is_dashed else "-"
-        axes.add_patch(
-            Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=_colour(label), linewidth=1, linestyle=style)
-        )
+        corner, colour, style = (x1 - 0.5, y1 - 0.5), _colour(label), "--" if is_dashed else "-"
+        axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1, linestyle=style))
         if len(classes) > 1:
             axes.annotate(
                 short_name(classes[label]),
@@ -84,7 +75,7 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
                 fontsize=5,
                 color="white",
                 parse_math=False,
-                bbox={"facecolor": _colour(label), "edgecolor": "none", "pad": 0.6},
+                bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6},
             )
     return {labels[index] for index in drawn}
 

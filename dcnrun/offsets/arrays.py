@@ -1,30 +1,6 @@
 """Write where a network sampled to an .npz file that numpy reads without pickle: all that one needs to redo the geometry.
 
-Pairs are (y, x), tensors are float32. `Layer` and `RoIs` describe the values; a layer has G offset groups of K sampling points. For images i = 0, 1, ... and layers by name:
-
-| array | shape | what |
-|---|---|---|
-| `images` | (N,) text | names of the images; i below counts them |
-| `layers` | (L,) text | names of the layers, in the order in which they ran |
-| `kernel_size`, `stride`, `padding`, `dilation` | (L, 2) int64 | of each layer |
-| `offset_groups` | (L,) int64 | of each layer: G; K is the product of the kernel size, row by row |
-| `deformable` | (L,) bool | False: a plain convolution, its offsets are zeros |
-| `exact` | (L,) bool | False: an operation before the layer is not known, its feature maps are taken to span the image |
-| `source` | (L,) text | the layer whose output is this one's input feature map, "" where that is none of these |
-| `LAYER/tap_weight` | (G, K) | norm of the weights with which a sampling point reads a group's channels |
-| `i/size` | (2,) int64 | height and width of the image as the network saw it, in pixels |
-| `i/LAYER/offset` | (G, K, 2, Ho, Wo) | pixels of the layer's input feature map; [:, :, 0] is y, [:, :, 1] is x |
-| `i/LAYER/mask` | (G, K, Ho, Wo) | modulation, 1 everywhere where the layer has none |
-| `i/LAYER/input_size`, `i/LAYER/output_size` | (2,) int64 | of the feature maps: H, W and Ho, Wo |
-| `i/LAYER/input_grid`, `i/LAYER/output_grid` | (2, 2) | rows `start` and `step`, image pixels: pixel p of the feature map is centred at start + p * step |
-| `regions` | (P,) text | names of the RoI poolings |
-| `i/POOL/boxes` | (R, 4) | x1, y1, x2, y2 of the regions without offsets, image pixels |
-| `i/POOL/bins`, `i/POOL/plain_bins` | (R, ph, pw, 2) | centres of the bins with and without offsets, image pixels |
-| `i/POOL/bin_size` | (R, 2) | height and width of a region's bins, image pixels |
-| `i/POOL/mask` | (R, ph, pw) | modulation, 1 everywhere where there is none |
-
-Sampling point (a, b) of output pixel p is at p * stride - padding + (a, b) * dilation + offset on the input feature map, with
-pixel centres at integers; the input grid converts that to a position in the image.
+docs/offsets.md lists the arrays and says how to get from them to positions in the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +26,12 @@ def write_arrays(captures: Mapping[str, Capture], path: Path) -> None:
 
 
 def _arrays(captures: Mapping[str, Capture]) -> Iterator[tuple[str, Array]]:
-    first = _first_of_same_layers(captures)
+    if not captures:
+        raise UsageError("There are no images to write arrays of.")
+    name, first = next(iter(captures.items()))
+    for other, capture in captures.items():
+        if _names(capture) != _names(first):
+            raise UsageError(f"{name} and {other} were not seen by the same layers: write them to files of their own.")
     layers = first.layers
     yield "images", np.array(list(captures), dtype=str)
     yield "layers", np.array([layer.name for layer in layers], dtype=str)
@@ -88,17 +69,6 @@ def _region_arrays(rois: RoIs) -> Iterator[tuple[str, Array]]:
     yield "plain_bins", _floats(rois.plain_bins)
     yield "bin_size", _floats(rois.bin_size)
     yield "mask", _floats(torch.ones_like(rois.bins[..., 0]) if rois.mask is None else rois.mask)
-
-
-def _first_of_same_layers(captures: Mapping[str, Capture]) -> Capture:
-    """Return the first capture, after a check that all captures have the same layers."""
-    if not captures:
-        raise UsageError("There are no images to write arrays of.")
-    name, first = next(iter(captures.items()))
-    for other, capture in captures.items():
-        if _names(capture) != _names(first):
-            raise UsageError(f"{name} and {other} were not seen by the same layers: write them to files of their own.")
-    return first
 
 
 def _names(capture: Capture) -> list[str]:

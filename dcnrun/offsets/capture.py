@@ -2,8 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +66,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with _uncompiled():
+        # Compiled code runs no hooks. If the compiler was not imported, nothing is compiled.
+        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    """Make compiled models run eagerly, as compiled code runs no hooks; if the compiler was not imported, nothing is compiled."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

@@ -88,7 +88,14 @@ def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMI
     Raises:
         UsageError: no layers, layers that do not follow each other, or a location outside the output.
     """
-    _check_chain(chain)
+    if not chain:
+        raise UsageError("A chain must have at least one layer.")
+    for below, above in pairwise(chain):
+        if above.source != below.name:
+            computed_by = above.source or "no captured layer"
+            raise UsageError(
+                f"{above.name} can't follow {below.name}: its input feature map is computed by {computed_by}."
+            )
     last = chain[-1]
     _check_location(last, y, x)
     points = Points(
@@ -107,15 +114,12 @@ def compose(chain: Sequence[Layer], y: float, x: float, limit: int | None = LIMI
 
 
 def _on_output(layer: Layer, points: Points) -> Points:
-    """Convert points on another layer's input to points on the output of the layer that computed it.
-
-    The two differ only by padding or cropping."""
-    if points.grid == layer.output_grid:
-        moved = points
-    else:
+    """Convert points on another layer's input to points on this layer's output: the two differ by padding or cropping."""
+    y, x = points.y, points.x
+    if points.grid != layer.output_grid:
         y, x = layer.output_grid.to_map(points.in_image()).unbind(-1)
-        moved = replace(points, y=y, x=x, grid=layer.output_grid)
-    return replace(moved, inside=points.inside & ~outside(moved.y, moved.x, layer.output_size))
+    inside = points.inside & ~outside(y, x, layer.output_size)
+    return replace(points, y=y, x=x, inside=inside, grid=layer.output_grid)
 
 
 def _through(layer: Layer, points: Points) -> Points:
@@ -167,16 +171,6 @@ def _strongest(points: Points, limit: int | None) -> Points:
     kept = rank.topk(limit).indices.sort().values
     columns = {name: getattr(points, name)[kept] for name in ("y", "x", "strength", "group", "path", "inside")}
     return replace(points, **columns)
-
-
-def _check_chain(chain: Sequence[Layer]) -> None:
-    if not chain:
-        raise UsageError("A chain must have at least one layer.")
-    for below, above in pairwise(chain):
-        if above.source != below.name:
-            raise UsageError(
-                f"{above.name} can't follow {below.name}: its input feature map is computed by {above.source or 'no captured layer'}."
-            )
 
 
 def _check_location(layer: Layer, y: float, x: float) -> None:

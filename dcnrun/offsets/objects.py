@@ -67,20 +67,18 @@ class Objects:
         The grid gives the filters' centres. A filter belongs to the object whose box contains its centre, of several to the
         smallest one; else its owner is BACKGROUND_OWNER or NO_OWNER.
         """
-        y, x = (_centres(grid, size, axis) for axis in (0, 1))
+        y, x = (
+            torch.arange(size[axis], dtype=torch.float64) * grid.step[axis] + grid.start[axis] + 0.5 for axis in (0, 1)
+        )
+        height, width = self.size
+        rows, columns = y.floor().long().clamp(0, height - 1), x.floor().long().clamp(0, width - 1)
         owners = torch.full(size, BACKGROUND_OWNER)
-        owners[self._unknown_at(y, x)] = NO_OWNER
+        owners[self.unknown[rows[:, None], columns]] = NO_OWNER
         for i in self.area.argsort(descending=True, stable=True).tolist():
             left, top, right, bottom = self.boxes[i]
             owners[_crossing((y >= top) & (y < bottom), (x >= left) & (x < right))] = i
-        return owners.where(self._on_image(y, x), torch.tensor(NO_OWNER))
-
-    def _on_image(self, y: Tensor, x: Tensor) -> Tensor:
-        return _crossing((y >= 0) & (y < self.size[0]), (x >= 0) & (x < self.size[1]))
-
-    def _unknown_at(self, y: Tensor, x: Tensor) -> Tensor:
-        rows, columns = y.floor().long().clamp(0, self.size[0] - 1), x.floor().long().clamp(0, self.size[1] - 1)
-        return self.unknown[rows[:, None], columns[None, :]]
+        on_image = _crossing((y >= 0) & (y < height), (x >= 0) & (x < width))
+        return owners.where(on_image, torch.tensor(NO_OWNER))
 
 
 def objects_of_boxes(
@@ -118,11 +116,6 @@ def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objec
         classes=tuple(names),
         unknown=mask == ignored,
     )
-
-
-def _centres(grid: Grid, size: tuple[int, int], axis: int) -> Tensor:
-    """Return where the rows (axis 0) or columns of a feature map lie in the image, in the coordinates of boxes."""
-    return torch.arange(size[axis], dtype=torch.float64) * grid.step[axis] + grid.start[axis] + 0.5
 
 
 def _crossing(rows: Tensor, columns: Tensor) -> Tensor:

@@ -45,10 +45,7 @@ def receptive_field(
     x: int,
     forward: Callable[[Tensor], object] | None = None,
 ) -> ReceptiveField:
-    """Compute the effective receptive field of pixel (y, x) of a layer's output, or of the network's if `layer` is None.
-
-    The other arguments are those of `receptive_fields`.
-    """
+    """Compute the effective receptive field of one pixel (y, x); the other arguments are those of `receptive_fields`."""
     return receptive_fields(model, image, layer, [(y, x)], forward)[0]
 
 
@@ -89,9 +86,13 @@ def receptive_fields(
                     f"({y}, {x}) is outside the output of {layer or 'the network'}: {height} x {width} pixels."
                 )
             channels = output[0, :, y, x]
-            score = channels.max() if layer is None else _signs(channels) @ channels
-            (slopes,) = torch.autograd.grad(score, leaf, retain_graph=True)
-            fields.append(_field(slopes.abs().sum((0, 1)).float().cpu(), grid, y, x))
+            signs = torch.randint(2, (len(channels),), generator=torch.Generator().manual_seed(0)) * 2 - 1
+            score = channels.max() if layer is None else signs.to(channels) @ channels
+            (gradient,) = torch.autograd.grad(score, leaf, retain_graph=True)
+            slopes = gradient.abs().sum((0, 1)).float().cpu()
+            share = slopes / total if (total := slopes.sum()) > 0 else slopes
+            location = grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
+            fields.append(ReceptiveField(share, (location[0], location[1])))
     return fields
 
 
@@ -123,16 +124,3 @@ def _module(model: nn.Module, name: str) -> nn.Module:
         return model.get_submodule(name)
     except AttributeError:
         raise UsageError(f"The network has no layer {name!r}; names are those of `named_modules`.") from None
-
-
-def _signs(channels: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    signs = torch.randint(2, (len(channels),), generator=generator) * 2 - 1
-    return signs.to(channels)
-
-
-def _field(slopes: Tensor, grid: Grid, y: int, x: int) -> ReceptiveField:
-    total = slopes.sum()
-    share = slopes / total if total > 0 else slopes
-    location = grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
-    return ReceptiveField(share, (location[0], location[1]))

@@ -9,15 +9,7 @@ from torch import Tensor
 from torchvision.tv_tensors import Image
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data import (
-    IGNORE,
-    Batch,
-    BoxBatch,
-    BoxDataset,
-    LabelledDataset,
-    build_box_dataset,
-    labels_of,
-)
+from dcnrun.data import IGNORE, Batch, BoxBatch, BoxDataset, LabelledDataset, build_box_dataset, labels_of
 from dcnrun.data.sample import BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 

@@ -53,21 +53,21 @@ def image_sources(words: Sequence[str], validation_names: Sequence[str]) -> list
     """
     if not words:
         return [ImageSource(validation_names[i]) for i in even_indices(len(validation_names), SHOWN)]
-    return [source for word in words for source in _named(word, validation_names)]
-
-
-def _named(word: str, names: Sequence[str]) -> list[ImageSource]:
-    path = Path(word)
-    if path.is_dir():
-        return [_file(file) for file in _images_in(path)]
-    if path.exists():
-        return [_file(path)]
-    if word in names:
-        return [ImageSource(word)]
-    raise UsageError(
-        f"{word} is neither a run folder, an image file, a directory of images, nor the name of a validation image "
-        f"(those are {names[0]} and so on)."
-    )
+    found = []
+    for word in words:
+        path = Path(word)
+        if path.exists():
+            # file names are bytes: those that are not text would become surrogates, which can't be encoded
+            files = _images_in(path) if path.is_dir() else [path]
+            found += [ImageSource(os.fsencode(file.stem).decode(errors="replace"), file) for file in files]
+        elif word in validation_names:
+            found.append(ImageSource(word))
+        else:
+            raise UsageError(
+                f"{word} is neither a run folder, an image file, a directory of images, nor the name of a validation "
+                f"image (those are {validation_names[0]} and so on)."
+            )
+    return found
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -78,11 +78,6 @@ def _images_in(folder: Path) -> list[Path]:
     if len(found) > MOST_OF_A_FOLDER:
         console.print(f"Shown are {MOST_OF_A_FOLDER} of {len(found)} images in {folder}.", markup=False)
     return [found[i] for i in even_indices(len(found), MOST_OF_A_FOLDER)]
-
-
-def _file(path: Path) -> ImageSource:
-    # file names are bytes: those that are not text would become surrogates, which can't be encoded
-    return ImageSource(os.fsencode(path.stem).decode(errors="replace"), path)
 
 
 def denormalised(example: Example, config: DataConfig) -> Picture:
@@ -110,13 +105,12 @@ def require_same(name: str, examples: Mapping[str, Example], pictures: Mapping[s
     (first, picture), *others = pictures.items()
     for run, other in others:
         if other.shape != picture.shape:
+            reason = "runs are compared where they prepare images alike (data.eval_short_side)."
             if examples[run].objects.size == examples[first].objects.size:
                 reason = (
                     f"detectors pad images to multiples of {MULTIPLE} pixels. Show the runs one by one, or images "
                     "whose sides are such."
                 )
-            else:
-                reason = "runs are compared where they prepare images alike (data.eval_short_side)."
             raise UsageError(
                 f"{first} sees {name} as {picture.shape[0]} x {picture.shape[1]} pixels, {run} as {other.shape[0]} x "
                 f"{other.shape[1]}: {reason}"

@@ -41,13 +41,10 @@ def read_histories(folder: RunFolder) -> dict[str, History]:
             name = key.removeprefix(_SIZE)
             if name != key and _OUTSIDE + name in record.values:
                 points.setdefault(name, {})[record.step] = size, record.values[_OUTSIDE + name]
-    return {name: _history(by_step) for name, by_step in points.items()}
-
-
-def _history(by_step: dict[int, tuple[float, float]]) -> History:
-    steps = tuple(sorted(by_step))
-    sizes, outsides = zip(*(by_step[step] for step in steps), strict=True)
-    return History(steps, sizes, outsides)
+    return {
+        name: History(*zip(*((step, *values) for step, values in sorted(by_step.items())), strict=True))
+        for name, by_step in points.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -94,16 +91,13 @@ def measure_run(
     limit: int | None = None,
     thresholds: Thresholds | None = None,
 ) -> Measures:
-    """Measure a run's `best` or `last` checkpoint on its validation images, or on other data by overrides.
-
-    If there are more than `limit` images, that many are taken, spread evenly over the data set. A standard or dilated run
-    gives the plain dilation of its layers.
+    """Measure a checkpoint of a run on its validation images. A standard or dilated run gives its layers' plain dilation.
 
     Args:
         run: the run folder.
         which: `best` or `last`.
         overrides: changes to the run's config, for other data.
-        limit: the most images; None for all.
+        limit: the most images, spread evenly over the data set; None for all.
         thresholds: the areas that divide small, medium and large objects; by default COCO's.
     """
     return measure(load_run(run, which, overrides), limit, thresholds)

@@ -46,35 +46,17 @@ def query_points(name: str, objects: Objects, at: Sequence[Pair]) -> list[QueryP
 
 
 def _automatic(objects: Objects) -> Iterator[QueryPoint]:
-    if objects.unknown.all():
-        yield from _without_objects(objects.size)
+    if objects.unknown.all():  # the middle of the image, and the points half-way to its corners
+        for down, right in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
+            y, x = objects.size[0] * down // 4, objects.size[1] * right // 4
+            yield QueryPoint(y, x, f"at {y},{x}")
         return
     owners = objects.owners(Grid(), objects.size)
     classes = Thresholds().classify(objects.area).tolist()
     for size_class, size in enumerate(list(SizeClass)[:-1]):
         of_size = [i for i, own in enumerate(classes) if own == size_class]
         yield from _on_object(objects, of_size, owners, size)
-    yield from _on_background(owners)
-
-
-def _on_object(objects: Objects, candidates: Sequence[int], owners: Tensor, size: SizeClass) -> Iterator[QueryPoint]:
-    """Yield the middle of one of the objects: of those not covered there by a smaller one, the nearest to the image's middle."""
-    height, width = objects.size
-    middles = {
-        i: (int((top + bottom) / 2), int((left + right) / 2))
-        for i, (left, top, right, bottom) in enumerate(objects.boxes.tolist())
-        if i in candidates
-    }
-    visible = [i for i, (y, x) in middles.items() if 0 <= y < height and 0 <= x < width and owners[y, x] == i]
-    if visible:
-        chosen = min(visible, key=lambda i: (middles[i][0] - height / 2) ** 2 + (middles[i][1] - width / 2) ** 2)
-        y, x = middles[chosen]
-        left, top, right, bottom = objects.boxes[chosen].tolist()
-        yield QueryPoint(y, x, f"{size.value} {objects.classes[chosen]} at {y},{x}", (left, top, right, bottom))
-
-
-def _on_background(owners: Tensor) -> Iterator[QueryPoint]:
-    """Yield the background pixel that is farthest from all objects and from the image's edges."""
+    # The background pixel that is farthest from all objects and from the image's edges.
     background = torch.nn.functional.pad(owners == BACKGROUND_OWNER, (1, 1, 1, 1))
     distance = ndimage.distance_transform_edt(background.numpy())[1:-1, 1:-1]
     if distance.max() > 0:
@@ -82,8 +64,15 @@ def _on_background(owners: Tensor) -> Iterator[QueryPoint]:
         yield QueryPoint(y, x, f"{SizeClass.background.value} at {y},{x}")
 
 
-def _without_objects(size: Pair) -> Iterator[QueryPoint]:
-    """Yield the middle and the points half-way to the corners, for images whose objects are not known."""
-    for down, right in ((2, 2), (1, 1), (1, 3), (3, 1), (3, 3)):
-        y, x = size[0] * down // 4, size[1] * right // 4
-        yield QueryPoint(y, x, f"at {y},{x}")
+def _on_object(objects: Objects, candidates: Sequence[int], owners: Tensor, size: SizeClass) -> Iterator[QueryPoint]:
+    """Yield the middle of one of the objects: of those not covered there by a smaller one, the nearest to the image's middle."""
+    height, width = objects.size
+    visible = []
+    for i in candidates:
+        left, top, right, bottom = objects.boxes[i].tolist()
+        y, x = int((top + bottom) / 2), int((left + right) / 2)
+        if 0 <= y < height and 0 <= x < width and owners[y, x] == i:
+            label = f"{size.value} {objects.classes[i]} at {y},{x}"
+            visible.append(QueryPoint(y, x, label, (left, top, right, bottom)))
+    if visible:
+        yield min(visible, key=lambda point: (point.y - height / 2) ** 2 + (point.x - width / 2) ** 2)

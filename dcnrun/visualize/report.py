@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcnrun.offsets.objects import SizeClass
-from dcnrun.offsets.statistics.correlation import FEWEST_IMAGES, Correlation
+from dcnrun.offsets.statistics.correlation import FEWEST_IMAGES
 from dcnrun.offsets.statistics.effective_dilation import Spread
 from dcnrun.offsets.statistics.health import HARDLY_MOVES, LayerHealth
 from dcnrun.runs import write_json, write_text
@@ -39,34 +39,31 @@ def as_dict(measures: Measures) -> dict[str, Any]:
 
 
 def _layer_as_dict(layer: LayerMeasures) -> dict[str, Any]:
+    found = layer.correlation
+    low, high = (None, None) if found.interval is None else (found.interval.low, found.interval.high)
     return {
         "name": layer.name,
         "kernel_size": list(layer.kernel_size),
         "dilation": list(layer.dilation),
         "plain_dilation": layer.plain,
         "effective_dilation": {size.value: asdict(spread) for size, spread in layer.spreads.items()},
-        "size_correlation": _correlation_as_dict(layer.correlation),
-        "health": None if layer.health is None else _health_as_dict(layer.health),
-        "history": None if layer.history is None else asdict(layer.history),
+        "size_correlation": {
+            "value": found.value,
+            "low": low,
+            "high": high,
+            "objects": found.objects,
+            "images": found.images,
+        },
+        "health": layer.health and asdict(layer.health, dict_factory=_with_old_names),
+        "history": layer.history and asdict(layer.history),
         "warnings": layer.warnings,
     }
 
 
-def _health_as_dict(health: LayerHealth) -> dict[str, Any]:
-    """Return the numbers under the names that the file's readers know."""
+def _with_old_names(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the numbers of a layer's health under the names that the file's readers know."""
     names = {"lost_points": "gone_taps", "num_points": "taps", "widest_point": "widest_tap"}
-    return asdict(health, dict_factory=lambda items: {names.get(key, key): value for key, value in items})
-
-
-def _correlation_as_dict(correlation: Correlation) -> dict[str, float | None]:
-    interval = correlation.interval
-    return {
-        "value": correlation.value,
-        "low": None if interval is None else interval.low,
-        "high": None if interval is None else interval.high,
-        "objects": correlation.objects,
-        "images": correlation.images,
-    }
+    return {names.get(key, key): value for key, value in items}
 
 
 def write_measures(measures: Measures, folder: Path) -> list[Path]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dcnrun.offsets.objects import SizeClass
 from dcnrun.training.loggers import start_wandb
 from dcnrun.visualize.load import LoadedRun
 from dcnrun.visualize.measures import Measures
@@ -33,37 +32,19 @@ def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mappin
     with run:
         tables = {} if measures is None else _tables(measures)
         run.log(
-            {name: wandb.Table(*table) for name, table in tables.items()}
+            {name: wandb.Table(columns, rows) for name, (columns, rows) in tables.items()}
             | {title: wandb.Image(str(path)) for title, path in pictures.items()}
         )
 
 
-_Columns = list[str | int]
-_Rows = list[list[Any]]
-
-
-def _tables(measures: Measures) -> dict[str, tuple[_Columns, _Rows]]:
-    warnings = [[line] for layer in measures.layers for line in layer.warnings]
-    return {
-        "effective_dilation": _dilation(measures),
-        "offset_health": _health(measures),
-        "warnings": (["warning"], warnings),
-    }
-
-
-def _dilation(measures: Measures) -> tuple[_Columns, _Rows]:
-    """Return columns and rows, a row for each layer and size class."""
-    return ["layer", "plain", "size", "mean", "std", "count"], [
+def _tables(measures: Measures) -> dict[str, tuple[list[str | int], list[list[Any]]]]:
+    """Return the columns and rows of each table, by its title."""
+    spreads = [
         [layer.name, layer.plain, size.value, spread.mean, spread.std, spread.count]
         for layer in measures.layers
-        for size, spread in ((size, layer.spreads[size]) for size in SizeClass)
+        for size, spread in layer.spreads.items()
     ]
-
-
-def _health(measures: Measures) -> tuple[_Columns, _Rows]:
-    """Return columns and rows, a row for each deformable layer."""
-    columns: _Columns = ["layer", "median", "95 %", "most", "hardly move", "lost", "group similarity", "mask median"]
-    return columns, [
+    health = [
         [
             health.name,
             health.offset_quantiles[0.5],
@@ -77,3 +58,9 @@ def _health(measures: Measures) -> tuple[_Columns, _Rows]:
         for health in (layer.health for layer in measures.layers)
         if health is not None
     ]
+    health_columns = "layer", "median", "95 %", "most", "hardly move", "lost", "group similarity", "mask median"
+    return {
+        "effective_dilation": (["layer", "plain", "size", "mean", "std", "count"], spreads),
+        "offset_health": ([*health_columns], health),
+        "warnings": (["warning"], [[line] for layer in measures.layers for line in layer.warnings]),
+    }

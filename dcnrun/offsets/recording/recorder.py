@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from inspect import signature
 from math import prod
 from typing import Any, cast
@@ -13,27 +13,12 @@ from torch import Tensor, nn
 from dcnrun.errors import UsageError
 from dcnrun.models.roi_pool import PlainRoIPool
 from dcnrun.models.sampling import SamplingConv, SamplingLayer, sampling_layers
-from dcnrun.offsets.grid import Grid, Pair
+from dcnrun.offsets.grid import Pair
 from dcnrun.offsets.layers import Capture, Layer, RoIs
 from dcnrun.offsets.recording.regions import pooled_regions
 from dcnrun.offsets.recording.trace import FeatureMapTracer, Trail, size_of
 
 _Geometry = tuple[Pair, Pair, Pair, Pair]
-
-
-@dataclass(frozen=True)
-class _Call:
-    """What a hook records of one call of a convolution."""
-
-    module: nn.Conv2d
-    module_name: str
-    offset: Tensor | None
-    mask: Tensor | None
-    input_size: Pair
-    output_size: Pair
-    input_grid: Grid
-    output_grid: Grid
-    source: str | None
 
 
 class Recorder:
@@ -48,7 +33,9 @@ class Recorder:
         }
         self._poolings = {name: module for name, module in model.named_modules() if isinstance(module, PlainRoIPool)}
         self._requested = set(requested)
-        self._calls: dict[str, _Call] = {}
+        self._layers: dict[str, Layer] = {}
+        self._wanted: set[str] = set()  # of the layers, those that are deformable or requested
+        self._ran: set[str] = set()
         self._rois: dict[str, RoIs] = {}
         self._branch_outputs: dict[nn.Module, Tensor] = {}
         self._check()
@@ -99,12 +86,33 @@ class Recorder:
             if not is_layer or feature_map.dim() != 4 or len(feature_map) != 1:
                 return
             trail = self._tracer.trail(feature_map)
-            grid = trail.grid.windows(*_geometry(module))
-            call = _Call(
-                module, name, offset, mask, size_of(feature_map), size_of(output), trail.grid, grid, trail.source
+            kernel_size, stride, padding, dilation = _geometry(module)
+            grid = trail.grid.windows(kernel_size, stride, padding, dilation)
+            groups = module.offset_groups if isinstance(module, SamplingConv) else 1
+            shape, output_size = (groups, prod(kernel_size)), size_of(output)
+            still = torch.zeros(()).expand(*shape, 2, *output_size)
+            unique = _unique(name, self._layers)
+            self._layers[unique] = Layer(
+                name=unique,
+                kernel_size=kernel_size,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=module.groups,
+                offset_groups=groups,
+                input_size=size_of(feature_map),
+                output_size=output_size,
+                offset=still if offset is None else offset.float().cpu().reshape(still.shape),
+                mask=None if mask is None else mask.float().cpu().reshape(*shape, *output_size),
+                point_weight=_point_weight(module, groups),
+                deformable=offset is not None,
+                input_grid=trail.grid,
+                output_grid=grid,
+                source=trail.source,
             )
-            unique = _unique(name, self._calls)
-            self._calls[unique] = call
+            self._ran.add(name)
+            if offset is not None or name in self._requested:
+                self._wanted.add(unique)
             self._tracer.record(output, Trail(grid, unique, trail.depth + 1))
 
         return record
@@ -122,27 +130,27 @@ class Recorder:
 
     def result(self) -> Capture:
         """Return what was recorded, without the plain convolutions that are not needed."""
-        ran = {call.module_name for call in self._calls.values()}
-        if missing := self._requested - ran:
+        if missing := self._requested - self._ran:
             raise UsageError(f"The convolution {sorted(missing)[0]!r} did not run on a feature map of the image.")
         kept = self._kept()
         if not kept and not self._rois:
             raise UsageError("None of the network's deformable layers ran on a feature map of the image.")
-        layers = tuple(_layer(name, self._calls[name], kept) for name in self._calls if name in kept)
+        layers = tuple(
+            layer if layer.source in kept else replace(layer, source=None)
+            for name, layer in self._layers.items()
+            if name in kept
+        )
         return Capture(self._image_size, layers, tuple(self._rois.values()))
 
     def _kept(self) -> set[str]:
-        """Return the names of the requested calls, and of those on the way from one to the next."""
-        requested = {
-            n for n, call in self._calls.items() if call.offset is not None or call.module_name in self._requested
-        }
-        kept = set(requested)
-        for name in requested:
+        """Return the names of the wanted layers, and of those on the way from one to the next."""
+        kept = set(self._wanted)
+        for name in self._wanted:
             between: list[str] = []
-            source = self._calls[name].source
-            while source is not None and source not in requested:
+            source = self._layers[name].source
+            while source is not None and source not in self._wanted:
                 between.append(source)
-                source = self._calls[source].source
+                source = self._layers[source].source
             if source is not None:
                 kept.update(between)
         return kept
@@ -161,41 +169,11 @@ def _is_pointwise(module: nn.Conv2d) -> bool:
 def _geometry(module: nn.Conv2d) -> _Geometry:
     """Return kernel size, stride, padding above and to the left, and dilation."""
     padding: Any = module.padding
-    if (
-        isinstance(padding, str) or module.padding_mode != "zeros"
-    ):  # what PyTorch then pads with: left, right, top, bottom
+    if isinstance(padding, str) or module.padding_mode != "zeros":
+        # what PyTorch then pads with: left, right, top, bottom
         left, _, top, _ = module._reversed_padding_repeated_twice
         padding = top, left
     return cast(_Geometry, (module.kernel_size, module.stride, padding, module.dilation))
-
-
-def _layer(name: str, call: _Call, kept: set[str]) -> Layer:
-    module = call.module
-    kernel_size, stride, padding, dilation = _geometry(module)
-    groups = module.offset_groups if isinstance(module, SamplingConv) else 1
-    shape = groups, prod(kernel_size)
-    if call.offset is None:
-        offset = torch.zeros(()).expand(*shape, 2, *call.output_size)
-    else:
-        offset = call.offset.float().cpu().reshape(*shape, 2, *call.output_size)
-    return Layer(
-        name=name,
-        kernel_size=kernel_size,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        groups=module.groups,
-        offset_groups=groups,
-        input_size=call.input_size,
-        output_size=call.output_size,
-        offset=offset,
-        mask=None if call.mask is None else call.mask.float().cpu().reshape(*shape, *call.output_size),
-        point_weight=_point_weight(module, groups),
-        deformable=call.offset is not None,
-        input_grid=call.input_grid,
-        output_grid=call.output_grid,
-        source=call.source if call.source in kept else None,
-    )
 
 
 def _point_weight(module: nn.Conv2d, offset_groups: int) -> Tensor:

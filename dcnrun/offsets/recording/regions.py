@@ -30,13 +30,9 @@ def pooled_regions(
     """
     level, start, size = (tensor.cpu() for tensor in pool.regions([box.detach() for box in boxes]))
     bins_high, bins_wide = pool.output_size
-    y = (torch.arange(bins_high) + 0.5) / bins_high
-    x = (torch.arange(bins_wide) + 0.5) / bins_wide
-    fraction = torch.stack(
-        torch.meshgrid(y, x, indexing="ij"), -1
-    )  # (ph, pw, 2): centres, in fractions of a region's sides
+    y, x = (torch.arange(bins_high) + 0.5) / bins_high, (torch.arange(bins_wide) + 0.5) / bins_wide
+    fraction = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (ph, pw, 2): centres, in fractions of the sides
     bin_size = size / size.new_tensor(pool.output_size)
-
     map_start = size.new_tensor([grid.start for grid in grids.values()])[level]
     map_step = size.new_tensor([grid.step for grid in grids.values()])[level]
 

@@ -74,17 +74,14 @@ class FeatureMapTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "copy_":
             trail = self._copied(arguments["src"], output)
         elif torch.Tag.pointwise in func.tags or name in _KEEP:
-            trail = self._joined(inputs, output)
+            same_size = [self._trails[each] for each in inputs if size_of(each) == size_of(output)]
+            trail = max(same_size, key=lambda trail: trail.depth, default=None)
         elif isinstance(first, Tensor) and first in self._trails:
             trail = _moved(name, arguments, self._trails[first], size_of(first), size_of(output))
         if trail is not None:
             self.record(output, trail)
         else:
             self._trails.pop(output, None)
-
-    def _joined(self, inputs: list[Tensor], output: Tensor) -> Trail | None:
-        same_size = [self._trails[each] for each in inputs if size_of(each) == size_of(output)]
-        return max(same_size, key=lambda trail: trail.depth, default=None)
 
     def _copied(self, source: Tensor, target: Tensor) -> Trail | None:
         """Return the trail of a feature map that is copied into another one.

@@ -1,6 +1,6 @@
 """The health of a layer's offsets and masks: whether they do anything, and what can go wrong with them in training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
@@ -42,14 +42,11 @@ class Histogram:
 
     def quantiles(self, shares: Sequence[float]) -> dict[float, float]:
         """Return the lower end of the bin that contains each quantile; NaN without values."""
-        return dict(zip(shares, self._quantiles(shares), strict=True))
-
-    def _quantiles(self, shares: Sequence[float]) -> Iterator[float]:
         ends = self._counts.cumsum(0)
+        if not ends[-1]:
+            return dict.fromkeys(shares, float("nan"))
         lower = torch.cat([self._edges.new_zeros(1), self._edges])
-        for share in shares:
-            wanted = max(1, share * int(ends[-1]))
-            yield float(lower[torch.searchsorted(ends, wanted)]) if ends[-1] else float("nan")
+        return {share: float(lower[torch.searchsorted(ends, max(1, share * int(ends[-1])))]) for share in shares}
 
     def shares_between(self, edges: Tensor) -> list[float]:
         """Return the share of the values from each of these edges, which must be among its own, to the next or to infinity."""

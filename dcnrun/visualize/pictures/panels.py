@@ -67,13 +67,7 @@ class Panels:
 
 
 def panels(
-    title: str,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    aspect: float,
-    *,
-    below: float = 0.0,
-    beside: float = 0.0,
+    title: str, rows: Sequence[str], columns: Sequence[str], aspect: float, *, below: float = 0.0, beside: float = 0.0
 ) -> Panels:
     """Make a figure with panels in rows and columns.
 

@@ -19,7 +19,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from dcnrun.offsets.geometry import chain_to
-from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.runs import write_text
 
@@ -68,32 +67,20 @@ class PageRun:
 def write_page(path: Path, runs: Sequence[PageRun]) -> None:
     """Write the page of `runs` to `path`, one HTML file that needs nothing else.
 
-    Raises:
-        ValueError: nothing to show, or a picture that is not as large as what the network saw.
+    ValueError for nothing to show, or for a picture that is not as large as what the network saw.
     """
-    write_text(path, _page(runs))
-
-
-def _page(runs: Sequence[PageRun]) -> str:
     style = (_FILES / _STYLE).read_text(encoding="utf-8")
     script = "".join((_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    return Template((_FILES / "page.html").read_text(encoding="utf-8")).substitute(
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        data=_harmless_json(_data(runs)),
-    )
+    # Without `<` and non-ASCII characters no `</script>` or `<!--` in a name ends the data.
+    data = json.dumps(_data(runs), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    template = Template((_FILES / "page.html").read_text(encoding="utf-8"))
+    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
+    write_text(path, template.substitute(hashes, style=style, script=script, data=data))
 
 
 def _hash(text: str) -> str:
     """Return the hash by which a content security policy allows a text."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _harmless_json(data: dict[str, Any]) -> str:
-    """Return JSON that no `</script>` or `<!--` in a name can end: `<` and non-ASCII characters are escaped."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _data(runs: Sequence[PageRun]) -> dict[str, Any]:
@@ -138,16 +125,12 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "groups": layer.offset_groups,
         "input": layer.input_size,
         "output": layer.output_size,
-        "inputGrid": _grid(layer.input_grid),
-        "outputGrid": _grid(layer.output_grid),
+        "inputGrid": {"start": layer.input_grid.start, "step": layer.input_grid.step},
+        "outputGrid": {"start": layer.output_grid.start, "step": layer.output_grid.step},
         "offset": _offsets(layer) if layer.deformable else None,
         "mask": None if layer.mask is None else _mask(layer.mask.numpy()),
         "weight": _finite(layer.point_weight.numpy()).tolist(),
     }
-
-
-def _grid(grid: Grid) -> dict[str, Any]:
-    return {"start": grid.start, "step": grid.step}
 
 
 def _offsets(layer: Layer) -> dict[str, Any]:
@@ -175,15 +158,11 @@ def _finite(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
 
 def _picture_address(picture: npt.NDArray[np.uint8]) -> str:
     """Return a `data:` address, as PNG or JPEG, whichever is smaller: PNG for drawings, JPEG for photographs."""
-    encoded = {"png": _encoded(picture, "PNG"), "jpeg": _encoded(picture, "JPEG", quality=JPEG_QUALITY)}
-    kind = min(encoded, key=lambda name: len(encoded[name]))
-    return f"data:image/{kind};base64,{_base64(encoded[kind])}"
-
-
-def _encoded(picture: npt.NDArray[np.uint8], kind: str, **settings: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **settings)
-    return file.getvalue()
+    files = {"png": io.BytesIO(), "jpeg": io.BytesIO()}
+    for kind, file in files.items():
+        Image.fromarray(picture).save(file, kind, quality=JPEG_QUALITY)  # PNG has no quality
+    kind = min(files, key=lambda name: len(files[name].getvalue()))
+    return f"data:image/{kind};base64,{_base64(files[kind].getvalue())}"
 
 
 def _base64(content: bytes) -> str:
