@@ -74,14 +74,8 @@ class _ShownImage:
     """Receptive fields of the last drawn layer, in the order of the query points, of the runs that compare layers."""
 
 
-@dataclass(frozen=True)
-class _WrittenPicture:
-    """A picture that was written."""
-
-    run: str | None
-    """The run that it shows; None if it shows all."""
-    title: str
-    path: Path
+_Pictures = dict[tuple[str | None, str], Path]
+"""The pictures that were written, by the run that each shows (None: all runs) and its title."""
 
 
 def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
@@ -100,15 +94,17 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     with_layers = [run for run in runs if run.layers]  # the others only learn where to pool regions
     _warn_of_guessed_grids(with_layers, images)
     stale_folders = _clear(out, runs, images)
-    pictures = list(_draw_images(runs, images, out))
+    pictures = dict(_draw_images(runs, images, out))
     for run in runs:
         write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
-    page = _write_page(with_layers, images, out / "offsets.html") if options.page and with_layers else None
+    page = out / "offsets.html" if options.page and with_layers else None
+    if page:
+        write_page(page, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in with_layers])
     fields = [row for image in images for row in _field_rows(image)]
     write_json(out / "receptive_fields.json", fields)
     measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
     if measures:
-        pictures.append(_WrittenPicture(None, "sizes", _save(plot_sizes(measures), out / "sizes.png")))
+        pictures[None, "sizes"] = _save(plot_sizes(measures), out / "sizes.png")
     _report(runs, measures, fields)
     _print_location(out, page, stale_folders)
     _log(runs, measures, pictures)
@@ -117,8 +113,7 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
         "page": page and str(page),
         "images": [image.name for image in images],
         "pictures": {
-            f"{picture.run}/{picture.title}" if picture.run and len(runs) > 1 else picture.title: str(picture.path)
-            for picture in pictures
+            f"{run}/{title}" if run and len(runs) > 1 else title: str(path) for (run, title), path in pictures.items()
         },
         "receptive_fields": fields,
         "runs": [as_dict(of_run) for of_run in measures.values()],
@@ -224,17 +219,19 @@ def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_ShownImage]) -> li
     return sorted(str(folder.relative_to(out)) for folder in folders_with_stale_outputs(results, results | views))
 
 
-def _draw_images(runs: Sequence[_Run], images: Sequence[_ShownImage], out: Path) -> Iterator[_WrittenPicture]:
+def _draw_images(
+    runs: Sequence[_Run], images: Sequence[_ShownImage], out: Path
+) -> Iterator[tuple[tuple[str | None, str], Path]]:
     for image in _track(images, "Drawing"):
         for run in runs:
             for view, figure in _views(run, image):
                 path = _save(figure, run.folder / image.folder / f"{view}.png")
-                yield _WrittenPicture(run.name, f"{image.name}/{view}", path)
+                yield (run.name, f"{image.name}/{view}"), path
         if image.fields:
             layer = " and ".join(dict.fromkeys(short_layer(run.layers[-1]) for run in runs if run.layers))
             figure = plot_receptive_fields(f"{image.name}, {layer}", image.picture, image.query_points, image.fields)
             path = _save(figure, out / image.folder / "receptive_field.png")
-            yield _WrittenPicture(None, f"{image.name}/receptive_field", path)
+            yield (None, f"{image.name}/receptive_field"), path
 
 
 def _views(run: _Run, image: _ShownImage) -> Iterator[tuple[str, Figure]]:
@@ -257,17 +254,9 @@ def _save(figure: Figure, path: Path) -> Path:
     return save_png(figure, path, COMPRESS_LEVEL)
 
 
-def _write_page(runs: Sequence[_Run], images: Sequence[_ShownImage], path: Path) -> Path:
-    write_page(path, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in runs])
-    return path
-
-
 def _page_image(run: _Run, image: _ShownImage) -> PageImage:
     objects = image.examples[run.name].objects
-    boxes = [
-        PageObject(name, (box[0], box[1], box[2], box[3]))
-        for name, box in zip(objects.classes, objects.boxes.tolist(), strict=True)
-    ]
+    boxes = [PageObject(name, box) for name, box in zip(objects.classes, objects.boxes.tolist(), strict=True)]
     return PageImage(image.name, image.picture, image.captures[run.name], boxes)
 
 
@@ -290,11 +279,11 @@ def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) 
     console.print(f"Written: {page or out}{size}", markup=False, soft_wrap=True)
 
 
-def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: Sequence[_WrittenPicture]) -> None:
+def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: _Pictures) -> None:
     """Upload each run's own measures and pictures, and those that show all runs."""
     for run in runs:
         if run.loaded.config.logger.wandb:
-            own = {picture.title: picture.path for picture in pictures if picture.run in (None, run.name)}
+            own = {title: path for (shown, title), path in pictures.items() if shown in (None, run.name)}
             log_to_wandb(run.loaded, measures.get(run.name), own)
 
 

@@ -30,18 +30,14 @@ def plot_offset_flow(title: str, picture: Picture, layers: Sequence[Layer]) -> F
     deformable = [layer for layer in layers if layer.deformable]
     if not deformable:
         return None
-    fields = [_offset_fields(layer) for layer in deformable]
+    fields = [
+        _columns(layer, layer.offset.numpy().mean(0, dtype=np.float64) * np.array(layer.input_grid.step)[:, None, None])
+        for layer in deformable
+    ]
     longest = full_colour([field for row in fields for field in row.values()])
-    drawn = _layer_panels(
-        f"{title}\nOffsets in pixels of the image, mean over groups. Full colour: {longest:.3g} px",
-        picture,
-        deformable,
-        fields,
-        _BESIDE_FLOW,
-    )
-    for row, layer, by_name in zip(drawn.axes, deformable, fields, strict=True):
-        for axes, field in zip(row, by_name.values(), strict=False):
-            show_map(axes, flow_colours(field, longest), layer.output_grid, _size(picture))
+    colours = [{name: flow_colours(field, longest) for name, field in row.items()} for row in fields]
+    title = f"{title}\nOffsets in pixels of the image, mean over groups. Full colour: {longest:.3g} px"
+    drawn, _ = _layer_panels(title, picture, deformable, colours, _BESIDE_FLOW)
     side = _BESIDE_FLOW - 0.3
     left = drawn.size[0] - side - 0.1
     draw_wheel(drawn.axes_in(left, drawn.top - side, side, side), longest)
@@ -54,15 +50,13 @@ def plot_masks(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure 
     modulated = [layer for layer in layers if layer.mask is not None]
     if not modulated:
         return None
-    fields = [_mask_fields(layer) for layer in modulated]
+    masks = [layer.mask.numpy().mean(0, dtype=np.float64) for layer in layers if layer.mask is not None]
+    fields = [_columns(layer, mask) for layer, mask in zip(modulated, masks, strict=True)]
     # 2 x sigmoid or sigmoid, by `conv.mask_start`: the scale is that of what the masks may be
     most = 2.0 if max(field.max() for by_name in fields for field in by_name.values()) > 1 else 1.0
-    drawn = _layer_panels(
-        f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all", picture, modulated, fields, _BESIDE_MASKS
-    )
-    for row, layer, by_name in zip(drawn.axes, modulated, fields, strict=True):
-        for axes, field in zip(row, by_name.values(), strict=False):
-            shown = show_map(axes, field, layer.output_grid, _size(picture), cmap="cividis", vmin=0, vmax=most)
+    title = f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all"
+    colours = {"cmap": "cividis", "vmin": 0, "vmax": most}
+    drawn, shown = _layer_panels(title, picture, modulated, fields, _BESIDE_MASKS, **colours)
     width = drawn.size[0]
     drawn.thumbnail(picture, width - _BESIDE_MASKS + 0.1, drawn.top, _BESIDE_MASKS - 0.9)
     bar_height = min(drawn.top - 0.3, 3.0)
@@ -72,31 +66,29 @@ def plot_masks(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure 
 
 
 def _layer_panels(
-    title: str, picture: Picture, layers: Sequence[Layer], fields: Sequence[Mapping[str, Any]], beside: float
-) -> Panels:
-    """Panels for the fields of each layer; those that a layer with a smaller kernel leaves empty have no frame."""
+    title: str,
+    picture: Picture,
+    layers: Sequence[Layer],
+    fields: Sequence[Mapping[str, Floats]],
+    beside: float,
+    **colours: Any,
+) -> tuple[Panels, Any]:
+    """Draw the fields of each layer in panels; return these, and the last field that was drawn.
+
+    Panels that a layer with a smaller kernel leaves empty have no frame.
+    """
     columns = max(map(list, fields), key=len)
     drawn = panels(title, [short_layer(layer.name) for layer in layers], columns, aspect(picture), beside=beside)
-    for row, by_name in zip(drawn.axes, fields, strict=True):
+    for row, layer, by_name in zip(drawn.axes, layers, fields, strict=True):
+        for axes, field in zip(row, by_name.values(), strict=False):
+            shown = show_map(axes, field, layer.output_grid, (picture.shape[0], picture.shape[1]), **colours)
         for axes in row[len(by_name) :]:
             axes.axis("off")
-    return drawn
-
-
-def _offset_fields(layer: Layer) -> dict[str, Floats]:
-    """Offsets (2, Ho, Wo) in pixels of the image, y then x, by the names of their columns."""
-    step = np.array(layer.input_grid.step)[:, None, None]
-    return _columns(layer, layer.offset.numpy().mean(0, dtype=np.float64) * step)
-
-
-def _mask_fields(layer: Layer) -> dict[str, Floats]:
-    """Masks (Ho, Wo) by the names of their columns."""
-    assert layer.mask is not None
-    return _columns(layer, layer.mask.numpy().mean(0, dtype=np.float64))
+    return drawn, shown
 
 
 def _columns(layer: Layer, by_point: Floats) -> dict[str, Floats]:
-    """What of values (K, ...) of the kernel's sampling points is shown: their mean, the corners and the middle."""
+    """Return what is shown of values (K, ...) of the kernel's sampling points, by column: mean, corners and middle."""
     shown = {name: by_point[index] for name, index in shown_points(layer.kernel_size).items()}
     return {f"mean of {len(by_point)} points": by_point.mean(0)} | shown
 
@@ -106,10 +98,6 @@ def shown_points(kernel_size: Pair) -> dict[str, int]:
     height, width = kernel_size
     positions = [(0, 0), (0, width - 1), (height // 2, width // 2), (height - 1, 0), (height - 1, width - 1)]
     return {f"point {y},{x}": y * width + x for y, x in dict.fromkeys(positions)}
-
-
-def _size(picture: Picture) -> Pair:
-    return picture.shape[0], picture.shape[1]
 
 
 def full_colour(fields: Sequence[Floats]) -> float:

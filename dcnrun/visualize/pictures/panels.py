@@ -47,7 +47,7 @@ class Panels:
 
     def axes_in(self, left: float, bottom: float, width: float, height: float) -> Axes:
         """Add axes at a position in inches from the figure's lower left corner."""
-        whole_width, whole_height = self.figure.get_size_inches()
+        whole_width, whole_height = self.size
         share = left / whole_width, bottom / whole_height, width / whole_width, height / whole_height
         return self.figure.add_axes(share)
 
@@ -126,10 +126,8 @@ def show_map(axes: Axes, values: npt.NDArray[Any], grid: Grid, image_size: Pair,
 
 def extent(grid: Grid, size: Pair) -> Extent:
     """Return the edges of a feature map of (H, W) `size` in the image."""
-    (top, left), (bottom, right) = (
-        (grid.start[0] + grid.step[0] * y, grid.start[1] + grid.step[1] * x)
-        for y, x in ((-0.5, -0.5), (size[0] - 0.5, size[1] - 0.5))
-    )
+    top, bottom = (grid.start[0] + grid.step[0] * y for y in (-0.5, size[0] - 0.5))
+    left, right = (grid.start[1] + grid.step[1] * x for x in (-0.5, size[1] - 0.5))
     return left, right, bottom, top
 
 

@@ -1,11 +1,10 @@
 """Plot sampling points on the image, of single layers and composed through several."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -24,21 +23,9 @@ GROUP_COLOURS = (*COLOURS[:-1], YELLOW)  # on images yellow is easier to see tha
 MARGIN = 0.12  # around the image, as a share of its longer side
 _SMALLEST = 3.0  # area of a dot in square points
 _CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
-_FAR, _NEAR = (
-    1 / 8,
-    1 / 100,
-)  # of the way from a panel's middle to its edge: if all points are nearer, panels are enlarged
+# Of the way from a panel's middle to its edge: if all points are nearer than the first, panels are enlarged.
+_FAR, _NEAR = 1 / 8, 1 / 100
 
-
-@dataclass(frozen=True)
-class _Dots:
-    """The area of the strongest dot in square points, and the opacity of the weakest and the strongest."""
-
-    area: float
-    opacity: tuple[float, float]
-
-
-_FEW, _MANY = _Dots(46.0, (0.25, 1.0)), _Dots(14.0, (0.2, 0.85))
 
 _LEGEND = 0.28  # inches, of one row
 
@@ -47,16 +34,18 @@ def plot_sampling_points(
     title: str, picture: Picture, capture: Capture, layers: Sequence[str], query_points: Sequence[QueryPoint]
 ) -> Figure:
     """Plot a row for each query point; a column for each layer, and one for the chain of layers that ends in the last."""
-    views = list(_views(capture, layers))
-    contents = [[view.at(*point.output_pixel(view.chain[-1])) for view in views] for point in query_points]
+    chains: list[tuple[Layer, ...]] = [(capture.layer(name),) for name in layers]
+    if len(longest := chain_to(capture, layers[-1], LONGEST_CHAIN)) > 1:
+        chains.append(longest)
+    contents = [[_content(chain, *point.output_pixel(chain[-1])) for chain in chains] for point in query_points]
     margin = MARGIN * max(picture.shape[:2])
     enlarged = _enlargement([content for row in contents for content in row], picture, margin)
-    groups = max(view.chain[-1].offset_groups for view in views)
+    groups = max(chain[-1].offset_groups for chain in chains)
     drawn = panels(
         f"{title}\nSampling points: dots as strong as mask x weight"
         + (f"; around each query point, {enlarged:.0f} times enlarged" if enlarged > 1 else ""),
         [point.label for point in query_points],
-        [view.title for view in views],
+        [_title(chain) for chain in chains],
         aspect(picture, margin),
         below=_LEGEND * (2 if groups > 1 else 1),
     )
@@ -82,42 +71,28 @@ class _Content:
     """The filter's centre in the image."""
 
 
-@dataclass(frozen=True)
-class _View:
-    """The content of a column: one layer, or several composed."""
-
-    chain: tuple[Layer, ...]
-
-    @property
-    def title(self) -> str:
-        """The layers' names, and how many points are drawn if not all are."""
-        first, last = self.chain[0], self.chain[-1]
-        if first is last:
-            return short_layer(last.name)
-        every = prod(layer.offset_groups * layer.num_points for layer in self.chain)
-        left_out = f"\nthe {self.limit:,} strongest of {every:,} points" if every > self.limit else ""
-        return f"{short_layer(first.name)} to {short_layer(last.name)}, composed{left_out}"
-
-    @property
-    def limit(self) -> int:
-        """The most points that are drawn: as many for each offset group as on the page."""
-        return LIMIT * self.chain[-1].offset_groups
-
-    def at(self, y: int, x: int) -> _Content:
-        """Return the panel's content for output pixel (y, x)."""
-        last = self.chain[-1]
-        centre = last.output_grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
-        without = replace(last, offset=torch.zeros_like(last.offset))
-        plain = compose([without], y, x) if len(self.chain) == 1 else None
-        return _Content(compose(self.chain, y, x, self.limit), plain, (centre[0], centre[1]))
+def _title(chain: Sequence[Layer]) -> str:
+    """Return the title of a column: the layers' names, and how many points are drawn if not all are."""
+    first, last = chain[0], chain[-1]
+    if first is last:
+        return short_layer(last.name)
+    every, limit = prod(layer.offset_groups * layer.num_points for layer in chain), _limit(chain)
+    left_out = f"\nthe {limit:,} strongest of {every:,} points" if every > limit else ""
+    return f"{short_layer(first.name)} to {short_layer(last.name)}, composed{left_out}"
 
 
-def _views(capture: Capture, layers: Sequence[str]) -> Iterator[_View]:
-    for name in layers:
-        yield _View((capture.layer(name),))
-    chain = chain_to(capture, layers[-1], LONGEST_CHAIN)
-    if len(chain) > 1:
-        yield _View(chain)
+def _limit(chain: Sequence[Layer]) -> int:
+    """Return the most points of a chain that are drawn: as many for each offset group as on the page."""
+    return LIMIT * chain[-1].offset_groups
+
+
+def _content(chain: Sequence[Layer], y: int, x: int) -> _Content:
+    """Return the content of a chain's panel for output pixel (y, x)."""
+    last = chain[-1]
+    centre = last.output_grid.to_image(torch.tensor([y, x], dtype=torch.float64)).tolist()
+    without = replace(last, offset=torch.zeros_like(last.offset))
+    plain = compose([without], y, x) if len(chain) == 1 else None
+    return _Content(compose(chain, y, x, _limit(chain)), plain, (centre[0], centre[1]))
 
 
 def _enlargement(contents: Sequence[_Content], picture: Picture, margin: float) -> float:
@@ -147,24 +122,26 @@ def draw_points(axes: Axes, points: Points, plain: Points | None = None) -> None
     """
     placed = points.in_image().numpy()
     known = np.isfinite(placed).all(1)  # a network that diverged has points without a position
-    shown = _within(axes, placed)
+    (left, right), (top, bottom) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+    shown = placed.clip([top, left], [bottom, right])
     if plain is not None:
         lines = np.stack([plain.in_image().numpy(), placed], 1)[known][..., ::-1]
         axes.add_collection(LineCollection(list(lines), colors="white", linewidths=0.7, alpha=0.8, zorder=2))
     relative = points.strength.numpy() / max(float(points.strength.max()), 1e-12)
-    dots = _FEW if len(points) < _CROWDED else _MANY
+    few = len(points) < _CROWDED
+    area, weakest, strongest = (46.0, 0.25, 1.0) if few else (14.0, 0.2, 0.85)  # in square points, and opacities
     group, inside = points.group[:, 0].numpy(), points.inside.numpy()
     for is_inside, marker in ((False, "x"), (True, "o")):
         chosen = known & (inside == is_inside)
         colours = np.array([to_rgb(colour_of(one)) for one in group[chosen]]).reshape(-1, 3)
-        opacity = dots.opacity[0] + (dots.opacity[1] - dots.opacity[0]) * relative[chosen, None]
+        opacity = weakest + (strongest - weakest) * relative[chosen, None]
         axes.scatter(
             shown[chosen, 1],
             shown[chosen, 0],
-            s=(_SMALLEST + dots.area * relative[chosen]) * min(1.0, LIMIT / len(points)),
+            s=(_SMALLEST + area * relative[chosen]) * min(1.0, LIMIT / len(points)),
             c=np.concatenate([colours, opacity], 1),
             marker=marker,
-            linewidths=1.0 if not is_inside else 0.4 if dots is _FEW else 0.2,
+            linewidths=1.0 if not is_inside else 0.4 if few else 0.2,
             edgecolors=OUTLINE if is_inside else None,
             zorder=3,
         )
@@ -179,13 +156,6 @@ def draw_centre(axes: Axes, y: float, x: float) -> None:
 def colour_of(group: int) -> str:
     """Return the colour of an offset group; the eighth has that of the first."""
     return GROUP_COLOURS[group % len(GROUP_COLOURS)]
-
-
-def _within(axes: Axes, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Clip positions (P, 2) to the axes' limits."""
-    left, right = sorted(axes.get_xlim())
-    top, bottom = sorted(axes.get_ylim())
-    return positions.clip([top, left], [bottom, right])
 
 
 def _legend(figure: Figure, groups: int) -> None:

@@ -40,7 +40,7 @@ class PageObject:
 
     name: str
     """Its class."""
-    box: tuple[float, float, float, float]
+    box: Sequence[float]
     """x1, y1, x2, y2 in image pixels, as in data sets: pixel 0 is from 0 to 1."""
 
 
