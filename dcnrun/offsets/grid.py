@@ -73,9 +73,6 @@ class Grid:
 
     def _scaled(self, first: tuple[float, float], ratio: tuple[float, float]) -> Grid:
         """Return the grid of a feature map whose pixel i is at first + i * ratio of this one."""
-        start, step = self.start, self.step
-        return Grid(
-            (start[0] + first[0] * step[0], start[1] + first[1] * step[1]),
-            (step[0] * ratio[0], step[1] * ratio[1]),
-            self.exact,
-        )
+        (y, x), (down, right) = self.start, self.step
+        start, step = (y + first[0] * down, x + first[1] * right), (down * ratio[0], right * ratio[1])
+        return Grid(start, step, self.exact)

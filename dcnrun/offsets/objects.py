@@ -4,9 +4,10 @@ Boxes are as in the data sets, half-open with pixel i from i to i + 1; grids hav
 grid plus half a pixel is a position in the coordinates of boxes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,10 +76,8 @@ class Objects:
         owners = torch.full(size, BACKGROUND_OWNER)
         owners[self.unknown[rows[:, None], columns]] = NO_OWNER
         for i in self.area.argsort(descending=True, stable=True).tolist():
-            left, top, right, bottom = self.boxes[i]
-            owners[_crossing((y >= top) & (y < bottom), (x >= left) & (x < right))] = i
-        on_image = _crossing((y >= 0) & (y < height), (x >= 0) & (x < width))
-        return owners.where(on_image, torch.tensor(NO_OWNER))
+            owners[_in_box(y, x, self.boxes[i])] = i
+        return owners.where(_in_box(y, x, (0, 0, width, height)), torch.tensor(NO_OWNER))
 
 
 def objects_of_boxes(
@@ -87,8 +86,8 @@ def objects_of_boxes(
     """Make objects from boxes (n, 4), areas (n,) and classes; crowds (bool, n) are regions of which nothing is known."""
     unknown = torch.zeros(size, dtype=torch.bool)
     y, x = (torch.arange(side) + 0.5 for side in size)
-    for left, top, right, bottom in boxes[crowd]:
-        unknown |= _crossing((y >= top) & (y < bottom), (x >= left) & (x < right))
+    for box in boxes[crowd]:
+        unknown |= _in_box(y, x, box)
     single = [name for name, is_crowd in zip(classes, crowd.tolist(), strict=True) if not is_crowd]
     return Objects(size, boxes[~crowd], area[~crowd], tuple(single), unknown)
 
@@ -100,9 +99,7 @@ def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objec
     as in Cityscapes, every class gives some. Of pixels with the label `ignored` nothing is known.
     """
     values = mask.numpy()
-    boxes: list[tuple[int, int, int, int]] = []
-    areas: list[int] = []
-    names: list[str] = []
+    boxes, areas, names = [], [], []
     for label, name in enumerate(classes):
         if name.lower() != "background":
             pieces, count = ndimage.label(values == label, structure=_DIAGONAL_TOO)
@@ -118,6 +115,8 @@ def objects_of_mask(mask: Tensor, classes: Sequence[str], ignored: int) -> Objec
     )
 
 
-def _crossing(rows: Tensor, columns: Tensor) -> Tensor:
-    """Return bool (H, W): the pixels in the given rows (H,) and columns (W,)."""
-    return rows[:, None] & columns[None, :]
+def _in_box(y: Tensor, x: Tensor, box: Iterable[Any]) -> Tensor:
+    """Return which of the pixels in rows at y (H,) and columns at x (W,) have their centre in a box, bool (H, W)."""
+    left, top, right, bottom = box
+    inside: Tensor = ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
+    return inside

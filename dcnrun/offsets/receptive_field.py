@@ -106,7 +106,11 @@ def _output(
         if layer is None:
             outputs.append(forward(batch))
         else:
-            with _module(model, layer).register_forward_hook(lambda *call: outputs.append(call[-1])):
+            try:
+                module = model.get_submodule(layer)
+            except AttributeError:
+                raise UsageError(f"The network has no layer {layer!r}; names are those of `named_modules`.") from None
+            with module.register_forward_hook(lambda *call: outputs.append(call[-1])):
                 forward(batch)
     output = outputs[0] if outputs else None
     if not isinstance(output, Tensor) or output.dim() != 4 or len(output) != 1 or not output.requires_grad:
@@ -117,10 +121,3 @@ def _output(
     # The network's output at a pixel is a prediction for that pixel, wherever the features lie that it is computed from.
     grid = Grid.spanning(size_of(output), size_of(leaf)) if layer is None else tracer.trail(output).grid
     return output, grid
-
-
-def _module(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        raise UsageError(f"The network has no layer {name!r}; names are those of `named_modules`.") from None

@@ -17,9 +17,8 @@ MASK_IS_CONSTANT = 0.1
 
 def layer_warnings(health: LayerHealth, offset_lr_mult: float) -> list[str]:
     """Return a line for each problem of a layer, with settings that may fix it; `offset_lr_mult` is that of its run."""
-    return [
-        f"{health.name}: {line}" for line in (*_offset_problems(health, offset_lr_mult), *_mask_problems(health.mask))
-    ]
+    problems = *_offset_problems(health, offset_lr_mult), *_mask_problems(health.mask)
+    return [f"{health.name}: {line}" for line in problems]
 
 
 def _offset_problems(health: LayerHealth, offset_lr_mult: float) -> Iterator[str]:

@@ -22,18 +22,12 @@ from dcnrun.offsets.layers import Capture
 from dcnrun.offsets.receptive_field import receptive_fields
 from dcnrun.plotting import save_png
 from dcnrun.runs import RunFolder, write_json
+from dcnrun.visualize import outputs
 from dcnrun.visualize.dataset import Example
 from dcnrun.visualize.image_sources import denormalised, image_sources, require_same, size_warning
 from dcnrun.visualize.load import LoadedRun, load_run
-from dcnrun.visualize.measures import Measures, measure
+from dcnrun.visualize.measures import measure
 from dcnrun.visualize.options import Options
-from dcnrun.visualize.outputs import (
-    delete_stale_outputs,
-    folder_names,
-    folders_with_stale_outputs,
-    unique_names,
-    writable_folder,
-)
 from dcnrun.visualize.pictures.feature_maps import plot_masks, plot_offset_flow
 from dcnrun.visualize.pictures.panels import COMPRESS_LEVEL, Picture, short_layer
 from dcnrun.visualize.pictures.points import plot_sampling_points
@@ -74,10 +68,6 @@ class _ShownImage:
     """Receptive fields of the last drawn layer, in the order of the query points, of the runs that compare layers."""
 
 
-_Pictures = dict[tuple[str | None, str], Path]
-"""The pictures that were written, by the run that each shows (None: all runs) and its title."""
-
-
 def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
     """Show where trained runs look: draw and measure, print the measures, return all numbers.
 
@@ -88,7 +78,7 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     if not run_folders:
         words = " ".join([*arguments, *overrides])
         raise UsageError(f"{words}: none of these is a run folder. Give one that `dcnrun train` made.")
-    out = writable_folder(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
+    out = outputs.writable_folder(options.out or RunFolder(Path(run_folders[0])).figures / "offsets")
     runs = _load(run_folders, overrides, options, out)
     images = list(_inspect(runs, [word for word in arguments if word not in run_folders], options.at))
     with_layers = [run for run in runs if run.layers]  # the others only learn where to pool regions
@@ -105,9 +95,16 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
     if measures:
         pictures[None, "sizes"] = _save(plot_sizes(measures), out / "sizes.png")
-    _report(runs, measures, fields)
+    if fields:
+        console.print(_field_table(fields))
+    for run in with_layers if measures else ():
+        write_measures(measures[run.name], run.folder)
+        console.print(tables(measures[run.name]))
     _print_location(out, page, stale_folders)
-    _log(runs, measures, pictures)
+    for run in runs:
+        if run.loaded.config.logger.wandb:
+            own = {title: path for (shown, title), path in pictures.items() if shown in (None, run.name)}
+            log_to_wandb(run.loaded, measures.get(run.name), own)
     return {
         "out": str(out),
         "page": page and str(page),
@@ -124,11 +121,11 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
 
 
 def _load(folders: Sequence[str], overrides: Sequence[str], options: Options, out: Path) -> list[_Run]:
-    names = unique_names([Path(folder).resolve().name for folder in folders])
+    names = outputs.unique_names([Path(folder).resolve().name for folder in folders])
     loaded = [load_run(Path(folder), options.checkpoint, overrides) for folder in folders]
     return [
         _Run(name, run, _layers(run, options.layers), out if len(folders) == 1 else out / folder_name)
-        for name, run, folder_name in zip(names, loaded, folder_names(names), strict=True)
+        for name, run, folder_name in zip(names, loaded, outputs.folder_names(names), strict=True)
     ]
 
 
@@ -169,8 +166,8 @@ def _moves_regions(run: LoadedRun) -> bool:
 def _inspect(runs: Sequence[_Run], words: Sequence[str], at: Sequence[Pair]) -> Iterator[_ShownImage]:
     """Yield each image that the words name, with what the networks do with it."""
     chosen = image_sources(words, runs[0].loaded.dataset.names)
-    names = unique_names([source.name for source in chosen])
-    for source, name, folder in _track(list(zip(chosen, names, folder_names(names), strict=True)), "Looking"):
+    names = outputs.unique_names([source.name for source in chosen])
+    for source, name, folder in _track(list(zip(chosen, names, outputs.folder_names(names), strict=True)), "Looking"):
         examples = {run.name: source.example(run.loaded) for run in runs}
         pictures = {run.name: denormalised(examples[run.name], run.loaded.config.data) for run in runs}
         require_same(name, examples, pictures)
@@ -215,13 +212,16 @@ def _clear(out: Path, runs: Sequence[_Run], images: Sequence[_ShownImage]) -> li
     """Delete stale outputs where this call writes; return the other folders with some, relative to `out`."""
     results = {out, *(run.folder for run in runs)}
     views = {parent / image.folder for parent in results for image in images}
-    delete_stale_outputs(results, views)
-    return sorted(str(folder.relative_to(out)) for folder in folders_with_stale_outputs(results, results | views))
+    outputs.delete_stale_outputs(results, views)
+    return sorted(
+        str(folder.relative_to(out)) for folder in outputs.folders_with_stale_outputs(results, results | views)
+    )
 
 
 def _draw_images(
     runs: Sequence[_Run], images: Sequence[_ShownImage], out: Path
 ) -> Iterator[tuple[tuple[str | None, str], Path]]:
+    """Draw and yield pictures: the run that each shows, None for all runs, and its title; and its file."""
     for image in _track(images, "Drawing"):
         for run in runs:
             for view, figure in _views(run, image):
@@ -260,16 +260,6 @@ def _page_image(run: _Run, image: _ShownImage) -> PageImage:
     return PageImage(image.name, image.picture, image.captures[run.name], boxes)
 
 
-def _report(runs: Sequence[_Run], measures: Mapping[str, Measures], fields: Sequence[Mapping[str, Any]]) -> None:
-    """Print the numbers, and write those of the measures."""
-    if fields:
-        console.print(_field_table(fields))
-    for run in runs:
-        if of_run := measures.get(run.name):
-            write_measures(of_run, run.folder)
-            console.print(tables(of_run))
-
-
 def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) -> None:
     if stale_folders:
         named, more = ", ".join(stale_folders[:_MOST_FOLDERS]), len(stale_folders) - _MOST_FOLDERS
@@ -277,14 +267,6 @@ def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) 
         console.print(f"{out} holds results of earlier calls too: {named}{and_more}.", markup=False, soft_wrap=True)
     size = f" ({page.stat().st_size / 1e6:.1f} MB)" if page else ""
     console.print(f"Written: {page or out}{size}", markup=False, soft_wrap=True)
-
-
-def _log(runs: Sequence[_Run], measures: Mapping[str, Measures], pictures: _Pictures) -> None:
-    """Upload each run's own measures and pictures, and those that show all runs."""
-    for run in runs:
-        if run.loaded.config.logger.wandb:
-            own = {title: path for (shown, title), path in pictures.items() if shown in (None, run.name)}
-            log_to_wandb(run.loaded, measures.get(run.name), own)
 
 
 def _warn(line: str) -> None:

@@ -13,9 +13,6 @@ from dcnrun.data import IGNORE, Batch, BoxBatch, BoxDataset, LabelledDataset, bu
 from dcnrun.data.sample import BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 
-OBJECTS_OF_BOXES = "the data set's boxes"
-OBJECTS_OF_MASKS = "connected pieces of each class in the masks"
-
 
 @dataclass(frozen=True)
 class Example:
@@ -35,10 +32,8 @@ class ExampleDataset:
         """`dataset` is the task's data set of the same config and split."""
         self._dataset = dataset
         self._config = config
-        self._boxes: BoxDataset | None = None
-        if isinstance(dataset, BoxDataset):
-            self._boxes = dataset
-        elif "boxes" in labels_of(config):
+        self._boxes = dataset if isinstance(dataset, BoxDataset) else None
+        if self._boxes is None and "boxes" in labels_of(config):
             self._boxes = build_box_dataset(config, split)
 
     def __len__(self) -> int:
@@ -69,7 +64,7 @@ class ExampleDataset:
     @property
     def objects_from(self) -> str:
         """Where the objects come from, in words."""
-        return OBJECTS_OF_MASKS if self._boxes is None else OBJECTS_OF_BOXES
+        return "connected pieces of each class in the masks" if self._boxes is None else "the data set's boxes"
 
 
 def _batch(dataset: LabelledDataset[SampleT, BatchT], config: DataConfig, index: int) -> BatchT:

@@ -124,7 +124,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
                 own = gathered.setdefault(layer.name, _LayerStatistics(layer, thresholds))
                 own.add(layer, example.objects)
     histories = read_histories(run.folder)
-    offset_lr_mult = run.config.optim.offset_lr_mult
+    offset_lr_mult = 1.0 if run.config.optim.offset_lr_mult is None else run.config.optim.offset_lr_mult
     return Measures(
         run=str(run.folder.path),
         checkpoint=run.checkpoint,
@@ -134,10 +134,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
         objects=objects,
         objects_from=run.dataset.objects_from,
         thresholds=thresholds,
-        layers=tuple(
-            own.result(histories.get(name), 1.0 if offset_lr_mult is None else offset_lr_mult)
-            for name, own in gathered.items()
-        ),
+        layers=tuple(own.result(histories.get(name), offset_lr_mult) for name, own in gathered.items()),
     )
 
 

@@ -86,10 +86,7 @@ def _csv(measures: Measures) -> str:
 
 
 def tables(measures: Measures) -> RenderableType:
-    """Return tables of effective dilation, as in DCNv1's table 2, its correlation with size, the layers' health, and warnings.
-
-    They fit 80 columns; the last layer comes first, as in the paper.
-    """
+    """Return all numbers as tables of at most 80 columns, and the warnings; the last layer comes first, as in DCNv1's table 2."""
     layers = measures.layers[::-1]
     deformable = [(layer, layer.health) for layer in layers if layer.health is not None]
     logged = [(layer, layer.history) for layer in layers if layer.history is not None]

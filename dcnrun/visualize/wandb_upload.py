@@ -14,8 +14,8 @@ JOB_TYPE = "offsets"
 def log_to_wandb(trained: LoadedRun, measures: Measures | None, pictures: Mapping[str, Path]) -> None:
     """Log tables of measures, if there are any, and pictures (PNG files by title), in the mode of the run's config.
 
-    They go to a separate W&B run of job type `offsets` in a group with the run's name: the run itself is finished, and an
-    offline run can't be resumed. Its files are written to the run's folder too. RunError without a login.
+    They go to a separate W&B run of job type `offsets` in a group with the run's name, with files in the run's folder too:
+    the run itself is finished, and an offline run can't be resumed. RunError without a login.
     """
     import wandb
 

@@ -38,9 +38,6 @@ class Recorder:
         self._ran: set[str] = set()
         self._rois: dict[str, RoIs] = {}
         self._branch_outputs: dict[nn.Module, Tensor] = {}
-        self._check()
-
-    def _check(self) -> None:
         if unknown := self._requested - self._convolutions.keys():
             raise UsageError(
                 f"The network has no convolution {sorted(unknown)[0]!r}; it has {', '.join(self._convolutions)}."
@@ -82,11 +79,12 @@ class Recorder:
         def record(module: nn.Conv2d, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             offset, mask = self._offsets_of(module)
             feature_map = args[0] if args else kwargs["input"]
-            is_layer = offset is not None or name in self._requested or not _is_pointwise(module)
-            if not is_layer or feature_map.dim() != 4 or len(feature_map) != 1:
+            kernel_size, stride, padding, dilation = _geometry(module)
+            is_pointwise = (kernel_size, stride, padding) == ((1, 1), (1, 1), (0, 0))
+            is_wanted = offset is not None or name in self._requested
+            if (is_pointwise and not is_wanted) or feature_map.dim() != 4 or len(feature_map) != 1:
                 return
             trail = self._tracer.trail(feature_map)
-            kernel_size, stride, padding, dilation = _geometry(module)
             grid = trail.grid.windows(kernel_size, stride, padding, dilation)
             groups = module.offset_groups if isinstance(module, SamplingConv) else 1
             shape, output_size = (groups, prod(kernel_size)), size_of(output)
@@ -111,7 +109,7 @@ class Recorder:
                 source=trail.source,
             )
             self._ran.add(name)
-            if offset is not None or name in self._requested:
+            if is_wanted:
                 self._wanted.add(unique)
             self._tracer.record(output, Trail(grid, unique, trail.depth + 1))
 
@@ -159,11 +157,6 @@ class Recorder:
 def _unique(name: str, taken: dict[str, Any]) -> str:
     calls = sum(other == name or other.startswith(f"{name}:") for other in taken)
     return f"{name}:{calls + 1}" if calls else name
-
-
-def _is_pointwise(module: nn.Conv2d) -> bool:
-    kernel_size, stride, padding, _ = _geometry(module)
-    return (kernel_size, stride, padding) == ((1, 1), (1, 1), (0, 0))
 
 
 def _geometry(module: nn.Conv2d) -> _Geometry:

@@ -1,6 +1,6 @@
 """Effective dilation: how far apart a filter's sampling points lie (Dai et al. 2017, section 3.2 and table 2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,24 +20,19 @@ def effective_dilation(layer: Layer) -> Tensor:
     dilation; if that differs along y and x, the mean of both, weighted by the pairs in columns and in rows. A 1x1 kernel has
     no pairs: NaN.
     """
-    return _mean_distance(layer.offset.double(), layer.kernel_size, layer.dilation)
+    # From the offsets (G, K, 2, Ho, Wo) alone: without the filter's position nothing is rounded.
+    offset = layer.offset.double()
+    moved = offset.reshape(len(offset), *layer.kernel_size, *offset.shape[2:])
+    down = moved[:, 1:] - moved[:, :-1] + offset.new_tensor([layer.dilation[0], 0])[:, None, None]
+    right = moved[:, :, 1:] - moved[:, :, :-1] + offset.new_tensor([0, layer.dilation[1]])[:, None, None]
+    pairs = torch.cat([down.flatten(0, 2), right.flatten(0, 2)])
+    distances: Tensor = torch.linalg.vector_norm(pairs, dim=1)
+    return distances.mean(0)
 
 
 def plain_dilation(layer: Layer) -> float:
     """Return the effective dilation without offsets."""
-    return float(_mean_distance(torch.zeros(1, layer.num_points, 2, 1, 1).double(), layer.kernel_size, layer.dilation))
-
-
-def _mean_distance(offset: Tensor, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> Tensor:
-    """Return the mean distance of neighbours from offsets (G, K, 2, Ho, Wo).
-
-    It does not add the filter's position, so nothing is rounded."""
-    moved = offset.reshape(len(offset), *kernel_size, *offset.shape[2:])
-    down = moved[:, 1:] - moved[:, :-1] + offset.new_tensor([dilation[0], 0])[:, None, None]
-    right = moved[:, :, 1:] - moved[:, :, :-1] + offset.new_tensor([0, dilation[1]])[:, None, None]
-    pairs = torch.cat([down.flatten(0, 2), right.flatten(0, 2)])
-    distances: Tensor = torch.linalg.vector_norm(pairs, dim=1)
-    return distances.mean(0)
+    return float(effective_dilation(replace(layer, offset=torch.zeros(1, layer.num_points, 2, 1, 1))))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ def plot_regions(title: str, picture: Picture, rois: RoIs, query_points: Sequenc
     for axes, (point, region) in zip(drawn.axes[0], chosen, strict=True):
         show_image(axes, picture)
         if point.box is not None:
-            left, top, right, bottom = (side - 0.5 for side in point.box)
-            _draw_box(axes, (left, top, right, bottom), YELLOW, "--")
+            _draw_box(axes, [side - 0.5 for side in point.box], YELLOW, "--")
         draw_region(axes, rois, region)
     return drawn.figure
 
@@ -61,7 +60,7 @@ def region_at(rois: RoIs, point: QueryPoint) -> Iterator[int]:
 def draw_region(axes: Axes, rois: RoIs, region: int) -> None:
     """Draw a region's box, its plain bins and its moved bins, and set the axes' limits around them."""
     left, top, right, bottom = rois.boxes[region].tolist()
-    _draw_box(axes, (left, top, right, bottom), "white", "-")
+    _draw_box(axes, rois.boxes[region].tolist(), "white", "-")
     plain, moved = (bins[region].reshape(-1, 2).numpy()[:, ::-1] for bins in (rois.plain_bins, rois.bins))
     strength = np.ones(len(moved)) if rois.mask is None else rois.mask[region].flatten().numpy().clip(0, 1)
     axes.add_collection(LineCollection(list(np.stack([plain, moved], 1)), colors="white", linewidths=0.8))
@@ -75,7 +74,7 @@ def draw_region(axes: Axes, rois: RoIs, region: int) -> None:
     axes.set_ylim(middle[1] + half, middle[1] - half)
 
 
-def _draw_box(axes: Axes, box: tuple[float, float, float, float], colour: str, line: str) -> None:
+def _draw_box(axes: Axes, box: Sequence[float], colour: str, line: str) -> None:
     left, top, right, bottom = box
     axes.add_patch(
         Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=2, linestyle=line)

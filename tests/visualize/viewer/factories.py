@@ -7,7 +7,7 @@ import torch
 
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture, Layer
-from dcnrun.visualize.viewer import PageImage, PageObject, PageRun, write_page
+from dcnrun.visualize.viewer.page import PageImage, PageObject, PageRun, write_page
 
 OFFSET_STEP, MASK_STEP = 2.0**-13, 2.0**-8  # offsets of at most 4 pixels
 GREY = 128

@@ -13,7 +13,7 @@ from selenium.webdriver.common.keys import Keys
 
 from dcnrun.offsets.geometry import compose
 from dcnrun.offsets.layers import Capture
-from dcnrun.visualize.viewer import PageObject, PageRun
+from dcnrun.visualize.viewer.page import PageObject, PageRun
 from tests.visualize.viewer.factories import GREY, grey_image, random_layer, three_layers, two_runs, written
 
 SIZE = (128, 128)

@@ -8,7 +8,7 @@ from dcnrun.offsets.geometry import chain_to, compose
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture
 from dcnrun.visualize.query_points import QueryPoint
-from dcnrun.visualize.viewer import PageRun
+from dcnrun.visualize.viewer.page import PageRun
 from tests.visualize.viewer.factories import OFFSET_STEP, grey_image, random_layer, three_layers, written
 
 POINTS = """

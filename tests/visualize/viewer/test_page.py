@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dcnrun.offsets.layers import Capture
-from dcnrun.visualize.viewer import PageImage, PageObject, PageRun, write_page
+from dcnrun.visualize.viewer.page import PageImage, PageObject, PageRun, write_page
 from tests.visualize.viewer.factories import grey_image, random_layer, three_layers, two_runs, written
 
 HOSTILE = "</script><script>alert(1)</script><!-- \u2028 é"
