@@ -46,80 +46,30 @@ class MetricRecord:
     values: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)
 class RunFolder:
     """A run on disk: config, metrics, summary, checkpoints."""
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        """The resolved config: enough to run again."""
-        return self.path / "config.yaml"
-
-    @property
-    def overrides_file(self) -> Path:
-        """The overrides that were given, one a line."""
-        return self.path / "overrides.txt"
-
-    @property
-    def environment_file(self) -> Path:
-        """Versions, git commit, hardware and seed."""
-        return self.path / "env.json"
-
-    @property
-    def metrics_file(self) -> Path:
-        """One JSON object a line: step, epoch, split and values."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def csv_file(self) -> Path:
-        """The same metrics as CSV, when asked for."""
-        return self.path / "metrics.csv"
-
-    @property
-    def summary_file(self) -> Path:
-        """Status, last and best metrics, cost."""
-        return self.path / "summary.json"
-
-    @property
-    def per_image_file(self) -> Path:
-        """Results on each validation image at the last step."""
-        return self.path / "per_image.npz"
-
-    @property
-    def confusion_file(self) -> Path:
-        """What older runs have in place of `per_image_file`."""
-        return self.path / "val_confusion.npz"
+    def __post_init__(self) -> None:
+        self.config_file = self.path / "config.yaml"  # resolved: enough to run again
+        self.overrides_file = self.path / "overrides.txt"  # those that were given, one a line
+        self.environment_file = self.path / "env.json"  # versions, git commit, hardware and seed
+        self.metrics_file = self.path / "metrics.jsonl"  # one JSON object a line: step, epoch, split and values
+        self.csv_file = self.path / "metrics.csv"  # the same metrics, when asked for
+        self.summary_file = self.path / "summary.json"  # status, last and best metrics, cost
+        self.per_image_file = self.path / "per_image.npz"  # results on each validation image at the last step
+        self.confusion_file = self.path / "val_confusion.npz"  # what older runs have in place of per_image_file
+        self.best_checkpoint = self.checkpoint(CheckpointChoice.best)
+        self.last_checkpoint = self.checkpoint(CheckpointChoice.last)
+        self.previous_checkpoint = self.path / "checkpoints" / "previous.pt"  # in case the last is damaged
+        self.lock_file = self.path / ".lock"  # empty; locked while a process trains here
+        self.figures = self.path / "figures"  # pictures made from this run
 
     def checkpoint(self, choice: CheckpointChoice) -> Path:
-        """The file of the best weights, or of the newest state of training."""
-        return self.path / "checkpoints" / f"{CheckpointChoice(choice).value}.pt"
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """The newest state of training."""
-        return self.checkpoint(CheckpointChoice.last)
-
-    @property
-    def previous_checkpoint(self) -> Path:
-        """The state before the newest, in case that is damaged."""
-        return self.path / "checkpoints" / "previous.pt"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """The weights with the best validation metric."""
-        return self.checkpoint(CheckpointChoice.best)
-
-    @property
-    def lock_file(self) -> Path:
-        """Empty; locked while a process trains here."""
-        return self.path / ".lock"
-
-    @property
-    def figures(self) -> Path:
-        """Pictures made from this run."""
-        return self.path / "figures"
+        """Return the file of the best weights, or of the newest state of training."""
+        return self.path / "checkpoints" / f"{CheckpointChoice(choice)}.pt"
 
     def require(self) -> None:
         """Raise UsageError unless this is a run folder."""
@@ -145,7 +95,7 @@ class RunFolder:
         write_json(self.summary_file, summary)
 
     def is_completed(self) -> bool:
-        """Whether summary.json says so."""
+        """Return whether summary.json says so."""
         try:
             return self.read_summary().get("status") == RunStatus.completed
         except (RunError, OSError):
@@ -216,7 +166,7 @@ class CurveReader:
             self._file.close()
 
     def _is_current(self) -> bool:
-        """Whether the file that is open is the one at the path; while it is open, no other has its number."""
+        """Return whether the file that is open is the one at the path; while it is open, no other has its number."""
         if self._file is None:
             return False
         try:
@@ -245,20 +195,19 @@ def _whole_lines(metrics_file: Path) -> Iterator[tuple[bytes, MetricRecord]]:
 
 
 def _parsed(line: bytes) -> MetricRecord | None:
-    """The record of a line; None where a killed run, a full disk or an editor left something else."""
+    """Return the record of a line; None where a killed run, a full disk or an editor left something else."""
     try:
         logged = json.loads(line.decode())
     except ValueError:
         return None
     if not isinstance(logged, dict):
         return None
-    numbers = {name: float(value) for name, value in logged.items() if _is_finite_number(value)}
+    # the exact types: True is an int as well
+    numbers = {
+        name: float(value) for name, value in logged.items() if type(value) in (int, float) and math.isfinite(value)
+    }
     step, epoch, split = numbers.pop("step", None), numbers.pop("epoch", None), logged.get("split")
     return None if step is None else MetricRecord(int(step), epoch, split, numbers)
-
-
-def _is_finite_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def new_run_folder(runs_dir: Path, name: str) -> RunFolder:
@@ -343,7 +292,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_ready(value: Any) -> Any:
-    """The same value with every non-finite float as None, so that the JSON is valid."""
+    """Return the value with every non-finite float as None, so that the JSON is valid."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -26,7 +26,7 @@ class _Commands(TyperGroup):
         # With --json, standard output is for the object alone; what people read goes to standard error.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             result, exit_code = self._run(ctx)
-        if as_json and _is_first_process():
+        if as_json and os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, the first reports
             print(json.dumps(json_ready(result), default=str), flush=True)
         raise typer.Exit(exit_code)
 
@@ -49,7 +49,7 @@ class _Commands(TyperGroup):
 
 
 def _wrong_command_line(error: Any) -> tuple[dict[str, Any], int]:
-    """What Typer raises for an unknown option and the like; its class has no public name in all versions."""
+    """Report what Typer raises for an unknown option and the like; its class has no public name in all versions."""
     if error.ctx is not None:
         print(error.ctx.get_usage(), file=sys.stderr)
     return _failure(error.format_message(), error.exit_code)
@@ -59,11 +59,6 @@ def _failure(message: str, exit_code: int) -> tuple[dict[str, Any], int]:
     for line in message.splitlines():
         print(f"error: {line}", file=sys.stderr)
     return {"status": "error", "error": message, "exit_code": exit_code}, exit_code
-
-
-def _is_first_process() -> bool:
-    """Whether this is the only process, or the one of several under torchrun that reports."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 app = typer.Typer(

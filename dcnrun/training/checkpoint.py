@@ -29,7 +29,7 @@ def save_best(folder: RunFolder, state: State) -> None:
 
 
 def best_so_far(folder: RunFolder) -> dict[str, float]:
-    """Step and metric that `best.pt` was kept for; nothing where it is missing or damaged.
+    """Return step and metric that `best.pt` was kept for; nothing where it is missing or damaged.
 
     A run may be killed between this file and the next `last.pt`, which therefore does not speak of it.
     """
@@ -40,7 +40,7 @@ def best_so_far(folder: RunFolder) -> dict[str, float]:
 
 
 def load_last(folder: RunFolder) -> tuple[State, str | None]:
-    """The newest checkpoint that is whole, and a warning when that is not `last.pt`.
+    """Return the newest checkpoint that is whole, and a warning when that is not `last.pt`.
 
     RunError names both files and what is wrong with them when neither can be read.
     """
@@ -76,7 +76,7 @@ def load(path: Path) -> State:
 
 
 def random_state() -> State:
-    """Every random generator's state as tensors and plain values."""
+    """Return every random generator's state as tensors and plain values."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     return {

@@ -38,7 +38,7 @@ def launch(config: Config) -> Fabric:
 
 
 def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
-    """What a run ran on: versions, git commit, hardware, seed."""
+    """Return what a run ran on: versions, git commit, hardware, seed."""
     cuda = fabric.device.type == "cuda"
     return {
         "dcnrun": dcnrun.__version__,
@@ -58,12 +58,12 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
 
 
 def device_name(fabric: Fabric) -> str:
-    """The device in words."""
+    """Return the device in words."""
     return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else f"cpu ({cpu_model()})"
 
 
 def _git_commit() -> str | None:
-    """Commit of the code that ran, with `-dirty` where files were changed; None outside a checkout."""
+    """Return the commit of the code that ran, with `-dirty` where files were changed; None outside a checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

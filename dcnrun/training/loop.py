@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import FrameType
 from typing import Any
@@ -44,7 +44,7 @@ class Clock:
     wall: float = 0.0
 
     def rates(self) -> dict[str, float | None]:
-        """Images a second in training (waiting for data included), and the share of waiting."""
+        """Return images a second in training (waiting for data included), and the share of waiting."""
         busy = self.training + self.waiting
         return {
             "train_images_per_second": self.trained_images / busy if busy else None,
@@ -66,14 +66,10 @@ class LossMeans:
             self.sums[name] = self.sums.get(name, 0.0) + value
 
     def take(self) -> dict[str, float]:
-        """The means as they are logged, `train/loss` and so on; counting starts anew."""
+        """Return the means as they are logged, `train/loss` and so on, and count anew."""
         means = {f"train/{name}": value / self.steps for name, value in self.sums.items()}
         self.sums, self.steps = {}, 0
         return means
-
-    def state(self) -> dict[str, Any]:
-        """What makes an equal one."""
-        return {"sums": dict(self.sums), "steps": self.steps}
 
 
 @dataclass
@@ -96,20 +92,20 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         return self.step * self.config.data.batch_size / len(self.train_set)
 
     def state(self) -> checkpoint.State:
-        """Everything a resumed run needs; collective over processes."""
+        """Return everything a resumed run needs; collective over processes."""
         return {
             "step": self.step,
             "network": self.raw_model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self._scaler_state(),
+            "scaler": dict(self._scaler.state_dict()) if self._scaler is not None else {},
             "random": _gathered(self.fabric, checkpoint.random_state()),
-            "losses": self.losses.state(),
-            "clock": vars(self.clock).copy(),
+            "losses": asdict(self.losses),
+            "clock": asdict(self.clock),
             "images": self._images,
         }
 
     def restore(self, state: checkpoint.State) -> None:
-        """Go on from a state; RunError when it belongs to another network or other images."""
+        """Continue from a state; RunError when it belongs to another network or other images."""
         if "images" in state and state["images"] != self._images:  # checkpoints of older runs don't say
             raise RunError(
                 f"The images are not those that the run began with (training, validation: {_counts(state['images'])} then, "
@@ -123,18 +119,17 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         self.step = state["step"]
         self.losses = LossMeans(**state["losses"])
         self.clock = Clock(**state["clock"])
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        if scaler is not None and state["scaler"]:
-            scaler.load_state_dict(state["scaler"])
+        if self._scaler is not None and state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
 
     @cached_property
     def _images(self) -> list[checkpoint.State]:
-        """What training and validation images there are: how many, and a digest of their names."""
+        """Return the number of training and of validation images, with a digest of their names."""
         return [_digest(dataset) for dataset in (self.train_set, self.val_set)]
 
-    def _scaler_state(self) -> dict[str, Any]:
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        return dict(scaler.state_dict()) if scaler is not None else {}
+    @property
+    def _scaler(self) -> Any:
+        return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
 def fit(
@@ -164,10 +159,7 @@ def fit(
         checkpoint.restore_random_state(random_state)
     first_step, began = training.step, time.perf_counter() - clock.wall
     training.network.train()
-    with (
-        stop_on_signals() as stop,
-        TrainingProgress(steps, first_step, fabric.is_global_zero) as progress,
-    ):
+    with stop_on_signals() as stop, TrainingProgress(steps, first_step, fabric.is_global_zero) as progress:
         while training.step < steps:
             started = time.perf_counter()
             batch = next(batches)
@@ -194,7 +186,7 @@ def fit(
 
 
 def train_step(training: Training[SampleT, BatchT, PredictionT], batch: BatchT) -> float:
-    """One step of the optimizer; the loss, checked to be finite."""
+    """Take one step of the optimizer and return the loss, checked to be finite."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     training.step += 1
     training.monitor.measure = training.step % config.trainer.log_every == 0 or training.step == config.trainer.steps
@@ -217,7 +209,7 @@ def train_step(training: Training[SampleT, BatchT, PredictionT], batch: BatchT) 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second Ctrl-C interrupts at once."""
+    """Give an event that SIGINT and SIGTERM set; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:
@@ -240,11 +232,10 @@ def _log_training(
     training: Training[SampleT, BatchT, PredictionT], loggers: Sequence[Logger], progress: TrainingProgress
 ) -> None:
     rates = training.clock.rates()
-    offsets = training.monitor.values()
     values: dict[str, Any] = {
         **training.losses.take(),
         **learning_rates(training.optimizer),
-        **offsets,
+        **training.monitor.values(),
         "train/images_per_second": rates["train_images_per_second"],
         "train/data_wait_share": rates["data_wait_share"],
     }

@@ -1,4 +1,4 @@
-"""What comes before training: everything that a config names is built, and said; `--dry-run` ends there."""
+"""Preparation of a run: everything that a config names is built and shown; `--dry-run` ends there."""
 
 from typing import Any, TypeAlias
 

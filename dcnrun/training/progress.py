@@ -1,7 +1,6 @@
 """Progress for people: a bar on a terminal, a line every few seconds elsewhere."""
 
 import time
-from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -34,14 +33,12 @@ class TrainingProgress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
 
     def step(self, step: int, loss: float) -> None:
-        """Tell of a finished training step."""
+        """Show a finished training step."""
         if self._bar:
             self._bar.update(self._task, completed=step, note=f"loss {loss:.4f}")
         elif self._is_shown and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

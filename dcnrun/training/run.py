@@ -54,7 +54,7 @@ def resume(run_dir: Path) -> dict[str, Any]:
     with _alone_in(folder, training.fabric):
         if state is not None:
             training.restore(state)
-            random_state = _random_state_of(training.fabric, state)
+            random_state = _random_state_of(training.fabric, state["random"])
         training.best = checkpoint.best_so_far(folder)
         if warning:
             say(training.fabric, f"Warning: {warning}")
@@ -147,7 +147,7 @@ def _write_summary(
 
 
 def _make_folder(fabric: Fabric, config: Config, run_dir: Path | None) -> RunFolder:
-    """The run folder, made by the first process and known to all."""
+    """Return the run folder, made by the first process and known to all."""
     path: str | None = None
     if fabric.is_global_zero:
         path = str(_fresh(run_dir) if run_dir else new_run_folder(Path(config.runs_dir), config.name).path)
@@ -173,13 +173,12 @@ def _alone_in(folder: RunFolder, fabric: Fabric) -> AbstractContextManager[None]
     return locked(folder.lock_file, f"Another process is training in {folder.path}: wait, or stop it.")
 
 
-def _random_state_of(fabric: Fabric, state: checkpoint.State) -> checkpoint.State:
-    states = state["random"]
+def _random_state_of(fabric: Fabric, states: Sequence[checkpoint.State]) -> checkpoint.State:
     if len(states) != fabric.world_size:
         raise RunError(
             f"The run was saved by {len(states)} processes and can't be resumed by {fabric.world_size}: start as many again."
         )
-    return states[fabric.global_rank]  # type: ignore[no-any-return]
+    return states[fabric.global_rank]
 
 
 def _peak_memory(fabric: Fabric) -> int:

@@ -27,7 +27,7 @@ class TrainedRun:
         return int(self.state["step"])
 
     def model(self, num_classes: int) -> BuiltModel:
-        """The network of the config with the weights; UsageError if overrides made it another one."""
+        """Build the network of the config with the weights; UsageError if overrides made it another one."""
         model = build_model(without_weights(self.config), num_classes)
         try:
             model.network.load_state_dict(self.state["network"])
@@ -50,5 +50,5 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
 
 
 def without_weights(config: Config) -> Config:
-    """The same config from random weights: where a checkpoint has them all, published ones need not be at hand."""
+    """Return the config with random weights: where a checkpoint has them all, published ones need not be at hand."""
     return replace(config, model=replace(config.model, weights=None))

@@ -30,12 +30,12 @@ class Inference(Generic[SampleT, BatchT, PredictionT]):
 
 
 def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
-    """The network with its weights stored as the config has feature maps."""
+    """Return the network, its weights in the memory format that the config gives feature maps."""
     return network.to(memory_format=torch.channels_last) if config.trainer.channels_last else network
 
 
 def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
-    """Scores on the validation images; each counts once, over any number of processes."""
+    """Score the validation images; each counts once, over any number of processes."""
     fabric, network = inference.fabric, inference.raw_model
     evaluator = inference.task.evaluator(inference.val_set)
     was_training = network.training
@@ -55,7 +55,7 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
 
 
 def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float:
-    """Images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
+    """Return the images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
     batch = on_device(inference, _first_batch(inference, inference.config.data.eval_batch_size))
     inference.raw_model.eval()
@@ -71,7 +71,7 @@ def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float
 
 
 def image_size(inference: Inference[SampleT, BatchT, PredictionT]) -> tuple[int, int]:
-    """Height and width that FLOPs are counted for: the training crop, else the first validation image as the network sees it."""
+    """Return height and width that FLOPs are counted for: the training crop, else the first validation image as the network sees it."""
     crop = inference.config.data.crop_size
     if crop:
         return crop, crop
@@ -80,7 +80,7 @@ def image_size(inference: Inference[SampleT, BatchT, PredictionT]) -> tuple[int,
 
 
 def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT) -> BatchT:
-    """The batch where the network is, in its memory format."""
+    """Return the batch on the network's device, in its memory format."""
     moved: BatchT = inference.fabric.to_device(batch)
     if inference.config.trainer.channels_last:
         moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)

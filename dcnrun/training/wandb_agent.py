@@ -1,4 +1,4 @@
-"""A run that an agent of Weights & Biases starts: what it is given, where it goes, and how it ends."""
+"""A run that an agent of Weights & Biases starts: its arguments, its folder, and how it ends."""
 
 import ast
 import os
@@ -17,14 +17,16 @@ _INTERNAL = "_wandb"
 
 
 def train(arguments: Sequence[str], config_dir: Path | None, run_dir: Path | None) -> dict[str, Any]:
-    """Train with what the agent gives, or go on where a run of the same id stopped, and return the run's summary.
+    """Train with the agent's settings, or resume a stopped run of the same id, and return the run's summary.
 
     The folder is `run_dir`, else `<runs_dir>/wandb-<sweep>/<run id>`, so that a run that W&B resumes finds it again.
     A run that the agent stops ends without an error, since agents count each error as a failure and give up after a few.
     """
     overrides = as_overrides(arguments)
     config = compose(overrides, config_dir)
-    folder = RunFolder(run_dir or _own_folder(Path(config.runs_dir)))
+    if run_dir is None:
+        run_dir = Path(config.runs_dir, f"wandb-{os.environ['WANDB_SWEEP_ID']}", os.environ["WANDB_RUN_ID"])
+    folder = RunFolder(run_dir)
     try:
         if folder.config_file.exists():
             return run.resume(folder.path)
@@ -34,7 +36,7 @@ def train(arguments: Sequence[str], config_dir: Path | None, run_dir: Path | Non
 
 
 def as_overrides(arguments: Sequence[str]) -> list[str]:
-    """What an agent puts for ${args_no_hyphens}, values as Python prints them, as overrides.
+    """Return as overrides what an agent puts for ${args_no_hyphens}, values as Python prints them.
 
     `optim={'lr': 0.1}`, a nested parameter, becomes `optim.lr=0.1`; `None` becomes `null`; a text that can't be read as one
     value is quoted; `_wandb=...` is left out.
@@ -70,7 +72,3 @@ def _is_one_value(argument: str) -> bool:
         return len(parse(argument).values) == 1
     except ConfigError:
         return False
-
-
-def _own_folder(runs_dir: Path) -> Path:
-    return runs_dir / f"wandb-{os.environ['WANDB_SWEEP_ID']}" / os.environ["WANDB_RUN_ID"]
