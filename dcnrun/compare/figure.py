@@ -51,7 +51,7 @@ def _draw_seeds(axes: Axes, comparison: Comparison) -> None:
     axes.set_title(
         "Rings: seeds. Filled: their mean. Bar: the 95 % interval\n"
         "of the difference, from the first variant (dashed) on:\n"
-        + ("significant where the bar misses the line" if judged else "one seed is not judged"),
+        + ("significant where the bar does not touch the line" if judged else "one seed is not judged"),
         fontsize=LABEL_SIZE,
         loc="left",
     )

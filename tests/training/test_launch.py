@@ -19,6 +19,27 @@ def test_precision_and_threads_are_those_of_the_config(precision, product):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is product
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_positions_reach_the_network_as_they_are(precision):
+    """bf16 has eight bits: 257 would become 256."""
+    seen = []
+
+    class Detector(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, image, boxes):
+            seen.extend(boxes)
+            return self.conv(image)
+
+    boxes = [torch.tensor([[257.0, 300.5, 515.0, 601.0]])]
+    fabric = launch(compose(["trainer.accelerator=cpu", "trainer.threads=1", f"trainer.precision={precision}"]))
+    output = fabric.setup(Detector())(torch.zeros(1, 3, 8, 8), boxes)
+    assert torch.equal(seen[0], boxes[0])
+    assert output.dtype is torch.float32
+
+
 def test_the_environment_names_seed_versions_and_commit():
     config = compose(["trainer.accelerator=cpu", "trainer.threads=1", "seed=7"])
     recorded = environment(launch(config), config)
