@@ -200,7 +200,9 @@ class DetectionModelConfig(ModelConfig):
     )
     anchor_ratios: list[float] = setting([0.5, 1.0, 2.0], "anchors' heights over widths", gt=0, least_length=1)
     score_threshold: float = setting(0.05, "detections that score less are dropped", ge=0, le=1)
-    nms_threshold: float = setting(0.5, "IoU above which the weaker of two boxes of a class is dropped", ge=0, le=1)
+    nms_threshold: float = setting(
+        0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped", ge=0, le=1
+    )
     detections_per_image: int = setting(100, "most detections that are kept of an image", ge=1)
 
 
@@ -246,7 +248,9 @@ class DataConfig:
     eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ", ge=1)
     workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself", ge=0)
     cache: bool = setting(False, "keep decoded images in memory, in every worker")
-    short_sides: list[int] = setting([], "random short sides of training images; []: as they are", ge=SMALLEST_SIDE)
+    short_sides: list[int] = setting(
+        [], "training images are resized to a short side drawn from these; []: as they are", ge=SMALLEST_SIDE
+    )
     eval_short_side: int = setting(
         0, "images are evaluated at this short side, scored at their own size; 0: as they are", ge=SMALLEST_SIDE, also=0
     )
@@ -315,7 +319,9 @@ class CityscapesConfig(DataConfig):
 class BoxFilesConfig(DataConfig):
     """What data sets with boxes in files have."""
 
-    bad_boxes: BadBoxes = setting(BadBoxes.error, "empty, outside or classless boxes: error, or warn (drop, clip)")
+    bad_boxes: BadBoxes = setting(
+        BadBoxes.error, "boxes that are empty, outside the image or of no class: error, or warn (drop or clip them)"
+    )
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
 
 

@@ -129,8 +129,9 @@ class TestHostileImages:
         self.refused(image, "it claims to have more than 178,956,970 pixels; expected a smaller image")
 
     def test_an_image_without_extent(self, image):
+        """Pillow 13 takes it for no image; older ones open it."""
         self.claim(image, 0, 30)
-        self.refused(image, r"can't be read \(it is 0x30 \(width x height\)\)")
+        self.refused(image, r"can't be read \((it is 0x30 \(width x height\)|cannot identify image file)")
 
     @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
     def test_an_animation_or_several_pages(self, image, format):
