@@ -105,15 +105,14 @@ def everything(folder: Path) -> dict[str, Any]:
     return found
 
 
-def differences(one: Any, other: Any, where: str = "") -> list[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = one.keys() | other.keys()
-        return [line for key in sorted(keys) for line in differences(one.get(key), other.get(key), f"{where}/{key}")]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [
-            line for i, pair in enumerate(zip(one, other, strict=True)) for line in differences(*pair, f"{where}[{i}]")
-        ]
-    return [] if one == other else [f"{where}: {one} before, {other} now"]
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """What is no longer there or no longer the same; numbers that are new are none."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [line for key in sorted(before) for line in differences(before[key], now.get(key), f"{where}/{key}")]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{where}[{i}]")]
+    return [] if before == now else [f"{where}: {before} before, {now} now"]
 
 
 def main() -> None:
@@ -124,7 +123,7 @@ def main() -> None:
         Path(sys.argv[1]).write_text(json.dumps(found, indent=1) + "\n")
         return
     differing = differences(before, json.loads(json.dumps(found)))
-    print("\n".join(differing) or "Every number is as it was.")
+    print("\n".join(differing) or "Every number that was there is as it was.")
     raise SystemExit(bool(differing))
 
 
