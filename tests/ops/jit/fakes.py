@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dcnrun.ops import DISPATCH
 from dcnrun.ops.jit import KernelUnavailable, build_spec, compiler, cuda, load
 from dcnrun.ops.jit.nvrtc import find_nvrtc
 
@@ -114,9 +115,11 @@ class Sandbox:
         self.forget()
 
     def forget(self) -> None:
-        """Know as little as a new process."""
+        """Know as little as a new process: what can't be had in the sandbox may be had by the next test."""
         for loader in (load.load, cuda.load):
             loader.cache_clear()
+        for dispatch in DISPATCH.values():
+            dispatch.DISPATCHER.forget()
         self._monkeypatch.setattr(compiler, "_hung", {})
 
     def compiler(self, name: str = "own-c++", before: str = COUNTING) -> Path:
