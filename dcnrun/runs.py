@@ -60,6 +60,7 @@ class RunFolder:
         self.csv_file = self.path / "metrics.csv"  # the same metrics, when asked for
         self.summary_file = self.path / "summary.json"  # status, last and best metrics, cost
         self.per_image_file = self.path / "per_image.npz"  # results on each validation image at the last step
+        self.wandb_file = self.path / "wandb.json"  # the run's id and group at Weights & Biases, kept for a resume
         self.confusion_file = self.path / "val_confusion.npz"  # what older runs have in place of per_image_file
         self.best_checkpoint = self.checkpoint(CheckpointChoice.best)
         self.last_checkpoint = self.checkpoint(CheckpointChoice.last)
@@ -133,6 +134,11 @@ class RunFolder:
         if self.metrics_file.exists():
             kept = [line for line, record in _whole_lines(self.metrics_file) if record.step <= step]
             write_text(self.metrics_file, "".join(line.decode() + "\n" for line in kept))
+
+
+def per_class_of(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return a summary's scores of each class, in the order of the network's outputs, by metric; older runs have one metric alone."""
+    return summary.get("per_class") or {"val/miou": summary.get("class_iou") or {}}
 
 
 class CurveReader:

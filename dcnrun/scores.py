@@ -1,4 +1,4 @@
-"""Results on each validation image: what a score of all images, or of a resample of them, is computed from.
+"""Scores as people read them, and results on each validation image: what a score of all images, or of a resample of them, is computed from.
 
 Each task has a subclass in its `scores.py`. NumPy only: comparisons of finished runs import no torch.
 """
@@ -6,6 +6,7 @@ Each task has a subclass in its `scores.py`. NumPy only: comparisons of finished
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,6 +17,11 @@ from dcnrun.runs import replacing
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+def as_percent(score: float | None) -> str:
+    """Format a score from 0 to 1 for people: 0.7123 is `71.2 %`; `-` where it is none or not a number."""
+    return "-" if score is None or isnan(score) else f"{100 * score:.1f} %"
 
 
 class PerImage(ABC):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcnrun.cli.options import ConfigDir, DryRun, Json, Storage, complete_override
+from dcnrun.cli.options import ConfigDir, DryRun, Gpus, Json, Storage, complete_override, gpu_list
 from dcnrun.errors import UsageError
 
 
@@ -22,10 +22,13 @@ def compare(
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
     storage: Storage = None,
+    agents: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; by default 1.")] = None,
+    gpus: Gpus = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Train and compare variants, or compare finished runs.
 
+    Runs of the same settings and seed that are completed already are not trained again.
     With --storage, machines on which the same command is started share the runs.
     For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
     """
@@ -36,15 +39,17 @@ def compare(
     if overrides and runs:
         raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
     if runs:
-        if config_dir or dry_run or storage:
+        if config_dir or dry_run or storage or agents or gpus:
             raise UsageError(
-                "--config-dir, --dry-run and --storage are for runs to be trained, not for folders of finished ones."
+                "--config-dir, --dry-run, --storage, --agents and --gpus are for runs to be trained, not for folders of finished ones."
             )
         from dcnrun.compare.compare_runs import compare_runs
 
         return compare_runs(runs, out)
 
+    if agents and gpus:
+        raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")
     from dcnrun.compare.runner import run_grid
     from dcnrun.jobs.database import storage_url
 
-    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage))
+    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus))

@@ -59,7 +59,7 @@ Json = Annotated[
 ]
 Gpus = Annotated[
     str | None,
-    typer.Option(metavar="0,1", help="An agent for each of these GPUs, or for as many as a trial trains on."),
+    typer.Option(metavar="0,1", help="An agent for each of these GPUs, or for as many as a run trains on."),
 ]
 Storage = Annotated[
     str | None,

@@ -3,8 +3,10 @@
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
 
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.config.inactive import traits_of
@@ -13,6 +15,7 @@ from dcnrun.plotting import GREY, LABEL_SIZE, new_figure, plain_text, remove_box
 _SPEED = "inference_images_per_second"
 _LINE_OF_LABEL = 24
 _MOST_LINES = 4
+_BESIDE = 1.04  # where labels begin, in widths of the axes
 _ABOVE = 0.2  # seeds stand a little above their row, so that the mean hides none
 
 
@@ -84,13 +87,19 @@ def _draw_cost(axes: Axes, comparison: Comparison) -> None:
 
 
 def _label_beside(axes: Axes, placed: Sequence[tuple[VariantResult, float, float]]) -> None:
-    """Put labels into a column beside the axes, evenly spaced in the order of the scores, so that none overlap."""
-    ordered = sorted(placed, key=lambda item: (item[2], item[1]))
-    for place, (variant, speed, score) in enumerate(ordered):
+    """Put labels into a column beside the axes, evenly spaced, so that neither they nor the lines to them cross."""
+    if not placed:
+        return
+    axes.autoscale_view()
+    points = axes.transLimits.transform([(speed, score) for _, speed, score in placed])
+    spots = np.array([(_BESIDE, (index + 0.5) / len(placed)) for index in range(len(placed))])
+    # Of all ways to join points and spots, the one with the shortest lines has no two that cross.
+    lengths = np.hypot(*(points[:, None] - spots).transpose(2, 0, 1))
+    for (variant, speed, score), spot in zip(placed, spots[linear_sum_assignment(lengths)[1]], strict=True):
         axes.annotate(
             _label(variant),
             xy=(speed, score),
-            xytext=(1.04, (place + 0.5) / len(ordered)),
+            xytext=(spot[0], spot[1]),
             textcoords="axes fraction",
             color=traits_of(variant.settings).colour,
             va="center",

@@ -47,6 +47,13 @@ class Grid:
 
 
 def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
+    """Expand the overrides, and raise now what would stop a run after hours of others."""
+    grid = expand(overrides, config_dir)
+    _check(grid)
+    return grid
+
+
+def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
     """Build a variant for every combination of the overrides' values; the values of `seed` are the seeds.
 
     What a kind of convolution does not have is left out for it and equal variants become one, so that
@@ -69,13 +76,11 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
             reduced[kept] = config if kept == own else compose(kept, config_dir)
         for key in {_key(override) for override in own} & foreign.keys():
             left_out.setdefault(key, {})[foreign[key]] = None
-    grid = Grid(
+    return Grid(
         _distinct([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()]),
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
         tuple(f"{key} ({', '.join(lacking)})" for key, lacking in sorted(left_out.items())),
     )
-    _check(grid)
-    return grid
 
 
 def _choices(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -145,8 +150,8 @@ def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 
 def _check(grid: Grid) -> None:
-    """Raise now what would stop a run after hours of others: data that differ, and settings that can't run."""
-    from dcnrun.tasks.validate import check  # imports torch
+    """Raise for data that differ, settings that can't run, and images that can't be scored."""
+    from dcnrun.tasks.validate import check, check_metric_of  # imports torch
 
     differing = difference_of_tasks(
         [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]
@@ -160,7 +165,7 @@ def _check(grid: Grid) -> None:
     found: dict[str, list[str]] = {}
     for variant in grid.variants:
         try:
-            check(variant.config)
+            check(variant.config, are_started=False)
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(variant.name)
@@ -170,6 +175,7 @@ def _check(grid: Grid) -> None:
         problems += [problem] if len(names) == len(grid.variants) else [f"{name}: {problem}" for name in names]
     if problems:
         raise ConfigError(problems)
+    check_metric_of(config)
 
 
 def _key(override: str) -> str:

@@ -1,9 +1,10 @@
 """The cells of a grid: one run each, with its folder and its state."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dcnrun.compare.earlier_runs import find_completed, run_key
 from dcnrun.compare.grid import Grid, Variant
 from dcnrun.compare.results import FinishedRun, read_finished
 from dcnrun.compare.variants import identity
@@ -11,7 +12,7 @@ from dcnrun.config.compose import load
 from dcnrun.config.inactive import settings_of
 from dcnrun.config.settings import as_typed
 from dcnrun.errors import RunError, UsageError
-from dcnrun.jobs.train import is_begun, train_arguments
+from dcnrun.jobs.train import PROGRAM, is_begun, program_on, train_arguments
 from dcnrun.runs import RunFolder
 
 
@@ -22,6 +23,8 @@ class GridCell:
     variant: Variant
     seed: int
     path: Path
+    is_elsewhere: bool = False
+    """Whether it is a completed run in a folder that is not the comparison's."""
 
     @property
     def title(self) -> str:
@@ -50,15 +53,17 @@ class GridCell:
         except RunError:
             return None
 
-    def arguments(self, config_dir: Path | None) -> list[str]:
-        """Return the arguments of `dcnrun` that start or resume the run."""
-        return train_arguments(self.path, self.overrides, config_dir)
+    def command(self, config_dir: Path | None, program: Sequence[str] = PROGRAM) -> list[str]:
+        """Return the command that starts or resumes the run."""
+        devices = self.variant.config.trainer.devices
+        return [*program_on(devices, program), *train_arguments(self.path, self.overrides, config_dir)]
 
 
 def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
     """Return all cells in the order in which they run; UsageError where a folder holds a run of another config.
 
-    All variants of a seed come before the next seed, so that a comparison that is stopped early has complete pairs.
+    All variants of a seed come before the next seed, so that a comparison that is stopped early has complete pairs. A run
+    that is not begun here and was completed elsewhere is taken from there.
     """
     runs = [
         GridCell(variant, seed, folder / f"{variant.slug}-seed{seed}")
@@ -66,7 +71,10 @@ def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
         for variant in grid.variants
     ]
     _check_folders(runs)
-    return runs
+    new = {cell: run_key({**cell.variant.settings, "seed": cell.seed}) for cell in runs if not cell.is_begun}
+    found = find_completed(set(new.values()), Path(grid.variants[0].config.runs_dir), folder)
+    taken = {cell: replace(cell, path=found[key], is_elsewhere=True) for cell, key in new.items() if key in found}
+    return [taken.get(cell, cell) for cell in runs]
 
 
 def _check_folders(runs: Sequence[GridCell]) -> None:

@@ -18,6 +18,7 @@ from dcnrun.jobs.owner import host_of
 from dcnrun.jobs.train import log_of
 from dcnrun.jobs.worker import Watcher
 from dcnrun.runs import RunFolder
+from dcnrun.scores import as_percent
 
 
 class GridProgress(Watcher):
@@ -28,23 +29,25 @@ class GridProgress(Watcher):
         self._runs = runs
         self._folder = folder
         self._ledger = ledger
-        self._by_folder = {run.path.name: run for run in runs}
+        self._by_folder = {run.path.name: run for run in runs if not run.is_elsewhere}
         self._done: dict[GridCell, FinishedRun] = {}
         self._now: GridCell | None = None
         self._bar: Progress | None = None
-        self._began = 0.0
+        self._began: dict[GridCell, float] = {}
+        self._states: dict[GridCell, State] = {}
         self._read_new()
         for run, result in self._done.items():
-            self._say(run, f"{_score(result)}, already done")
+            where = f" in {run.path}" if run.is_elsewhere else ""
+            self._say(run, f"{_score(result)}, already done{where}")
 
     def begins(self, job: Job) -> None:
         """Show a bar, or print a line where there is no terminal."""
         run = self._now = self._by_folder[job.folder]
-        self._began = time.monotonic()
+        self._began[run] = time.monotonic()
         if run in self._done:
             return
         if not console.is_terminal:
-            self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps")
+            self._say_that_it_begins(run)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         self._bar = Progress(
             *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
@@ -66,13 +69,27 @@ class GridProgress(Watcher):
             return
         self._read_new()
         if run in self._done:
-            self._say(run, f"{_score(self._done[run])}, {duration(time.monotonic() - self._began)}")
+            self._say(
+                run, f"{_score(self._done[run])}, {duration(time.monotonic() - self._began.get(run, time.monotonic()))}"
+            )
         else:
             unfinished = self._unfinished(run, job)
             self._say(run, f"failed: {unfinished.reason}" if unfinished.failed else unfinished.reason)
         jobs = self._jobs()
         if self._done and any(job.state is State.waiting for job in jobs.values()):
             write_report(self._comparison(jobs), self._folder)
+
+    def look_at_agents(self) -> None:
+        """Print what has begun and ended since the last look, where agents run it in processes of their own."""
+        for run, job in self._jobs().items():
+            before, self._states[run] = self._states.get(run, State.waiting), job.state
+            if job.state is before or run in self._done:
+                continue
+            if job.state is State.running:
+                self._began[run] = time.monotonic()
+                self._say_that_it_begins(run)
+            elif job.state is not State.waiting:
+                self.ends(job)
 
     def waits(self, jobs: Sequence[Job]) -> None:
         """Print which runs of other machines are waited for."""
@@ -133,6 +150,9 @@ class GridProgress(Watcher):
         ]
         return "\n".join([title, *reasons])
 
+    def _say_that_it_begins(self, run: GridCell) -> None:
+        self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps")
+
     def _say(self, run: GridCell, words: str) -> None:
         console.print(f"{self._place(run)}: {words}", markup=False)
 
@@ -164,7 +184,7 @@ def _unreadable(run: GridCell) -> str:
 
 
 def _score(run: FinishedRun) -> str:
-    return f"{run.metric} {100 * run.score:.2f}"
+    return f"{run.metric} {as_percent(run.score)}"
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from dcnrun.config.compose import load
 from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.config.schema import Architecture
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder, RunStatus
+from dcnrun.runs import RunFolder, RunStatus, per_class_of
 from dcnrun.scores import PerImage
 from dcnrun.tasks.registry import ARCHITECTURES
 
@@ -43,7 +43,7 @@ class FinishedRun:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in order."""
-        return tuple(next(iter(_per_class(self.summary).values()), {}))
+        return tuple(next(iter(per_class_of(self.summary).values()), {}))
 
     @property
     def scores(self) -> Scores:
@@ -117,7 +117,10 @@ def read_finished(path: Path) -> FinishedRun:
     metric = next((key for key in summary.get("best") or {} if key != "step"), None)
     if metric is None:
         raise RunError(f"{folder.summary_file} does not say which metric was the best.")
-    score = (summary.get("metrics") or {}).get(metric)
+    metrics = summary.get("metrics") or {}
+    if metric in metrics and metrics[metric] is None:
+        raise RunError(f"its {metric} is not a number: no validation image has anything that it is a score of.")
+    score = metrics.get(metric)
     if not isinstance(score, int | float):
         raise RunError(f"{folder.summary_file} has no {metric}.")
     settings = settings_of(load(folder.config_file))
@@ -129,11 +132,6 @@ def read_finished(path: Path) -> FinishedRun:
         _read_images(folder, settings, metric, float(score)),
         folder.curve(metric),
     )
-
-
-def _per_class(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return scores of each class by metric; older runs have one metric alone."""
-    return summary.get("per_class") or {"val/miou": summary.get("class_iou") or {}}
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:

@@ -1,5 +1,6 @@
 """`dcnrun compare OVERRIDE...`: train every variant with every seed, and compare the completed runs after each."""
 
+import os
 import socket
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,17 +10,19 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dcnrun.compare.agent import agent_command, take_runs
+from dcnrun.compare.earlier_runs import GRID_FILE, remember
 from dcnrun.compare.grid import Grid, build_grid
 from dcnrun.compare.grid_cells import GridCell, grid_cells
 from dcnrun.compare.progress import GridProgress
 from dcnrun.compare.report import print_report
 from dcnrun.console import console
 from dcnrun.errors import UsageError
-from dcnrun.jobs.database import sqlite_url
+from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.owner import host_of
+from dcnrun.jobs.supervisor import agent_specs, gpu_groups, supervise
 from dcnrun.jobs.train import PROGRAM
-from dcnrun.jobs.worker import work
 from dcnrun.runs import locked, write_json
 
 
@@ -29,19 +32,35 @@ def run_grid(
     config_dir: Path | None = None,
     dry_run: bool = False,
     storage: str | None = None,
+    agents: int = 1,
+    gpus: Sequence[str] = (),
     program: Sequence[str] = PROGRAM,
 ) -> dict[str, Any]:
-    """Train every variant with every seed, one run after the other; print, write and return the comparison.
+    """Train every variant with every seed; print, write and return the comparison.
 
     Everything is in `out`, or in a folder of `runs_dir` named after the variants, so that the same command goes on with
-    its own runs: completed ones are kept, failed ones tried again, others resumed. A run that fails is listed under
-    "failed" and the rest go on; RunError if every one fails. `dry_run` prints the runs and trains nothing.
-    With `storage`, a database's URL, the same command on other machines shares the runs; each writes a report of the
-    runs that it finds in its folder at the end.
+    its own runs: completed ones are kept, failed ones tried again, others resumed. Runs of the same settings and seed that
+    were completed elsewhere are taken as they are. A run that fails is listed under "failed" and the rest go on; RunError
+    if every one fails. UsageError for what is wrong before the first run.
+
+    Args:
+        overrides: Settings, each with one value or several; those of `seed` are the seeds.
+        out: The folder of the comparison.
+        config_dir: A folder of further choices.
+        dry_run: Print the runs and train nothing.
+        storage: The URL of a database, by which the same command on other machines shares the runs; each writes a report
+            of the runs that it finds in its folder at the end.
+        agents: How many runs at a time.
+        gpus: The GPUs to use: an agent for each, or for as many as a run trains on.
+        program: What stands for `dcnrun` when runs are started.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("`dcnrun compare` starts the processes of each run itself: start it without torchrun.")
     grid = build_grid(overrides, config_dir)
     name = f"compare-{grid.digest}"
-    folder = out or Path(grid.variants[0].config.runs_dir) / name
+    runs_dir = Path(grid.variants[0].config.runs_dir)
+    folder = out or runs_dir / name
+    groups = gpu_groups(gpus, max(variant.config.trainer.devices for variant in grid.variants)) if gpus else []
     runs = grid_cells(grid, folder)
     if dry_run:
         return _show_plan(grid, runs, folder)
@@ -49,18 +68,24 @@ def run_grid(
     # A second command would train beside this one on the same devices, unless they are to share the runs.
     busy = f"Another `dcnrun compare` is at work in {folder}: wait, or stop it."
     with locked(folder / ".lock", busy, shared=storage is not None):
-        write_json(folder / "grid.json", {"overrides": list(overrides), **_plan(grid, runs, folder)})
+        write_json(folder / GRID_FILE, {"overrides": list(overrides), **_plan(grid, runs, folder)})
+        remember(folder, runs_dir)
         url = storage or sqlite_url(folder / "ledger.db")
         ledger = Ledger.create(url, name, kind="grid", text=grid.digest, folder=str(folder), cap=None)
-        _enter(runs, ledger, shared=storage is not None)
-        planned = {run.path.name: run for run in runs}
-
-        def command(job: Job, _: Path) -> list[str]:
-            return [*program, *planned[job.folder].arguments(config_dir)]
-
+        to_run = [run for run in runs if not run.is_elsewhere]
+        if len(to_run) < len(runs):
+            found = f"{len(runs) - len(to_run)} of {len(runs)} runs were trained before, elsewhere: they are not trained again."
+            console.print(found, markup=False)
+        _enter(to_run, ledger, shared=storage is not None)
         with closing(GridProgress(grid, runs, folder, ledger)) as progress:
             try:
-                work(ledger, folder, command, only=planned.keys(), watcher=progress, gives_up=False)
+                if agents > 1 or groups:
+                    specs = agent_specs(agents, groups, folder / "logs", {STORAGE: url})
+                    supervise(
+                        agent_command(ledger, folder, config_dir, overrides, program), specs, progress.look_at_agents
+                    )
+                else:
+                    take_runs(ledger, folder, to_run, config_dir, program, progress)
             except KeyboardInterrupt:
                 progress.interrupted()
                 raise
@@ -98,7 +123,9 @@ def _plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, Any]:
 def _show_plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, Any]:
     """Print the runs in their order and the steps left to train."""
     states = ["done" if run.finished() else "resumes" if run.is_begun else "new" for run in runs]
-    table = Table("run", "overrides", "state", title=f"{len(runs)} runs in {folder}", title_justify="left")
+    elsewhere = sum(run.is_elsewhere for run in runs)
+    number = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    table = Table("run", "overrides", "state", title=f"{number} in {folder}", title_justify="left")
     for run, state in zip(runs, states, strict=True):
         table.add_row(Text(run.title), Text(" ".join(run.overrides)), state)
     console.print(table)
@@ -106,6 +133,10 @@ def _show_plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, 
         console.print(f"Left out where a variant does not have it: {', '.join(grid.left_out)}", markup=False)
     plan = _plan(grid, runs, folder)
     to_train = sum(run.steps for run, state in zip(runs, states, strict=True) if state != "done")
+    if elsewhere:
+        console.print(
+            f"{elsewhere} of {len(runs)} runs were trained before, elsewhere: they would not be trained again."
+        )
     console.print(f"{plan['total_steps']} steps in all; at most {to_train} are still to train. Nothing was trained.")
     return {**plan, "states": states}
 

@@ -12,12 +12,15 @@ from dcnrun.config.schema import Accelerator, Config, Precision, TrainerConfig
 _LEAST_WIDTH = 16
 
 
-def machine_problems(config: Config) -> list[str]:
-    """Return what keeps a config from running here, each problem a line that names the key."""
-    return list(_problems(config, config.trainer))
+def machine_problems(config: Config, are_started: bool = True) -> list[str]:
+    """Return what keeps a config from running here, each problem a line that names the key.
+
+    `are_started` says whether this is one of the run's processes; if not, another one will start them, on this machine.
+    """
+    return list(_problems(config, config.trainer, are_started))
 
 
-def _problems(config: Config, trainer: TrainerConfig) -> Iterator[str]:
+def _problems(config: Config, trainer: TrainerConfig, are_started: bool) -> Iterator[str]:
     import torch
 
     has_cuda = torch.cuda.is_available()
@@ -28,7 +31,12 @@ def _problems(config: Config, trainer: TrainerConfig) -> Iterator[str]:
 
     processes = trainer.devices * trainer.nodes
     started = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes != started:
+    if not are_started and trainer.nodes > 1:
+        yield (
+            f"trainer.nodes={trainer.nodes} needs `dcnrun train` under torchrun on each machine: only runs on one machine are "
+            "started from here"
+        )
+    if are_started and processes != started:
         yield (
             f"trainer.devices={trainer.devices} and trainer.nodes={trainer.nodes} need {processes} processes, but {started} "
             f"were started: use torchrun --nproc-per-node {trainer.devices} -m dcnrun train ..."

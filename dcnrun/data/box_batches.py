@@ -120,6 +120,11 @@ def evaluation_transform(config: DataConfig) -> Transform:
 class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
     """Images with boxes."""
 
+    def areas(self, index: int) -> Tensor:
+        """Return the areas (n,), in pixels, of the objects to be found at `index`: neither crowds nor difficult ones."""
+        sample = self[index]
+        return sample["area"][~(sample["crowd"] | sample["difficult"])]
+
     @staticmethod
     def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
         return Preparation(TrainingTransform(config), collate)

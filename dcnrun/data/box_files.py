@@ -195,6 +195,11 @@ class BoxFileDataset(BoxDataset):
         """Return the id of a class in its files."""
         return self._category_ids[label]
 
+    def areas(self, index: int) -> torch.Tensor:
+        """Return the areas of the objects to be found at `index`, without reading the image."""
+        record = self._records[index]
+        return torch.tensor(record.area[~(record.crowd | record.difficult)])
+
     def verify(self) -> None:
         """Raise DataError for flaws that the settings don't accept, files that are missing or names that aren't unique.
 

@@ -14,7 +14,6 @@ import dcnrun
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import SegmentationModelConfig
 from dcnrun.console import console
-from dcnrun.data import build_dataset
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
@@ -45,7 +44,7 @@ def export_run(
             f"{run} is a network for boxes (model={config.model.head}), whose output is no tensor of a fixed shape: "
             "`dcnrun export` writes networks for segmentation only."
         )
-    val_set = build_dataset(config.data, "val")
+    val_set = trained.val_set()
     network = trained.model(len(val_set.classes)).network
     sample = val_set[0]
     image = evaluation_transform(config.data)(sample).image[None]

@@ -45,6 +45,7 @@ def run_process(
     look: Callable[[], None] = lambda: None,
     keep_open: Sequence[int] = (),
     seconds_to_save: float = SECONDS_TO_SAVE,
+    more: Mapping[str, str] | None = None,
 ) -> int:
     """Run a command to its end and return its exit status.
 
@@ -57,8 +58,9 @@ def run_process(
         look: Called twice a second meanwhile.
         keep_open: File descriptors that it inherits.
         seconds_to_save: The time that it has to stop.
+        more: What its environment has beside this process's, which goes before.
     """
-    environment = {name: value for name, value in os.environ.items() if name != STORAGE}
+    environment = {name: value for name, value in {**(more or {}), **os.environ}.items() if name != STORAGE}
     process = start_process(command, log, environment, keep_open)
     try:
         while True:

@@ -11,6 +11,17 @@ from dcnrun.jobs.process import last_lines
 from dcnrun.runs import RunFolder, RunStatus
 
 PROGRAM = (sys.executable, "-m", "dcnrun")
+_TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+
+def program_on(devices: int, program: Sequence[str] = PROGRAM) -> list[str]:
+    """Return what starts `dcnrun` for a run on so many devices: torchrun where there are several, with a process for each."""
+    return [*program] if devices == 1 else [*_TORCHRUN, *process_arguments(devices)]
+
+
+def process_arguments(devices: int) -> list[str]:
+    """Return torchrun's arguments for a process on each device of this machine."""
+    return ["--standalone", "--nproc-per-node", str(devices), "-m", "dcnrun"]
 
 
 def log_of(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import fcntl
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ def work(
     watcher: Watcher | None = None,
     gives_up: bool = True,
     seconds_to_save: float = SECONDS_TO_SAVE,
+    environment: Mapping[str, str] | None = None,
 ) -> list[Job]:
     """Take jobs and run them until none is left, and return those that were taken, as they ended.
 
@@ -86,8 +87,11 @@ def work(
         watcher: Hears how the jobs go.
         gives_up: Whether three failures at the start end the agent.
         seconds_to_save: The time that a run has to stop.
+        environment: What its process finds in its environment, unless this one's has it already.
     """
-    agent = _Agent(ledger, folder, command, this_process(), metric, judge, watcher or Watcher(), seconds_to_save)
+    agent = _Agent(
+        ledger, folder, command, this_process(), metric, judge, watcher or Watcher(), seconds_to_save, environment or {}
+    )
     with sigterm_as_interrupt():
         try:
             return _take_all(agent, draw, count, only, gives_up)
@@ -130,6 +134,7 @@ class _Agent:
     judge: Judge | None
     watcher: Watcher
     seconds_to_save: float
+    environment: Mapping[str, str]
 
 
 def _take_all(
@@ -196,7 +201,7 @@ def _run(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat", command: 
         agent.watcher.looks(job)
 
     try:
-        status = run_process(command, log, look, [lock], agent.seconds_to_save)
+        status = run_process(command, log, look, [lock], agent.seconds_to_save, agent.environment)
     except _StopRequested as request:
         if RunFolder(path).is_completed():  # it ended by itself in that moment
             return _Outcome(State.completed)

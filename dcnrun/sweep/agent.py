@@ -9,12 +9,12 @@ from typing import Any
 from dcnrun.console import console
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger, State
+from dcnrun.jobs.supervisor import AgentSpec, agent_specs, split_count, supervise
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
 from dcnrun.sweep.plan import Plan, Searching, plan_from
 from dcnrun.sweep.status import settings_in_words
 from dcnrun.sweep.storage import occupy, open_ledger, open_repeats, repeats_in
-from dcnrun.sweep.supervisor import AgentSpec, agent_specs, split_count, supervise
 from dcnrun.sweep.trial import gpu_groups_for, trial_command
 
 
@@ -88,6 +88,7 @@ def _take(
         judge=searching.judge if searching else None,
         count=count,
         watcher=_Lines(what),
+        environment={"WANDB_RUN_GROUP": plan.sweep.name},
     )
 
 

@@ -83,6 +83,10 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
     def evaluator(self, dataset: LabelledDataset[SampleT, BatchT]) -> Evaluator[BatchT, PredictionT]:
         """Return an evaluator with nothing in it yet."""
 
+    def lacking(self, metric: str, dataset: LabelledDataset[SampleT, BatchT]) -> str | None:
+        """Return what a metric is a score of and no image has, such as `a large object`; None where it can be had."""
+        return None
+
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """Compute all of the network whose cost does not depend on what it sees, to count FLOPs."""
         network(image)

@@ -1,28 +1,54 @@
 """Everything that keeps a config from running, checked together before anything is built."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 
 from dcnrun.config.machine import machine_problems
 from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
-from dcnrun.data import labels_of
+from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
-from dcnrun.errors import ConfigError
+from dcnrun.errors import ConfigError, DcnrunError, UsageError
 from dcnrun.models.backbones import ResNetBackbone, freezing_problems
 from dcnrun.models.convert import conversion_problems, selected_layers
 from dcnrun.tasks.registry import task_of
 
 
-def check(config: Config) -> None:
-    """Raise ConfigError with everything that is wrong with a config, not only the first thing."""
+def check(config: Config, are_started: bool = True) -> None:
+    """Raise ConfigError with everything that is wrong with a config, not only the first thing.
+
+    `are_started` says whether this is one of the run's processes, or they are to be started from here.
+    """
     out_of_range = range_problems(config)
-    others = [*model_problems(config), *data_problems(config.data), *machine_problems(config)]
+    others = [*model_problems(config), *data_problems(config.data), *machine_problems(config, are_started)]
     problems = [*config_problems(config), *without_consequences(out_of_range, others)]
     if problems:
         raise ConfigError(problems)
+
+
+def check_metric(config: Config, dataset: LabelledDataset[Any, Any]) -> None:
+    """Raise UsageError unless the validation images can be scored by the metric that the config goes by."""
+    task = task_of(config.model)
+    metric = task.traits.metric(config)
+    if lacking := task.lacking(metric, dataset):
+        raise UsageError(
+            f"trainer.metric={metric} can't be had: none of the {len(dataset)} validation images has {lacking}. Choose another of "
+            f"{', '.join(task.traits.metric_names)}, or other images to validate on."
+        )
+
+
+def check_metric_of(config: Config) -> None:
+    """Do the same before any run is started; images that can't be opened from here are left to the runs."""
+    data = replace(config.data, download=False)
+    try:
+        dataset = task_of(config.model).dataset(data, "val")
+    except DcnrunError:
+        return
+    check_metric(config, dataset)
 
 
 def model_problems(config: Config) -> list[str]:

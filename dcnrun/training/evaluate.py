@@ -1,21 +1,22 @@
 """`dcnrun evaluate`: the scores of a trained run, the same as its validation gave."""
 
 from collections.abc import Sequence
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.errors import UsageError
 from dcnrun.runs import CheckpointChoice
+from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Evaluation
 from dcnrun.training.launch import launch
+from dcnrun.training.monitor import first_layer_not_finite
 from dcnrun.training.trained_run import TrainedRun, load_trained_run
-from dcnrun.training.validation import Inference, in_memory_format, validate
+from dcnrun.training.validation import Inference, first_batch, in_memory_format, on_device, validate
 
 
 def evaluate(
@@ -33,8 +34,17 @@ def evaluate(
     task = task_of(trained.config.model)
     if predictions is not None and not task.traits.saves_predictions:
         raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
-    result = validate(_inference(trained))
+    inference = _inference(trained)
+    result = validate(inference)
     _print(result, trained.path)
+    not_finite = _first_not_finite(inference)
+    if not_finite is not None:
+        console.print(
+            f"Warning: the network's outputs are not finite numbers (NaN or infinity), first in layer {not_finite}: its scores mean "
+            "nothing. Train it again with a lower learning rate.",
+            markup=False,
+            soft_wrap=True,
+        )
     if which is CheckpointChoice.best:
         console.print(
             f"{trained.path.name} was chosen by {task.traits.metric(trained.config)} on the run's own validation images: on those, its "
@@ -50,15 +60,23 @@ def evaluate(
         "images": len(result.images.names),
         "metrics": result.metrics,
         "per_class": result.per_class,
+        "not_finite": not_finite,
     }
 
 
 def _inference(trained: TrainedRun) -> Inference[Any, Any, Any]:
     config = trained.config
     fabric, task = launch(config), task_of(config.model)
-    val_set = task.dataset(config.data, "val")
+    val_set = trained.val_set()
     network = in_memory_format(trained.model(len(val_set.classes)).network, config).to(fabric.device)
     return Inference(config, task, fabric, network, val_set)
+
+
+def _first_not_finite(inference: Inference[Any, Any, Any]) -> str | None:
+    """Return the first layer whose outputs for the first validation image are not finite, if any."""
+    batch, network = on_device(inference, first_batch(inference, 1)), inference.raw_model
+    network.eval()
+    return first_layer_not_finite(network, lambda: inference.task.predict(network, batch))
 
 
 def _print(result: Evaluation, path: Path) -> None:
@@ -68,7 +86,7 @@ def _print(result: Evaluation, path: Path) -> None:
         table.add_column(metric, justify="right")
     for name in result.images.classes:
         values = (scores[name] for scores in result.per_class.values())
-        table.add_row(escape(name), *("-" if isnan(value) else f"{value:.4f}" for value in values))
+        table.add_row(escape(printable(name)), *map(as_percent, values))
     console.print(table)
     for name, value in result.metrics.items():
-        console.print(f"{name} {value:.4f}")
+        console.print(f"{name} {as_percent(value)}")

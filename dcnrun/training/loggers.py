@@ -6,9 +6,11 @@ Another logger is a subclass of `Logger` and a row of `LOGGERS`.
 import csv
 import json
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,9 @@ import yaml
 
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config, LoggerConfig, WandbMode
+from dcnrun.console import console
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder, RunStatus, json_ready, write_text
+from dcnrun.runs import RunFolder, RunStatus, json_ready, write_json, write_text
 
 if TYPE_CHECKING:
     import wandb
@@ -37,6 +40,9 @@ class Logger(ABC):
     @abstractmethod
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Record values."""
+
+    def log_classes(self, scores: Mapping[str, Values]) -> None:  # noqa: B027  metrics.jsonl has no place for them
+        """Record the newest scores of each class, by metric and class."""
 
     @abstractmethod
     def close(self, status: RunStatus) -> None:
@@ -113,9 +119,17 @@ class WandbLogger(Logger):
         """Send values of one step; those of validation, its last, at once, since sweeps are judged by them."""
         self._run.log({"epoch": epoch, **values}, step=step, commit=True if split == "val" else None)
 
+    def log_classes(self, scores: Mapping[str, Values]) -> None:
+        """Put them into the run's summary, as `val/miou/road`; classes that can't be scored are left out."""
+        named = {f"{metric}/{name}": value for metric, own in scores.items() for name, value in own.items()}
+        self._run.summary.update({name: value for name, value in named.items() if not isnan(value)})
+
     def close(self, status: RunStatus) -> None:
-        """Finish the run as completed, as failed, or as interrupted."""
+        """Finish the run as completed, as failed, or as interrupted, and say how it is uploaded where it was offline."""
+        offline = self._run.settings.sync_dir if self._run.offline else None
         self._run.finish(exit_code=_WANDB_EXIT_CODES[status])
+        if offline:
+            console.print(f"Upload it to Weights & Biases with: wandb sync {offline}", markup=False, soft_wrap=True)
 
 
 def under_wandb_agent() -> bool:
@@ -123,18 +137,45 @@ def under_wandb_agent() -> bool:
     return bool(os.environ.get("WANDB_SWEEP_ID") and os.environ.get("WANDB_RUN_ID"))
 
 
+def wandb_is_off() -> bool:
+    """Return whether Weights & Biases is switched off for every program: nothing is written or sent."""
+    return os.environ.get("WANDB_MODE") == "disabled"
+
+
 def _identity(folder: RunFolder, config: Config) -> dict[str, Any]:
-    """Return which run this is at Weights & Biases; one that is resumed online continues as the same run."""
+    """Return which run this is at Weights & Biases, and of what kind; one that is resumed online continues as the same run."""
+    own_tags = [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]
+    kind = {
+        "job_type": os.environ.get("WANDB_JOB_TYPE", "train"),
+        "tags": list(
+            dict.fromkeys([*own_tags, config.conv.kind.value, config.model.head.value, config.data.source.value])
+        ),
+    }
     if under_wandb_agent():
-        return {"resume": "allow"}
-    name, logger = folder.path.name, config.logger
+        return {"resume": "allow", **kind}
+    logger = config.logger
     return {
         "project": logger.wandb_project,
-        "name": name,
-        "id": name[:64],
+        "name": folder.path.name,
+        **_id_and_group(folder),
         "mode": logger.wandb_mode.value,
         "resume": "allow" if logger.wandb_mode is WandbMode.online else None,
+        **kind,
     }
+
+
+def _id_and_group(folder: RunFolder) -> dict[str, str | None]:
+    """Return the run's id, its own whatever the folder's name, and its group (a comparison or a sweep), kept for a resume."""
+    try:
+        kept = json.loads(folder.wandb_file.read_text(encoding="utf-8"))
+        return {"id": str(kept["id"]), "group": kept["group"] and str(kept["group"])}
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    # Runs from before there was such a file have the folder's name.
+    own = folder.path.name[:64] if (folder.path / "wandb").is_dir() else secrets.token_hex(8)
+    new = {"id": own, "group": os.environ.get("WANDB_RUN_GROUP")}
+    write_json(folder.wandb_file, new)
+    return new
 
 
 def start_wandb(folder: RunFolder, **arguments: Any) -> "wandb.Run":
@@ -160,9 +201,17 @@ LOGGERS: Mapping[type[Logger], Callable[[LoggerConfig], bool]] = {
 """Every logger, and whether a config asks for it."""
 
 
+def _wanted(config: LoggerConfig) -> Iterator[type[Logger]]:
+    for logger, is_wanted in LOGGERS.items():
+        if is_wanted(config) and not (logger is WandbLogger and wandb_is_off()):
+            yield logger
+
+
 def open_loggers(folder: RunFolder, config: Config) -> list[Logger]:
-    """Open the loggers that a config asks for."""
-    return [logger(folder, config) for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)]
+    """Open the loggers that a config asks for; Weights & Biases unless it is switched off."""
+    if wandb_is_off() and LOGGERS[WandbLogger](config.logger):
+        console.print("WANDB_MODE=disabled: nothing goes to Weights & Biases.")
+    return [logger(folder, config) for logger in _wanted(config.logger)]
 
 
 def forget_after(folder: RunFolder, step: int) -> None:

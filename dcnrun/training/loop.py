@@ -21,6 +21,7 @@ from dcnrun.data import LabelledDataset, train_batches
 from dcnrun.data.files import first_few
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
+from dcnrun.scores import as_percent
 from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
@@ -95,6 +96,7 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         """Return everything a resumed run needs; collective over processes."""
         return {
             "step": self.step,
+            "classes": list(self.train_set.classes),
             "network": self.raw_model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": dict(self._scaler.state_dict()) if self._scaler is not None else {},
@@ -259,8 +261,9 @@ def _validate_and_keep_best(
     metrics, metric = result.metrics, training.task.traits.metric(training.config)
     for logger in loggers:
         logger.log(training.step, training.epoch, "val", metrics)
+        logger.log_classes(result.per_class)
     shown = [metric, *(name for name in training.task.traits.metric_names[:3] if name != metric)]
-    progress.say(f"step {training.step}: " + "  ".join(f"{name} {metrics[name]:.4f}" for name in shown))
+    progress.say(f"step {training.step}: " + "  ".join(f"{name} {as_percent(metrics[name])}" for name in shown))
     if is_first and (absent := result.images.absent_classes):
         progress.say(
             "Classes on no validation image, about which the scores say nothing: "
@@ -269,7 +272,12 @@ def _validate_and_keep_best(
     if not training.best or not metrics[metric] <= training.best[metric]:  # better, or the first that is a number
         training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
-            state = {"step": training.step, "network": training.raw_model.state_dict(), "best": dict(training.best)}
+            state: checkpoint.State = {
+                "step": training.step,
+                "classes": list(training.val_set.classes),
+                "network": training.raw_model.state_dict(),
+                "best": dict(training.best),
+            }
             checkpoint.save_best(folder, state)
     if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
         result.images.save(folder.per_image_file)

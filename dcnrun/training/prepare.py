@@ -1,5 +1,6 @@
 """Preparation of a run: everything that a config names is built and shown; `--dry-run` ends there."""
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -9,29 +10,34 @@ from rich.table import Table
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.data import LabelledDataset
-from dcnrun.errors import DataError
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
-from dcnrun.tasks.validate import check
+from dcnrun.tasks.validate import check, check_metric
 from dcnrun.training.launch import launch
 from dcnrun.training.loop import Training
 from dcnrun.training.monitor import OffsetMonitor
-from dcnrun.training.optim import build_optimizer, learning_rates, set_learning_rates
-from dcnrun.training.trained_run import without_weights
+from dcnrun.training.optim import build_optimizer, learning_rates
+from dcnrun.training.trained_run import matched_by_name, without_weights
 from dcnrun.training.validation import image_size, in_memory_format
 
 AnyTraining: TypeAlias = Training[Any, Any, Any]
 
 
-def prepare(config: Config, pretrained: bool = True) -> tuple[AnyTraining, BuiltModel]:
-    """Build everything a config names: devices, data, network, optimizer; without its weights unless `pretrained`."""
+def prepare(
+    config: Config, pretrained: bool = True, classes: Sequence[str] | None = None
+) -> tuple[AnyTraining, BuiltModel]:
+    """Build everything a config names: devices, data, network, optimizer; without its weights unless `pretrained`.
+
+    The labels are numbered as `classes`, which a run that is resumed has learnt, else as the images to train on have them.
+    """
     fabric, task = launch(config), task_of(config.model)
     torch.manual_seed(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
         train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
-    _require_same_classes(train_set, val_set)
+    if classes is not None:
+        train_set = matched_by_name(train_set, classes, "the run", fabric.is_global_zero)
+    val_set = matched_by_name(val_set, train_set.classes, "the images to train on", fabric.is_global_zero)
     model = build_model(config if pretrained else without_weights(config), len(train_set.classes))
     raw_model = in_memory_format(model.network, config)
     network, optimizer = fabric.setup(raw_model, build_optimizer(raw_model, config.optim, fabric.device.type))
@@ -43,6 +49,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     """Print the resolved config, the replaced layers, parameters, FLOPs and steps; return them."""
     check(config)
     training, model = prepare(config)
+    check_metric(config, training.val_set)
     height, width = image_size(training)
     parameters, flops = parameter_count(model.network), forward_flops(model, height, width)
     epochs = config.trainer.steps * config.data.batch_size / len(training.train_set)
@@ -81,22 +88,16 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
         say(training.fabric, f"Run folder: {folder.path}")
     layers = ", ".join(layer.name for layer in model.replaced) or "none"
     say(training.fabric, f"{config.conv.kind.value} convolution in: {layers}")
-    set_learning_rates(training.optimizer, config.optim, config.optim.warmup_steps, config.trainer.steps)
-    rates = "  ".join(
-        f"{name.removeprefix('train/')} {rate:.3g}" for name, rate in learning_rates(training.optimizer).items()
-    )
-    say(training.fabric, f"Learning rates after warm-up: {rates}")
+    optim = config.optim
+    rates = [
+        f"{name.removeprefix('train/')} {optim.lr * group['lr_mult']:.3g}"
+        for name, group in zip(learning_rates(training.optimizer), training.optimizer.param_groups, strict=True)
+    ]
+    warmup = f"{optim.warmup_steps} steps of warm-up, then " if optim.warmup_steps else ""
+    say(training.fabric, f"Learning rates: {'  '.join(rates)}, times the schedule ({warmup}{optim.schedule.value})")
 
 
 def say(fabric: Fabric, message: str) -> None:
     """Print a line, in the first process alone."""
     if fabric.is_global_zero:
         console.print(message, markup=False, soft_wrap=True)
-
-
-def _require_same_classes(train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
-    if train_set.classes != val_set.classes:
-        raise DataError(
-            f"The classes to train on are {', '.join(train_set.classes)}, but those to validate on are "
-            f"{', '.join(val_set.classes)}: give both the same, in the same order."
-        )

@@ -16,12 +16,13 @@ from dcnrun.console import console
 from dcnrun.errors import DcnrunError, RunError, UsageError
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, forward_flops, parameter_count
-from dcnrun.tasks.validate import check
+from dcnrun.tasks.validate import check, check_metric
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
 from dcnrun.training.loop import Stopped, fit
 from dcnrun.training.prepare import AnyTraining, describe, prepare, say
+from dcnrun.training.trained_run import learnt_classes
 from dcnrun.training.validation import image_size, inference_speed
 
 
@@ -29,6 +30,7 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
     """Train a config from the start in a new run folder (or `run_dir`) and return the run's summary."""
     check(config)
     training, model = prepare(config)
+    check_metric(config, training.val_set)
     folder = _make_folder(training.fabric, config, run_dir)
     with _alone_in(folder, training.fabric):
         if training.fabric.is_global_zero:
@@ -47,10 +49,11 @@ def resume(run_dir: Path) -> dict[str, Any]:
         console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
         return folder.read_summary()
     check(config)
-    state = warning = random_state = None
+    state = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
         state, warning = checkpoint.load_last(folder)
-    training, model = prepare(config, pretrained=state is None)
+        classes = learnt_classes(state, folder)
+    training, model = prepare(config, pretrained=state is None, classes=classes)
     with _alone_in(folder, training.fabric):
         if state is not None:
             training.restore(state)

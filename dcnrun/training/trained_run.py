@@ -1,14 +1,20 @@
-"""What a run has learnt: its config and the weights of a checkpoint."""
+"""What a run has learnt: its config, the weights of a checkpoint, and the classes that their outputs stand for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dcnrun.config.compose import load
 from dcnrun.config.schema import Config
-from dcnrun.errors import UsageError
-from dcnrun.runs import CheckpointChoice, RunFolder
+from dcnrun.console import console, printable
+from dcnrun.data import LabelledDataset
+from dcnrun.data.class_order import in_order_of
+from dcnrun.errors import RunError, UsageError
+from dcnrun.runs import CheckpointChoice, RunFolder, per_class_of
 from dcnrun.tasks.build import BuiltModel, build_model
+from dcnrun.tasks.registry import task_of
+from dcnrun.tasks.task import BatchT, SampleT
 from dcnrun.tasks.validate import check
 from dcnrun.training import checkpoint
 
@@ -20,11 +26,20 @@ class TrainedRun:
     config: Config
     path: Path
     state: checkpoint.State
+    classes: tuple[str, ...] | None
+    """What the network's outputs stand for, in their order; None where an older run doesn't say."""
 
     @property
     def step(self) -> int:
         """The training steps behind the weights."""
         return int(self.state["step"])
+
+    def val_set(self) -> LabelledDataset[Any, Any]:
+        """Open the validation images of the config, their classes numbered as in the run; UsageError if they are others."""
+        dataset = task_of(self.config.model).dataset(self.config.data, "val")
+        if self.classes is None:
+            return dataset
+        return matched_by_name(dataset, self.classes, str(self.path))
 
     def model(self, num_classes: int) -> BuiltModel:
         """Build the network of the config with the weights; UsageError if overrides made it another one."""
@@ -46,7 +61,40 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
     check(config)
     path = folder.checkpoint(which)
-    return TrainedRun(config, path, checkpoint.load(path))
+    state = checkpoint.load(path)
+    return TrainedRun(config, path, state, learnt_classes(state, folder))
+
+
+def learnt_classes(state: checkpoint.State, folder: RunFolder) -> tuple[str, ...] | None:
+    """Return the classes that a checkpoint's outputs stand for; None if neither it nor, for older runs, the summary says."""
+    held = state.get("classes")
+    if held is None:
+        try:
+            held = list(next(iter(per_class_of(folder.read_summary()).values()), ()))
+        except RunError:
+            return None
+    return tuple(map(str, held)) or None
+
+
+def matched_by_name(
+    dataset: LabelledDataset[SampleT, BatchT], classes: Sequence[str], of: str, say: bool = True
+) -> LabelledDataset[SampleT, BatchT]:
+    """Return the data set with its classes numbered as `classes`, those `of` something, and say so where they were not.
+
+    UsageError unless both have the same names.
+    """
+    matched = in_order_of(dataset, classes)
+    theirs, ours = (printable(", ".join(names)) for names in (classes, dataset.classes))
+    if matched is None:
+        raise UsageError(
+            f"The data does not fit {of}: the classes there are {theirs}, but these images have {ours}. "
+            "Give data with the same classes."
+        )
+    if say and matched is not dataset:
+        console.print(
+            f"The classes are {theirs} in {of}, but {ours} in this data: matched by name.", markup=False, soft_wrap=True
+        )
+    return matched
 
 
 def without_weights(config: Config) -> Config:

@@ -57,7 +57,7 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
 def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float:
     """Return the images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
-    batch = on_device(inference, _first_batch(inference, inference.config.data.eval_batch_size))
+    batch = on_device(inference, first_batch(inference, inference.config.data.eval_batch_size))
     inference.raw_model.eval()
     times = []
     with torch.inference_mode(), fabric.autocast():
@@ -75,8 +75,14 @@ def image_size(inference: Inference[SampleT, BatchT, PredictionT]) -> tuple[int,
     crop = inference.config.data.crop_size
     if crop:
         return crop, crop
-    height, width = _first_batch(inference, 1)["image"].shape[-2:]
+    height, width = first_batch(inference, 1)["image"].shape[-2:]
     return height, width
+
+
+def first_batch(inference: Inference[SampleT, BatchT, PredictionT], size: int) -> BatchT:
+    """Return the first `size` validation images."""
+    data = replace(inference.config.data, workers=0, eval_batch_size=size)
+    return next(iter(eval_batches(inference.val_set, data)))
 
 
 def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT) -> BatchT:
@@ -85,11 +91,6 @@ def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT)
     if inference.config.trainer.channels_last:
         moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
-
-
-def _first_batch(inference: Inference[SampleT, BatchT, PredictionT], size: int) -> BatchT:
-    data = replace(inference.config.data, workers=0, eval_batch_size=size)
-    return next(iter(eval_batches(inference.val_set, data)))
 
 
 def _share_running_statistics(inference: Inference[SampleT, BatchT, PredictionT]) -> None:

@@ -22,6 +22,7 @@ from dcnrun.offsets.layers import Capture
 from dcnrun.offsets.receptive_field import receptive_fields
 from dcnrun.plotting import save_png
 from dcnrun.runs import RunFolder, write_json
+from dcnrun.training.loggers import wandb_is_off
 from dcnrun.visualize import outputs
 from dcnrun.visualize.dataset import Example
 from dcnrun.visualize.image_sources import denormalised, image_sources, require_same, size_warning
@@ -102,7 +103,7 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
         console.print(tables(measures[run.name]))
     _print_location(out, page, stale_folders)
     for run in runs:
-        if run.loaded.config.logger.wandb:
+        if run.loaded.config.logger.wandb and not wandb_is_off():
             own = {title: path for (shown, title), path in pictures.items() if shown in (None, run.name)}
             log_to_wandb(run.loaded, measures.get(run.name), own)
     return {

@@ -44,7 +44,7 @@ def load_run(run: Path, which: CheckpointChoice = CheckpointChoice.best, overrid
     trained = load_trained_run(run, which, overrides)
     config = trained.config
     task, device = task_of(config.model), launch(config).device
-    dataset = task.dataset(config.data, "val")
+    dataset = trained.val_set()
     model = trained.model(len(dataset.classes))
     return LoadedRun(
         folder=RunFolder(run),

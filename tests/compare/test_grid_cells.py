@@ -29,9 +29,9 @@ def test_a_cell_is_new_begun_or_completed(tmp_path):
     assert first.finished().seed == 0
     assert second.is_begun
     assert second.finished() is None
-    assert "--resume" in second.arguments(None)
+    assert "--resume" in second.command(None)
     assert not dilated.is_begun
-    assert "--resume" not in dilated.arguments(None)
+    assert "--resume" not in dilated.command(None)
 
 
 def test_a_run_of_another_config_in_the_folder_is_an_error(tmp_path):

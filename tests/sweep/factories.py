@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.jobs.supervisor import AgentSpec, supervise
 from dcnrun.sweep.agent import run_agent
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine
@@ -16,7 +17,6 @@ from dcnrun.sweep.spec.distributions import Distribution
 from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
 from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
 from dcnrun.sweep.status import Progress
-from dcnrun.sweep.supervisor import AgentSpec, supervise
 from tests.sweep import fakes
 
 COMMAND = ["${env}", "dcnrun", "train", "trainer.steps=4", "${args_no_hyphens}"]

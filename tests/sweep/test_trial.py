@@ -5,7 +5,7 @@ import pytest
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.jobs.train import PROGRAM
-from dcnrun.sweep.trial import command_line, devices_of, gpu_groups, gpu_groups_for, trial_command
+from dcnrun.sweep.trial import command_line, devices_of, gpu_groups_for, trial_command
 
 
 def job(*overrides):
@@ -43,13 +43,6 @@ def test_devices_of_a_run():
     assert devices_of(["experiment=quick"]) == 1
     assert devices_of(["experiment=quick", "trainer.devices=4"]) == 4
     assert devices_of(["there.is=none"]) == 1
-
-
-def test_gpus_are_split_into_groups_of_as_many_as_a_trial_needs():
-    gpus = ["0", "1", "2", "3", "4"]
-    assert gpu_groups(gpus, 1) == gpus
-    assert gpu_groups(gpus, 2) == ["0,1", "2,3"]
-    assert gpu_groups(gpus, 6) == []
 
 
 def test_gpus_are_enough_for_a_trial_or_an_error():

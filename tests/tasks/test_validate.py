@@ -1,11 +1,14 @@
 """What a run is refused for, whatever part of the package it concerns, all at once."""
 
+import contextlib
+
 import pytest
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import ConfigError
+from dcnrun.errors import ConfigError, UsageError
 from dcnrun.tasks import validate
-from dcnrun.tasks.validate import check, model_problems
+from dcnrun.tasks.validate import check, check_metric_of, model_problems
+from tests.data.factories import annotation, coco_tree, folder_tree, load_json, save_json
 
 
 def wrong_layers(*overrides):
@@ -45,3 +48,39 @@ def test_every_part_of_the_package_is_asked_and_each_problem_said_once():
             *("data.objects_max", "trainer.devices"),  # the source's rules; the machine
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "area", "lacking"),
+    [
+        ("val/map_large", 96 * 96 - 1, "none of the 3 validation images has an object to be found of 9216 to"),
+        ("val/map_large", 96 * 96, None),
+        ("val/map_small", 32 * 32 + 1, "of 0 to 1024 pixels"),
+        ("val/map_medium", 32 * 32, None),
+        ("val/map", 1, None),
+        ("val/map", None, "none of the 3 validation images has an object to be found[.] Choose"),
+        ("null", None, "trainer.metric=val/map can't be had"),
+    ],
+)
+def test_a_metric_needs_validation_images_that_it_is_a_score_of(tmp_path, metric, area, lacking):
+    """Each image has a crowd or a difficult object at most beside the one of this area."""
+    root = coco_tree(tmp_path)
+    document = load_json(root, "val")
+    crowd = annotation(1, 3, 20, [0, 0, 20, 20], iscrowd=1) | {"area": 5000.0}
+    document["annotations"] = [crowd, *([annotation(2, 7, 90, [0, 0, 9, 9]) | {"area": float(area)}] if area else [])]
+    save_json(root, "val", document)
+    config = compose(["model=faster_rcnn", "data=coco", f"data.root={root}", f"trainer.metric={metric}"])
+    with pytest.raises(UsageError, match=lacking) if lacking else contextlib.nullcontext():
+        check_metric_of(config)
+
+
+@pytest.mark.parametrize(("values", "can_be_scored"), [((0, 1, 255), True), ((255,), False)])
+def test_masks_need_a_labelled_pixel(tmp_path, values, can_be_scored):
+    root = folder_tree(tmp_path, values=values)
+    config = compose(["data=folder", f"data.root={root}", "data.classes=[sky,road]"])
+    with contextlib.nullcontext() if can_be_scored else pytest.raises(UsageError, match="has a labelled pixel"):
+        check_metric_of(config)
+
+
+def test_images_that_are_not_here_are_left_to_the_run(tmp_path):
+    check_metric_of(compose(["data=folder", f"data.root={tmp_path}", "data.classes=[sky,road]"]))

@@ -5,14 +5,17 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.config.compose import compose
-from dcnrun.data import build_box_dataset
+from dcnrun.config.compose import compose, load
+from dcnrun.data import build_box_dataset, build_dataset
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
 from dcnrun.runs import CheckpointChoice, RunFolder, json_ready
+from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from tests.training.factories import run
 
@@ -47,6 +50,39 @@ def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):
         evaluate(finished.path, CheckpointChoice.best, ["data=nuclei"])
     with pytest.raises(UsageError, match="not a run folder"):
         evaluate(tmp_path, CheckpointChoice.best)
+
+
+def test_classes_that_have_other_numbers_are_matched_by_name(finished, tmp_path, capsys):
+    """The same images and masks in files whose classes are numbered the other way round."""
+    dataset = build_dataset(load(finished.config_file).data, "val")
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        mask = len(dataset.classes) - 1 - sample["mask"].numpy()
+        for kind, pixels in (("images", sample["image"].numpy().transpose(1, 2, 0)), ("masks", mask)):
+            (tmp_path / kind / "val").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / kind / "val" / f"{sample['name']}.png")
+    classes = f"data.classes=[{','.join(reversed(dataset.classes))}]"
+    other = ["data=folder", f"data.root={tmp_path}", "data.eval_batch_size=2", "data.workers=0"]
+    result = evaluate(finished.path, CheckpointChoice.last, [*other, classes])
+    assert result["metrics"] == finished.read_summary()["metrics"]
+    assert json_ready(result["per_class"]) == finished.read_summary()["per_class"]
+    assert "matched by name" in capsys.readouterr().out
+    with pytest.raises(
+        UsageError, match=r"does not fit .*: the classes there are background.*, but these images have a, b"
+    ):
+        evaluate(finished.path, CheckpointChoice.last, [*other, "data.classes=[a,b]"])
+
+
+def test_a_network_whose_outputs_are_not_finite_is_named(finished, tmp_path, capsys):
+    run = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    state = checkpoint.load(run.last_checkpoint)
+    next(value for name, value in state["network"].items() if name.endswith("layer3.0.conv1.weight"))[:] = torch.nan
+    torch.save(state, run.last_checkpoint)
+    assert evaluate(run.path, CheckpointChoice.last)["not_finite"] == "backbone.layer3.0.conv1"
+    assert "first in layer backbone.layer3.0.conv1: its scores mean nothing" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert evaluate(finished.path, CheckpointChoice.last)["not_finite"] is None
 
 
 def test_others_score_the_predictions_of_evaluate_alike(tiny_detector, tmp_path):

@@ -8,7 +8,7 @@ from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
-from dcnrun.training.trained_run import load_trained_run
+from dcnrun.training.trained_run import learnt_classes, load_trained_run
 
 
 def test_overrides_change_the_config_and_the_network_has_the_weights(finished):
@@ -18,6 +18,15 @@ def test_overrides_change_the_config_and_the_network_has_the_weights(finished):
     wanted = checkpoint.load(finished.last_checkpoint)["network"]
     assert network.state_dict().keys() == wanted.keys()
     assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
+
+
+def test_the_classes_are_those_of_the_checkpoint_or_for_older_runs_of_the_summary(finished):
+    trained = load_trained_run(finished.path, CheckpointChoice.best)
+    assert trained.classes == trained.val_set().classes
+    older = {key: value for key, value in trained.state.items() if key != "classes"}
+    assert learnt_classes(older, finished) == trained.classes
+    assert learnt_classes({**older, "classes": ["b", "a"]}, finished) == ("b", "a")
+    assert learnt_classes(older, RunFolder(finished.path / "none")) is None
 
 
 def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):

@@ -8,6 +8,7 @@ from dcnrun.console import console
 from dcnrun.errors import RunError
 from dcnrun.jobs.database import STORAGE, storage_url
 from dcnrun.jobs.ledger import Ledger, State
+from dcnrun.jobs.supervisor import AgentSpec, agent_specs, supervise
 from dcnrun.jobs.train import PROGRAM, log_of
 from dcnrun.sweep.agent import agent_arguments
 from dcnrun.sweep.dry_run import show_plan
@@ -18,7 +19,6 @@ from dcnrun.sweep.spec.command import read_command
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import Progress, as_json, extent, several, show_once, watching
 from dcnrun.sweep.storage import create_ledger, create_repeats, folder_of, name_of, open_ledger, repeats_in
-from dcnrun.sweep.supervisor import AgentSpec, agent_specs, supervise
 from dcnrun.sweep.trial import command_line, gpu_groups_for
 
 # Reports and comparisons are imported where they are made: matplotlib and scipy take seconds, and trials come first.

@@ -15,11 +15,11 @@ from dcnrun.config.schema import LoggerConfig
 from dcnrun.console import console
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt, start_process
+from dcnrun.jobs.supervisor import split_count
 from dcnrun.sweep.engines.engine import Options, SweepEngine
 from dcnrun.sweep.spec.parameters import OF_EXPONENTS
 from dcnrun.sweep.spec.sweep_file import SweepFile
 from dcnrun.sweep.storage import folder_of
-from dcnrun.sweep.supervisor import split_count
 from dcnrun.sweep.trial import gpu_groups_for
 
 _COMMAND = 'command: ["${env}", dcnrun, train, "${args_no_hyphens}"]'

@@ -21,6 +21,9 @@ COCO_IOUS: Floats = np.linspace(0.5, 0.95, 10)
 VOC_IOUS: Floats = np.array([0.5, 0.7])
 """And in the DCN papers' figures of Pascal VOC."""
 
+AREAS = {"val/map_small": (0.0, 32.0**2), "val/map_medium": (32.0**2, 96.0**2), "val/map_large": (96.0**2, 1e10)}
+"""The least and the largest area, in pixels, of the objects that COCO's metrics of a size look at."""
+
 # Detections of a class times resamples, at once: what a cache holds.
 _CHUNK = 200_000
 # Nanoseconds on one core, measured: to add a detection up; to score a hit at one threshold.

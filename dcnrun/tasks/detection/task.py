@@ -1,6 +1,7 @@
 """Detection: which data, networks, losses and scores it has."""
 
 from collections.abc import Iterator
+from math import inf
 
 from torch import Tensor, nn
 
@@ -9,7 +10,7 @@ from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_
 from dcnrun.data.sample import Split
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
-from dcnrun.tasks.detection.scores import DETECTION
+from dcnrun.tasks.detection.scores import AREAS, DETECTION
 from dcnrun.tasks.task import Task
 
 _PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
@@ -45,6 +46,15 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
     def evaluator(self, dataset: LabelledDataset[BoxSample, BoxBatch]) -> DetectionEvaluator:
         """Matches of detections and objects in every image."""
         return DetectionEvaluator(dataset)
+
+    def lacking(self, metric: str, dataset: LabelledDataset[BoxSample, BoxBatch]) -> str | None:
+        """An object of the size that the metric is of; of any size for the others. Looks no further than the first."""
+        assert isinstance(dataset, BoxDataset)
+        least, most = AREAS.get(metric, (0.0, inf))
+        of_images = map(dataset.areas, range(len(dataset)))
+        if any(((least <= areas) & (areas <= most)).any() for areas in of_images):
+            return None
+        return "an object to be found" + (f" of {least:.0f} to {most:.0f} pixels" if metric in AREAS else "")
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """All but suppression, with as many regions as `model.proposals`."""

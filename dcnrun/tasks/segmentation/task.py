@@ -50,6 +50,11 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         """Confusion matrices of every image."""
         return SegmentationEvaluator(dataset)
 
+    def lacking(self, metric: str, dataset: LabelledDataset[Sample, MaskBatch]) -> str | None:
+        """A pixel that is labelled: masks are read up to the first that has one."""
+        labelled = ((dataset[index]["mask"] != IGNORE).any() for index in range(len(dataset)))
+        return None if any(labelled) else "a labelled pixel"
+
 
 def _resized(scores: Tensor, size: Sequence[int]) -> Tensor:
     """Scores (C, h, w) of an image in another (height, width)."""

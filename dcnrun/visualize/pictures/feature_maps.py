@@ -54,7 +54,8 @@ def plot_masks(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure 
     fields = [_columns(layer, mask) for layer, mask in zip(modulated, masks, strict=True)]
     # 2 x sigmoid or sigmoid, by `conv.mask_start`: the scale is that of what the masks may be
     most = 2.0 if max(field.max() for by_name in fields for field in by_name.values()) > 1 else 1.0
-    title = f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all"
+    doubled = ", 2 twice that" if most > 1 else ""
+    title = f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all, as without a mask{doubled}"
     colours = {"cmap": "cividis", "vmin": 0, "vmax": most}
     drawn, shown = _layer_panels(title, picture, modulated, fields, _BESIDE_MASKS, **colours)
     width = drawn.size[0]

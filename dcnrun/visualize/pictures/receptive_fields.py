@@ -64,9 +64,14 @@ def plot_receptive_fields(
     bar = drawn.axes_in(drawn.size[0] - _BESIDE + 0.1, 0.3, 0.15, min(drawn.top - 0.4, 3.0))
     drawn.figure.colorbar(ScalarMappable(scale, _HEAT), cax=bar)
     marked = [share * brightest for share in (0.0, 0.1, 0.3, 0.6, 1.0)]
-    bar.set_yticks(marked, [f"{1e6 * share:.3g}" for share in marked], fontsize=7)
+    bar.set_yticks(marked, [_three_digits(1e6 * share) for share in marked], fontsize=7)
     bar.set_ylabel("millionths of the gradient, per pixel", fontsize=7)
     return drawn.figure
+
+
+def _three_digits(number: float) -> str:
+    """Format with three digits, or as many as there are before the point: never as 2.17e+03."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def draw_field(axes: Axes, picture: Picture, measured: MeasuredField, scale: PowerNorm) -> None:

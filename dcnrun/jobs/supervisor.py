@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dcnrun.console import console
-from dcnrun.errors import RunError
+from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt, start_process
 
 MOST_STARTS = 4
@@ -45,6 +45,16 @@ def agent_specs(number: int, gpus: Sequence[str], logs: Path, environment: Mappi
         )
         for i, gpu in enumerate(gpus)
     ]
+
+
+def gpu_groups(gpus: Sequence[str], devices: int) -> list[str]:
+    """Return GPUs in groups of as many as a run needs: ["0,1", "2,3"]; those left over stay idle.
+
+    UsageError if there are not enough for one run.
+    """
+    if len(gpus) < devices:
+        raise UsageError(f"A run needs trainer.devices={devices} GPUs, but --gpus names {len(gpus)}.")
+    return [",".join(gpus[i : i + devices]) for i in range(0, len(gpus) - devices + 1, devices)]
 
 
 def split_count(count: int | None, agents: int) -> list[int | None]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcnrun.errors import RunError
-from dcnrun.sweep import supervisor
-from dcnrun.sweep.supervisor import MOST_STARTS, agent_specs, split_count, supervise
+from dcnrun.errors import RunError, UsageError
+from dcnrun.jobs import supervisor
+from dcnrun.jobs.supervisor import MOST_STARTS, agent_specs, gpu_groups, split_count, supervise
 
 LOG_START = "import os, sys, time; open('starts', 'a').write(os.environ.get('CUDA_VISIBLE_DEVICES', '-') + '\\n'); "
 
@@ -28,6 +28,14 @@ def program(code):
 
 def starts():
     return sorted(Path("starts").read_text().split()) if Path("starts").exists() else []
+
+
+def test_gpus_are_split_into_groups_of_as_many_as_a_run_needs():
+    gpus = ["0", "1", "2", "3", "4"]
+    assert gpu_groups(gpus, 1) == gpus
+    assert gpu_groups(gpus, 2) == ["0,1", "2,3"]
+    with pytest.raises(UsageError, match=r"trainer\.devices=6 GPUs, but --gpus names 5"):
+        gpu_groups(gpus, 6)
 
 
 def test_an_agent_for_each_group_of_gpus_with_its_share_of_the_cores():

@@ -1,0 +1,77 @@
+"""Completed runs that a comparison need not train again, found by their configs wherever they were trained."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from dcnrun.compare.variants import digest, identity
+from dcnrun.config.compose import load
+from dcnrun.config.inactive import Settings, settings_of
+from dcnrun.errors import DcnrunError
+from dcnrun.runs import RunFolder, write_text
+
+_DEEPEST = 3
+"""Folders below `runs_dir`: a trial is in sweeps/NAME/trial-0000."""
+_COMPARISONS = "comparisons.txt"
+"""In `runs_dir`: the comparisons that were written elsewhere, a folder a line."""
+GRID_FILE = "grid.json"
+"""In the folder of a comparison: what it is made of."""
+
+
+def run_key(settings: Settings) -> str:
+    """Return what two runs have in common if they give the same numbers: their variant and seed, in short."""
+    own: dict[str, Any] = {"seed": settings["seed"], **identity(settings)}
+    return digest(own)
+
+
+def find_completed(keys: Collection[str], runs_dir: Path, comparison: Path) -> dict[str, Path]:
+    """Return completed runs of these keys: in `runs_dir`, beside a comparison's folder, or in any that was begun with this `runs_dir`."""
+    found: dict[str, Path] = {}
+    for path in _run_folders(runs_dir, comparison):
+        if len(found) == len(set(keys)):
+            break
+        if RunFolder(path).is_completed():
+            try:
+                key = run_key(settings_of(load(RunFolder(path).config_file)))
+            except (DcnrunError, KeyError):  # damaged, or of another version
+                continue
+            if key in keys:
+                found.setdefault(key, path)
+    return found
+
+
+def remember(comparison: Path, runs_dir: Path) -> None:
+    """Keep where a comparison is, if that is not in `runs_dir`, so that others find its runs."""
+    listed, folder = _listed(runs_dir), comparison.resolve()
+    if not folder.is_relative_to(runs_dir.resolve()) and folder not in listed:
+        write_text(runs_dir / _COMPARISONS, "".join(f"{path}\n" for path in [*listed, folder]))
+
+
+def _run_folders(runs_dir: Path, comparison: Path) -> Iterator[Path]:
+    """Yield folders of runs, each once."""
+    beside = [path.parent for path in sorted(comparison.parent.glob(f"*/{GRID_FILE}"))]
+    seen: set[Path] = set()
+    for path in (run for top in (comparison, *beside, *_listed(runs_dir), runs_dir) for run in _below(top, _DEEPEST)):
+        if path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield path
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    if RunFolder(folder).config_file.is_file():
+        yield folder
+    elif depth:
+        try:
+            inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        except OSError:
+            return
+        for path in inner:
+            yield from _below(path, depth - 1)
+
+
+def _listed(runs_dir: Path) -> list[Path]:
+    try:
+        lines = (runs_dir / _COMPARISONS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return [Path(line) for line in lines if Path(line, GRID_FILE).is_file()]

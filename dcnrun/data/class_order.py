@@ -1,0 +1,62 @@
+"""The classes of a data set in another order: labels that have other numbers elsewhere are matched by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torchvision.tv_tensors import Mask
+
+from dcnrun.data.box_batches import BoxBatch, BoxDataset
+from dcnrun.data.mask_batches import MaskBatch, SegmentationDataset
+from dcnrun.data.sample import IGNORE, BatchT, BoxSample, LabelledDataset, Sample, SampleT
+
+
+def in_order_of(
+    dataset: LabelledDataset[SampleT, BatchT], classes: Sequence[str]
+) -> LabelledDataset[SampleT, BatchT] | None:
+    """Return the data set with its labels numbered as `classes`, by name; None unless it has just these names."""
+    if dataset.classes == tuple(classes):
+        return dataset
+    if sorted(dataset.classes) != sorted(classes):
+        return None
+    renumbered: Any = _RenumberedBoxes if isinstance(dataset, BoxDataset) else _RenumberedMasks
+    result: LabelledDataset[SampleT, BatchT] = renumbered(dataset, classes)
+    return result
+
+
+class _Renumbered(LabelledDataset[SampleT, BatchT]):
+    """All but the numbers of the labels is the data set's own."""
+
+    def __init__(self, dataset: LabelledDataset[SampleT, BatchT], classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self._dataset = dataset
+        self._numbers = [self.classes.index(name) for name in dataset.classes]
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def name(self, index: int) -> str:
+        return self._dataset.name(index)
+
+    def image_id(self, index: int) -> int:
+        return self._dataset.image_id(index)
+
+    def category_id(self, label: int) -> int:
+        return self._dataset.category_id(self._numbers.index(label))
+
+
+class _RenumberedMasks(_Renumbered[Sample, MaskBatch], SegmentationDataset):
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._dataset[index]
+        numbers = torch.tensor(self._numbers + [IGNORE] * (IGNORE + 1 - len(self._numbers)), dtype=torch.uint8)
+        return {**sample, "mask": Mask(numbers[sample["mask"].long()])}
+
+
+class _RenumberedBoxes(_Renumbered[BoxSample, BoxBatch], BoxDataset):
+    def __getitem__(self, index: int) -> BoxSample:
+        sample = self._dataset[index]
+        return {**sample, "labels": torch.tensor(self._numbers)[sample["labels"]]}
+
+    def areas(self, index: int) -> torch.Tensor:
+        assert isinstance(self._dataset, BoxDataset)
+        return self._dataset.areas(index)

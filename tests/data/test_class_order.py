@@ -1,0 +1,39 @@
+"""Labels are renumbered by the names of their classes, whatever the source."""
+
+import torch
+
+from dcnrun.config.schema import CocoConfig, FolderConfig
+from dcnrun.data import IGNORE, build_box_dataset, build_dataset
+from dcnrun.data.class_order import in_order_of
+from tests.data.factories import coco_tree, folder_tree
+
+
+def test_masks_have_the_numbers_of_their_names(tmp_path):
+    config = FolderConfig(root=str(folder_tree(tmp_path)), classes=["sky", "road"])
+    dataset = build_dataset(config, "val")
+    renumbered = in_order_of(dataset, ("road", "sky"))
+    before, after = dataset[0]["mask"], renumbered[0]["mask"]
+    assert renumbered.classes == ("road", "sky")
+    for old, new in ((0, 1), (1, 0), (IGNORE, IGNORE)):
+        assert torch.equal(before == old, after == new)
+        assert (before == old).any()
+    assert (len(renumbered), renumbered.name(1)) == (len(dataset), dataset.name(1))
+
+
+def test_objects_have_the_numbers_of_their_names_and_results_the_ids_of_the_file(tmp_path):
+    dataset = build_box_dataset(CocoConfig(root=str(coco_tree(tmp_path))), "val")
+    renumbered = in_order_of(dataset, ("zebra", "apple"))
+    assert dataset[1]["labels"].tolist() == [0, 1]
+    assert renumbered[1]["labels"].tolist() == [1, 0]
+    for label, name in enumerate(renumbered.classes):
+        assert renumbered.category_id(label) == {"apple": 20, "zebra": 90}[name]
+    assert [renumbered.image_id(index) for index in range(3)] == [7, 3, 5]
+    assert torch.equal(renumbered.areas(1), dataset.areas(1))
+
+
+def test_only_the_same_names_fit(tmp_path):
+    dataset = build_box_dataset(CocoConfig(root=str(coco_tree(tmp_path))), "val")
+    assert in_order_of(dataset, ("apple", "zebra")) is dataset
+    assert in_order_of(dataset, ("apple", "lion")) is None
+    assert in_order_of(dataset, ("apple",)) is None
+    assert in_order_of(dataset, ("apple", "zebra", "lion")) is None
