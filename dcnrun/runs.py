@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -214,6 +215,18 @@ def _parsed(line: bytes) -> MetricRecord | None:
     }
     step, epoch, split = numbers.pop("step", None), numbers.pop("epoch", None), logged.get("split")
     return None if step is None else MetricRecord(int(step), epoch, split, numbers)
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError unless a path is a file: reading a FIFO, say, would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; OSError where it is not there or no regular file."""
+    require_regular(path)
+    return path.read_bytes()
 
 
 def new_run_folder(runs_dir: Path, name: str) -> RunFolder:

@@ -1,11 +1,12 @@
 """Compose overrides into one checked config; read and write a run's config.yaml."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
 from dcnrun.config.inactive import settings_of
@@ -14,10 +15,12 @@ from dcnrun.config.overrides import Parsed, parse
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
+from dcnrun.config.yaml_files import read_yaml
 from dcnrun.errors import ConfigError
 
 # In a YAML file some of these come back as blanks: U+0085 and the line and paragraph separators are line breaks to it.
 _LINE_BREAKS = set("\n\r\x85\u2028\u2029")
+_INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
@@ -39,6 +42,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError when the file is not the config of a run, or with every problem of the overrides at once.
     """
+    register_resolvers()  # for overrides: what the file holds is text
     node = _read_saved(path)
     changes, problems = _read_overrides(overrides, None)
     chosen = _chosen(changes)
@@ -127,20 +131,27 @@ def _resolve(node: DictConfig) -> Config:
         kind = getattr(getattr(config, section), key)
         if type(getattr(config, section)) is not schemas[kind]:
             raise ConfigError([f"{section}.{key}={kind} needs other settings: {choose(section, kind)}."])
-    texts = ((key, value if isinstance(value, list) else [value]) for key, value in settings_of(config).items())
-    broken = [key for key, values in texts if _LINE_BREAKS & set("".join(map(str, values)))]
-    if broken:
+    values = ((key, value if isinstance(value, list) else [value]) for key, value in settings_of(config).items())
+    texts = {key: "".join(map(str, value)) for key, value in values}
+    if broken := [key for key, text in texts.items() if _LINE_BREAKS & set(text)]:
         raise ConfigError([f"{key} has a line break in it: write it in one line." for key in broken])
+    if broken := [key for key, text in texts.items() if not _is_writable(text)]:
+        raise ConfigError([f"{key} has a ${{ that nothing closes: write it without." for key in broken])
     return config
+
+
+def _is_writable(text: str) -> bool:
+    """Return whether OmegaConf can write a text: not one with the start of an interpolation alone."""
+    try:
+        OmegaConf.create([text])
+    except GrammarParseError:
+        return False
+    return True
 
 
 def _read_saved(path: Path) -> DictConfig:
     """Read a saved config into the schema, with the settings of the kinds that it names."""
-    register_resolvers()
-    try:
-        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError([f"{path} can't be read: {' '.join(str(error).split())}."]) from error
+    saved = read_yaml(path)
     if not isinstance(saved, dict) or not all(isinstance(saved.get(section), dict) for section in SECTIONS):
         raise ConfigError([f"{path} is not the config of a run: it must have the sections {', '.join(SECTIONS)}."])
     sections = {}
@@ -151,8 +162,17 @@ def _read_saved(path: Path) -> DictConfig:
         sections[section] = schemas[kind]()
     node: DictConfig = OmegaConf.structured(Config(**sections))
     try:
-        node.merge_with(saved)
+        node.merge_with(_as_text(saved))
         OmegaConf.to_object(node)  # finds what is missing
         return node
     except OmegaConfBaseException as error:
         raise ConfigError([f"{path}: {explain(error)}"]) from error
+
+
+def _as_text(value: Any) -> Any:
+    """Return saved values with `${` escaped: what a run holds was resolved when it began, and is text since."""
+    if isinstance(value, dict):
+        return {key: _as_text(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return _INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value

@@ -21,7 +21,7 @@ def config_dirs(config_dir: Path | None = None) -> list[Path]:
         return [ours]
     if not config_dir.is_dir():
         raise ConfigError([f"--config-dir {config_dir}: there is no such folder."])
-    clashes = [name for name in _yaml_files(config_dir) if (ours / name).is_file()]
+    clashes = [name for name in yaml_files(config_dir) if (ours / name).is_file()]
     if clashes:
         raise ConfigError(
             [f"{config_dir / name} has the name of a choice of dcnrun's own: rename it." for name in clashes]
@@ -32,9 +32,10 @@ def config_dirs(config_dir: Path | None = None) -> list[Path]:
 def choices(group: str, config_dir: Path | None = None) -> list[str]:
     """Return the choices of a group, sorted, such as `deformable` for `conv`."""
     return sorted(
-        name.removesuffix(".yaml") for folder in config_dirs(config_dir) for name in _yaml_files(folder / group)
+        name.removesuffix(".yaml") for folder in config_dirs(config_dir) for name in yaml_files(folder / group)
     )
 
 
-def _yaml_files(folder: Path) -> list[str]:
+def yaml_files(folder: Path) -> list[str]:
+    """Return the names of the files in a folder and below it."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml"))

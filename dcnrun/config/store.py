@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dcnrun.config.groups import config_dirs
+from dcnrun.config.groups import config_dirs, yaml_files
 from dcnrun.config.messages import explain
 from dcnrun.config.schema import KINDS, Config
+from dcnrun.config.yaml_files import require_bounded
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
 
@@ -39,6 +40,8 @@ def _composed(chosen: tuple[tuple[str, str], ...], config_dir: Path | None) -> D
     register_resolvers()
     _register_schema()
     ours, *users = config_dirs(config_dir)
+    for file in (folder / name for folder in users for name in yaml_files(folder)):
+        require_bounded(file)  # Hydra's reader repeats aliases without end
     search_path = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in users]
     overrides = [f"{group}={choice}" for group, choice in chosen]
     try:

@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import yaml
-
 from dcnrun.config import schema
 from dcnrun.config.groups import choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
+from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
@@ -65,7 +64,7 @@ def choices_with(labels: Labels) -> list[str]:
 
 def source_of(choice: str) -> Source:
     """Return the source of a choice of `data=`: the schema that its file, or the choice it builds on, begins with."""
-    content = yaml.safe_load((resource_dir("conf") / "data" / f"{choice}.yaml").read_text(encoding="utf-8"))
+    content = read_yaml(resource_dir("conf") / "data" / f"{choice}.yaml")
     base = content["defaults"][0]
     return source_of(base) if isinstance(base, str) else Source(base["/schema/data@_here_"])
 

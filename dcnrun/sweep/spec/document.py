@@ -1,20 +1,18 @@
 """A YAML file as plain values with their line numbers, so that an error names its line."""
 
 import re
-from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from dcnrun.config.yaml_files import construct, nodes, parse
 from dcnrun.errors import ConfigError
 
 _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
 _FLOAT = "tag:yaml.org,2002:float"
 _TEXT = "tag:yaml.org,2002:str"
-_MERGE = "tag:yaml.org,2002:merge"
 
 Key = str | int
 Where = tuple[Key, ...]  # a path of keys: `("metric", "goal")`
@@ -50,63 +48,14 @@ class Document:
 def read_document(text: str, path: Path) -> Document:
     """Read YAML as plain values alone.
 
-    Raises ConfigError where it is no YAML, no mapping, or has a key twice.
+    Raises ConfigError where it is no mapping, or what `parse` refuses.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        nodes = list(_nodes(root)) if root is not None else []
-        repeated = [problem for node in nodes for problem in _repeated_keys(node, path)]
-        mended = [_mend(node, path) for node in nodes if _is_unread_number(node)]
-        data = yaml.SafeLoader("").construct_document(root) if root is not None else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([_explain(error, path)]) from error
-    if repeated:
-        raise ConfigError(repeated)
+    root = parse(text, path)
+    mended = [_mend(node, path) for node in nodes(root) if _is_unread_number(node)]
+    data = construct(root, path)
     if not isinstance(root, yaml.MappingNode) or not isinstance(data, dict):
         raise ConfigError([f"{path}: a sweep file is a mapping: method, metric, parameters, command, ..."])
     return Document(path, root, data, mended)
-
-
-def _explain(error: Exception, path: Path) -> str:
-    mark = getattr(error, "problem_mark", None)
-    line = f":{mark.line + 1}" if mark else ""
-    said = getattr(error, "problem", None) or str(error)
-    return f"{path}{line}: can't be read as YAML: {' '.join(said.split())}."
-
-
-def _nodes(root: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield every node once, however many aliases refer to it; ValueError where one contains itself."""
-    seen: set[int] = set()
-
-    def visit(node: yaml.Node, above: frozenset[int]) -> Iterator[yaml.Node]:
-        if id(node) in above:
-            raise ValueError(f"line {node.start_mark.line + 1}: what & names holds itself")
-        if id(node) in seen:
-            return
-        seen.add(id(node))
-        yield node
-        if isinstance(node, yaml.CollectionNode):
-            for child in chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value:
-                yield from visit(child, above | {id(node)})
-
-    return visit(root, frozenset())
-
-
-def _repeated_keys(node: yaml.Node, path: Path) -> list[str]:
-    """Return a problem for each repeated key: PyYAML silently keeps the last."""
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    first: dict[Hashable, int] = {}
-    problems = []
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
-            continue
-        line = key.start_mark.line + 1
-        if key.value in first:
-            before = first[key.value]
-            problems.append(f"{path}:{line}: {key.value} is there twice, in line {before} too: leave one out.")
-        first.setdefault(key.value, line)
-    return problems
 
 
 def _is_unread_number(node: yaml.Node) -> bool:
