@@ -45,9 +45,11 @@ inline void place_samples(const real* ys, const real* xs, int64_t height, int64_
         vec top = floor_of(choose(number, y, none)), left = floor_of(choose(number, x, none));
         vec down = y - top, right = x - left;
 
-        integer_vec upper = (top >= 0) & (top < rows), lower = (top >= -1) & (top < rows - 1);
-        integer_vec near = (left >= 0) & (left < columns), far = (left >= -1) & (left < columns - 1);
-        integer_vec pixel = __builtin_convertvector(top, integer_vec) * integer(width) + __builtin_convertvector(left, integer_vec);
+        // In integers, since `real` may round the sides of a feature map up.
+        integer_vec row = __builtin_convertvector(top, integer_vec), column = __builtin_convertvector(left, integer_vec);
+        integer_vec upper = (row >= 0) & (row < integer(height)), lower = (row >= -1) & (row < integer(height - 1));
+        integer_vec near = (column >= 0) & (column < integer(width)), far = (column >= -1) & (column < integer(width - 1));
+        integer_vec pixel = row * integer(width) + column;
         auto set_corner = [&](int corner, integer_vec inside, vec weight, integer distance) {
             store(samples.corner[corner] + at + p, ((pixel + distance) & inside) | ~inside);
             store(samples.weight[corner] + at + p, weight * load(samples.factor + at + p));

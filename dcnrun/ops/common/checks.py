@@ -5,6 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+MOST_PIXELS = 2**31 - 1  # of a feature map
+# Of a side: fp32, in which half precision has its positions too, has no odd numbers further on.
+MOST_LINES_IN_FP32 = 2**24
+
 
 def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
     """Return (height, width) from one number or two; ValueError when they are not integers of at least `least`."""
@@ -33,6 +37,20 @@ def check_dtype(name: str, tensor: Tensor, input: Tensor, *, positions: bool) ->
         return
     allowed = f"{input.dtype} or torch.float32" if may_be_wider else f"{input.dtype}"
     raise TypeError(f"{name} has {tensor.dtype}, but input has {input.dtype}: {name} must have {allowed}")
+
+
+def check_sides(input: Tensor) -> None:
+    """Raise ValueError when a feature map is too large for its pixels to be counted, or for the precision of positions."""
+    height, width = input.shape[2:]
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
+    # Not of sides that torch.export leaves open, which it would bound: the graph checks them when it runs.
+    longest = max(side for side in (height, width, 0) if isinstance(side, int))
+    if input.dtype.itemsize < 8 and longest > MOST_LINES_IN_FP32:
+        raise ValueError(
+            f"input is {height}x{width}: positions in torch.float32 tell 2**24 rows or columns apart, and no more; "
+            "cut the feature map, or use torch.float64"
+        )
 
 
 def check_gradient(grad_output: Tensor, expected: tuple[int, ...], input: Tensor) -> None:

@@ -36,6 +36,10 @@ def deform_conv2d(
         ValueError, TypeError: the operands don't fit together; the message names the argument and both values.
         UsageError: the environment variable DCNRUN_BACKEND names no backend.
 
+    At an integer position, where a bilinear sample has two slopes, an offset's gradient is that of the pixels below and to
+    the right; from one pixel outside the feature map on (-1 and less, the height or width and more) it is 0. So has every
+    backend, as mmcv, DCNv2's code and Paddle have; torchvision's own function has a slope at -1.
+
     Half-precision inputs may come with fp32 offsets and masks, and are summed in fp32; under autocast, offsets and masks
     are fp32. Source: Dai et al. 2017 (v1), Zhu et al. 2018 (v2).
     """

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from dcnrun.ops.common.checks import check_dtype, check_tensor
+from dcnrun.ops.common.checks import check_dtype, check_sides, check_tensor
 from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
 
 
@@ -38,8 +38,7 @@ def check_deform_conv2d(operands: Operands) -> None:
             f"offset has {offset.shape[1]} channels, but a {kernel_h}x{kernel_w} kernel needs a multiple of {2 * points} (2 x {points} sampling points)"
         )
     offset_groups = operands.offset_groups
-    if height * width >= 2**31:
-        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
+    check_sides(input)
     if channels % offset_groups:
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 

@@ -9,7 +9,12 @@ from torch import Tensor
 from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, for_torchvision, write_gradients, write_zeros
 from dcnrun.ops.deform_conv2d import cpu, cuda
 from dcnrun.ops.deform_conv2d.arguments import Operands
-from dcnrun.ops.deform_conv2d.reference import deform_conv2d_backward_reference, deform_conv2d_reference
+from dcnrun.ops.deform_conv2d.reference import (
+    deform_conv2d_backward_reference,
+    deform_conv2d_reference,
+    outside,
+    sampling_points,
+)
 
 KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu, "cuda": cuda}
 # Architectures, such as "sm_90", on which our CUDA kernels have passed `make parity`, and the file that says so. On others
@@ -57,7 +62,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
         case Backend.TORCHVISION if not _torchvision_fails_at(operands.offset):
             wide = for_torchvision(grad_output), *_torchvision_arguments(operands)
             grad_input, grad_weight, grad_offset, grad_mask, _ = torch.ops.torchvision._deform_conv2d_backward(*wide)
-            computed = grad_input, grad_offset, grad_weight, grad_mask
+            computed = grad_input, _without_slopes_outside(grad_offset, operands), grad_weight, grad_mask
         case _:
             computed = deform_conv2d_backward_reference(grad_output, operands)
     write_gradients(grads, computed)
@@ -66,6 +71,15 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
 def _torchvision_fails_at(offset: Tensor) -> bool:
     # On the CPU its operator reads out of bounds at NaN positions, and has no derivative at infinite ones.
     return offset.device.type == "cpu" and not bool(offset.isfinite().all())
+
+
+def _without_slopes_outside(grad_offset: Tensor, operands: Operands) -> Tensor:
+    """Make the offsets' gradient zero where a sample is: torchvision's has a slope at exactly -1, where the sample is zero."""
+    kernel_height, kernel_width = operands.weight.shape[2:]
+    height, width = operands.input.shape[2:]
+    y, x = sampling_points(operands.offset, (kernel_height, kernel_width), *operands.settings)
+    still = outside(y, x, (height, width)).reshape(operands.offset.shape[0], -1, *operands.offset.shape[2:])
+    return grad_offset.masked_fill_(still.repeat_interleave(2, 1), 0)
 
 
 def _torchvision_arguments(operands: Operands) -> list[Any]:

@@ -85,6 +85,14 @@ def sampling_points(
     return y, x
 
 
+def outside(y: Tensor, x: Tensor, size: Pair) -> Tensor:
+    """Return which positions lie one pixel or more outside a feature map of `size`: a sample there is zero and has no slope.
+
+    One that is not a number is not among them: it stays one.
+    """
+    return (y <= -1) | (y >= size[0]) | (x <= -1) | (x >= size[1])
+
+
 class _Samples(NamedTuple):
     """Bilinear samples of feature maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
 
@@ -131,15 +139,15 @@ def _sample(operands: Operands) -> _Samples:
     features = features.reshape(n * groups, channels // groups, height, width)
     kernel_height, kernel_width = operands.weight.shape[2:]
     y, x = sampling_points(operands.offset, (kernel_height, kernel_width), *operands.settings)
-    # From one pixel outside on a sample is zero and has no slope, however far off; a NaN position stays NaN.
-    outside = (y <= -1) | (y >= height) | (x <= -1) | (x >= width)
-    y, x = torch.where(outside, -2, y).to(features.dtype), torch.where(outside, -2, x).to(features.dtype)
+    far = outside(y, x, (height, width))
+    y, x = torch.where(far, -2, y).to(features.dtype), torch.where(far, -2, x).to(features.dtype)
 
     top, left = y.detach().floor(), x.detach().floor()
     corners, pixels, insides = [], [], []
     for row, column in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        pixel = torch.where(inside, row * width + column, 0).long()
+        # In integers: fp32 does not hold the index of every pixel.
+        pixel = torch.where(inside, row, 0).long() * width + torch.where(inside, column, 0).long()
         corner = features.flatten(2).gather(2, _index(pixel, features.shape[1])).unflatten(2, y.shape[1:])
         corners.append(torch.where(inside.unsqueeze(1), corner, 0))
         pixels.append(pixel)

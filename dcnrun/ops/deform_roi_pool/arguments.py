@@ -61,7 +61,7 @@ def regions(operands: Operands) -> Regions:
     """Return where RoIs lie and how densely they are sampled, with `torchvision.ops.roi_align`'s roundings.
 
     Without `aligned` a RoI is at least 1 x 1; one with a NaN coordinate has one sampling point per bin,
-    whose position then is NaN too.
+    whose position then is NaN too, unless it has no extent along the other axis, and so no sampling points.
     """
     input, rois = operands.input, operands.rois
     dtype = torch.promote_types(input.dtype, torch.float32)
@@ -75,4 +75,5 @@ def regions(operands: Operands) -> Regions:
     else:
         adaptive = (size / size.new_tensor(operands.output_size)).ceil()
         grid = adaptive.nan_to_num(nan=1, posinf=1, neginf=0).clamp(min=0)
+        grid = grid * (grid > 0).all(1, keepdim=True)  # none along one axis is none at all
     return Regions(rois[:, 0].to(dtype), start, size, grid)

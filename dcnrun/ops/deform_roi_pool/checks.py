@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.checks import check_dtype, check_tensor
+from dcnrun.ops.common.checks import check_dtype, check_sides, check_tensor
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 
 MOST_SAMPLES = 4096  # per bin and axis, where the number is given
@@ -36,8 +36,7 @@ def check_deform_roi_pool(operands: Operands) -> None:
     _, channels, height, width = input.shape
     if 0 in (channels, height, width):
         raise ValueError(f"input of shape {tuple(input.shape)} must have no empty channel or feature map")
-    if height * width >= 2**31:
-        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
+    check_sides(input)
     size = tuple(operands.output_size)
     if channels % operands.planes:
         raise ValueError(

@@ -20,7 +20,6 @@ _MOST_TILE_BINS = 32
 _TILE_PIXELS = (4, 8)
 
 _LEAST_THREADS = 8  # of a team, which finds a bin's lines together
-_MOST_LINES = 2**30  # of a feature map, so that the sampling points near it can be counted in an int
 
 
 class _Pooling(ctypes.Structure):
@@ -150,10 +149,10 @@ def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
 
 def _check_counts(operands: Operands) -> None:
     count, _, high, wide = operands.output_shape
-    if count * operands.groups * high * wide > MOST_INT or max(operands.input.shape[2:]) > _MOST_LINES:
+    if count * operands.groups * high * wide > MOST_INT:
         raise ValueError(
-            f"input of shape {tuple(operands.input.shape)} and {count} RoIs of {operands.groups} x {high} x {wide} bins: the "
-            "CUDA kernels take fewer than 2**31 bins, and feature maps of up to 2**30 rows and columns; set DCNRUN_BACKEND=reference"
+            f"{count} RoIs of {operands.groups} x {high} x {wide} bins: the CUDA kernels take fewer than 2**31 bins; "
+            "set DCNRUN_BACKEND=reference"
         )
 
 

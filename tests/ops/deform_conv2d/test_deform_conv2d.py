@@ -355,14 +355,12 @@ def test_a_sample_outside_the_map_reads_nothing(backend, position):
         offset[0, axis] = position - (coordinates[:, None] if axis == 0 else coordinates)
         problem = {"input": x, "offset": offset, "weight": torch.ones(2, 3, 1, 1), "bias": None, "mask": None}
         got = results(problem)
-        if backend == "torchvision":
-            del got["offset"]  # which has a slope at -1
         for name in got.keys() - {"weight"}:
             assert not got[name].any(), name
         assert not got["weight"].any()
 
 
-@with_kernel
+@every_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_whole_positions_and_the_border(backend, dtype):
     """Where the bilinear kernel has its kinks: the value and slope of the side that the definition takes."""
@@ -372,6 +370,60 @@ def test_whole_positions_and_the_border(backend, dtype):
     beside = torch.tensor([-1e-3, 0, 1e-3], dtype=dtype)
     problem["offset"] += beside.repeat(problem["offset"].numel() // 3).view_as(problem["offset"])
     assert_close(results(problem), results(problem, deform_conv2d_reference), 5e-5)
+
+
+@every_backend
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_slope_at_whole_positions(backend, axis):
+    """Worked out by hand: to the next pixel; none from -1 and from the map's end on, to and along which the map is zero."""
+    pixels = torch.tensor([3.0, 5, 11, 2])
+    positions = torch.tensor([-2.0, -1, 0, 1, 2, 3, 4, 5])
+    wanted = torch.tensor([0.0, 0, 2, 6, -9, -2, 0, 0])
+    x = pixels.reshape((1, 1, 4, 1) if axis == 0 else (1, 1, 1, 4))
+    offset = torch.zeros(8, 2, 1, 1)
+    offset[:, axis, 0, 0] = positions
+    problem = {"input": x.expand(8, -1, -1, -1), "offset": offset, "weight": torch.ones(1, 1, 1, 1)}
+    stride = {"stride": (4, 1) if axis == 0 else (1, 4)}
+    got = results(problem | stride | {"bias": None, "mask": None}, grad_output=torch.ones(8, 1, 1, 1))
+    assert torch.equal(got["offset"][:, axis].flatten(), wanted)
+
+
+def at_the_end_of(side, dtype):
+    """A row of a map, as rows of channels, sampled at its last pixel; what lies beside it would spoil the sample."""
+    memory = torch.zeros(side + 64, dtype=dtype)
+    memory[side - 1], memory[side:] = 5, math.nan
+    input = memory.as_strided((1, 1, 1, side), (side, 1, side, 1))
+    offset = torch.tensor([0.0, side - 1]).reshape(1, 2, 1, 1).to(torch.promote_types(dtype, torch.float32))
+    return Operands(input, offset, torch.ones(1, 1, 1, 1, dtype=dtype), None, (1, side), (0, 0), (1, 1), None)
+
+
+@with_kernel
+@pytest.mark.parametrize("side", [2**24, 2**24 + 3])
+def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend, side):
+    output = torch.zeros(1, 1, 1, 1)
+    cpu.forward(at_the_end_of(side, torch.float32), output)
+    assert output.item() == 5
+
+
+@with_kernel
+@pytest.mark.slow  # since it writes a gradient for every pixel
+def test_so_does_its_backward(backend):
+    operands = at_the_end_of(2**24 + 3, torch.float32)
+    grads = grad_input, grad_offset, grad_weight = [torch.zeros_like(operands[i]) for i in range(3)]
+    cpu.backward(torch.ones(1, 1, 1, 1), operands, [*grads, None])
+    assert (grad_weight.item(), grad_offset.flatten().tolist()) == (5, [-5, -5])
+    assert (grad_input[0, 0, 0, -1].item(), int(grad_input.count_nonzero())) == (1, 1)
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sides_longer_than_positions_can_tell_are_refused(backend, dtype):
+    longest = 2**24 if dtype == torch.float32 else 2**24 + 1
+    assert deform_conv2d(*at_the_end_of(longest, dtype)).item() == 5
+    if dtype == torch.float32:
+        message = r"input is 1x16777217: positions in torch.float32 .* use torch.float64"
+        with pytest.raises(ValueError, match=message):
+            deform_conv2d(*at_the_end_of(longest + 1, dtype))
 
 
 # The same bits -----------------------------------------------------------------------------------------------------------

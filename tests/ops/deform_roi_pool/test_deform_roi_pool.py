@@ -9,6 +9,7 @@ import torchvision.ops
 from hypothesis import given
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
+from dcnrun.ops.deform_roi_pool import cpu
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_reference
 from tests.ops.conformance import ResultSuite, assert_close, assert_same_bits
 from tests.ops.deform_roi_pool import factories
@@ -289,6 +290,42 @@ def test_rois_and_offsets_that_are_no_positions(backend, dtype, ratio, value, po
         assert torch.equal(got[name][compared].isnan(), wanted[name][compared].isnan()), name
     usual = {name: got[name][:2] for name in ("output", "offset", "mask")}
     assert_close(usual, {name: wanted[name][:2] for name in usual}, 1e-2 if dtype == torch.bfloat16 else 1e-4)
+
+
+@every_backend
+@pytest.mark.parametrize("where", ["corner", "offset"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_roi_without_extent_on_one_axis_and_no_number_on_the_other(backend, where, axis):
+    """It has no sampling points, so none at a position that is no number."""
+    problem = make_problem(rois=2, masked=True)
+    problem["rois"][0, 3 + axis] = problem["rois"][0, 1 + axis]
+    if where == "corner":
+        problem["rois"][0, 4 - axis] = math.nan
+    else:
+        problem["offset"][0, axis] = math.nan
+    got = results(problem)
+    assert not got["output"][0].any()
+    assert not got["mask"][0].any()
+    assert got["output"][1].isfinite().all()
+    moved = got["offset"][0, axis]  # along the other axis, in units of what is a number there or not
+    assert moved.isnan().all() if where == "corner" else not moved.any()
+
+
+@with_kernel
+@pytest.mark.parametrize("side", [2**24, 2**24 + 3])
+def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend, side):
+    """A row of a map whose 16 channels share their memory; what lies beside it would spoil the bins."""
+    memory = torch.full((side + 64,), math.nan)
+    memory[: side + 15] = torch.arange(side + 15) % 7
+    problem = make_problem(1, 1, (1, side), 2, (1, 2), 1.0, 3, shifted=False, masked=False, dtype=torch.float32)
+    problem |= {"input": memory.as_strided((1, 16, 1, side), (side, 1, side, 1))}
+    problem |= {"rois": torch.tensor([[0.0, side - 5, 0, side + 9, 1], [0.0, side - 40, 0, side + 1, 1]])}
+    operands, output = operands_of(problem), torch.zeros(2, 16, 1, 2)
+    cpu.forward(operands, output)
+    torch.testing.assert_close(output[:, :1], reference(**problem | {"input": problem["input"][:, :1]}))
+    if side > 2**24:
+        with pytest.raises(ValueError, match=r"input is 1x16777219: positions in torch.float32 .* use torch.float64"):
+            deform_roi_pool(*operands[:3], (1, 2))
 
 
 @with_kernel
