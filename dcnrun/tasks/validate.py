@@ -32,23 +32,35 @@ def check(config: Config, are_started: bool = True) -> None:
 
 def check_metric(config: Config, dataset: LabelledDataset[Any, Any]) -> None:
     """Raise UsageError unless the validation images can be scored by the metric that the config goes by."""
-    task = task_of(config.model)
-    metric = task.traits.metric(config)
-    if lacking := task.lacking(metric, dataset):
-        raise UsageError(
-            f"trainer.metric={metric} can't be had: none of the {len(dataset)} validation images has {lacking}. Choose another of "
-            f"{', '.join(task.traits.metric_names)}, or other images to validate on."
-        )
+    traits = task_of(config.model).traits
+    metric = traits.metric(config)
+    if why := _why_not_scored(config, metric, dataset):
+        others = ", ".join(name for name in traits.metric_names if name != metric)
+        raise UsageError(f"trainer.metric={metric}: {why}. Go by another ({others}), or validate on other images.")
 
 
 def check_metric_of(config: Config) -> None:
     """Do the same before any run is started; images that can't be opened from here are left to the runs."""
-    data = replace(config.data, download=False)
+    if dataset := _validation_images(config):
+        check_metric(config, dataset)
+
+
+def why_not_scored(config: Config, metric: str) -> str | None:
+    """Return why the validation images can't be scored by a metric; None where they can, or can't be opened from here."""
+    dataset = _validation_images(config)
+    return _why_not_scored(config, metric, dataset) if dataset else None
+
+
+def _validation_images(config: Config) -> LabelledDataset[Any, Any] | None:
     try:
-        dataset = task_of(config.model).dataset(data, "val")
+        return task_of(config.model).dataset(replace(config.data, download=False), "val")
     except DcnrunError:
-        return
-    check_metric(config, dataset)
+        return None
+
+
+def _why_not_scored(config: Config, metric: str, dataset: LabelledDataset[Any, Any]) -> str | None:
+    lacking = task_of(config.model).lacking(metric, dataset)
+    return lacking and f"none of the {len(dataset)} validation images has {lacking}, so there is nothing to score"
 
 
 def model_problems(config: Config) -> list[str]:

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 from matplotlib.text import Text
 
@@ -23,12 +24,12 @@ CHOICES = [
 ]
 
 
-def comparison(tmp_path, count, seeds=2):
-    """Scores and speeds that all but coincide: the hardest case for labels."""
+def comparison(tmp_path, count, seeds=2, step=1 / 9):
+    """Scores and speeds that all but coincide, the hardest case for labels, or speeds that are `step` images a second apart."""
     runs = [
         tuple(
             read_finished(
-                write_run(tmp_path / f"{i}-{seed}", overrides, seed, 0.7, inference_images_per_second=99 + i / 9)
+                write_run(tmp_path / f"{i}-{seed}", overrides, seed, 0.7, inference_images_per_second=99 + i * step)
             )
             for seed in range(seeds)
         )
@@ -53,6 +54,21 @@ def test_no_texts_overlap(tmp_path, count):
     overlapping = [(a, b) for (a, first), (b, second) in itertools.combinations(boxes, 2) if first.overlaps(second)]
     assert overlapping == []
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for _, box in boxes)
+
+
+@pytest.mark.parametrize("step", [-8, 1 / 9, 8])
+def test_no_two_lines_to_labels_cross(tmp_path, step):
+    figure = plot_comparison(comparison(tmp_path, 6, seeds=1, step=step))
+    figure.draw_without_rendering()
+    axes = figure.axes[1]
+    lines = [(axes.transData.transform(label.xy), axes.transAxes.transform(label.xyann)) for label in axes.texts]
+    assert len(lines) == 6
+
+    def side(a, b, point):
+        return np.sign(np.linalg.det([b - a, point - a]))
+
+    for (a, b), (c, d) in itertools.combinations(lines, 2):
+        assert side(a, b, c) == side(a, b, d) or side(c, d, a) == side(c, d, b)
 
 
 def test_variants_without_runs_or_speed_and_odd_names_are_drawn(tmp_path):

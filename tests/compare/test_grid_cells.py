@@ -1,10 +1,13 @@
 """Cells of a grid: their order, their folders, and what is in them."""
 
+import sys
+
 import pytest
 
+from dcnrun.compare.earlier_runs import GRID_FILE
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.grid_cells import grid_cells
-from dcnrun.errors import UsageError
+from dcnrun.errors import ConfigError, UsageError
 from tests.compare.factories import write_run
 
 OVERRIDES = ["conv=standard,dilated", "seed=0,1"]
@@ -39,3 +42,33 @@ def test_a_run_of_another_config_in_the_folder_is_an_error(tmp_path):
     message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.01"
     with pytest.raises(UsageError, match=message):
         grid_cells(build_grid(OVERRIDES), tmp_path)
+
+
+def test_runs_on_several_devices_are_started_by_torchrun(tmp_path):
+    one, two = grid_cells(build_grid(["conv=standard", "trainer.devices=1,2", "data.batch_size=4"]), tmp_path)
+    assert one.command(None, ["dcnrun"])[:2] == ["dcnrun", "train"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "dcnrun"]
+    assert two.command(None, ["dcnrun"])[: len(torchrun) + 1] == [*torchrun, "train"]
+    with pytest.raises(ConfigError, match=r"trainer\.nodes=2 needs `dcnrun train` under torchrun on each machine"):
+        build_grid(["conv=standard", "trainer.nodes=2", "data.batch_size=4"])
+
+
+def test_completed_runs_of_the_same_config_are_taken_from_elsewhere(tmp_path):
+    runs_dir, folder = tmp_path / "runs", tmp_path / "new" / "comparison"
+    write_run(runs_dir / "20250101-standard", ["conv=standard", "name=other", "logger.csv=true"], seed=0)
+    write_run(runs_dir / "sweeps" / "lr" / "trial-0000", ["conv=dilated"], seed=1)
+    write_run(tmp_path / "new" / "before" / "dilated", ["conv=dilated"], seed=0)
+    (tmp_path / "new" / "before" / GRID_FILE).touch()
+    write_run(runs_dir / "not-completed", ["conv=standard"], seed=1, status="stopped")
+    write_run(runs_dir / "of-another-rate", ["conv=standard", "optim.lr=0.5"], seed=1)
+    (write_run(runs_dir / "damaged", ["conv=standard"], seed=1) / "config.yaml").write_text("conv: [")
+    cells = grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)
+    assert [cell.path for cell in cells] == [
+        runs_dir / "20250101-standard",
+        tmp_path / "new" / "before" / "dilated",
+        folder / "standard-seed1",
+        runs_dir / "sweeps" / "lr" / "trial-0000",
+    ]
+    assert [cell.is_elsewhere for cell in cells] == [True, True, False, True]
+    write_run(folder / "standard-seed0", ["conv=standard"], seed=0, status="stopped")
+    assert not grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)[0].is_elsewhere

@@ -39,6 +39,9 @@ def test_a_run_that_is_not_completed_says_why(tmp_path, status):
 def test_a_run_without_a_score_is_not_finished(tmp_path):
     folder = RunFolder(write_run(tmp_path / "run", ["conv=dilated"]))
     folder.write_summary(folder.read_summary() | {"metrics": {"val/miou": None}})
+    with pytest.raises(RunError, match="its val/miou is not a number: no validation image"):
+        read_finished(folder.path)
+    folder.write_summary(folder.read_summary() | {"metrics": {}})
     with pytest.raises(RunError, match="no val/miou"):
         read_finished(folder.path)
     folder.write_summary(folder.read_summary() | {"best": {}})

@@ -100,6 +100,41 @@ def test_finished_runs_are_not_run_again_and_seeds_can_be_added(trainer):
     assert result["variants"][0]["seeds"] == [0, 1, 2]
 
 
+def test_runs_are_found_by_their_configs_wherever_they_are(trainer, tmp_path, capsys):
+    """A variant and a value more, in another folder: the names of the runs change, and those that are there are taken."""
+    fewer = ["conv=standard,dilated", trainer.overrides[-1]]
+    more = ["conv=standard,dilated", "optim.lr=0.01,0.05", trainer.overrides[-1]]
+    trainer.prepare(more)
+    run_grid(fewer, tmp_path / "one" / "a", program=trainer.program)
+    trainer.calls()
+    capsys.readouterr()
+    result = run_grid(more, tmp_path / "elsewhere" / "b", program=trainer.program)
+    assert run_names(trainer.calls()) == ["standard-lr-0.05-seed0", "dilated-4-lr-0.05-seed0"]
+    assert [variant["seeds"] for variant in result["variants"]] == [[0]] * 4
+    assert "2 of 4 runs were trained before, elsewhere" in capsys.readouterr().out
+    assert result["variants"][0]["runs"][0]["folder"] == str(tmp_path / "one" / "a" / "standard-seed0")
+    assert run_grid(more, tmp_path / "elsewhere" / "b", dry_run=True)["states"] == ["done"] * 4
+
+
+def test_agents_share_the_runs(trainer, tmp_path, capsys):
+    trainer.does("dilated-4-seed1", "crash")
+    result = run_grid(trainer.overrides, tmp_path / "out", agents=2, program=trainer.program)
+    names = ("standard-seed0", "dilated-4-seed0", "standard-seed1", "dilated-4-seed1")
+    assert sorted(run_names(trainer.calls())) == sorted(names)
+    assert [variant["seeds"] for variant in result["variants"]] == [[0, 1], [0]]
+    assert [run["reason"] for run in result["failed"]] == ["exit status 3: acting: crash ValueError: no such luck"]
+    said = capsys.readouterr().out
+    assert "[1/4] standard, seed 0: val/miou " in said
+    assert "[4/4] dilated 4, seed 1: failed: exit status 3" in said
+    assert len(list((tmp_path / "out" / "logs").glob("*-agent-?.log"))) == 2
+
+
+def test_it_starts_the_processes_of_runs_itself(trainer, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="start it without torchrun"):
+        run_grid(trainer.overrides, program=trainer.program)
+
+
 def test_a_failed_run_is_listed_and_the_rest_go_on(trainer, tmp_path):
     trainer.does("dilated-4-seed0", "fail")
     trainer.does("standard-seed1", "crash")

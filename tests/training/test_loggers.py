@@ -2,14 +2,17 @@
 
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, RunStatus
-from dcnrun.training.loggers import LOGGERS, CsvLogger, JsonLinesLogger, WandbLogger, forget_after
+from dcnrun.training import loggers
+from dcnrun.training.loggers import LOGGERS, CsvLogger, JsonLinesLogger, WandbLogger, forget_after, open_loggers
 from tests.training.factories import run
 
 
@@ -71,7 +74,7 @@ def test_a_config_asks_for_loggers(monkeypatch, overrides, agent, wanted):
     assert [logger for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)] == wanted
 
 
-def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch):
+def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch, capsys):
     key = "0123456789abcdef" * 2 + "01234567"
     monkeypatch.setenv("WANDB_API_KEY", key)
     folder = run([*tiny, "conv=standard", "logger=wandb", "trainer.steps=2"], tmp_path)
@@ -79,3 +82,58 @@ def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch):
     for path in folder.rglob("*"):
         if path.is_file():
             assert key.encode() not in path.read_bytes(), path
+    synced = re.search(r"wandb sync (\S+)", capsys.readouterr().out)
+    assert list(Path(synced[1]).glob("*.wandb"))
+    assert synced[1].endswith(json.loads((folder / "wandb.json").read_text())["id"])
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What wandb.init would have been given; the run that it returns has a summary and does nothing."""
+    calls = []
+
+    def start(folder, **arguments):
+        calls.append(arguments)
+        return SimpleNamespace(summary={})
+
+    monkeypatch.setattr(loggers, "start_wandb", start)
+    return calls
+
+
+def test_each_run_has_an_id_and_a_group_that_a_resume_keeps(tmp_path, monkeypatch, started):
+    config = compose(["logger=wandb", "logger.wandb_mode=online", "conv=dilated"])
+    folders = [tmp_path / parent / "dilated-seed0" for parent in ("compare-a", "compare-b", "older")]
+    (folders[2] / "wandb").mkdir(parents=True)  # of a version that named ids after folders
+    for folder in folders[:2]:
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("WANDB_RUN_GROUP", "compare-a")
+    monkeypatch.setenv("WANDB_TAGS", "mine")
+    for folder in folders:
+        WandbLogger(RunFolder(folder), config)
+    monkeypatch.delenv("WANDB_RUN_GROUP")
+    for folder in folders:
+        WandbLogger(RunFolder(folder), config)
+    ids = [call["id"] for call in started]
+    assert len(set(ids[:3])) == 3
+    assert ids[3:] == ids[:3]
+    assert ids[2] == "dilated-seed0"
+    assert {call["group"] for call in started} == {"compare-a"}
+    assert {call["resume"] for call in started} == {"allow"}
+    assert started[0]["job_type"] == "train"
+    assert started[0]["tags"] == ["mine", "dilated", "deeplab", "shapes"]
+
+
+def test_scores_of_classes_are_in_the_summary(tmp_path, started):
+    logger = WandbLogger(RunFolder(tmp_path), compose(["logger=wandb"]))
+    logger.log_classes({"val/map": {"cat": 0.5, "dog": math.nan}, "val/map_50": {"cat": 0.75}})
+    assert logger._run.summary == {"val/map/cat": 0.5, "val/map_50/cat": 0.75}
+
+
+def test_wandb_can_be_switched_off_for_every_program(tmp_path, monkeypatch, started, capsys):
+    config = compose(["logger=wandb"])
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert [type(logger) for logger in open_loggers(RunFolder(tmp_path), config)] == [JsonLinesLogger]
+    assert "WANDB_MODE=disabled" in capsys.readouterr().out
+    assert started == []
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert [type(logger) for logger in open_loggers(RunFolder(tmp_path), config)] == [JsonLinesLogger, WandbLogger]

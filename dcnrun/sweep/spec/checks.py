@@ -44,6 +44,8 @@ def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = ()) -> N
     trials.check()
     if trials.base is not None:
         trials.problems += _metric_problems(sweep, trials.base)
+    if not trials.problems and trials.base is not None:
+        trials.problems += _unscored(sweep, trials.base)
     if trials.problems:
         raise ConfigError(trials.problems)
 
@@ -192,3 +194,13 @@ def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
     elif (metric.name == _LOSS) != (metric.goal is Goal.minimize):
         better = Goal.minimize if metric.name == _LOSS else Goal.maximize
         yield f"{where}: of {metric.name}, {'less' if better is Goal.minimize else 'more'} is better: say goal: {better.value}."
+
+
+def _unscored(sweep: SweepFile, config: Config) -> Iterator[str]:
+    """Yield what the validation images can't be scored by, of the sweep's metric and the runs' own."""
+    from dcnrun.tasks.validate import check_metric_of, why_not_scored  # imports torch
+
+    check_metric_of(config)
+    metric = sweep.metric
+    if metric is not None and metric.name != _LOSS and (why := why_not_scored(config, metric.name)):
+        yield f"{sweep.at('metric')}: metric: {metric.name}: {why}."

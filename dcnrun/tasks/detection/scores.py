@@ -21,8 +21,12 @@ COCO_IOUS: Floats = np.linspace(0.5, 0.95, 10)
 VOC_IOUS: Floats = np.array([0.5, 0.7])
 """And in the DCN papers' figures of Pascal VOC."""
 
-AREAS = {"val/map_small": (0.0, 32.0**2), "val/map_medium": (32.0**2, 96.0**2), "val/map_large": (96.0**2, 1e10)}
-"""The least and the largest area, in pixels, of the objects that COCO's metrics of a size look at."""
+AREAS = {
+    "val/map_small": (0.0, 32.0**2, " of at most 32x32 pixels"),
+    "val/map_medium": (32.0**2, 96.0**2, " of 32x32 to 96x96 pixels"),
+    "val/map_large": (96.0**2, 1e10, " of at least 96x96 pixels"),
+}
+"""The least and the largest area, in pixels and in words, of the objects that COCO's metrics of a size look at."""
 
 # Detections of a class times resamples, at once: what a cache holds.
 _CHUNK = 200_000

@@ -50,11 +50,11 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
     def lacking(self, metric: str, dataset: LabelledDataset[BoxSample, BoxBatch]) -> str | None:
         """An object of the size that the metric is of; of any size for the others. Looks no further than the first."""
         assert isinstance(dataset, BoxDataset)
-        least, most = AREAS.get(metric, (0.0, inf))
+        least, most, words = AREAS.get(metric, (0.0, inf, ""))
         of_images = map(dataset.areas, range(len(dataset)))
         if any(((least <= areas) & (areas <= most)).any() for areas in of_images):
             return None
-        return "an object to be found" + (f" of {least:.0f} to {most:.0f} pixels" if metric in AREAS else "")
+        return f"an object to be found{words}"
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """All but suppression, with as many regions as `model.proposals`."""

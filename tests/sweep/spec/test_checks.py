@@ -8,6 +8,7 @@ from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine
 from dcnrun.sweep.spec.checks import check_against_settings
 from dcnrun.sweep.spec.reading import parse_sweep, read_sweep
+from tests.data.factories import coco_tree
 
 QUICK = "[dcnrun, train, experiment=quick, conv=deformable, '${args_no_hyphens}']"
 BOXES = "[dcnrun, train, experiment=shapes_boxes, '${args_no_hyphens}']"
@@ -15,7 +16,8 @@ BOXES = "[dcnrun, train, experiment=shapes_boxes, '${args_no_hyphens}']"
 
 def sweep(*parameters, metric="{name: val/miou, goal: maximize}", command=QUICK):
     """Parameters begin at line 5."""
-    lines = ["method: random", f"metric: {metric}", f"command: {command}", "parameters:"]
+    command = f"command: {command}" if command else "description: none"
+    lines = ["method: random", f"metric: {metric}", command, "parameters:"]
     return parse_sweep("\n".join([*lines, *(f"  {parameter}" for parameter in parameters)]), Path("lr.yaml"))
 
 
@@ -177,3 +179,15 @@ def test_paths_are_quoted_where_they_must_be_as_for_a_trial(tmp_path):
     command = "[dcnrun, train, data=folder, 'data.classes=[a,b]', '${args_no_hyphens}']"
     file.write_text(sweep("data.root: {values: ['/data/a(1)', '/x=y,z']}", command=command).text)
     assert LocalEngine().plan(file, [], Options()).sweep.parameters[0].distribution.values == ("/data/a(1)", "/x=y,z")
+
+
+def test_a_metric_that_the_validation_images_cannot_have(tmp_path):
+    data = ["model=faster_rcnn", "data=coco", f"data.root={coco_tree(tmp_path)}"]
+    large = problems(
+        "optim.lr: {value: 0.1}", metric="{name: val/map_large, goal: maximize}", command=None, overrides=data
+    )
+    assert len(large) == 1
+    assert large[0].startswith("lr.yaml:2: metric: val/map_large: none of the 3 validation images has an object")
+    assert not problems(
+        "optim.lr: {value: 0.1}", metric="{name: val/map, goal: maximize}", command=None, overrides=data
+    )
