@@ -245,7 +245,7 @@ class DataConfig:
     root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
     download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
     batch_size: int = setting(8, "images in a training step, over all devices", ge=1)
-    eval_batch_size: int = setting(8, "images evaluated at once on a device; 1 where sizes differ", ge=1)
+    eval_batch_size: int = setting(8, "most images evaluated at once on a device: those of one size", ge=1)
     workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself", ge=0)
     cache: bool = setting(False, "keep decoded images in memory, in every worker")
     short_sides: list[int] = setting(

@@ -11,7 +11,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded
+from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
 from dcnrun.data.transforms import augmentation, evaluation_size
 
 MULTIPLE = 32
@@ -127,11 +127,11 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
 
     @staticmethod
     def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
-        return Preparation(TrainingTransform(config), collate)
+        return Preparation(TrainingTransform(config), collate, MULTIPLE)
 
     @staticmethod
     def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
-        return Preparation(evaluation_transform(config), collate)
+        return Preparation(evaluation_transform(config), collate, MULTIPLE)
 
     @staticmethod
     def unlabelled(image: tv_tensors.Image, name: str) -> BoxSample:  # noqa: D102
@@ -151,7 +151,7 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
 def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> BoxBatch:
     """Put images, padded on the right and below to a common size, and their objects together."""
     sizes = [Size(*item.image.shape[-2:]) for item in prepared]
-    height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))  # rounded up
+    height, width = (round_up(max(sides), MULTIPLE) for sides in zip(*sizes, strict=True))
     masks = [item.masks for item in prepared if item.masks is not None]
     return {
         "image": torch.stack([padded(item.image, height, width, 0) for item in prepared]),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT
+from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT, batches_of_one_size
 from dcnrun.errors import DataError, UsageError
 
 SeenT = TypeVar("SeenT")
@@ -75,18 +75,21 @@ def train_batches(
 def eval_batches(
     dataset: LabelledDataset[SampleT, BatchT], config: DataConfig, *, rank: int = 0, world_size: int = 1
 ) -> Iterable[BatchT]:
-    """This rank's share of the samples, in order; over all ranks each sample comes exactly once.
+    """Yield this rank's share of the samples, each with others of its size alone; over all ranks each comes exactly once.
 
-    Ranks may differ by a sample, and so by a batch. DataError when a sample can't be read.
+    At most `eval_batch_size` are read, and stand in a batch, together: in the order of the data set where all are of one
+    size. Ranks may differ by a sample, and so by a batch. DataError when a sample can't be read.
     """
     indices = range(rank, len(dataset), world_size)
     size = config.eval_batch_size
     places = (
         [_Place(index, index) for index in indices[start : start + size]] for start in range(0, len(indices), size)
     )
-    batches = _PreparedBatches(dataset, dataset.evaluation(config), seed=0, cache=False)  # each is read once
+    preparation = dataset.evaluation(config)
+    batches = _PreparedBatches(dataset, preparation, seed=0, cache=False)  # each is read once
     loaded = _loaded(batches, places, config.workers)
-    return _raising(loaded)
+    for batch in _raising(loaded):
+        yield from batches_of_one_size(batch, preparation.multiple)
 
 
 def look_at_each(

@@ -1,9 +1,10 @@
 """What a data set gives: samples of an image and its labels, which are a class per pixel or boxes, and batches of them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
 import torch
@@ -67,7 +68,10 @@ class Size(NamedTuple):
 
 
 class Batch(TypedDict):
-    """Several samples as a network sees them; kinds of samples add their labels."""
+    """Several samples as a network sees them; kinds of samples add their labels.
+
+    Every tensor is (B, ..., H, W), padded as the images are; every list has an item for each image.
+    """
 
     image: Tensor
     """float32 (B, 3, H, W), normalised, padded on the right and below with 0, the mean colour"""
@@ -91,6 +95,8 @@ class Preparation(Generic[SampleT, PreparedT, BatchT]):
     """Its randomness is that of torch's CPU generator alone."""
     collate: Callable[[Sequence[PreparedT], list[int], list[str]], BatchT]
     """Makes the batch of prepared samples, their indices in the data set and their names."""
+    multiple: int = 1
+    """The sides of a batch's images are multiples of this."""
 
     def batch_of_one(self, sample: SampleT, index: int = 0) -> BatchT:
         """Make a batch of a single sample."""
@@ -106,6 +112,33 @@ class Preparation(Generic[SampleT, PreparedT, BatchT]):
                 prepared.append(self.transform(sample))
             names.append(sample["name"])
         return self.collate(prepared, index, names)
+
+
+def batches_of_one_size(batch: BatchT, multiple: int) -> Iterator[BatchT]:
+    """Split a batch where its images differ in size: each part is padded to a `multiple` alone, as an image by itself is.
+
+    So what a network answers for an image does not depend on the others.
+    """
+    members: dict[Size, list[int]] = defaultdict(list)
+    columns = cast(dict[str, Any], batch)
+    for index, size in enumerate(columns["sizes"]):
+        members[Size(*(round_up(side, multiple) for side in size))].append(index)
+    if len(members) == 1:
+        yield batch
+        return
+    for (height, width), chosen in members.items():
+        part = {
+            key: value[chosen, ..., :height, :width]
+            if isinstance(value, Tensor)
+            else value and [value[i] for i in chosen]
+            for key, value in columns.items()
+        }
+        yield cast(BatchT, part)
+
+
+def round_up(side: int, multiple: int) -> int:
+    """Return the least multiple that is no smaller than a side."""
+    return -(-side // multiple) * multiple
 
 
 def padded(tensor: Tensor, height: int, width: int, value: int) -> Tensor:

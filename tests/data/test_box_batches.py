@@ -175,11 +175,14 @@ class Painted(BoxDataset):
         return str(index)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+def of_all(dataset):
+    """All samples in one batch, prepared as for evaluation."""
+    return dataset.evaluation(config()).batch([(sample, 0) for sample in dataset.samples], [*range(len(dataset))])
+
+
 @pytest.mark.parametrize("masks", [False, True])
-def test_sizes_that_differ_are_padded_on_the_right_and_below(workers, masks):
-    settings = config(eval_batch_size=3, workers=workers)
-    (batch,) = eval_batches(Painted(masks), settings)
+def test_sizes_that_differ_are_padded_on_the_right_and_below(masks):
+    batch = of_all(Painted(masks))
     assert batch["image"].shape == (3, 3, 64, 128)
     assert batch["sizes"] == [(60, 84), (40, 100), (64, 64)]
     assert batch["index"] == [0, 1, 2]
@@ -197,9 +200,27 @@ def test_sizes_that_differ_are_padded_on_the_right_and_below(workers, masks):
     assert masks or batch["masks"] is None
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("masks", [False, True])
+def test_images_are_evaluated_beside_others_of_their_size_alone(workers, masks):
+    """Each batch is that of its images by themselves, whatever they were read with."""
+    dataset = Painted(masks)
+    dataset.samples = [dataset.samples[place] for place in (0, 1, 0, 2, 1)]
+    batches = list(eval_batches(dataset, config(eval_batch_size=5, workers=workers)))
+    assert [batch["index"] for batch in batches] == [[0, 2], [1, 4], [3]]
+    preparation = dataset.evaluation(config())
+    for batch in batches:
+        samples = [(dataset.samples[place], 0) for place in batch["index"]]
+        assert torch.equal(batch["image"], preparation.batch(samples, batch["index"])["image"])
+        for place, (sample, _) in enumerate(samples):
+            assert batch["boxes"][place].tolist() == sample["boxes"].tolist()
+            assert batch["truth"][place]["size"] == batch["sizes"][place] == tuple(sample["image"].shape[1:])
+            assert batch["masks"] is None if not masks else torch.equal(batch["masks"][place], sample["masks"])
+
+
 def test_a_batch_costs_few_file_descriptors():
     """Each block of memory from a worker costs one; there may be 1024 of them."""
-    (batch,) = eval_batches(Painted(), config(eval_batch_size=3))
+    batch = of_all(Painted())
     columns = [
         batch["boxes"],
         batch["labels"],
@@ -250,7 +271,7 @@ def test_ranks_share_the_batch_of_one(shapes, world_size):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_pinned_batches_keep_their_form(workers):
-    (batch,) = eval_batches(Painted(), config(eval_batch_size=3, workers=workers))
-    assert batch["image"].is_pinned()
-    assert batch["sizes"] == [(60, 84), (40, 100), (64, 64)]
-    assert [type(truth["size"]).__name__ for truth in batch["truth"]] == ["Size"] * 3
+    batches = list(eval_batches(Painted(), config(eval_batch_size=1, workers=workers)))
+    assert all(batch["image"].is_pinned() for batch in batches)
+    assert [batch["sizes"] for batch in batches] == [[(60, 84)], [(40, 100)], [(64, 64)]]
+    assert [type(batch["truth"][0]["size"]).__name__ for batch in batches] == ["Size"] * 3

@@ -176,7 +176,8 @@ class TestSizesThatDiffer:
             save_image(tmp_path / "images" / "val" / f"{number}.png", size)
             save_mask(tmp_path / "masks" / "val" / f"{number}.png", labels(size))
         dataset = build_dataset(FolderConfig(root=str(tmp_path), classes=["a", "b"]), "val")
-        (batch,) = eval_batches(dataset, settings())
+        samples = [(dataset[index], 0) for index in range(3)]
+        batch = dataset.evaluation(settings()).batch(samples, [0, 1, 2])
         assert batch["image"].shape == (3, 3, 36, 40)
         for number, (width, height) in enumerate(sizes):
             image, mask = batch["image"][number], batch["mask"][number]

@@ -1,10 +1,15 @@
 """What every architecture must keep: a new one inherits this suite by its name in the enum."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import Architecture
+from dcnrun.config.settings import kinds_with
 from dcnrun.data import eval_batches, train_batches
 from dcnrun.tasks.build import build_model, forward_flops
 from dcnrun.tasks.registry import task_of
@@ -12,10 +17,13 @@ from dcnrun.tasks.registry import task_of
 SMALL = ["model.width=16", "conv=modulated", "conv.layers=1", "trainer.accelerator=cpu"]
 DATA = ["data.image_size=64", "data.train_images=2", "data.val_images=3", "data.batch_size=2", "data.eval_batch_size=2"]
 
+BOXES = {"model.score_threshold": 0, "model.proposals": 50}  # also what a network that has learnt nothing finds
+
 
 @pytest.fixture(params=Architecture, scope="module")
 def config(request):
-    return compose(["data=shapes", f"model={request.param}", "data.workers=0", *DATA, *SMALL])
+    boxes = [f"{key}={value}" for key, value in BOXES.items() if request.param in kinds_with(key)]
+    return compose(["data=shapes", f"model={request.param}", "data.workers=0", *DATA, *SMALL, *boxes])
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +79,34 @@ def test_predictions_are_scored_by_every_metric(config, task, model, val_set):
         assert tuple(scores) == val_set.classes
     for metric in traits.per_image.metrics:
         assert result.images.score(metric) == pytest.approx(result.metrics[metric], nan_ok=True)
+
+
+def test_an_image_is_answered_alike_in_every_company(config, task, model):
+    """Images of different sizes: neighbours' padding is seen by no layer, however far it samples."""
+    # A RetinaNet that has learnt nothing scores all anchors nearly alike: in single precision their order is of chance.
+    dtype = torch.float64 if config.model.head is Architecture.retinanet else torch.float32
+    network = deepcopy(model.network).to(dtype).eval()
+    sizes = [(64, 64), (40, 64), (64, 64), (33, 50), (40, 64)]
+
+    class Cropped(type(task.dataset(config.data, "val"))):
+        def __getitem__(self, index):
+            height, width = sizes[index]
+            image = super().__getitem__(index)["image"][:, :height, :width]
+            return self.unlabelled(tv_tensors.Image(image), self.name(index))
+
+    def answers(together):
+        data = replace(config.data, val_images=len(sizes), eval_batch_size=together)
+        found = {}
+        with torch.inference_mode():
+            for batch in eval_batches(Cropped(data, "val"), data):
+                batch["image"] = batch["image"].to(dtype)
+                found |= dict(zip(batch["index"], task.predict(network, batch), strict=True))
+        return [found[index] for index in range(len(sizes))]
+
+    alone = answers(1)
+    assert all(len(answer["boxes"] if isinstance(answer, dict) else answer) for answer in alone)
+    for together in (2, 5):
+        torch.testing.assert_close(answers(together), alone, rtol=1e-5, atol=1e-4)
 
 
 def test_results_are_read_as_they_were_saved(config, task, model, val_set, tmp_path):

@@ -49,7 +49,25 @@ def faster_rcnn_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> 
 
 def retinanet_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> Pyramid:
     """Levels p3 to p5, and p6 and p7 by strided convolutions of p5, as torchvision has it."""
-    return Pyramid(backbone, ["c3", "c4", "c5"], channels, norm, LastLevelP6P7(channels, channels), ["p6", "p7"])
+    return Pyramid(backbone, ["c3", "c4", "c5"], channels, norm, _P6P7(channels, channels), ["p6", "p7"])
+
+
+class _P6P7(LastLevelP6P7):  # type: ignore[misc]
+    """torchvision's, in fp32 under autocast too.
+
+    Where p6 is a single pixel, as of an image of 64, PyTorch 2.14 leaves most of the gradient of p7's kernel unwritten on
+    CPUs in bf16: whatever lay in that memory, often no number.
+    """
+
+    def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
+        levels: tuple[list[Tensor], list[str]]
+        device = p[-1].device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                levels = super().forward([*p[:-1], p[-1].float()], [c[-1].float()], names)
+        else:
+            levels = super().forward(p, c, names)
+        return levels
 
 
 class DilatedC5(nn.Module):

@@ -58,6 +58,22 @@ def sides(anchors):
     return (width * height).sqrt(), height / width
 
 
+def test_the_topmost_kernel_learns_from_a_single_pixel_in_bf16_too():
+    """All but the kernel's centre sees padding alone: its gradient is 0, not what the memory held before."""
+    network = built(retinanet())
+    kernel = network.neck.extra_blocks.p7.weight
+    freed = [torch.full(kernel.shape, math.nan, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)] * 4
+    with torch.autocast("cpu", torch.bfloat16):
+        p7 = network.maps(torch.randn(2, 3, 64, 64))["p7"]
+    del freed
+    p7.float().square().sum().backward()
+    assert p7.shape[-2:] == (1, 1)
+    centre = torch.zeros(3, 3, dtype=torch.bool)
+    centre[1, 1] = True
+    assert (kernel.grad[..., ~centre] == 0).all()
+    assert (kernel.grad[..., centre] != 0).any()
+
+
 def test_sizes_and_ratios():
     sizes = [64, 128, 256, 512, 1024]  # large, so that rounding to whole pixels hardly shows
     images = torch.zeros(1, 3, 64, 64)
