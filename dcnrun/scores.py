@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,14 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+def in_percent(score: float, sign: Literal["-", "+"] = "-") -> str:
+    """Format a score from 0 to 1 for people, where the unit is said beside it: 0.7123 is `71.2`; `sign` as in format()."""
+    return f"{round(100 * score, 1) + 0.0:{sign}.1f}"  # + 0.0: never -0.0
+
+
 def as_percent(score: float | None) -> str:
-    """Format a score from 0 to 1 for people: 0.7123 is `71.2 %`; `-` where it is none or not a number."""
-    return "-" if score is None or isnan(score) else f"{100 * score:.1f} %"
+    """Format a score from 0 to 1 for people, with its unit: 0.7123 is `71.2 %`; `-` where it is none or not a number."""
+    return "-" if score is None or isnan(score) else f"{in_percent(score)} %"
 
 
 class PerImage(ABC):

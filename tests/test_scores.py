@@ -1,8 +1,11 @@
 """Results per image in files: what was written is read, and nothing else."""
 
+import math
+
 import numpy as np
 import pytest
 
+from dcnrun.scores import as_percent, in_percent
 from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.segmentation.scores import ConfusionPerImage
 from tests.compare.factories import confusions, matches
@@ -78,3 +81,8 @@ def test_missing_torn_and_foreign_files_are_not_read(tmp_path):
         assert ConfusionPerImage.load(file) is None
     np.save(file.open("wb"), np.zeros(3))
     assert ConfusionPerImage.load(file) is None
+
+
+def test_scores_are_in_percent_for_people():
+    assert [as_percent(score) for score in (0.71234, 0.0, 1.0, math.nan, None)] == ["71.2 %", "0.0 %", "100.0 %", "-", "-"]
+    assert [in_percent(score, "+") for score in (0.0126, -0.0126, -0.0001)] == ["+1.3", "-1.3", "+0.0"]

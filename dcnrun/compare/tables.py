@@ -1,4 +1,4 @@
-"""A comparison as tables: for the terminal and as Markdown. Scores in percent, two decimals, everywhere."""
+"""A comparison as tables: for the terminal and as Markdown. Scores in percent, with one decimal."""
 
 import re
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.published import Published, published_figures
 from dcnrun.compare.results import Comparison, Unfinished, VariantResult
 from dcnrun.compare.statistics import Difference
+from dcnrun.scores import in_percent
 from dcnrun.tasks.registry import metric_title
 
 COST_COLUMNS = ("parameters", "FLOPs", "images/s training", "images/s inference", "peak memory")
@@ -31,7 +32,7 @@ class Row:
 def accuracy_columns(comparison: Comparison) -> tuple[str, ...]:
     """Return the headers of the accuracy columns, with one for published figures where any variant has one."""
     published = ("published",) if published_figures(comparison) else ()
-    return ("variant", "seeds", comparison.metric, *published, "difference", "verdict")
+    return ("variant", "seeds", f"{comparison.metric} (%)", *published, "difference (points)", "verdict")
 
 
 def rows(comparison: Comparison) -> list[Row]:
@@ -94,19 +95,19 @@ def escape(text: str) -> str:
 
 
 def score_text(variant: VariantResult) -> str:
-    """Format mean and deviation in percent, such as `71.23 ± 0.45`."""
+    """Format mean and deviation in percent, such as `71.2 ± 0.5`."""
     if variant.mean is None:
         return _NONE
-    return f"{100 * variant.mean:.2f} ± " + (_NONE if variant.std is None else f"{100 * variant.std:.2f}")
+    return f"{in_percent(variant.mean)} ± {_NONE if variant.std is None else in_percent(variant.std)}"
 
 
 def difference_text(difference: Difference | None) -> str:
-    """Format a difference in points, such as `+1.23 [-0.10, +2.56]`; without an interval for one seed."""
+    """Format a difference in points, such as `+1.2 [-0.1, +2.6]`; without an interval for one seed."""
     if difference is None:
         return _NONE
     interval = difference.interval if difference.is_judged else None
-    text = f"{100 * difference.mean:+.2f}"
-    return text if interval is None else f"{text} [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
+    text = in_percent(difference.mean, "+")
+    return text if interval is None else f"{text} [{in_percent(interval.low, '+')}, {in_percent(interval.high, '+')}]"
 
 
 def _seeds(variant: VariantResult, unfinished: Sequence[Unfinished]) -> str:

@@ -16,6 +16,7 @@ from dcnrun.config.schema import (
     RetinaNetConfig,
     SegmentationModelConfig,
 )
+from dcnrun.scores import as_percent
 from dcnrun.tasks.detection.scores import DETECTION
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.traits import TaskTraits
@@ -112,3 +113,9 @@ def metric_title(name: str) -> str:
     """Return a metric as people call it: `mIoU` for `val/miou`."""
     titles = {metric.name: metric.title for entry in ARCHITECTURES.values() for metric in entry.task.metrics}
     return titles.get(name, name)
+
+
+def metric_text(name: str, value: float) -> str:
+    """Format a value of a metric for people: scores of a task, which are from 0 to 1, in percent, others such as a loss as they are."""
+    is_score = any(name in entry.task.metric_names for entry in ARCHITECTURES.values())
+    return as_percent(value) if is_score else f"{value:.4g}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an evaluation gives."""
+    """A score that an evaluation gives, from 0 to 1; people read it in percent."""
 
     name: str
     """As it is logged, such as `val/miou`."""

@@ -16,7 +16,7 @@ def test_the_terminal_shows_every_number_in_80_columns(comparison):
     assert all(len(line) <= 80 for line in text.splitlines())
     standard = comparison.variants[0]
     row = next(line for line in text.splitlines() if "standard" in line and "±" in line)
-    assert f"{100 * standard.mean:.2f} ± {100 * standard.std:.2f}" in row
+    assert f"{100 * standard.mean:.1f} ± {100 * standard.std:.1f}" in row
     assert "reference" in row
     assert re.search(r"dilated 4 +│ +2 of 3 ", text)
     cost = next(line for line in text.splitlines() if "11.2 M" in line)
@@ -66,7 +66,7 @@ def test_tables_and_notes_name_the_metric(tmp_path):
     ]
     comparison = compare(detectors)
     assert "AP50 in percent" in footnotes(comparison)[0]
-    assert "| variant | seeds | val/map_50 | difference |" in markdown(comparison)
+    assert "| variant | seeds | val/map_50 (%) | difference (points) |" in markdown(comparison)
     assert "![AP50 of each" in markdown(comparison)
     report = write_report(comparison, tmp_path / "out")
     assert report["metric"] == "val/map_50"

@@ -9,7 +9,7 @@ import pytest
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import MODEL_SCHEMAS, Architecture, FasterRcnnConfig
 from dcnrun.models.backbones import build_backbone
-from dcnrun.tasks.registry import ARCHITECTURES, labels_for, metric_title, task_of, task_traits
+from dcnrun.tasks.registry import ARCHITECTURES, labels_for, metric_text, metric_title, task_of, task_traits
 
 
 @dataclass
@@ -47,6 +47,12 @@ def test_a_metric_has_one_title_for_all_tasks():
             assert titles.setdefault(metric.name, metric.title) == metric.title == metric_title(metric.name)
     assert metric_title("val/miou") == "mIoU"
     assert metric_title("train/loss") == "train/loss"
+
+
+def test_scores_are_in_percent_and_other_metrics_as_they_are():
+    assert metric_text("val/miou", 0.31849) == "31.8 %"
+    assert metric_text("val/map_50", 1.0) == "100.0 %"
+    assert metric_text("train/loss", 0.31849) == "0.3185"
 
 
 def test_labels_are_the_tasks_where_the_data_has_them():
