@@ -84,5 +84,11 @@ def test_missing_torn_and_foreign_files_are_not_read(tmp_path):
 
 
 def test_scores_are_in_percent_for_people():
-    assert [as_percent(score) for score in (0.71234, 0.0, 1.0, math.nan, None)] == ["71.2 %", "0.0 %", "100.0 %", "-", "-"]
+    assert [as_percent(score) for score in (0.71234, 0.0, 1.0, math.nan, None)] == [
+        "71.2 %",
+        "0.0 %",
+        "100.0 %",
+        "-",
+        "-",
+    ]
     assert [in_percent(score, "+") for score in (0.0126, -0.0126, -0.0001)] == ["+1.3", "-1.3", "+0.0"]

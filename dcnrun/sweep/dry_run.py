@@ -15,6 +15,7 @@ from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import extent, settings_in_words
 from dcnrun.sweep.trial import command_line
+from dcnrun.tasks.registry import metric_text
 
 _SUGGESTIONS = 5
 _BANDS = 8
@@ -67,7 +68,7 @@ def _goal(sweep: SweepFile) -> str:
     metric = sweep.metric
     if metric is None:
         return f"Search: {sweep.method.value}, by no metric."
-    target = "" if metric.target is None else f"; at {metric.target:g} the sweep is over"
+    target = "" if metric.target is None else f"; at {metric_text(metric.name, metric.target)} the sweep is over"
     return f"Search: {sweep.method.value}, to {metric.goal.value} {metric.name}{target}."
 
 

@@ -11,6 +11,7 @@ from operator import mul, truediv
 
 from dcnrun.errors import UsageError
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
+from dcnrun.tasks.registry import metric_text
 
 LEVELS = 100  # most bands of a ladder that has no top (`min_iter`)
 LONGEST = 10**9  # no run reports this often: bands beyond it are left out
@@ -27,8 +28,8 @@ class Stop:
     within: int  # how many of them were as good as the threshold there
 
     def sentence(self, metric: str) -> str:
-        """Return it in words: `band 9: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there`."""
-        worse = f"{metric} {self.value:.4g} is worse than {self.threshold:.4g}"
+        """Return it in words: `band 9: val/miou 31.0 % is worse than 44.0 %, which 3 of 6 runs had reached there`."""
+        worse = f"{metric} {metric_text(metric, self.value)} is worse than {metric_text(metric, self.threshold)}"
         return f"band {self.band}: {worse}, which {self.within} of {self.runs} runs had reached there"
 
 

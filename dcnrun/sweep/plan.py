@@ -16,6 +16,7 @@ from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import SweepFile
+from dcnrun.tasks.registry import metric_text
 
 _MAY_CHANGE = ("run_cap", "description")
 
@@ -83,7 +84,9 @@ class Searching:
         if metric is None:
             return None
         if self._search.target_reached(jobs):
-            return Verdict(f"the sweep is over: {metric.name} reached its target {metric.target:g}")
+            return Verdict(
+                f"the sweep is over: {metric.name} reached its target {metric_text(metric.name, metric.target)}"
+            )
         if rule is None:
             return None
         histories = {each.number: [value for _, value in each.history] for each in jobs}

@@ -20,6 +20,7 @@ from dcnrun.runs import RunFolder
 from dcnrun.sweep.objective import ENDED, best_value, target_reached
 from dcnrun.sweep.search import grid_values
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
+from dcnrun.tasks.registry import metric_text
 
 _BEST_SHOWN = 5
 _ROWS_IN_A_FILE = 40
@@ -132,7 +133,7 @@ def table(progress: Progress, most: int) -> Group:
         state = job.state.value if job.band is None else f"{job.state.value}, band {job.band}"
         cells = [f"{job.number}{mark}", state, *(in_short(job.parameters.get(name)) for name in names)]
         step, steps = progress.steps(job)
-        cells += [in_short(progress.value(job)), f"{step}/{steps}" if steps else str(step)]
+        cells += [_value(progress, job), f"{step}/{steps}" if steps else str(step)]
         why = Text(job.reason or "", no_wrap=True, overflow="ellipsis")
         rows.add_row(*map(Text, cells), why, *([Text(_agent(job))] if several_agents else []))
     hidden = len(progress.jobs) - len(shown)
@@ -141,7 +142,7 @@ def table(progress: Progress, most: int) -> Group:
 
 
 def summary(progress: Progress) -> str:
-    """Return all trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 0.4321`."""
+    """Return all trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 43.2 %`."""
     counts = ", ".join(f"{count} {state.value}" for state, count in _counts(progress.jobs).items())
     all_of_them = several(progress.cap or len(progress.jobs), progress.what)
     number = f"{len(progress.jobs)} of {all_of_them}" if progress.cap else all_of_them
@@ -226,7 +227,12 @@ def _metric_name(progress: Progress) -> str:
 
 
 def _score(progress: Progress, job: Job) -> str:
-    return f"{_metric_name(progress)} {in_short(progress.value(job))}"
+    return f"{_metric_name(progress)} {_value(progress, job)}"
+
+
+def _value(progress: Progress, job: Job) -> str:
+    value = progress.value(job)
+    return "" if value is None else metric_text(_metric_name(progress), value)
 
 
 def _agent(job: Job) -> str:

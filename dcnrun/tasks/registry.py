@@ -115,7 +115,11 @@ def metric_title(name: str) -> str:
     return titles.get(name, name)
 
 
+def is_score(name: str) -> bool:
+    """Return whether a metric is a score from 0 to 1, which people read in percent; a loss is none."""
+    return any(name in entry.task.metric_names for entry in ARCHITECTURES.values())
+
+
 def metric_text(name: str, value: float) -> str:
-    """Format a value of a metric for people: scores of a task, which are from 0 to 1, in percent, others such as a loss as they are."""
-    is_score = any(name in entry.task.metric_names for entry in ARCHITECTURES.values())
-    return as_percent(value) if is_score else f"{value:.4g}"
+    """Format a value of a metric for people."""
+    return as_percent(value) if is_score(name) else f"{value:.4g}"

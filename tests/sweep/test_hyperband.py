@@ -123,5 +123,5 @@ def test_the_reason_in_words() -> None:
     stop = judge(RULE, Goal.maximize, values, 0)
     assert stop is not None
     assert stop.sentence("val/miou") == (
-        "band 2: val/miou 0.31 is worse than 0.44, which 3 of 6 runs had reached there"
+        "band 2: val/miou 31.0 % is worse than 44.0 %, which 3 of 6 runs had reached there"
     )

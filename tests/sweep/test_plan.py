@@ -69,7 +69,7 @@ def test_nothing_is_drawn_and_nothing_goes_on_when_the_target_is_reached():
     searching = Searching(plan())
     running, there = job(0, 0.5), job(1, 0.1, 0.91, state=State.completed)
     assert searching.draw([there]) is None
-    assert "reached its target 0.9" in searching.judge([running, there], running).reason
+    assert "reached its target 90.0 %" in searching.judge([running, there], running).reason
     assert searching.judge([running], running) is None
 
 
@@ -78,7 +78,7 @@ def test_the_stop_rule_is_asked_with_every_jobs_reports():
     good, bad = job(0, 0.5, 0.6, state=State.stopped), job(1, 0.1, 0.2)
     verdict = searching.judge([good, bad], bad)
     assert verdict.band == 2
-    assert verdict.reason.startswith("band 2: val/miou 0.2 is worse than 0.6")
+    assert verdict.reason.startswith("band 2: val/miou 20.0 % is worse than 60.0 %")
     assert searching.judge([good, job(1, 0.1)], job(1, 0.1)) is None
     no_rule = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
     assert no_rule.judge([good, bad], bad) is None

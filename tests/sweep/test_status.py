@@ -73,10 +73,10 @@ def test_a_row_says_what_is_to_be_known_of_a_trial(tmp_path):
         for line in text.splitlines()
         if "│" in line
     }
-    assert rows["0 *"] == ["completed", "0", "0.1235", "0.5123", "1", "", "node7:12"]
-    assert rows["1"] == ["running", "1", "0.1235", "0.4", "340/900", "", "node7:12"]
-    assert rows["2"] == ["stopped, band 3", "2", "0.1235", "0.2", "1", "band 3: worse", "node8:14"]
-    assert "3 of 12 trials: 1 running, 1 completed, 1 stopped; the best is trial 0, val/miou 0.5123" in text
+    assert rows["0 *"] == ["completed", "0", "0.1235", "51.2 %", "1", "", "node7:12"]
+    assert rows["1"] == ["running", "1", "0.1235", "40.0 %", "340/900", "", "node7:12"]
+    assert rows["2"] == ["stopped, band 3", "2", "0.1235", "20.0 %", "1", "band 3: worse", "node8:14"]
+    assert "3 of 12 trials: 1 running, 1 completed, 1 stopped; the best is trial 0, val/miou 51.2 %" in text
 
 
 def test_an_agent_alone_is_not_named(tmp_path):
@@ -126,10 +126,10 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path, capsys):
         show(progress(tmp_path, job(0, 0.2), job(1, 0.1, state=State.stopped, reason="band 1: bad")))
     assert capsys.readouterr().out.splitlines() == [
         "trial 0: running, optim.lr=0.1235 conv.groups=0 (node7:12)",
-        "trial 0: completed, val/miou 0.2",
+        "trial 0: completed, val/miou 20.0 %",
         "trial 1: running, optim.lr=0.1235 conv.groups=1 (node7:12)",
         "trial 1: running, attempt 2, optim.lr=0.1235 conv.groups=1 (node7:12)",
-        "trial 1: stopped, val/miou 0.1: band 1: bad",
+        "trial 1: stopped, val/miou 10.0 %: band 1: bad",
     ]
 
 
@@ -140,7 +140,7 @@ def test_on_a_terminal_the_table_is_kept_up_to_date(tmp_path, monkeypatch):
         show(progress(tmp_path, job(0, 0.1, state=State.running)))
         show(progress(tmp_path, job(0, 0.25)))
     assert "completed" in screen.getvalue()
-    assert "the best is trial 0, val/miou 0.25" in screen.getvalue()
+    assert "the best is trial 0, val/miou 25.0 %" in screen.getvalue()
 
 
 def test_before_the_first_trial_and_without_a_metric(tmp_path):

@@ -20,6 +20,7 @@ from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import Progress, as_json, extent, several, show_once, watching
 from dcnrun.sweep.storage import create_ledger, create_repeats, folder_of, name_of, open_ledger, repeats_in
 from dcnrun.sweep.trial import command_line, gpu_groups_for
+from dcnrun.tasks.registry import metric_text
 
 # Reports and comparisons are imported where they are made: matplotlib and scipy take seconds, and trials come first.
 if TYPE_CHECKING:
@@ -176,13 +177,14 @@ def _report(progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:
     """Print and return what was found."""
     show_once(progress)
     result, best = as_json(progress), repeated.best if repeated else progress.best
-    if progress.target_reached and progress.metric is not None:
-        console.print(f"The sweep is over: {progress.metric.name} reached its target {progress.metric.target:g}.")
+    metric = progress.metric
+    if metric is not None and metric.target is not None and progress.target_reached:
+        console.print(f"The sweep is over: {metric.name} reached its target {metric_text(metric.name, metric.target)}.")
     if best is not None:
         result["command"] = command_line(best.overrides)
         console.print(f"The best settings again: {result['command']}", markup=False, soft_wrap=True)
-    elif progress.metric is not None:
-        nothing = f"No trial reported a finite {progress.metric.name}: nothing can be ranked"
+    elif metric is not None:
+        nothing = f"No trial reported a finite {metric.name}: nothing can be ranked"
         console.print(f"{nothing} (see {progress.folder}/trial-*/metrics.jsonl).", markup=False, soft_wrap=True)
     if repeated:
         result["repeats"] = repeated.as_json()

@@ -9,7 +9,7 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.plotting import BLACK, BLUE, COLOURS, GREY, LABEL_SIZE, TITLE_SIZE, VERMILION, plain_text, tidy
@@ -27,6 +27,7 @@ from dcnrun.sweep.spec.distributions import Categorical, Distribution, InvLogUni
 from dcnrun.sweep.spec.fields import is_number
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter
 from dcnrun.sweep.status import Progress
+from dcnrun.tasks.registry import is_score
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BEST = VERMILION
@@ -53,6 +54,7 @@ class Scale:
     high: float
     log: bool = False
     choices: tuple[Any, ...] | None = None  # values at 0, 1, ... of the axis; None for numbers
+    percent: bool = False  # whether the numbers are scores from 0 to 1
 
     def fraction(self, value: Any) -> float:
         """Return where a value lies between the ends of the axis, from 0 to 1."""
@@ -76,7 +78,7 @@ class Scale:
         positions = self._inside(LogLocator(subs=self._subs()) if self.log else MaxNLocator(6))
         if len(positions) < 2:
             positions = self._inside(MaxNLocator(4))
-        return positions, [f"{position:g}" for position in positions]
+        return positions, [f"{100 * position:g} %" if self.percent else f"{position:g}" for position in positions]
 
     def _subs(self) -> tuple[float, ...]:
         return (1.0,) if math.log10(self.high / self.low) > _DECADES else (1.0, 2.0, 5.0)
@@ -110,13 +112,20 @@ def draw_history(axes: Axes, progress: Progress, metric: str) -> None:
     axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("trial")
-    axes.set_ylabel(plain_text(metric))
+    _label_metric(axes, metric)
     tidy(axes, f"{'Higher' if progress.goal is Goal.maximize else 'Lower'} is better")
     if valued or failed:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=LABEL_SIZE)
     if not valued:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no trial has a value", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _label_metric(axes: Axes, metric: str) -> None:
+    """Name the vertical axis after the metric, with ticks in percent where it is a score."""
+    axes.set_ylabel(plain_text(metric))
+    if is_score(metric):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def best_so_far(valued: Sequence[tuple[Job, float]], goal: Goal) -> tuple[list[int], list[float]]:
@@ -150,7 +159,7 @@ def draw_parallel(axes: Axes, progress: Progress, metric: str, parameters: Seque
     """
     ranked = progress.valued()
     scales = [scale_of(each, [job.parameters[each.name] for job, _ in ranked]) for each in parameters]
-    values = number_scale([value for _, value in ranked])
+    values = replace(number_scale([value for _, value in ranked]), percent=is_score(metric))
     names = [each.name for each in parameters]
     uprights = [_upright(axes, i, scale) for i, scale in enumerate([*scales, values])]
     best, worst = ranked[0][1], ranked[-1][1]
@@ -222,7 +231,7 @@ def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, pa
         if job is progress.best:
             axes.scatter([job.parameters[along.name]], [value], **ring)
     axes.set_xlabel(plain_text(along.name))
-    axes.set_ylabel(plain_text(metric))
+    _label_metric(axes, metric)
     axes.margins(y=0.08)
     tidy(axes, "Filled: completed; hollow: stopped early or running; ringed: the best")
     handles = colours.handles([("o", shade) for shade in shades]) if colours else []

@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from dcnrun.compare.tables import escape
 from dcnrun.jobs.ledger import State
+from dcnrun.scores import in_percent
 from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import RankedSetting, Repeated
 from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost
 from dcnrun.sweep.status import Progress, in_short, summary
+from dcnrun.tasks.registry import metric_text
 
 _MOST_ROWS = 20
 _MOST_REASONS = 50
@@ -65,11 +67,19 @@ def _repeats(repeated: Repeated) -> list[str]:
         repeated.change,
         "",
         *_table(
-            ("", "trial", "by single run", f"mean {repeated.metric}", "95 % of the mean", "to the best", "verdict"),
+            (
+                "",
+                "trial",
+                "by single run",
+                f"mean {repeated.metric} (%)",
+                "95 % of the mean",
+                "to the best (points)",
+                "verdict",
+            ),
             [_ranked(i + 1, setting) for i, setting in enumerate(repeated.ranking)],
         ),
         "",
-        "In percent, at the last step (a trial's own value is the best of its reports). The trials' own "
+        "At the last step (a trial's own value is the best of its reports). The trials' own "
         "runs don't count: settings were chosen by them, so that they are likely to flatter. Of several means, the best is still "
         "likely to be somewhat above what more seeds would give. The interval of a mean is Student's t "
         "over the seeds. The difference to the best pairs runs by seed, with the interval that spans t and a bootstrap over seeds "
@@ -84,27 +94,27 @@ def _ranked(rank: int, row: RankedSetting) -> list[str]:
         str(rank),
         str(row.trial.number),
         str(row.rank_by_single_run),
-        "" if row.mean is None else f"{100 * row.mean:.2f}",
+        "" if row.mean is None else in_percent(row.mean),
         _interval(row.interval),
-        "" if difference is None else f"{100 * difference.mean:+.2f} {_interval(difference.interval)}",
+        "" if difference is None else f"{in_percent(difference.mean, '+')} {_interval(difference.interval)}",
         "" if difference is None else difference.verdict,
     ]
 
 
 def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    return "" if interval is None else f"[{in_percent(interval.low)}, {in_percent(interval.high)}]"
 
 
 def _ranking(progress: Progress, is_repeated: bool) -> list[str]:
-    ranked = progress.ranked()
+    ranked = progress.valued()
     if not ranked:
         return []
-    names = sorted({name for job in ranked for name in job.parameters})
+    names = sorted({name for job, _ in ranked for name in job.parameters})
     metric = progress.metric.name if progress.metric else "metric"
     rows = []
-    for i, job in enumerate(ranked[:_MOST_ROWS]):
+    for i, (job, value) in enumerate(ranked[:_MOST_ROWS]):
         parameters = [in_short(job.parameters.get(name)) for name in names]
-        rows.append([str(i + 1), str(job.number), in_short(progress.value(job)), job.state.value, *parameters])
+        rows.append([str(i + 1), str(job.number), metric_text(metric, value), job.state.value, *parameters])
     more = [f"{len(ranked) - _MOST_ROWS} more are in report.json."] if len(ranked) > _MOST_ROWS else []
     how = "`--repeats 3` runs the best few again over three seeds and ranks them by their means."
     said = " ".join([*more, _NOISE, *([] if is_repeated else [how])])

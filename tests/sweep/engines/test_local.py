@@ -77,7 +77,7 @@ def test_the_stop_rule_stops_a_trial_and_says_why(sweeps):
     assert states(result) == ["completed", "stopped"]
     stopped = result["trials"][1]
     assert stopped["band"] == 2
-    assert stopped["reason"].startswith("band 2: val/miou 0.31 is worse than 0.51")
+    assert stopped["reason"].startswith("band 2: val/miou 31.0 % is worse than 51.0 %")
     assert 2 <= len(stopped["history"]) < 12
     summary = json.loads((sweeps.out / "trial-0001" / "summary.json").read_text())
     assert summary["status"] == "stopped"
