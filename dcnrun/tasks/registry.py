@@ -120,6 +120,6 @@ def is_score(name: str) -> bool:
     return any(name in entry.task.metric_names for entry in ARCHITECTURES.values())
 
 
-def metric_text(name: str, value: float) -> str:
-    """Format a value of a metric for people."""
-    return as_percent(value) if is_score(name) else f"{value:.4g}"
+def metric_text(name: str, value: float | None) -> str:
+    """Format a value of a metric for people, `-` where there is none."""
+    return as_percent(value) if value is None or is_score(name) else f"{value:.4g}"
