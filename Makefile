@@ -7,8 +7,8 @@ install:  ## the package and everything to work on it, in .venv
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable '.[dev]'
 
-# Two processes, whose threads must not spin while they wait: that would slow the other's.
-PYTEST = OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n 2 --dist loadfile
+# Two processes with a thread each, as for two cores: more threads would only wait for each other's.
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
 test:  ## the whole suite
 	$(PYTEST)

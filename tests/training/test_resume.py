@@ -51,7 +51,7 @@ def test_killed_at_random_steps_it_ends_with_the_same_numbers(task, settings, is
     train(compose(overrides), overrides, whole)
     process = (forked if is_imported else start)("train", *overrides, "--run-dir", killed)
     chosen = random.Random()
-    kills = sorted(chosen.sample(range(1, 14), 3))
+    kills = sorted(chosen.sample(range(1, 14), 2))
     for step in kills:
         wait_until_logged(killed, step, process)
         time.sleep(chosen.random() * 0.05)

@@ -62,9 +62,16 @@ def test_every_kernel_has_limits():
         assert set(re.findall(r"__global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\(", source)) == set(limits)
 
 
+# All in fp32; in half precision those between the first and the last would tell nothing more.
+COMPILED = [
+    pytest.param(dtype, architecture, id=f"{dtype_name(dtype)}-{architecture}")
+    for dtype in CUDA_DTYPES
+    for architecture in (ARCHITECTURES if dtype == torch.float32 else (ARCHITECTURES[0], ARCHITECTURES[-1]))
+]
+
+
 @needs_tools
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("dtype", CUDA_DTYPES, ids=dtype_name)
+@pytest.mark.parametrize(("dtype", "architecture"), COMPILED)
 @pytest.mark.parametrize("name", LIMITS)
 def test_the_code(name, dtype, architecture, tmp_path):
     file = tmp_path / "code.cubin"
