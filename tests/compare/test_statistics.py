@@ -56,12 +56,15 @@ def test_bootstrap_agrees_with_resampling_one_by_one():
 @pytest.mark.parametrize("metric", ["val/map", "val/map_50", "val/voc07_50"])
 def test_bootstrap_of_detections_agrees_with_resampling_one_by_one(metric):
     reference, variant = [[matches(seed, skill) for seed in range(3)] for skill in (0.6, 0.7)]
-    rng, means = np.random.default_rng(5), []
-    for _ in range(2000):
-        seeds, images = rng.integers(3, size=3), np.bincount(rng.integers(12, size=12), minlength=12)[None]
-        means.append(
-            np.mean([variant[s].resampled(metric, images) - reference[s].resampled(metric, images) for s in seeds])
-        )
+    rng = np.random.default_rng(5)
+    draws = [(rng.integers(3, size=3), np.bincount(rng.integers(12, size=12), minlength=12)) for _ in range(2000)]
+    images = np.stack([images for _, images in draws])
+    gains = [
+        after.resampled(metric, images) - before.resampled(metric, images)
+        for before, after in zip(reference, variant, strict=True)
+    ]
+    assert gains[0][7] == variant[0].resampled(metric, images[7:8]) - reference[0].resampled(metric, images[7:8])
+    means = [np.mean([gains[seed][draw] for seed in seeds]) for draw, (seeds, _) in enumerate(draws)]
     interval = bootstrap_interval(reference, variant, metric)
     assert (interval.low, interval.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
 
