@@ -209,9 +209,7 @@ def _with_weights_of(network: nn.Module, model: Any) -> Any | None:
     layers = sampling_layers(network).items()
     branches = {f"{name}.offset_branch" if name else "offset_branch": layer.offset_branch for name, layer in layers}
     weights = {
-        f"{branch}.{name}": weight
-        for branch, module in branches.items()
-        for name, weight in module.named_parameters()
+        f"{branch}.{name}": weight for branch, module in branches.items() for name, weight in module.named_parameters()
     }
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
