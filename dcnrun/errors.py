@@ -1,5 +1,8 @@
 """The errors that a user sees as one clear message, and the exit codes they end with."""
 
+import errno
+import re
+
 
 class DcnrunError(Exception):
     """Something a user can understand and mend; shown without a traceback."""
@@ -27,3 +30,39 @@ class DataError(DcnrunError):
 
 class RunError(DcnrunError):
     """A run that failed while running: loss not finite, full disk, damaged checkpoint."""
+
+
+def explained(error: BaseException) -> DcnrunError | None:
+    """Return what a user can understand of an error of Python, the system or PyTorch: memory that is full, a process that died.
+
+    None for any other error.
+    """
+    text = str(error)
+    if isinstance(error, RuntimeError) and text.startswith("DataLoader worker"):
+        how = re.search(r"is killed by signal: [\w ]+|exited unexpectedly", text)
+        return RunError(
+            f"A process that prepares data {how[0].strip() if how else 'died'}, as the system does to one when memory runs out. Resume the run from its last "
+            "checkpoint, perhaps with fewer data.workers; 0 prepares data in the training process."
+        )
+    if type(error).__name__ == "OutOfMemoryError":  # of PyTorch, for a GPU
+        return RunError(
+            "The GPU has too little free memory. Resume the run when there is more, or start one with a smaller data.batch_size; "
+            "trainer.accumulate makes up for that."
+        )
+    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if is_memory or (isinstance(error, RuntimeError | ImportError) and any(words in text for words in _OF_MEMORY)):
+        return RunError(
+            "Memory ran out: the machine has too little free, or a limit (ulimit -v, a scheduler's) is too low. With more of it a "
+            "run resumes from its last checkpoint; a smaller data.batch_size and fewer data.workers need less."
+        )
+    return None
+
+
+_OF_MEMORY = (
+    "can't allocate memory",
+    "annot allocate memory",
+    "bad_alloc",
+    "failed to map segment",
+    "can't start new thread",
+)
+"""What messages of PyTorch, the dynamic linker and Python say when memory runs out."""

@@ -56,6 +56,7 @@ class RunFolder:
     def __post_init__(self) -> None:
         self.config_file = self.path / "config.yaml"  # resolved: enough to run again
         self.overrides_file = self.path / "overrides.txt"  # those that were given, one a line
+        self.paths_file = self.path / "paths.json"  # where the paths among the settings lead, absolute and from here
         self.environment_file = self.path / "env.json"  # versions, git commit, hardware and seed
         self.metrics_file = self.path / "metrics.jsonl"  # one JSON object a line: step, epoch, split and values
         self.csv_file = self.path / "metrics.csv"  # the same metrics, when asked for
@@ -79,6 +80,32 @@ class RunFolder:
             raise UsageError(
                 f"{self.path} is not a run folder: it has no {self.config_file.name}. Give the folder that `dcnrun train` made."
             )
+
+    def require_in_place(self) -> None:
+        """Raise RunError if a folder that held a run when it began no longer does: what is written would be lost."""
+        if not self.config_file.is_file():
+            raise RunError(
+                f"The run folder {self.path} was moved or deleted while the run was training, which ends here. If it was moved, "
+                "resume it where it is now with `dcnrun train --resume`."
+            )
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process left half written; for the one that holds the run's lock."""
+        for folder in (self.path, self.last_checkpoint.parent):
+            remove_leftovers(folder)
+
+    def read_paths(self) -> dict[str, dict[str, str]]:
+        """Return what `paths.json` holds of each setting; nothing where it is missing, as in older runs, or damaged."""
+        try:
+            paths = json.loads(self.paths_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        entries = paths.items() if isinstance(paths, dict) else ()
+        return {
+            key: entry
+            for key, entry in entries
+            if isinstance(entry, dict) and all(type(v) is str for v in entry.values())
+        }
 
     def read_summary(self) -> dict[str, Any]:
         """Read summary.json; RunError names the file when it is missing or damaged."""
@@ -287,6 +314,14 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the files that `replacing` began in a folder and never finished; none may be in writing."""
+    for part in folder.glob(".*.part"):
+        if part.name.split(".")[-2].isdecimal():
+            with suppress(OSError):
+                part.unlink()
 
 
 def _reason(error: OSError, path: Path) -> str:

@@ -103,6 +103,27 @@ def test_a_file_that_cannot_be_written(tmp_path):
         assert "room" not in str(refused.value), "no disk is full"
 
 
+def test_what_a_killed_process_left_is_deleted_and_nothing_else(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    left = [tmp_path / ".summary.json.12.part", tmp_path / "checkpoints" / ".last.pt.345.part"]
+    others = [
+        tmp_path / name for name in ("a.part", ".b.part", ".c.x.part", ".d.1.partial", ".lock", "checkpoints/last.pt")
+    ]
+    for path in left + others:
+        path.touch()
+    RunFolder(tmp_path).remove_leftovers()
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1, "b": {"c": 2}}'])
+def test_damaged_paths_are_none(tmp_path, content):
+    folder = RunFolder(tmp_path)
+    assert folder.read_paths() == {}
+    folder.paths_file.write_text(content)
+    assert folder.read_paths() == {}
+
+
 def test_text_is_utf8_whatever_the_locale(tmp_path):
     write = "import sys, pathlib, dcnrun.runs; dcnrun.runs.write_text(pathlib.Path(sys.argv[1]), chr(177))"
     posix = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

@@ -9,7 +9,6 @@ PACKAGE, TESTS = ROOT / "dcnrun", ROOT / "tests"
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 WITHOUT_TESTS = {
-    "errors.py": "classes of errors, which every test of a message meets",
     "tasks/task.py": "an interface; tests/tasks/test_architectures.py is the suite of all that have it",
 }
 """Modules that need no test file of their own, and why."""

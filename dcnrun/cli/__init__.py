@@ -1,10 +1,15 @@
 """The command line: parse, call one function, print. Nothing heavy is imported before a command runs."""
 
 import contextlib
+import functools
+import io
 import json
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +17,8 @@ from typer.core import TyperGroup
 
 import dcnrun
 from dcnrun.cli import compare, machine, run_folder, settings, sweep, train
-from dcnrun.errors import DcnrunError
+from dcnrun.cli.output import Output
+from dcnrun.errors import DcnrunError, UsageError, explained
 from dcnrun.runs import json_ready
 
 _INTERRUPTED = 130
@@ -28,6 +34,10 @@ class _Commands(TyperGroup):
             result, exit_code = self._run(ctx)
         if as_json and os.environ.get("RANK", "0") == "0":  # of several processes under torchrun, the first reports
             print(json.dumps(json_ready(result), default=str), flush=True)
+        sys.stdout.flush()
+        if isinstance(sys.stdout, Output) and sys.stdout.failure is not None and exit_code == 0:
+            why = sys.stdout.failure.strerror
+            _, exit_code = _failure(f"Standard output can't be written ({why}); all else was done.", 1)
         raise typer.Exit(exit_code)
 
     def _run(self, ctx: Any) -> tuple[Any, int]:
@@ -44,6 +54,8 @@ class _Commands(TyperGroup):
         except Exception as error:
             if hasattr(error, "format_message"):
                 return _wrong_command_line(error)
+            if (known := explained(error)) is not None:
+                return _failure(str(known), known.exit_code)
             traceback.print_exc()
             return _failure(f"unexpected {type(error).__name__}: {error}", 1)
 
@@ -71,14 +83,34 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(train.train)
-app.command()(run_folder.evaluate)
-app.command()(run_folder.export)
-app.command()(compare.compare)
-app.command()(sweep.sweep)
-app.command()(sweep.agent)
-app.command("visualize-offsets")(run_folder.visualize_offsets)
-app.command()(settings.config)
+
+def _at_home(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command for which `~` in a path is the home folder; shells leave it in `--out=~/x`."""
+
+    @functools.wraps(command)
+    def run(**arguments: Any) -> Any:
+        return command(**{name: _expanded(value) for name, value in arguments.items()})
+
+    return run
+
+
+def _expanded(value: Any) -> Any:
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError:
+        raise UsageError(f"{value}: there is no such home folder.") from None
+
+
+app.command()(_at_home(train.train))
+app.command()(_at_home(run_folder.evaluate))
+app.command()(_at_home(run_folder.export))
+app.command()(_at_home(compare.compare))
+app.command()(_at_home(sweep.sweep))
+app.command()(_at_home(sweep.agent))
+app.command("visualize-offsets")(_at_home(run_folder.visualize_offsets))
+app.command()(_at_home(settings.config))
 app.command()(machine.doctor)
 
 for group, meaning, name, command in (
@@ -87,7 +119,7 @@ for group, meaning, name, command in (
     ("data", "Data sets.", "check", settings.data_check),
 ):
     commands = typer.Typer(help=meaning, rich_markup_mode=None)
-    commands.command(name)(command)
+    commands.command(name)(_at_home(command))
     app.add_typer(commands, name=group)
 
 
@@ -108,4 +140,13 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit."""
-    app()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = Output.over(sys.stdout)
+    try:
+        app()
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # what is left is Python's own end, of which nobody wants a traceback

@@ -14,7 +14,11 @@ def train(
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Resume a run from its last checkpoint, as it was set up.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Resume a run from its last checkpoint, as it was set up. Settings that change no number may be given: where the data are (data.root), devices, loggers, workers.",
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run's folder; by default a new one below runs_dir.")
@@ -26,11 +30,11 @@ def train(
     For example: dcnrun train conv=dilated data=nuclei
     """
     if resume is not None:
-        if overrides or config_dir or dry_run or run_dir:
-            raise UsageError("--resume continues a run as it was set up: give no overrides and no other options.")
+        if config_dir or dry_run or run_dir:
+            raise UsageError("--resume continues a run as it was set up: give no other options.")
         from dcnrun.training.run import resume as resume_run
 
-        return resume_run(resume)
+        return resume_run(resume, overrides or [])
 
     from dcnrun.training.loggers import under_wandb_agent
 

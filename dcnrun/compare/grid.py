@@ -1,12 +1,12 @@
 """Expand overrides with several values into the variants and seeds of a comparison."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
-from dcnrun.config.compose import compose
+from dcnrun.config.compose import compose, with_steps
 from dcnrun.config.inactive import DILATION, LAYERS, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
@@ -77,7 +77,7 @@ def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
         for key in {_key(override) for override in own} & foreign.keys():
             left_out.setdefault(key, {})[foreign[key]] = None
     return Grid(
-        _distinct([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()]),
+        _distinct(_in_steps([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()])),
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
         tuple(f"{key} ({', '.join(lacking)})" for key, lacking in sorted(left_out.items())),
     )
@@ -136,7 +136,20 @@ def _without_foreign(
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
 
 
-def _distinct(configs: Sequence[tuple[tuple[str, ...], Config]]) -> tuple[Variant, ...]:
+def _in_steps(configs: Sequence[tuple[tuple[str, ...], Config]]) -> Iterator[tuple[tuple[str, ...], Config]]:
+    """Yield each config with the steps of its epochs, as its run will have them: only the training images tell."""
+    from dcnrun.tasks.registry import task_of  # imports torch
+
+    images: dict[str, int] = {}
+    for overrides, config in configs:
+        if config.trainer.epochs is not None:
+            data = repr((config.model.head, config.data))
+            images[data] = images.get(data) or len(task_of(config.model).dataset(config.data, "train"))
+            config = with_steps(config, images[data])
+        yield overrides, config
+
+
+def _distinct(configs: Iterable[tuple[tuple[str, ...], Config]]) -> tuple[Variant, ...]:
     """Keep equal configs once, as variants with distinct names."""
     distinct: list[tuple[tuple[str, ...], Config]] = []
     for overrides, config in configs:

@@ -22,10 +22,11 @@ def footnotes(comparison: Comparison) -> list[str]:
     """Return how the numbers were made."""
     runs = [run for variant in comparison.variants for run in variant.runs]
     settings = comparison.variants[0].settings
+    images_per_step = settings["data.batch_size"] * settings["trainer.accumulate"]
     images = {len(run.images.names) for run in runs if run.images is not None}
     validated = f"{images.pop()} validation images" if len(images) == 1 else "the validation images"
     notes = [
-        f"Equal budget: {settings['trainer.steps']} steps of {settings['data.batch_size']} images for every run, scored at "
+        f"Equal budget: {settings['trainer.steps']} steps of {images_per_step} images for every run, scored at "
         f"the last step on {validated}. {metric_title(comparison.metric)} in percent, ± the standard deviation over seeds (n - 1).",
     ]
     if len(comparison.variants) > 1:

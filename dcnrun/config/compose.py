@@ -1,7 +1,9 @@
 """Compose overrides into one checked config; read and write a run's config.yaml."""
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
 from dcnrun.config.inactive import settings_of
 from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, unknown_key
 from dcnrun.config.overrides import Parsed, parse
+from dcnrun.config.paths import expand_home
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
@@ -55,6 +58,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     return _finish(node, changes, problems)
 
 
+def with_steps(config: Config, train_images: int) -> Config:
+    """Return a config whose `trainer.steps` see so many training images `trainer.epochs` times, where these are set.
+
+    ConfigError when its warm-up does not end within these steps.
+    """
+    trainer, warmup = config.trainer, config.optim.warmup_steps
+    if trainer.epochs is None:
+        return config
+    steps = math.ceil(trainer.epochs * train_images / (config.data.batch_size * trainer.accumulate))
+    if warmup >= steps:
+        raise ConfigError(
+            [f"optim.warmup_steps={warmup} must be less than the {steps} steps of trainer.epochs={trainer.epochs:g}"]
+        )
+    return replace(config, trainer=replace(trainer, steps=steps))
+
+
 def to_yaml(config: Config) -> str:
     """Write a config as YAML that `load` reads; enums by their plain names."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
@@ -96,7 +115,7 @@ def _chosen(changes: list[Parsed]) -> dict[str, str]:
 def _finish(node: DictConfig, changes: list[Parsed], problems: list[str]) -> Config:
     """Set the values on the composed node, report every problem so far, or resolve it."""
     data_refused = any(problem.startswith(("data=", f"{EXPERIMENT}=")) for problem in problems)
-    problems = problems + _set_values(node, changes, data_refused)
+    problems = problems + _set_values(node, changes, data_refused) + _set_length(node, changes)
     if problems:
         raise ConfigError(problems)
     return _resolve(node)
@@ -120,6 +139,23 @@ def _set_values(node: DictConfig, changes: list[Parsed], data_refused: bool) -> 
     return problems
 
 
+def _set_length(node: DictConfig, changes: list[Parsed]) -> list[str]:
+    """Let steps that were asked for replace epochs of a file; returns what is wrong where both were asked for."""
+    asked = {
+        f"{change.key}.{name}"
+        for change in changes
+        for value in change.elements
+        if isinstance(value, dict)
+        for name in value
+    }
+    asked |= {change.key for change in changes if change.elements != [None]}
+    if {"trainer.steps", "trainer.epochs"} <= asked:
+        return ["trainer.steps and trainer.epochs both say how long to train: give one of them."]
+    if "trainer.steps" in asked:
+        node.trainer.epochs = None
+    return []
+
+
 def _resolve(node: DictConfig) -> Config:
     """Make the dataclasses, with interpolations resolved and nothing missing."""
     try:
@@ -127,6 +163,7 @@ def _resolve(node: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError([explain(error)]) from error
     assert isinstance(config, Config)
+    expand_home(config)
     for section, (key, schemas) in KINDS.items():
         kind = getattr(getattr(config, section), key)
         if type(getattr(config, section)) is not schemas[kind]:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override, OverrideType, Quote, Quot
 from hydra.errors import HydraException
 
 from dcnrun.config.groups import GROUPS, SECTIONS
+from dcnrun.config.paths import is_path
 from dcnrun.config.settings import as_typed
 from dcnrun.errors import ConfigError
 
@@ -81,7 +82,7 @@ def _parse_with_hydra(override: str) -> Override:
     if "=" not in override and not override.startswith("~"):
         raise ConfigError([f"{override}: an override is written key=value."])
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([override])
+        (parsed,) = OverridesParser.create().parse_overrides([_with_homes_quoted(override)])
     except HydraException:
         raise ConfigError(
             [f"{override}: can't be read as key=value. Quote a value with special characters: \"key='a, b'\"."]
@@ -89,6 +90,14 @@ def _parse_with_hydra(override: str) -> Override:
     if not parsed.key_or_group:
         raise ConfigError([f"{override}: the key before = is missing."])
     return parsed
+
+
+def _with_homes_quoted(override: str) -> str:
+    """Quote what begins with `~` among the values of a path, which Hydra would not read."""
+    key, _, values = override.partition("=")
+    if "~" not in values or not is_path(key):
+        return override
+    return f"{key}={re.sub(r'(?<![^,])~[^,]*', lambda home: _with_quotes(home[0]), values)}"
 
 
 def _refuse_other_than_change(parsed: Override) -> None:

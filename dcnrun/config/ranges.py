@@ -86,6 +86,8 @@ def setting(
     length: int | None = None,
     least_length: int = 0,
     note: str = "",
+    is_path: bool = False,
+    changes_numbers: bool = True,
 ) -> T:
     """Declare a setting: a dataclass field with its meaning and range, which every reader of the schema asks for.
 
@@ -95,9 +97,16 @@ def setting(
         default: the value where nothing sets it; a list is copied.
         meaning: what it does and in which unit, for messages, completion and the list of settings.
         ge, gt, le, lt, one_of, also, length, least_length, note: as for `Range`.
+        is_path: it names a file or folder.
+        changes_numbers: it decides what a run computes; where it does not, up to rounding, a resumed run may change it.
     """
     allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note)
-    metadata = {"meaning": meaning, "range": None if allowed == Range() else allowed}
+    metadata = {
+        "meaning": meaning,
+        "range": None if allowed == Range() else allowed,
+        "is_path": is_path,
+        "changes_numbers": changes_numbers,
+    }
     if isinstance(default, list):
         return cast(T, field(default_factory=default.copy, metadata=metadata))
     return field(default=default, metadata=metadata)

@@ -172,7 +172,9 @@ class ModelConfig:
     width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1)
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
-    weights: Optional[str] = setting(None, "null (random), a torchvision name such as DEFAULT, or a .pt file")
+    weights: Optional[str] = setting(
+        None, "null (random), a torchvision name such as DEFAULT, or a .pt file", is_path=True
+    )
     frozen_stages: int = setting(
         0, "first stages that don't learn (1: conv1, 2: also c2, ...)", ge=0, le=5, note="none to the whole backbone"
     )
@@ -242,12 +244,18 @@ class DataConfig:
     """What every data set has: where it is, how it is batched, cropped and augmented."""
 
     source: Source = setting(MISSING, "the reader of images and labels")
-    root: Optional[str] = setting(None, "folder of the data set; null where it is built in")
-    download: bool = setting(False, "fetch the data set when it is missing, where its reader can")
-    batch_size: int = setting(8, "images in a training step, over all devices", ge=1)
+    root: Optional[str] = setting(
+        None, "folder of the data set; null where it is built in", is_path=True, changes_numbers=False
+    )
+    download: bool = setting(
+        False, "fetch the data set when it is missing, where its reader can", changes_numbers=False
+    )
+    batch_size: int = setting(8, "images in a batch, over all devices", ge=1)
     eval_batch_size: int = setting(8, "most images evaluated at once on a device: those of one size", ge=1)
-    workers: int = setting(1, "processes that prepare data, per device; 0: the training process itself", ge=0)
-    cache: bool = setting(False, "keep decoded images in memory, in every worker")
+    workers: int = setting(
+        1, "processes that prepare data, per device; 0: the training process itself", ge=0, changes_numbers=False
+    )
+    cache: bool = setting(False, "keep decoded images in memory, in every worker", changes_numbers=False)
     short_sides: list[int] = setting(
         [], "training images are resized to a short side drawn from these; []: as they are", ge=SMALLEST_SIDE
     )
@@ -412,16 +420,22 @@ class OptimConfig:
 class TrainerConfig:
     """How long, on what, and how often to log, validate and save."""
 
-    steps: int = setting(1000, "training steps (batches)", ge=1)
+    steps: int = setting(1000, "training steps, each of data.batch_size x trainer.accumulate images", ge=1)
+    epochs: Optional[float] = setting(
+        None, "how often to see the training images, in place of trainer.steps; null: trainer.steps counts", gt=0
+    )
+    accumulate: int = setting(1, "batches whose gradients make a step, as a batch that large would", ge=1)
     log_every: int = setting(20, "steps between logged training metrics", ge=1)
     eval_every: int = setting(250, "steps between validations; the last step is always validated", ge=1)
     metric: Optional[str] = setting(None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map)")
-    save_every: int = setting(250, "steps between checkpoints; the last step is always saved", ge=1)
-    accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda")
-    devices: int = setting(1, "devices on this machine; more than 1 under torchrun", ge=1)
-    nodes: int = setting(1, "machines, under torchrun", ge=1)
+    save_every: int = setting(
+        250, "steps between checkpoints; the last step is always saved", ge=1, changes_numbers=False
+    )
+    accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda", changes_numbers=False)
+    devices: int = setting(1, "devices on this machine; more than 1 under torchrun", ge=1, changes_numbers=False)
+    nodes: int = setting(1, "machines, under torchrun", ge=1, changes_numbers=False)
     precision: Precision = setting(Precision.fp32, "fp32, bf16 or fp16 (mixed)")
-    threads: int = setting(0, "CPU threads of a process; 0: one per core", ge=0)
+    threads: int = setting(0, "CPU threads of a process; 0: one per core", ge=0, changes_numbers=False)
     channels_last: bool = setting(True, "store feature maps channels-last, the faster layout")
 
 
@@ -429,10 +443,10 @@ class TrainerConfig:
 class LoggerConfig:
     """Where metrics go beside metrics.jsonl, which is always written."""
 
-    csv: bool = setting(False, "also write metrics.csv")
-    wandb: bool = setting(False, "also log to Weights & Biases")
-    wandb_project: str = setting("dcnrun", "project on Weights & Biases")
-    wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online")
+    csv: bool = setting(False, "also write metrics.csv", changes_numbers=False)
+    wandb: bool = setting(False, "also log to Weights & Biases", changes_numbers=False)
+    wandb_project: str = setting("dcnrun", "project on Weights & Biases", changes_numbers=False)
+    wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online", changes_numbers=False)
 
 
 @dataclass
@@ -446,5 +460,5 @@ class Config:
     trainer: TrainerConfig = MISSING
     logger: LoggerConfig = MISSING
     seed: int = setting(0, "of initial weights, data order and augmentation", ge=0, le=2**32 - 1)
-    name: str = setting("${conv.kind}-${data.source}", "part of the run folder's name")
-    runs_dir: str = setting("runs", "folder that run folders are made in")
+    name: str = setting("${conv.kind}-${data.source}", "part of the run folder's name", changes_numbers=False)
+    runs_dir: str = setting("runs", "folder that run folders are made in", is_path=True, changes_numbers=False)

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dcnrun.config.groups import GROUPS, SECTIONS, choices
-from dcnrun.config.ranges import Range, range_of
+from dcnrun.config.ranges import Range
 from dcnrun.config.schema import KINDS, Config
 
 
@@ -25,6 +25,8 @@ class Setting:
     default: Any
     meaning: str
     range: Range | None = None
+    is_path: bool = False
+    changes_numbers: bool = True
 
     @property
     def allowed(self) -> str:
@@ -130,7 +132,8 @@ def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iter
             yield from _settings_of(schemas.get(field.name, types[field.name]), f"{key}.", schemas)
         else:
             default = field.default if field.default_factory is NO_DEFAULT else field.default_factory()
-            yield Setting(key, types[field.name], default, field.metadata["meaning"], range_of(field))
+            facts = {name: field.metadata[name] for name in ("meaning", "range", "is_path", "changes_numbers")}
+            yield Setting(key, types[field.name], default, **facts)
 
 
 def _without_null(annotation: Any) -> Any:

@@ -58,7 +58,7 @@ def _conflicts(config: Config) -> Iterator[str]:
         case Dilation.none if conv.dilation is not None:
             tuned = " or ".join(kind for kind, traits in CONV_TRAITS.items() if traits.dilation is Dilation.required)
             yield f"conv.dilation={conv.dilation} does nothing with conv={conv.kind}: use conv={tuned}"
-    if optim.warmup_steps >= config.trainer.steps:
+    if config.trainer.epochs is None and optim.warmup_steps >= config.trainer.steps:  # else the data set decides
         yield f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={config.trainer.steps}"
     settings = settings_of(config)
     for key, why in inactive_settings(settings).items():

@@ -164,9 +164,11 @@ def _raising(batches: Generator[LoadedT | DataError, None, None]) -> Iterator[Lo
             yield batch
 
 
-# Ctrl-C and a scheduler's SIGTERM reach every process of a group. Whether to stop is for the training process to decide,
-# which then ends its workers, by SIGTERM if need be. Only Linux tells who sent a signal.
-_HELD_SIGNALS = {signal.SIGINT, signal.SIGTERM} if sys.platform == "linux" else {signal.SIGINT}
+# Ctrl-C, Ctrl-\, a closed terminal and a scheduler's SIGTERM reach every process of a group. Whether to stop is for the
+# training process to decide, which then ends its workers, by SIGTERM if need be. Only Linux tells who sent a signal.
+_HELD_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} | (
+    {signal.SIGTERM} if sys.platform == "linux" else set()
+)
 
 
 def _started(loader: DataLoader[LoadedT | DataError]) -> Iterator[LoadedT | DataError]:

@@ -75,6 +75,10 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
     def losses(self, network: nn.Module, batch: BatchT, world_size: int) -> dict[str, Tensor]:
         """Return the parts of the loss by name; training minimises their sum."""
 
+    def weight(self, batch: BatchT) -> int:
+        """Return what a batch counts for where the losses of several are averaged: its images, or what its losses are means over."""
+        return len(batch["image"])
+
     @abstractmethod
     def predict(self, network: nn.Module, batch: BatchT) -> list[PredictionT]:
         """Return what a network in evaluation mode says of each image of a batch."""

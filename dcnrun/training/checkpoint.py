@@ -28,15 +28,29 @@ def save_best(folder: RunFolder, state: State) -> None:
         beside.write_bytes(_serialised(state))
 
 
-def best_so_far(folder: RunFolder) -> dict[str, float]:
-    """Return step and metric that `best.pt` was kept for; nothing where it is missing or damaged.
+def best_so_far(folder: RunFolder, metric: str, step: int) -> tuple[dict[str, float], str | None]:
+    """Return step and metric that `best.pt` was kept for, and a warning if metrics.jsonl, up to a step, has to tell them.
 
     A run may be killed between this file and the next `last.pt`, which therefore does not speak of it.
     """
     try:
-        return dict(load(folder.best_checkpoint)["best"])
-    except RunError:
-        return {}
+        return dict(load(folder.best_checkpoint)["best"]), None
+    except (RunError, KeyError, TypeError, ValueError) as error:
+        reason = (
+            str(error)
+            if isinstance(error, RunError)
+            else f"{folder.best_checkpoint} does not say what it was kept for."
+        )
+    curve = [point for point in folder.curve(metric) if point[0] <= step]
+    if not curve:  # a run that was killed before its first validation has no such file
+        return {}, reason if folder.best_checkpoint.exists() else None
+    best_step, value = max(curve, key=lambda point: point[1])  # of equal ones the first, as while training
+    warning = f"{reason} The best so far is {metric} {value:.4f} at step {best_step}, by {folder.metrics_file.name}: "
+    if best_step == step:
+        warning += "its weights are those of the last checkpoint, and kept again."
+    else:
+        warning += "its weights are lost, and the file is written again by what scores more."
+    return {"step": best_step, metric: value}, warning
 
 
 def load_last(folder: RunFolder) -> tuple[State, str | None]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 import dcnrun
 from dcnrun.config.schema import Accelerator, Config, Precision
@@ -35,27 +36,28 @@ def launch(config: Config) -> Fabric:
         torch.set_num_threads(trainer.threads)
     # Fabric's hints (more loader workers and so on) are for code that leaves those choices to it
     warnings.filterwarnings("ignore", module="lightning_fabric.*")
+    # One process needs no cluster. Fabric would ask SLURM's variables, which speak of all tasks of a job.
     many = trainer.devices * trainer.nodes > 1
     fabric = Fabric(
         accelerator=trainer.accelerator.value,
         devices=trainer.devices,
         num_nodes=trainer.nodes,
         strategy="ddp" if many else "auto",
-        plugins=_precision(config),
+        plugins=[*_precision(config), *([] if many else [LightningEnvironment()])],
     )
     fabric.launch()
     return fabric
 
 
-def _precision(config: Config) -> MixedPrecision | None:
+def _precision(config: Config) -> list[MixedPrecision]:
     device = "cuda" if config.trainer.accelerator is not Accelerator.cpu and torch.cuda.is_available() else "cpu"
     match config.trainer.precision:
         case Precision.fp32:
-            return None
+            return []
         case Precision.bf16:
-            return Autocast("bf16-mixed", device)
+            return [Autocast("bf16-mixed", device)]
         case Precision.fp16:
-            return Autocast("16-mixed", device)
+            return [Autocast("16-mixed", device)]
 
 
 def environment(fabric: Fabric, config: Config) -> dict[str, Any]:

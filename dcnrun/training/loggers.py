@@ -44,6 +44,9 @@ class Logger(ABC):
     def log_classes(self, scores: Mapping[str, Values]) -> None:  # noqa: B027  metrics.jsonl has no place for them
         """Record the newest scores of each class, by metric and class."""
 
+    def sync(self) -> None:  # noqa: B027  most have no file of their own
+        """Put on disk what was logged, before a checkpoint that counts on it."""
+
     @abstractmethod
     def close(self, status: RunStatus) -> None:
         """Finish; status is completed, stopped or failed."""
@@ -66,6 +69,15 @@ class JsonLinesLogger(Logger):
         with _full_disk_explained(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
+            if os.fstat(self._file.fileno()).st_nlink == 0:
+                raise RunError(
+                    f"{self._path} was deleted or replaced while the run was training: what it held is lost."
+                )
+
+    def sync(self) -> None:
+        """Have the system write the lines to its disk."""
+        with _full_disk_explained(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self, status: RunStatus) -> None:
         """Close the file."""
@@ -95,6 +107,11 @@ class CsvLogger(Logger):
         with _full_disk_explained(self._path):
             self._writer.writerows([step, round(epoch, 4), split, name, value] for name, value in values.items())
             self._file.flush()
+
+    def sync(self) -> None:
+        """Have the system write the rows to its disk."""
+        with _full_disk_explained(self._path):
+            os.fsync(self._file.fileno())
 
     def close(self, status: RunStatus) -> None:
         """Close the file."""

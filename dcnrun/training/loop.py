@@ -4,10 +4,11 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -29,6 +30,9 @@ from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, sugge
 from dcnrun.training.optim import learning_rates, set_learning_rates
 from dcnrun.training.progress import TrainingProgress
 from dcnrun.training.validation import WARM_UP_BATCHES, Inference, on_device, validate
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGXCPU)
+"""Ctrl-C, a scheduler, Ctrl-\\, a terminal that is closed, and a limit of CPU time: each asks a run to save its state and end."""
 
 
 class Stopped(BaseException):
@@ -88,9 +92,14 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
     clock: Clock = field(default_factory=Clock)
 
     @property
+    def images_per_step(self) -> int:
+        """The images whose gradients make a step of the optimizer."""
+        return self.config.data.batch_size * self.config.trainer.accumulate
+
+    @property
     def epoch(self) -> float:
         """How often the training images have been seen."""
-        return self.step * self.config.data.batch_size / len(self.train_set)
+        return self.step * self.images_per_step / len(self.train_set)
 
     def state(self) -> checkpoint.State:
         """Return everything a resumed run needs; collective over processes."""
@@ -145,14 +154,14 @@ def fit(
     Stopped is raised, state saved, when the process is asked to stop. RunError when loss or offsets stop being finite.
     """
     config, fabric, clock = training.config, training.fabric, training.clock
-    trainer, steps = config.trainer, config.trainer.steps
+    trainer, steps, accumulate = config.trainer, config.trainer.steps, config.trainer.accumulate
     batches = iter(
         train_batches(
             training.train_set,
             config.data,
             seed=config.seed,
-            first_step=training.step,
-            steps=steps - training.step,
+            first_step=training.step * accumulate,
+            steps=(steps - training.step) * accumulate,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
@@ -164,54 +173,70 @@ def fit(
     with stop_on_signals() as stop, TrainingProgress(steps, first_step, fabric.is_global_zero) as progress:
         while training.step < steps:
             started = time.perf_counter()
-            batch = next(batches)
+            of_step = list(islice(batches, accumulate))
             arrived = time.perf_counter()
-            loss = train_step(training, batch)
+            loss = train_step(training, *of_step)
             if training.step - first_step > WARM_UP_BATCHES:
                 clock.waiting += arrived - started
                 clock.training += time.perf_counter() - arrived
-                clock.trained_images += config.data.batch_size
+                clock.trained_images += training.images_per_step
             clock.wall = time.perf_counter() - began
             progress.step(training.step, loss)
 
             if training.step % trainer.log_every == 0 or training.step == steps:
-                _log_training(training, loggers, progress)
+                _log_training(training, folder, loggers, progress)
             if training.step % trainer.eval_every == 0 or training.step == steps:
                 _validate_and_keep_best(training, folder, loggers, progress)
             stopping = _any_process(fabric, stop.is_set())
             if training.step % trainer.save_every == 0 or training.step == steps or stopping:
-                _save(training, folder)
+                _save(training, folder, loggers)
             if stopping and training.step < steps:
                 raise Stopped
     if training.last is None:  # killed after its last checkpoint, before the end was recorded
         training.last = validate(training)
 
 
-def train_step(training: Training[SampleT, BatchT, PredictionT], batch: BatchT) -> float:
-    """Take one step of the optimizer and return the loss, checked to be finite."""
+def train_step(training: Training[SampleT, BatchT, PredictionT], *batches: BatchT) -> float:
+    """Take one step of the optimizer, by the gradient of one batch or of several as if they were one, and return the loss,
+    checked to be finite."""
     config, fabric, optimizer = training.config, training.fabric, training.optimizer
     training.step += 1
     training.monitor.measure = training.step % config.trainer.log_every == 0 or training.step == config.trainer.steps
     set_learning_rates(optimizer, config.optim, training.step - 1, config.trainer.steps)
-    batch = on_device(training, batch)
-    parts = training.task.losses(training.network, batch, fabric.world_size)
-    loss = torch.stack([*parts.values()]).sum()
-    # Together: each transfer would wait for the device.
-    values: dict[str, float] = dict(zip(["loss", *parts], torch.stack([loss, *parts.values()]).tolist(), strict=True))
-    value = values["loss"]
-    _check_finite(training, value, batch)
     optimizer.zero_grad()
-    fabric.backward(loss)
+    values: dict[str, float] = {}
+    for number, (batch, share) in enumerate(zip(batches, _shares(training, batches), strict=True), start=1):
+        batch = on_device(training, batch)
+        is_last = number == len(batches)
+        with fabric.no_backward_sync(training.network, enabled=not is_last):  # type: ignore[arg-type]  # set up by Fabric
+            parts = training.task.losses(training.network, batch, fabric.world_size)
+            loss = torch.stack([*parts.values()]).sum()
+            # Together: each transfer would wait for the device.
+            numbers = torch.stack([loss, *parts.values()]).tolist()
+            _check_finite(training, numbers[0], batch)
+            fabric.backward(loss * share)
+        for name, value in zip(["loss", *parts], numbers, strict=True):
+            values[name] = values.get(name, 0.0) + value * share
     if config.optim.clip_norm is not None:
         fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)
     optimizer.step()
     training.losses.add(values)
-    return value
+    return values["loss"]
+
+
+def _shares(training: Training[SampleT, BatchT, PredictionT], batches: Sequence[BatchT]) -> list[float]:
+    """Return what each batch counts for in the mean over all, on all processes."""
+    if len(batches) == 1:
+        return [1.0]
+    weights = torch.tensor([training.task.weight(batch) for batch in batches], device=training.fabric.device).double()
+    if training.fabric.world_size > 1:
+        torch.distributed.all_reduce(weights)
+    return [float(share) for share in weights / weights.sum().clamp(min=1)]
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that SIGINT and SIGTERM set; a second Ctrl-C interrupts at once."""
+    """Give an event that the signals set by which a terminal or a scheduler ends a process; a second Ctrl-C interrupts at once."""
     stop = threading.Event()
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:
@@ -222,7 +247,9 @@ def stop_on_signals() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_kept = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # as nohup asks for
+    taken = [number for number in STOP_SIGNALS if not (number == signal.SIGHUP and is_kept)]
+    before = {number: signal.signal(number, ask_to_stop) for number in taken}
     try:
         yield stop
     finally:
@@ -230,8 +257,24 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _log(
+    training: Training[SampleT, BatchT, PredictionT],
+    folder: RunFolder,
+    loggers: Sequence[Logger],
+    split: str,
+    values: Mapping[str, float],
+) -> None:
+    if loggers:
+        folder.require_in_place()
+    for logger in loggers:
+        logger.log(training.step, training.epoch, split, values)
+
+
 def _log_training(
-    training: Training[SampleT, BatchT, PredictionT], loggers: Sequence[Logger], progress: TrainingProgress
+    training: Training[SampleT, BatchT, PredictionT],
+    folder: RunFolder,
+    loggers: Sequence[Logger],
+    progress: TrainingProgress,
 ) -> None:
     rates = training.clock.rates()
     values: dict[str, Any] = {
@@ -241,8 +284,7 @@ def _log_training(
         "train/images_per_second": rates["train_images_per_second"],
         "train/data_wait_share": rates["data_wait_share"],
     }
-    for logger in loggers:
-        logger.log(training.step, training.epoch, "train", values)
+    _log(training, folder, loggers, "train", values)
     for name, share in training.monitor.runaway_layers().items():
         progress.say(
             f"step {training.step}: offsets took {share:.0%} of the sampling points of {name} out of the feature map: there they "
@@ -259,8 +301,8 @@ def _validate_and_keep_best(
     is_first = training.last is None
     result = training.last = validate(training)
     metrics, metric = result.metrics, training.task.traits.metric(training.config)
+    _log(training, folder, loggers, "val", metrics)
     for logger in loggers:
-        logger.log(training.step, training.epoch, "val", metrics)
         logger.log_classes(result.per_class)
     shown = [metric, *(name for name in training.task.traits.metric_names[:3] if name != metric)]
     progress.say(f"step {training.step}: " + "  ".join(f"{name} {as_percent(metrics[name])}" for name in shown))
@@ -272,20 +314,28 @@ def _validate_and_keep_best(
     if not training.best or not metrics[metric] <= training.best[metric]:  # better, or the first that is a number
         training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
-            state: checkpoint.State = {
-                "step": training.step,
-                "classes": list(training.val_set.classes),
-                "network": training.raw_model.state_dict(),
-                "best": dict(training.best),
-            }
-            checkpoint.save_best(folder, state)
+            save_best(training, folder)
     if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
         result.images.save(folder.per_image_file)
 
 
-def _save(training: Training[SampleT, BatchT, PredictionT], folder: RunFolder) -> None:
+def save_best(training: Training[SampleT, BatchT, PredictionT], folder: RunFolder) -> None:
+    """Keep the weights as they are now as the best ones."""
+    state: checkpoint.State = {
+        "step": training.step,
+        "classes": list(training.val_set.classes),
+        "network": training.raw_model.state_dict(),
+        "best": dict(training.best),
+    }
+    checkpoint.save_best(folder, state)
+
+
+def _save(training: Training[SampleT, BatchT, PredictionT], folder: RunFolder, loggers: Sequence[Logger]) -> None:
     state = training.state()
     if training.fabric.is_global_zero:
+        folder.require_in_place()
+        for logger in loggers:
+            logger.sync()
         checkpoint.save_last(folder, state)
     training.fabric.barrier()
 

@@ -1,13 +1,15 @@
 """Preparation of a run: everything that a config names is built and shown; `--dry-run` ends there."""
 
+import random
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from rich.table import Table
 
-from dcnrun.config.compose import to_yaml
+from dcnrun.config.compose import to_yaml, with_steps
 from dcnrun.config.schema import Config
 from dcnrun.console import console
 from dcnrun.runs import RunFolder
@@ -32,12 +34,13 @@ def prepare(
     The labels are numbered as `classes`, which a run that is resumed has learnt, else as the images to train on have them.
     """
     fabric, task = launch(config), task_of(config.model)
-    torch.manual_seed(config.seed + fabric.global_rank)
+    seed_everything(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
         train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
     if classes is not None:
         train_set = matched_by_name(train_set, classes, "the run", fabric.is_global_zero)
     val_set = matched_by_name(val_set, train_set.classes, "the images to train on", fabric.is_global_zero)
+    config = with_steps(config, len(train_set))
     model = build_model(config if pretrained else without_weights(config), len(train_set.classes))
     raw_model = in_memory_format(model.network, config)
     network, optimizer = fabric.setup(raw_model, build_optimizer(raw_model, config.optim, fabric.device.type))
@@ -52,7 +55,8 @@ def dry_run(config: Config) -> dict[str, Any]:
     check_metric(config, training.val_set)
     height, width = image_size(training)
     parameters, flops = parameter_count(model.network), forward_flops(model, height, width)
-    epochs = config.trainer.steps * config.data.batch_size / len(training.train_set)
+    config = training.config
+    epochs = config.trainer.steps * training.images_per_step / len(training.train_set)
     result = {
         "config": to_yaml(config),
         "replaced": [vars(layer) for layer in model.replaced],
@@ -75,7 +79,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     console.print(f"{parameters:,} parameters")
     console.print(f"{flops / 1e9:.2f} GFLOPs for an image of {height}x{width}")
     console.print(
-        f"{config.trainer.steps} steps of {config.data.batch_size} images: {epochs:.1f} epochs of "
+        f"{config.trainer.steps} steps of {training.images_per_step} images: {epochs:.1f} epochs of "
         f"{len(training.train_set)} images; validation on {len(training.val_set)}"
     )
     return result
@@ -95,6 +99,13 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
     ]
     warmup = f"{optim.warmup_steps} steps of warm-up, then " if optim.warmup_steps else ""
     say(training.fabric, f"Learning rates: {'  '.join(rates)}, times the schedule ({warmup}{optim.schedule.value})")
+
+
+def seed_everything(seed: int) -> None:
+    """Start every random generator from a seed: nothing of a run draws from those of Python and NumPy, but a library may."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 def say(fabric: Fabric, message: str) -> None:

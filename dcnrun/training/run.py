@@ -2,25 +2,28 @@
 
 import resource
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
+from dcnrun.config.changes import require_same_numbers
 from dcnrun.config.compose import load, to_yaml
+from dcnrun.config.paths import find_paths, paths_to_keep
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.errors import DcnrunError, RunError, UsageError
+from dcnrun.data.files import first_few
+from dcnrun.errors import DcnrunError, RunError, UsageError, explained
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, forward_flops, parameter_count
 from dcnrun.tasks.validate import check, check_metric
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
-from dcnrun.training.loop import Stopped, fit
+from dcnrun.training.loop import Stopped, fit, save_best
 from dcnrun.training.prepare import AnyTraining, describe, prepare, say
 from dcnrun.training.trained_run import learnt_classes
 from dcnrun.training.validation import image_size, inference_speed
@@ -34,20 +37,27 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
     folder = _make_folder(training.fabric, config, run_dir)
     with _alone_in(folder, training.fabric):
         if training.fabric.is_global_zero:
-            write_text(folder.config_file, to_yaml(config))
+            write_text(folder.config_file, to_yaml(training.config))
+            write_json(folder.paths_file, paths_to_keep(config, config, folder.path))
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
             write_json(folder.environment_file, environment(training.fabric, config))
         return _run(training, model, folder, random_state=None)
 
 
-def resume(run_dir: Path) -> dict[str, Any]:
-    """Resume a run from its last checkpoint; a completed one is left as it is."""
+def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Resume a run from its last checkpoint; a completed one is left as it is, unless it is given more steps.
+
+    Overrides change what decides no number: where the data are, devices, loggers, and the like. ConfigError names others.
+    """
     folder = RunFolder(run_dir)
     folder.require()
-    config = load(folder.config_file)
-    if folder.is_completed():
+    begun, as_set = load(folder.config_file), load(folder.config_file, overrides)
+    require_same_numbers(begun, as_set)
+    is_longer = (as_set.trainer.steps, as_set.trainer.epochs) != (begun.trainer.steps, begun.trainer.epochs)
+    if folder.is_completed() and not is_longer:
         console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
         return folder.read_summary()
+    config, moved = find_paths(as_set, folder.read_paths(), folder.path)
     check(config)
     state = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
@@ -58,12 +68,20 @@ def resume(run_dir: Path) -> dict[str, Any]:
         if state is not None:
             training.restore(state)
             random_state = _random_state_of(training.fabric, state["random"])
-        training.best = checkpoint.best_so_far(folder)
-        if warning:
-            say(training.fabric, f"Warning: {warning}")
+        training.best, lost = checkpoint.best_so_far(folder, training.task.traits.metric(config), training.step)
+        for line in (*moved, *(f"Warning: {text}" for text in (warning, lost) if text)):
+            say(training.fabric, line)
         say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
         if training.fabric.is_global_zero:
             forget_after(folder, training.step)
+            if missing := _unlogged(folder, training):
+                say(training.fabric, f"Warning: {folder.metrics_file} lacks what was logged at {missing}: it is lost.")
+            if lost and training.best.get("step") == training.step:
+                save_best(training, folder)
+            if overrides:
+                as_set.trainer.steps = training.config.trainer.steps
+                write_text(folder.config_file, to_yaml(as_set))
+            write_json(folder.paths_file, paths_to_keep(as_set, config, folder.path))
         return _run(training, model, folder, random_state)
 
 
@@ -95,7 +113,10 @@ def _run(
         status, reason = RunStatus.stopped, f"interrupted at step {training.step}"
         raise
     except BaseException as error:
-        reason = str(error) or type(error).__name__
+        named = explained(error)
+        reason = str(named or error) or type(error).__name__
+        if named is not None:
+            raise named from error
         raise
     finally:
         if fabric.is_global_zero:
@@ -117,11 +138,13 @@ def _close(
         with suppress(OSError):  # what could not be written is still in its buffer
             logger.close(status)
     try:
+        folder.require_in_place()
         _write_summary(training, folder, costs, status, reason)
     except DcnrunError as error:
-        console.print(f"The summary could not be written: {error}", markup=False)
         if status is RunStatus.completed:
             raise
+        if str(error) != reason:
+            console.print(f"The summary could not be written: {error}", markup=False)
 
 
 def _write_summary(
@@ -169,11 +192,27 @@ def _fresh(run_dir: Path) -> Path:
     return run_dir
 
 
-def _alone_in(folder: RunFolder, fabric: Fabric) -> AbstractContextManager[None]:
-    """Keep other runs out of the folder; UsageError if one is at work there."""
+def _unlogged(folder: RunFolder, training: AnyTraining) -> str:
+    """Name the steps up to that of the checkpoint that the run logged and metrics.jsonl has not."""
+    logged = {(record.split, record.step) for record in folder.read_metrics()}
+    trainer = training.config.trainer
+    expected = {
+        *(("train", step) for step in range(trainer.log_every, training.step + 1, trainer.log_every)),
+        *(("val", step) for step in range(trainer.eval_every, training.step + 1, trainer.eval_every)),
+    }
+    steps = sorted({step for _, step in expected - logged})
+    return first_few([f"step {step}" for step in steps]) if steps else ""
+
+
+@contextmanager
+def _alone_in(folder: RunFolder, fabric: Fabric) -> Iterator[None]:
+    """Keep other runs out of the folder; UsageError if one is at work there. What a killed one left is deleted."""
     if not fabric.is_global_zero:
-        return nullcontext()
-    return locked(folder.lock_file, f"Another process is training in {folder.path}: wait, or stop it.")
+        yield
+        return
+    with locked(folder.lock_file, f"Another process is training in {folder.path}: wait, or stop it."):
+        folder.remove_leftovers()
+        yield
 
 
 def _random_state_of(fabric: Fabric, states: Sequence[checkpoint.State]) -> checkpoint.State:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dcnrun.config.compose import load
+from dcnrun.config.paths import find_paths
 from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
 from dcnrun.data import LabelledDataset
@@ -57,7 +58,9 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     """Read a run's `best` or `last` checkpoint and its config, for use in one process."""
     folder = RunFolder(run)
     folder.require()
-    config = load(folder.config_file, overrides)
+    config, moved = find_paths(load(folder.config_file, overrides), folder.read_paths(), folder.path)
+    for line in moved:
+        console.print(line, markup=False, soft_wrap=True)
     config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
     check(config)
     path = folder.checkpoint(which)

@@ -94,7 +94,7 @@ def test_all_problems_a_line_each():
         (["bench", "ops", "--dtype", "int8"], "bfloat16"),
         (["bench", "ops", "--device", "tpu"], "cuda"),
         (["train", "--config-dir", "nowhere"], "no such folder"),
-        (["train", "--resume", "x", "seed=1"], "no overrides"),
+        (["train", "--resume", "x", "seed=1"], "not a run folder"),
         (["train", "--resume", "x", "--dry-run"], "no other options"),
         (["train", "--resume", "x", "--run-dir", "y"], "no other options"),
         (["train", "--dry-run", "--run-dir", "y"], "--run-dir"),

@@ -28,4 +28,4 @@ def test_dry_run(replaced):
 def test_resume(replaced, tmp_path):
     calls = replaced("dcnrun.training.run", "resume")
     assert run("train", "--resume", str(tmp_path)).exit_code == 0
-    assert calls == [(tmp_path,)]
+    assert calls == [(tmp_path, [])]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcnrun.config import store
-from dcnrun.config.compose import compose, load, to_yaml
+from dcnrun.config.compose import compose, load, to_yaml, with_steps
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.schema import (
     Architecture,
@@ -377,3 +377,23 @@ def test_no_damage_gets_past_as_another_error(saved):
         saved.write_bytes(damaged[: chance.randint(1, len(damaged))] if chance.random() < 0.3 else damaged)
         with contextlib.suppress(ConfigError):
             load(saved)
+
+
+def test_steps_or_epochs_whichever_was_asked_for(tmp_path):
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.parent.mkdir()
+    file.write_text("# @package _global_\ntrainer: {epochs: 3}\n")
+    assert compose(["trainer=quick", "trainer.epochs=2"]).trainer.epochs == 2
+    assert compose(["experiment=mine"], tmp_path).trainer.epochs == 3
+    steps = compose(["experiment=mine", "trainer.steps=7"], tmp_path).trainer
+    assert (steps.epochs, steps.steps) == (None, 7)
+    for both in (["trainer.steps=7", "trainer.epochs=1"], ["trainer={steps: 7, epochs: 1}"]):
+        assert problems_of(both) == ["trainer.steps and trainer.epochs both say how long to train: give one of them."]
+    assert compose(["trainer.steps=7", "trainer.epochs=null"]).trainer.steps == 7
+
+
+@pytest.mark.parametrize(("epochs", "images", "wanted"), [(1, 17, 3), (2.5, 16, 5), (0.1, 16, 1), (None, 16, 1000)])
+def test_epochs_become_steps(epochs, images, wanted):
+    asked = [] if epochs is None else [f"trainer.epochs={epochs}"]
+    config = compose([*asked, "data.batch_size=4", "trainer.accumulate=2"])
+    assert with_steps(config, images).trainer.steps == wanted

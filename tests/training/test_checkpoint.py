@@ -102,10 +102,22 @@ def test_a_disk_that_fails_leaves_the_checkpoints_as_they_were(tmp_path, monkeyp
     assert checkpoint.load(folder.previous_checkpoint)["step"] == 1
 
 
-def test_without_a_whole_file_nothing_was_best(tmp_path):
+def test_without_a_whole_file_the_metrics_say_what_was_best(tmp_path):
     folder = RunFolder(tmp_path)
-    assert checkpoint.best_so_far(folder) == {}
+    assert checkpoint.best_so_far(folder, "val/miou", 9) == ({}, None)
     checkpoint.save_best(folder, state(4) | {"best": {"step": 4, "val/miou": 0.5}})
-    assert checkpoint.best_so_far(folder) == {"step": 4, "val/miou": 0.5}
+    assert checkpoint.best_so_far(folder, "val/miou", 9) == ({"step": 4, "val/miou": 0.5}, None)
     folder.best_checkpoint.write_bytes(folder.best_checkpoint.read_bytes()[:-100])
-    assert checkpoint.best_so_far(folder) == {}
+    best, warning = checkpoint.best_so_far(folder, "val/miou", 9)
+    assert best == {}
+    assert "best.pt is damaged" in warning
+    values = {2: 0.3, 4: 0.5, 6: 0.5, 8: 0.4, 10: 0.9}
+    folder.metrics_file.write_text(
+        "".join(f'{{"step": {step}, "val/miou": {value}}}\n' for step, value in values.items())
+    )
+    best, warning = checkpoint.best_so_far(folder, "val/miou", 9)
+    assert best == {"step": 4, "val/miou": 0.5}
+    assert "val/miou 0.5000 at step 4, by metrics.jsonl: its weights are lost" in warning
+    assert "and kept again" in checkpoint.best_so_far(folder, "val/miou", 4)[1]
+    folder.best_checkpoint.unlink()
+    assert "best.pt does not exist" in checkpoint.best_so_far(folder, "val/miou", 9)[1]

@@ -19,6 +19,21 @@ def test_precision_and_threads_are_those_of_the_config(precision, product):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is product
 
 
+def test_one_process_of_a_slurm_job_of_several_tasks_is_one_process(monkeypatch):
+    for name, value in {
+        "JOB_ID": "77",
+        "JOB_NAME": "a",
+        "NTASKS": "4",
+        "NNODES": "1",
+        "PROCID": "3",
+        "LOCALID": "3",
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    fabric = launch(compose(["trainer.accelerator=cpu", "trainer.threads=1"]))
+    assert (fabric.world_size, fabric.global_rank, fabric.is_global_zero) == (1, 0, True)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_positions_reach_the_network_as_they_are(precision):
     """bf16 has eight bits: 257 would become 256."""

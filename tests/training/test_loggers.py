@@ -55,6 +55,16 @@ def test_a_full_disk_names_the_file(tmp_path):
         JsonLinesLogger(folder, compose([])).log(1, 0.1, "train", {"train/loss": 1.0})
 
 
+def test_a_file_that_is_deleted_meanwhile_is_missed_at_the_next_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    logger = JsonLinesLogger(folder, compose([]))
+    logger.log(1, 0.1, "train", {"train/loss": 1.0})
+    folder.metrics_file.unlink()
+    with pytest.raises(RunError, match=r"metrics\.jsonl was deleted or replaced"):
+        logger.log(2, 0.1, "train", {"train/loss": 1.0})
+    logger.close(RunStatus.failed)
+
+
 @pytest.mark.parametrize(
     ("overrides", "agent", "wanted"),
     [

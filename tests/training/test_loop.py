@@ -1,12 +1,19 @@
-"""One step of the loop, and what it says while it trains."""
+"""One step of the loop, what it says while it trains, what it writes, and what makes it stop."""
 
 import math
+import os
+import signal
+from pathlib import Path
 
 import pytest
+import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.data import train_batches
-from dcnrun.training.loop import train_step
+from dcnrun.data import IGNORE, train_batches
+from dcnrun.errors import RunError
+from dcnrun.runs import RunFolder
+from dcnrun.training import checkpoint
+from dcnrun.training.loop import stop_on_signals, train_step
 from dcnrun.training.prepare import prepare
 from dcnrun.training.run import train
 
@@ -32,3 +39,74 @@ def test_gradient_clipping_bounds_the_step(tiny):
         moved[clip] = math.sqrt(sum(float((after.detach() - old).square().sum()) for after, old in pairs))
     assert moved["null"] > 0.02
     assert moved["0.01"] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_batches_of_a_step_count_as_one_batch_would(tiny):
+    """Without batch normalisation, which sees one batch at a time. Half of the first image has no label."""
+    weights, values = {}, {}
+    for size, accumulate in ((4, 1), (1, 4)):
+        sizes = [f"data.batch_size={size}", f"trainer.accumulate={accumulate}"]
+        training, _ = prepare(compose([*tiny, "conv=deformable", "optim.clip_norm=1", *sizes]))
+        for module in training.raw_model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        data = training.config.data
+        batches = iter(train_batches(training.train_set, data, seed=0, first_step=0, steps=2 * accumulate))
+        for _ in range(2):
+            of_step = [next(batches) for _ in range(accumulate)]
+            of_step[0]["mask"][0, :24] = IGNORE
+            values.setdefault(accumulate, []).append(train_step(training, *of_step))
+        assert training.step == 2
+        assert training.epoch == 0.5
+        weights[accumulate] = torch.cat([p.detach().flatten() for p in training.raw_model.parameters()])
+    assert values[4] == pytest.approx(values[1], rel=1e-4)
+    torch.testing.assert_close(weights[4], weights[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGXCPU"])
+def test_what_ends_a_process_asks_the_run_to_stop(name):
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.wait(1)
+    assert signal.getsignal(number) is before
+
+
+def test_a_run_under_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_folder_that_moves_ends_the_run_and_what_was_logged_was_on_disk_first(tiny, tmp_path, monkeypatch):
+    """The lines up to a checkpoint's step are synced before the checkpoint is."""
+    run, moved, synced = tmp_path / "run", tmp_path / "moved", []
+    save_last, fsync = checkpoint.save_last, os.fsync
+
+    def save_and_move(folder, state):
+        save_last(folder, state)
+        if state["step"] == 4:
+            run.rename(moved)
+
+    def recorded(number):
+        synced.append(Path(f"/proc/self/fd/{number}").readlink().name)
+        fsync(number)
+
+    monkeypatch.setattr(checkpoint, "save_last", save_and_move)
+    monkeypatch.setattr(os, "fsync", recorded)
+    overrides = [*tiny, "conv=standard"]
+    with pytest.raises(
+        RunError, match=r"run was moved or deleted while the run was training.*resume it where it is now"
+    ):
+        train(compose(overrides), overrides, run)
+    assert not run.exists()
+    assert checkpoint.load(RunFolder(moved).last_checkpoint)["step"] == 4
+    assert RunFolder(moved).last_step() == 4
+    saved = [number for number, name in enumerate(synced) if name.startswith(".last.pt")]
+    assert len(saved) == 2
+    assert all(synced[number - 1] == "metrics.jsonl" for number in saved)

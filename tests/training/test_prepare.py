@@ -1,10 +1,13 @@
 """What --dry-run shows of a config."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import UsageError
+from dcnrun.errors import ConfigError, UsageError
 from dcnrun.training.prepare import dry_run, prepare
 from tests.data.factories import folder_tree
 
@@ -37,6 +40,32 @@ def test_flops_are_those_of_images_as_the_network_sees_them(tiny):
     small, large = (dry_run(compose([*tiny, "conv=standard", f"data.eval_short_side={side}"])) for side in (0, 96))
     assert (small["image_size"], large["image_size"]) == ([48, 48], [96, 96])
     assert large["flops"] == pytest.approx(4 * small["flops"], rel=0.01)
+
+
+def test_every_random_generator_starts_from_the_seed(tiny):
+    """So that a run that is killed before its first checkpoint ends as one that is not, whatever draws from them."""
+    states = []
+    for _ in range(2):
+        random.seed()
+        np.random.seed()
+        prepare(compose([*tiny, "conv=standard", "seed=4294967295"]))
+        states.append((random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()))
+    assert states[0] == states[1]
+
+
+def test_epochs_in_place_of_steps(tiny, capsys):
+    """16 images, 4 at a time and two batches to a step: 2.4 epochs are 38.4 images, 4.8 steps."""
+    result = dry_run(compose(epochs(tiny, "2.4")))
+    assert (result["steps"], result["epochs"]) == (5, 2.5)
+    assert "5 steps of 8 images" in capsys.readouterr().out
+    with pytest.raises(
+        ConfigError, match=r"optim\.warmup_steps=5 must be less than the 5 steps of trainer\.epochs=2\.4"
+    ):
+        dry_run(compose([*epochs(tiny, "2.4"), "optim.warmup_steps=5"]))
+
+
+def epochs(tiny, number):
+    return [*(s for s in tiny if not s.startswith("trainer.steps")), f"trainer.epochs={number}", "trainer.accumulate=2"]
 
 
 def test_dry_run_of_a_detector(tiny_detector):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
+from tests.data.factories import folder_tree
 from tests.fakes import locked_elsewhere
-from tests.training.factories import metrics
+from tests.training.factories import TINY, metrics
 from tests.training.fakes import finish, free_port, on_two_ranks, start
 
 
@@ -117,6 +119,67 @@ def test_a_torn_log_line_is_dropped(finished, stopped):
     assert metrics(stopped.path) == metrics(finished.path)
 
 
+def test_data_weights_and_runs_are_found_wherever_it_is_resumed_from(tmp_path, monkeypatch, capsys):
+    """From another folder, moved together, and the data alone, which an override tells once."""
+    project, moved = tmp_path / "project", tmp_path / "moved"
+    folder_tree(project / "data")
+    monkeypatch.chdir(project)
+    own = [
+        "data=folder",
+        "data.root=data",
+        "data.classes=[a,b]",
+        "data.crop_size=16",
+        "trainer.steps=1",
+        "runs_dir=runs",
+    ]
+    overrides = [*(setting for setting in TINY if not setting.startswith(("data", "trainer.steps"))), *own]
+    overrides += ["data.workers=0", "data.batch_size=2", "data.eval_batch_size=1", "conv=standard"]
+    name = Path(train(compose(overrides), overrides)["run"]).name
+    monkeypatch.chdir(tmp_path)
+    wanted = evaluate(project / "runs" / name)["metrics"]
+    project.rename(moved)
+    run = RunFolder(moved / "runs" / name)
+    assert evaluate(run.path)["metrics"] == wanted
+    assert f"data.root: {project}/data is gone; taken instead: {moved}/data" in capsys.readouterr().out
+    (moved / "data").rename(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=f"data.root={project}/data"):
+        resume_stopped(run)
+    assert resume_stopped(run, ["data.root=elsewhere", "logger.csv=true"])["metrics"] == wanted
+    monkeypatch.chdir(project.parent.parent)
+    assert resume_stopped(run)["metrics"] == wanted
+    assert run.csv_file.exists()
+
+
+def resume_stopped(run, overrides=()):
+    run.write_summary(run.read_summary() | {"status": "stopped"})
+    return resume(run.path, overrides)
+
+
+def test_a_longer_run_is_the_one_that_was_longer_from_the_start(tiny, tmp_path):
+    constant = [*tiny, "conv=standard", "optim.schedule=constant", "trainer.accumulate=2", "data.batch_size=2"]
+    whole, longer = ([*constant, f"trainer.steps={steps}", "trainer.save_every=1"] for steps in (2, 1))
+    train(compose(whole), whole, tmp_path / "whole")
+    train(compose(longer), longer, tmp_path / "longer")
+    with pytest.raises(ConfigError, match=r"optim\.lr can't change"):
+        resume(tmp_path / "longer", ["trainer.steps=2", "optim.lr=1"])
+    assert resume(tmp_path / "longer", ["trainer.steps=2"])["steps"] == 2
+    assert same_weights(tmp_path / "longer", tmp_path / "whole")
+    assert metrics(tmp_path / "longer", "train") == metrics(tmp_path / "whole", "train")
+    assert resume(tmp_path / "longer", ["trainer.steps=2"])["step"] == 2, "it is completed"
+
+
+def test_what_is_lost_of_a_run_is_said(finished, stopped, capsys):
+    stopped.best_checkpoint.write_bytes(stopped.best_checkpoint.read_bytes()[:-100])
+    lines = stopped.metrics_file.read_text().splitlines(keepends=True)
+    stopped.metrics_file.write_text("".join(line for line in lines if '"step": 3,' not in line or '"val"' in line))
+    wanted = finished.read_summary()
+    assert resume(stopped.path)["best"] == wanted["best"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "best.pt is damaged" in said
+    assert f"The best so far is val/miou {wanted['best']['val/miou']:.4f} at step {wanted['best']['step']}" in said
+    assert "metrics.jsonl lacks what was logged at step 3: it is lost" in said
+
+
 def test_the_best_is_what_its_file_holds(stopped):
     """Killed after a validation that it had not saved yet, which need not give the same numbers again on every device."""
     stopped.last_checkpoint.replace(stopped.previous_checkpoint)
@@ -138,11 +201,15 @@ def test_a_run_that_another_process_trains_is_refused(stopped):
     before = stopped.metrics_file.read_text()
     with locked_elsewhere(stopped.lock_file):
         stopped.metrics_file.write_text(before + "{")
+        leftover = stopped.last_checkpoint.with_name(".last.pt.1.part")
+        leftover.touch()
         with pytest.raises(UsageError, match=r"Another process is training in .*run: wait, or stop it"):
             resume(stopped.path)
     assert stopped.metrics_file.read_text() == before + "{"
+    assert leftover.exists()
     assert stopped.read_summary()["status"] == "stopped"
     assert resume(stopped.path)["status"] == "completed"
+    assert not leftover.exists()
 
 
 def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp_path, monkeypatch):

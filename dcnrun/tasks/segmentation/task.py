@@ -38,6 +38,10 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         """Cross-entropy of the pixels."""
         return {"loss": pixel_loss(network(batch["image"]), batch["mask"], world_size)}
 
+    def weight(self, batch: MaskBatch) -> int:
+        """The pixels that have a class."""
+        return int((batch["mask"] != IGNORE).sum())
+
     def predict(self, network: nn.Module, batch: MaskBatch) -> list[Tensor]:
         """The class of every pixel (h, w) of the images as the data set has them, whatever size the network saw them in."""
         scores: Tensor = network(batch["image"])
