@@ -20,8 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import dcnrun
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.errors import DcnrunError
+from dcnrun.masking import masked_variable
 
 _import_error: DcnrunError | None = None
 try:
@@ -54,7 +55,8 @@ Problems = dict[str, str]
 def doctor() -> dict[str, Any]:
     """Print what there is and what is wrong, and return it; DcnrunError if torch and the operators can't be imported."""
     problems: Problems = {}
-    environment = {name: value for name, value in sorted(os.environ.items()) if name.startswith("DCNRUN_")}
+    variables = sorted((name, value) for name, value in os.environ.items() if name.startswith("DCNRUN_"))
+    environment = {name: printable(masked_variable(name, value)) for name, value in variables}
     report: dict[str, Any] = {"versions": _versions(), "environment": environment}
     if _import_error is None:
         report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}

@@ -68,6 +68,17 @@ def test_a_healthy_machine(sandbox, monkeypatch):
     assert {row["state"] for row in doctor()[0]["kernels"]} == {"from the cache"}
 
 
+def test_no_variable_is_shown_with_its_secret(sandbox, monkeypatch):
+    monkeypatch.setenv("DCNRUN_STORAGE", "postgresql://me:hunter2@db/sweeps?password=hunter2")
+    monkeypatch.setenv("DCNRUN_OTHER", "hunter2@db\x1b[31m")
+    report, text = doctor()
+    assert report["environment"]["DCNRUN_STORAGE"] == "postgresql://***@db/sweeps?***"
+    assert "postgresql://***@db/sweeps?***" in text
+    assert "\x1b" not in report["environment"]["DCNRUN_OTHER"]
+    monkeypatch.setenv("DCNRUN_STORAGE", "hunter2")
+    assert doctor()[0]["environment"]["DCNRUN_STORAGE"] == "***"
+
+
 def no_compiler(sandbox):
     sandbox.leave_no_compiler()
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import URL, ColumnElement, Connection, Double, Engine, create_engine, literal_column, make_url
+from sqlalchemy import URL, ColumnElement, Connection, Double, Engine, create_engine, event, literal_column, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from dcnrun.errors import RunError, UsageError
+from dcnrun.masking import masked, masked_words
 
 STORAGE = "DCNRUN_STORAGE"
 """The environment variable that holds the URL where --storage does not; it may hold a password."""
@@ -36,6 +37,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Raise UsageError for a URL of another kind of database, or without the driver for it."""
         self._url = _parsed(url)
+        self._shown = masked(url)
         self._engine = _create_engine(self._url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self.last_trouble = float("-inf")  # when the database last could not be reached, by time.monotonic()
@@ -47,11 +49,8 @@ class Database:
 
     @property
     def shown_url(self) -> str:
-        """The URL for messages: the file, or the server without the password."""
-        if self.file:
-            return str(self.file)
-        shown = self._url.set(drivername=self._url.get_backend_name(), query={})._replace(password=None)
-        return shown.render_as_string()
+        """The URL for messages: the file, or the server without user, password and options."""
+        return str(self.file) if self.file else self._shown
 
     @property
     def now(self) -> ColumnElement[float]:
@@ -97,11 +96,9 @@ class Database:
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def _message(self, error: DBAPIError) -> str:
-        """The database's own message, without the password, which it should not hold anyway."""
-        said = " ".join(str(error.orig).split())
-        for secret in (self._url.password, self._url.query.get("password")):
-            if secret:
-                said = said.replace(str(secret), "***")
+        """The database's own message, without user and password: what stands as the user may be the password."""
+        options = (str(value) for name, value in self._url.query.items() if "pass" in name or name == "user")
+        said = masked_words(" ".join(str(error.orig).split()), self._url.username, self._url.password, *options)
         return f"The database {self.shown_url} can't be used: {said}"
 
 
@@ -122,22 +119,37 @@ def _parsed(text: str) -> URL:
         raise UsageError(f"--storage is no URL of a database: give {_URLS}.") from None
     kind = url.get_backend_name()
     if kind in ("postgresql", "postgres"):
+        if text.count("@") > 1:
+            raise UsageError(f"--storage {masked(text)} has more than one @: write %40 for one that is part of a name.")
         return url.set(drivername="postgresql+psycopg")
-    if kind == "sqlite" and url.database not in (None, "", ":memory:"):
-        return url.set(drivername="sqlite")
-    raise UsageError(f"--storage can't be {kind}: give {_URLS}.")
+    if kind != "sqlite":
+        raise UsageError(f"--storage can't be {kind}: give {_URLS}.")
+    if url.host or url.username or url.password or url.port or url.query or url.database in (None, "", ":memory:"):
+        raise UsageError(f"--storage {masked(text)} is no file: a path follows sqlite:///, with no host; give {_URLS}.")
+    return url.set(drivername="sqlite")
 
 
 def _create_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         # isolation_level None: no transactions but those begun here
         settings = {"timeout": _SECONDS_FOR_A_LOCK, "isolation_level": None}
-        return create_engine(url, poolclass=NullPool, connect_args=settings)
+        engine = create_engine(url, poolclass=NullPool, connect_args=settings)
+        event.listen(engine, "connect", _read_any_text)
+        return engine
     timeouts = {"connect_timeout": 10, "tcp_user_timeout": 20_000}
     try:
-        return create_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED", connect_args=timeouts)
+        engine = create_engine(url, poolclass=NullPool, isolation_level="READ COMMITTED", connect_args=timeouts)
+        engine.dialect.create_connect_args(url)
     except ImportError:
         raise UsageError("--storage postgresql://... needs a driver: pip install 'dcnrun[postgres]'.") from None
+    except (ArgumentError, ValueError):  # whose messages may hold the password
+        raise UsageError(f"--storage has options that a URL of PostgreSQL can't have: give {_URLS}.") from None
+    return engine
+
+
+def _read_any_text(connection: sqlite3.Connection, _: object) -> None:
+    """Have SQLite give text that is no UTF-8, as something else may have written it, instead of an error of all rows."""
+    connection.text_factory = lambda data: data.decode(errors="replace")
 
 
 def _is_transient(error: DBAPIError) -> bool:

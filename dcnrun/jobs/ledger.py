@@ -3,9 +3,14 @@
 It guarantees, for all agents together and whatever is killed (the tests are in tests/jobs, `ledger` for test_ledger.py
 and so on):
 
-- **Exact cap.** Never more jobs than the cap are drawn: drawing and counting are one transaction that locks the batch
+- **Exact cap.** Never more jobs than the cap are drawn: counting and inserting are one transaction that locks the batch
   (ledger: `test_waiting_jobs_come_before_new_ones_and_no_more_than_the_cap_are_drawn`,
   `test_many_agents_claim_each_job_exactly_once`).
+- **Each suggestion once.** A job is drawn outside of any transaction, since that may take minutes, from the jobs at that
+  moment, and counts only if no other was inserted meanwhile; else it is drawn again
+  (`test_what_was_drawn_beside_another_agents_job_is_drawn_again`, `test_drawing_holds_up_no_other_agent`).
+- **Only what agents write.** A row that no agent wrote so, that names a folder elsewhere, or that the batch's owner
+  refuses, is a failed job with the reason; it is never started (rows: all of it, `test_damaged_rows_are_left_out`).
 - **Exclusive claim.** A job runs at one agent at a time (`test_many_agents_claim_each_job_exactly_once`), and an orphan
   of it ends before it is started again (worker: `test_no_job_is_started_while_an_orphan_of_it_still_saves`).
 - **Fencing by owner.** What an agent writes counts only while the job is its own; afterwards the call returns False,
@@ -34,14 +39,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from dcnrun.errors import UsageError
+from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs import owner as owners
 from dcnrun.jobs.database import PATIENCE, Database
+from dcnrun.jobs.rows import DamagedRow, is_plain_name, read_row
 
 LOST_AFTER = 60.0
 """Seconds without a heartbeat, by the database's clock, after which the job of an agent on another machine is reassigned.
@@ -49,6 +56,7 @@ LOST_AFTER = 60.0
 SQLite's clock is that of the machine that asks, so a SQLite ledger is for the agents of one machine.
 """
 MOST_ATTEMPTS = 3
+_SECONDS_INSIDE = 1.0  # a draw that took no longer may be repeated inside a transaction, which others wait for
 
 
 class State(StrEnum):
@@ -78,6 +86,7 @@ class Job:
     started: float | None = None  # when first claimed: seconds, the database's clock
     ended: float | None = None
     beat: float | None = None  # last sign of life from its agent
+    damaged: bool = False  # whether its row is not as agents write it, as the reason says; then it is failed
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,12 @@ class JobSpec:
 
 Draw = Callable[[Sequence[Job]], JobSpec | None]
 """Returns the next job, given all that there are; None when nothing is left to draw."""
+
+
+def next_number(jobs: Sequence[Job]) -> int:
+    """Return the number of the job after these."""
+    return max((job.number for job in jobs), default=-1) + 1
+
 
 _tables = sa.MetaData()
 _batches = sa.Table(
@@ -122,6 +137,10 @@ _jobs = sa.Table(
     sa.Column("beat", sa.Double),
     sa.UniqueConstraint("batch", "folder"),
 )
+# JSON as the text that it should be: one row that is none must not hide the others.
+_columns = [
+    sa.cast(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column for column in _jobs.c
+]
 
 
 class Ledger:
@@ -132,6 +151,8 @@ class Ledger:
 
     def __init__(self, database: Database, batch: sa.RowMapping, lost_after: float) -> None:
         """Use `create` or `open`."""
+        if damaged := [column for column in ("kind", "text", "folder") if not isinstance(batch[column], str)]:
+            raise RunError(f"{database.shown_url}: of {batch['name']}, {damaged[0]} is damaged: {batch[damaged[0]]!r}.")
         self._database = database
         self._batch: int = batch["id"]
         self.name: str = batch["name"]
@@ -139,6 +160,8 @@ class Ledger:
         self.text: str = batch["text"]
         self.folder: str = batch["folder"]
         self.lost_after = lost_after
+        self.refuses: Callable[[Job], str | None] = lambda job: None
+        """Returns why a job can be none of this batch; such a job is never started."""
 
     @staticmethod
     def create(
@@ -206,10 +229,8 @@ class Ledger:
     @property
     def cap(self) -> int | None:
         """The most jobs that there may be; None: as many as are drawn."""
-        cap: int | None = self._database.read(
-            lambda connection: connection.scalar(sa.select(_batches.c.cap).where(_batches.c.id == self._batch))
-        )
-        return cap
+        cap = sa.select(_batches.c.cap).where(_batches.c.id == self._batch)
+        return self._checked(self._database.read(lambda connection: connection.scalar(cap)))
 
     def set_cap(self, cap: int | None) -> None:
         """Allow more jobs, or fewer; those that there are stay."""
@@ -223,10 +244,11 @@ class Ledger:
         """Add jobs known at the start; those whose folder is in the ledger already are left as they are."""
 
         def add_new(connection: sa.Connection) -> None:
-            _lock(connection, self._batch)
-            held = {job.folder for job in self._read(connection)}
+            self._lock(connection)
+            jobs = self._read(connection)
+            held = {job.folder for job in jobs}
             new = [spec for spec in specs if spec.folder not in held]
-            for number, spec in enumerate(new, start=len(held)):
+            for number, spec in enumerate(new, start=next_number(jobs)):
                 self._insert(connection, number, spec)
 
         self._database.write(add_new)
@@ -243,10 +265,22 @@ class Ledger:
 
         First the job that it holds already (an answer may have been lost: an agent has one job at a time); then one whose
         agent is dead, which is failed instead after three attempts; then the first that waits; then, while there are fewer
-        than the cap, one that `draw` draws, inside the transaction: others wait for it, and it may be called again after a
-        lost connection. With `folders`, only jobs of these folders are taken.
+        than the cap, one that `draw` draws. It takes its time, while others go on, and is called again if another job was
+        drawn meanwhile: inside the transaction where it was quick, so that of many agents each draws twice at most. With
+        `folders`, only jobs of these folders are taken.
         """
-        return self._database.write(lambda connection: self._claim(connection, owner, draw, folders))
+        drawn: _Drawn | None = None
+        while True:
+            claim = partial(self._claim, owner=owner, folders=folders, drawn=drawn)
+            job, jobs = self._database.write(claim)
+            if job is not None or draw is None or jobs is None:
+                return job
+            began = time.monotonic()
+            spec = draw(jobs)
+            if spec is None:
+                return None
+            is_quick = time.monotonic() - began < _SECONDS_INSIDE
+            drawn = _Drawn(spec, next_number(jobs), draw if is_quick else None)
 
     def beat(self, job: Job, owner: str) -> bool:
         """Record a heartbeat. If the job was reassigned meanwhile, the call returns False, and its process must end."""
@@ -275,22 +309,28 @@ class Ledger:
         self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *held).values(values), patience)
 
     def _claim(
-        self, connection: sa.Connection, owner: str, draw: Draw | None, folders: Collection[str] | None
-    ) -> Job | None:
-        cap = _lock(connection, self._batch)
-        jobs = [job for job in self._read(connection) if folders is None or job.folder in folders]
+        self, connection: sa.Connection, owner: str, folders: Collection[str] | None, drawn: "_Drawn | None"
+    ) -> tuple[Job | None, list[Job] | None]:
+        """Return the job that the owner has now, if any, else all jobs where a new one may be drawn from them."""
+        cap = self._lock(connection)
+        everything = self._read(connection)
+        jobs = [job for job in everything if folders is None or job.folder in folders]
         if held := next((job for job in jobs if job.state is State.running and job.owner == owner), None):
-            return held
+            return held, None
         for job in self._lost(connection, jobs):
             if job.attempts >= MOST_ATTEMPTS:
                 self._update(connection, job, state=State.failed, reason=_DIED, ended=self._database.now)
             elif taken := self._take(connection, job, owner):
-                return taken
+                return taken, None
         if waiting := next((job for job in jobs if job.state is State.waiting), None):
-            return self._take(connection, waiting, owner)
-        everything = self._read(connection)
-        spec = draw(everything) if draw and (cap is None or len(everything) < cap) else None
-        return self._take(connection, self._insert(connection, len(everything), spec), owner) if spec else None
+            return self._take(connection, waiting, owner), None
+        if cap is not None and len(everything) >= cap:
+            return None, None
+        number = next_number(everything)
+        if drawn is None or (drawn.number != number and drawn.draw is None):
+            return None, self._read(connection)
+        spec = drawn.spec if drawn.number == number or drawn.draw is None else drawn.draw(self._read(connection))
+        return self._take(connection, self._insert(connection, number, spec), owner) if spec else None, None
 
     def _lost(self, connection: sa.Connection, jobs: Sequence[Job]) -> list[Job]:
         """Return running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
@@ -303,7 +343,8 @@ class Ledger:
 
         def is_dead(job: Job) -> bool:
             alive = owners.is_alive(job.owner or "")
-            return beats_count and now - (job.beat or 0) > self.lost_after if alive is None else not alive
+            # a heartbeat of the future is none: the clock was set back, or nobody wrote it
+            return beats_count and abs(now - (job.beat or 0)) > self.lost_after if alive is None else not alive
 
         return [job for job in jobs if job.state is State.running and is_dead(job)]
 
@@ -313,6 +354,15 @@ class Ledger:
         started = sa.func.coalesce(_jobs.c.started, now)
         own = {"state": State.running, "owner": owner, "attempts": job.attempts + 1, "beat": now, "started": started}
         return self._read(connection, job.number)[0] if self._update(connection, job, **own) else None
+
+    def _lock(self, connection: sa.Connection) -> int | None:
+        """Lock the batch for the rest of the transaction, and return its cap."""
+        return self._checked(_lock(connection, self._batch))
+
+    def _checked(self, cap: Any) -> int | None:
+        if cap is None or type(cap) is int:
+            return cap
+        raise RunError(f"{self._database.shown_url}: of {self.name}, the cap is damaged: {cap!r} is no number.")
 
     def _update(self, connection: sa.Connection, job: Job, **values: Any) -> bool:
         """Change a job, provided that nobody has changed it since it was read; False otherwise."""
@@ -335,14 +385,41 @@ class Ledger:
 
     def _read(self, connection: sa.Connection, number: int | None = None) -> list[Job]:
         where = [_jobs.c.batch == self._batch, *([] if number is None else [_jobs.c.number == number])]
-        rows = connection.execute(sa.select(_jobs).where(*where).order_by(_jobs.c.number)).mappings()
-        return [_job(row) for row in rows]
+        rows = connection.execute(sa.select(*_columns).where(*where).order_by(_jobs.c.number)).mappings()
+        return [self._job(row, index) for index, row in enumerate(rows)]
+
+    def _job(self, row: sa.RowMapping, index: int) -> Job:
+        """Return the job of a row, or of one that is damaged, or that the batch's owner refuses, a failed one."""
+        try:
+            values = read_row(dict(row))
+            if values["state"] not in list(State):
+                raise DamagedRow(f"{values['state']!r} is no state of a job")
+            job = Job(**{**values, "state": State(values["state"])})
+            reason = self.refuses(job)
+        except DamagedRow as problem:
+            job, reason = None, str(problem)
+        if job is not None and reason is None:
+            return job
+        number = row["number"] if type(row["number"]) is int else -1 - index  # no job has it
+        folder = row["folder"] if is_plain_name(row["folder"]) else f"damaged-{number}"
+        return Job(
+            number, (), {}, folder, State.failed, reason=f"its row in the ledger is damaged: {reason}", damaged=True
+        )
 
     def _insert(self, connection: sa.Connection, number: int, spec: JobSpec) -> Job:
         values = {"overrides": list(spec.overrides), "parameters": dict(spec.parameters), "folder": spec.folder}
         start = {"batch": self._batch, "number": number, "state": State.waiting, "attempts": 0, "history": []}
         connection.execute(sa.insert(_jobs).values(**values, **start))
         return self._read(connection, number)[0]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A job that was drawn, and the number that it gets if no other was inserted meanwhile."""
+
+    spec: JobSpec
+    number: int
+    draw: Draw | None  # draws it again inside the transaction, if that is quick
 
 
 _DIED = f"its agent died {MOST_ATTEMPTS} times"
@@ -358,11 +435,9 @@ def _is_empty(connection: sa.Connection, batch: int) -> bool:
     return connection.scalar(sa.select(sa.func.count()).where(_jobs.c.batch == batch)) == 0
 
 
-def _lock(connection: sa.Connection, batch: int) -> int | None:
-    """Lock a batch for the rest of the transaction (in SQLite it is locked already), and return its cap."""
-    row = sa.select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()
-    cap: int | None = connection.execute(row).scalar_one()
-    return cap
+def _lock(connection: sa.Connection, batch: int) -> Any:
+    """Lock a batch for the rest of the transaction (in SQLite it is locked already), and return its cap as it stands there."""
+    return connection.execute(sa.select(_batches.c.cap).where(_batches.c.id == batch).with_for_update()).scalar_one()
 
 
 def _make_folder(folder: Path) -> None:
@@ -370,10 +445,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The folder {folder} can't be made: {error.strerror}.") from error
-
-
-def _job(row: sa.RowMapping) -> Job:
-    values = {key: value for key, value in row.items() if key != "batch"}
-    values["overrides"], values["state"] = tuple(values["overrides"]), State(values["state"])
-    values["history"] = tuple((int(step), float(value)) for step, value in values["history"])
-    return Job(**values)

@@ -1,6 +1,7 @@
 """The owner of a job: a process, named so that no other process is ever mistaken for it."""
 
 import os
+import re
 import socket
 from functools import cache
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import psutil
 
 _PROC = Path("/proc")
+_PID = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def this_process() -> str:
@@ -24,7 +26,7 @@ def host_of(owner: str) -> str:
 def is_alive(owner: str) -> bool | None:
     """Whether an owner's process still runs; None where that can't be seen from here, and only its heartbeat tells."""
     host, pid, start, kernel = [*owner.split(":", 3), "", "", ""][:4]
-    if not (start and kernel) or (host, kernel) != (socket.gethostname(), _kernel()):
+    if not (start and kernel) or (host, kernel) != (socket.gethostname(), _kernel()) or not _PID.fullmatch(pid):
         return None
     now = _start_ticks(int(pid))
     return None if now is None and _belongs_to_another_user(int(pid)) else now == start

@@ -172,9 +172,14 @@ def _run_job(agent: _Agent, job: Job) -> Job:
         outcome = _outcome(agent, job, path, heartbeat)
         heartbeat.report()
         agent.ledger.finish(job, agent.owner, *outcome)
-    now = agent.ledger.jobs()[job.number]
+    now = _own(agent.ledger.jobs(), job)
     agent.watcher.ends(now)
     return now
+
+
+def _own(jobs: Sequence[Job], job: Job) -> Job:
+    """Return a job as it stands among these; itself where its row is gone."""
+    return next((each for each in jobs if each.number == job.number), job)
 
 
 def _outcome(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat") -> _Outcome:
@@ -226,7 +231,7 @@ class _Heartbeat:
         self.beat()
         if self.report() and self._recorded and self._agent.judge:
             jobs = self._agent.ledger.jobs()
-            if verdict := self._agent.judge(jobs, jobs[self._job.number]):
+            if verdict := self._agent.judge(jobs, _own(jobs, self._job)):
                 raise _StopRequested(verdict)
 
     def beat(self) -> None:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger, State
 from dcnrun.jobs.supervisor import AgentSpec, agent_specs, split_count, supervise
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
-from dcnrun.sweep.plan import Plan, Searching, plan_from
+from dcnrun.sweep.plan import Plan, Searching
 from dcnrun.sweep.status import settings_in_words
 from dcnrun.sweep.storage import occupy, open_ledger, open_repeats, repeats_in
 from dcnrun.sweep.trial import gpu_groups_for, trial_command
@@ -41,9 +41,11 @@ def run_agent(
         program: What stands for `dcnrun`.
         supervise: What runs the agents of several GPUs.
     """
-    ledger, folder = open_ledger(sweep, storage, out)
-    plan = plan_from(ledger.text)
+    ledger, plan, folder = open_ledger(sweep, storage, out)
     occupy(folder, plan)
+    for job in ledger.jobs():
+        if job.damaged:
+            _Lines("trial").ends(job)
     groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], gpus)[:count]
     if len(groups) > 1:
         environment = {STORAGE: storage} if storage else {}
@@ -57,7 +59,7 @@ def run_agent(
     taken = _take("trial", ledger, plan, folder, count, program, Searching(plan))
     ended = [{"trial": job.number, "state": job.state.value, "reason": job.reason} for job in taken]
     left = None if count is None else count - len(taken)
-    repeats = open_repeats(sweep, storage)
+    repeats = open_repeats(sweep, storage, plan)
     runs = _take("repeat", repeats, plan, repeats_in(folder), left, program) if repeats else []
     repeated = [{"run": job.folder, "state": job.state.value, "reason": job.reason} for job in runs]
     return {"sweep": plan.sweep.name, "folder": str(folder), "trials": ended, "repeats": repeated}
@@ -110,4 +112,4 @@ class _Lines(Watcher):
         console.print(f"nothing is left but what other agents run: {len(jobs)}", markup=False)
 
     def _print(self, job: Job, said: str) -> None:
-        console.print(f"{self._what} {job.number}: {said}", markup=False, soft_wrap=True)
+        console.print(f"{self._what} {job.number}: {printable(said)}", markup=False, soft_wrap=True)

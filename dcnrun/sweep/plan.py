@@ -9,15 +9,17 @@ from typing import Any
 import yaml
 
 from dcnrun.config.overrides import as_override
-from dcnrun.jobs.ledger import Job, JobSpec
+from dcnrun.errors import ConfigError, UsageError
+from dcnrun.jobs.ledger import Job, JobSpec, next_number
 from dcnrun.jobs.worker import Verdict
 from dcnrun.sweep import hyperband
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.search import Search
+from dcnrun.sweep.spec.distributions import may_be, sample_values
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import SweepFile
-from dcnrun.tasks.registry import metric_text
 
+SEED = "seed"
 _MAY_CHANGE = ("run_cap", "description")
 
 
@@ -49,12 +51,37 @@ class Plan:
         chosen = [as_override(name, value) for name, value in parameters.items()]
         return JobSpec((*self.sweep.fixed, *chosen, *self.overrides), parameters, f"trial-{number:04d}")
 
+    def refuses(self, job: Job) -> str | None:
+        """Return why a job of the ledger is no trial of this sweep; None if it is one."""
+        return self._difference(job.parameters)
+
+    def refuses_repeat(self, job: Job) -> str | None:
+        """Return why a job of the ledger repeats no trial of this sweep, with a seed of its own; None if it does."""
+        own = {each.name: sample_values(each.distribution)[0] for each in self.sweep.parameters if each.name == SEED}
+        return self._difference({name: value for name, value in job.parameters.items() if name != SEED} | own)
+
+    def _difference(self, parameters: Mapping[str, Any]) -> str | None:
+        distributions = {each.name: each.distribution for each in self.sweep.parameters}
+        if parameters.keys() != distributions.keys():
+            return f"its parameters are {', '.join(parameters) or 'none'}, and not {', '.join(distributions)}"
+        for name, value in parameters.items():
+            if not may_be(distributions[name], value):
+                return f"{name} is {value!r}, which the sweep file does not have"
+        return None
+
 
 def plan_from(text: str) -> Plan:
-    """Read a sweep that a ledger kept."""
-    kept = json.loads(text)
-    sweep = parse_sweep(kept["sweep"], Path("sweep.yaml"))
-    return Plan(sweep, tuple(kept["overrides"]), kept["seed"], Sampler(kept["search"]))
+    """Read a sweep that a ledger kept; UsageError where it is none."""
+    try:
+        kept = json.loads(text)
+        sweep = parse_sweep(kept["sweep"], Path("sweep.yaml"))
+        return Plan(sweep, tuple(map(str, kept["overrides"])), int(kept["seed"]), Sampler(kept["search"]))
+    except ConfigError as error:
+        raise UsageError(f"The ledger holds a sweep that can't be read: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            "What the ledger holds is no sweep: its text was changed. Give another --name or --out."
+        ) from error
 
 
 class _Dumper(yaml.SafeDumper):
@@ -69,25 +96,19 @@ class Searching:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._search = Search(plan.sweep, plan.seed, plan.sampler)
+        self.search = Search(plan.sweep, plan.seed, plan.sampler)
 
     def draw(self, jobs: Sequence[Job]) -> JobSpec | None:
-        """Return the trial after these; None when a grid is exhausted or the metric's target is reached."""
-        if self._search.target_reached(jobs):
+        """Return the trial after these; None when every setting has been tried or the metric's target is reached."""
+        if self.search.target_reached(jobs):
             return None
-        parameters = self._search.suggest(jobs)
-        return None if parameters is None else self.plan.trial(parameters, len(jobs))
+        parameters = self.search.suggest(jobs)
+        return None if parameters is None else self.plan.trial(parameters, next_number(jobs))
 
     def judge(self, jobs: Sequence[Job], job: Job) -> Verdict | None:
-        """Return why a trial that has just reported must stop, by the target or by the stop rule; None lets it continue."""
+        """Return why the stop rule stops a trial that has just reported; None lets it continue, also past the metric's target."""
         metric, rule = self.plan.sweep.metric, self.plan.sweep.early_terminate
-        if metric is None:
-            return None
-        if self._search.target_reached(jobs):
-            return Verdict(
-                f"the sweep is over: {metric.name} reached its target {metric_text(metric.name, metric.target)}"
-            )
-        if rule is None:
+        if metric is None or rule is None:
             return None
         histories = {each.number: [value for _, value in each.history] for each in jobs}
         stop = hyperband.judge(rule, metric.goal, histories, job.number)

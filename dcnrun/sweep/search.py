@@ -1,7 +1,8 @@
 """Chooses the next setting of a sweep from the jobs so far: by Optuna (bayes and random), or in the order of W&B (grid)."""
 
-import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+import random
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.objective import ENDED, target_reached, value_in_search
-from dcnrun.sweep.space import dimension, in_words
-from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, setting_key
+from dcnrun.sweep.space import Dimension, dimension, in_words
+from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, Values, setting_key
 from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
 
-DRAWS = 5  # how often a sampler is asked again while it returns a setting that another agent is running
+DRAWS = (
+    5  # how often a sampler is asked again while it returns a setting that has been tried, or that another agent runs
+)
 
 
 class Search:
@@ -30,24 +33,42 @@ class Search:
         self.sampler = sampler
         self.dimensions = {each.name: dimension(each.distribution) for each in sweep.parameters}
         self.domains = {name: each.domain for name, each in self.dimensions.items()}
+        self.space = _grid(sweep) if sweep.method is Method.grid else _whole_space(self.dimensions)
 
     def suggest(self, jobs: Sequence[Job]) -> dict[str, Any] | None:
-        """Return the setting to try after these jobs: parameters by name; None when a grid has no more."""
+        """Return the setting to try after these jobs: parameters by name; None when all that there are have been tried.
+
+        Each is tried once, however it ended: a run of the same setting would give the same result, bit for bit.
+        """
+        tried = {_keys(job.parameters) for job in jobs}
         if self.sweep.method is Method.grid:
-            return next_of_grid(self.sweep, [job.parameters for job in jobs])
+            return self._untried(tried, 0)
         # another seed after every job, so that draws differ while no trial has reported
         seed = int(np.random.SeedSequence([self.seed, len(jobs)]).generate_state(1)[0])
-        study = self._study(jobs, seed)
-        underway = [job.parameters for job in jobs if job.state not in ENDED]
-        drawn: dict[str, Any] = {}
+        if self.space is not None and len(tried) >= self.space.size and self._untried(tried, seed) is None:
+            return None
+        study, drawn = self._study(jobs, seed), {}
         for attempt in range(2 * DRAWS):
-            if attempt == DRAWS:  # it insists on what is running: any other setting tells more
+            if attempt == DRAWS:  # it insists on what has been tried: any other setting tells more
                 study.sampler = RandomSampler(seed)
             points = study.ask(self.domains).params
             drawn = {name: each.value(points[name]) for name, each in self.dimensions.items()}
-            if drawn not in underway:
-                break
-        return drawn
+            if _keys(drawn) not in tried:
+                return drawn
+        return drawn if self.space is None else self._untried(tried, seed)
+
+    def is_exhausted(self, jobs: Sequence[Job]) -> bool:
+        """Whether every setting that there is has been tried."""
+        return self.space is not None and self._untried({_keys(job.parameters) for job in jobs}, 0) is None
+
+    def _untried(self, tried: Set[frozenset[tuple[str, str]]], seed: int) -> dict[str, Any] | None:
+        """Return the next setting that is not tried: of a grid the first, elsewhere one by chance; None if there is none."""
+        if self.space is None:
+            return None
+        size = self.space.size
+        first = 0 if self.sweep.method is Method.grid else random.Random(seed).randrange(size)
+        after = (self.space.at((first + step) % size) for step in range(size))
+        return next((setting for setting in after if _keys(setting) not in tried), None)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Return name, distribution and range of every parameter, in words."""
@@ -75,6 +96,8 @@ class Search:
         A stopped trial counts as completed with its best report: TPE finds the optimum as often as when it is told that
         the trial was pruned, and Gaussian processes ignore pruned trials (benchmarks/sweep_search.py).
         """
+        if job.damaged:
+            return None
         value = value_in_search(job, metric, jobs)
         if value is None and job.state in ENDED:
             return None
@@ -86,35 +109,34 @@ class Search:
         )
 
 
-def enumerate_grid(sweep: SweepFile) -> Iterator[dict[str, Any]]:
-    """Yield every combination: parameters by name, the last one changing fastest, values in the order of the file."""
-    parameters = sorted(sweep.parameters, key=lambda parameter: parameter.name)
-    for combination in itertools.product(*map(grid_values, parameters)):
-        yield {parameter.name: value for parameter, value in zip(parameters, combination, strict=True)}
-
-
-def grid_values(parameter: Parameter) -> Sequence[Any]:
-    """Return the values of a parameter in a grid; UsageError if it has no list of values."""
+def grid_values(parameter: Parameter) -> Values:
+    """Return the values of a parameter in a grid, each once; UsageError if it has no list of values."""
     match parameter.distribution:
         case Constant(value):
-            return [value]
+            return Values.of([value])
         case Categorical(values, None):
-            return values
+            return Values.of(values)
         case IntUniform(low, high):
-            return range(low, high + 1)
+            return Values.multiples(low, high, 1)
         case Uniform(low, high, q) if q is not None:
-            numbers: list[float] = np.arange(low, high, q).tolist()  # without the last, as W&B have it
-            return numbers
+            step = (low + q) - low  # as numpy.arange adds, by which W&B list them: without the last
+            return Values(math.ceil((high - low) / q), lambda index: low + index * step)
     raise UsageError(
         f"{parameter.name}: a grid needs `values`, int_uniform or q_uniform (and no probabilities). "
         "List the values, or use method random or bayes."
     )
 
 
-def next_of_grid(sweep: SweepFile, taken: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the first combination that is not taken yet; None when all are."""
-    seen = {_keys(parameters) for parameters in taken}
-    return next((settings for settings in enumerate_grid(sweep) if _keys(settings) not in seen), None)
+def _grid(sweep: SweepFile) -> Values:
+    """Return every combination as W&B order them: names sorted, the last one changing fastest, values in the order of the file."""
+    parameters = sorted(sweep.parameters, key=lambda parameter: parameter.name)
+    return Values.product({parameter.name: grid_values(parameter) for parameter in parameters})
+
+
+def _whole_space(dimensions: Mapping[str, Dimension]) -> Values | None:
+    """Return every setting that may be drawn; None where they are a continuum."""
+    by_name = {name: each.values for name, each in dimensions.items() if each.values is not None}
+    return Values.product(by_name) if len(by_name) == len(dimensions) else None
 
 
 def _keys(settings: Mapping[str, Any]) -> frozenset[tuple[str, str]]:

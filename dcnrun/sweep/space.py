@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dcnrun.sweep.spec import distributions as dist
-from dcnrun.sweep.spec.distributions import Distribution, index_of, rounded
+from dcnrun.sweep.spec.distributions import Distribution, Values, exponential, index_of, rounded
 
 TAIL = 1e-4
 """Quantiles nearer to 0 or 1 are not drawn: samplers like to try the ends, where a normal distribution is infinite."""
@@ -29,6 +29,7 @@ class Dimension:
     domain: BaseDistribution  # the range of its points
     value: Callable[[Any], Any]  # returns the value of the setting at a point
     point: Callable[[Any], Any]  # returns a point that has this value
+    values: Values | None  # all that it may have; None where they are a continuum
 
 
 def dimension(distribution: Distribution) -> Dimension:
@@ -39,7 +40,7 @@ def dimension(distribution: Distribution) -> Dimension:
         case dist.Categorical(values, probabilities):
             return _choice(values) if probabilities is None else _weighted_choice(values, probabilities)
         case dist.IntUniform(low, high):
-            return Dimension(IntDistribution(low, high), value=int, point=int)
+            return Dimension(IntDistribution(low, high), value=int, point=int, values=Values.multiples(low, high, 1))
         case dist.Uniform(low, high, q):
             return _interval(low, high, q, log=False)
         case dist.LogUniform(low, high, q):
@@ -52,7 +53,7 @@ def dimension(distribution: Distribution) -> Dimension:
             return _quantile(law.inv_cdf, law.cdf, q)
         case dist.LogNormal(mu, sigma, q):
             law = NormalDist(mu, sigma)
-            return _quantile(lambda u: math.exp(law.inv_cdf(u)), lambda x: law.cdf(math.log(x)) if x > 0 else 0, q)
+            return _quantile(lambda u: exponential(law.inv_cdf(u)), lambda x: law.cdf(math.log(x)) if x > 0 else 0, q)
         case dist.Beta(a, b, q):
             return _beta(a, b, q)
     assert_never(distribution)
@@ -60,7 +61,8 @@ def dimension(distribution: Distribution) -> Dimension:
 
 def _choice(values: Sequence[Any]) -> Dimension:
     """Values as likely as each other; a point is an index."""
-    return Dimension(CategoricalDistribution(range(len(values))), values.__getitem__, partial(index_of, values))
+    domain = CategoricalDistribution(range(len(values)))
+    return Dimension(domain, values.__getitem__, partial(index_of, values), Values.of(values))
 
 
 def _weighted_choice(values: Sequence[Any], probabilities: Sequence[float]) -> Dimension:
@@ -74,12 +76,14 @@ def _weighted_choice(values: Sequence[Any], probabilities: Sequence[float]) -> D
         index = index_of(values, value)
         return clipped(ends[index] - probabilities[index] / 2, TAIL, 1 - TAIL)
 
-    return Dimension(FloatDistribution(TAIL, 1 - TAIL), value, point)
+    possible = [value for value, probability in zip(values, probabilities, strict=True) if probability > 0]
+    return Dimension(FloatDistribution(TAIL, 1 - TAIL), value, point, Values.of(possible))
 
 
 def _interval(low: float, high: float, q: float | None, log: bool) -> Dimension:
     """Numbers from low to high; a point is the number before it is rounded."""
-    return Dimension(FloatDistribution(low, high, log=log), partial(rounded, q=q), partial(clipped, low=low, high=high))
+    domain = FloatDistribution(low, high, log=log)
+    return Dimension(domain, partial(rounded, q=q), partial(clipped, low=low, high=high), _multiples(low, high, q))
 
 
 def _quantile(number: Callable[[float], float], probability: Callable[[float], float], q: float | None) -> Dimension:
@@ -91,7 +95,14 @@ def _quantile(number: Callable[[float], float], probability: Callable[[float], f
     def point(value: float) -> float:
         return clipped(float(probability(value)), TAIL, 1 - TAIL)
 
-    return Dimension(FloatDistribution(TAIL, 1 - TAIL), value, point)
+    return Dimension(
+        FloatDistribution(TAIL, 1 - TAIL), value, point, _multiples(float(number(TAIL)), float(number(1 - TAIL)), q)
+    )
+
+
+def _multiples(low: float, high: float, q: float | None) -> Values | None:
+    """Return all numbers from low to high, rounded to multiples of q; None without q."""
+    return None if q is None else Values.multiples(round(low / q), round(high / q), q)
 
 
 def _beta(a: float, b: float, q: float | None) -> Dimension:

@@ -1,6 +1,5 @@
 """The status of a sweep: a table of its trials, live or once; lines where there is no terminal; JSON."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from dcnrun.console import console
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.runs import RunFolder
+from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.objective import ENDED, best_value, target_reached
-from dcnrun.sweep.search import grid_values
+from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, SweepFile
 from dcnrun.tasks.registry import metric_text
 
@@ -158,10 +158,13 @@ def several(number: int, what: str = "trial") -> str:
 
 def extent(sweep: SweepFile, cap: int | None) -> str:
     """Return the number of trials of a sweep, in words."""
-    if sweep.method is Method.grid:
-        size = math.prod(len(grid_values(parameter)) for parameter in sweep.parameters)
-        return f"a grid of {several(size)}" if cap is None or cap >= size else f"{several(cap)} of a grid of {size}"
-    return "trials until you stop it (there is no run_cap and no --count)" if cap is None else several(cap)
+    space = Search(sweep, 0, Sampler.tpe).space
+    if space is None:
+        return "trials until you stop it (there is no run_cap and no --count)" if cap is None else several(cap)
+    everything = f"a grid of {several(space.size)}" if sweep.method is Method.grid else several(space.size)
+    if cap is None or cap >= space.size:
+        return everything if sweep.method is Method.grid else f"{everything}, one for each setting that there is"
+    return f"{several(cap)} of a grid of {space.size}" if sweep.method is Method.grid else several(cap)
 
 
 def settings_in_words(parameters: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger
 from dcnrun.runs import write_text
 from dcnrun.sweep.engines.engine import Options
-from dcnrun.sweep.plan import Plan
+from dcnrun.sweep.plan import Plan, plan_from
 from dcnrun.sweep.spec.sweep_file import SweepFile
 
 SWEEPS = Path("runs") / "sweeps"
@@ -60,14 +60,15 @@ def create_ledger(plan: Plan, name: str, folder: Path, storage: str | None, cap:
         raise UsageError(
             f"{folder} holds trials of a sweep whose ledger is gone: move them away, or give another --name."
         )
+    ledger.refuses = plan.refuses
     ledger.set_cap(cap)
     occupy(folder, plan)
     write_text(folder / "sweep.yaml", plan.sweep.text)
     return ledger
 
 
-def open_ledger(sweep: str, storage: str | None, out: Path | None = None) -> tuple[Ledger, Path]:
-    """Return the ledger of a sweep and the folder of its trials on this machine.
+def open_ledger(sweep: str, storage: str | None, out: Path | None = None) -> tuple[Ledger, Plan, Path]:
+    """Return the ledger of a sweep, its plan, and the folder of its trials on this machine.
 
     `sweep` is its name in the database at `storage`; without one, its folder, or that folder's name in runs/sweeps.
     """
@@ -75,22 +76,27 @@ def open_ledger(sweep: str, storage: str | None, out: Path | None = None) -> tup
     ledger = Ledger.open(url, name)
     if ledger.kind != KIND:
         raise UsageError(f"{name} is a {ledger.kind}, not a sweep.")
-    return ledger, out or folder or Path(ledger.folder)
+    plan = plan_from(ledger.text)
+    ledger.refuses = plan.refuses
+    return ledger, plan, out or folder or Path(ledger.folder)
 
 
-def create_repeats(sweep: Ledger, folder: Path, storage: str | None) -> Ledger:
+def create_repeats(sweep: Ledger, plan: Plan, folder: Path, storage: str | None) -> Ledger:
     """Create the ledger of the best settings' runs over seeds, beside that of their sweep, or open it."""
     url = storage or sqlite_url(folder / _LEDGER)
-    return Ledger.create(url, _repeats_of(sweep.name), REPEATS, sweep.text, str(repeats_in(folder)), cap=None)
+    batch = Ledger.create(url, _repeats_of(sweep.name), REPEATS, sweep.text, str(repeats_in(folder)), cap=None)
+    batch.refuses = plan.refuses_repeat
+    return batch
 
 
-def open_repeats(sweep: str, storage: str | None) -> Ledger | None:
+def open_repeats(sweep: str, storage: str | None, plan: Plan) -> Ledger | None:
     """Open the ledger of the runs over seeds of a sweep that `open_ledger` finds; None if there is none."""
     url, name, _ = _find(sweep, storage)
     try:
         batch = Ledger.open(url, _repeats_of(name))
     except UsageError:
         return None
+    batch.refuses = plan.refuses_repeat
     return batch if batch.kind == REPEATS else None
 
 
@@ -118,7 +124,7 @@ def _explaining(folder: Path) -> Iterator[None]:
 def _require_same_sweep(folder: Path, plan: Plan) -> None:
     held = folder / _PLAN
     with _explaining(folder):
-        is_of_another = held.exists() and held.read_text(encoding="utf-8") != plan.as_text()
+        is_of_another = held.exists() and held.read_bytes() != plan.as_text().encode()
     if is_of_another and any(folder.glob(_TRIALS)):
         raise UsageError(
             f"{folder} holds another sweep: {held.name} there has other settings, other overrides, another --seed or another "

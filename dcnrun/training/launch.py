@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 import dcnrun
 from dcnrun.config.schema import Accelerator, Config, Precision
+from dcnrun.masking import masked_urls
 from dcnrun.ops.jit.processor import cpu_model
 
 
@@ -76,7 +77,7 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
         "processes": fabric.world_size,
         "git_commit": _git_commit(),
         "seed": config.seed,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *map(masked_urls, sys.argv[1:])],
     }
 
 

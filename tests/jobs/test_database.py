@@ -1,3 +1,4 @@
+import re
 import sys
 import threading
 
@@ -30,19 +31,32 @@ def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, i
     messages = []
     for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read, patience=0.1)):
         with pytest.raises(
-            RunError, match=r"postgresql://tester@127\.0\.0\.1:\d+/test\d+ can't be used: .*refused"
+            RunError, match=r"postgresql://\*\*\*@127\.0\.0\.1:\d+/test\d+ can't be used: .*refused"
         ) as error:
             fail()
         messages.append(str(error.value))
         assert error.value.__suppress_context__
     postgres.start()
-    for wrong in (url.replace(PASSWORD, f"{PASSWORD}2"), url.replace("tester:", "other:"), f"{url}x"):
+    server = url.partition("@")[2]
+    in_other_places = [
+        f"postgresql://{PASSWORD}@{server}",  # where the user belongs
+        f"postgresql://{PASSWORD}:@{server}",
+        f"postgresql://{server}?user=tester&password={PASSWORD}2",
+        f"postgresql://{server}?user={PASSWORD}&password=x",
+    ]
+    for wrong in (
+        *(url.replace(PASSWORD, f"{PASSWORD}2"), url.replace("tester:", "other:"), f"{url}x"),
+        *in_other_places,
+    ):
         with pytest.raises(RunError, match="can't be used") as error:
             Ledger.open(wrong, "first")
         messages.append(str(error.value))
     for nonsense in (
         f"mysql://u:{PASSWORD}@h/d",
         f"postgresql://u:{PASSWORD}@h:p/d",
+        f"postgresql://u:{PASSWORD}@h/d?host=a:b:c&host=d&port=1",
+        f"sqlite://u:{PASSWORD}@h/d",
+        f"sqlite:///d?timeout={PASSWORD}",
         PASSWORD,
         "sqlite://",
         "sqlite:///:memory:",
@@ -53,6 +67,20 @@ def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, i
             Ledger.open(nonsense, "first")
         messages.append(str(error.value))
     assert not [message for message in messages if PASSWORD in message]
+
+
+@pytest.mark.parametrize("password", ["p@ss-word", "p@ss/word", "pass?w@rd", "p@ss:word"])
+def test_an_at_in_a_password_is_to_be_escaped(password):
+    with pytest.raises(UsageError, match=r"--storage .*%40 for one|--storage is no URL of a database") as error:
+        Ledger.open(f"postgresql://me:{password}@h/d", "first")
+    assert not {"ss", "word", "w@rd", "pass", "rd"} & {*re.split(r"\W+", str(error.value))}
+
+
+def test_a_host_of_sqlite_is_a_usage_error():
+    with pytest.raises(
+        UsageError, match=r"^--storage sqlite://host/a\.db is no file: a path follows sqlite:///, with no"
+    ):
+        Ledger.open("sqlite://host/a.db", "first")
 
 
 def test_a_damaged_file_is_an_error_at_once(tmp_path):

@@ -5,12 +5,13 @@ import time
 from collections import Counter
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from dcnrun.errors import UsageError
+from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs import ledger as ledgers
 from dcnrun.jobs.database import Database, sqlite_url
-from dcnrun.jobs.ledger import JobSpec, Ledger, State
+from dcnrun.jobs.ledger import JobSpec, Ledger, State, next_number
 from dcnrun.jobs.owner import this_process
 from tests.jobs.factories import cells, draw
 
@@ -196,6 +197,137 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="can't be made"):
         Ledger.create(sqlite_url(tmp_path / "file" / "x.db"), "tune", "sweep", "", "", None)
+
+
+def test_drawing_holds_up_no_other_agent(ledger, storage, monkeypatch):
+    """A search may take minutes: meanwhile others report, and take what waits, each time that it is asked again."""
+    monkeypatch.setattr(ledgers, "_SECONDS_INSIDE", 0.0)
+    ledger.add(cells("x"))
+    held = ledger.claim("busy")
+    other = Ledger.open(storage, "first")
+
+    def slow(jobs):
+        seen.append(len(jobs))
+        assert other.record(held, "busy", [(len(seen), 0.5)])
+        if len(seen) < 3:
+            other.add(cells(f"y{len(seen)}"))
+            taken = other.claim("neighbour")
+            assert taken.folder == f"y{len(seen)}"
+            assert other.finish(taken, "neighbour", State.completed)
+        return draw(jobs)
+
+    seen = []
+    assert ledger.claim("a", slow).number == 3
+    assert seen == [1, 2, 3], "what was drawn before another came counts no more"
+
+
+def test_what_was_drawn_beside_another_agents_job_is_drawn_again(ledger, storage):
+    """As when two draw from the same jobs: the second sees the first one's."""
+    other = Ledger.open(storage, "first")
+    ledger.set_cap(2)
+    seen = []
+
+    def meet(jobs):
+        seen.append([job.folder for job in jobs])
+        if len(seen) == 1:
+            assert other.claim("b", draw).folder == "trial-0000"
+        return draw(jobs)
+
+    assert ledger.claim("a", meet).folder == "trial-0001"
+    assert seen == [[], ["trial-0000"]]
+
+    def last(jobs):
+        raise AssertionError("the cap is reached")
+
+    assert ledger.claim("c", last) is None
+    ledger.set_cap(3)
+
+    def loses_the_last(jobs):
+        other.claim("d", draw)
+        return draw(jobs)
+
+    assert ledger.claim("c", loses_the_last) is None
+    assert numbers(ledger.jobs()) == [0, 1, 2]
+
+
+def damage(ledger, row, **values):
+    """Write values that are not of their column's kind, as another program may into SQLite."""
+    changes = ", ".join(f"{column} = :{column}" for column in values)
+    ledger._database.write(
+        lambda connection: connection.execute(
+            text(f"UPDATE dcnrun_jobs SET {changes} WHERE number = :at"), {**values, "at": row}
+        )
+    )
+
+
+@pytest.fixture
+def sqlite_ledger(tmp_path):
+    return Ledger.create(sqlite_url(tmp_path / "ledger.db"), "first", "sweep", "its text", "", cap=9)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"history": "no JSON"}, "history is 'no JSON', and not JSON"),
+        ({"history": b"\xff\xfe"}, "history is"),
+        ({"attempts": "one"}, "attempts is 'one', and not an integer"),
+        ({"beat": "soon", "state": "running"}, "beat is 'soon', and not a number"),
+        ({"state": "paused"}, "'paused' is no state of a job"),
+        ({"folder": "../../elsewhere"}, "folder is '../../elsewhere', and not the name of a folder"),
+        ({"overrides": '["--resume", "/x"]'}, "and not a list of key=value"),
+        ({"number": "two"}, "number is 'two', and not an integer"),
+    ],
+)
+def test_damaged_rows_are_left_out(sqlite_ledger, values, why):
+    sqlite_ledger.add(cells("x", "y", "z"))
+    damage(sqlite_ledger, 1, **values)
+    (damaged,) = [job for job in sqlite_ledger.jobs() if job.damaged]
+    assert damaged.state is State.failed
+    assert damaged.reason.startswith("its row in the ledger is damaged: ")
+    assert why in damaged.reason
+    folders = []
+    while len(sqlite_ledger.jobs()) < 9 or folders[-1:] != ["trial-0008"]:
+        job = sqlite_ledger.claim("a", lambda jobs: JobSpec((), {}, f"trial-{next_number(jobs):04d}"))
+        if job is None:
+            break
+        folders.append(job.folder)
+        sqlite_ledger.finish(job, "a", State.completed)
+    assert folders[:2] == ["x", "z"]
+    assert len(sqlite_ledger.jobs()) == 9, "the damaged one counts in the cap"
+    assert len(set(folders)) == len(folders) == 8
+
+
+def test_what_the_owner_of_the_batch_refuses_is_left_out(ledger):
+    ledger.add(cells("x", "y"))
+    ledger.refuses = lambda job: "it is foreign" if job.folder == "x" else None
+    assert ledger.claim("a").folder == "y"
+    assert ledger.jobs()[0].reason == "its row in the ledger is damaged: it is foreign"
+    ledger.reopen([0])
+    assert ledger.jobs()[0].state is State.failed
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("cap", "'many'"), ("kind", "x'00'"), ("text", "x'ff'"), ("folder", "x'00ff'")]
+)
+def test_a_damaged_batch_is_an_error_that_names_it(sqlite_ledger, tmp_path, column, value):
+    sqlite_ledger._database.write(
+        lambda connection: connection.execute(text(f"UPDATE dcnrun_batches SET {column} = {value}"))
+    )
+    with pytest.raises(RunError, match=rf"ledger\.db: of first, (the )?{column} is damaged: "):
+        Ledger.open(sqlite_url(tmp_path / "ledger.db"), "first").claim("a", draw)
+
+
+def test_a_row_that_was_deleted_leaves_its_number_free(ledger):
+    ledger.add(cells("x", "y", "z"))
+    ledger._database.write(lambda connection: connection.execute(text("DELETE FROM dcnrun_jobs WHERE number = 1")))
+    ledger.add(cells("x", "w"))
+    assert [(job.number, job.folder) for job in ledger.jobs()] == [(0, "x"), (2, "z"), (3, "w")]
+
+
+def test_a_heartbeat_of_the_future_keeps_no_job(ledger):
+    job = ledger.claim("elsewhere:1:1:another kernel", draw)
+    damage(ledger, job.number, beat=1e18)
+    assert ledger.claim("b").number == job.number
 
 
 def _claim_all(url, claimed, barrier):

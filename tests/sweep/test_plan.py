@@ -1,5 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.plan import Plan, Searching, plan_from
@@ -65,12 +69,54 @@ def test_a_trial_has_the_files_overrides_then_parameters_then_those_of_the_comma
     assert Searching(plan()).draw([job(0), job(1)]) is None
 
 
-def test_nothing_is_drawn_and_nothing_goes_on_when_the_target_is_reached():
-    searching = Searching(plan())
+def test_nothing_is_drawn_when_the_target_is_reached_and_what_runs_goes_on_to_its_end():
+    """As Weights & Biases document it."""
+    searching = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
     running, there = job(0, 0.5), job(1, 0.1, 0.91, state=State.completed)
     assert searching.draw([there]) is None
-    assert "reached its target 90.0 %" in searching.judge([running, there], running).reason
-    assert searching.judge([running], running) is None
+    assert searching.judge([running, there], running) is None
+    assert searching.judge([running, there], there) is None
+
+
+def test_a_trial_is_drawn_past_all_numbers_that_there_are():
+    trial = Searching(plan(TEXT.replace("[0.1, 0.2]", "[0.1, 0.2, 0.3]"))).draw([job(1)])
+    assert (trial.folder, trial.parameters["optim.lr"]) == ("trial-0002", 0.1)
+
+
+def with_parameters(**parameters):
+    return replace(job(0), parameters={name.replace("__", "."): value for name, value in parameters.items()})
+
+
+def test_jobs_of_another_sweep_are_refused():
+    assert plan().refuses(with_parameters(optim__lr=0.1, conv="deformable")) is None
+    for wrong, why in [
+        ({"optim__lr": 0.1}, "its parameters are optim.lr, and not optim.lr, conv"),
+        ({"optim__lr": 0.1, "conv": "deformable", "seed": 4}, "its parameters are"),
+        ({"optim__lr": "0.1", "conv": "deformable"}, "optim.lr is '0.1', which the sweep file does not have"),
+        ({"optim__lr": 0.7, "conv": "deformable"}, "optim.lr is 0.7"),
+        ({"optim__lr": 0.1, "conv": ["deformable"]}, "conv is"),
+    ]:
+        assert plan().refuses(with_parameters(**wrong)).startswith(why)
+    assert plan().refuses_repeat(with_parameters(optim__lr=0.1, conv="deformable", seed=41)) is None
+    assert plan().refuses_repeat(with_parameters(optim__lr=0.7, conv="deformable", seed=41)) is not None
+    seeds = plan("method: random\nparameters: {seed: {values: [1, 2]}, optim.lr: {min: 0.1, max: 1.0}}\n")
+    assert seeds.refuses(with_parameters(seed=2, optim__lr=0.3)) is None
+    assert seeds.refuses(with_parameters(seed=3, optim__lr=0.3)) == "seed is 3, which the sweep file does not have"
+    assert seeds.refuses_repeat(with_parameters(seed=3, optim__lr=0.3)) is None
+    assert seeds.refuses(with_parameters(seed=2, optim__lr=float("nan"))) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"sweep": 3}', '{"sweep": "a: 1", "overrides": [], "seed": 0, "search": "tpe"}', "\x00"]
+    + [plan().as_text().replace('"seed": 5', seed) for seed in ('"seed": "x"', '"seed": null', '"sed": 5')]
+    + [plan().as_text().replace('"gp"', '"no such"')],
+)
+def test_a_text_that_is_no_sweep_is_one_line(text):
+    with pytest.raises(
+        UsageError, match=r"^(The ledger holds a sweep that can't be read: |What the ledger holds is no sweep)"
+    ):
+        plan_from(text)
 
 
 def test_the_stop_rule_is_asked_with_every_jobs_reports():

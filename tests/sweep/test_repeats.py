@@ -221,9 +221,9 @@ def test_the_best_are_repeated_ranked_and_reported_and_more_seeds_resume(repeati
 
 def test_any_agent_of_the_sweep_takes_repeats_too(repeating):
     repeating.run_here()
-    ledger, folder = open_ledger(str(repeating.out), None)
+    ledger, plan, folder = open_ledger(str(repeating.out), None)
     chosen = choose_candidates(progress(ledger.jobs(), folder), top=2, seeds=1)
-    add_repeats(create_repeats(ledger, folder, None), chosen)
+    add_repeats(create_repeats(ledger, plan, folder, None), chosen)
     taken = run_agent(str(repeating.out), count=1, program=fakes.TRIAL)
     assert (taken["trials"], len(taken["repeats"])) == ([], 1)
     rest = run_agent(str(repeating.out), program=fakes.TRIAL)
@@ -232,7 +232,7 @@ def test_any_agent_of_the_sweep_takes_repeats_too(repeating):
 
 def test_the_runs_over_seeds_are_no_sweep_to_join(sweeps):
     sweeps.write_grid(0.01)
-    ledger = create_ledger(QuickEngine().plan(sweeps.file, [], Options()), "lr", sweeps.out, None, cap=1)
-    create_repeats(ledger, sweeps.out, None)
+    plan = QuickEngine().plan(sweeps.file, [], Options())
+    create_repeats(create_ledger(plan, "lr", sweeps.out, None, cap=1), plan, sweeps.out, None)
     with pytest.raises(UsageError, match="sweep-repeats is a grid, not a sweep"):
         open_ledger("sweep-repeats", sqlite_url(sweeps.out / "ledger.db"))

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.sweep_search import SEEDS, WITHIN, lost, make, one_report
 from benchmarks.sweep_search import sweep as whole_sweep
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.resources import resource_dir
 from dcnrun.sweep.engines.engine import Sampler
-from dcnrun.sweep.search import Search, enumerate_grid, next_of_grid
+from dcnrun.sweep.search import Search, grid_values
 from dcnrun.sweep.spec.distributions import (
     Beta,
     Categorical,
@@ -32,7 +35,8 @@ from dcnrun.sweep.spec.distributions import (
     Uniform,
     setting_key,
 )
-from dcnrun.sweep.spec.sweep_file import Goal, Impute, Method, Metric, SweepFile
+from dcnrun.sweep.spec.reading import read_sweep
+from dcnrun.sweep.spec.sweep_file import Goal, Impute, Method, Metric, Parameter, SweepFile
 from tests.sweep.factories import job, sweep_file
 
 LOSS = Metric("val/loss")
@@ -199,23 +203,70 @@ def test_a_running_job_counts_as_running(sampler: Sampler) -> None:
     assert imputed.suggest(running) != imputed.suggest(with_last(best, [99.0], State.running))
 
 
-@pytest.mark.parametrize("ended", [0, 20])
-def test_agents_one_after_the_other_get_different_settings(ended: int) -> None:
-    """Of four settings, though one is by far the best, two agents get two."""
-    asked = Search(sweep_file(Method.bayes, LOSS, a=Categorical((1, 2)), b=Categorical((1, 2))), 0, Sampler.tpe)
-    settings = [{"a": a, "b": b} for a in (1, 2) for b in (1, 2)]
-    jobs = [job(n, settings[n % 4], [float(n % 4)]) for n in range(ended)]
-    for _ in range(10):
-        first = asked.suggest(jobs)
-        assert first is not None
-        busy = [*jobs, job(len(jobs), first, state=State.running)]
-        assert asked.suggest(busy) != first
-        jobs.append(job(len(jobs), first, [float(settings.index(first))]))
+def test_agents_one_after_the_other_get_different_settings() -> None:
+    """Of nine settings, though one is by far the best, each is tried once, whatever runs and however it ended."""
+    for sampler in Sampler:
+        asked = Search(sweep_file(Method.bayes, LOSS, a=Categorical((1, 2, 3)), b=IntUniform(0, 2)), 0, sampler)
+        jobs: list[Job] = []
+        while (setting := asked.suggest(jobs)) is not None:
+            state = [State.running, State.completed, State.stopped, State.failed][len(jobs) % 4]
+            jobs.append(job(len(jobs), setting, [abs(setting["a"] - 2) + setting["b"]], state))
+        assert sorted((each.parameters["a"], each.parameters["b"]) for each in jobs) == [
+            (a, b) for a in (1, 2, 3) for b in (0, 1, 2)
+        ]
+        assert asked.is_exhausted(jobs)
+        assert not asked.is_exhausted(jobs[:-1])
 
 
-def test_one_setting_alone_is_given_again() -> None:
+@pytest.mark.parametrize("method", [Method.bayes, Method.random])
+@pytest.mark.parametrize(
+    ("distribution", "all_there_are"),
+    [
+        (Uniform(0.0, 1.0, 0.25), {0.0, 0.25, 0.5, 0.75, 1.0}),
+        (LogUniform(1.0, 8.0, 2), {0, 2, 4, 6, 8}),
+        (Beta(2.0, 2.0, 0.5), {0.0, 0.5, 1.0}),
+        (Normal(3.0, 0.3, 1), {2, 3, 4}),
+        (LogNormal(0.0, 0.1, 1), {1}),
+        (Categorical((1, 2, 3), (0.5, 0.5, 0.0)), {1, 2}),
+        (Categorical(("a", "a", "b")), {"a", "b"}),
+    ],
+)
+def test_a_finite_space_ends_and_leaves_nothing_out(
+    method: Method, distribution: Distribution, all_there_are: set[Any]
+) -> None:
+    asked = Search(sweep_file(method, LOSS, a=distribution), 0, Sampler.tpe)
+    jobs: list[Job] = []
+    while (setting := asked.suggest(jobs)) is not None:
+        jobs.append(job(len(jobs), setting, [0.5]))
+    assert sorted(each.parameters["a"] for each in jobs) == sorted(all_there_are)
+
+
+def test_the_shipped_control_tries_no_setting_twice() -> None:
+    """Its 45 settings, driven by a made-up score: before, 30 trials were of some 20 settings."""
+    sweep = read_sweep(resource_dir("sweeps") / "dilation_control.yaml")
+    asked, jobs = Search(sweep, 0, Sampler.tpe), list[Job]()
+    assert asked.space is not None
+    assert asked.space.size == 45
+    for number in range(30):
+        setting = asked.suggest(jobs)
+        assert setting is not None
+        jobs.append(
+            job(number, setting, [0.3 - 0.02 * abs(setting["conv.dilation"] - 4) - 0.01 * setting["conv.groups"]])
+        )
+    assert len({tuple(each.parameters.values()) for each in jobs}) == 30
+
+
+def test_one_setting_alone_is_tried_once() -> None:
     only = Search(sweep_file(Method.bayes, LOSS, a=Constant(1), b=Categorical((2,))), 0, Sampler.tpe)
-    assert only.suggest([job(0, {"a": 1, "b": 2}, state=State.running)]) == {"a": 1, "b": 2}
+    assert only.suggest([]) == {"a": 1, "b": 2}
+    assert only.suggest([job(0, {"a": 1, "b": 2}, state=State.running)]) is None
+
+
+def test_damaged_jobs_teach_nothing() -> None:
+    asked = search(metric=Metric("val/loss", impute=Impute.worst))
+    jobs = ended_jobs(9)
+    lost = job(9, {}, state=State.failed, damaged=True)
+    assert asked.suggest([*jobs, lost]) is not None
 
 
 def test_a_grid_ends() -> None:
@@ -267,9 +318,14 @@ def distribution_of(parameter: dict[str, Any]) -> Distribution:
     return IntUniform(**parameter)
 
 
+def after(sweep: SweepFile, taken: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    jobs = [job(number, each) for number, each in enumerate(json.loads(json.dumps(taken)))]
+    return Search(sweep, 0, Sampler.tpe).suggest(jobs)
+
+
 def all_in_turn(sweep: SweepFile) -> list[dict[str, Any]]:
     taken: list[dict[str, Any]] = []
-    while (settings := next_of_grid(sweep, json.loads(json.dumps(taken)))) is not None:
+    while (settings := after(sweep, taken)) is not None:
         taken.append(settings)
     return taken
 
@@ -285,15 +341,34 @@ def test_order_is_that_of_the_sweeps_package(grid: dict[str, Any]) -> None:
 
 def test_a_hole_is_filled_first() -> None:
     sweep = sweep_file(Method.grid, a=Categorical((1, 2, 3)), b=Constant("x"))
-    assert next_of_grid(sweep, [{"a": 3, "b": "x"}, {"a": 1, "b": "x"}]) == {"a": 2, "b": "x"}
+    assert after(sweep, [{"a": 3, "b": "x"}, {"a": 1, "b": "x"}]) == {"a": 2, "b": "x"}
 
 
 def test_a_grid_too_large_to_list_begins_at_once() -> None:
-    sweep = sweep_file(Method.grid, **{name: IntUniform(1, 1000) for name in "abcdef"})
-    assert next_of_grid(sweep, [dict.fromkeys("abcdef", 1)]) == dict.fromkeys("abcde", 1) | {"f": 2}
+    sweep = sweep_file(Method.grid, **{name: IntUniform(1, 10**9) for name in "abcdef"}, g=Uniform(0, 10**9, 0.5))
+    started = time.process_time()
+    assert after(sweep, [dict.fromkeys("abcdef", 1) | {"g": 0.0}]) == dict.fromkeys("abcdef", 1) | {"g": 0.5}
+    asked = Search(sweep, 0, Sampler.tpe)
+    assert asked.space is not None
+    assert asked.space.size == 2 * 10**63
+    assert time.process_time() - started < 1
+
+
+@given(
+    st.floats(-5, 5) | st.integers(-5, 5),
+    st.floats(0.1, 3) | st.integers(1, 9),
+    st.sampled_from([0.1, 0.25, 1, 2, 0.3, 1 / 3]),
+)
+def test_steps_of_a_grid_are_those_of_numpy(low: float, width: float, q: float) -> None:
+    values = grid_values(Parameter("a", Uniform(low, low + width, q)))
+    assert [values.at(index) for index in range(values.size)] == np.arange(low, low + width, q).tolist()
+
+
+def test_equal_values_of_a_grid_count_once() -> None:
+    assert len(all_in_turn(sweep_file(Method.grid, a=Categorical((0, 1, 1, 1.0, 2))))) == 3
 
 
 @pytest.mark.parametrize("endless", [Uniform(0, 1), LogUniform(1, 2, 1), Categorical((1, 2), (0.5, 0.5))])
 def test_a_parameter_without_a_list_of_values_is_refused(endless: Distribution) -> None:
     with pytest.raises(UsageError, match=r"^optim\.lr: a grid needs"):
-        list(enumerate_grid(sweep_file(Method.grid, optim__lr=endless)))
+        grid_values(Parameter("optim.lr", endless))

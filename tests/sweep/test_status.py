@@ -153,7 +153,8 @@ def test_before_the_first_trial_and_without_a_metric(tmp_path):
     [
         ("random", 4, "4 trials"),
         ("random", 1, "1 trial"),
-        ("random", None, "trials until you stop it (there is no run_cap and no --count)"),
+        ("random", None, "6 trials, one for each setting that there is"),
+        ("random", 9, "6 trials, one for each setting that there is"),
         ("grid", None, "a grid of 6 trials"),
         ("grid", 9, "a grid of 6 trials"),
         ("grid", 4, "4 trials of a grid of 6"),
@@ -162,6 +163,19 @@ def test_before_the_first_trial_and_without_a_metric(tmp_path):
 def test_the_number_of_trials_in_words(tmp_path, method, cap, words):
     text = f"method: {method}\nparameters: {{optim.lr: {{values: [1, 2]}}, seed: {{min: 1, max: 3}}}}\n"
     assert extent(parse_sweep(text, tmp_path / "a.yaml"), cap) == words
+
+
+def test_without_an_end_it_is_said(tmp_path):
+    sweep = parse_sweep("method: random\nparameters: {optim.lr: {min: 0.1, max: 1.0}}\n", tmp_path / "a.yaml")
+    assert extent(sweep, None) == "trials until you stop it (there is no run_cap and no --count)"
+    assert extent(sweep, 3) == "3 trials"
+
+
+def test_a_grid_of_a_billion_is_counted_and_equal_values_once(tmp_path):
+    text = "method: grid\nparameters: {seed: {values: [0, 1, 1, 2]}, data.seed: {min: 1, max: 1000000000}}\n"
+    assert extent(parse_sweep(text, tmp_path / "a.yaml"), 3) == "3 trials of a grid of 3000000000"
+    without = "method: grid\nparameters: {seed: {values: [0, 1, 1, 2]}}\n"
+    assert extent(parse_sweep(without, tmp_path / "a.yaml"), None) == "a grid of 3 trials"
 
 
 def test_how_a_sweep_stands_is_told_of_one_that_was_started(sweeps, capsys):

@@ -113,7 +113,7 @@ def test_a_sweep_is_found_by_its_folder_or_its_name_even_when_renamed():
     folder = Path("runs/sweeps/lr")
     create_ledger(plan(), "lr", folder, None, cap=3)
     for sweep in ("lr", "runs/sweeps/lr", str(folder.absolute())):
-        ledger, found = open_ledger(sweep, None)
+        ledger, _, found = open_ledger(sweep, None)
         assert ledger.text == plan().as_text()
         assert found.resolve() == folder.resolve()
     folder.rename("runs/sweeps/kept")
@@ -125,8 +125,8 @@ def test_a_sweep_is_found_by_its_folder_or_its_name_even_when_renamed():
 def test_in_a_database_a_sweep_goes_by_its_name(postgres):
     storage = postgres.new_database()
     create_ledger(plan(), "lr", Path("out"), storage, cap=3).add([JobSpec((), {}, "trial-0000")])
-    assert open_ledger("lr", storage)[1] == Path("out")
-    assert open_ledger("lr", storage, Path("scratch"))[1] == Path("scratch")
+    assert open_ledger("lr", storage)[2] == Path("out")
+    assert open_ledger("lr", storage, Path("scratch"))[2] == Path("scratch")
     with pytest.raises(UsageError, match="there are lr"):
         open_ledger("other", storage)
     with pytest.raises(UsageError, match="a sweep named lr"):

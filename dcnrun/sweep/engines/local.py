@@ -14,8 +14,9 @@ from dcnrun.sweep.agent import agent_arguments
 from dcnrun.sweep.dry_run import show_plan
 from dcnrun.sweep.engines.engine import Options, Sampler, SweepEngine
 from dcnrun.sweep.objective import ENDED
-from dcnrun.sweep.plan import Plan, plan_from
+from dcnrun.sweep.plan import Plan, Searching
 from dcnrun.sweep.spec.command import read_command
+from dcnrun.sweep.spec.parameters import with_values_for_exponents
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import Progress, as_json, extent, several, show_once, watching
 from dcnrun.sweep.storage import create_ledger, create_repeats, folder_of, name_of, open_ledger, repeats_in
@@ -68,7 +69,7 @@ class LocalEngine(SweepEngine):
         cap = options.cap(sweep)
         ledger = create_ledger(plan, name_of(sweep, options), folder, storage, cap)
         if options.retry_failed:
-            ledger.reopen([job.number for job in ledger.jobs() if job.state is State.failed])
+            ledger.reopen([job.number for job in ledger.jobs() if job.state is State.failed and not job.damaged])
         console.print(f"{sweep.name}: {extent(sweep, cap)}, in {folder}", markup=False, soft_wrap=True)
         specs = agent_specs(options.agents, groups, folder / "logs", {STORAGE: storage} if storage else {})
         command = [*self._program, *agent_arguments(ledger, folder, storage)]
@@ -79,9 +80,10 @@ class LocalEngine(SweepEngine):
         self.write_report(plan, progress, None)
         _require_success(progress)
         if options.repeats:
-            batch = create_repeats(ledger, folder, storage)
+            batch = create_repeats(ledger, plan, folder, storage)
             repeated = self._repeat(command, specs, progress, batch, options)
             self.write_report(plan, progress, repeated)
+        _say_if_exhausted(plan, progress)
         return _report(progress, repeated)
 
     def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
@@ -91,8 +93,8 @@ class LocalEngine(SweepEngine):
 
     def show_status(self, sweep: str, options: Options) -> dict[str, Any]:
         """Print and return how a sweep stands, wherever it was started."""
-        ledger, folder = open_ledger(sweep, storage_url(options.storage), options.out)
-        progress = _progress(ledger, plan_from(ledger.text), folder)
+        ledger, plan, folder = open_ledger(sweep, storage_url(options.storage), options.out)
+        progress = _progress(ledger, plan, folder)
         show_once(progress)
         return as_json(progress)
 
@@ -163,6 +165,7 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
         key = "command" if "command" in raw else "program"
         for problem in read_command([str(item) for item in command], raw.get("program")).problems:
             yield key, problem
+    yield from ((f"parameters.{name}", why) for name, why in with_values_for_exponents(raw.get("parameters") or {}))
     fixed = {override.partition("=")[0] for override in sweep.fixed}
     for parameter in sweep.parameters:
         if parameter.name in fixed:
@@ -171,6 +174,13 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
 
 def _progress(ledger: Ledger, plan: Plan, folder: Path) -> Progress:
     return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs())
+
+
+def _say_if_exhausted(plan: Plan, progress: Progress) -> None:
+    search = Searching(plan).search
+    if plan.sweep.method is not Method.grid and search.space is not None and search.is_exhausted(progress.jobs):
+        everything = f"Each of the {search.space.size} settings that the sweep file allows was tried"
+        console.print(f"{everything}: a run of the same settings gives the same result.", markup=False, soft_wrap=True)
 
 
 def _report(progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:

@@ -16,8 +16,9 @@ from dcnrun.console import console
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.process import SECONDS_TO_SAVE, last_lines, sigterm_as_interrupt, start_process
 from dcnrun.jobs.supervisor import split_count
+from dcnrun.masking import masked, masked_urls
 from dcnrun.sweep.engines.engine import Options, SweepEngine
-from dcnrun.sweep.spec.parameters import OF_EXPONENTS
+from dcnrun.sweep.spec.parameters import OF_EXPONENTS, is_ambiguous, specs
 from dcnrun.sweep.spec.sweep_file import SweepFile
 from dcnrun.sweep.storage import folder_of
 from dcnrun.sweep.trial import gpu_groups_for
@@ -96,7 +97,7 @@ def require_login() -> None:
         logged_in = wandb.login(prompt=False)
     except Exception as error:  # a key that is malformed or refused, no network: the client raises many kinds
         raise UsageError(
-            f"Weights & Biases refuses the login, or can't be reached ({error}). Run `wandb login --relogin`, {_LOCAL}"
+            f"Weights & Biases refuses the login, or can't be reached ({masked_urls(str(error))}). Run `wandb login --relogin`, {_LOCAL}"
         ) from error
     if not logged_in:
         none = "A sweep on Weights & Biases needs a login, and there is none"
@@ -138,9 +139,15 @@ def _not_wandb(sweep: SweepFile) -> Iterator[tuple[str, str]]:
     """What of a file agents of W&B can't run: keys and messages."""
     if "command" not in sweep.raw:
         yield "method", f"an agent would not know what to run. Add {_COMMAND}."
-    for name, spec in (sweep.raw.get("parameters") or {}).items():
+    parameters = sweep.raw.get("parameters") or {}
+    for name, spec in specs(parameters):
         if spec.get("distribution") in OF_EXPONENTS:
             yield f"parameters.{name}", f"W&B refuses {spec['distribution']} by now: use {spec['distribution']}_values."
+        if is_ambiguous(spec) and name in parameters:  # the client looks at no nested ones
+            yield (
+                f"parameters.{name}",
+                "W&B's client refuses an integer and another number as ends: write both alike (0.0).",
+            )
 
 
 def _create(sweep: SweepFile, overrides: Sequence[str]) -> tuple[str, str]:
@@ -154,10 +161,10 @@ def _create(sweep: SweepFile, overrides: Sequence[str]) -> tuple[str, str]:
     try:
         number = wandb.sweep(config, entity=sweep.raw.get("entity"), project=project)
     except Exception as error:  # no network, no such entity, a config it refuses: the client raises many kinds
-        raise RunError(f"Weights & Biases doesn't take the sweep: {error}") from error
+        raise RunError(f"Weights & Biases doesn't take the sweep: {masked_urls(str(error))}") from error
     # The client leaves what the server answered in the environment, for agents to find the sweep.
     entity, project = os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]
-    address = f"{settings.app_url.rstrip('/')}/{entity}/{project}/sweeps/{number}"
+    address = f"{masked(settings.app_url.rstrip('/'))}/{entity}/{project}/sweeps/{number}"
     wandb.teardown()
     return f"{entity}/{project}/{number}", address
 

@@ -19,11 +19,12 @@ from dcnrun.config.overrides import as_override, parse
 from dcnrun.config.schema import Config
 from dcnrun.config.settings import all_settings
 from dcnrun.errors import ConfigError
-from dcnrun.sweep.spec.distributions import Categorical, Constant, sample_values
+from dcnrun.sweep.spec.distributions import Categorical, Constant, sample_values, usual_draws
 from dcnrun.sweep.spec.sweep_file import Goal, Parameter, SweepFile
 from dcnrun.tasks.registry import task_traits
 
 _MOST_PAIRS = 1000
+_FEW = 16
 _OF_THE_RUN = ("name", "runs_dir")
 _OF_THE_MACHINE = ("trainer.devices", "trainer.nodes")
 _LOSS = "train/loss"
@@ -42,6 +43,7 @@ def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = ()) -> N
         raise ConfigError(problems)
     trials = _Trials(sweep, overrides)
     trials.check()
+    trials.check_usual_draws()
     if trials.base is not None:
         trials.problems += _metric_problems(sweep, trials.base)
     if not trials.problems and trials.base is not None:
@@ -66,6 +68,8 @@ def _name_problems(sweep: SweepFile) -> Iterator[str]:
             yield f"{_at(sweep, name)}: every trial has as many: set it once, in `command` or as an override."
         elif name not in all_settings():
             yield f"{_at(sweep, name)}: {unknown_key(name)}"
+        elif any(isinstance(value, list) and None in value for value in sample_values(parameter.distribution)):
+            yield f"{_at(sweep, name)}: a list can't hold null, which an agent of W&B would pass as the text None."
 
 
 def _set_twice(sweep: SweepFile, overrides: Sequence[str]) -> Iterator[str]:
@@ -111,6 +115,27 @@ class _Trials:
                 self._composed(first, second)
             else:
                 self._accepts(_with(accepted[first], accepted[second], second.name), (first, second))
+
+    def check_usual_draws(self) -> None:
+        """Check what a distribution without ends usually gives: all multiples of a step where they are few, else both sides."""
+        for parameter in self.sweep.parameters:
+            draws = usual_draws(parameter.distribution)
+            tried = dict.fromkeys(draws) if len({*draws}) <= _FEW else draws[:1] + draws[-1:]
+            if self.problems or not any(self._refusal(parameter.name, draw) for draw in tried):
+                continue
+            refusals = {draw: self._refusal(parameter.name, draw) for draw in {*draws}}
+            share = sum(refusals[draw] is not None for draw in draws) / len(draws)
+            first = next(problem for draw in draws if (problem := refusals[draw]))
+            advice = "Move mu, make sigma smaller, or take a distribution with min and max."
+            self.problems.append(
+                f"{_at(self.sweep, parameter.name)}: a run refuses {share:.0%} of the draws: {first}. {advice}"
+            )
+
+    def _refusal(self, name: str, value: float) -> str | None:
+        """Return the first problem of a trial with this value and the first ones of the other parameters."""
+        one = _Trials(self.sweep, self.overrides)
+        one._composed(_Value(name, as_override(name, value)))
+        return one.problems[0].partition(": ")[2].rstrip(".") if one.problems else None
 
     def _composed(self, *tried: _Value) -> Config | None:
         """The config of these values and the first ones of all other parameters; None where it is refused."""

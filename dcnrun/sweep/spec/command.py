@@ -41,9 +41,11 @@ class Command:
 
 
 def unknown_macros(command: Sequence[str]) -> list[str]:
-    """Return items such as `${arg}`, which agents replace by nothing."""
+    """Return items such as `${arg}`, which agents replace by nothing; `${envvar:home}` too, since a name is in capitals."""
     whole = (re.fullmatch(r"\$\{([^}]*)\}", item) for item in command)
-    return [match[1] for match in whole if match and match[1] not in MACROS and not match[1].startswith("envvar:")]
+    unknown = [match[1] for match in whole if match and match[1] not in MACROS and not match[1].startswith("envvar:")]
+    variables = [macro for item in command for macro in re.findall(r"\$\{envvar:[^}]*\}", item)]
+    return [*unknown, *(macro[2:-1] for macro in variables if not _ENVIRONMENT.fullmatch(macro))]
 
 
 def read_command(command: Sequence[str], program: str | None) -> Command:

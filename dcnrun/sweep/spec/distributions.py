@@ -5,8 +5,10 @@ With a q, values are rounded to its multiples (`rounded`). A q without a fractio
 
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 
@@ -86,8 +88,43 @@ class Beta:
     q: float | None = None
 
 
+@dataclass(frozen=True)
+class Values:
+    """Finitely many values in an order, each once; they are not listed, since there may be billions."""
+
+    size: int
+    at: Callable[[int], Any]  # returns the value at an index from 0 to size - 1
+
+    @staticmethod
+    def of(values: Sequence[Any]) -> "Values":
+        """Return these values, of equal ones the first."""
+        first: dict[str, Any] = {}
+        for value in values:
+            first.setdefault(setting_key(value), value)
+        return Values(len(first), list(first.values()).__getitem__)
+
+    @staticmethod
+    def multiples(first: int, last: int, q: float) -> "Values":
+        """Return first * q, ..., last * q."""
+        return Values(last - first + 1, lambda index: (first + index) * q)
+
+    @staticmethod
+    def product(by_name: dict[str, "Values"]) -> "Values":
+        """Return every combination as a mapping, the last name changing fastest."""
+
+        def at(index: int) -> dict[str, Any]:
+            combination = {}
+            for name, values in reversed(by_name.items()):
+                index, own = divmod(index, values.size)
+                combination[name] = values.at(own)
+            return dict(reversed(combination.items()))
+
+        return Values(math.prod(values.size for values in by_name.values()), at)
+
+
 # The most multiples of a step that are all checked before a sweep starts.
 _MOST_CHECKED = 16
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 Distribution = Constant | Categorical | IntUniform | Uniform | LogUniform | InvLogUniform | Normal | LogNormal | Beta
 
@@ -111,7 +148,7 @@ def sample_values(distribution: Distribution) -> list[Any]:
         case Normal(mu, _, q):
             return [rounded(mu, q)]
         case LogNormal(mu, _, q):
-            return [rounded(math.exp(mu), q)]
+            return [rounded(exponential(mu), q)]
         case Beta(_, _, q):
             return [rounded(end, q) for end in (0.0, 1.0)]
         case IntUniform(least, most):
@@ -122,11 +159,39 @@ def sample_values(distribution: Distribution) -> list[Any]:
             return [least, most]
 
 
+def usual_draws(distribution: Distribution) -> list[float]:
+    """Return 99 draws that are equally likely, in order, of a distribution without ends; none of any other."""
+    match distribution:
+        case Normal(mu, sigma, q):
+            return [rounded(NormalDist(mu, sigma).inv_cdf(percent / 100), q) for percent in range(1, 100)]
+        case LogNormal(mu, sigma, q):
+            return [rounded(exponential(draw), q) for draw in usual_draws(Normal(mu, sigma))]
+    return []
+
+
+def exponential(exponent: float) -> float:
+    """Return e to the power of a number; the largest number that there is instead of an overflow."""
+    return math.exp(min(exponent, _LARGEST_EXPONENT))
+
+
 def _multiples(least: float, most: float, q: float) -> list[float]:
     """Return the multiples of q: all where they are few, else the two that are nearest to the ends."""
     first, last = round(least / q), round(most / q)
     tried = range(first, last + 1) if last - first < _MOST_CHECKED else (first, last)
     return [times * q for times in tried]
+
+
+def may_be(distribution: Distribution, value: Any) -> bool:
+    """Whether a value is of the kind that a distribution gives: one of a choice, and a number of a range."""
+    match distribution:
+        case Constant(only):
+            return setting_key(value) == setting_key(only)
+        case Categorical(values):
+            return setting_key(value) in map(setting_key, values)
+        case IntUniform():
+            return type(value) is int
+        case _:
+            return type(value) in (int, float) and math.isfinite(value)
 
 
 def setting_key(value: Any) -> str:

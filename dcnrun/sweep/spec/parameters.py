@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dcnrun.config.messages import did_you_mean
@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _RANGE = ("min", "max")
 OF_EXPONENTS = ("log_uniform", "q_log_uniform", "inv_log_uniform")
 """Deprecated: their min and max are natural logarithms."""
+_DECADE = 10
+_LARGEST_EXPONENT_MEANT = 20  # e to the power of it is half a billion, which no setting needs
 _DEFAULTS = {"q": 1, "mu": 0.0, "sigma": 1.0, "a": 1.0, "b": 1.0}
 
 
@@ -55,6 +57,8 @@ def _read_level(
                 found[here] = Parameter(name, _distribution(spec))
             except _Malformed as error:
                 document.problem((*here, *error.key), error.message)
+            else:
+                _note_readings(document, here, name, spec, found[here].distribution)
 
 
 def _read_nested(
@@ -66,6 +70,61 @@ def _read_nested(
         _read_level(document, (*where, "parameters"), f"{name}.", spec["parameters"], found)
     else:
         document.problem((*where, "parameters"), "must map names to what each may be.")
+
+
+def _note_readings(
+    document: Document, where: Where, name: str, spec: Mapping[str, Any], distribution: Distribution
+) -> None:
+    """Note what W&B read otherwise than it looks, or don't read at all."""
+    at, kind = f"{document.path}:{document.line(where)}: {name}", spec.get("distribution")
+    if is_ambiguous(spec):
+        whole = next(key for key in _RANGE if type(spec[key]) is int)
+        document.mended.append(
+            f"{at}: one of min and max is an integer, the other is not, which W&B's client refuses as ambiguous; taken as "
+            f"uniform. Write {whole}: {float(spec[whole])}."
+        )
+    if kind in OF_EXPONENTS and isinstance(distribution, dist.LogUniform | dist.InvLogUniform):
+        drawn = f"from {distribution.min:g} to {distribution.max:g}"
+        document.mended.append(f"{at}: {kind} takes exponents of e: it is drawn {drawn}. {kind}_values takes values.")
+    if any(_is_null_in_words(value) for value in [*spec.get("values", ()), spec.get("value")]):
+        document.mended.append(
+            f"{at}: the text None is null to `dcnrun train` under an agent of W&B, and here. Write null."
+        )
+
+
+def is_ambiguous(spec: Mapping[str, Any]) -> bool:
+    """Whether one end of a range is an integer and the other is not, and no distribution is named: W&B's client refuses it."""
+    ends = {type(spec.get(key)) for key in _RANGE}
+    return "distribution" not in spec and ends == {int, float}
+
+
+def with_values_for_exponents(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the parameters whose deprecated distribution has ends that are clearly values, and what it would search."""
+    for name, spec in specs(section):
+        kind = spec.get("distribution")
+        if kind not in OF_EXPONENTS:
+            continue
+        low, high = float(spec["min"]), float(spec["max"])
+        if not (0 < low < 1 and high >= _DECADE * low) and not (low > 0 and high > _LARGEST_EXPONENT_MEANT):
+            continue
+        read = _KINDS[kind].read(_Values(spec))
+        assert isinstance(read, dist.LogUniform | dist.InvLogUniform)
+        yield (
+            name,
+            (
+                f"{kind} takes exponents of e, so that it would search {read.min:g} to {read.max:g}. For values from {low:g} to "
+                f"{high:g} write distribution: {kind}_values; for that range, the same with min: {read.min:g} and max: {read.max:g}."
+            ),
+        )
+
+
+def specs(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every parameter of a file that was read, by its dotted name, with its keys."""
+    for key, spec in section.items():
+        if "parameters" in spec:
+            yield from specs(spec["parameters"], f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", spec
 
 
 def _distribution(spec: Any) -> Distribution:
@@ -233,7 +292,12 @@ def _plain(value: Any, *key: Key) -> Any:
     """Return a value that JSON has too."""
     if not _is_plain(value):
         raise _Malformed(f"{value} is no value that JSON has: put it in quotes.", *key)
-    return value
+    return None if _is_null_in_words(value) else value
+
+
+def _is_null_in_words(value: Any) -> bool:
+    """Whether a value is a text that reaches `dcnrun train` as null from an agent of W&B, which writes values without quotes."""
+    return isinstance(value, str) and (value == "None" or value.lower() == "null")
 
 
 def _is_plain(value: Any) -> bool:

@@ -92,7 +92,9 @@ def _command_items(document: Document) -> list[str]:
         return []
     command = [str(item) for item in items]
     for name in unknown_macros(command):
-        hint = did_you_mean(name, MACROS) or f"; there are {', '.join(MACROS)} and envvar:NAME."
+        hint = (
+            not name.startswith("envvar:") and did_you_mean(name, MACROS)
+        ) or f"; there are {', '.join(MACROS)} and envvar:NAME, in capitals."
         document.problem(("command",), f"${{{name}}} is nothing that an agent replaces{hint}")
     return command
 

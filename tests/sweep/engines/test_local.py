@@ -4,6 +4,7 @@ import os
 import random
 import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -84,16 +85,53 @@ def test_the_stop_rule_stops_a_trial_and_says_why(sweeps):
     assert result["best"] == 0
 
 
-def test_the_target_ends_the_sweep_and_the_trials_that_run(sweeps, capsys):
-    metric = {"name": "val/miou", "goal": "maximize", "target": 0.5}
+def test_the_target_ends_the_sweep_and_trials_that_run_go_on_to_their_ends(sweeps, capsys):
+    metric = {"name": "val/miou", "goal": "maximize", "target": 0.45}
     sweeps.write_grid(1.0, 0.01, 0.9, 0.8, 0.7, metric=metric)
     sweeps.pause(0.3)
-    result = sweeps.run("trainer.steps=60", agents=2)
+    result = sweeps.run_here("trainer.steps=8")
     assert result["target_reached"] is True
-    assert states(result) == ["stopped", "stopped"]
-    assert "the sweep is over: val/miou reached its target 0.5" in {trial["reason"] for trial in result["trials"]}
-    assert "The sweep is over: val/miou reached its target 0.5." in capsys.readouterr().out
-    assert states(sweeps.run_here("trainer.steps=60")) == ["stopped", "stopped"]
+    assert states(result) == ["completed", "completed"], "the second reports 0.5 at its first step"
+    assert [len(trial["history"]) for trial in result["trials"]] == [8, 8]
+    assert "The sweep is over: val/miou reached its target 45.0 %." in capsys.readouterr().out
+    assert states(sweeps.run_here("trainer.steps=8")) == ["completed", "completed"]
+
+
+def test_a_search_ends_when_everything_was_tried_and_says_so(sweeps, capsys):
+    sweeps.write(method="bayes", parameters={"optim.lr": {"values": [0.1, 0.01]}}, run_cap=5)
+    result = sweeps.run_here()
+    assert sorted(trial["parameters"]["optim.lr"] for trial in result["trials"]) == [0.01, 0.1]
+    assert states(result) == ["completed"] * 2
+    out = capsys.readouterr().out
+    assert "lr: 2 trials, one for each setting that there is" in out
+    assert (
+        "Each of the 2 settings that the sweep file allows was tried: a run of the same settings gives the same" in out
+    )
+
+
+def test_a_damaged_row_of_the_ledger_is_named_and_the_rest_continue(sweeps, capsys):
+    sweeps.write_grid(0.1, 0.01, 1.0)
+    sweeps.run_here(count=2)
+    with sqlite3.connect(sweeps.out / "ledger.db") as connection:
+        connection.execute(
+            "UPDATE dcnrun_jobs SET parameters = '{\"optim.momentum\": 1}', state = 'running' WHERE number = 0"
+        )
+    connection.close()
+    why = "its row in the ledger is damaged: its parameters are optim.momentum, and not optim.lr"
+    capsys.readouterr()
+    result = sweeps.run_here()
+    out = capsys.readouterr().out
+    assert f"trial 0: failed: {why}" in out
+    assert [(trial["number"], trial["state"]) for trial in result["trials"]] == [
+        (0, "failed"),
+        (1, "completed"),
+        (2, "completed"),
+        (3, "completed"),
+    ]
+    assert [trial["parameters"].get("optim.lr") for trial in result["trials"]] == [None, 0.01, 0.1, 1.0]
+    status = LocalEngine().show_status(str(sweeps.out), Options())
+    assert status["trials"][0]["reason"] == why
+    assert result["best"] == 1
 
 
 def test_a_failed_trial_is_listed_and_the_rest_continue(sweeps):

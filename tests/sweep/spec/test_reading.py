@@ -25,7 +25,7 @@ parameters:
     values: [1, 2, 4]
   optim:
     parameters:
-      lr: {min: 0.1, max: 1}
+      lr: {min: 0.1, max: 1.0}
       warmup_steps: {min: 0, max: 50}
   seed: {value: 3}
 command: ["${env}", dcnrun, train, experiment=quick, logger=wandb, logger.wandb_mode=online, "${args_no_hyphens}"]
@@ -66,6 +66,32 @@ def test_defaults():
     assert sweep.metric == Metric("a", Goal.minimize)
     assert sweep.early_terminate == EarlyTerminate(max_iter=27, s=2, eta=3.0, strict=True)
     assert (sweep.run_cap, sweep.fixed) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("{min: 0, max: 0.5}", "one of min and max is an integer, the other is not, which W&B's client refuses as ambiguous; taken as uniform. Write min: 0.0."),
+        ("{min: 0.5, max: 2}", "taken as uniform. Write max: 2.0."),
+        ("{min: 0.0, max: 0.5}", None),
+        ("{distribution: uniform, min: 0, max: 0.5}", None),
+        ("{distribution: log_uniform, min: -9.2, max: -2.3}", "log_uniform takes exponents of e: it is drawn from 0.000101039 to 0.100259. log_uniform_values takes"),
+        ("{distribution: inv_log_uniform, min: 1, max: 2}", "it is drawn from 0.135335 to 0.367879. inv_log_uniform_values takes values."),
+        ("{values: [None, a]}", "the text None is null to `dcnrun train` under an agent of W&B, and here. Write null."),
+        ("{value: 'null'}", "the text None is null"),
+        ("{values: [null, none]}", None),
+    ],
+)  # fmt: skip
+def test_what_wandb_reads_otherwise_is_said_with_its_line(spec, said):
+    for text in (f"a: {spec}", f"a: {{parameters: {{b: {spec}}}}}"):
+        notes = parse(f"method: random\nparameters:\n  seed: {{values: [1, 2]}}\n  {text}\n").notes
+        assert len(notes) == (said is not None)
+        assert all(note.startswith(("lr.yaml:4: a: ", "lr.yaml:4: a.b: ")) and said in note for note in notes)
+
+
+def test_none_in_words_is_null_as_an_agent_of_wandb_has_it():
+    (parameter,) = parse("method: grid\nparameters: {model.weights: {values: [None, 'null', x]}}\n").parameters
+    assert parameter.distribution == Categorical((None, None, "x"))
 
 
 def test_impute_while_running_false_is_mended_and_said():
