@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class Built:
     """A compiled kernel."""
 
     file: Path
+    content: bytes = field(repr=False)  # what is to be loaded, whatever has become of the file
     record: dict[str, Any]  # the flags that were used, and the seconds it took
     was_there: bool = False
     not_kept: CacheUnusable | None = None  # why the file is not in the cache, and soon gone
@@ -38,16 +39,16 @@ def find_or_build(file_name: str, compile: Compile, work: Path, seconds: float) 
     """
     try:
         file = cache.kernels_folder() / file_name
-        if record := cache.find(file):
-            return Built(file, record, was_there=True)
+        if kept := cache.find(file):
+            return Built(file, *kept, was_there=True)
     except CacheUnusable as problem:
         return _compile(work / file_name, compile, problem)
     with cache.one_builds(file, seconds):
-        if record := cache.find(file):
-            return Built(file, record, was_there=True)
+        if kept := cache.find(file):
+            return Built(file, *kept, was_there=True)
         built = _compile(work / file_name, compile)
         try:
-            cache.store(built.file, file, built.record)
+            cache.store(built.content, file, built.record)
         except CacheUnusable as problem:
             return replace(built, not_kept=problem)
         return replace(built, file=file)
@@ -57,7 +58,7 @@ def _compile(file: Path, compile: Compile, not_kept: CacheUnusable | None = None
     started = time.perf_counter()
     flags = compile(file)
     seconds = time.perf_counter() - started
-    return Built(file, {"flags": flags, "seconds": round(seconds, 2)}, not_kept=not_kept)
+    return Built(file, file.read_bytes(), {"flags": flags, "seconds": round(seconds, 2)}, not_kept=not_kept)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import platformdirs
 
@@ -30,29 +30,35 @@ def kernels_folder() -> Path:
         ) from None
 
 
-def find(file: Path) -> dict[str, Any] | None:
-    """The record of a library that is there, whole, and the user's or root's own; None otherwise.
+class Kept(NamedTuple):
+    """A library from the cache."""
+
+    content: bytes
+    """What was checked, and so what is to be loaded: the file may be another by then."""
+    record: dict[str, Any]
+
+
+def find(file: Path) -> Kept | None:
+    """Return a library that is there, whole, and the user's or root's own; None otherwise.
 
     Raises CacheUnusable if others decide what lies in its folder.
     """
     try:
-        _keep_others_out(file.parent)
-        status = file.stat()
-        if status.st_uid not in _trusted_users() or status.st_mode & _WRITABLE_BY_OTHERS:
-            return None
-        record = json.loads(file.with_suffix(".json").read_text())
-        return record if record["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest() else None
+        with _own_folder(file.parent) as folder:
+            content = _read(file.name, folder)
+            record = json.loads(_read(file.with_suffix(".json").name, folder))
+        return Kept(content, record) if record["sha256"] == hashlib.sha256(content).hexdigest() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def store(library: Path, file: Path, record: dict[str, Any]) -> None:
+def store(content: bytes, file: Path, record: dict[str, Any]) -> None:
     """Keep a compiled library as `file`, with a record of how it was built; CacheUnusable if that can't be."""
-    content = library.read_bytes()
     record = {"sha256": hashlib.sha256(content).hexdigest(), **record}
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_others_out(file.parent)
+        with _own_folder(file.parent):
+            pass
         _put(content, file)
         _put(json.dumps(record, indent=2).encode() + b"\n", file.with_suffix(".json"))
     except OSError as error:
@@ -95,16 +101,62 @@ def one_builds(file: Path, seconds: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _keep_others_out(folder: Path) -> None:
-    """Whoever can write to the folder decides what this process runs: leave that to the user and root."""
-    status = folder.stat()
-    if status.st_uid not in _trusted_users():
-        raise CacheUnusable(
-            f"{folder} belongs to another user, so nothing is loaded from it",
-            "set DCNRUN_CACHE to a folder of your own",
-        )
-    if status.st_mode & _WRITABLE_BY_OTHERS:
-        folder.chmod(stat.S_IMODE(status.st_mode) & ~_WRITABLE_BY_OTHERS)
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[int]:
+    """Open the folder: whoever can write to it decides what this process runs, so that is left to the user and root.
+
+    Raises CacheUnusable where it is not: it belongs to another, or others may put another folder in its place.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid not in _trusted_users():
+            raise CacheUnusable(
+                f"{folder} belongs to another user, so nothing is loaded from it",
+                "set DCNRUN_CACHE to a folder of your own",
+            )
+        if status.st_mode & _WRITABLE_BY_OTHERS:
+            os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_WRITABLE_BY_OTHERS)
+        for parent in dict.fromkeys((*folder.parents, *folder.resolve().parents)):
+            if _others_may_rename_in(parent.stat()):
+                raise CacheUnusable(
+                    f"others may replace folders in {parent}, so nothing is loaded from {folder}",
+                    f"take away their right to write (chmod go-w {parent}), or set DCNRUN_CACHE to another folder",
+                )
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _others_may_rename_in(folder: os.stat_result) -> bool:
+    # Whoever owns the root folder rules the machine; in a container that can be another number than 0.
+    if folder.st_uid not in _trusted_users() | {Path("/").stat().st_uid}:
+        return True
+    if folder.st_mode & stat.S_ISVTX:  # as in /tmp, where all may write, and nobody touches what is another's
+        return False
+    by_group = folder.st_mode & stat.S_IWGRP and not _is_of_nobody_else(folder.st_gid)
+    return bool(folder.st_mode & stat.S_IWOTH or by_group)
+
+
+def _is_of_nobody_else(group: int) -> bool:
+    """Whether a group is root's, or the user's private one, which many systems give each user and let write by default."""
+    import grp
+    import pwd
+
+    try:
+        name, (group_name, _, _, members) = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return group == 0
+    return group == 0 or (group_name == name and set(members) <= {name})
+
+
+def _read(name: str, folder: int) -> bytes:
+    """Return what a file in an open folder has; OSError unless it is the user's or root's own."""
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as opened:
+        status = os.fstat(opened.fileno())
+        if status.st_uid not in _trusted_users() or status.st_mode & _WRITABLE_BY_OTHERS:
+            raise PermissionError(f"others may write to {name}")
+        return opened.read()
 
 
 def _trusted_users() -> set[int]:

@@ -134,8 +134,8 @@ def load(name: str, dtype: torch.dtype, index: int) -> Loaded:
     with work_folder() as work:
         built = _build(name, dtype, architecture_of(index), work)
         try:
-            return Loaded(CudaModule(built.file.read_bytes(), index), built)
-        except (RuntimeError, OSError) as error:
+            return Loaded(CudaModule(built.content, index), built)
+        except RuntimeError as error:
             raise KernelUnavailable(
                 f"a compiled kernel can't be loaded: {error}",
                 f"update the NVIDIA driver to one for CUDA {torch.version.cuda}, or install a torch for the driver",

@@ -1,6 +1,8 @@
 """A CPU kernel from its name: taken from the cache or compiled, then loaded, once in a process."""
 
 import ctypes
+import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from dcnrun.ops.jit.build_spec import CpuBuildSpec, cpu_build_spec
 from dcnrun.ops.jit.compiler import SECONDS_TO_COMPILE, compile_library, find_compiler
 from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
 from dcnrun.ops.jit.memoize import memoize
+
+# Of libraries that were loaded from memory.
+_names: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,43 @@ def load(name: str, dtype: torch.dtype) -> Loaded:
         built = _build(cpu_build_spec(name, dtype), work)
         try:
             # After torch, whose OpenMP runtime it then shares.
-            return Loaded(ctypes.CDLL(str(built.file)), built)
+            return Loaded(_open(built, work), built)
         except OSError as error:
             raise KernelUnavailable(
                 f"a compiled kernel can't be loaded: {error}",
-                "set DCNRUN_CACHE to a folder that programs may be run from, and DCNRUN_CXXFLAGS to nothing unusual",
+                "set TMPDIR to a folder that programs may be run from, and DCNRUN_CXXFLAGS to nothing unusual",
             ) from error
+
+
+def _open(built: Built, work: Path) -> ctypes.CDLL:
+    """Load the content that was checked, and not the file, which may be another by now."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            return _open_from_memory(built)
+    private = work / built.file.name
+    private.write_bytes(built.content)
+    return ctypes.CDLL(str(private))
+
+
+def _open_from_memory(built: Built) -> ctypes.CDLL:
+    """Load from a file in memory that nobody can change; OSError where the system has no such files, or refuses to run them."""
+    import fcntl
+
+    descriptor = os.memfd_create(built.file.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    name = f"/proc/self/fd/{descriptor}"
+    try:
+        # The system knows a library by its name: of one that was used it would return the old library.
+        if name in _names:
+            raise FileExistsError(name)
+        with os.fdopen(descriptor, "wb", closefd=False) as memory:
+            memory.write(built.content)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+        library = ctypes.CDLL(name)
+    except OSError:
+        os.close(descriptor)
+        raise
+    _names.add(name)  # and the descriptor stays open, for debuggers
+    return library
 
 
 def build_cpu(name: str, dtype: torch.dtype) -> Built:
@@ -70,6 +106,6 @@ def _build(spec: CpuBuildSpec, work: Path) -> Built:
 def _built_by_any(spec: CpuBuildSpec) -> Built | None:
     with suppress(CacheUnusable):
         for file in sorted(cache.kernels_folder().glob(f"{spec.file_start()}*.so")):
-            if record := cache.find(file):
-                return Built(file, record, was_there=True)
+            if kept := cache.find(file):
+                return Built(file, *kept, was_there=True)
     return None

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ import torch
 import dcnrun
 from dcnrun.ops.jit import KernelUnavailable, build_cpu, cache, load, load_cpu
 from dcnrun.ops.jit.build_spec import DEFINES
-from tests.ops.jit.fakes import NAME, calls
+from tests.ops.jit.fakes import NAME, SOURCE, calls
 
 ONE = NAME, torch.float32
 processes = multiprocessing.get_context("fork")
@@ -56,7 +57,8 @@ def test_a_second_process_does_not_compile(sandbox):
     process = start(lambda: sys.exit(load_cpu(*ONE).answer() != 42))
     process.join()
     assert process.exitcode == 0
-    assert load_cpu(*ONE)._name == str(file)
+    assert load_cpu(*ONE).answer() == 42
+    assert load.load(*ONE).built.file == file
     assert calls(compiler) == 1
 
 
@@ -98,6 +100,35 @@ def test_a_killed_build_holds_nobody_up(sandbox):
         assert time.monotonic() - started < 10
     finally:
         os.kill(int(marker.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("way", ["from memory", "no files in memory", "its name was used before", "no Linux"])
+def test_what_was_checked_is_loaded_whatever_becomes_of_the_file(sandbox, monkeypatch, way):
+    """Another library, in the place of the checked one before it is loaded: its code would run as soon as it is."""
+    sandbox.source.write_text("#include <cstdlib>\n__attribute__((constructor)) static void run() { std::exit(1); }\n")
+    other = build_cpu(*ONE).file.read_bytes()
+    sandbox.source.write_text(SOURCE)
+    sandbox.forget()
+    file, find = build_cpu(*ONE).file, cache.find
+
+    def find_and_replace(file):
+        found = find(file)
+        file.write_bytes(other)
+        return found
+
+    monkeypatch.setattr(cache, "find", find_and_replace)
+    match way:
+        case "no files in memory":
+            monkeypatch.setattr(os, "memfd_create", lambda *_: (_ for _ in ()).throw(OSError("not permitted")))
+        case "its name was used before":
+            monkeypatch.setattr(load, "_names", {f"/proc/self/fd/{number}" for number in range(2000)})
+        case "no Linux":
+            monkeypatch.setattr(load, "sys", SimpleNamespace(platform="darwin"))
+    library = load.load(*ONE)
+    assert (library.built.was_there, library.library.answer()) == (True, 42)
+    assert library.library._name.startswith("/proc/self/fd/") == (way == "from memory")
+    assert file.read_bytes() == other
+    assert sandbox.leftovers() == []
 
 
 @pytest.mark.parametrize("harm", ["truncated", "emptied", "changed", "no record", "record damaged", "others may write"])
@@ -148,6 +179,11 @@ def foreign(sandbox, monkeypatch):
     monkeypatch.setattr(cache, "_trusted_users", lambda: {os.geteuid() + 1})
 
 
+def replaceable(sandbox, monkeypatch):
+    sandbox.cache.mkdir()
+    sandbox.cache.chmod(0o777)
+
+
 def read_only(sandbox, monkeypatch):
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
@@ -158,7 +194,7 @@ def homeless(sandbox, monkeypatch):
     monkeypatch.setenv("DCNRUN_CACHE", "~nobody-of-this-name/cache")
 
 
-@pytest.mark.parametrize("spoil", [no_folder, full_disk, foreign, read_only, homeless])
+@pytest.mark.parametrize("spoil", [no_folder, full_disk, foreign, replaceable, read_only, homeless])
 def test_without_a_cache_the_process_has_a_library_of_its_own(sandbox, monkeypatch, spoil):
     spoil(sandbox, monkeypatch)
     compiler = sandbox.compiler()
@@ -174,7 +210,7 @@ def test_a_read_only_cache_that_is_filled_will_do(sandbox):
     compiler = sandbox.compiler()
     file = build_cpu(*ONE).file
     file.parent.chmod(0o500)
-    assert load_cpu(*ONE)._name == str(file)
+    assert load.load(*ONE).built.file == file
     assert calls(compiler) == 1
 
 
@@ -195,7 +231,7 @@ def test_without_a_compiler(sandbox, monkeypatch):
 def test_without_a_compiler_a_library_that_another_compiled_will_do(sandbox):
     file = build_cpu(*ONE).file
     sandbox.leave_no_compiler()
-    assert load_cpu(*ONE)._name == str(file)
+    assert load.load(*ONE).built.file == file
     sandbox.forget()
     sandbox.header.write_text("#define ANSWER 43\n")
     with pytest.raises(KernelUnavailable):
@@ -224,14 +260,12 @@ def test_no_temporary_folder(sandbox, monkeypatch):
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(sandbox):
-    library = sandbox.folder / "library"
-    library.write_bytes(bytes(100_000))
     file = sandbox.cache / "kernels" / "a.so"
 
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
-            cache.store(library, file, {})
+            cache.store(bytes(100_000), file, {})
         except KernelUnavailable:
             sys.exit(0)
         sys.exit(1)
