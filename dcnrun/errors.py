@@ -2,6 +2,7 @@
 
 import errno
 import re
+from typing import Any
 
 
 class DcnrunError(Exception):
@@ -26,6 +27,14 @@ class ConfigError(UsageError):
 
 class DataError(DcnrunError):
     """A file of a data set that can't be used: the message names it and what was expected."""
+
+
+class ProblemsError(DcnrunError):
+    """What a command was to find, and has found: its report is already shown, and is the object of --json."""
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 class RunError(DcnrunError):

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 import dcnrun
 from dcnrun.cli import compare, machine, run_folder, settings, sweep, train
 from dcnrun.cli.output import Output
-from dcnrun.errors import DcnrunError, UsageError, explained
+from dcnrun.errors import DcnrunError, ProblemsError, UsageError, explained
 from dcnrun.runs import json_ready
 
 _INTERRUPTED = 130
@@ -50,7 +50,8 @@ class _Commands(TyperGroup):
         except DcnrunError as error:
             if os.environ.get("DCNRUN_DEBUG") == "1":
                 traceback.print_exc()
-            return _failure(str(error), error.exit_code)
+            failure, exit_code = _failure(str(error), error.exit_code)
+            return {**error.report, **failure} if isinstance(error, ProblemsError) else failure, exit_code
         except Exception as error:
             if hasattr(error, "format_message"):
                 return _wrong_command_line(error)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dcnrun.cli.options import ConfigDir, Json, Labels, Overrides
+from dcnrun.errors import ProblemsError
 
 
 def config(
@@ -46,6 +47,7 @@ def data_check(
 ) -> dict[str, Any]:
     """Read a whole data set, show what it holds and what is wrong with it, and draw samples with their labels.
 
+    It exits with 1 if something is wrong.
     For example: dcnrun data check data=treecrowns
     """
     from dcnrun.config.compose import compose
@@ -53,4 +55,7 @@ def data_check(
     from dcnrun.tasks.registry import labels_for
 
     config = compose(overrides or [], config_dir)
-    return check_data(config.data, ("train", "val"), samples, out, labels.value if labels else labels_for(config))
+    report = check_data(config.data, ("train", "val"), samples, out, labels.value if labels else labels_for(config))
+    if found := report.get("problems"):
+        raise ProblemsError(f"the data set has {found} problem{'s' * (found > 1)}, listed above", report)
+    return report

@@ -164,7 +164,7 @@ def _distinct(configs: Iterable[tuple[tuple[str, ...], Config]]) -> tuple[Varian
 
 def _check(grid: Grid) -> None:
     """Raise for data that differ, settings that can't run, and images that can't be scored."""
-    from dcnrun.tasks.validate import check, check_metric_of  # imports torch
+    from dcnrun.tasks.validate import check, check_images_of  # imports torch
 
     differing = difference_of_tasks(
         [variant.name for variant in grid.variants], [variant.settings for variant in grid.variants]
@@ -188,7 +188,7 @@ def _check(grid: Grid) -> None:
         problems += [problem] if len(names) == len(grid.variants) else [f"{name}: {problem}" for name in names]
     if problems:
         raise ConfigError(problems)
-    check_metric_of(config)
+    check_images_of(config)
 
 
 def _key(override: str) -> str:

@@ -250,6 +250,9 @@ class DataConfig:
     download: bool = setting(
         False, "fetch the data set when it is missing, where its reader can", changes_numbers=False
     )
+    allow_overlap: bool = setting(
+        False, "validation images may be training images too; false: that is an error", changes_numbers=False
+    )
     batch_size: int = setting(8, "images in a batch, over all devices", ge=1)
     eval_batch_size: int = setting(8, "most images evaluated at once on a device: those of one size", ge=1)
     workers: int = setting(

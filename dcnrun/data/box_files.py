@@ -187,6 +187,10 @@ class BoxFileDataset(BoxDataset):
         """Return the name of the sample at `index`, without reading it."""
         return self._records[index].name
 
+    def file(self, index: int) -> Path:
+        """Return the image's file."""
+        return self._records[index].image
+
     def image_id(self, index: int) -> int:
         """Return the id of the image at `index` in its files."""
         return self._records[index].image_id

@@ -1,5 +1,6 @@
 """`dcnrun data check`: what a whole data set holds, and what is wrong with it."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,9 +18,10 @@ from dcnrun.console import console, printable
 from dcnrun.data.box_files import BoxFileDataset
 from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
+from dcnrun.data.overlap import in_words
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.registry import labels_of, open_box_dataset, open_dataset, problems
-from dcnrun.data.sample import IGNORE, BoxSample, LabelledDataset, Labels, Sample, Split, even_indices
+from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Labels, Sample, Split, even_indices
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 _MOST_LISTED = 20
@@ -42,17 +44,33 @@ def check_data(
     if wrong := problems(config):
         raise ConfigError(wrong)
     labels = labels or ("masks" if "masks" in labels_of(config) else "boxes")
-    checked = {split: _check_split(config, split, labels, samples, out) for split in splits}
+    pictures: dict[Split, dict[bytes, str]] = {split: {} for split in splits}
+    checked = {split: _check_split(config, split, labels, samples, out, pictures[split]) for split in splits}
     found = sum(report["problems"] for report in checked.values())
     classes = [report["classes"] for report in checked.values() if report["images"]]
     if any(other != classes[0] for other in classes):
         console.print(f"The classes of {' and '.join(splits)} differ.")
         found += 1
-    console.print("No problems." if not found else f"{found} problems.")
-    return {"labels": labels, "problems": found, "splits": checked}
+    both = _in_both(pictures)
+    if both:
+        said = in_words(config, both, checked["val"]["images"])
+        said += " (data.allow_overlap=true)" if config.allow_overlap else ""
+        console.print(f"{printable(said)}.", markup=False, soft_wrap=True)
+        found += not config.allow_overlap
+    console.print("No problems." if not found else "1 problem." if found == 1 else f"{found} problems.")
+    return {"labels": labels, "problems": found, "images_in_both": len(both), "splits": checked}
 
 
-def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None) -> dict[str, Any]:
+def _in_both(pictures: dict[Split, dict[bytes, str]]) -> list[tuple[str, str]]:
+    """Return the names of the images that show the same in the training and the validation images, whatever their files are."""
+    train, val = pictures.get("train", {}), pictures.get("val", {})
+    return [(train[digest], name) for digest, name in val.items() if digest in train]
+
+
+def _check_split(
+    config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None, pictures: dict[bytes, str]
+) -> dict[str, Any]:
+    """Print and return what a split holds; the names of its images are put into `pictures`, by what these show."""
     kind = _FINDINGS[labels]
     try:
         dataset = kind.open(config, split)
@@ -77,6 +95,7 @@ def _check_split(config: DataConfig, split: Split, labels: Labels, samples: int,
             wrong.append(str(summary))
         else:
             readable.append(index)
+            pictures[summary.picture] = dataset.name(index)
             wrong += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
             findings.add(summary)
     if readable:
@@ -100,6 +119,8 @@ class _Summary(NamedTuple):
     """What is kept of a sample that was read."""
 
     size: tuple[int, int]
+    picture: bytes
+    """A digest of the image's pixels."""
     problems: list[str]
     content: NDArray[Any]
     """Masks: (256,), the pixels of each value. Boxes: (n, 3), for each its label, whether it is set aside, and its area."""
@@ -154,7 +175,7 @@ class _MaskFindings(_Findings):
         mask = sample["mask"].numpy()
         pixels = np.bincount(mask.ravel(), minlength=256)
         nothing = [] if (mask != IGNORE).any() else ["every pixel of its mask is ignored"]
-        return _Summary((mask.shape[0], mask.shape[1]), nothing, pixels)
+        return _Summary((mask.shape[0], mask.shape[1]), _digest(sample), nothing, pixels)
 
     def add(self, summary: _Summary) -> None:
         super().add(summary)
@@ -197,6 +218,7 @@ class _BoxFindings(_Findings):
         height, width = sample["image"].shape[-2:]
         return _Summary(
             (height, width),
+            _digest(sample),
             [f"the mask of object {number + 1} has no pixel" for number in hidden],
             np.stack([sample["labels"].numpy(), set_aside.numpy(), sample["area"].numpy()], axis=1).astype(np.float64),
         )
@@ -228,6 +250,11 @@ class _BoxFindings(_Findings):
 
 
 _FINDINGS: dict[Labels, type[_Findings]] = {"masks": _MaskFindings, "boxes": _BoxFindings}
+
+
+def _digest(sample: ImageSample) -> bytes:
+    pixels = sample["image"].numpy()
+    return hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def _without(unit: str, classes: Sequence[str], amounts: NDArray[np.int64]) -> list[str]:

@@ -1,6 +1,7 @@
 """The classes of a data set in another order: labels that have other numbers elsewhere are matched by name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,9 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
 
     def name(self, index: int) -> str:
         return self._dataset.name(index)
+
+    def file(self, index: int) -> Path | None:
+        return self._dataset.file(index)
 
     def image_id(self, index: int) -> int:
         return self._dataset.image_id(index)

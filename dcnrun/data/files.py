@@ -94,6 +94,10 @@ class FileDataset(SegmentationDataset):
         """Name of the sample at `index`, without reading it."""
         return self._pairs[index].name
 
+    def file(self, index: int) -> Path:
+        """Return the image's file."""
+        return self._pairs[index].image
+
     def verify(self) -> None:
         """DataError unless every sample has a name of its own and all files are there."""
         require_names(pair.name for pair in self._pairs)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, cast
 
 import numpy as np
@@ -166,6 +167,10 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     @abstractmethod
     def name(self, index: int) -> str:
         """Return the name of the sample at `index`, without reading it."""
+
+    def file(self, index: int) -> Path | None:
+        """Return the file of the image at `index`; None where images are generated."""
+        return None
 
     @staticmethod
     @abstractmethod

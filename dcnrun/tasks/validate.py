@@ -12,6 +12,8 @@ from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
+from dcnrun.data.overlap import require_apart
+from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
 from dcnrun.models.backbones import ResNetBackbone, freezing_problems
 from dcnrun.models.convert import conversion_problems, selected_layers
@@ -30,32 +32,39 @@ def check(config: Config, are_started: bool = True) -> None:
         raise ConfigError(problems)
 
 
-def check_metric(config: Config, dataset: LabelledDataset[Any, Any]) -> None:
-    """Raise UsageError unless the validation images can be scored by the metric that the config goes by."""
+def check_images(config: Config, train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
+    """Raise unless the validation images can be scored by the metric that the config goes by, and are not trained on."""
+    _check_metric(config, val_set)
+    require_apart(config.data, train_set, val_set)
+
+
+def check_images_of(config: Config) -> None:
+    """Do the same before any run is started; images that can't be opened from here are left to the runs."""
+    if (val_set := _images(config, "val")) is not None:
+        _check_metric(config, val_set)
+        if not config.data.allow_overlap and (train_set := _images(config, "train")) is not None:
+            require_apart(config.data, train_set, val_set)
+
+
+def why_not_scored(config: Config, metric: str) -> str | None:
+    """Return why the validation images can't be scored by a metric; None where they can, or can't be opened from here."""
+    dataset = _images(config, "val")
+    return _why_not_scored(config, metric, dataset) if dataset else None
+
+
+def _images(config: Config, split: Split) -> LabelledDataset[Any, Any] | None:
+    try:
+        return task_of(config.model).dataset(replace(config.data, download=False), split)
+    except DcnrunError:
+        return None
+
+
+def _check_metric(config: Config, dataset: LabelledDataset[Any, Any]) -> None:
     traits = task_of(config.model).traits
     metric = traits.metric(config)
     if why := _why_not_scored(config, metric, dataset):
         others = ", ".join(name for name in traits.metric_names if name != metric)
         raise UsageError(f"trainer.metric={metric}: {why}. Go by another ({others}), or validate on other images.")
-
-
-def check_metric_of(config: Config) -> None:
-    """Do the same before any run is started; images that can't be opened from here are left to the runs."""
-    if dataset := _validation_images(config):
-        check_metric(config, dataset)
-
-
-def why_not_scored(config: Config, metric: str) -> str | None:
-    """Return why the validation images can't be scored by a metric; None where they can, or can't be opened from here."""
-    dataset = _validation_images(config)
-    return _why_not_scored(config, metric, dataset) if dataset else None
-
-
-def _validation_images(config: Config) -> LabelledDataset[Any, Any] | None:
-    try:
-        return task_of(config.model).dataset(replace(config.data, download=False), "val")
-    except DcnrunError:
-        return None
 
 
 def _why_not_scored(config: Config, metric: str, dataset: LabelledDataset[Any, Any]) -> str | None:

@@ -15,7 +15,7 @@ from dcnrun.console import console
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
-from dcnrun.tasks.validate import check, check_metric
+from dcnrun.tasks.validate import check, check_images
 from dcnrun.training.launch import launch
 from dcnrun.training.loop import Training
 from dcnrun.training.monitor import OffsetMonitor
@@ -52,7 +52,7 @@ def dry_run(config: Config) -> dict[str, Any]:
     """Print the resolved config, the replaced layers, parameters, FLOPs and steps; return them."""
     check(config)
     training, model = prepare(config)
-    check_metric(config, training.val_set)
+    check_images(config, training.train_set, training.val_set)
     height, width = image_size(training)
     parameters, flops = parameter_count(model.network), forward_flops(model, height, width)
     config = training.config

@@ -19,7 +19,7 @@ from dcnrun.data.files import first_few
 from dcnrun.errors import DcnrunError, RunError, UsageError, explained
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
 from dcnrun.tasks.build import BuiltModel, forward_flops, parameter_count
-from dcnrun.tasks.validate import check, check_metric
+from dcnrun.tasks.validate import check, check_images
 from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
@@ -33,7 +33,7 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
     """Train a config from the start in a new run folder (or `run_dir`) and return the run's summary."""
     check(config)
     training, model = prepare(config)
-    check_metric(config, training.val_set)
+    check_images(config, training.train_set, training.val_set)
     folder = _make_folder(training.fabric, config, run_dir)
     with _alone_in(folder, training.fabric):
         if training.fabric.is_global_zero:

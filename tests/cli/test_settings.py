@@ -27,6 +27,16 @@ def test_json_of_config():
     assert {"key", "type", "value", "meaning"} <= listing["settings"][0].keys()
 
 
+def test_data_check_fails_with_problems_and_reports_them(replaced):
+    replaced("dcnrun.data.check", "check_data", {"problems": 2, "splits": {}})
+    result = run("data", "check", "--json")
+    assert result.exit_code == 1
+    error = "the data set has 2 problems, listed above"
+    told = {"status": "error", "error": error, "exit_code": 1}
+    assert last_object(result.stdout) == {"problems": 2, "splits": {}, **told}
+    assert result.stderr.splitlines()[-1] == f"error: {error}"
+
+
 def test_data_check(replaced):
     calls = replaced("dcnrun.data.check", "check_data")
     assert run("data", "check").exit_code == 0

@@ -29,9 +29,9 @@ def labels(size=(40, 30), values=(0, 1), seed=0):
 
 
 def folder_tree(root, splits=("train", "val"), names=("a", "b", "c"), values=(0, 1, 255)):
-    for split in splits:
+    for nth, split in enumerate(splits):
         for seed, name in enumerate(names):
-            save_image(root / "images" / split / f"{name}.png", seed=seed)
+            save_image(root / "images" / split / f"{name}.png", seed=100 * nth + seed)
             save_mask(root / "masks" / split / f"{name}.png", labels(values=values, seed=seed))
     return root
 
@@ -43,7 +43,7 @@ def voc_tree(root):
     for image_set, names in sets.items():
         (base / "ImageSets" / "Segmentation" / f"{image_set}.txt").write_text("\n".join(names) + "\n")
         for seed, name in enumerate(names):
-            save_image(base / "JPEGImages" / f"{name}.jpg", seed=seed)
+            save_image(base / "JPEGImages" / f"{name}.jpg", seed=100 * len(names) + seed)
             save_mask(base / "SegmentationClass" / f"{name}.png", labels(values=[*range(21), 255], seed=seed))
     return root
 
@@ -52,7 +52,7 @@ def cityscapes_tree(root):
     for split, city in (("train", "aachen"), ("train", "bochum"), ("val", "munster")):
         for frame in (19, 20):
             stem = f"{city}_000000_{frame:06d}"
-            save_image(root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", seed=frame)
+            save_image(root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", seed=frame + 100 * len(split))
             ids = labels(values=[entry.id for entry in Cityscapes.classes if entry.id >= 0], seed=frame)
             save_mask(root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", ids, mode="L")
     return root
@@ -89,19 +89,19 @@ def voc_boxes_tree(root):
             save_image_set(folder, image_set, *names)
             for number, name in enumerate(names):
                 objects = [voc_object("cat", (3, 4, 20, 25)), voc_object("dog", (1, 1, 40, 30))]
-                save_voc_image(folder, name, *objects, size=(40 + number, 30), seed=number)
+                save_voc_image(folder, name, *objects, size=(40 + number, 30), seed=number + 100 * count + int(year))
     return root
 
 
 def coco_tree(root, splits=("train", "val")):
     """Polygons, both kinds of run lengths and a crowd; an image without objects; ids out of order."""
-    for split in splits:
+    for nth, split in enumerate(splits):
         images = [
             {"id": number, "file_name": f"{split}_{number}.png", "width": 40 + number, "height": 30}
             for number in (7, 3, 5)
         ]
         for image in images:
-            save_image(root / split / image["file_name"], (image["width"], image["height"]), image["id"])
+            save_image(root / split / image["file_name"], (image["width"], image["height"]), image["id"] + 100 * nth)
         stripe = [[5.0, 4.0, 25.0, 4.0, 25.0, 14.0, 5.0, 14.0]]
         counts = [0, 30 * 10, 30 * 33]  # columns 0 to 9 of image 3
         annotations = [

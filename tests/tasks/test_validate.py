@@ -7,7 +7,7 @@ import pytest
 from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.tasks import validate
-from dcnrun.tasks.validate import check, check_metric_of, model_problems
+from dcnrun.tasks.validate import check, check_images_of, model_problems
 from tests.data.factories import annotation, coco_tree, folder_tree, load_json, save_json
 
 
@@ -75,7 +75,7 @@ def test_a_metric_needs_validation_images_that_it_is_a_score_of(tmp_path, metric
     save_json(root, "val", document)
     config = compose(["model=faster_rcnn", "data=coco", f"data.root={root}", f"trainer.metric={metric}"])
     with pytest.raises(UsageError, match=lacking) if lacking else contextlib.nullcontext():
-        check_metric_of(config)
+        check_images_of(config)
 
 
 @pytest.mark.parametrize(("values", "can_be_scored"), [((0, 1, 255), True), ((255,), False)])
@@ -83,8 +83,8 @@ def test_masks_need_a_labelled_pixel(tmp_path, values, can_be_scored):
     root = folder_tree(tmp_path, values=values)
     config = compose(["data=folder", f"data.root={root}", "data.classes=[sky,road]"])
     with contextlib.nullcontext() if can_be_scored else pytest.raises(UsageError, match="has a labelled pixel"):
-        check_metric_of(config)
+        check_images_of(config)
 
 
 def test_images_that_are_not_here_are_left_to_the_run(tmp_path):
-    check_metric_of(compose(["data=folder", f"data.root={tmp_path}", "data.classes=[sky,road]"]))
+    check_images_of(compose(["data=folder", f"data.root={tmp_path}", "data.classes=[sky,road]"]))

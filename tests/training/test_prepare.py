@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import ConfigError, UsageError
+from dcnrun.errors import ConfigError, DataError, UsageError
 from dcnrun.training.prepare import dry_run, prepare
+from dcnrun.training.run import train
 from tests.data.factories import folder_tree
 
 
@@ -72,3 +73,11 @@ def test_dry_run_of_a_detector(tiny_detector):
     result = dry_run(compose([*tiny_detector, "conv=deformable"]))
     assert result["flops"] > 10**6
     assert [layer["name"] for layer in result["replaced"]] == ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
+
+
+def test_images_that_are_trained_on_are_not_validated_on(tiny, tmp_path):
+    overrides = ["data=nuclei", "data.val=train", "conv=standard", *(each for each in tiny if "data" not in each)]
+    for refused in (train, dry_run):
+        with pytest.raises(DataError, match=r"data.val=train is data.train: 12 of 12 validation images"):
+            refused(compose(overrides))
+    assert dry_run(compose([*overrides, "data.allow_overlap=true"]))["val_images"] == 12

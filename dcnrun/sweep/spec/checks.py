@@ -223,9 +223,9 @@ def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
 
 def _unscored(sweep: SweepFile, config: Config) -> Iterator[str]:
     """Yield what the validation images can't be scored by, of the sweep's metric and the runs' own."""
-    from dcnrun.tasks.validate import check_metric_of, why_not_scored  # imports torch
+    from dcnrun.tasks.validate import check_images_of, why_not_scored  # imports torch
 
-    check_metric_of(config)
+    check_images_of(config)
     metric = sweep.metric
     if metric is not None and metric.name != _LOSS and (why := why_not_scored(config, metric.name)):
         yield f"{sweep.at('metric')}: metric: {metric.name}: {why}."
