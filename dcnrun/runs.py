@@ -2,23 +2,26 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dcnrun.errors import RunError, UsageError
 
 _TAIL = 4096
+_MOST_SAID = 5  # lines of a file that a message names
+_CHECKSUMS = "checksums"
 
 
 class RunStatus(StrEnum):
@@ -59,6 +62,7 @@ class RunFolder:
         self.paths_file = self.path / "paths.json"  # where the paths among the settings lead, absolute and from here
         self.environment_file = self.path / "env.json"  # versions, git commit, hardware and seed
         self.metrics_file = self.path / "metrics.jsonl"  # one JSON object a line: step, epoch, split and values
+        self.damaged_metrics_file = self.path / "metrics.damaged"  # lines of it that could not be used
         self.csv_file = self.path / "metrics.csv"  # the same metrics, when asked for
         self.summary_file = self.path / "summary.json"  # status, last and best metrics, cost
         self.per_image_file = self.path / "per_image.npz"  # results on each validation image at the last step
@@ -77,9 +81,9 @@ class RunFolder:
     def require(self) -> None:
         """Raise UsageError unless this is a run folder."""
         if not self.config_file.is_file():
-            raise UsageError(
-                f"{self.path} is not a run folder: it has no {self.config_file.name}. Give the folder that `dcnrun train` made."
-            )
+            name = self.config_file.name
+            why = f"its {name} is no file" if self.config_file.exists() else f"it has no {name}"
+            raise UsageError(f"{self.path} is not a run folder: {why}. Give the folder that `dcnrun train` made.")
 
     def require_in_place(self) -> None:
         """Raise RunError if a folder that held a run when it began no longer does: what is written would be lost."""
@@ -108,20 +112,56 @@ class RunFolder:
         }
 
     def read_summary(self) -> dict[str, Any]:
-        """Read summary.json; RunError names the file when it is missing or damaged."""
+        """Read summary.json; RunError names the file when it is missing, damaged or of another shape."""
+        return self._read_summary()[0]
+
+    def _read_summary(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the summary, and the checksums of the run's files when it was written: none in older runs."""
+        file, then = self.summary_file, "resume the run, or delete its folder"
         try:
-            summary = json.loads(self.summary_file.read_text(encoding="utf-8"))
+            summary = json.loads(read_bytes(file).decode())
+            json.dumps(summary, ensure_ascii=False).encode()  # half a character can't be printed
         except FileNotFoundError:
-            raise RunError(f"{self.summary_file} is missing: the run never started, or was killed at once.") from None
-        except ValueError as error:
-            raise RunError(f"{self.summary_file} is damaged ({error}): resume the run, or delete its folder.") from None
+            raise RunError(f"{file} is missing: the run never started, or was killed at once.") from None
+        except OSError as error:
+            raise RunError(f"{file} can't be read: {error.strerror}.") from error
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"{file} is damaged ({error}): {then}.") from None
         if not isinstance(summary, dict):
-            raise RunError(f"{self.summary_file} is damaged: it should hold one JSON object.")
-        return summary
+            raise RunError(f"{file} is damaged: it should hold one JSON object.")
+        checksums = summary.pop(_CHECKSUMS, {})
+        for key, expected in _SUMMARY.items():
+            if key in summary and not expected.holds(summary[key]):
+                raise RunError(f"{file} is damaged: {key} should be {expected.words}; {then}.")
+        return summary, checksums if isinstance(checksums, dict) else {}
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Replace summary.json."""
-        write_json(self.summary_file, summary)
+        """Replace summary.json; it holds what shows later whether it, or a file of the run that is written whole, was changed."""
+        summary = json_ready(summary)
+        checksums = {self.summary_file.name: _checksum(_canonical(summary))}
+        is_over = summary.get("status") != RunStatus.running
+        for file in (self.config_file, *((self.metrics_file, self.per_image_file) if is_over else ())):
+            with suppress(OSError):
+                checksums[file.name] = _checksum(read_bytes(file))
+        write_json(self.summary_file, {**summary, _CHECKSUMS: checksums})
+
+    def changed_files(self) -> list[str]:
+        """Return a line for each file that is not as it was when the run wrote its summary, and for a summary that can't be read."""
+        if not self.summary_file.exists():
+            return []
+        try:
+            summary, checksums = self._read_summary()
+        except RunError as error:
+            return [str(error)]
+        now = {self.summary_file.name: _checksum(_canonical(summary))}
+        for file in (self.config_file, self.metrics_file, self.per_image_file):
+            with suppress(OSError):
+                now[file.name] = _checksum(read_bytes(file))
+        return [
+            f"{self.path / name} is not as the run wrote it: it was damaged, or changed by hand."
+            for name, checksum in checksums.items()
+            if now.get(name) != checksum
+        ]
 
     def is_completed(self) -> bool:
         """Return whether summary.json says so."""
@@ -132,8 +172,17 @@ class RunFolder:
 
     def read_metrics(self) -> Iterator[MetricRecord]:
         """Yield what was logged; nothing where there is no file, and no damaged line nor a torn last one."""
-        for _, record in _whole_lines(self.metrics_file):
-            yield record
+        with suppress(OSError):
+            yield from (line.record for line in _read_lines(self.metrics_file) if line.record)
+
+    def metrics_problems(self) -> list[str]:
+        """Return what keeps metrics.jsonl, or lines of it, from being used: a line in all, or none."""
+        try:
+            return _in_words(self.metrics_file, _read_lines(self.metrics_file))
+        except FileNotFoundError:
+            return [f"{self.metrics_file} is missing."]
+        except OSError as error:
+            return [f"{self.metrics_file} can't be read: {error.strerror}."]
 
     def curve(self, metric: str) -> tuple[tuple[int, float], ...]:
         """Return step and value of each record that has the metric, by step; of two at one step, the later."""
@@ -143,13 +192,14 @@ class RunFolder:
     def last_step(self) -> int:
         """Return the last step that was logged, 0 before the first; reads the end of the file alone."""
         try:
+            require_regular(self.metrics_file)
             with self.metrics_file.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
                 tail = min(_TAIL, size)
                 while True:
                     file.seek(size - tail)
                     for line in reversed(file.read(tail).splitlines()):
-                        if record := _parsed(line):
+                        if record := _read_line(line)[0]:
                             return record.step
                     if tail == size:
                         return 0
@@ -157,11 +207,28 @@ class RunFolder:
         except OSError:
             return 0
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drop what was logged past a step, and lines that are damaged."""
-        if self.metrics_file.exists():
-            kept = [line for line, record in _whole_lines(self.metrics_file) if record.step <= step]
-            write_text(self.metrics_file, "".join(line.decode() + "\n" for line in kept))
+    def forget_metrics_after(self, step: int) -> list[str]:
+        """Drop what was logged past a step; lines that can't be used go to a file beside. Return what there is to say of them.
+
+        A last line that a killed run left half written is dropped: it is of a later step than the checkpoint.
+        """
+        try:
+            lines = _read_lines(self.metrics_file)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{self.metrics_file} can't be read: {error.strerror}. Move it away.") from error
+        if lines and lines[-1].is_torn:
+            lines.pop()
+        said = _in_words(self.metrics_file, lines)
+        if unusable := [line.text for line in lines if not line.record]:
+            before = read_bytes(self.damaged_metrics_file) if self.damaged_metrics_file.is_file() else b""
+            write_bytes(self.damaged_metrics_file, before + _joined(unusable))
+            said.append(f"What can't be used of it is kept in {self.damaged_metrics_file}.")
+        write_bytes(
+            self.metrics_file, _joined([line.text for line in lines if line.record and line.record.step <= step])
+        )
+        return said
 
 
 def per_class_of(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -179,20 +246,20 @@ class CurveReader:
         self._path = folder.metrics_file
         self._metric = metric
         self._file: BufferedReader | None = None
-        self._curve: list[tuple[int, float]] = []
+        self._curve: dict[int, float] = {}
         self._torn = b""
 
     def read(self) -> tuple[tuple[int, float], ...]:
-        """Return step and value of each record that has the metric so far, in the order of the file."""
+        """Return step and value of each record that has the metric so far, by step; of two at one step, the later."""
         if not self._is_current():
             self._start_anew()
         if self._file is not None:
             *lines, self._torn = (self._torn + self._file.read()).split(b"\n")
             for line in lines:
-                record = _parsed(line)
+                record, _ = _read_line(line)
                 if record and self._metric in record.values:
-                    self._curve.append((record.step, record.values[self._metric]))
-        return tuple(self._curve)
+                    self._curve[record.step] = record.values[self._metric]
+        return tuple(sorted(self._curve.items()))
 
     def close(self) -> None:
         """Close the file."""
@@ -211,37 +278,120 @@ class CurveReader:
 
     def _start_anew(self) -> None:
         self.close()
-        self._curve, self._torn = [], b""
+        self._curve, self._torn = {}, b""
         try:
+            require_regular(self._path)
             self._file = self._path.open("rb")
         except OSError:
             self._file = None
 
 
-def _whole_lines(metrics_file: Path) -> Iterator[tuple[bytes, MetricRecord]]:
-    try:
-        lines = metrics_file.read_bytes().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        if record := _parsed(line):
-            yield line, record
+@dataclass(frozen=True)
+class _Line:
+    """A line of metrics.jsonl: its record, None where it holds none, and what is wrong with it in words, or nothing."""
+
+    number: int
+    text: bytes
+    record: MetricRecord | None
+    wrong: str
+    is_torn: bool
 
 
-def _parsed(line: bytes) -> MetricRecord | None:
-    """Return the record of a line; None where a killed run, a full disk or an editor left something else."""
+def _read_lines(file: Path) -> list[_Line]:
+    """Read metrics.jsonl; OSError where that can't be read. Of two records of one step and split, the later counts."""
+    data = read_bytes(file)
+    texts = data.splitlines()
+    read = [(number, text, *_read_line(text)) for number, text in enumerate(texts, start=1) if text.strip()]
+    newest = {(record.step, record.split): number for number, _, record, _ in read if record}
+    lines = []
+    for number, text, record, wrong in read:
+        if record and (later := newest[record.step, record.split]) != number:
+            record, wrong = None, f"is repeated by line {later}"
+        is_torn = record is None and number == len(texts) and not data.endswith(b"\n")
+        lines.append(_Line(number, text, record, wrong, is_torn))
+    return lines
+
+
+def _read_line(line: bytes) -> tuple[MetricRecord | None, str]:
+    """Return the record of a line, and what is wrong: a killed run, a full disk or an editor may have left anything."""
     try:
         logged = json.loads(line.decode())
-    except ValueError:
-        return None
+    except UnicodeDecodeError:
+        return None, "is not UTF-8"
+    except (ValueError, RecursionError):
+        return None, "is no JSON"
     if not isinstance(logged, dict):
-        return None
-    # the exact types: True is an int as well
-    numbers = {
-        name: float(value) for name, value in logged.items() if type(value) in (int, float) and math.isfinite(value)
-    }
-    step, epoch, split = numbers.pop("step", None), numbers.pop("epoch", None), logged.get("split")
-    return None if step is None else MetricRecord(int(step), epoch, split, numbers)
+        return None, "is no JSON object"
+    split = logged.pop("split", None)
+    numbers = {name: float(value) for name, value in logged.items() if _is_number(value)}
+    wrong = [ascii(name) for name, value in logged.items() if not (value is None or _is_float(value))]
+    step, epoch = numbers.pop("step", -1.0), numbers.pop("epoch", None)
+    if not (step >= 0 and step.is_integer()):
+        return None, "has no step"
+    if not (split is None or isinstance(split, str)):
+        split, wrong = None, [*wrong, "'split'"]
+    return MetricRecord(int(step), epoch, split, numbers), f"has another thing in {', '.join(wrong)}" if wrong else ""
+
+
+def _in_words(file: Path, lines: Sequence[_Line]) -> list[str]:
+    wrong = [f"line {line.number} {line.wrong}" for line in lines if line.wrong]
+    more = f" and {len(wrong) - _MOST_SAID} more" if len(wrong) > _MOST_SAID else ""
+    return [f"{file} can't be used in full: {', '.join(wrong[:_MOST_SAID])}{more}."] if wrong else []
+
+
+def _joined(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _is_float(value: Any) -> bool:
+    """Return whether a value of JSON is a number that a float can hold; True is no number."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether it is a finite one."""
+    return _is_float(value) and math.isfinite(value)
+
+
+class _Shape(NamedTuple):
+    """What a value of summary.json must be."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _is_number_or_null(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _holds_numbers(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_is_number_or_null, value.values())))
+
+
+def _holds_scores(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(_holds_numbers, value.values())))
+
+
+_TEXT = _Shape(lambda value: value is None or isinstance(value, str), "a text")
+_WHOLE = _Shape(lambda value: _is_number_or_null(value) and (value is None or value == int(value)), "a whole number")
+_NUMBER = _Shape(_is_number_or_null, "a number")
+_NUMBERS = _Shape(_holds_numbers, "numbers by name")
+_SUMMARY: Mapping[str, _Shape] = {
+    **dict.fromkeys(("status", "reason", "run", "metric", "device"), _TEXT),
+    **dict.fromkeys(("step", "steps", "seed"), _WHOLE),
+    **dict.fromkeys(("metrics", "best", "class_iou"), _NUMBERS),
+    "per_class": _Shape(_holds_scores, "scores of the classes by metric"),
+    **dict.fromkeys(("parameters", "flops", "inference_images_per_second", "train_images_per_second"), _NUMBER),
+    **dict.fromkeys(("data_wait_share", "peak_memory_bytes", "wall_seconds"), _NUMBER),
+}
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _canonical(summary: Mapping[str, Any]) -> bytes:
+    return json.dumps(summary, sort_keys=True).encode()
 
 
 def require_regular(path: Path) -> None:
@@ -336,8 +486,13 @@ def _reason(error: OSError, path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file, in UTF-8 whatever the locale."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file."""
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,9 +3,9 @@
 Each task has a subclass in its `scores.py`. NumPy only: comparisons of finished runs import no torch.
 """
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from io import BytesIO
 from math import isnan
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.runs import replacing
+from dcnrun.runs import read_bytes, replacing
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -90,14 +90,16 @@ class PerImage(ABC):
         Files of runs from before there were several kinds do not say theirs.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(BytesIO(read_bytes(path)), allow_pickle=False) as file:
                 content: dict[str, Any] = dict(file)
             names = [str(name) for name in content.pop("names")]
             classes = [str(name) for name in content.pop("classes")]
             if content.pop("kind", cls.kind) != cls.kind or not len(set(names)) == len(names) > 0:
                 return None
+            if not all(array.dtype.kind in "biuf" and np.isfinite(array).all() for array in content.values()):
+                return None
             return cls(names=names, classes=classes, **content)
-        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile):
+        except Exception:  # a damaged archive fails in many ways
             return None
 
 

@@ -177,6 +177,87 @@ def test_metrics_past_a_step_are_forgotten_and_the_others_stay_as_they_are(tmp_p
     assert folder.metrics_file.read_text() == kept
 
 
+def test_what_of_the_metrics_cannot_be_used_is_said_and_kept_beside(tmp_path):
+    good = line(1, a=1), line(2, a=2), line(4, a=4)
+    damaged = b'{"step": 3, "a": 0.\n', b"\xff\xfe\n", b'{"step": -1}\n', b'{"step": 1e400}\n', b"[" * 5000 + b"\n"
+    folder = RunFolder(tmp_path)
+    repeated, text = line(2, a=9).encode(), line(3, a="0.3", b=10**400 * 7).encode()
+    folder.metrics_file.write_bytes(
+        good[0].encode() + repeated + b"".join(damaged) + good[1].encode() + text + good[2].encode() + b'{"step": 5, "a'
+    )
+    (said,) = folder.metrics_problems()
+    assert str(folder.metrics_file) in said
+    assert "line 2 is repeated by line 8, line 3 is no JSON, line 4 is not UTF-8, line 5 has no step" in said
+    assert "and 3 more" in said
+    assert folder.curve("a") == ((1, 1), (2, 2), (4, 4))
+    said = folder.forget_metrics_after(3)
+    assert folder.metrics_file.read_bytes() == good[0].encode() + good[1].encode() + text
+    assert folder.damaged_metrics_file.read_bytes() == repeated + b"".join(damaged)
+    assert "line 3 has another thing in 'a', 'b'" in folder.metrics_problems()[0]
+    assert said[-1] == f"What can't be used of it is kept in {folder.damaged_metrics_file}."
+    folder.metrics_file.write_bytes(b"new damage\n" + good[0].encode())
+    folder.forget_metrics_after(3)
+    assert folder.damaged_metrics_file.read_bytes() == repeated + b"".join(damaged) + b"new damage\n"
+    assert folder.metrics_problems() == folder.forget_metrics_after(3) == []
+
+
+def test_nothing_is_waited_for_where_a_file_should_be(tmp_path):
+    folder = RunFolder(tmp_path)
+    for file in (folder.metrics_file, folder.summary_file, folder.config_file):
+        os.mkfifo(file)
+    assert ([*folder.read_metrics()], folder.last_step(), CurveReader(folder, METRIC).read()) == ([], 0, ())
+    assert "it is no file" in folder.metrics_problems()[0]
+    with pytest.raises(RunError, match=r"metrics\.jsonl can't be read: it is no file"):
+        folder.forget_metrics_after(3)
+    with pytest.raises(RunError, match=r"summary\.json can't be read: it is no file"):
+        folder.read_summary()
+    with pytest.raises(UsageError, match=r"its config\.yaml is no file"):
+        folder.require()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metrics": ["val/miou", 1]}, "metrics should be numbers by name"),
+        ({"metrics": {METRIC: "0.5"}}, "metrics should be numbers by name"),
+        ({"best": 3}, "best should be numbers by name"),
+        ({"per_class": {METRIC: [1]}}, "per_class should be scores"),
+        ({"parameters": "many"}, "parameters should be a number"),
+        ({"flops": 10**400}, "flops should be a number"),
+        ({"step": 1.5}, "step should be a whole number"),
+        ({"status": True}, "status should be a text"),
+        ({"reason": "\ud800"}, "damaged"),
+    ],
+)
+def test_a_summary_of_another_shape_is_damaged(tmp_path, change, said):
+    folder = RunFolder(tmp_path)
+    folder.summary_file.write_text(json.dumps({"status": "completed", "metrics": {METRIC: 0.5}} | change))
+    with pytest.raises(RunError, match=rf"summary\.json is damaged.*{said}|surrogates"):
+        folder.read_summary()
+
+
+def test_files_that_were_changed_after_the_run_are_named(tmp_path):
+    folder = metrics_of(tmp_path, line(1, a=2))
+    folder.config_file.write_text("lr: 0.1\n")
+    assert folder.changed_files() == []
+    summary = {"status": "completed", "metrics": {METRIC: 0.5}, "seed": 3, "flops": math.nan}
+    folder.write_summary(summary)
+    assert folder.read_summary() == summary | {"flops": None}
+    assert folder.changed_files() == []
+    for file in (folder.config_file, folder.metrics_file, folder.summary_file):
+        whole = file.read_text()
+        file.write_text(whole.replace("0.1", "0.2").replace('"a": 2', '"a": 3').replace("0.5", "0.6"))
+        assert folder.changed_files() == [f"{file} is not as the run wrote it: it was damaged, or changed by hand."]
+        file.write_text(whole)
+    folder.summary_file.write_text("{")
+    assert "summary.json is damaged" in folder.changed_files()[0]
+    folder.summary_file.write_text('{"status": "completed", "checksums": [1]}')
+    assert folder.changed_files() == [], "older runs say nothing of their files"
+    folder.write_summary({"status": "running"})
+    folder.metrics_file.unlink()
+    assert folder.changed_files() == [], "metrics of a run that trains are not complete"
+
+
 def test_the_last_step_is_read_from_the_end_of_the_metrics(tmp_path):
     folder = RunFolder(tmp_path)
     assert folder.last_step() == 0

@@ -51,6 +51,7 @@ def footnotes(comparison: Comparison) -> list[str]:
 def warnings(comparison: Comparison) -> list[str]:
     """Return what keeps the numbers from meaning what they seem to."""
     return [
+        *(problem for variant in comparison.variants for run in variant.runs for problem in run.problems),
         *_few_seeds(comparison),
         *_missing_reference(comparison),
         *_same_as_reference(comparison),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -29,6 +30,8 @@ class FinishedRun:
     metric: str
     images: PerImage | None
     curve: tuple[tuple[int, float], ...]
+    problems: tuple[str, ...] = ()
+    """What is wrong with its files, a line each."""
 
     @property
     def seed(self) -> int:
@@ -124,14 +127,14 @@ def read_finished(path: Path) -> FinishedRun:
     if not isinstance(score, int | float):
         raise RunError(f"{folder.summary_file} has no {metric}.")
     settings = settings_of(load(folder.config_file))
-    return FinishedRun(
-        path,
-        settings,
-        summary,
-        metric,
-        _read_images(folder, settings, metric, float(score)),
-        folder.curve(metric),
-    )
+    images = _read_images(folder, settings, metric, float(score))
+    curve = folder.curve(metric)
+    problems = [*folder.changed_files(), *folder.metrics_problems()]
+    if images is None and folder.per_image_file.exists():
+        problems.append(f"{folder.per_image_file} is damaged, or has another {metric} than {folder.summary_file.name}.")
+    if curve and curve[-1][0] == summary.get("step") and not isclose(curve[-1][1], score, abs_tol=1e-6):
+        problems.append(f"{folder.metrics_file} has another {metric} than {folder.summary_file.name} at the last step.")
+    return FinishedRun(path, settings, summary, metric, images, curve, tuple(problems))
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:

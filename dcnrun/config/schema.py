@@ -173,7 +173,9 @@ class ModelConfig:
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(
-        None, "null (random), a torchvision name such as DEFAULT, or a .pt file", is_path=True
+        None,
+        "null (random), a torchvision name such as DEFAULT, a .pt file or a run's folder",
+        is_path=True,
     )
     frozen_stages: int = setting(
         0, "first stages that don't learn (1: conv1, 2: also c2, ...)", ge=0, le=5, note="none to the whole backbone"

@@ -8,7 +8,7 @@ from pathlib import Path
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job
 from dcnrun.jobs.process import last_lines
-from dcnrun.runs import RunFolder, RunStatus
+from dcnrun.runs import RunFolder, RunStatus, read_bytes
 
 PROGRAM = (sys.executable, "-m", "dcnrun")
 _TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -45,7 +45,7 @@ def train_arguments(path: Path, overrides: Sequence[str], config_dir: Path | Non
 def train_job(job: Job, path: Path, program: Sequence[str] = PROGRAM) -> list[str]:
     """Return the command for a job; RunError if its folder holds a run that was started with other overrides."""
     held = RunFolder(path).overrides_file
-    if is_begun(path) and held.exists() and held.read_text(encoding="utf-8").splitlines() != list(job.overrides):
+    if is_begun(path) and held.exists() and _lines(held) != list(job.overrides):
         raise RunError(f"{path} holds a run of other settings (see {held.name}): move it away.")
     return [*program, *train_arguments(path, job.overrides)]
 
@@ -68,3 +68,10 @@ def reason_of(path: Path, status: int, began: float, start_of_output: int) -> st
         ending += ", as a system does that runs out of memory"
     said = last_lines(log_of(path), start_of_output)
     return f"{ending}: {said}" if said else ending
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return read_bytes(file).decode().splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise RunError(f"{file} can't be read: it is damaged, or no file. Move {file.parent} away.") from None

@@ -1,18 +1,13 @@
 """ResNets of torchvision as backbones: any width, dilated to the wanted output stride, with given weights."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-from urllib.error import URLError
 
-import torch
-import torchvision.models
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ModelConfig
-from dcnrun.errors import UsageError
+from dcnrun.models.weights import Weights, read_weights
 
 BACKBONES: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     Backbone.resnet18: (BasicBlock, [2, 2, 2, 2]),
@@ -63,11 +58,14 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
         return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
 
 
-def build_backbone(model: ModelConfig) -> ResNetBackbone:
-    """Build the backbone of a config: weights loaded, then dilated to its output stride, then frozen as it says."""
+def build_backbone(model: ModelConfig, weights: Weights | None = None) -> ResNetBackbone:
+    """Build the backbone of a config: weights loaded, then dilated to its output stride, then frozen as it says.
+
+    `weights` are those that the config names, where they were read before.
+    """
     backbone = ResNetBackbone(model.backbone, model.width)
-    if model.weights is not None:
-        load_weights(backbone, model.backbone, model.weights)
+    if weights := weights or read_weights(model):
+        weights.load_into_backbone(backbone, model.backbone)
     set_output_stride(backbone, model.output_stride, model.atrous)
     freeze(backbone, model.frozen_stages, model.frozen_norm)
     return backbone
@@ -125,61 +123,3 @@ def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
 
 def _frozen_parts(stages: int) -> tuple[str, ...]:
     return _PARTS[: stages + 1] if stages else ()
-
-
-def load_weights(backbone: nn.Module, name: Backbone, weights: str) -> None:
-    """Load a torchvision weight name (DEFAULT, IMAGENET1K_V1) or a file of a state dict into the backbone.
-
-    UsageError says what is wrong: no such name or file, nothing in it that fits, or another shape.
-    """
-    path = Path(weights)
-    state = _read_state(path) if path.suffix or path.exists() else _download_state(name, weights)
-    state = {key.removeprefix("backbone."): value for key, value in state.items()}
-    wanted = backbone.state_dict()
-    for key in wanted.keys() & state.keys():
-        if wanted[key].shape != state[key].shape:
-            raise UsageError(
-                f"model.weights={weights}: {key} has shape {tuple(state[key].shape)}, but {name.value} needs "
-                f"{tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
-            )
-    missing = [key for key in wanted.keys() - state.keys() if not key.endswith("num_batches_tracked")]
-    if missing:
-        raise UsageError(
-            f"model.weights={weights} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
-            f"{sorted(missing)[0]} for one: it is not a state dict of this backbone."
-        )
-    backbone.load_state_dict({key: state[key] for key in wanted.keys() & state.keys()}, strict=False)
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"model.weights={path}: no such file.") from None
-    except Exception as error:  # a damaged or foreign file fails in many ways
-        raise UsageError(f"model.weights={path} can't be read as a file of tensors: {error}") from error
-    for key in ("model", "state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsageError(f"model.weights={path} holds no state dict (names to tensors).")
-    return state
-
-
-def _download_state(name: Backbone, weights: str) -> dict[str, Tensor]:
-    try:
-        offered = torchvision.models.get_model_weights(name.value)
-    except ValueError:
-        raise UsageError(
-            f"model.weights={weights}: torchvision has no weights of {name.value}; give a file or null."
-        ) from None
-    if weights not in offered.__members__:
-        raise UsageError(
-            f"model.weights={weights} is neither a file nor one of {name.value}'s weights: {', '.join(offered.__members__)}"
-        )
-    try:
-        return offered[weights].get_state_dict(progress=False, check_hash=True)  # type: ignore[no-any-return]
-    except (URLError, OSError) as error:
-        raise UsageError(
-            f"model.weights={weights} can't be downloaded ({error}). Fetch {offered[weights].url} elsewhere and give the file."
-        ) from error

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.config.schema import Config
-from dcnrun.models.backbones import (
-    build_backbone,
-)
+from dcnrun.models.backbones import build_backbone
 from dcnrun.models.convert import ReplacedLayer, convert
+from dcnrun.models.weights import read_weights
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
 from dcnrun.tasks.task import AnyTask
 
@@ -22,16 +21,20 @@ class BuiltModel:
     task: AnyTask
     network: nn.Module
     replaced: list[ReplacedLayer]
+    loaded: str | None = None
+    """What of `model.weights` was loaded, in words."""
 
 
 def build_model(config: Config, num_classes: int) -> BuiltModel:
     """Build the network of a config from its seed: all kinds of convolution start with the same shared weights."""
+    weights = read_weights(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = build_backbone(config.model)
+        backbone = build_backbone(config.model, weights)
         network = ARCHITECTURES[config.model.head].build(config.model, backbone, num_classes)
     replaced = convert(backbone, config.conv, config.seed)
-    return BuiltModel(task_of(config.model), network, replaced)
+    loaded = weights.load_into_network(network) if weights else None
+    return BuiltModel(task_of(config.model), network, replaced, loaded)
 
 
 def parameter_count(network: nn.Module) -> int:

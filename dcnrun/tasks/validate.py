@@ -17,6 +17,7 @@ from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
 from dcnrun.models.backbones import ResNetBackbone, freezing_problems
 from dcnrun.models.convert import conversion_problems, selected_layers
+from dcnrun.models.weights import names_file
 from dcnrun.tasks.registry import task_of
 
 
@@ -76,7 +77,7 @@ def model_problems(config: Config) -> list[str]:
     """Return what keeps a config's model from being built, each problem a line naming the key and the value."""
     model, conv = config.model, config.conv
     problems = []
-    if model.weights is not None and model.width != PUBLISHED_WIDTH and not model.weights.endswith((".pt", ".pth")):
+    if model.weights is not None and model.width != PUBLISHED_WIDTH and not names_file(model.weights):
         problems.append(
             f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
         )

@@ -2,7 +2,6 @@
 
 import io
 import random
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,13 @@ import numpy as np
 import torch
 
 from dcnrun.errors import RunError
+from dcnrun.models.weights import NotTensorsError, is_plain, read_torch_file
 from dcnrun.runs import RunFolder, replacing
 
 State = dict[str, Any]
+
+_OF_TRAINING = {"optimizer": dict, "scaler": dict, "random": list, "losses": dict, "clock": dict}
+"""What a state of training has beside the network and its step."""
 
 
 def save_last(folder: RunFolder, state: State) -> None:
@@ -73,20 +76,26 @@ def load_last(folder: RunFolder) -> tuple[State, str | None]:
 def load(path: Path) -> State:
     """Read a checkpoint of tensors and plain values; RunError when it is missing, damaged or anything else."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # compares every part with its checksum
-        if damaged is not None:
-            raise RunError(f"{path} is damaged ({damaged}).")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RunError(f"{path} does not exist.") from None
-    except RunError:
-        raise
-    except Exception as error:  # a damaged file fails in many ways
-        raise RunError(f"{path} is damaged or not a checkpoint ({str(error).splitlines()[0]}).") from error
-    if not isinstance(state, dict) or "network" not in state or "step" not in state:
+        state = read_torch_file(path)
+    except NotTensorsError as error:
+        if not path.exists():
+            raise RunError(f"{path} does not exist.") from None
+        raise RunError(f"{path} is damaged or not a checkpoint (it {error}).") from error
+    if not isinstance(state, dict) or not _is_of_a_run(state):
         raise RunError(f"{path} is not a checkpoint of dcnrun.")
     return state
+
+
+def _is_of_a_run(state: State) -> bool:
+    network, step = state.get("network"), state.get("step")
+    return isinstance(network, dict) and type(step) is int and step >= 0 and all(map(is_plain, network.values()))
+
+
+def require_state_of_training(state: State) -> None:
+    """Raise RunError for a state that training can't continue from, such as that of a `best.pt`."""
+    wrong = [key for key, kinds in _OF_TRAINING.items() if not isinstance(state.get(key), kinds)]
+    if wrong:
+        raise RunError(f"The checkpoint is not the state of a run in training: it has no {', '.join(wrong)}.")
 
 
 def random_state() -> State:
@@ -108,17 +117,20 @@ def random_state() -> State:
 
 
 def restore_random_state(state: State) -> None:
-    """Put every random generator where `random_state` found it."""
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    from_numpy = state["numpy"]
-    keys = from_numpy["keys"].numpy().astype(np.uint32)
-    np.random.set_state(
-        (from_numpy["kind"], keys, from_numpy["position"], from_numpy["has_gauss"], from_numpy["gauss"])
-    )
-    from_python = state["python"]
-    random.setstate((from_python["version"], tuple(from_python["internal"]), from_python["gauss_next"]))
+    """Put every random generator where `random_state` found it; RunError where it holds something else."""
+    try:
+        torch.set_rng_state(state["torch"])
+        if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        from_numpy = state["numpy"]
+        keys = from_numpy["keys"].numpy().astype(np.uint32)
+        np.random.set_state(
+            (from_numpy["kind"], keys, from_numpy["position"], from_numpy["has_gauss"], from_numpy["gauss"])
+        )
+        from_python = state["python"]
+        random.setstate((from_python["version"], tuple(from_python["internal"]), from_python["gauss_next"]))
+    except Exception as error:  # a foreign state fails in many ways
+        raise RunError("The checkpoint's random state can't be restored: it is not what dcnrun saved.") from error
 
 
 def _serialised(state: State) -> bytes:

@@ -6,6 +6,7 @@ Another logger is a subclass of `Logger` and a row of `LOGGERS`.
 import csv
 import json
 import os
+import re
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +21,14 @@ from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config, LoggerConfig, WandbMode
 from dcnrun.console import console
 from dcnrun.errors import RunError
-from dcnrun.runs import RunFolder, RunStatus, json_ready, write_json, write_text
+from dcnrun.runs import RunFolder, RunStatus, json_ready, read_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     import wandb
 
 Values = Mapping[str, float]
+
+_CSV_ROW = re.compile(r"(?P<step>\d{1,18}),[^,]*,[^,]*,.+,[^,]*")
 
 # 255 is what the client itself reports for a run that Ctrl-C ended.
 _WANDB_EXIT_CODES = {RunStatus.completed: 0, RunStatus.failed: 1, RunStatus.stopped: 255}
@@ -51,9 +54,10 @@ class Logger(ABC):
     def close(self, status: RunStatus) -> None:
         """Finish; status is completed, stopped or failed."""
 
-    @classmethod  # noqa: B027  most have nothing to forget
-    def forget_after(cls, folder: RunFolder, step: int) -> None:
-        """Drop what was logged past a step, which a resumed run logs again."""
+    @classmethod
+    def forget_after(cls, folder: RunFolder, step: int) -> list[str]:
+        """Drop what was logged past a step, which a resumed run logs again; return what there is to say of the rest."""
+        return []
 
 
 class JsonLinesLogger(Logger):
@@ -84,9 +88,9 @@ class JsonLinesLogger(Logger):
         self._file.close()
 
     @classmethod
-    def forget_after(cls, folder: RunFolder, step: int) -> None:
-        """Drop lines past a step, and a torn last one."""
-        folder.forget_metrics_after(step)
+    def forget_after(cls, folder: RunFolder, step: int) -> list[str]:
+        """Drop lines past a step, and a torn last one; what can't be used is kept beside."""
+        return folder.forget_metrics_after(step)
 
 
 class CsvLogger(Logger):
@@ -118,12 +122,21 @@ class CsvLogger(Logger):
         self._file.close()
 
     @classmethod
-    def forget_after(cls, folder: RunFolder, step: int) -> None:
-        """Drop rows past a step, and a torn last one."""
-        if folder.csv_file.exists():
-            header, *rows = folder.csv_file.read_text(encoding="utf-8").splitlines() or [",".join(cls.COLUMNS)]
-            whole = [row for row in rows if row.count(",") == 4 and int(row.split(",")[0]) <= step]
-            write_text(folder.csv_file, "".join(row + "\n" for row in [header, *whole]))
+    def forget_after(cls, folder: RunFolder, step: int) -> list[str]:
+        """Drop rows past a step, a torn last one, and what is no row."""
+        try:
+            rows = read_bytes(folder.csv_file).decode(errors="replace").splitlines()[1:]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunError(f"{folder.csv_file} can't be read: {error.strerror}. Move it away.") from error
+        if rows and not _CSV_ROW.fullmatch(rows[-1]):
+            rows.pop()  # torn
+        read = [match for row in rows if (match := _CSV_ROW.fullmatch(row))]
+        kept = [match[0] for match in read if int(match["step"]) <= step]
+        write_text(folder.csv_file, "".join(f"{row}\n" for row in [",".join(cls.COLUMNS), *kept]))
+        lost = len(rows) - len(read)
+        return [f"{folder.csv_file}: {lost} lines are no rows and were left out."] if lost else []
 
 
 class WandbLogger(Logger):
@@ -231,10 +244,9 @@ def open_loggers(folder: RunFolder, config: Config) -> list[Logger]:
     return [logger(folder, config) for logger in _wanted(config.logger)]
 
 
-def forget_after(folder: RunFolder, step: int) -> None:
-    """Drop what was logged past a step, which a resumed run will log again."""
-    for logger in LOGGERS:
-        logger.forget_after(folder, step)
+def forget_after(folder: RunFolder, step: int) -> list[str]:
+    """Drop what was logged past a step, which a resumed run will log again; return what there is to say of the rest."""
+    return [line for logger in LOGGERS for line in logger.forget_after(folder, step)]
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from dcnrun.data import LabelledDataset, train_batches
 from dcnrun.data.files import first_few
 from dcnrun.errors import RunError
+from dcnrun.models.weights import misfit
 from dcnrun.runs import RunFolder
 from dcnrun.scores import as_percent
 from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT
@@ -122,16 +123,19 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
                 f"The images are not those that the run began with (training, validation: {_counts(state['images'])} then, "
                 f"{_counts(self._images)} now). Put them back as they were, or start a new run."
             )
+        checkpoint.require_state_of_training(state)
+        if wrong := misfit(self.raw_model, state["network"]):
+            raise RunError(f"The checkpoint does not fit the run's config: {wrong}.")
         try:
             self.raw_model.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            raise RunError(f"The checkpoint does not fit the run's config: {str(error).splitlines()[0]}") from error
-        self.step = state["step"]
-        self.losses = LossMeans(**state["losses"])
-        self.clock = Clock(**state["clock"])
-        if self._scaler is not None and state["scaler"]:
-            self._scaler.load_state_dict(state["scaler"])
+            self.step = state["step"]
+            self.losses = LossMeans(**state["losses"])
+            self.clock = Clock(**state["clock"])
+            if self._scaler is not None and state["scaler"]:
+                self._scaler.load_state_dict(state["scaler"])
+        except Exception as error:  # PyTorch's optimizers check little of what they are given
+            raise RunError("The checkpoint does not fit the run's config: its optimizer is another.") from error
 
     @cached_property
     def _images(self) -> list[checkpoint.State]:

@@ -90,6 +90,8 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
     config = training.config
     if folder is not None:
         say(training.fabric, f"Run folder: {folder.path}")
+    if model.loaded:
+        say(training.fabric, model.loaded)
     layers = ", ".join(layer.name for layer in model.replaced) or "none"
     say(training.fabric, f"{config.conv.kind.value} convolution in: {layers}")
     optim = config.optim

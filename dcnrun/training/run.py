@@ -59,6 +59,7 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return folder.read_summary()
     config, moved = find_paths(as_set, folder.read_paths(), folder.path)
     check(config)
+    changed = folder.changed_files()
     state = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
         state, warning = checkpoint.load_last(folder)
@@ -73,7 +74,8 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             say(training.fabric, line)
         say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
         if training.fabric.is_global_zero:
-            forget_after(folder, training.step)
+            for line in (*changed, *forget_after(folder, training.step)):
+                say(training.fabric, f"Warning: {line}")
             if missing := _unlogged(folder, training):
                 say(training.fabric, f"Warning: {folder.metrics_file} lacks what was logged at {missing}: it is lost.")
             if lost and training.best.get("step") == training.step:

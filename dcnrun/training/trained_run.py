@@ -12,6 +12,7 @@ from dcnrun.console import console, printable
 from dcnrun.data import LabelledDataset
 from dcnrun.data.class_order import in_order_of
 from dcnrun.errors import RunError, UsageError
+from dcnrun.models.weights import misfit
 from dcnrun.runs import CheckpointChoice, RunFolder, per_class_of
 from dcnrun.tasks.build import BuiltModel, build_model
 from dcnrun.tasks.registry import task_of
@@ -45,12 +46,9 @@ class TrainedRun:
     def model(self, num_classes: int) -> BuiltModel:
         """Build the network of the config with the weights; UsageError if overrides made it another one."""
         model = build_model(without_weights(self.config), num_classes)
-        try:
-            model.network.load_state_dict(self.state["network"])
-        except RuntimeError as error:
-            raise UsageError(
-                f"{self.path} does not fit the config with these overrides: {str(error).splitlines()[-1].strip()}"
-            ) from error
+        if wrong := misfit(model.network, self.state["network"]):
+            raise UsageError(f"{self.path} does not fit the config with these overrides: {wrong}.")
+        model.network.load_state_dict(self.state["network"])
         return model
 
 
@@ -58,6 +56,8 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     """Read a run's `best` or `last` checkpoint and its config, for use in one process."""
     folder = RunFolder(run)
     folder.require()
+    for line in folder.changed_files():
+        console.print(f"Warning: {line}", markup=False, soft_wrap=True)
     config, moved = find_paths(load(folder.config_file, overrides), folder.read_paths(), folder.path)
     for line in moved:
         console.print(line, markup=False, soft_wrap=True)

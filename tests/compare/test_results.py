@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from dcnrun.compare.notes import warnings
 from dcnrun.compare.results import VariantResult, compare, read_finished
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
@@ -77,6 +78,30 @@ def test_a_torn_line_of_metrics_is_left_out(tmp_path):
     with folder.metrics_file.open("a") as file:
         file.write(json.dumps({"step": 1, "split": "train", "train/loss": 1.0}) + "\n" + '{"step": 99, "val/mi')
     assert len(read_finished(folder.path).curve) == 2
+
+
+def test_what_is_wrong_with_the_files_of_a_run_is_said(tmp_path):
+    folder = RunFolder(write_run(tmp_path / "run", ["conv=dilated"], curve=(0.1, 0.2)))
+    assert read_finished(folder.path).problems == ()
+    whole = folder.metrics_file.read_text()
+    folder.metrics_file.write_text(whole.replace("0.2", '"0.2"'))
+    run = read_finished(folder.path)
+    assert len(run.curve) == 2
+    assert [problem.split(" ")[0] for problem in run.problems] == 2 * [str(folder.metrics_file)]
+    assert warnings(compare([VariantResult("dilated", run.settings, (run,))]))[:2] == [*run.problems]
+    folder.metrics_file.write_text(whole)
+    data = bytearray(folder.per_image_file.read_bytes())
+    data[len(data) // 2] ^= 1
+    folder.per_image_file.write_bytes(data)
+    assert "per_image.npz is damaged" in read_finished(folder.path).problems[-1]
+    folder.per_image_file.unlink()
+    folder.write_summary(folder.read_summary())
+    older = json.loads(folder.summary_file.read_text())
+    del older["checksums"]
+    older["metrics"]["val/miou"] += 0.1
+    folder.summary_file.write_text(json.dumps(older))
+    (problem,) = read_finished(folder.path).problems
+    assert "metrics.jsonl has another val/miou than summary.json at the last step" in problem
 
 
 def test_costs_and_scores_are_means_over_the_seeds(tmp_path):

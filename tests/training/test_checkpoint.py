@@ -121,3 +121,36 @@ def test_without_a_whole_file_the_metrics_say_what_was_best(tmp_path):
     assert "and kept again" in checkpoint.best_so_far(folder, "val/miou", 4)[1]
     folder.best_checkpoint.unlink()
     assert "best.pt does not exist" in checkpoint.best_so_far(folder, "val/miou", 9)[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"step": "4"},
+        {"step": True},
+        {"step": -1},
+        {"network": [1]},
+        {"network": {"w": torch.zeros(2, 2).to_sparse()}},
+        {"network": {"w": 3}},
+        {"network": {"w": torch.zeros(2, device="meta")}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_shape_is_none(tmp_path, content):
+    torch.save(state(4) | content, tmp_path / "last.pt")
+    with pytest.raises(RunError, match=r"last\.pt is not a checkpoint of dcnrun"):
+        checkpoint.load(tmp_path / "last.pt")
+
+
+def test_no_file_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "last.pt")
+    for path in (tmp_path / "last.pt", tmp_path):
+        with pytest.raises(RunError, match="it is no file, but a folder, a pipe or a device"):
+            checkpoint.load(path)
+
+
+def test_what_training_needs_is_named(tmp_path):
+    with pytest.raises(RunError, match="it has no optimizer, scaler, random, losses, clock"):
+        checkpoint.require_state_of_training(state(3))
+    with pytest.raises(RunError, match="random state can't be restored"):
+        checkpoint.restore_random_state({"torch": torch.zeros(3)})

@@ -1,12 +1,17 @@
 """The weights of a run's checkpoint, in the network of its config."""
 
+import shutil
+
+import pytest
 import torch
 
 from dcnrun.config.compose import compose
+from dcnrun.errors import RunError
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
 from dcnrun.training.evaluate import evaluate
+from dcnrun.training.prepare import prepare
 from dcnrun.training.run import resume, train
 from dcnrun.training.trained_run import learnt_classes, load_trained_run
 
@@ -42,3 +47,24 @@ def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):
     folder.write_summary(summary | {"status": "stopped"})
     assert resume(folder.path)["metrics"] == summary["metrics"]
     assert folder.config_file.read_text() == saved
+
+
+def test_a_run_goes_on_from_another_run(finished, tiny, capsys):
+    """Fine-tuning: the network of a run's folder, on data with the same classes."""
+    overrides = [*tiny, "conv=deformable", "trainer.steps=1", f"model.weights={finished.path}"]
+    training, _ = prepare(compose(overrides))
+    best = checkpoint.load(finished.best_checkpoint)["network"]
+    assert all(torch.equal(value, best[name]) for name, value in training.raw_model.state_dict().items())
+
+
+def test_a_run_whose_config_was_changed_is_said(stopped, capsys):
+    stopped.config_file.write_text(stopped.config_file.read_text().replace("lr: 0.05", "lr: 0.5"))
+    load_trained_run(stopped.path, CheckpointChoice.last)
+    assert f"Warning: {stopped.config_file} is not as the run wrote it" in capsys.readouterr().out
+
+
+def test_a_state_of_something_else_is_refused_in_a_line(stopped):
+    shutil.copy(stopped.best_checkpoint, stopped.last_checkpoint)
+    stopped.previous_checkpoint.unlink()
+    with pytest.raises(RunError, match=r"not the state of a run in training: it has no optimizer"):
+        resume(stopped.path)

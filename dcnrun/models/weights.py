@@ -1,0 +1,274 @@
+"""Weights from files: what `torch.save` wrote, read without running any of it, and what of it fits a network."""
+
+import os
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from dcnrun.config.schema import Backbone, ModelConfig
+from dcnrun.console import printable
+from dcnrun.errors import UsageError
+from dcnrun.runs import RunFolder, require_regular
+
+_STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
+_COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
+_BACKBONE = "backbone."  # the backbone's names in our networks
+_FIRST, _SECOND = "conv1.weight", "layer1.0.conv1.weight"  # of every backbone
+_CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
+_DEEPEST = 8
+_MOST_LISTED = 40
+
+
+class NotTensorsError(Exception):
+    """Why a file can't be read as tensors, to follow the file's name."""
+
+
+def read_torch_file(path: Path) -> Any:
+    """Read tensors and plain values that `torch.save` wrote; NotTensorsError for anything else."""
+    try:
+        require_regular(path)
+        _require_whole(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except NotTensorsError:
+        raise
+    except FileNotFoundError:
+        raise NotTensorsError("does not exist") from None
+    except OSError as error:
+        raise NotTensorsError(f"can't be read: {error.strerror or 'it is damaged'}") from error
+    except Exception as error:  # a damaged or foreign file fails in many ways
+        raise NotTensorsError(_reason(str(error))) from error
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a tensor of numbers in memory: neither sparse nor quantized, and not without its data."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_nested
+    )
+
+
+def misfit(network: nn.Module, state: Mapping[str, Any]) -> str | None:
+    """Return the first thing that keeps a state dict from being the network's, in words, or None."""
+    wanted = network.state_dict()
+    for names, words in (
+        (wanted.keys() - state.keys(), "lacks"),
+        (state.keys() - wanted.keys(), "has, as this network has not,"),
+    ):
+        if names:
+            return f"it {words} {printable(min(names))}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+    problems = (f"{name} {problem}" for name in wanted if (problem := _problem(state[name], wanted[name])))
+    return next(problems, None)
+
+
+@dataclass
+class Weights:
+    """The tensors that `model.weights` names, by their names there, and which of them a network took."""
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    classes: tuple[str, ...] = ()
+    """What the outputs of a network of ours stand for, where the file says so."""
+    prefix: str = ""
+    """What stands before the names of the backbone's tensors."""
+    used: set[str] = field(default_factory=set)
+
+    def load_into_backbone(self, backbone: nn.Module, name: Backbone) -> None:
+        """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own."""
+        wanted = backbone.state_dict()
+        self.prefix = self._prefix_of(wanted)
+        missing = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
+        if missing:
+            there = _listed(self.tensors) if self.tensors else "nothing"
+            raise UsageError(
+                f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
+                f"{min(missing)} for one: it is not a state dict of this backbone. It holds {there}."
+            )
+        for key in wanted:
+            if self.prefix + key in self.tensors and self._shape(key, self.prefix, wanted) != tuple(wanted[key].shape):
+                raise UsageError(
+                    f"model.weights={self.source}: {key} has shape {self._shape(key, self.prefix, wanted)}, but {name.value} "
+                    f"needs {tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
+                )
+        self._load(backbone, self.prefix, wanted)
+
+    def load_into_network(self, network: nn.Module) -> str:
+        """Load what the network has beside the plain backbone, where the file is of such a network, and say what was loaded.
+
+        Tensors of another shape are left out: those of the head, where the number of classes is another.
+        """
+        left_out: list[str] = []
+        fresh: list[str] = []
+        if self.prefix.endswith(_BACKBONE):
+            root, wanted = self.prefix.removesuffix(_BACKBONE), network.state_dict()
+            new = {key: value for key, value in wanted.items() if root + key not in self.used}
+            there = {key for key in new if root + key in self.tensors}
+            left_out = [key for key in new if key in there and self._shape(key, root, new) != tuple(new[key].shape)]
+            fresh = [key for key in new if key not in there and not key.endswith(_COUNTER)]
+            self._load(network, root, {key: new[key] for key in new if key not in left_out})
+            self.used |= {root + key for key in left_out}
+        loaded = len(self.used) - len(left_out)
+        said = [f"model.weights={self.source}: {loaded} of its {len(self.tensors)} tensors are loaded"]
+        if left_out:
+            said.append(f"of another shape in this network, and left out: {_listed(left_out)}")
+        if unused := self.tensors.keys() - self.used:
+            said.append(f"not used: {_listed(unused)}")
+        if fresh:
+            said.append(f"not in it, and as before training: {_listed(fresh)}")
+        if self.classes:
+            said.append(f"it learnt the classes {printable(', '.join(self.classes))}")
+        return "; ".join(said) + "."
+
+    def _prefix_of(self, wanted: Mapping[str, Tensor]) -> str:
+        """Return the prefix with which the file has most of these names; UsageError where several have."""
+        found = {name.removesuffix(_FIRST) for name in self.tensors if f".{name}".endswith(f".{_FIRST}")}
+        found = {prefix for prefix in found if prefix + _SECOND in self.tensors}
+        matches = {prefix: sum(prefix + key in self.tensors for key in wanted) for prefix in sorted(found)[:100]}
+        best = [prefix for prefix, count in matches.items() if count == max(matches.values())]
+        for container in _CONTAINERS:
+            if of_it := [prefix for prefix in best if prefix.startswith(container)]:
+                if len(of_it) > 1:
+                    names = printable(" and ".join(of_it[:5]))
+                    raise UsageError(
+                        f"model.weights={self.source} holds several networks, whose names begin with {names}: give a file with one."
+                    )
+                return of_it[0]
+        return ""
+
+    def _shape(self, key: str, prefix: str, wanted: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """Return the shape of a tensor of the file; UsageError where it holds no numbers for `wanted`."""
+        value = self.tensors[prefix + key]
+        problem = _problem(value, wanted[key])
+        if problem and not (is_plain(value) and value.shape != wanted[key].shape):
+            raise UsageError(f"model.weights={self.source}: {printable(prefix + key)} {problem}.")
+        return tuple(value.shape)
+
+    def _load(self, module: nn.Module, prefix: str, wanted: Mapping[str, Tensor]) -> None:
+        state = {key: self.tensors[prefix + key] for key in wanted if prefix + key in self.tensors}
+        module.load_state_dict(state, strict=False)
+        self.used |= {prefix + key for key in state}
+
+
+def names_file(weights: str) -> bool:
+    """Return whether `model.weights` is a path, and not one of torchvision's names."""
+    return bool(Path(weights).suffix) or _exists(Path(weights))
+
+
+def read_weights(model: ModelConfig) -> Weights | None:
+    """Read what `model.weights` names: a file, the best weights of a run's folder, or weights of torchvision; None for null.
+
+    UsageError says what is wrong with it.
+    """
+    if model.weights is None:
+        return None
+    if not names_file(model.weights):
+        return Weights(model.weights, _download(model.backbone, model.weights))
+    path = Path(model.weights)
+    if _exists(path) and RunFolder(path).config_file.is_file():
+        path = RunFolder(path).best_checkpoint
+    learnt: Any = None
+    try:
+        content = read_torch_file(path)
+    except NotTensorsError as error:
+        if not _exists(path):
+            raise UsageError(f"model.weights={model.weights}: no such file as {path}.") from None
+        raise UsageError(f"model.weights={path} can't be read as a file of tensors: it {error}.") from error
+    if isinstance(content, dict) and "step" in content and isinstance(content.get("network"), dict):
+        learnt = content.get("classes")
+        content = content["network"]  # a checkpoint of ours: the rest is the state of training
+    tensors: dict[str, Tensor] = {}
+    _collect(content, "", tensors, set())
+    if not tensors:
+        raise UsageError(f"model.weights={path} holds no state dict (names to tensors).")
+    return Weights(str(path), tensors, classes=tuple(map(str, learnt)) if isinstance(learnt, list) else ())
+
+
+def _exists(path: Path) -> bool:
+    """Return whether there is such a path; no name is an error, however long."""
+    return os.path.exists(path)  # noqa: PTH110  Path.exists raises OSError for long ones
+
+
+def _collect(value: Any, name: str, found: dict[str, Tensor], seen: set[int], depth: int = 0) -> None:
+    """Collect the tensors in dictionaries and lists by their keys, joined with dots; each container once."""
+    if isinstance(value, Tensor):
+        found[name] = value
+    elif isinstance(value, dict | list | tuple) and id(value) not in seen and depth < _DEEPEST:
+        seen.add(id(value))
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _collect(item, f"{name}.{key}" if name else str(key), found, seen, depth + 1)
+
+
+def _problem(value: Any, wanted: Tensor) -> str | None:
+    """Return what keeps a value from taking the place of a tensor, in words, or None."""
+    if not is_plain(value):
+        return "is not a plain tensor, but sparse, quantized, without its data or something else"
+    if value.shape != wanted.shape:
+        return f"has shape {tuple(value.shape)}, and {tuple(wanted.shape)} in this network"
+    if value.dtype.is_floating_point != wanted.dtype.is_floating_point or value.dtype.is_complex:
+        return f"holds {str(value.dtype).removeprefix('torch.')}, not {str(wanted.dtype).removeprefix('torch.')}"
+    return None if value.to(wanted.dtype).isfinite().all() else "has numbers that are not finite"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names, those that differ by their numbers alone as one: `layer*.*.conv2.conv_offset.weight (13)`."""
+    by_pattern: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_pattern.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    words = [f"{pattern} ({len(own)})" if len(own) > 1 else own[0] for pattern, own in by_pattern.items()]
+    more = f" and {len(words) - _MOST_LISTED} more kinds" if len(words) > _MOST_LISTED else ""
+    return printable(", ".join(words[:_MOST_LISTED])) + more
+
+
+def _require_whole(path: Path) -> None:
+    """Raise NotTensorsError for an archive that is damaged or that grows when it is read."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise NotTensorsError("is a compressed archive, and not what torch.save writes")
+        damaged = archive.testzip()  # compares every part with its checksum
+    if damaged is not None:
+        raise NotTensorsError(f"is damaged in {printable(damaged)}")
+
+
+def _reason(said: str) -> str:
+    """Return in our words why PyTorch refused a file."""
+    if found := re.search(r"GLOBAL (\S+)", said):
+        return (
+            f"is a pickle of objects such as {printable(found[1])}, which only running it could restore; {_STATE_DICT}"
+        )
+    if "TorchScript" in said:
+        return f"is a TorchScript program; {_STATE_DICT}"
+    return "is damaged, or not what torch.save writes"
+
+
+def _download(name: Backbone, weights: str) -> dict[str, Tensor]:
+    try:
+        offered = torchvision.models.get_model_weights(name.value)
+    except ValueError:
+        raise UsageError(
+            f"model.weights={weights}: torchvision has no weights of {name.value}; give a file or null."
+        ) from None
+    if weights not in offered.__members__:
+        raise UsageError(
+            f"model.weights={weights} is neither a file nor one of {name.value}'s weights: {', '.join(offered.__members__)}"
+        )
+    try:
+        return offered[weights].get_state_dict(progress=False, check_hash=True)  # type: ignore[no-any-return]
+    except (URLError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"model.weights={weights} can't be downloaded ({error}). Fetch {offered[weights].url} elsewhere and give the file."
+        ) from error

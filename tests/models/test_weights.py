@@ -1,0 +1,172 @@
+"""Files of weights: what is loaded, what is left out and said, and what is refused in a sentence of ours."""
+
+import io
+import os
+import zipfile
+
+import pytest
+import torch
+import torchvision
+
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import Backbone
+from dcnrun.errors import UsageError
+from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.weights import NotTensorsError, misfit, read_torch_file
+from dcnrun.tasks.build import build_model
+
+TINY = ["data=shapes", "model.width=8", "model.head_channels=8"]
+
+
+def build(weights, *overrides, classes=4):
+    return build_model(compose([*TINY, f"model.weights='{weights}'", *overrides]), classes)
+
+
+def saved(path, content):
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return ResNetBackbone(Backbone.resnet18, 8).state_dict()
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "backbone.", "model.backbone.", "module.encoder.0."])
+@pytest.mark.parametrize("container", [None, "state_dict", "model", "weights"])
+def test_the_names_of_a_backbone_are_found_behind_any_prefix(tmp_path, plain, prefix, container):
+    state = {prefix + name: value for name, value in plain.items()}
+    path = saved(tmp_path / "x.pt", state if container is None else {container: state, "epoch": 3})
+    network = build(path).network.backbone.state_dict()
+    assert all(torch.equal(network[name], value) for name, value in plain.items())
+
+
+def test_a_network_of_ours_is_loaded_whole(tmp_path):
+    source = build_model(compose([*TINY, "conv=deformable", "seed=7"]), 4)
+    for tensor in source.network.state_dict().values():
+        if tensor.dtype.is_floating_point:
+            tensor.add_(0.5)
+    wanted = {name: value.clone() for name, value in source.network.state_dict().items()}
+    path = saved(tmp_path / "best.pt", {"step": 3, "network": wanted, "classes": ["a", "b"], "optimizer": {"x": 1}})
+    same = build(path, "conv=deformable")
+    assert all(torch.equal(value, wanted[name]) for name, value in same.network.state_dict().items())
+    assert same.loaded == (
+        f"model.weights={path}: {len(wanted)} of its {len(wanted)} tensors are loaded; it learnt the classes a, b."
+    )
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
+    path.rename(tmp_path / "run" / "checkpoints" / "best.pt")
+    others = build(tmp_path / "run", "conv=deformable", classes=6)
+    got = others.network.state_dict()
+    assert [name for name, value in got.items() if value.shape != wanted[name].shape] == [
+        "head.3.weight",
+        "head.3.bias",
+    ]
+    assert all(torch.equal(value, wanted[name]) for name, value in got.items() if not name.startswith("head.3."))
+    assert "of another shape in this network, and left out: head.*.bias, head.*.weight" in others.loaded.replace(
+        "3", "*"
+    )
+    to_standard = build(tmp_path / "run", "conv=standard")
+    assert "not used: backbone.layer*.*.conv*.offset_branch.bias (3)" in to_standard.loaded
+    from_standard = build(
+        saved(tmp_path / "s.pt", {"step": 1, "network": to_standard.network.state_dict()}), "conv=modulated"
+    )
+    assert "not in it, and as before training: backbone.layer*.*.conv*.offset_branch.bias (3)" in from_standard.loaded
+
+
+def test_what_is_in_a_file_and_not_used_is_listed(tmp_path, plain):
+    """As in a checkpoint of mmdetection with deformable layers, whose offsets have names of their own."""
+    state = {f"backbone.{name}": value for name, value in plain.items()}
+    state |= {f"backbone.layer{i}.0.conv2.conv_offset.weight": torch.zeros(1) for i in (2, 3)}
+    state |= {"neck.convs.0.conv.weight\x1b[2J": torch.zeros(1)}
+    said = build(saved(tmp_path / "x.pth", {"meta": {}, "state_dict": state}), "model.head_channels=8").loaded
+    assert f"{len(plain)} of its {len(plain) + 3} tensors are loaded; not used: " in said
+    assert "not used: state_dict.backbone.layer*.*.conv*.conv_offset.weight (2), state_dict.neck.convs.0" in said
+    assert "\x1b" not in said
+
+
+class Evil:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('evaluated')",))
+
+
+def _zipped(**parts):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _write_foreign(path, plain, kind):
+    conv = plain["conv1.weight"]
+    changed = {
+        "pickled": torchvision.models.resnet18().conv1,
+        "evil": {"conv1.weight": Evil()},
+        "other": {"features.0.weight": torch.zeros(3), "classifier.\x1b[31m": torch.zeros(3)},
+        "number": 3,
+        "nothing": {"epoch": 3},
+        "sparse": plain | {"conv1.weight": conv.to_sparse()},
+        "meta": plain | {"conv1.weight": conv.to("meta")},
+        "integers": plain | {"conv1.weight": conv.to(torch.int8)},
+        "complex": plain | {"conv1.weight": conv.to(torch.complex64)},
+        "nan": plain | {"conv1.weight": conv * torch.nan},
+        "huge": plain | {"conv1.weight": conv.double() * 1e300},
+        "shape": plain | {"conv1.weight": conv[:, :1]},
+        "two": {f"{which}.{name}": value for which in ("student", "teacher") for name, value in plain.items()},
+    }
+    if kind in changed:
+        torch.save(changed[kind], path)
+    else:
+        path.write_bytes({"text": b"text", "empty": b"", "zip": _zipped(a="b"), "bomb": _zipped(a="0" * 10**6)}[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("pickled", "a pickle of objects such as torch.nn.modules.conv.Conv2d"),
+        ("evil", "a pickle of objects such as exec,"),
+        ("other", r"lacks 100 of the 120 tensors of resnet18.* It holds classifier\.\\x1b\[31m, features"),
+        ("number", "holds no state dict"),
+        ("nothing", "holds no state dict"),
+        ("sparse", "conv1.weight is not a plain tensor"),
+        ("meta", "conv1.weight is not a plain tensor"),
+        ("integers", "conv1.weight holds int8, not float32"),
+        ("complex", "conv1.weight holds complex64, not float32"),
+        ("nan", "conv1.weight has numbers that are not finite"),
+        ("huge", "conv1.weight has numbers that are not finite"),
+        ("shape", r"conv1.weight has shape \(8, 1, 7, 7\), but resnet18 needs \(8, 3, 7, 7\)"),
+        ("two", "several networks, whose names begin with student. and teacher.: give a file with one"),
+        ("text", "is damaged, or not what torch.save writes"),
+        ("empty", "is damaged, or not what torch.save writes"),
+        ("zip", "compressed archive"),
+        ("bomb", "compressed archive"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_line(tmp_path, plain, kind, said):
+    _write_foreign(tmp_path / "x.pt", plain, kind)
+    with pytest.raises(UsageError, match=said) as refused:
+        build(tmp_path / "x.pt")
+    line = str(refused.value)
+    assert line.startswith(f"model.weights={tmp_path / 'x.pt'}")
+    assert line.isprintable()
+    assert not any(word in line for word in ("Traceback", "weights_only", "Unpickler", "RuntimeError"))
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.pt")
+    for path in (tmp_path / "x.pt", tmp_path):
+        with pytest.raises(NotTensorsError, match="no file"):
+            read_torch_file(path)
+    for name in ("none.pt", "a" * 5000 + ".pt", "a\0.pt"):
+        with pytest.raises(UsageError, match="no such file"):
+            build(tmp_path / name)
+
+
+def test_the_first_thing_that_does_not_fit_is_said():
+    network = torch.nn.Linear(2, 3)
+    state = network.state_dict()
+    assert misfit(network, state) is None
+    assert misfit(network, {"weight": state["weight"]}) == "it lacks bias"
+    assert "has, as this network has not, more" in misfit(network, state | {"more": state["bias"]})
+    assert misfit(network, state | {"bias": state["bias"][:1]}) == "bias has shape (1,), and (3,) in this network"
