@@ -101,14 +101,14 @@ class RunFolder:
     def read_paths(self) -> dict[str, dict[str, str]]:
         """Return what `paths.json` holds of each setting; nothing where it is missing, as in older runs, or damaged."""
         try:
-            paths = json.loads(self.paths_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            paths = json.loads(read_bytes(self.paths_file).decode())
+        except (OSError, ValueError, RecursionError):
             return {}
         entries = paths.items() if isinstance(paths, dict) else ()
         return {
             key: entry
             for key, entry in entries
-            if isinstance(entry, dict) and all(type(v) is str for v in entry.values())
+            if isinstance(entry, dict) and all(type(v) is str and v.isprintable() for v in entry.values())
         }
 
     def read_summary(self) -> dict[str, Any]:
@@ -140,9 +140,8 @@ class RunFolder:
         summary = json_ready(summary)
         checksums = {self.summary_file.name: _checksum(_canonical(summary))}
         is_over = summary.get("status") != RunStatus.running
-        for file in (self.config_file, *((self.metrics_file, self.per_image_file) if is_over else ())):
-            with suppress(OSError):
-                checksums[file.name] = _checksum(read_bytes(file))
+        of_its_end = (self.metrics_file, self.per_image_file) if is_over else ()
+        checksums |= _checksums(self.config_file, self.paths_file, *of_its_end)
         write_json(self.summary_file, {**summary, _CHECKSUMS: checksums})
 
     def changed_files(self) -> list[str]:
@@ -154,9 +153,7 @@ class RunFolder:
         except RunError as error:
             return [str(error)]
         now = {self.summary_file.name: _checksum(_canonical(summary))}
-        for file in (self.config_file, self.metrics_file, self.per_image_file):
-            with suppress(OSError):
-                now[file.name] = _checksum(read_bytes(file))
+        now |= _checksums(self.config_file, self.paths_file, self.metrics_file, self.per_image_file)
         return [
             f"{self.path / name} is not as the run wrote it: it was damaged, or changed by hand."
             for name, checksum in checksums.items()
@@ -388,6 +385,15 @@ _SUMMARY: Mapping[str, _Shape] = {
 
 def _checksum(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _checksums(*files: Path) -> dict[str, str]:
+    """Return the checksums of the files that can be read, by name."""
+    found = {}
+    for file in files:
+        with suppress(OSError):
+            found[file.name] = _checksum(read_bytes(file))
+    return found
 
 
 def _canonical(summary: Mapping[str, Any]) -> bytes:

@@ -37,13 +37,12 @@ def best_so_far(folder: RunFolder, metric: str, step: int) -> tuple[dict[str, fl
     A run may be killed between this file and the next `last.pt`, which therefore does not speak of it.
     """
     try:
-        return dict(load(folder.best_checkpoint)["best"]), None
-    except (RunError, KeyError, TypeError, ValueError) as error:
-        reason = (
-            str(error)
-            if isinstance(error, RunError)
-            else f"{folder.best_checkpoint} does not say what it was kept for."
-        )
+        best = load(folder.best_checkpoint).get("best")
+        if isinstance(best, dict) and all(type(best.get(key)) in (int, float) for key in ("step", metric)):
+            return best, None
+        reason = f"{folder.best_checkpoint} does not say for which {metric} it was kept."
+    except RunError as error:
+        reason = str(error)
     curve = [point for point in folder.curve(metric) if point[0] <= step]
     if not curve:  # a run that was killed before its first validation has no such file
         return {}, reason if folder.best_checkpoint.exists() else None
