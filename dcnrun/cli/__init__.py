@@ -105,6 +105,7 @@ def _expanded(value: Any) -> Any:
 
 
 app.command()(_at_home(train.train))
+app.command()(_at_home(train.lr))
 app.command()(_at_home(run_folder.evaluate))
 app.command()(_at_home(run_folder.export))
 app.command()(_at_home(compare.compare))

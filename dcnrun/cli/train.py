@@ -1,4 +1,4 @@
-"""`dcnrun train`."""
+"""`dcnrun train` and `dcnrun lr`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,3 +56,24 @@ def train(
     from dcnrun.training.run import train as train_run
 
     return train_run(config, overrides or [], run_dir)
+
+
+def lr(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    low: Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")] = 1e-6,
+    high: Annotated[float, typer.Option("--to", metavar="RATE", help="The last one.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Training steps: each has a larger rate than the one before.")] = 100,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where lr.json and the picture are written.")] = Path(
+        "lr-range"
+    ),
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Test learning rates: train while the rate grows until the loss diverges, draw it, and suggest one.
+
+    For example: dcnrun lr conv=deformable data=nuclei optim=adamw
+    """
+    from dcnrun.config.compose import compose
+    from dcnrun.training.lr_range import lr_range_test
+
+    return lr_range_test(compose(overrides or [], config_dir), low, high, steps, out)

@@ -23,6 +23,7 @@ def test_version():
         ("dcnrun.training.run", "train", ["train"]),
         ("dcnrun.training.prepare", "dry_run", ["train", "--dry-run"]),
         ("dcnrun.training.run", "resume", ["train", "--resume", "x"]),
+        ("dcnrun.training.lr_range", "lr_range_test", ["lr"]),
         ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
         ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y"]),
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),

@@ -17,7 +17,7 @@ from dcnrun.cli import app
 from tests.cli.fakes import ENVIRONMENT, median_seconds, run_process
 
 FROZEN = Path(__file__).with_name("options.txt")
-TYPES = {bool: "flag", int: "integer", str: "text", Path: "path"}
+TYPES = {bool: "flag", int: "integer", float: "number", str: "text", Path: "path"}
 
 
 def described() -> str:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from dcnrun.config.compose import compose
 from tests.cli.fakes import run
 
@@ -29,3 +31,10 @@ def test_resume(replaced, tmp_path):
     calls = replaced("dcnrun.training.run", "resume")
     assert run("train", "--resume", str(tmp_path)).exit_code == 0
     assert calls == [(tmp_path, [])]
+
+
+def test_range_test(replaced, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    calls = replaced("dcnrun.training.lr_range", "lr_range_test")
+    assert run("lr", "conv=standard", "--from", "1e-4", "--to", "2", "--steps", "50", "--out=~/x").exit_code == 0
+    assert calls == [(compose(["conv=standard"]), 1e-4, 2.0, 50, Path("/home/me/x"))]
