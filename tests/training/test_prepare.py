@@ -13,8 +13,12 @@ from dcnrun.training.run import train
 from tests.data.factories import folder_tree
 
 
-def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path):
-    result = dry_run(compose([*tiny, "conv=deformable", "conv.layers=2"]))
+def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path, capsys):
+    result = dry_run(
+        compose([*tiny, "conv=deformable", "conv.layers=2", "optim.warmup_steps=2", "optim.offset_lr_mult=0.1"])
+    )
+    rates = "Learning rates: lr 0.05  lr_offset 0.005  lr_offset_bias 0.005, times the schedule (2 steps of warm-up, then poly)"
+    assert rates in capsys.readouterr().out
     assert [layer["name"] for layer in result["replaced"]] == ["layer4.1.conv1", "layer4.1.conv2"]
     assert result["steps"] == 6
     assert result["epochs"] == pytest.approx(1.5)

@@ -65,7 +65,7 @@ def plot_receptive_fields(
     drawn.figure.colorbar(ScalarMappable(scale, _HEAT), cax=bar)
     marked = [share * brightest for share in (0.0, 0.1, 0.3, 0.6, 1.0)]
     bar.set_yticks(marked, [_three_digits(1e6 * share) for share in marked], fontsize=7)
-    bar.set_ylabel("millionths of the gradient, per pixel", fontsize=7)
+    bar.set_ylabel("millionths of the\ngradient, per pixel", fontsize=7)
     return drawn.figure
 
 

@@ -238,12 +238,9 @@
     panel.layers.replaceChildren(...panel.cards.map((card) => card.button));
   }
 
-  /** A layer's name without the parts that all layers' names begin with. */
+  /** A layer's name as pictures and tables have it. */
   function short(name) {
-    const names = layerNames().map((one) => one.split("."));
-    let shared = 0;
-    while (shared < names[0].length - 1 && names.every((parts) => parts[shared] === names[0][shared])) shared++;
-    return name.split(".").slice(shared).join(".");
+    return name.replace(/^backbone\./, "");
   }
 
   function layerNames() {

@@ -96,4 +96,5 @@ def test_masks():
         np.testing.assert_allclose(image.get_array(), value)
         assert image.get_clim() == (0, 2)
     assert figure.axes[0].get_ylabel() == "own"
+    assert "1 all, as without a mask, 2 twice that" in figure.texts[0].get_text()
     assert plot_masks("title", PICTURE, layers[:1]) is None

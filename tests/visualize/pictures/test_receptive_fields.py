@@ -30,6 +30,8 @@ def test_receptive_fields_have_their_circles_and_one_scale():
     narrow_heat, wide_heat = (axes.images[0].get_array().astype(int) for axes in figure.axes[:2])
     assert narrow_heat[20, 25].sum() > wide_heat[20, 25].sum() + 150
     assert [axes.get_title() for axes in figure.axes[:2]] == ["one", "two"]
+    marked = [label.get_text() for label in figure.axes[2].get_yticklabels()]
+    assert marked == ["0", "9,091", "27,273", "54,545", "90,909"]  # a millionth of 1 / 11, and shares of it
 
 
 def test_where_nothing_matters():
