@@ -6,7 +6,9 @@ from typing import Any
 
 from dcnrun.compare.variants import digest, identity
 from dcnrun.config.compose import load
-from dcnrun.config.inactive import Settings, settings_of
+from dcnrun.config.inactive import settings_of
+from dcnrun.config.paths import find_paths, is_path
+from dcnrun.config.schema import Config
 from dcnrun.errors import DcnrunError
 from dcnrun.runs import RunFolder, write_text
 
@@ -18,21 +20,32 @@ GRID_FILE = "grid.json"
 """In the folder of a comparison: what it is made of."""
 
 
-def run_key(settings: Settings) -> str:
-    """Return what two runs have in common if they give the same numbers: their variant and seed, in short."""
-    own: dict[str, Any] = {"seed": settings["seed"], **identity(settings)}
-    return digest(own)
+def settings_here(config: Config) -> dict[str, Any]:
+    """Return what decides the numbers of a run, its seed and data with it; paths that exist from the root on."""
+    settings = settings_of(config)
+    own = {"seed": settings["seed"], **identity(settings)}
+    return {key: str(Path(value).absolute()) if _is_there(key, value) else value for key, value in own.items()}
+
+
+def settings_of_run(path: Path) -> dict[str, Any]:
+    """Return the same of a run's folder; ConfigError where its config can't be read."""
+    folder = RunFolder(path)
+    return settings_here(find_paths(load(folder.config_file), folder.read_paths(), path)[0])
+
+
+def _is_there(key: str, value: Any) -> bool:
+    return isinstance(value, str) and is_path(key) and Path(value).exists()
 
 
 def find_completed(keys: Collection[str], runs_dir: Path, comparison: Path) -> dict[str, Path]:
-    """Return completed runs of these keys: in `runs_dir`, beside a comparison's folder, or in any that was begun with this `runs_dir`."""
+    """Return completed runs by the digests of their settings: in `runs_dir`, beside a comparison's folder, or in any that was begun with this `runs_dir`."""
     found: dict[str, Path] = {}
     for path in _run_folders(runs_dir, comparison):
         if len(found) == len(set(keys)):
             break
         if RunFolder(path).is_completed():
             try:
-                key = run_key(settings_of(load(RunFolder(path).config_file)))
+                key = digest(settings_of_run(path))
             except (DcnrunError, KeyError):  # damaged, or of another version
                 continue
             if key in keys:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from dcnrun.compare.earlier_runs import find_completed, run_key
+from dcnrun.compare.earlier_runs import find_completed, settings_here, settings_of_run
 from dcnrun.compare.grid import Grid, Variant
 from dcnrun.compare.results import FinishedRun, read_finished
-from dcnrun.compare.variants import identity
-from dcnrun.config.compose import load
-from dcnrun.config.inactive import settings_of
+from dcnrun.compare.variants import digest
 from dcnrun.config.settings import as_typed
 from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.train import PROGRAM, is_begun, program_on, train_arguments
@@ -42,6 +41,11 @@ class GridCell:
         return (*self.variant.overrides, f"seed={self.seed}")
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its numbers."""
+        return settings_here(replace(self.variant.config, seed=self.seed))
+
+    @property
     def is_begun(self) -> bool:
         """Whether there is a run to resume."""
         return is_begun(self.path)
@@ -71,7 +75,7 @@ def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
         for variant in grid.variants
     ]
     _check_folders(runs)
-    new = {cell: run_key({**cell.variant.settings, "seed": cell.seed}) for cell in runs if not cell.is_begun}
+    new = {cell: digest(cell.settings) for cell in runs if not cell.is_begun}
     found = find_completed(set(new.values()), Path(grid.variants[0].config.runs_dir), folder)
     taken = {cell: replace(cell, path=found[key], is_elsewhere=True) for cell, key in new.items() if key in found}
     return [taken.get(cell, cell) for cell in runs]
@@ -81,10 +85,7 @@ def _check_folders(runs: Sequence[GridCell]) -> None:
     problems = []
     for run in runs:
         if run.is_begun:
-            file = RunFolder(run.path).config_file
-            own = {"seed": run.seed, **identity(run.variant.settings)}
-            held = settings_of(load(file))
-            held = {"seed": held["seed"], **identity(held)}
+            file, own, held = RunFolder(run.path).config_file, run.settings, settings_of_run(run.path)
             problems += [
                 f"{file} has {key}={as_typed(held.get(key))}, but {run.title} needs {key}={as_typed(own.get(key))}"
                 for key in sorted(own.keys() | held.keys())
