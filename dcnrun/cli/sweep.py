@@ -11,7 +11,10 @@ from dcnrun.sweep.engines.engine import Engine, Options, Sampler, engine_for
 
 
 def sweep(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="A sweep file of Weights & Biases.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A sweep file of Weights & Biases, or the name of one that ships."),
+    ] = None,
     overrides: Overrides = None,
     count: Annotated[
         int | None,
@@ -52,14 +55,14 @@ def sweep(
 ) -> dict[str, Any]:
     """Search the best settings with a sweep file; the same command resumes a sweep that was stopped or killed.
 
-    For example: dcnrun sweep sweeps/offset_lr_bayes.yaml --count 12
+    For example: dcnrun sweep offset_lr_bayes --count 12
     """
     if status is not None:
         if file or overrides or retry_failed:
             raise UsageError("--status shows a sweep that was started: leave out FILE, overrides and --retry-failed.")
         return engine_for(engine).show_status(status, Options(storage=storage, out=out))
     if file is None:
-        raise UsageError("Nothing to search: give a sweep file, such as sweeps/offset_lr_bayes.yaml.")
+        raise UsageError("Nothing to search: give a sweep file, or one that ships, such as offset_lr_bayes.")
     if agents and gpus:
         raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")
     if dry_run and retry_failed:

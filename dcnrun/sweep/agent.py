@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dcnrun.console import console, printable
+from dcnrun.console import console
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger, State
 from dcnrun.jobs.supervisor import AgentSpec, agent_specs, split_count, supervise
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
 from dcnrun.sweep.plan import Plan, Searching
-from dcnrun.sweep.status import settings_in_words
+from dcnrun.sweep.status import one_line, settings_in_words
 from dcnrun.sweep.storage import occupy, open_ledger, open_repeats, repeats_in
 from dcnrun.sweep.trial import gpu_groups_for, trial_command
 
@@ -112,4 +112,4 @@ class _Lines(Watcher):
         console.print(f"nothing is left but what other agents run: {len(jobs)}", markup=False)
 
     def _print(self, job: Job, said: str) -> None:
-        console.print(f"{self._what} {job.number}: {printable(said)}", markup=False, soft_wrap=True)
+        console.print(f"{self._what} {job.number}: {one_line(said)}", markup=False, soft_wrap=True)

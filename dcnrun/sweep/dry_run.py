@@ -1,17 +1,22 @@
 """`dcnrun sweep FILE --dry-run`: what a sweep would do; it starts nothing and writes nothing."""
 
+import math
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from dcnrun.config.compose import compose
 from dcnrun.console import console
 from dcnrun.jobs.ledger import Job, JobSpec, State
 from dcnrun.sweep.hyperband import bands
 from dcnrun.sweep.plan import Plan, Searching
 from dcnrun.sweep.search import Search
+from dcnrun.sweep.spec.checks import LOSS
+from dcnrun.sweep.spec.distributions import sample_values
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import extent, settings_in_words
 from dcnrun.sweep.trial import command_line
@@ -24,13 +29,14 @@ _BANDS = 8
 def show_plan(plan: Plan, cap: int | None, folder: Path) -> dict[str, Any]:
     """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
     sweep = plan.sweep
-    ladder = bands(sweep.early_terminate) if sweep.early_terminate else []
+    reports = most_reports(plan)
+    ladder = [band for band in bands(sweep.early_terminate) if band <= reports] if sweep.early_terminate else []
     space = Search(sweep, plan.seed, plan.sampler).describe()
     trials = first_trials(plan, min(_SUGGESTIONS, cap or _SUGGESTIONS))
     commands = [command_line(trial.overrides) for trial in trials]
     _say(f"{sweep.name}: {extent(sweep, cap)}, in {folder}")
     _say(_goal(sweep))
-    _say(_stop_rule(sweep, ladder))
+    _say(_stop_rule(sweep, ladder, reports))
     table = Table("parameter", "distribution", "range")
     for row in space:
         table.add_row(*map(Text, row))
@@ -68,17 +74,43 @@ def _goal(sweep: SweepFile) -> str:
     metric = sweep.metric
     if metric is None:
         return f"Search: {sweep.method.value}, by no metric."
-    target = "" if metric.target is None else f"; at {metric_text(metric.name, metric.target)} the sweep is over"
+    target = "" if metric.target is None else f"; at {metric_text(metric.name, metric.target)} no more trials begin"
     return f"Search: {sweep.method.value}, to {metric.goal.value} {metric.name}{target}."
 
 
-def _stop_rule(sweep: SweepFile, ladder: Sequence[int]) -> str:
+def most_reports(plan: Plan) -> int:
+    """Return how often a trial can report the metric at most: every so many steps, and at the last."""
+    metric = plan.sweep.metric
+    every = "trainer.log_every" if metric is not None and metric.name == LOSS else "trainer.eval_every"
+    values = {each.name: sample_values(each.distribution) for each in plan.sweep.parameters}
+    lengths = [values.pop(name, None) or [None] for name in ("trainer.steps", every)]
+    first = {name: tried[0] for name, tried in values.items()}
+    reports = []
+    for steps, distance in product(*lengths):
+        own = {name: value for name, value in (("trainer.steps", steps), (every, distance)) if value is not None}
+        trainer = compose(plan.trial(first | own, 0).overrides).trainer
+        reports.append(math.ceil(trainer.steps / getattr(trainer, every.partition(".")[2])))
+    return max(reports)
+
+
+def _stop_rule(sweep: SweepFile, ladder: Sequence[int], reports: int) -> str:
     rule = sweep.early_terminate
     if rule is None:
         return "Stop rule: none; every trial runs to its end."
+    times = "once" if reports == 1 else f"{reports} times"
+    if not ladder:
+        return f"Stop rule: stops nothing: a trial reports {times} at most, and is judged first at report {bands(rule)[0]}."
     shown = ", ".join(map(str, ladder[:_BANDS])) + (", ..." if len(ladder) > _BANDS else "")
     by = "its value there" if rule.strict else "its best value so far"
-    return f"Stop rule: a trial is judged at report {shown} by {by}; the best 1 in {rule.eta:g} continue, and ties."
+    judged = f"a trial, which reports {times} at most, is judged at report {shown} by {by}"
+    return f"Stop rule: {judged}; the best 1 in {rule.eta:g} continue, and ties.{_strictness(sweep)}"
+
+
+def _strictness(sweep: SweepFile) -> str:
+    """Say what it means that a file does not say `strict`: W&B's documents and code disagree."""
+    if "strict" in sweep.raw.get("early_terminate", {}):
+        return ""
+    return " (The file does not say strict: true is taken, as W&B's code does, while their documents say false.)"
 
 
 def _say(line: str) -> None:

@@ -3,16 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.runs import RunFolder
@@ -25,6 +26,10 @@ from dcnrun.tasks.registry import metric_text
 _BEST_SHOWN = 5
 _ROWS_IN_A_FILE = 40
 _LINES_AROUND_THE_ROWS = 9
+_WIDTH_OF_EDGES = 3  # a line and two spaces around a cell
+_LEAST_WIDTH_OF_WHY = 30
+_LEAST_WIDTH_OF_SETTINGS = 12
+_WIDTH_OF_WHY = 80
 _ORDER = (State.running, State.completed, State.stopped, State.failed, State.waiting)
 
 
@@ -103,8 +108,13 @@ def as_json(progress: Progress) -> dict[str, Any]:
 
 
 def show_once(progress: Progress) -> None:
-    """Print the table."""
-    console.print(table(progress, _most_rows()))
+    """Print the table with every value whole: on a terminal in its width, elsewhere as wide as it is."""
+    rows = _Rows(progress, _most_rows())
+    if console.is_terminal:
+        console.print(rows.whole(console.width))
+    else:
+        width = max(console.width, rows.width + _WIDTH_OF_WHY)
+        Console(file=console.file, width=width, highlight=False).print(rows.whole(width))
 
 
 @contextmanager
@@ -118,27 +128,103 @@ def watching() -> Iterator[Callable[[Progress], None]]:
 
 
 def table(progress: Progress, most: int) -> Group:
-    """Return a table of at most `most` trials (running, best, latest), and a line about all."""
-    names = sorted({name for job in progress.jobs for name in job.parameters})
-    several_agents = len({_agent(job) for job in progress.jobs if job.owner}) > 1
-    rows = Table()
-    for heading in (progress.what, "state", *_short(names), _metric_name(progress), "step"):
-        rows.add_column(heading, no_wrap=True)
-    rows.add_column("why")  # the one that is cut where the terminal is narrow
-    if several_agents:
-        rows.add_column("agent", no_wrap=True)
-    best, shown = progress.best, _worth_showing(progress, most)
-    for job in shown:
-        mark = " *" if job is best else ""
-        state = job.state.value if job.band is None else f"{job.state.value}, band {job.band}"
-        cells = [f"{job.number}{mark}", state, *(in_short(job.parameters.get(name)) for name in names)]
-        step, steps = progress.steps(job)
-        cells += [_value(progress, job), f"{step}/{steps}" if steps else str(step)]
-        why = Text(job.reason or "", no_wrap=True, overflow="ellipsis")
-        rows.add_row(*map(Text, cells), why, *([Text(_agent(job))] if several_agents else []))
-    hidden = len(progress.jobs) - len(shown)
-    lines = [Text(f"{hidden} more: `dcnrun sweep --status {progress.folder} --json` has all.")] if hidden else []
-    return Group(rows, *lines, Text(summary(progress)))
+    """Return a table of at most `most` trials (running, best, latest), a line each, and a line about all."""
+    return _Rows(progress, most).cut()
+
+
+class _Rows:
+    """The cells of a table of trials, which is laid out in a width, or with a line for each trial."""
+
+    def __init__(self, progress: Progress, most: int) -> None:
+        best, shown = progress.best, _worth_showing(progress, most)
+        names = sorted({name for job in progress.jobs for name in job.parameters})
+        parameters = dict(zip(names, _short(names), strict=True))
+        self._lead = {
+            progress.what: [f"{job.number}{' *' if job is best else ''}" for job in shown],
+            "state": [_state(job) for job in shown],
+        }
+        self._settings = {
+            short: [in_short(job.parameters.get(name)) for job in shown] for name, short in parameters.items()
+        }
+        self._end = {
+            _metric_name(progress): [_value(progress, job) for job in shown],
+            "step": [_step(progress, job) for job in shown],
+        }
+        if len({_agent(job) for job in progress.jobs if job.owner}) > 1:
+            self._end["agent"] = [_agent(job) for job in shown]
+        self._why = {f"{progress.what} {job.number}": one_line(job.reason or "") for job in shown}
+        hidden = len(progress.jobs) - len(shown)
+        more = f"{hidden} more: `dcnrun sweep --status {progress.folder} --json` has all."
+        self._below = [*([Text(more)] if hidden else []), Text(summary(progress))]
+
+    @property
+    def width(self) -> int:
+        """The width of all columns but `why`."""
+        return _width(self._lead | self._settings | self._end)
+
+    def cut(self) -> Group:
+        """Lay it out with a line for each trial: what does not fit is cut, and most of all `why`."""
+        rows = _Table(self._lead | self._settings | self._end, no_wrap=True)
+        rows.add("why", [*self._why.values()], Column(no_wrap=True, overflow="ellipsis"))
+        return Group(rows.laid_out(), *self._below)
+
+    def whole(self, width: int) -> Group:
+        """Lay it out with every value whole. Where it is narrow, reasons stand below, then settings below each other."""
+        settings = self._settings if self.width <= width else {"settings": self._named_settings()}
+        whys = [*self._why.values()]
+        rows = _Table(self._lead, no_wrap=_width(self._lead | self._end) + _LEAST_WIDTH_OF_SETTINGS <= width)
+        for heading, cells in settings.items():
+            rows.add(heading, cells, Column(no_wrap=settings is self._settings, overflow="fold"))
+        for heading, cells in self._end.items():
+            rows.add(heading, cells)
+        reasons = [Text(f"{who}: {why}") for who, why in self._why.items() if why]
+        if any(whys) and self.width + _LEAST_WIDTH_OF_WHY <= width:
+            rows.add("why", whys, Column(overflow="fold"))
+            reasons = []
+        return Group(rows.laid_out(), *reasons, *self._below)
+
+    def _named_settings(self) -> list[str]:
+        rows = zip(*self._settings.values(), strict=True)
+        return ["\n".join(f"{name}={value}" for name, value in zip(self._settings, row, strict=True)) for row in rows]
+
+
+class _Table:
+    """A table that is built column by column."""
+
+    def __init__(self, columns: Mapping[str, Sequence[str]], no_wrap: bool) -> None:
+        self._no_wrap = no_wrap
+        self._columns: list[tuple[Column, Sequence[str]]] = []
+        for heading, cells in columns.items():
+            self.add(heading, cells)
+
+    def add(self, heading: str, cells: Sequence[str], column: Column | None = None) -> None:
+        """Add a column, which is laid out as the first ones unless something else is given."""
+        column = column or Column(no_wrap=self._no_wrap, overflow="fold")
+        self._columns.append((replace(column, header=Text(heading)), cells))
+
+    def laid_out(self) -> Table:
+        """Return it as rich has it."""
+        table = Table(*(column for column, _ in self._columns))
+        for row in zip(*(cells for _, cells in self._columns), strict=True):
+            table.add_row(*map(Text, row))
+        return table
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Return the width of a table of these columns."""
+    return 1 + sum(
+        max(cell_len(line) for cell in (heading, *cells) for line in (cell.splitlines() or [""])) + _WIDTH_OF_EDGES
+        for heading, cells in columns.items()
+    )
+
+
+def _state(job: Job) -> str:
+    return job.state.value if job.band is None else f"{job.state.value}, band {job.band}"
+
+
+def _step(progress: Progress, job: Job) -> str:
+    step, steps = progress.steps(job)
+    return f"{step}/{steps}" if steps else str(step)
 
 
 def summary(progress: Progress) -> str:
@@ -176,7 +262,12 @@ def in_short(value: Any) -> str:
     """Return a value for people: numbers with four digits, nothing for None."""
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+
+
+def one_line(text: str) -> str:
+    """Return a text of others for people: on one line, and without what a terminal obeys."""
+    return printable(" ".join(text.split()))
 
 
 class _Lines:
@@ -204,7 +295,7 @@ def _sentence(progress: Progress, job: Job) -> str:
         case State.completed:
             return f"completed{score}"
         case State.stopped | State.failed:
-            return f"{job.state.value}{score}: {job.reason}"
+            return f"{job.state.value}{score}: {one_line(job.reason or '')}"
 
 
 def _worth_showing(progress: Progress, most: int) -> list[Job]:

@@ -9,18 +9,25 @@ from tests.sweep.factories import QuickEngine
 def test_a_dry_run_tells_the_first_trials_as_they_are_then_drawn(sweeps, capsys):
     rule = {"type": "hyperband", "max_iter": 27, "s": 2}
     sweeps.write(early_terminate=rule)
-    plan = QuickEngine().show_plan(sweeps.file, ["seed=3"], Options(out=sweeps.out, seed=4))
-    assert plan["bands"] == [3, 9]
+    plan = QuickEngine().show_plan(sweeps.file, ["seed=3", "trainer.eval_every=1"], Options(out=sweeps.out, seed=4))
+    assert plan["bands"] == [3], "a trial reports 4 times"
     assert plan["cap"] == 5
     assert plan["space"] == [{"name": "optim.lr", "distribution": "log-uniform", "range": "0.0001 to 1"}]
     rates = [suggestion["optim.lr"] for suggestion in plan["suggestions"]]
     assert len(set(rates)) == 5
-    assert plan["commands"][0] == f"dcnrun train trainer.steps=4 {as_override('optim.lr', rates[0])} seed=3"
+    assert (
+        plan["commands"][0]
+        == f"dcnrun train trainer.steps=4 {as_override('optim.lr', rates[0])} seed=3 trainer.eval_every=1"
+    )
     out = capsys.readouterr().out
-    assert "judged at report 3, 9 by its value there" in out
+    assert (
+        "Stop rule: a trial, which reports 4 times at most, is judged at report 3 by its value there; the best 1 in 3"
+        in out
+    )
+    assert "(The file does not say strict: true is taken, as W&B's code does, while their documents say false.)" in out
     assert plan["commands"][0] in out
     assert list(sweeps.out.iterdir()) == []
-    done = sweeps.run("seed=3", seed=4, count=2)
+    done = sweeps.run_here("seed=3", "trainer.eval_every=1", seed=4, count=2)
     assert [trial["parameters"]["optim.lr"] for trial in done["trials"]] == rates[:2]
 
 
@@ -39,3 +46,45 @@ def test_of_a_small_one_no_more_is_told_than_there_is(sweeps):
     assert len(plan["suggestions"]) == 3
     assert json.dumps(plan)
     assert fakes.value(plan["suggestions"][0]["optim.lr"]) <= 0.5
+
+
+def told(sweeps, capsys, *overrides, **changes):
+    sweeps.write(**changes)
+    plan = QuickEngine().show_plan(sweeps.file, overrides, Options())
+    return plan["bands"], capsys.readouterr().out
+
+
+RULE = {"type": "hyperband", "min_iter": 2, "strict": False}
+
+
+def test_the_bands_end_at_what_trials_can_report(sweeps, capsys):
+    bands, out = told(sweeps, capsys, "trainer.steps=60", "trainer.eval_every=5", early_terminate=RULE)
+    assert bands == [2, 6]
+    assert "reports 12 times at most, is judged at report 2, 6 by its best value so far; the best" in out
+    assert "does not say strict" not in out
+    bands, _ = told(sweeps, capsys, "trainer.steps=90", "trainer.eval_every=5", early_terminate=RULE)
+    assert bands == [2, 6, 18]
+    bands, _ = told(
+        sweeps, capsys, "trainer.steps=91", "trainer.eval_every=50", "trainer.log_every=5", early_terminate=RULE,
+        metric={"name": "train/loss"},
+    )  # fmt: skip
+    assert bands == [2, 6, 18]
+
+
+def test_a_rule_that_stops_nothing_is_said(sweeps, capsys):
+    bands, out = told(sweeps, capsys, "trainer.eval_every=9", early_terminate=RULE)
+    assert bands == []
+    assert "Stop rule: stops nothing: a trial reports once at most, and is judged first at report 2." in out
+
+
+def test_the_longest_trial_of_a_sweep_over_lengths_counts(sweeps, capsys):
+    lengths = {
+        "trainer.steps": {"values": [10, 40, 20]},
+        "trainer.eval_every": {"values": [5, 2]},
+        "seed": {"values": [1, 2]},
+    }
+    bands, out = told(
+        sweeps, capsys, early_terminate=RULE, parameters=lengths, command=["dcnrun", "train", "${args_no_hyphens}"]
+    )
+    assert bands == [2, 6, 18]
+    assert "reports 20 times" in out

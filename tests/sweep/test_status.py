@@ -73,9 +73,9 @@ def test_a_row_says_what_is_to_be_known_of_a_trial(tmp_path):
         for line in text.splitlines()
         if "│" in line
     }
-    assert rows["0 *"] == ["completed", "0", "0.1235", "51.2 %", "1", "", "node7:12"]
-    assert rows["1"] == ["running", "1", "0.1235", "40.0 %", "340/900", "", "node7:12"]
-    assert rows["2"] == ["stopped, band 3", "2", "0.1235", "20.0 %", "1", "band 3: worse", "node8:14"]
+    assert rows["0 *"] == ["completed", "0", "0.1235", "51.2 %", "1", "node7:12", ""]
+    assert rows["1"] == ["running", "1", "0.1235", "40.0 %", "340/900", "node7:12", ""]
+    assert rows["2"] == ["stopped, band 3", "2", "0.1235", "20.0 %", "1", "node8:14", "band 3: worse"]
     assert "3 of 12 trials: 1 running, 1 completed, 1 stopped; the best is trial 0, val/miou 51.2 %" in text
 
 
@@ -88,6 +88,66 @@ def test_where_it_is_narrow_a_trial_still_has_one_line(tmp_path):
     narrow = Console(width=60, file=StringIO())
     narrow.print(table(progress(tmp_path, *jobs), 20))
     assert narrow.file.getvalue().count("│\n") == 5
+
+
+def wide(progress):
+    """Trials of the shipped file, as they are told at some width."""
+    return status._Rows(progress, 20)
+
+
+def shipped_jobs(count=6):
+    why = "band 2: val/miou 31.2 % is worse than 43.9 %, which 3 of 6 runs had reached there"
+    settings = {"optim.offset_lr_mult": 0.0123456, "conv.offset_groups": 4, "conv.groups": 2, "conv.layers": 6}
+    return [
+        replace(job(n, 0.3125, state=State.stopped, reason=f"{why}, number {n}", band=2), parameters=settings)
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160, 300])
+def test_told_once_every_value_and_every_reason_is_whole_at_any_width(tmp_path, width):
+    jobs = shipped_jobs()
+    screen = Console(width=width, file=StringIO())
+    screen.print(wide(progress(tmp_path, *jobs)).whole(width))
+    text = screen.file.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    squeezed = "".join(letter for letter in text if letter not in " \n│┃")
+    for each in jobs:
+        assert each.reason.replace(" ", "") in squeezed
+    if width >= 60:
+        assert text.count("0.01235") == 6
+        assert text.count("31.3 %") >= 6 or text.count("31.2 %") >= 6
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_why_comes_last(tmp_path, width):
+    screen = Console(width=width, file=StringIO())
+    jobs = shipped_jobs(2)
+    screen.print(wide(progress(tmp_path, jobs[0], replace(jobs[1], owner="node8:1:1:k"))).whole(width))
+    text = screen.file.getvalue()
+    last = max(text.index(each) for each in ("node7:12", "offset_groups", "step"))
+    assert text.index("band 2: val") > last
+    header = next(line for line in text.splitlines() if "state" in line)
+    assert header.rstrip("┃ ").endswith("why" if width == 160 else "agent")
+
+
+def test_in_a_pipe_it_is_as_wide_as_it_is(tmp_path, capsys):
+    names = [f"section.a_setting_with_a_long_name_{n}" for n in range(9)]
+    (first,) = shipped_jobs(1)
+    status.show_once(progress(tmp_path, replace(first, parameters=dict.fromkeys(names, 0.123456))))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "0.1235" in line]
+    assert row.count("0.1235") == 9
+    assert "…" not in row
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path):
+    odd = replace(job(0, 0.5, state=State.failed, reason="no\nluck \x1b[31m"), parameters={"name": "a\x1b]0;b\x07"})
+    for renderable in (table(progress(tmp_path, odd), 5), wide(progress(tmp_path, odd)).whole(80)):
+        text = printed(renderable)
+        assert "\x1b" not in text
+        assert "no luck \\x1b[31m" in text
+        assert "a\\x1b]0;b\\x07" in text
 
 
 def test_of_two_hundred_trials_the_running_the_best_and_the_latest_are_shown(tmp_path):

@@ -27,7 +27,7 @@ _MOST_PAIRS = 1000
 _FEW = 16
 _OF_THE_RUN = ("name", "runs_dir")
 _OF_THE_MACHINE = ("trainer.devices", "trainer.nodes")
-_LOSS = "train/loss"
+LOSS = "train/loss"
 
 
 def check_against_settings(sweep: SweepFile, overrides: Sequence[str] = ()) -> None:
@@ -213,11 +213,11 @@ def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
         return
     scores = task_traits(config.model).metric_names
     metric, where = sweep.metric, f"{sweep.at('metric')}: metric"
-    if metric.name not in (*scores, _LOSS):
+    if metric.name not in (*scores, LOSS):
         hint = did_you_mean(metric.name, scores) or "."
-        yield f"{where}: a run reports {', '.join((*scores, _LOSS))}, and no {metric.name}{hint}"
-    elif (metric.name == _LOSS) != (metric.goal is Goal.minimize):
-        better = Goal.minimize if metric.name == _LOSS else Goal.maximize
+        yield f"{where}: a run reports {', '.join((*scores, LOSS))}, and no {metric.name}{hint}"
+    elif (metric.name == LOSS) != (metric.goal is Goal.minimize):
+        better = Goal.minimize if metric.name == LOSS else Goal.maximize
         yield f"{where}: of {metric.name}, {'less' if better is Goal.minimize else 'more'} is better: say goal: {better.value}."
 
 
@@ -227,5 +227,5 @@ def _unscored(sweep: SweepFile, config: Config) -> Iterator[str]:
 
     check_images_of(config)
     metric = sweep.metric
-    if metric is not None and metric.name != _LOSS and (why := why_not_scored(config, metric.name)):
+    if metric is not None and metric.name != LOSS and (why := why_not_scored(config, metric.name)):
         yield f"{sweep.at('metric')}: metric: {metric.name}: {why}."

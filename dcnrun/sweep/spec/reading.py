@@ -10,6 +10,7 @@ from typing import Any
 
 from dcnrun.config.messages import did_you_mean
 from dcnrun.errors import ConfigError, UsageError
+from dcnrun.resources import resource_dir
 from dcnrun.sweep.spec.command import MACROS, read_command, unknown_macros
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform
 from dcnrun.sweep.spec.document import Document, Where, read_document
@@ -27,14 +28,18 @@ _ENGINES = {"wandb": ("grid", "bayes", "random"), "optuna": ("custom",), "ax": (
 
 
 def read_sweep(path: Path) -> SweepFile:
-    """Read a sweep file.
+    """Read a sweep file, or one that ships with dcnrun, by its name, where there is no file of that name.
 
     Raises ConfigError with every problem, each with its line; UsageError where there is no such file.
     """
+    shipped = {file.stem: file for file in sorted(resource_dir("sweeps").glob("*.yaml"))}
+    if may_be_shipped := not path.is_file() and path.parent in (Path(), Path("sweeps")):
+        path = shipped.get(path.name.removesuffix(".yaml"), path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        hint = " The sweep file comes first, overrides after it." if "=" in str(path) else ""
+        hint = f" There are {', '.join(shipped)} that ship with dcnrun." if may_be_shipped else ""
+        hint = " The sweep file comes first, overrides after it." if "=" in str(path) else hint
         raise UsageError(f"{path} can't be read: {error.strerror}.{hint}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} can't be read: {error}.") from error

@@ -357,6 +357,27 @@ def test_what_the_local_engine_can_not_honour(read, expected):
     assert problem.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("spec", "searched"),
+    [
+        ("{distribution: log_uniform, min: 1.0e-4, max: 0.1}", "1.0001 to 1.10517"),
+        ("{distribution: log_uniform, min: 0.001, max: 10}", "1.001 to 22026.5"),
+        ("{distribution: q_log_uniform, min: 1, max: 64}", "2.71828 to 6.23515e+27"),
+        ("{distribution: inv_log_uniform, min: 0.001, max: 0.1}", "0.904837 to 0.999"),
+        ("{distribution: log_uniform, min: -9.2, max: -2.3}", None),
+        ("{distribution: log_uniform, min: 0, max: 3}", None),
+        ("{distribution: log_uniform, min: 1, max: 6}", None),
+        ("{distribution: log_uniform_values, min: 1.0e-4, max: 0.1}", None),
+    ],
+)
+def test_exponents_that_are_clearly_values_are_an_error_with_the_range_that_would_be_searched(spec, searched):
+    for parameters in (f"optim.lr: {spec}", f"optim: {{parameters: {{lr: {spec}}}}}"):
+        found = LocalEngine().problems(parsed(WANDB_COMMAND, parameters))
+        assert len(found) == (searched is not None)
+        assert all(problem.startswith("lr.yaml:3: parameters.optim.lr: ") for problem in found)
+        assert all(f"so that it would search {searched}. For values from" in problem for problem in found)
+
+
 def test_what_is_harmless_here():
     more = "controller: {type: cloud}\nproject: p\nentity: e\ndescription: d\nkind: sweep\n"
     assert LocalEngine().problems(parsed(WANDB_COMMAND + more)) == []

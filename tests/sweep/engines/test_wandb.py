@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from wandb import wandb_agent
+from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
 
 from dcnrun.errors import RunError, UsageError
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.wandb import WandbEngine, plan_agents, run_agents
 from dcnrun.sweep.hyperband import judge
+from dcnrun.sweep.spec.parameters import is_ambiguous
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
 from tests.sweep.engines.fakes import ENTITY, KEY, SWEEP, Run, Server, client_environment, start_engine
 from tests.sweep.factories import WANDB_COMMAND, parsed
@@ -38,11 +40,31 @@ def problems(sweep):
             parsed(WANDB_COMMAND, "optim.lr: {distribution: log_uniform, min: -3, max: 0}"),
             "lr.yaml:3: parameters.optim.lr: W&B refuses log_uniform by now: use log_uniform_values",
         ),
+        (
+            parsed(WANDB_COMMAND, "optim: {parameters: {lr: {distribution: q_log_uniform, min: -3, max: 0}}}"),
+            "lr.yaml:3: parameters.optim.lr: W&B refuses q_log_uniform by now",
+        ),
+        (
+            parsed(WANDB_COMMAND, "data.flip: {min: 0, max: 0.5}"),
+            "lr.yaml:3: parameters.data.flip: W&B's client refuses an integer and another number as ends",
+        ),
     ],
 )  # fmt: skip
 def test_what_agents_of_wandb_would_trip_over(read, expected):
     (problem,) = problems(read)
     assert problem.startswith(expected)
+
+
+def test_the_client_still_refuses_ends_of_two_kinds():
+    def validated(**ends):
+        assert is_ambiguous(ends) == (type(ends["min"]) is not type(ends["max"]))
+        return _validate_config_and_fill_distribution({"parameters": {"data.flip": ends}})
+
+    for ends in ({"min": 0, "max": 0.5}, {"min": 0.5, "max": 1}):
+        with pytest.raises(ValueError, match="ambiguous"):
+            validated(**ends)
+    for ends in ({"min": 0, "max": 1}, {"min": 0.0, "max": 1.0}):
+        assert validated(**ends)
 
 
 @pytest.mark.parametrize("parameters", ["optim: {parameters: {lr: {value: 1}}}", "conv.dilation: {values: [null, 2]}"])

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,36 @@ def test_values_that_a_run_would_refuse(parameter, expected):
     assert found
     assert all(problem.startswith("lr.yaml:5: ") for problem in found)
     assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "share"),
+    [
+        ("optim.lr: {distribution: normal, mu: 0.01, sigma: 0.02}", 31),
+        ("optim.lr: {distribution: normal, mu: 0.05, sigma: 0.01}", None),
+        ("data.flip: {distribution: normal, mu: 0.9, sigma: 0.1}", 16),
+        ("data.flip: {distribution: log_normal, mu: 0.0, sigma: 1.0}", 50),
+        ("optim.lr: {distribution: log_normal, mu: -4, sigma: 1.0}", None),
+        # 2, 4 and 8 divide the channels; 3, 5 and 6 don't
+        ("conv.groups: {distribution: q_normal, mu: 4, sigma: 1, q: 1}", 55),
+        ("conv.offset_groups: {distribution: q_normal, mu: 2, sigma: 0.1, q: 1}", None),
+    ],
+)
+def test_of_a_distribution_without_ends_the_share_that_runs_refuse(parameter, share):
+    """The shares are those of the normal distribution outside of what the setting may be."""
+    if share is None:
+        assert not problems(parameter)
+        return
+    (found,) = problems(parameter)
+    assert found.startswith(f"lr.yaml:5: {parameter.partition(':')[0]}")
+    told = float(re.search(r"a run refuses (\d+)% of the draws: ", found)[1])
+    assert abs(told - share) <= 7 if "groups" in parameter else abs(told - share) <= 1
+
+
+def test_a_list_with_null_is_refused():
+    assert problems("optim.step_at: {values: [[0.5, null], [0.5]]}") == [
+        "lr.yaml:5: optim.step_at: a list can't hold null, which an agent of W&B would pass as the text None."
+    ]
 
 
 def test_lines_of_several_parameters():

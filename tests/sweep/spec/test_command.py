@@ -1,5 +1,5 @@
 import pytest
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from dcnrun.sweep.spec.command import MACROS, read_command, unknown_macros
 
@@ -88,3 +88,10 @@ def test_macros_are_those_of_the_client():
     assert {*MACROS} == {*of_arguments, "args_json_file", "env", "interpreter", "program"}
     assert unknown_macros([f"${{{macro}}}" for macro in MACROS] + ["${envvar:HOME}", "name=${conv.kind}"]) == []
     assert unknown_macros(["${arg}", "${args_no_hyphen}"]) == ["arg", "args_no_hyphen"]
+
+
+def test_names_of_variables_are_in_capitals_as_the_client_has_them(monkeypatch):
+    monkeypatch.setenv("home", "here")
+    command = ["data.root=${envvar:home}/x", "a=${envvar:HOME_1}"]
+    assert create_sweep_command([*command])[0] == command[0], "it replaces only capitals"
+    assert unknown_macros(command) == ["envvar:home"]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcnrun.errors import ConfigError, UsageError
+from dcnrun.resources import resource_dir
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, LogUniform, Uniform
 from dcnrun.sweep.spec.reading import read_sweep
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal, Impute, Method, Metric
@@ -164,6 +165,26 @@ def test_a_file_that_is_not_there(tmp_path):
         UsageError, match=r"^seed=3 can't be read: .* The sweep file comes first, overrides after it\.$"
     ):
         read_sweep(Path("seed=3"))
+
+
+@pytest.mark.parametrize("name", ["offset_lr_bayes", "offset_lr_bayes.yaml", "sweeps/offset_lr_bayes.yaml"])
+def test_a_shipped_file_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "offset_lr_bayes").mkdir()
+    assert read_sweep(Path(name)).text == (resource_dir("sweeps") / "offset_lr_bayes.yaml").read_text()
+    own = tmp_path / name
+    if own.suffix:
+        own.parent.mkdir(exist_ok=True)
+        own.write_text(with_parameter("{values: [1, 2]}"))
+        assert read_sweep(Path(name)).name == "offset_lr_bayes", "a file of one's own comes first"
+
+
+def test_the_names_of_shipped_files_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UsageError, match=r"^offset_lr can't be read: No such .* There are dilation_control, .*, offset_lr_"
+    ):
+        read_sweep(Path("offset_lr"))
 
 
 def test_read_from_a_file(tmp_path):
