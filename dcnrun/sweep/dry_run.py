@@ -30,7 +30,8 @@ def show_plan(plan: Plan, cap: int | None, folder: Path) -> dict[str, Any]:
     """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
     sweep = plan.sweep
     reports = most_reports(plan)
-    ladder = [band for band in bands(sweep.early_terminate) if band <= reports] if sweep.early_terminate else []
+    ladder = bands(sweep.early_terminate) if sweep.early_terminate else []
+    ladder = [band for band in ladder if reports is None or band <= reports]
     space = Search(sweep, plan.seed, plan.sampler).describe()
     trials = first_trials(plan, min(_SUGGESTIONS, cap or _SUGGESTIONS))
     commands = [command_line(trial.overrides) for trial in trials]
@@ -78,22 +79,24 @@ def _goal(sweep: SweepFile) -> str:
     return f"Search: {sweep.method.value}, to {metric.goal.value} {metric.name}{target}."
 
 
-def most_reports(plan: Plan) -> int:
-    """Return how often a trial can report the metric at most: every so many steps, and at the last."""
+def most_reports(plan: Plan) -> int | None:
+    """Return how often a trial can report the metric at most: every so many steps, and at the last; None where data decide."""
     metric = plan.sweep.metric
     every = "trainer.log_every" if metric is not None and metric.name == LOSS else "trainer.eval_every"
     values = {each.name: sample_values(each.distribution) for each in plan.sweep.parameters}
-    lengths = [values.pop(name, None) or [None] for name in ("trainer.steps", every)]
+    lengths = {name: values.pop(name) for name in ("trainer.steps", every) if name in values}
     first = {name: tried[0] for name, tried in values.items()}
     reports = []
-    for steps, distance in product(*lengths):
-        own = {name: value for name, value in (("trainer.steps", steps), (every, distance)) if value is not None}
-        trainer = compose(plan.trial(first | own, 0).overrides).trainer
-        reports.append(math.ceil(trainer.steps / getattr(trainer, every.partition(".")[2])))
+    for length in product(*lengths.values()):
+        trainer = compose(plan.trial(first | dict(zip(lengths, length, strict=True)), 0).overrides).trainer
+        if trainer.epochs is not None:
+            return None
+        distance = trainer.log_every if every == "trainer.log_every" else trainer.eval_every
+        reports.append(math.ceil(trainer.steps / distance))
     return max(reports)
 
 
-def _stop_rule(sweep: SweepFile, ladder: Sequence[int], reports: int) -> str:
+def _stop_rule(sweep: SweepFile, ladder: Sequence[int], reports: int | None) -> str:
     rule = sweep.early_terminate
     if rule is None:
         return "Stop rule: none; every trial runs to its end."
@@ -102,8 +105,11 @@ def _stop_rule(sweep: SweepFile, ladder: Sequence[int], reports: int) -> str:
         return f"Stop rule: stops nothing: a trial reports {times} at most, and is judged first at report {bands(rule)[0]}."
     shown = ", ".join(map(str, ladder[:_BANDS])) + (", ..." if len(ladder) > _BANDS else "")
     by = "its value there" if rule.strict else "its best value so far"
-    judged = f"a trial, which reports {times} at most, is judged at report {shown} by {by}"
-    return f"Stop rule: {judged}; the best 1 in {rule.eta:g} continue, and ties.{_strictness(sweep)}"
+    trial = "a trial" if reports is None else f"a trial, which reports {times} at most,"
+    return (
+        f"Stop rule: {trial} is judged at report {shown} by {by}; the best 1 in {rule.eta:g} continue, and ties."
+        f"{_strictness(sweep)}"
+    )
 
 
 def _strictness(sweep: SweepFile) -> str:

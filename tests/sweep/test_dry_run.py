@@ -88,3 +88,10 @@ def test_the_longest_trial_of_a_sweep_over_lengths_counts(sweeps, capsys):
     )
     assert bands == [2, 6, 18]
     assert "reports 20 times" in out
+
+
+def test_where_data_decide_how_long_a_trial_is_all_bands_are_told(sweeps, capsys):
+    command = ["dcnrun", "train", "${args_no_hyphens}"]
+    bands, out = told(sweeps, capsys, "trainer.epochs=3", early_terminate=RULE, command=command)
+    assert bands[:3] == [2, 6, 18]
+    assert "Stop rule: a trial is judged at report 2, 6, 18, 54, 162, 486, 1458, 4374, ... by its best" in out
