@@ -12,7 +12,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
 from dcnrun.config.inactive import settings_of
-from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, unknown_key
+from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, one_value, unknown_key
 from dcnrun.config.overrides import Parsed, parse
 from dcnrun.config.paths import expand_home
 from dcnrun.config.schema import KINDS, Config
@@ -86,9 +86,8 @@ def _read_overrides(overrides: Sequence[str], config_dir: Path | None) -> tuple[
         try:
             change = parse(override)
             if len(change.values) > 1:
-                raise ConfigError(
-                    [f"{override}: one value is wanted here; `dcnrun compare` takes several and runs each."]
-                )
+                wanted = f"one value is wanted here; {one_value(change.key, change.values)}"
+                raise ConfigError([f"{override}: {wanted}."])
             if change.is_group:
                 _require_choice(change, config_dir)
         except ConfigError as error:

@@ -1,11 +1,12 @@
 """Messages about a wrong setting: one line, with what to do, and what a misspelt name was probably meant to be."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from omegaconf import errors
 
 from dcnrun.config.groups import GROUPS
+from dcnrun.config.schema import SYNONYMS
 from dcnrun.config.settings import all_settings, kinds_with
 
 _CLOSE_ENOUGH = 0.6
@@ -18,8 +19,15 @@ def unknown_key(key: str) -> str:
     if kinds:
         section = key.split(".")[0]
         return f"{key} is a setting of {section}={' or '.join(kinds)} only: {choose(section, kinds[0])}."
-    hint = did_you_mean(key, [*all_settings(), *GROUPS])
-    return f"there is no setting {key}{hint or ' (`dcnrun config --list` shows all).'}"
+    meant = SYNONYMS.get(key.rpartition(".")[2]) or nearest(key, [*all_settings(), *GROUPS])
+    return f"there is no setting {key}{_question(meant) or ' (`dcnrun config --list` shows all).'}"
+
+
+def one_value(key: str, values: Sequence[str]) -> str:
+    """Say how several values, given where one is wanted, are written."""
+    if key in all_settings() and all_settings()[key].is_list:
+        return f"for one list, write '{key}=[{','.join(values)}]'"
+    return "`dcnrun compare` takes several and runs each"
 
 
 def choose(section: str, kind: str) -> str:
@@ -59,8 +67,11 @@ def nearest(word: str, names: Iterable[str]) -> list[str]:
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return the end of a message, `; did you mean optim.lr?`, or nothing where no name is near."""
-    found = nearest(word, names)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    return _question(nearest(word, names))
+
+
+def _question(names: Sequence[str]) -> str:
+    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 def _likeness(word: str, name: str) -> float:

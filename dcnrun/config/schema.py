@@ -454,6 +454,49 @@ class LoggerConfig:
     wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online", changes_numbers=False)
 
 
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("learning_rate", "base_lr", "lr0", "eta"), ("optim.lr",)),
+    **dict.fromkeys(("wd", "decay", "l2"), ("optim.weight_decay",)),
+    **dict.fromkeys(("opt", "algorithm"), ("optim.optimizer",)),
+    **dict.fromkeys(("lr_scheduler", "lr_schedule"), ("optim.schedule",)),
+    **dict.fromkeys(("warmup", "warmup_iters"), ("optim.warmup_steps",)),
+    **dict.fromkeys(("grad_clip", "clip", "max_norm", "gradient_clip_val", "max_grad_norm"), ("optim.clip_norm",)),
+    **dict.fromkeys(("max_steps", "iterations", "iters", "max_iters", "max_iter", "num_steps"), ("trainer.steps",)),
+    **dict.fromkeys(("epoch", "max_epochs", "num_epochs", "n_epochs"), ("trainer.epochs",)),
+    **dict.fromkeys(
+        ("accumulate_grad_batches", "gradient_accumulation_steps", "grad_accum", "accumulation"),
+        ("trainer.accumulate",),
+    ),
+    **dict.fromkeys(("eval_interval", "val_interval", "val_every", "val_check_interval"), ("trainer.eval_every",)),
+    **dict.fromkeys(("checkpoint_every", "save_interval"), ("trainer.save_every",)),
+    **dict.fromkeys(("log_interval", "log_every_n_steps"), ("trainer.log_every",)),
+    **dict.fromkeys(("monitor", "best_metric"), ("trainer.metric",)),
+    **dict.fromkeys(("device", "accelerators"), ("trainer.accelerator",)),
+    **dict.fromkeys(("gpus", "num_gpus", "n_gpus"), ("trainer.devices",)),
+    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision", "dtype", "half"), ("trainer.precision",)),
+    **dict.fromkeys(("batch", "bs", "batchsize", "train_batch_size"), ("data.batch_size",)),
+    **dict.fromkeys(("val_batch_size", "test_batch_size"), ("data.eval_batch_size",)),
+    **dict.fromkeys(("num_workers", "n_workers"), ("data.workers",)),
+    **dict.fromkeys(("path", "dir", "data_dir", "data_path", "data_root", "dataset_path", "folder"), ("data.root",)),
+    **dict.fromkeys(("dataset",), ("data", "data.root")),
+    **dict.fromkeys(("names", "class_names", "num_classes", "nc"), ("data.classes",)),
+    **dict.fromkeys(("ignore_index", "ignore"), ("data.ignore_label",)),
+    **dict.fromkeys(("imgsz", "img_size", "input_size", "resize"), ("data.crop_size", "data.short_sides")),
+    **dict.fromkeys(("crop",), ("data.crop_size",)),
+    **dict.fromkeys(("hflip", "fliplr", "horizontal_flip"), ("data.flip",)),
+    **dict.fromkeys(("vflip", "flipud"), ("data.vertical_flip",)),
+    **dict.fromkeys(("rotate", "rotations", "degrees"), ("data.rotation", "data.flip", "data.vertical_flip")),
+    **dict.fromkeys(("jitter", "colorjitter"), ("data.color_jitter",)),
+    **dict.fromkeys(("augment", "augmentation"), ("data.flip", "data.scale_min", "data.color_jitter")),
+    **dict.fromkeys(("pretrained", "checkpoint", "ckpt"), ("model.weights",)),
+    **dict.fromkeys(("arch", "encoder", "network"), ("model.backbone", "model")),
+    **dict.fromkeys(("out", "output", "output_dir", "out_dir", "save_dir", "work_dir"), ("runs_dir",)),
+    **dict.fromkeys(("run_name", "experiment_name"), ("name",)),
+    **dict.fromkeys(("random_seed", "manual_seed"), ("seed",)),
+}
+"""What settings and groups are called elsewhere, whatever the section, and what they are called here."""
+
+
 @dataclass
 class Config:
     """The whole of a run."""

@@ -38,6 +38,11 @@ class Setting:
         return f"{words}, or null" if self.range else f"{words} or null"
 
     @property
+    def is_list(self) -> bool:
+        """Whether its value is a list."""
+        return get_origin(_without_null(self.type)) is list
+
+    @property
     def values(self) -> list[str]:
         """Every value, where there are few: those of an enum, true and false."""
         plain = _without_null(self.type)
