@@ -64,6 +64,9 @@ def explained(error: BaseException) -> DcnrunError | None:
             "Memory ran out: the machine has too little free, or a limit (ulimit -v, a scheduler's) is too low. With more of it a "
             "run resumes from its last checkpoint; a smaller data.batch_size and fewer data.workers need less."
         )
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename} can't be used" if error.filename is not None else "The system refused"
+        return RunError(f"{what}: {error.strerror}.")
     return None
 
 

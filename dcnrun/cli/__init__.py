@@ -47,18 +47,16 @@ class _Commands(TyperGroup):
             raise
         except KeyboardInterrupt:
             return _failure("interrupted", _INTERRUPTED)
-        except DcnrunError as error:
-            if os.environ.get("DCNRUN_DEBUG") == "1":
-                traceback.print_exc()
-            failure, exit_code = _failure(str(error), error.exit_code)
-            return {**error.report, **failure} if isinstance(error, ProblemsError) else failure, exit_code
         except Exception as error:
             if hasattr(error, "format_message"):
                 return _wrong_command_line(error)
-            if (known := explained(error)) is not None:
-                return _failure(str(known), known.exit_code)
-            traceback.print_exc()
-            return _failure(f"unexpected {type(error).__name__}: {error}", 1)
+            known = error if isinstance(error, DcnrunError) else explained(error)
+            if known is None or os.environ.get("DCNRUN_DEBUG") == "1":
+                traceback.print_exc()
+            if known is None:
+                return _failure(f"unexpected {type(error).__name__}: {error}", 1)
+            failure, exit_code = _failure(str(known), known.exit_code)
+            return {**known.report, **failure} if isinstance(known, ProblemsError) else failure, exit_code
 
 
 def _wrong_command_line(error: Any) -> tuple[dict[str, Any], int]:
@@ -69,9 +67,17 @@ def _wrong_command_line(error: Any) -> tuple[dict[str, Any], int]:
 
 
 def _failure(message: str, exit_code: int) -> tuple[dict[str, Any], int]:
+    from dcnrun.console import printable  # and rich with it
+
     for line in message.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        _say(f"error: {printable(line)}")
     return {"status": "error", "error": message, "exit_code": exit_code}, exit_code
+
+
+def _say(line: str) -> None:
+    """Print a line on standard error, at once, if that takes it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 app = typer.Typer(
@@ -85,12 +91,17 @@ app = typer.Typer(
 )
 
 
-def _at_home(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command for which `~` in a path is the home folder; shells leave it in `--out=~/x`."""
+def _command(function: Callable[..., Any], first_words: str) -> Callable[..., Any]:
+    """Return a command that says at once what it is about to do, since its imports take seconds.
 
-    @functools.wraps(command)
+    For it, `~` in a path is the home folder; shells leave it in `--out=~/x`.
+    """
+
+    @functools.wraps(function)
     def run(**arguments: Any) -> Any:
-        return command(**{name: _expanded(value) for name, value in arguments.items()})
+        if first_words and os.environ.get("RANK", "0") == "0":
+            _say(f"{first_words} ...")
+        return function(**{name: _expanded(value) for name, value in arguments.items()})
 
     return run
 
@@ -104,24 +115,24 @@ def _expanded(value: Any) -> Any:
         raise UsageError(f"{value}: there is no such home folder.") from None
 
 
-app.command()(_at_home(train.train))
-app.command()(_at_home(train.lr))
-app.command()(_at_home(run_folder.evaluate))
-app.command()(_at_home(run_folder.export))
-app.command()(_at_home(compare.compare))
-app.command()(_at_home(sweep.sweep))
-app.command()(_at_home(sweep.agent))
-app.command("visualize-offsets")(_at_home(run_folder.visualize_offsets))
-app.command()(_at_home(settings.config))
-app.command()(machine.doctor)
+app.command()(_command(train.train, "Preparing a run"))
+app.command()(_command(train.lr, "Preparing a range of learning rates"))
+app.command()(_command(run_folder.evaluate, "Reading a run, to evaluate it"))
+app.command()(_command(run_folder.export, "Reading a run, to export it"))
+app.command()(_command(compare.compare, "Preparing a comparison"))
+app.command()(_command(sweep.sweep, "Reading a sweep"))
+app.command()(_command(sweep.agent, "Joining a sweep"))
+app.command("visualize-offsets")(_command(run_folder.visualize_offsets, "Reading runs, to show where they look"))
+app.command()(_command(settings.config, first_words=""))
+app.command()(_command(machine.doctor, "Examining this machine"))
 
 for group, meaning, name, command in (
-    ("kernels", "The operators' own code.", "build", machine.build_kernels),
-    ("bench", "Measurements of speed and memory.", "ops", machine.bench_ops),
-    ("data", "Data sets.", "check", settings.data_check),
+    ("kernels", "The operators' own code.", "build", _command(machine.build_kernels, "Preparing to compile kernels")),
+    ("bench", "Measurements of speed and memory.", "ops", _command(machine.bench_ops, "Preparing measurements")),
+    ("data", "Data sets.", "check", _command(settings.data_check, "Opening a data set, to read all of it")),
 ):
     commands = typer.Typer(help=meaning, rich_markup_mode=None)
-    commands.command(name)(_at_home(command))
+    commands.command(name)(command)
     app.add_typer(commands, name=group)
 
 

@@ -45,7 +45,9 @@ def test_json_is_all_there_is_on_standard_output(replaced, module, name, argumen
     assert result.exit_code == 0
     assert result.stdout.count("\n") == 1
     assert json.loads(result.stdout) == {"loss": None, "all": [1.5, [None, "a"]], "run": "runs/x", "none": None}
-    assert result.stderr == "progress\n"
+    first, *others = result.stderr.splitlines()
+    assert first.endswith(" ...")
+    assert others == ["progress"]
     assert run(*arguments).stdout == "progress\n"
 
 
@@ -77,7 +79,8 @@ def test_errors_while_running(replaced, error, exit_code, message):
 def test_all_problems_a_line_each():
     result = run("train", "lr=0.1", "conv=deformabel", "+a=1", "--json")
     assert result.exit_code == 2
-    lines = result.stderr.splitlines()
+    first, *lines = result.stderr.splitlines()
+    assert first == "Preparing a run ..."
     assert len(lines) == 3
     assert all(line.startswith("error: ") for line in lines)
     assert any("optim.lr?" in line for line in lines)
@@ -178,6 +181,37 @@ def test_a_closed_pipe_is_no_error():
 def test_nothing_heavy_is_imported(code, unwanted):
     result = run_process("-c", f"{code}; import sys; print([m for m in {unwanted} if m in sys.modules])")
     assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_the_first_words_come_before_torch():
+    """Every command but the one that only prints settings; on standard error, since standard output may be data."""
+    code = (
+        "import sys, dcnrun.cli as cli\n"
+        "class Torch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': raise SystemExit(7)\n"
+        "sys.meta_path.insert(0, Torch())\n"
+        "cli.main()"
+    )
+    told = run_process("-c", code, "train")
+    assert (told.returncode, told.stdout, told.stderr) == (7, "", "Preparing a run ...\n")
+    assert run("config").stderr == ""
+    assert run("train", "conv=x", RANK="1").stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(13, "Permission denied", "/root/[b]x"), "/root/[b]x can't be used: Permission denied."),
+        (OSError(28, "No space left on device"), "The system refused: No space left on device."),
+        (DataError("\x1b[31ma.png\x07: unreadable"), r"\x1b[31ma.png\x07: unreadable"),
+    ],
+)
+def test_errors_of_the_system_are_a_line_that_a_terminal_does_not_obey(replaced, error, message):
+    replaced("dcnrun.training.run", "train", error=error)
+    result = run("train")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[1:] == [f"error: {message}"]
 
 
 def test_help_is_quick():
