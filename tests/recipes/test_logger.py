@@ -6,8 +6,8 @@ from tests.recipes.factories import TINY_HEAD, TINY_SHAPES
 def add_logger(package):
     package.insert_after(
         "dcnrun/config/schema.py",
-        '    csv: bool = setting(False, "also write metrics.csv")\n',
-        '    text: bool = setting(False, "also write validations.txt")\n',
+        '    csv: bool = setting(False, "also write metrics.csv", changes_numbers=False)\n',
+        '    text: bool = setting(False, "also write validations.txt", changes_numbers=False)\n',
     )
     package.insert_before(
         "dcnrun/training/loggers.py",
@@ -38,12 +38,13 @@ class TextLogger(Logger):
         self._file.close()
 
     @classmethod
-    def forget_after(cls, folder: RunFolder, step: int) -> None:
-        """Drop lines past a step, and how the run ended."""
+    def forget_after(cls, folder: RunFolder, step: int) -> list[str]:
+        """Drop lines past a step, and how the run ended; there is nothing to say of the rest."""
         if cls.path(folder).exists():
             numbered = [line.partition(":") for line in cls.path(folder).read_text(encoding="utf-8").splitlines()]
             kept = ["".join(parts) + "\\n" for parts in numbered if parts[1] and int(parts[0]) <= step]
             write_text(cls.path(folder), "".join(kept))
+        return []
 
 
 ''',
