@@ -1,8 +1,25 @@
 """The terminal that people read."""
 
-from rich.console import Console
+from collections.abc import Iterable
 
-console = Console(highlight=False)
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+
+class PlainConsole(Console):
+    """Prints texts that come from files, wherever they stand in a line or table, without whatever a terminal would obey."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is printed, control codes of texts written out."""
+        for segment in super().render(renderable, options):
+            lines = segment.text.split("\n")
+            if segment.control or all(map(str.isprintable, lines)):
+                yield segment
+            else:
+                yield segment._replace(text="\n".join(map(printable, lines)))
+
+
+console = PlainConsole(highlight=False)
 
 
 def printable(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from dcnrun.errors import RunError, UsageError
 
 _TAIL = 4096
+_LARGEST = 2**30  # bytes of a file that is read whole; metrics of a million steps have half as many
 _MOST_SAID = 5  # lines of a file that a message names
 _CHECKSUMS = "checksums"
 
@@ -407,8 +408,10 @@ def require_regular(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a file; OSError where it is not there or no regular file."""
+    """Read a file; OSError where it is not there, no regular file, or too large to be one of a run."""
     require_regular(path)
+    if path.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
     return path.read_bytes()
 
 

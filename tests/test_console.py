@@ -1,8 +1,12 @@
 """What is printed of names and texts that come from files."""
 
-import pytest
+import io
 
-from dcnrun.console import printable
+import pytest
+from rich.panel import Panel
+from rich.table import Table
+
+from dcnrun.console import PlainConsole, printable
 
 
 @pytest.mark.parametrize("text", ["cat", "дърво", "[red]a[/red]", "a b", "50 % ± 2", "'\\"])
@@ -23,3 +27,25 @@ def test_what_can_be_read_stays_as_it_is(text):
 def test_what_a_terminal_would_obey_is_written_out(text, shown):
     assert printable(text) == shown
     assert printable(text).encode("ascii")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_no_text_reaches_the_terminal_as_a_command(is_terminal):
+    """Nor does what Rich itself draws with control codes lose them."""
+    out = io.StringIO()
+    shown = PlainConsole(
+        file=out,
+        force_terminal=is_terminal,
+        color_system="standard" if is_terminal else None,
+        width=60,
+        highlight=False,
+    )
+    table = Table("name\x1b[2J", title="title\x07", caption="[bold]caption[/bold]")
+    table.add_row("cell\x1b]0;x\x07")
+    shown.print("line\x1b[31m\nnext \u202e", table, Panel("in\x9b2Jside"), markup=False)
+    text = out.getvalue()
+    drawn = "\x1b[1m" in text
+    for code in ("\x1b[2J", "\x07", "\x1b[31m", "\x1b]0;", "\u202e", "\x9b"):
+        assert code not in text
+    assert "line\\x1b[31m\nnext" in text
+    assert drawn == is_terminal

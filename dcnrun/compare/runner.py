@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -125,7 +126,7 @@ def _show_plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, 
     states = ["done" if run.finished() else "resumes" if run.is_begun else "new" for run in runs]
     elsewhere = sum(run.is_elsewhere for run in runs)
     number = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    table = Table("run", "overrides", "state", title=f"{number} in {folder}", title_justify="left")
+    table = Table("run", "overrides", "state", title=escape(f"{number} in {folder}"), title_justify="left")
     for run, state in zip(runs, states, strict=True):
         table.add_row(Text(run.title), Text(" ".join(run.overrides)), state)
     console.print(table)

@@ -80,7 +80,7 @@ def _first_not_finite(inference: Inference[Any, Any, Any]) -> str | None:
 
 
 def _print(result: Evaluation, path: Path) -> None:
-    table = Table(title=str(path))
+    table = Table(title=escape(str(path)))
     table.add_column("class")
     for metric in result.per_class:
         table.add_column(metric, justify="right")
