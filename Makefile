@@ -5,7 +5,7 @@ PYTHON ?= .venv/bin/python
 
 install:  ## the package and everything to work on it, in .venv
 	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv/bin/python -m pip install --quiet --no-compile --editable '.[dev]' # to bytecode: a minute for modules that nobody imports
 
 # Two processes with a thread each, as for two cores: more threads would only wait for each other's.
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
