@@ -11,7 +11,7 @@ from dcnrun.compare.grid import Grid
 from dcnrun.compare.grid_cells import GridCell
 from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, Ledger, State
 from dcnrun.jobs.owner import host_of
@@ -154,7 +154,7 @@ class GridProgress(Watcher):
         self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps")
 
     def _say(self, run: GridCell, words: str) -> None:
-        console.print(f"{self._place(run)}: {words}", markup=False)
+        console.print(printable(f"{self._place(run)}: {words}"), markup=False)
 
     def _place(self, run: GridCell) -> str:
         return f"[{self._runs.index(run) + 1}/{len(self._runs)}] {run.title}"

@@ -12,6 +12,7 @@ from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.published import Published, published_figures
 from dcnrun.compare.results import Comparison, Unfinished, VariantResult
 from dcnrun.compare.statistics import Difference
+from dcnrun.console import printable
 from dcnrun.scores import in_percent
 from dcnrun.tasks.registry import metric_title
 
@@ -65,9 +66,9 @@ def terminal(comparison: Comparison) -> RenderableType:
     lines = rows(comparison)
     accuracy = _table(accuracy_columns(comparison), [row.accuracy for row in lines])
     cost = _table(("variant", *COST_COLUMNS), [(row.accuracy[0], *row.cost) for row in lines])
-    notes = [Text(note, style="dim") for note in footnotes(comparison)]
-    cautions = [Text(f"Warning: {warning}", style="yellow") for warning in warnings(comparison)]
-    missing = [Text(_missing(run), style="red" if run.failed else "") for run in comparison.unfinished]
+    notes = [Text(printable(note), style="dim") for note in footnotes(comparison)]
+    cautions = [Text(printable(f"Warning: {warning}"), style="yellow") for warning in warnings(comparison)]
+    missing = [Text(printable(_missing(run)), style="red" if run.failed else "") for run in comparison.unfinished]
     return Group(accuracy, cost, *notes, *cautions, *missing)
 
 
@@ -91,7 +92,7 @@ def markdown(comparison: Comparison) -> str:
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|~#&])", r"\\\1", printable(" ".join(text.split())))
 
 
 def score_text(variant: VariantResult) -> str:
@@ -153,7 +154,7 @@ def _table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column, justify="left" if column in ("variant", "verdict") else "right")
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

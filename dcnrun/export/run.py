@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import dcnrun
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import SegmentationModelConfig
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
@@ -107,7 +107,7 @@ def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) ->
         f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",
         f"{INPUT}: float32 {input_shape}, RGB, (value / 255 - mean) / std, to be done before: "
         f"mean {data.mean}, std {data.std}",
-        f"{OUTPUT}: float32 {output_shape}, logits of {', '.join(classes)}",
+        f"{OUTPUT}: float32 {output_shape}, logits of {printable(', '.join(classes))}",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
@@ -116,5 +116,5 @@ def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) ->
     for comparison in exported.comparisons:
         shape = "x".join(map(str, comparison.shape))
         numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"
-        table.add_row(escape(comparison.input), shape, comparison.offsets, *numbers)
+        table.add_row(escape(printable(comparison.input)), shape, comparison.offsets, *numbers)
     console.print(table)

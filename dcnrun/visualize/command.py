@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dcnrun.config.inactive import has_roi_offset_branch, settings_of
 from dcnrun.config.messages import did_you_mean
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.errors import UsageError
 from dcnrun.offsets.arrays import write_arrays
 from dcnrun.offsets.grid import Pair
@@ -271,7 +271,7 @@ def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) 
 
 
 def _warn(line: str) -> None:
-    console.print(Text(f"Warning: {line}", style="yellow"), soft_wrap=True)
+    console.print(Text(f"Warning: {printable(line)}", style="yellow"), soft_wrap=True)
 
 
 _Item = TypeVar("_Item")
@@ -291,6 +291,6 @@ def _field_table(fields: Sequence[Mapping[str, Any]]) -> Table:
     for fraction in CIRCLES:
         table.add_column(f"{100 * fraction:.0f} %", justify="right")
     for row in sorted(fields, key=lambda row: (row["image"], row["place"])):
-        words = (escape(row[column]) for column in ("image", "place", "run"))
+        words = (escape(printable(row[column])) for column in ("image", "place", "run"))
         table.add_row(*words, *(f"{row[f'radius_{100 * fraction:.0f}']:.0f}" for fraction in CIRCLES))
     return table

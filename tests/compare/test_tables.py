@@ -1,14 +1,16 @@
 """A comparison as tables, cell by cell."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dcnrun.compare.notes import footnotes
 from dcnrun.compare.report import write_report
 from dcnrun.compare.results import compare
 from dcnrun.compare.tables import escape, markdown
-from tests.compare.factories import matches, shown, variant
+from tests.compare.factories import confusions, matches, per_image, shown, variant
 
 
 def test_the_terminal_shows_every_number_in_80_columns(comparison):
@@ -71,3 +73,14 @@ def test_tables_and_notes_name_the_metric(tmp_path):
     report = write_report(comparison, tmp_path / "out")
     assert report["metric"] == "val/map_50"
     assert report["variants"][0]["val/map_50"]["mean"] == pytest.approx(matches(0).score("val/map_50"))
+
+
+def test_names_that_a_terminal_would_obey_are_written_out(tmp_path):
+    """Also of classes that no validation image has."""
+    classes = ("sky", "road\x1b[2J", "tree")
+    own = variant(tmp_path, "a\x1b[31mb", ["conv=standard"], seeds=(0,), classes=classes)
+    without_road = per_image(confusions(0) * np.array([[1], [0], [1]]), classes)
+    comparison = compare([replace(own, runs=(replace(own.runs[0], images=without_road),))])
+    for text in (shown(comparison, 200), markdown(comparison)):
+        assert "\x1b" not in text
+        assert "x1b" in next(line for line in text.splitlines() if "No validation image has" in line)
