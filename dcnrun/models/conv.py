@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.models.sampling import SamplingConv, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
+from dcnrun.ops.common.checks import pair
 from dcnrun.ops.common.operator import without_autocast
 
 _Size = int | tuple[int, int]
+_Pair = tuple[int, ...]  # as `nn.Conv2d` keeps it
 
 
 class PlainConv2d(nn.Conv2d):
@@ -45,20 +48,63 @@ class OffsetBranch(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, channels_per_point * G * kh * kw, Ho, Wo)."""
-        with without_autocast(input.device.type):
-            return super().forward(input.to(self.weight.dtype))
+        """(N, C, H, W) to (N, channels_per_point * G * kh * kw, Ho, Wo), or both without N."""
+        return _predict_offsets(input, self.weight, self.bias, self.stride, self.padding, self.dilation)
+
+
+# torch.fx takes these two for steps of a network: inside, they ask of their input what a traced one does not tell.
+
+
+@torch.fx.wrap
+def _predict_offsets(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair, padding: _Pair | str, dilation: _Pair
+) -> Tensor:
+    """Compute an offset branch; what is wrong with its input is so with its layer's."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a tensor, but is {type(input).__name__}")
+    if input.dim() not in (3, 4):
+        raise ValueError(f"input must be (N, C, H, W) or (C, H, W), but has shape {tuple(input.shape)}")
+    if input.shape[-3] != weight.shape[1]:
+        raise ValueError(f"input has {input.shape[-3]} channels, but the layer has in_channels={weight.shape[1]}")
+    if input.device != weight.device:
+        raise ValueError(f"input is on {input.device}, but the layer is on {weight.device}")
+    with without_autocast(input.device.type):
+        return functional.conv2d(input.to(weight.dtype), weight, bias, stride, padding, dilation)
+
+
+@torch.fx.wrap
+def _convolve(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: _Pair,
+    zeros: tuple[int, int, int, int],
+    dilation: _Pair,
+    mask: Tensor | None,
+) -> Tensor:
+    """Compute `deform_conv2d` with zeros to the left and right, above and below, also of one image without a batch."""
+    left, right, top, bottom = zeros
+    if (left, top) != (right, bottom):
+        input = functional.pad(input, (0, right - left, 0, bottom - top))
+    settings: tuple[Any, Any, Any] = stride, (top, left), dilation
+    if input.dim() == 4:
+        return deform_conv2d(input, offset, weight, bias, *settings, mask)
+    return deform_conv2d(input[None], offset[None], weight, bias, *settings, None if mask is None else mask[None])[0]
 
 
 class DeformConv2d(PlainConv2d, SamplingConv):
     """Deformable convolution v1 (Dai et al. 2017) with its own offset branch: `DeformConv2d(64, 64, 3, padding=1)`.
+
+    Takes a batch (N, C, H, W) or one image (C, H, W), as `nn.Conv2d` does.
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel_size: height and width of the kernel, or one number for both; so for the next three.
         stride: pixels of the input from one output pixel to the next.
-        padding: zeros on each side of the input.
+        padding: zeros on each side of the input; or "valid", none, or "same", so many that the output is as large as the
+            input (with an even kernel one more at the lower and right sides, as in `nn.Conv2d`; stride 1 only).
         dilation: pixels from one point of the undeformed grid to the next.
         groups: groups of channels that the weights connect.
         bias: whether the layer has a bias.
@@ -77,7 +123,7 @@ class DeformConv2d(PlainConv2d, SamplingConv):
         out_channels: int,
         kernel_size: _Size,
         stride: _Size = 1,
-        padding: _Size = 0,
+        padding: _Size | str = 0,
         dilation: _Size = 1,
         groups: int = 1,
         bias: bool = True,
@@ -87,8 +133,11 @@ class DeformConv2d(PlainConv2d, SamplingConv):
         *,
         offset_groups: int = 1,
     ) -> None:
-        if padding_mode != "zeros" or isinstance(padding, str):
-            raise ValueError(f"padding must be numbers of zeros, but is {padding!r} with mode {padding_mode!r}")
+        kernel_size, stride = pair(kernel_size, "kernel_size", 1), pair(stride, "stride", 1)
+        dilation = pair(dilation, "dilation", 1)
+        padding = padding if isinstance(padding, str) else pair(padding, "padding", 0)
+        if padding_mode != "zeros":
+            raise ValueError(f"padding_mode must be 'zeros', but is {padding_mode!r}")
         if offset_groups < 1 or in_channels % offset_groups:
             raise ValueError(f"offset_groups={offset_groups} does not divide in_channels={in_channels}")
         geometry = (kernel_size, stride, padding, dilation)
@@ -97,11 +146,24 @@ class DeformConv2d(PlainConv2d, SamplingConv):
         branch_channels = self.channels_per_point * offset_groups * prod(self.kernel_size)
         self.offset_branch = OffsetBranch(in_channels, branch_channels, *geometry, device=device, dtype=dtype)
 
+    @property
+    def zeros_before(self) -> tuple[int, int]:
+        """Lines of zeros above and to the left of the input."""
+        left, _, top, _ = self._zeros()
+        return top, left
+
+    def _zeros(self) -> tuple[int, int, int, int]:
+        """Zeros to the left and right of the input, above and below it."""
+        if not isinstance(self.padding, str):
+            high, wide = self.padding
+            return wide, wide, high, high
+        left, right, top, bottom = self._reversed_padding_repeated_twice  # what `nn.Conv2d` makes of the words
+        return left, right, top, bottom
+
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, Co, Ho, Wo)."""
+        """(N, C, H, W) to (N, Co, Ho, Wo), or both without N."""
         offset, mask = self.offsets(input)
-        geometry: tuple[Any, Any, Any] = (self.stride, self.padding, self.dilation)
-        return deform_conv2d(input, offset, self.weight, self.bias, *geometry, mask)
+        return _convolve(input, offset, self.weight, self.bias, self.stride, self._zeros(), self.dilation, mask)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all of it as offsets, and no mask."""
@@ -115,24 +177,50 @@ class DeformConv2d(PlainConv2d, SamplingConv):
 class ModulatedDeformConv2d(DeformConv2d):
     """Modulated deformable convolution (DCNv2, Zhu et al. 2018): each sample is also weighed by a learnt mask.
 
-    Args:
-        *args: as for `DeformConv2d`.
-        mask_start: the mask before training: 0.5 (sigmoid, as in the paper) or 1 (2 x sigmoid, as in the authors' code:
-            the fresh layer then equals the plain convolution).
-        **kwargs: as for `DeformConv2d`, `offset_groups` included.
+    Takes the arguments of `DeformConv2d`, `offset_groups` included, and `mask_start`: the mask before training, 0.5 (sigmoid, as
+    in the paper) or 1 (2 x sigmoid, as in the authors' code: the fresh layer then equals the plain convolution).
     """
 
     channels_per_point = 3
     """y, x and the mask."""
 
-    def __init__(self, *args: Any, mask_start: float = 1.0, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: _Size,
+        stride: _Size = 1,
+        padding: _Size | str = 0,
+        dilation: _Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        offset_groups: int = 1,
+        mask_start: float = 1.0,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
+            offset_groups=offset_groups,
+        )
         self.mask_start = checked_mask_start(mask_start)
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Split into offsets, which come first, and masks from one logit per group and sampling point."""
         points = self.offset_groups * prod(self.kernel_size)
-        offset, logits = torch.split(output, [2 * points, points], dim=1)
+        offset, logits = torch.split(output, [2 * points, points], dim=-3)
         return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:

@@ -1,14 +1,14 @@
 """Pooling of regions, also at learnt points, in the place of torchvision's `MultiScaleRoIAlign`."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _convert_to_roi_format, _filter_input, _setup_scales
+from torchvision.ops.poolers import LevelMapper, _convert_to_roi_format, _filter_input, _setup_scales
 
 from dcnrun.config.schema import FasterRcnnConfig, RoiPool
 from dcnrun.models.sampling import Sampling, SamplingRoIPool, checked_mask_start, modulation_mask
@@ -18,6 +18,7 @@ from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 
 _Maps = dict[str, Tensor]
 _Sizes = list[tuple[int, int]]
+_Levels = tuple[list[float], Any]
 
 
 class PooledRegions(NamedTuple):
@@ -48,11 +49,76 @@ class RoIOffsetBranch(nn.Sequential):
         nn.init.zeros_(last.bias)
         super().__init__(*layers, last)
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor | torch.fx.Proxy) -> Tensor:
         """(R, C, ph, pw) to (R, outputs)."""
+        if isinstance(pooled, torch.fx.Proxy):
+            layers = [layer for layer in self if isinstance(layer, nn.Linear)]
+            return _predict_offsets(pooled, [layer.weight for layer in layers], [layer.bias for layer in layers])
         with without_autocast(pooled.device.type):
             output: Tensor = super().forward(pooled.flatten(1).to(next(self.parameters()).dtype))  # type: ignore[no-untyped-call]
         return output
+
+
+class _Assigned(NamedTuple):
+    """Boxes on the feature maps that they are pooled from."""
+
+    maps: list[Tensor]
+    scales: list[float]
+    rois: Tensor
+    """(R, 5), image after image."""
+    indices: list[Tensor]
+    """For each feature map, the indices of its RoIs; none where one map has them all."""
+
+
+# torch.fx takes these for steps of a network: inside, they ask of their input what a traced one does not tell.
+
+
+@torch.fx.wrap
+def _predict_offsets(pooled: Any, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """Compute an offset branch of a traced network, in one step since torch.fx drops regions without autocast."""
+    with without_autocast(pooled.device.type):
+        features = pooled.flatten(1).to(weights[0].dtype)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            features = functional.linear(features, weight, bias).relu()
+        return functional.linear(features, weights[-1], biases[-1])
+
+
+@torch.fx.wrap
+def _find_levels(x: _Maps, image_shapes: _Sizes, names: list[str], scale: int, level: int) -> _Levels:
+    """Return the scales of the feature maps, and what finds the one of a box, as torchvision does."""
+    scales, mapper = _setup_scales(_filter_input(x, names), image_shapes, scale, level)
+    return scales, mapper
+
+
+@torch.fx.wrap
+def _assign(x: _Maps, boxes: list[Tensor], names: list[str], levels: _Levels) -> _Assigned:
+    """Find the feature map of each box."""
+    maps, (scales, mapper) = _filter_input(x, names), levels
+    rois = _convert_to_roi_format(boxes)
+    if len(maps) == 1:
+        return _Assigned(maps, scales, rois, [])
+    level_of = (LevelMapper(*mapper) if isinstance(mapper, tuple) else mapper)(boxes)
+    return _Assigned(maps, scales, rois, [torch.where(level_of == i)[0] for i in range(len(maps))])
+
+
+@torch.fx.wrap
+def _pool(assigned: _Assigned, settings: tuple[Any, ...], offset: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Pool each feature map's boxes, and put them in order; the settings are output_size, sampling_ratio, gamma, aligned."""
+    size, ratio, gamma, aligned = settings
+
+    def pool_from(index: int, rois: Tensor, offset: Tensor | None, mask: Tensor | None) -> Tensor:
+        scale = assigned.scales[index]
+        return deform_roi_pool(assigned.maps[index], rois, offset, size, scale, ratio, gamma, mask, aligned)
+
+    if not assigned.indices:
+        return pool_from(0, assigned.rois, offset, mask)
+    parts = []
+    for index, its in enumerate(assigned.indices):
+        offset_and_mask = (None if tensor is None else tensor[its] for tensor in (offset, mask))
+        parts.append(pool_from(index, assigned.rois[its], *offset_and_mask))
+    pooled = torch.cat(parts)
+    every = pooled.new_zeros(assigned.rois.shape[0], *pooled.shape[1:])
+    return every.index_copy(0, torch.cat(assigned.indices), pooled)
 
 
 class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
@@ -72,7 +138,7 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
 
     def forward(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Tensor:
         """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
-        return self._pool_of(x, boxes, image_shapes)()
+        return self._pool(self._assign(x, boxes, image_shapes))
 
     def regions(self, boxes: list[Tensor]) -> PooledRegions:
         """Return where each image's boxes (Ri, 4) lie on the feature maps that they are pooled from.
@@ -89,41 +155,22 @@ class PlainRoIPool(MultiScaleRoIAlign):  # type: ignore[misc]
         on_map = regions(Operands(rois, rois, None, None, *settings))
         return PooledRegions(level, on_map.start, on_map.size)
 
-    def _pool_of(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Callable[..., Tensor]:
-        """Return what pools these boxes with given offsets and masks, or without."""
-        feature_maps = _filter_input(x, self.featmap_names)
+    def _assign(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> _Assigned:
+        return _assign(x, boxes, self.featmap_names, self._levels(x, image_shapes))
+
+    def _levels(self, x: _Maps, image_shapes: _Sizes) -> _Levels:
+        """Scales of the feature maps and what finds a box's: found once and kept, but while torch.fx traces the layer."""
         if self.scales is None or self.map_levels is None:
-            self.scales, self.map_levels = _setup_scales(
-                feature_maps, image_shapes, self.canonical_scale, self.canonical_level
-            )
-        rois = _convert_to_roi_format(boxes)
-        if len(feature_maps) == 1:
-            return partial(self._pool_level, feature_maps[0], self.scales[0], rois)
-        level_of = self.map_levels(boxes)
-        levels = [
-            (feature_map, scale, torch.where(level_of == i)[0])
-            for i, (feature_map, scale) in enumerate(zip(feature_maps, self.scales, strict=True))
-        ]
-        return partial(self._pool_levels, levels, rois)
+            found: Any = _find_levels(x, image_shapes, self.featmap_names, self.canonical_scale, self.canonical_level)
+            if isinstance(found, torch.fx.Proxy):
+                return cast(_Levels, found)
+            self.scales, self.map_levels = found
+        # Numbers, since torch.fx knows no such object.
+        is_usual = isinstance(self.map_levels, LevelMapper)
+        return self.scales, tuple(vars(self.map_levels).values()) if is_usual else self.map_levels
 
-    def _pool_levels(
-        self, levels: list[tuple[Tensor, float, Tensor]], rois: Tensor, *offset_and_mask: Tensor | None
-    ) -> Tensor:
-        """Pool each level's RoIs (its feature map, its scale, the RoIs' indices), and put them in order."""
-        parts = []
-        for feature_map, scale, indices in levels:
-            its_own = (None if tensor is None else tensor[indices] for tensor in offset_and_mask)
-            parts.append(self._pool_level(feature_map, scale, rois[indices], *its_own))
-        pooled = torch.cat(parts)
-        every = pooled.new_zeros(rois.shape[0], *pooled.shape[1:])
-        return every.index_copy(0, torch.cat([indices for _, _, indices in levels]), pooled)
-
-    def _pool_level(
-        self, feature_map: Tensor, scale: float, rois: Tensor, offset: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        return deform_roi_pool(
-            feature_map, rois, offset, self.output_size, scale, self.sampling_ratio, self.gamma, mask, self.aligned
-        )
+    def _pool(self, assigned: _Assigned, offset: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        return _pool(assigned, (self.output_size, self.sampling_ratio, self.gamma, self.aligned), offset, mask)
 
     __repr__ = nn.Module.__repr__  # which shows what is inside, as torchvision's does not
 
@@ -159,12 +206,12 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
 
     def forward(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> Tensor:
         """Feature maps by name, each image's boxes (Ri, 4) and its (height, width) to (R, C, ph, pw), image after image."""
-        pool = self._pool_of(x, boxes, image_shapes)
-        return pool(*self.split_branch(self.offset_branch(pool())))
+        assigned = self._assign(x, boxes, image_shapes)
+        return self._pool(assigned, *self.split_branch(self.offset_branch(self._pool(assigned))))
 
     def offsets(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes) -> tuple[Tensor, Tensor | None]:
         """Return offsets (R, 2, ph, pw), y and x, and the mask or None; a bin moves by gamma * offset * the region's side."""
-        return self.split_branch(self.offset_branch(self._pool_of(x, boxes, image_shapes)()))
+        return self.split_branch(self.offset_branch(self._pool(self._assign(x, boxes, image_shapes))))
 
     def sampling(self, x: _Maps, boxes: list[Tensor], image_shapes: _Sizes, branch: Tensor | None = None) -> Sampling:
         """Return the centres of the bins, and offsets in pixels, each on the feature map that its region is pooled from."""
@@ -181,7 +228,7 @@ class DeformRoIPool(PlainRoIPool, SamplingRoIPool):
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return all of it as offsets, and no mask."""
-        return output.reshape(len(output), 2, *self.output_size), None
+        return output.reshape(output.shape[0], 2, *self.output_size), None
 
     def extra_repr(self) -> str:
         """The settings of `PlainRoIPool`, and gamma."""
@@ -204,7 +251,7 @@ class ModulatedDeformRoIPool(DeformRoIPool):
 
     def split_branch(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
         """Split into offsets, which come first, and masks from one logit per bin."""
-        offset, logits = torch.split(output.reshape(len(output), 3, *self.output_size), [2, 1], dim=1)
+        offset, logits = torch.split(output.reshape(output.shape[0], 3, *self.output_size), [2, 1], dim=1)
         return offset, modulation_mask(logits, self.mask_start)
 
     def extra_repr(self) -> str:

@@ -58,26 +58,35 @@ class SamplingConv(SamplingLayer):
     branch_name = "offset"
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: Any
     dilation: tuple[int, ...]
     offset_groups: int
     """Groups of input channels that share offsets."""
+
+    @property
+    @abstractmethod
+    def zeros_before(self) -> tuple[int, int]:
+        """Lines of zeros above and to the left of the input."""
 
     @abstractmethod
     def take_weights(self, old: nn.Conv2d) -> None:
         """Start from the weights of the plain convolution whose place the layer takes."""
 
     def offsets(self, input: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return offsets (N, 2*G*kh*kw, Ho, Wo) in pixels of this layer's input, and the modulation mask or None."""
+        """Return offsets (N, 2*G*kh*kw, Ho, Wo) in pixels of this layer's input, and the modulation mask or None.
+
+        Both are without N where the input is.
+        """
         return self.split_branch(self.offset_branch(input))
 
     def sampling(self, input: Tensor, branch: Tensor | None = None) -> Sampling:
-        """Return where the layer samples the input (N, C, H, W)."""
+        """Return where the layer samples the input, (N, C, H, W) or as a batch of one (C, H, W)."""
         offset, mask = self.offsets(input) if branch is None else self.split_branch(branch)
-        geometry: Any = (self.kernel_size, self.stride, self.padding, self.dilation)
+        if offset.dim() == 3:
+            offset, mask = offset[None], None if mask is None else mask[None]
+        geometry: Any = (self.kernel_size, self.stride, self.zeros_before, self.dilation)
         y, x = sampling_points(offset, *geometry)
         still = torch.zeros(1, 2 * y.shape[1], *y.shape[2:], device=y.device)
-        return Sampling(offset, mask, y, x, *sampling_points(still, *geometry), (input.shape[2], input.shape[3]))
+        return Sampling(offset, mask, y, x, *sampling_points(still, *geometry), (input.shape[-2], input.shape[-1]))
 
 
 class SamplingRoIPool(SamplingLayer):

@@ -122,6 +122,13 @@ class ConvKindConformance:
         torch.save(layer, tmp_path / "layer.pt")
         assert torch.equal(torch.load(tmp_path / "layer.pt", weights_only=False)(x), layer(x))
 
+    def test_torch_fx_traces_it(self, kind):
+        network = nn.Sequential(self.trained(self.conv(kind, padding=(1, 1), offset_groups=2)), nn.ReLU())
+        traced = torch.fx.symbolic_trace(network)
+        x = torch.randn(2, 8, 5, 6)
+        torch.testing.assert_close(traced(x), network(x))
+        torch.testing.assert_close(pickle.loads(pickle.dumps(traced))(x), network(x))
+
     def test_channels_last_in_and_out(self, kind):
         layer = self.conv(kind, padding=(1, 1), offset_groups=2)
         x = torch.randn(2, 8, 5, 6)

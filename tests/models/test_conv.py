@@ -1,16 +1,20 @@
 """Every kind of convolution passes one suite; then what only the deformable ones have."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
-from dcnrun.config.schema import CONV_TRAITS, ConvKind
+from dcnrun.config.schema import CONV_TRAITS, ConvConfig, ConvKind
 from dcnrun.models.conv import CONV_LAYERS, DeformConv2d, ModulatedDeformConv2d, OffsetBranch, make_conv
+from dcnrun.models.convert import convert
 from tests.models.conformance import ConvKindConformance
 
 DEFORMABLE = [ConvKind.deformable, ConvKind.modulated]
@@ -85,10 +89,97 @@ def test_offset_groups_must_divide(groups):
         DeformConv2d(8, 8, 3, offset_groups=groups)
 
 
-@pytest.mark.parametrize("wrong", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
-def test_padding_is_of_zeros_and_given_in_numbers(wrong):
-    with pytest.raises(ValueError, match="padding must be numbers of zeros"):
-        DeformConv2d(8, 8, 3, **wrong)
+def trained(kind, *args, **settings):
+    """A layer whose offsets and masks differ from place to place."""
+    torch.manual_seed(0)
+    layer = kind(*args, **settings)
+    nn.init.normal_(layer.offset_branch.weight, std=0.2)
+    return layer
+
+
+@pytest.mark.parametrize("kind", [DeformConv2d, ModulatedDeformConv2d])
+class TestAsThePlainConvolution:
+    @pytest.mark.parametrize("padding", ["same", "valid"])
+    @pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), ((2, 5), 1), ((4, 1), 3), (1, 1)])
+    @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+    def test_padding_in_words(self, kind, padding, kernel, dilation):
+        layer, x = kind(4, 6, kernel, 1, padding, dilation), torch.randn(2, 4, 12, 13)
+        plain = nn.Conv2d(4, 6, kernel, 1, padding, dilation)
+        plain.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+        torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+        assert f"padding={padding}" in str(layer)
+
+    @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+    def test_same_padding_with_learnt_offsets(self, kind):
+        """As zeros around the image, written out; that of an even kernel has more of them at its end."""
+        same, x = trained(kind, 4, 6, (4, 3), padding="same"), torch.randn(2, 4, 9, 8)
+        around = nn.functional.pad(x, (1, 1, 1, 2))
+        written_out = kind(4, 6, (4, 3))
+        written_out.load_state_dict(same.state_dict())
+        torch.testing.assert_close(same(x), written_out(around), rtol=1e-5, atol=1e-5)
+        points, wanted = same.sampling(x), written_out.sampling(around)
+        torch.testing.assert_close((points.y, points.x), (wanted.y - 1, wanted.x - 1), rtol=1e-5, atol=1e-5)
+
+    def test_one_image_without_a_batch(self, kind):
+        layer, x = trained(kind, 4, 6, 3, padding=1, offset_groups=2), torch.randn(3, 4, 9, 8)
+        for image, wanted in zip(x, layer(x), strict=True):
+            assert layer(image).shape == wanted.shape
+            torch.testing.assert_close(layer(image), wanted, rtol=1e-5, atol=1e-5)
+        alone, batch = layer.sampling(x[0]), layer.sampling(x[:1])
+        assert alone.size == batch.size
+        torch.testing.assert_close((alone.y, alone.x), (batch.y, batch.x))
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"kernel_size": 0}, "kernel_size must be one or two integers >= 1, but is 0"),
+            ({"stride": 0}, "stride must be one or two integers >= 1, but is 0"),
+            ({"padding": -1}, "padding must be one or two integers >= 0, but is -1"),
+            ({"dilation": (1, 2, 3)}, r"dilation must be one or two integers >= 1, but is \(1, 2, 3\)"),
+            ({"padding": "full"}, "Invalid padding string 'full'"),
+            ({"padding": "same", "stride": 2}, "padding='same' is not supported for strided convolutions"),
+            ({"padding_mode": "reflect"}, "padding_mode must be 'zeros', but is 'reflect'"),
+            ({"groups": 3}, "in_channels must be divisible by groups"),
+        ],
+    )
+    def test_wrong_settings_are_named(self, kind, settings, message):
+        with pytest.raises(ValueError, match=message):
+            kind(**{"in_channels": 8, "out_channels": 6, "kernel_size": 3} | settings)
+
+    @pytest.mark.parametrize(
+        ("x", "error", "message"),
+        [
+            (torch.zeros(1, 3, 5, 5), ValueError, "input has 3 channels, but the layer has in_channels=8"),
+            (torch.zeros(3, 5, 5), ValueError, "input has 3 channels, but the layer has in_channels=8"),
+            (torch.zeros(8, 5), ValueError, r"input must be \(N, C, H, W\) or \(C, H, W\), but has shape \(8, 5\)"),
+            (torch.zeros(1, 8, 5, 5).double(), TypeError, "weight has torch.float32, but input has torch.float64"),
+            (torch.zeros(1, 8, 5, 5).long(), TypeError, "input must have a floating-point dtype, but has torch.int64"),
+            (torch.zeros(1, 8, 5, 5, device="meta"), ValueError, "input is on meta, but the layer is on cpu"),
+            (torch.zeros(1, 8, 2, 5), RuntimeError, "size"),
+            ([[1.0]], TypeError, "input must be a tensor, but is list"),
+        ],
+    )
+    def test_errors_speak_of_the_layer(self, kind, x, error, message):
+        with pytest.raises(error, match=message) as raised:
+            kind(8, 6, 3)(x)
+        assert not {"offset", "branch", "18", "27"} & set(re.findall(r"\w+", str(raised.value)))
+
+
+def test_features_of_a_backbone_by_torchvisions_extractor():
+    network = torchvision.models.resnet18().eval()
+    convert(network, ConvConfig(kind=ConvKind.modulated, layers="3"))
+    for module in network.modules():
+        if isinstance(module, OffsetBranch):
+            nn.init.normal_(module.weight, std=0.05)
+    extractor, x = (
+        create_feature_extractor(network, {"layer4.1.conv1": "conv", "layer4": "c5"}),
+        torch.randn(1, 3, 64, 64),
+    )
+    found = {}
+    network.layer4[1].conv1.register_forward_hook(lambda layer, inputs, output: found.update(conv=output))
+    network.layer4.register_forward_hook(lambda layer, inputs, output: found.update(c5=output))
+    network(x)
+    torch.testing.assert_close(extractor(x), found)
 
 
 @pytest.mark.parametrize("kind", [DeformConv2d, ModulatedDeformConv2d])

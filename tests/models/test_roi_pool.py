@@ -54,6 +54,17 @@ class TestEveryKind:
         got = make(kind, names)(pyramid(names), boxes(), SHAPES)
         torch.testing.assert_close(got, plain(pyramid(names), boxes(), SHAPES), rtol=1e-5, atol=1e-6)
 
+    @pytest.mark.parametrize("names", [NAMES, ["p3"]])
+    def test_torch_fx_traces_it(self, kind, names):
+        """New, when it doesn't know the maps' scales, and after it ran; for any boxes, none too."""
+        pool, none = disturb(make(kind, names)), [torch.zeros(0, 4)] * 2
+        new = torch.fx.symbolic_trace(pool)
+        assert pool.scales is None
+        wanted = pool(pyramid(names), boxes(), SHAPES)
+        for traced in (new, torch.fx.symbolic_trace(pool)):
+            torch.testing.assert_close(traced(pyramid(names), boxes(), SHAPES), wanted)
+            assert traced(pyramid(names), none, SHAPES).shape == (0, *wanted.shape[1:])
+
     def test_a_trained_one_is_not(self, kind):
         pool = make(kind)
         fresh = pool(pyramid(), boxes(), SHAPES)

@@ -140,8 +140,49 @@ class OperatorSuite(Suite):
     def test_forward_mode_is_refused(self):
         """PyTorch would leave the tangents out without a word."""
         compute, operands = self.as_function(self.factories.make_problem())
-        with pytest.raises(NotImplementedError, match=f"{self.name} has no derivatives in forward mode"):
+        refused = pytest.raises(NotImplementedError, match=f"{self.name} has no derivatives in forward mode")
+        with refused:
             torch.func.jvp(compute, tuple(operands), tuple(torch.ones_like(operand) for operand in operands))
+        with refused, torch.autograd.forward_ad.dual_level():
+            compute(torch.autograd.forward_ad.make_dual(operands[0], torch.ones_like(operands[0])), *operands[1:])
+
+    @pytest.mark.parametrize("masked", [True, False])
+    def test_func_grad_is_autograd(self, masked):
+        compute, operands = self.as_function(self.factories.make_problem(masked=masked))
+        every = tuple(range(len(operands)))
+        got = torch.func.grad(lambda *o: compute(*o).pow(3).sum(), every)(*operands)
+        leaves = [operand.clone().requires_grad_() for operand in operands]
+        for ours, theirs in zip(got, torch.autograd.grad(compute(*leaves).pow(3).sum(), leaves), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+    def test_reverse_over_reverse_is_autograds_hessian(self):
+        compute, operands = self.as_function(self.factories.away_from_integer_positions())
+
+        def loss(*operands):
+            return compute(*operands).pow(3).sum()
+
+        got = torch.func.grad(lambda *o: sum(g.sum() for g in torch.func.grad(loss, tuple(range(len(o))))(*o)))(
+            *operands
+        )
+        leaves = [operand.clone().requires_grad_() for operand in operands]
+        first = torch.autograd.grad(loss(*leaves), leaves, create_graph=True)
+        torch.testing.assert_close(got, torch.autograd.grad(sum(g.sum() for g in first), leaves[0])[0])
+
+    def test_func_grad_under_autocast(self):
+        problem = self.factories.make_problem(dtype=torch.float32)
+
+        def loss(input):
+            return self.factories.compute(**problem | {"input": input}).float().square().sum()
+
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            got = torch.func.grad(loss)(problem["input"])
+            leaf = problem["input"].clone().requires_grad_()
+            (wanted,) = torch.autograd.grad(loss(leaf), leaf)
+        torch.testing.assert_close(got, wanted)
+
+    def test_torch_fx_traces_it(self):
+        network, inputs = self.network(), self.inputs(*self.sizes[0])
+        torch.testing.assert_close(torch.fx.symbolic_trace(network)(*inputs), network(*inputs))
 
     @pytest.mark.parametrize("format", FORMATS)
     def test_compile_without_graph_breaks(self, fresh_compiler, format):

@@ -3,15 +3,18 @@
 A backward operator's last argument, `wanted`, tells which gradients to compute; the others are empty tensors.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.library import Library
+from torch.overrides import handle_torch_function, has_torch_function
 
+Parameters = ParamSpec("Parameters")
 Shape = tuple[int, ...]
 Tensors = tuple[Tensor, ...]
 
@@ -37,6 +40,20 @@ def register(
     for each, compute, empty in ((name, forward, empty_output), (f"{name}_backward", backward, empty_gradients)):
         library.impl(each, compute, "CompositeExplicitAutograd")
         torch.library.register_fake(f"dcnrun::{each}", empty, lib=library)
+
+
+def traceable(function: Callable[Parameters, Tensor]) -> Callable[Parameters, Tensor]:
+    """Decorate an operator's public function: torch.fx, which traces networks, takes a call of it for one step."""
+
+    @functools.wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Tensor:
+        values = (*args, *kwargs.values())
+        if has_torch_function(values):
+            traced: Tensor = handle_torch_function(call, values, *args, **kwargs)
+            return traced
+        return function(*args, **kwargs)
+
+    return call
 
 
 def empty_like(operands: Sequence[Tensor | None], wanted: Sequence[bool], input: Tensor) -> Tensors:
@@ -118,6 +135,51 @@ def autocast(
 def _for_autocast(tensor: Any, dtype: torch.dtype) -> Any:
     """Convert what autocast may change: fp64 stays as it is, as everywhere in autocast, and so does None."""
     return tensor if tensor is None or tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def as_function(
+    name: str,
+    operator: Callable[..., Any],
+    save: Callable[..., None],
+    gradients: Callable[..., tuple[Tensor | None, ...]],
+    vmap: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Make a function of torch.autograd of an operator: the form that grad, vjp, vmap and their combinations want.
+
+    What torch.library makes of the same formulas raises an error there (up to PyTorch 2.15), and drops the tangents of forward
+    mode without a word.
+
+    Args:
+        name: what messages call it.
+        operator: what it computes.
+        save: keeps what `gradients` needs, as `setup_context` of torch.library.register_autograd.
+        gradients: the backward.
+        vmap: the rule of torch.library.register_vmap.
+    """
+
+    def refuse(ctx: Any, *tangents: Any) -> None:
+        refuse_forward_mode(name)
+
+    rules = {"forward": operator, "setup_context": save, "backward": gradients, "jvp": refuse}
+    if vmap is not None:
+        rules["vmap"] = vmap
+    members = {rule: staticmethod(compute) for rule, compute in rules.items()}
+    apply: Callable[..., Any] = type(name, (torch.autograd.Function,), members).apply  # type: ignore[attr-defined]
+    return apply
+
+
+def refuse_forward_mode(name: str) -> None:
+    """Raise NotImplementedError for an operator that has no derivatives in forward mode."""
+    raise NotImplementedError(
+        f"{name} has no derivatives in forward mode (jvp, jacfwd, hessian): use reverse mode (grad, vjp, jacrev)"
+    )
+
+
+def transforms_are_active() -> bool:
+    """Whether a transform of torch.func is at work, or forward mode. False while compiling."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_mode_is_active()
 
 
 def forward_mode_is_active() -> bool:

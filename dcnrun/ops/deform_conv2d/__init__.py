@@ -3,9 +3,11 @@
 from torch import Tensor
 
 from dcnrun.ops.common.checks import pair
+from dcnrun.ops.common.operator import traceable
 from dcnrun.ops.deform_conv2d.operator import convolve
 
 
+@traceable
 def deform_conv2d(
     input: Tensor,
     offset: Tensor,

@@ -10,7 +10,8 @@ def check_deform_conv2d(operands: Operands) -> None:
     """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
     input, offset, weight, bias, _, padding, dilation, mask = operands
     optional = {"bias": bias, "mask": mask}
-    present = {"offset": offset, "weight": weight} | {name: t for name, t in optional.items() if t is not None}
+    # The weight first: of a layer it is what users know, and the offsets are computed in its dtype.
+    present = {"weight": weight, "offset": offset} | {name: t for name, t in optional.items() if t is not None}
     check_tensor("input", input, input, 4)
     for name, tensor in present.items():
         check_tensor(name, tensor, input, 1 if name == "bias" else 4)

@@ -180,37 +180,31 @@ for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward"
     torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
 
 
-# torch.func: grad, vmap and their combinations want functions of torch.autograd, since what torch.library makes of the
-# formulas above raises an error there (up to PyTorch 2.15), and drops the tangents of forward mode without a word --------
+# torch.func -------------------------------------------------------------------------------------------------------------
 
 
-def _refuse_forward_mode(ctx: Any, *tangents: Any) -> None:
-    raise NotImplementedError(
-        "deform_conv2d has no derivatives in forward mode (jvp, jacfwd, hessian): use reverse mode (grad, vjp, jacrev)"
-    )
-
-
-class _Convolve(torch.autograd.Function):
-    forward = staticmethod(torch.ops.dcnrun.deform_conv2d)
-    setup_context = staticmethod(_save)
-    backward = staticmethod(_gradients)
-    vmap = staticmethod(lambda *arguments: _vmap_forward(convolve, *arguments))
-    jvp = staticmethod(_refuse_forward_mode)
-
-
-class _Differentiate(torch.autograd.Function):
-    forward = staticmethod(torch.ops.dcnrun.deform_conv2d_backward)
-    setup_context = staticmethod(_save_for_second)
-    backward = staticmethod(_second_gradients)
-    vmap = staticmethod(lambda *arguments: _vmap_backward(_differentiate, *arguments))
-    jvp = staticmethod(_refuse_forward_mode)
+_convolve_transformed = common.as_function(
+    "deform_conv2d",
+    torch.ops.dcnrun.deform_conv2d,
+    _save,
+    _gradients,
+    lambda *arguments: _vmap_forward(convolve, *arguments),
+)
+_differentiate_transformed = common.as_function(
+    "deform_conv2d",
+    torch.ops.dcnrun.deform_conv2d_backward,
+    _save_for_second,
+    _second_gradients,
+    lambda *arguments: _vmap_backward(_differentiate, *arguments),
+)
 
 
 def convolve(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
     output: Tensor
-    if _transforms_are_active():
-        output = (_autocast if common.autocast_is_on(arguments[0].device.type) else _Convolve.apply)(*arguments)
+    if common.transforms_are_active():
+        is_cast = common.autocast_is_on(arguments[0].device.type)
+        output = (_autocast if is_cast else _convolve_transformed)(*arguments)
     elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
         output = torch.ops.dcnrun.deform_conv2d(*arguments)
     else:
@@ -221,15 +215,10 @@ def convolve(*arguments: Any) -> Tensor:
 
 
 def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
-    call = _Differentiate.apply if _transforms_are_active() else torch.ops.dcnrun.deform_conv2d_backward
+    transformed = common.transforms_are_active()
+    call = _differentiate_transformed if transformed else torch.ops.dcnrun.deform_conv2d_backward
     grads: tuple[Tensor, ...] = call(*arguments)
     return grads
-
-
-def _transforms_are_active() -> bool:
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._are_functorch_transforms_active() or common.forward_mode_is_active()
 
 
 # Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------

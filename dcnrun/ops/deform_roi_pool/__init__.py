@@ -3,10 +3,12 @@
 from torch import Tensor
 
 from dcnrun.ops.common.checks import pair
+from dcnrun.ops.common.operator import traceable
 from dcnrun.ops.deform_roi_pool.checks import as_rois
 from dcnrun.ops.deform_roi_pool.operator import pool
 
 
+@traceable
 def deform_roi_pool(
     input: Tensor,
     rois: Tensor | list[Tensor],
@@ -30,7 +32,7 @@ def deform_roi_pool(
             gamma * offset * height and gamma * offset * width.
         output_size: bins along y and x, (ph, pw) or one number for both.
         spatial_scale: pixels of the feature map for one pixel of the RoIs' coordinates.
-        sampling_ratio: samples per bin along each axis, up to 4096; 0: as many as a bin has pixels, rounded up.
+        sampling_ratio: samples per bin along each axis, up to 4096; 0 or -1: as many as a bin has pixels, rounded up.
         gamma: scale of the offsets.
         mask: (R, G, ph, pw) factors of the bins, or None.
         aligned: whether coordinates are shifted by half a pixel, so that pixel centres lie at .5; otherwise RoIs are at
@@ -54,6 +56,7 @@ def deform_roi_pool(
     return pool(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, aligned, False)
 
 
+@traceable
 def deform_psroi_pool(
     input: Tensor,
     rois: Tensor | list[Tensor],

@@ -5,6 +5,7 @@ and torch.export, and count their FLOPs.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,14 +32,6 @@ _library.define(f"deform_roi_pool({_OPERANDS}) -> Tensor")
 _library.define(
     f"deform_roi_pool_backward(Tensor grad_output, {_OPERANDS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)"
 )
-
-
-def pool(*arguments: Any) -> Tensor:
-    """`torch.ops.dcnrun.deform_roi_pool`; forward mode, where PyTorch would drop the tangents without a word, is refused."""
-    if common.forward_mode_is_active():
-        raise NotImplementedError("deform_roi_pool has no derivatives in forward mode (jvp): use reverse mode")
-    output: Tensor = torch.ops.dcnrun.deform_roi_pool(*arguments)
-    return output
 
 
 # What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
@@ -101,7 +94,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     wants_input, _, wants_offset, wants_mask, *_ = ctx.needs_input_grad
     wanted = [wants_input, wants_offset, wants_mask]
-    computed = torch.ops.dcnrun.deform_roi_pool_backward(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
+    computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
     of_input, of_offset, of_mask = (grad if want else None for grad, want in zip(computed, wanted, strict=True))
     return of_input, None, of_offset, of_mask, *[None] * len(ctx.settings)
 
@@ -132,11 +125,37 @@ torch.library.register_autograd(
 )
 
 
+# torch.func -------------------------------------------------------------------------------------------------------------
+
+
+_pool_transformed = common.as_function("deform_roi_pool", torch.ops.dcnrun.deform_roi_pool, _save, _gradients)
+_differentiate_transformed = common.as_function(
+    "deform_roi_pool", torch.ops.dcnrun.deform_roi_pool_backward, _save_for_second, _second_gradients
+)
+
+
+def pool(*arguments: Any) -> Tensor:
+    """`torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func but for vmap; forward mode is refused."""
+    call: Callable[..., Any] = torch.ops.dcnrun.deform_roi_pool
+    if common.transforms_are_active():
+        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _pool_transformed
+    output: Tensor = call(*arguments)
+    return output
+
+
+def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
+    transformed = common.transforms_are_active()
+    call = _differentiate_transformed if transformed else torch.ops.dcnrun.deform_roi_pool_backward
+    grads: tuple[Tensor, ...] = call(*arguments)
+    return grads
+
+
 # Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------
 
 
+_autocast = common.autocast(pool, Operands, ("input",), ("rois", "offset", "mask"))
 for _key in ("AutocastCPU", "AutocastCUDA"):
-    _library.impl("deform_roi_pool", common.autocast(pool, Operands, ("input",), ("rois", "offset", "mask")), _key)
+    _library.impl("deform_roi_pool", _autocast, _key)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
