@@ -39,12 +39,13 @@ class GridProgress(Watcher):
         for run, result in self._done.items():
             where = f" in {run.path}" if run.is_elsewhere else ""
             self._say(run, f"{_score(result)}, already done{where}")
+        self._said = set(self._done)
 
     def begins(self, job: Job) -> None:
         """Show a bar, or print a line where there is no terminal."""
         run = self._now = self._by_folder[job.folder]
         self._began[run] = time.monotonic()
-        if run in self._done:
+        if run in self._said:
             return
         if not console.is_terminal:
             self._say_that_it_begins(run)
@@ -65,13 +66,13 @@ class GridProgress(Watcher):
         """Print how it ended, and compare the completed runs unless that was the last."""
         run, self._now = self._by_folder[job.folder], None
         self.close()
-        if run in self._done:
+        if run in self._said:
             return
         self._read_new()
         if run in self._done:
-            self._say(
-                run, f"{_score(self._done[run])}, {duration(time.monotonic() - self._began.get(run, time.monotonic()))}"
-            )
+            self._said.add(run)
+            now = time.monotonic()
+            self._say(run, f"{_score(self._done[run])}, {duration(now - self._began.get(run, now))}")
         else:
             unfinished = self._unfinished(run, job)
             self._say(run, f"failed: {unfinished.reason}" if unfinished.failed else unfinished.reason)
@@ -83,7 +84,7 @@ class GridProgress(Watcher):
         """Print what has begun and ended since the last look, where agents run it in processes of their own."""
         for run, job in self._jobs().items():
             before, self._states[run] = self._states.get(run, State.waiting), job.state
-            if job.state is before or run in self._done:
+            if job.state is before or run in self._said:
                 continue
             if job.state is State.running:
                 self._began[run] = time.monotonic()
@@ -101,6 +102,8 @@ class GridProgress(Watcher):
         self.close()
         if self._now:
             self._say(self._now, "stopped. The same command goes on.")
+        elif any(state is State.running for state in self._states.values()):
+            console.print("Stopped; what the runs have trained is kept. The same command goes on.")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -124,7 +124,8 @@ def test_agents_share_the_runs(trainer, tmp_path, capsys):
     assert [variant["seeds"] for variant in result["variants"]] == [[0, 1], [0]]
     assert [run["reason"] for run in result["failed"]] == ["exit status 3: acting: crash ValueError: no such luck"]
     said = capsys.readouterr().out
-    assert "[1/4] standard, seed 0: val/miou " in said
+    for place in ("[1/4] standard, seed 0", "[2/4] dilated 4, seed 0", "[3/4] standard, seed 1"):
+        assert said.count(f"{place}: val/miou ") == 1
     assert "[4/4] dilated 4, seed 1: failed: exit status 3" in said
     assert len(list((tmp_path / "out" / "logs").glob("*-agent-?.log"))) == 2
 
