@@ -308,6 +308,7 @@ class FolderConfig(DataConfig):
     train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
     val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
     ignore_label: int = setting(255, "mask value that is neither trained on nor scored", ge=0, le=255)
+    allow_outside: bool = setting(False, "names of images may lead out of root")
 
 
 @dataclass
@@ -336,6 +337,7 @@ class BoxFilesConfig(DataConfig):
         BadBoxes.error, "boxes that are empty, outside the image or of no class: error, or warn (drop or clip them)"
     )
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
+    allow_outside: bool = setting(False, "names of images may lead out of root")
 
 
 @dataclass

@@ -40,6 +40,8 @@ class Flaw(NamedTuple):
     """The object, and the problem with it."""
     is_bad_box: bool
     """Whether the object can be dropped or clipped, as data.bad_boxes=warn does."""
+    is_repeated: bool = False
+    """Whether the object is only there once more, and kept."""
 
     def __str__(self) -> str:
         return f"{self.file}: {self.what}"
@@ -113,6 +115,11 @@ def make_record(
             flaws.append(Flaw(file, f"{item.title}: its box ({numbers}) {what}", is_bad_box=True))
         if box:
             kept.append(item._replace(box=box))
+    first: dict[tuple[int, Box, float | None], str] = {}
+    for item in kept:
+        if (other := first.setdefault((item.label, item.box, item.area), item.title)) != item.title:
+            what = f"{item.title}: it is {other} once more, of the same class and box"
+            flaws.append(Flaw(file, what, is_bad_box=False, is_repeated=True))
     sizes = [(item.box, item.area) for item in kept]
     record = Record(
         name=name,
@@ -211,14 +218,18 @@ class BoxFileDataset(BoxDataset):
         """
         require_names(record.name for record in self._records)
         require_files([record.image for record in self._records], "image")
-        errors = [flaw for flaw in self.flaws if not (flaw.is_bad_box and self._bad_boxes is BadBoxes.warn)]
+        repeated = [flaw for flaw in self.flaws if flaw.is_repeated]
+        wrong = [flaw for flaw in self.flaws if not flaw.is_repeated]
+        errors = [flaw for flaw in wrong if not (flaw.is_bad_box and self._bad_boxes is BadBoxes.warn)]
         if errors:
             remedy = "" if any(not flaw.is_bad_box for flaw in errors) else " data.bad_boxes=warn drops or clips them."
             raise DataError(f"{_counted(errors)}.{remedy}")
         if not self._records:
             raise DataError(f"no image of the training split has an object that can be used: {_counted(self.flaws)}")
-        if self.flaws:
-            warnings.warn(f"dropped or clipped boxes: {_counted(self.flaws)}", stacklevel=3)
+        if wrong:
+            warnings.warn(f"dropped or clipped boxes: {_counted(wrong)}", stacklevel=3)
+        if repeated:
+            warnings.warn(f"objects that are annotated twice: {_counted(repeated)}", stacklevel=3)
 
 
 def _counted(flaws: Sequence[Flaw]) -> str:

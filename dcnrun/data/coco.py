@@ -40,7 +40,7 @@ class CocoDataset(BoxFileDataset):
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
                 f" data.images={config.images} and data.{split}={part} say where to look"
             )
-        categories, records, flaws = _read(file, root, folder, masks)
+        categories, records, flaws = _read(file, root, folder, masks, config.allow_outside)
         super().__init__(config, split, list(categories.values()), records, flaws, category_ids=list(categories))
 
 
@@ -51,7 +51,9 @@ class _Image(NamedTuple):
     """(height, width); None if neither the JSON file nor the image says."""
 
 
-def _read(file: Path, root: Path, folder: Path, masks: bool) -> tuple[dict[int, str], list[Record], list[Flaw]]:
+def _read(
+    file: Path, root: Path, folder: Path, masks: bool, may_leave: bool
+) -> tuple[dict[int, str], list[Record], list[Flaw]]:
     """Return a JSON file's categories by id, its images and what is wrong; DataError if it is not like COCO's."""
     try:
         document = json.loads(read_bytes(file))
@@ -62,7 +64,7 @@ def _read(file: Path, root: Path, folder: Path, masks: bool) -> tuple[dict[int, 
     categories = {number: category_names[number]["name"] for number in sorted(category_names)}
     labels = {category: label for label, category in enumerate(categories)}
     images = {
-        number: _image(entry, require_below(root, folder, entry["file_name"], file))
+        number: _image(entry, require_below(root, folder, entry["file_name"], file, may_leave))
         for number, entry in _by_id(document, "images", "file_name", file).items()
     }
     has_masks = masks and any(entry.get("segmentation") for entry in annotations)

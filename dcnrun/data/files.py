@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class FileDataset(SegmentationDataset):
         self.classes = tuple(classes)
         self._pairs = list(pairs)
         self._labels = labels
+        self._colours: dict[tuple[int, ...], tuple[int, Path]] = {}  # of the masks read so far: their value, and where
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -75,7 +77,8 @@ class FileDataset(SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
         image = read_image(pair.image)
-        values = read_mask(pair.mask)
+        values, palette = read_mask(pair.mask)
+        self._require_same_palette(pair.mask, values, palette)
         if values.shape != image.shape[1:]:
             raise DataError(
                 f"{pair.mask}: the mask is {width_x_height(values.shape)} but its image {pair.image} is"
@@ -89,6 +92,19 @@ class FileDataset(SegmentationDataset):
                 f" (as are {wrong.sum()} pixels in all); expected {self._labels.expected}"
             )
         return {"image": image, "mask": Mask(torch.from_numpy(mask.astype(np.uint8))), "name": pair.name}
+
+    def _require_same_palette(self, path: Path, values: NDArray[np.uint8], palette: Sequence[tuple[int, ...]]) -> None:
+        """Raise DataError where a colour is another value than in a mask read before: classes would be mixed up."""
+        used, counts = np.zeros(256, np.bool_), Counter(palette)
+        used[values] = True
+        for value, colour in enumerate(palette):
+            if used[value] and counts[colour] == 1:
+                other, file = self._colours.setdefault(colour, (value, path))
+                if other != value:
+                    raise DataError(
+                        f"{path}: the colour {colour} has the value {value} in its palette, but {other} in {file};"
+                        " expected one palette in all masks, or grey values"
+                    )
 
     def name(self, index: int) -> str:
         """Name of the sample at `index`, without reading it."""
@@ -129,8 +145,8 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Read the values of a mask (H, W): colour indices, or grey values."""
+def read_mask(path: Path) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
+    """Read the values of a mask (H, W), colour indices or grey values; and the colour of each index, if there are any."""
     picture = _read(path, _MASK_MODES, _MASK_EXPECTED)
     if picture.format == "PNG" and picture.mode == "L":
         with path.open("rb") as file:
@@ -139,7 +155,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
             raise DataError(
                 f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
             )
-    return np.array(picture, np.uint8)
+    flat = (picture.getpalette("RGB") or []) if picture.mode == "P" else []
+    return np.array(picture, np.uint8), [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
 
 
 def require_regular(path: Path) -> None:
@@ -154,11 +171,13 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def require_below(root: Path, folder: Path, name: str, file: Path) -> Path:
-    """Return `folder / name`; DataError where the name, which `file` has, leads out of both. Links may lead anywhere."""
+def require_below(root: Path, folder: Path, name: str, file: Path, may_leave: bool) -> Path:
+    """Return `folder / name`; DataError where the name, which `file` has, leads out of both unless it may. Links always may."""
     path = Path(os.path.normpath(folder / name))
-    if not any(path.is_relative_to(os.path.normpath(base)) for base in (root, folder)):
-        raise DataError(f"{file}: the image {name!r} is outside data.root={root}; expected a name below {folder}")
+    if not may_leave and not any(path.is_relative_to(os.path.normpath(base)) for base in (root, folder)):
+        raise DataError(
+            f"{file}: the image {name!r} is outside data.root={root}; expected a name below {folder}, or data.allow_outside=true"
+        )
     return folder / name
 
 
@@ -209,9 +228,11 @@ def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
     """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
         require_regular(path)
-        with Pillow.open(path, formats=_FORMATS) as picture:
-            _require_one_picture(picture)
-            picture.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # up to MOST_PIXELS, images may be large
+            with Pillow.open(path, formats=_FORMATS) as picture:
+                _require_one_picture(picture)
+                picture.load()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {expected}") from None
     except Pillow.DecompressionBombError:

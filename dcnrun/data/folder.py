@@ -56,7 +56,7 @@ def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
         _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
         names = read_names(root / part)
         for name in names:
-            require_below(root, images, name, root / part)
+            require_below(root, images, name, root / part, config.allow_outside)
         found = _images_by_name(images, {str(Path(name).parent) for name in names})
         if absent := [name for name in names if name not in found]:
             raise DataError(

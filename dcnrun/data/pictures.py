@@ -21,6 +21,8 @@ _MOST_IN_LEGEND = 24
 _MOST_OBJECTS = 300
 """Objects of an image that are drawn: of more, an even sample."""
 _LONGEST_TITLE = 40
+_MOST_SIDE = 1200
+"""Pixels of an image's side that are drawn."""
 _MASK_STRENGTH = 0.5
 _OBJECT_MASK_STRENGTH = 0.35
 _IGNORED = (1.0, 1.0, 1.0)
@@ -35,6 +37,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
     figure = new_figure((_INCHES * columns, _INCHES * rows + 0.6))
     shown: set[int] = set()
     for axes, sample in zip(figure.subplots(rows, columns, squeeze=False).flat, samples, strict=False):
+        sample = _reduced(sample)
         shown |= _draw_boxes(axes, sample, classes) if "boxes" in sample else _draw_mask(axes, sample, len(classes))
         count = len(sample.get("boxes", ()))
         more = f" ({_MOST_OBJECTS} of {count:,} objects)" if count > _MOST_OBJECTS else ""
@@ -51,6 +54,17 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
         text.set_parse_math(False)
         text.set_text(short_name(classes[label]))
     save_png(figure, path)
+
+
+def _reduced(sample: Any) -> Any:
+    """Return a sample with every second pixel alone, or every third, and so on, where its image is larger than can be seen."""
+    step = -(-max(sample["image"].shape[1:]) // _MOST_SIDE)
+    if step == 1:
+        return sample
+    pixels = {
+        key: sample[key][..., ::step, ::step] for key in ("image", "mask", "masks") if sample.get(key) is not None
+    }
+    return {**sample, **pixels} | ({"boxes": sample["boxes"] / step} if "boxes" in sample else {})
 
 
 def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[int]:

@@ -65,7 +65,7 @@ class VocBoxDataset(BoxFileDataset):
                 records += [record] if record else []
                 flaws += found
                 class_names |= names_in_it
-        if split == "train" and all(flaw.is_bad_box for flaw in flaws):
+        if split == "train" and all(flaw.is_bad_box or flaw.is_repeated for flaw in flaws):
             _require_classes(config, class_names)
         super().__init__(config, split, classes, records, flaws)
 
@@ -107,7 +107,7 @@ def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
     if not names:
         raise UsageError(f"{_list_of(folder, part)} is empty; expected an image's name a line")
     for image in names:
-        require_below(root, folder / "JPEGImages", image, _list_of(folder, part))
+        require_below(root, folder / "JPEGImages", image, _list_of(folder, part), config.allow_outside)
     return folder, names
 
 

@@ -11,9 +11,10 @@ from pycocotools.coco import COCO
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import BadBoxes, CocoConfig, Source
 from dcnrun.data import build_box_dataset, build_dataset
+from dcnrun.data.check import check_data
 from dcnrun.errors import DataError, UsageError
 from tests.data.conformance import DatasetSuite
-from tests.data.factories import annotation, coco_tree, load_json, save_json
+from tests.data.factories import annotation, coco_tree, load_json, save_image, save_json
 
 
 class TestCoco(DatasetSuite):
@@ -104,6 +105,20 @@ def change(root, **lists):
 
 def val(root, masks=False, **settings):
     return build_box_dataset(CocoConfig(root=str(root), **settings), "val", masks=masks)
+
+
+def test_annotations_that_were_merged_twice_are_said_and_kept(root):
+    once = load_json(root, "val")["annotations"]
+    again = [entry | {"id": entry["id"] + 100} for entry in once]
+    other = once[0] | {"id": 50, "category_id": 20}  # of another class
+    change(root, annotations=[*once, *again, other])
+    with pytest.warns(
+        UserWarning, match=r"annotated twice: 3 problems .* annotation 101 of 'val_7.png': it is annotation 1 of"
+    ):
+        dataset = val(root)
+    assert [len(dataset[index]["boxes"]) for index in range(3)] == [3, 4, 0]
+    report = check_data(CocoConfig(root=str(root)), ["val"])
+    assert report["problems"] == 3
 
 
 ONE = [annotation(1, 7, 90, [1, 2, 3, 4])]
@@ -320,6 +335,13 @@ class TestWhatAFileClaims:
         change(root, images=images)
         with pytest.raises(DataError, match=rf"_val.json: the image '{name}' is outside data.root={root}; expected"):
             val(root)
+
+    def test_a_name_that_may_lead_out_of_the_root(self, root):
+        images = load_json(root, "val")["images"]
+        images[0]["file_name"] = "../../elsewhere.png"
+        change(root, images=images)
+        save_image(root.parent / "elsewhere.png", (47, 30))
+        assert val(root, allow_outside=True)[0]["image"].shape == (3, 30, 47)
 
     def test_a_name_beside_the_folder_of_images_is_inside(self, root):
         images = load_json(root, "val")["images"]

@@ -185,6 +185,16 @@ class TestNames:
         with pytest.raises(DataError, match=rf"train.txt: the image '{name}' is outside data.root={root}; expected"):
             train_set(root, train="train.txt")
 
+    def test_that_may_lead_out_of_the_root(self, root, tmp_path_factory):
+        elsewhere = folder_tree(tmp_path_factory.mktemp("elsewhere"), splits=("",))
+        outside = os.path.relpath(elsewhere / "images" / "a", root / "images")
+        (root / "train.txt").write_text(f"{outside}\n")
+        (root / "masks" / outside).parent.mkdir(parents=True, exist_ok=True)
+        save_mask(root / "masks" / f"{outside}.png", labels())
+        with pytest.raises(DataError, match=r"or data.allow_outside=true$"):
+            train_set(root, train="train.txt")
+        assert len(train_set(root, train="train.txt", allow_outside=True)) == 1
+
 
 class TestMasks:
     @pytest.mark.parametrize("mode", ["P", "L"])
@@ -192,6 +202,27 @@ class TestMasks:
         values = labels(values=(0, 1, 255))
         save_mask(root / "masks" / "train" / "a.png", values, mode)
         assert np.array_equal(train_set(root)[0]["mask"].numpy(), values)
+
+    def test_a_colour_with_another_value_in_another_palette(self, root):
+        """Written one by one with as few colours as each needs: red is 1 in one file and 2 in the next."""
+        black, red, green = (0, 0, 0), (255, 0, 0), (0, 255, 0)
+        for name, palette in {"a": [black, red, green], "b": [black, green, red], "c": [black, red]}.items():
+            picture = Image.fromarray(labels(values=range(len(palette))), "P")
+            picture.putpalette([part for colour in palette for part in colour])
+            picture.save(root / "masks" / "train" / f"{name}.png")
+        dataset = train_set(root, ["sky", "road", "tree"])
+        said = r"b.png: the colour \(0, 255, 0\) has the value 1 in its palette, but 2 in .*a.png; expected one palette"
+        assert len([dataset[index] for index in (0, 2)]) == 2
+        with pytest.raises(DataError, match=said):
+            dataset[1]
+
+    def test_colours_that_say_nothing_of_a_value(self, root):
+        """Palettes of one colour, and colours that two values have."""
+        for name, palette in {"a": [0] * 768, "b": [0, 0, 0, 9, 9, 9, 9, 9, 9]}.items():
+            picture = Image.fromarray(labels(values=(0, 1)), "P")
+            picture.putpalette(palette)
+            picture.save(root / "masks" / "train" / f"{name}.png")
+        assert all(len(train_set(root)[index]["mask"].unique()) == 2 for index in range(2))
 
     def test_a_black_and_white_mask(self, root):
         values = labels()

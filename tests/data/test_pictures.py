@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dcnrun.config.schema import ShapesConfig
-from dcnrun.data import IGNORE, build_box_dataset, build_dataset
+from dcnrun.data import IGNORE, build_box_dataset, build_dataset, pictures
 from dcnrun.data.pictures import draw_samples
 
 
@@ -57,6 +57,19 @@ def test_ignored_pixels_and_images_without_labels(tmp_path):
     empty = build_box_dataset(ShapesConfig(val_images=1, objects_min=0, objects_max=0), "val")[0]
     draw_samples([empty], ["a"], tmp_path / "b.png")
     assert (tmp_path / "b.png").is_file()
+
+
+def test_a_large_image_is_drawn_with_fewer_pixels(monkeypatch):
+    """A box is still around its object; what the sample holds stays as it is."""
+    sample = build_box_dataset(ShapesConfig(val_images=1), "val", masks=True)[0]
+    monkeypatch.setattr(pictures, "_MOST_SIDE", 64)
+    reduced = pictures._reduced(sample)
+    assert reduced["image"].shape == (3, 64, 64)
+    assert torch.equal(reduced["masks"], sample["masks"][:, ::2, ::2])
+    assert torch.equal(2 * torch.as_tensor(reduced["boxes"]), torch.as_tensor(sample["boxes"]))
+    assert sample["image"].shape == (3, 128, 128)
+    monkeypatch.setattr(pictures, "_MOST_SIDE", 128)
+    assert pictures._reduced(sample) is sample
 
 
 @pytest.mark.timeout(60)
