@@ -22,7 +22,8 @@ struct Pooling {
     View grad_input, grad_offset, grad_mask;
     int64_t batch, height, width;
     int64_t rois, channels, bins_high, bins_wide, planes, groups, threads;  // channels of the output
-    double gamma;
+    int64_t authors;  // whether a bin is the mean of its points on the feature map, and not of all
+    double gamma, first_point, beyond;  // see dcnrun/ops/deform_roi_pool/arguments.py
 
     int64_t pixels() const { return height * width; }
     int64_t bins() const { return bins_high * bins_wide; }
@@ -65,6 +66,7 @@ struct Bin {
 struct Axis {
     real start, length, points;  // of the bin; `points` along it
     int64_t lines;               // of the feature map
+    real first_point, beyond;
 
     // How many points can lie on the feature map: all of them, unless bins are larger than it.
     int64_t near() const {
@@ -73,15 +75,16 @@ struct Axis {
     }
     int64_t most_lines() const { return std::min(2 * near(), lines); }
 
-    // Writes the lines that points lie between, in ascending order, and returns their number. A point further than one
-    // pixel outside the feature map has none, a nearer one has the border.
-    int64_t place(Line* placed, bool& is_number) const {
+    // Writes the lines that points lie between, in ascending order, and returns their number. A point further than `beyond`
+    // outside the feature map has none, a nearer one has the border and is counted as inside.
+    int64_t place(Line* placed, bool& is_number, real& inside_count) const {
         const int64_t count = near(), last = lines - 1;
         const real step = length / points;
         real skipped = 0;
         if (real(count) < points)
             skipped = std::min(std::max(std::floor((-1 - start) / step - real(0.5)) - 1, real(0)), points - real(count));
         int64_t done = 0;
+        inside_count = 0;
         // Neighbouring points weight lines, which are the last two so far.
         auto add = [&](int64_t index, real weight, real slope) {
             int64_t i = done;
@@ -96,9 +99,10 @@ struct Axis {
         for (int64_t i = 0; i < count; i++) {
             // An inverted RoI has its points from right to left.
             real number = skipped + real(step < 0 ? count - 1 - i : i);
-            real position = start + (number + real(0.5)) * length / points;
+            real position = start + (number + first_point) * length / points;
             is_number = is_number && position == position;
-            if (!(position >= -1 && position <= real(lines))) continue;
+            if (!(position >= -beyond && position <= real(last) + beyond)) continue;
+            inside_count++;
             real inside = std::min(std::max(position, real(0)), real(last));
             int64_t low = int64_t(inside);
             if (low >= last) {
@@ -117,7 +121,8 @@ struct Axis {
 inline Axis first_axis(const Pooling& pooling, int64_t roi, int along) {
     const Region& region = pooling.region(roi);
     const int64_t bins = along ? pooling.bins_wide : pooling.bins_high;
-    return {region.start[along], region.size[along] / real(bins), region.grid[along], along ? pooling.width : pooling.height};
+    return {region.start[along], region.size[along] / real(bins), region.grid[along], along ? pooling.width : pooling.height,
+            real(pooling.first_point), real(pooling.beyond)};
 }
 
 // The bins of all RoIs: `place` finds those of one RoI, RoIs in any order.
@@ -165,6 +170,7 @@ public:
                 Line* line = first_line(roi, group, bin);
                 integer* placed = counts_of(roi, group, bin);
                 bool is_number = true;
+                real inside[2];
                 for (int along = 0; along < 2; along++) {
                     Axis of_bin = first_axis(pooling, roi, along);
                     // Rounded here, and not after the sum, since a point on the very border would fall to another side
@@ -173,10 +179,11 @@ public:
                     of_bin.start += distance;
                     if (pooling.offset.data)
                         of_bin.start += pooling.real_at(pooling.offset, roi, 2 * group + along, bin) * pooling.reach(roi, along);
-                    placed[along] = integer(of_bin.place(line, is_number));
+                    placed[along] = integer(of_bin.place(line, is_number, inside[along]));
                     line += placed[along];
                 }
-                weights.data[number(roi, group, bin)] = is_number ? 1 / points : real(NAN);
+                const real count = pooling.authors ? std::max(inside[0] * inside[1], real(1)) : points;
+                weights.data[number(roi, group, bin)] = is_number ? 1 / count : real(NAN);
             }
     }
 

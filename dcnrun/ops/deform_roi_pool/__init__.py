@@ -53,7 +53,8 @@ def deform_roi_pool(
     al. 2018.
     """
     size, rois = pair(output_size, "output_size", 1), as_rois(rois, input.shape[0])
-    return pool(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, aligned, False)
+    ratio = 0 if sampling_ratio == -1 else sampling_ratio
+    return pool(input, rois, offset, mask, size, spatial_scale, ratio, gamma, aligned, False, False)
 
 
 @traceable
@@ -66,14 +67,23 @@ def deform_psroi_pool(
     sampling_ratio: int = 0,
     gamma: float = 0.1,
     mask: Tensor | None = None,
+    authors: bool = False,
 ) -> Tensor:
     """Compute deformable position-sensitive RoI pooling, for R-FCN's heads; without offsets it is `torchvision.ops.ps_roi_align`.
 
     As `deform_roi_pool` with aligned=True, but input has Co*ph*pw channels: bin (i, j) of output channel c reads channel
     (c*ph + i)*pw + j. Groups of offsets are groups of output channels: 1, or Co where each class has offsets of its own.
 
+    That is not what the authors' code computes (`DeformablePSROIPooling` of Dai et al. 2017, in DCNv2 too): there corners are
+    rounded to whole pixels, the last of which belongs to the RoI, and RoIs are at least 0.1 wide and high on the feature map; a
+    bin's sampling points start at its corner, and not half a step further; only those are averaged that lie at most half a pixel
+    outside. `authors=True` computes this, for weights that were trained with it. It takes a number of samples (the authors'
+    `sample_per_part`, 4), has as many parts as bins (`part_size` and `group_size` are `pooled_size`), and `gamma` is their
+    `trans_std`. Offsets have y first here as everywhere, in the authors' code x.
+
     Returns:
         (R, Co, ph, pw). RoIs without height or width are zero under adaptive sampling, where torchvision divides by zero.
     """
     size, rois = pair(output_size, "output_size", 1), as_rois(rois, input.shape[0])
-    return pool(input, rois, offset, mask, size, spatial_scale, sampling_ratio, gamma, True, True)
+    ratio = 0 if sampling_ratio == -1 else sampling_ratio
+    return pool(input, rois, offset, mask, size, spatial_scale, ratio, gamma, True, True, authors)

@@ -19,9 +19,10 @@ class Operands(NamedTuple):
     gamma: float
     aligned: bool
     position_sensitive: bool
+    authors: bool = False
 
     @property
-    def settings(self) -> tuple[tuple[int, int], float, int, float, bool, bool]:
+    def settings(self) -> tuple[tuple[int, int], float, int, float, bool, bool, bool]:
         """All arguments that are not tensors."""
         return self[4:]
 
@@ -43,9 +44,22 @@ class Operands(NamedTuple):
         return 1 if self.mask is None else self.mask.shape[1]
 
     @property
+    def first_point(self) -> float:
+        """Where in a bin its first sampling point lies, in steps from point to point."""
+        return 0.0 if self.authors else 0.5
+
+    @property
+    def beyond(self) -> float:
+        """How many pixels outside the feature map a sample may lie: further off it is zero, or not one with `authors`."""
+        return 0.5 if self.authors else 1.0
+
+    @property
     def output_shape(self) -> tuple[int, int, int, int]:
         """(R, Co, ph, pw)."""
         return self.rois.shape[0], self.input.shape[1] // self.planes, *self.output_size
+
+
+_LEAST_OF_AUTHORS = 0.1  # pixels of the feature map, along each side of a RoI
 
 
 class Regions(NamedTuple):
@@ -60,16 +74,19 @@ class Regions(NamedTuple):
 def regions(operands: Operands) -> Regions:
     """Return where RoIs lie and how densely they are sampled, with `torchvision.ops.roi_align`'s roundings.
 
-    Without `aligned` a RoI is at least 1 x 1; one with a NaN coordinate has one sampling point per bin,
+    With `authors` those of their code. Without `aligned` a RoI is at least 1 x 1; one with a NaN coordinate has one sampling point per bin,
     whose position then is NaN too, unless it has no extent along the other axis, and so no sampling points.
     """
     input, rois = operands.input, operands.rois
     dtype = torch.promote_types(input.dtype, torch.float32)
-    corners = rois[:, 1:].to(dtype) * operands.spatial_scale - (0.5 if operands.aligned else 0.0)
+    corners = rois[:, 1:].to(dtype)
+    if operands.authors:
+        corners = corners.sign() * (corners.abs() + 0.5).floor() + corners.new_tensor([0, 0, 1, 1])
+    corners = corners * operands.spatial_scale - (0.5 if operands.aligned else 0.0)
     start = corners[:, [1, 0]]
     size = corners[:, [3, 2]] - start
-    if not operands.aligned:
-        size = size.clamp(min=1)
+    if operands.authors or not operands.aligned:
+        size = size.clamp(min=_LEAST_OF_AUTHORS if operands.authors else 1)
     if operands.sampling_ratio > 0:
         grid = torch.full_like(size, operands.sampling_ratio)
     else:

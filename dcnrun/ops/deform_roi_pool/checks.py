@@ -26,12 +26,18 @@ def check_deform_roi_pool(operands: Operands) -> None:
         check_dtype(name, tensor, input, positions=True)
     if rois.shape[1] != 5:
         raise ValueError(f"rois must be (R, 5): image, x1, y1, x2, y2; but has shape {tuple(rois.shape)}")
-    _, scale, ratio, gamma = operands[4:8]
+    scale, ratio, gamma = operands.spatial_scale, operands.sampling_ratio, operands.gamma
     for name, value in (("spatial_scale", scale), ("gamma", gamma)):
         if not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, but is {value}")
     if not 0 <= ratio <= MOST_SAMPLES:
-        raise ValueError(f"sampling_ratio must be from 0 (adaptive) to {MOST_SAMPLES}, but is {ratio}")
+        raise ValueError(
+            f"sampling_ratio must be from 1 to {MOST_SAMPLES}, or 0 or -1 (as many samples as pixels), but is {ratio}"
+        )
+    if operands.authors and ratio == 0:
+        raise ValueError(
+            "sampling_ratio must be given with authors=True, whose code has a fixed number (4 in the paper)"
+        )
 
     _, channels, height, width = input.shape
     if 0 in (channels, height, width):

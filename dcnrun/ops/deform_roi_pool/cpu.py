@@ -23,7 +23,8 @@ class _Pooling(Arguments):
         *((name, View) for name in ("grad_input", "grad_offset", "grad_mask")),
         *((name, c_int64) for name in ("batch", "height", "width")),
         *((name, c_int64) for name in ("rois", "channels", "bins_high", "bins_wide", "planes", "groups", "threads")),
-        ("gamma", c_double),
+        ("authors", c_int64),
+        *((name, c_double) for name in ("gamma", "first_point", "beyond")),
     )
 
 
@@ -61,7 +62,10 @@ def _pooling(operands: Operands, **more: Tensor | None) -> _Pooling:
         planes=operands.planes,
         groups=operands.groups,
         threads=torch.get_num_threads(),
+        authors=operands.authors,
         gamma=operands.gamma,
+        first_point=operands.first_point,
+        beyond=operands.beyond,
     )
     where = regions(operands)
     pooling.view(

@@ -59,7 +59,7 @@ def backend_of(operands: Operands) -> Backend:
     """Return which implementation computes the pooling of these operands."""
     input = operands.input
     plain = operands.offset is None and operands.mask is None
-    as_torchvision = plain and not operands.position_sensitive and operands.sampling_ratio > 0
+    as_torchvision = plain and not operands.position_sensitive and operands.sampling_ratio > 0 and not operands.authors
     # On the CPU its operator reads out of bounds in RoIs with NaN coordinates.
     return DISPATCHER.backend_for(input.device, input.dtype, torchvision=as_torchvision and input.device.type == "cuda")
 

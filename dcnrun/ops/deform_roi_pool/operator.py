@@ -27,10 +27,10 @@ _OPERANDS = (
 )
 
 _library = Library("dcnrun", "FRAGMENT")
-_library.define(f"deform_roi_pool({_OPERANDS}) -> Tensor")
+_library.define(f"deform_roi_pool({_OPERANDS}, bool authors=False) -> Tensor")
 # `wanted` tells which gradients to compute: input, offset, mask. The others are empty tensors.
 _library.define(
-    f"deform_roi_pool_backward(Tensor grad_output, {_OPERANDS}, bool[3] wanted) -> (Tensor, Tensor, Tensor)"
+    f"deform_roi_pool_backward(Tensor grad_output, {_OPERANDS}, bool authors, bool[3] wanted) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -96,7 +96,7 @@ def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     wanted = [wants_input, wants_offset, wants_mask]
     computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
     of_input, of_offset, of_mask = (grad if want else None for grad, want in zip(computed, wanted, strict=True))
-    return of_input, None, of_offset, of_mask, *[None] * len(ctx.settings)
+    return of_input, None, of_offset, of_mask, *[None] * (len(ctx.needs_input_grad) - 4)
 
 
 def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

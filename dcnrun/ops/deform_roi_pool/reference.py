@@ -73,7 +73,7 @@ class _Roi(NamedTuple):
     operands: Operands
     image: int | None
     reach: Tensor  # (2,): what an offset of 1 moves a bin by, along y and x
-    samples: float  # in each bin
+    samples: Tensor | float  # in each bin, (M, 1, Q) where they differ
     rows: _Points
     columns: _Points
     pixels: Tensor  # (M, 1, Q * 2Ky * 2Kx): where sampled pixels are in the feature map, row by row
@@ -151,7 +151,14 @@ def _each_roi(operands: Operands) -> Iterator[_Roi]:
         )
         values = torch.where(inside.unsqueeze(1), values, 0)
         factor = 1.0 if operands.mask is None else operands.mask[r].to(reach.dtype).reshape(features.shape[0], 1, -1)
-        yield _Roi(operands, image, reach, max(math.prod(grid), 1), rows, columns, index, values, factor)
+        samples = _points_inside(rows, columns) if operands.authors else max(math.prod(grid), 1)
+        yield _Roi(operands, image, reach, samples, rows, columns, index, values, factor)
+
+
+def _points_inside(rows: _Points, columns: _Points) -> Tensor:
+    """Return how many sampling points of each bin lie on the feature map or close to it, at least 1, as (M, 1, Q)."""
+    along_y, along_x = (axis.inside.sum(-1) // 2 for axis in (rows, columns))  # each is there twice
+    return (along_y * along_x).clamp(min=1).to(rows.weight.dtype).unsqueeze(1)
 
 
 def _starts(operands: Operands, start: Tensor, size: Tensor, offset: Tensor | None, axis: int) -> Tensor:
@@ -168,11 +175,11 @@ def _points(starts: Tensor, size: Tensor, grid: list[float], operands: Operands,
     """Return the sampling points along an axis of bins that start here; those far outside the feature map are left out."""
     length, points = operands.input.shape[2 + axis], grid[axis]
     bin = size[axis] / operands.output_size[axis]
-    position = starts.unsqueeze(-1) + (_near(starts, bin, points, length) + 0.5) * bin / points
+    position = starts.unsqueeze(-1) + (_near(starts, bin, points, length) + operands.first_point) * bin / points
 
     near = position.clamp(0, length - 1)  # whose gradient is 1 at both ends
     low = near.detach().floor()
-    weight, inside = near - low, (position >= -1) & (position <= length)
+    weight, inside = near - low, (position >= -operands.beyond) & (position <= length - 1 + operands.beyond)
     moves = torch.where(weight.isnan(), weight, (near == position).to(weight.dtype))
     lines = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
     insides = torch.stack([inside, inside], -1)

@@ -37,6 +37,7 @@ def make_problem(
     masked=True,
     aligned=True,
     position_sensitive=False,
+    authors=False,
     spread=2.0,
     odd=False,
     dtype=torch.float64,
@@ -60,6 +61,7 @@ def make_problem(
         "gamma": gamma,
         "aligned": aligned,
         "position_sensitive": position_sensitive,
+        "authors": authors,
     }
 
 
@@ -87,6 +89,7 @@ def problems(draw, dtype=torch.float64, channels=(1, 2, 3, 5, 8, 16, 17, 33, 64,
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     position_sensitive = draw(st.booleans())
     few = [count for count in channels if count <= 5] if position_sensitive else list(channels)
+    ratio = draw(st.sampled_from([0, 0, 1, 2, 3, 7]))
     drawn = {
         "batch": draw(st.integers(1, 3)),
         "channels": groups * draw(st.sampled_from(few)),
@@ -94,13 +97,14 @@ def problems(draw, dtype=torch.float64, channels=(1, 2, 3, 5, 8, 16, 17, 33, 64,
         "rois": draw(st.sampled_from(counts)),
         "bins": (draw(st.integers(1, 4)), draw(st.integers(1, 4))),
         "scale": draw(st.sampled_from([1.0, 0.5, 1 / 16, 0.37, 2.0])),
-        "ratio": draw(st.sampled_from([0, 0, 1, 2, 3, 7])),
+        "ratio": ratio,
         "gamma": draw(st.sampled_from([0.1, 1.0, 0.0])),
         "groups": groups,
         "shifted": draw(st.booleans()),
         "masked": draw(st.booleans()),
         "aligned": True if position_sensitive else draw(st.booleans()),
         "position_sensitive": position_sensitive,
+        "authors": position_sensitive and ratio > 0 and draw(st.booleans()),
         "spread": draw(st.sampled_from([0.5, 3.0, 50.0])),
         "odd": draw(st.booleans()),
         "seed": draw(st.integers(0, 2**31)),
@@ -124,6 +128,7 @@ def compute(**problem):
     """The operator's public functions."""
     arguments = {name: value for name, value in problem.items() if name != "position_sensitive"}
     if not problem["position_sensitive"]:
+        assert not arguments.pop("authors")
         return deform_roi_pool(**arguments)
     assert arguments.pop("aligned")
     return deform_psroi_pool(**arguments)

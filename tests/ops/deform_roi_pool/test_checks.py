@@ -45,8 +45,8 @@ WRONG = [
     ({"output_size": (2, 2.0)}, ValueError, r"output_size must be one or two integers.*2\.0"),
     ({"spatial_scale": float("nan")}, ValueError, r"spatial_scale must be a finite number, but is nan"),
     ({"gamma": float("inf")}, ValueError, r"gamma must be a finite number, but is inf"),
-    ({"sampling_ratio": -1}, ValueError, r"sampling_ratio must be from 0 .* but is -1"),
-    ({"sampling_ratio": 2**40}, ValueError, rf"sampling_ratio must be .* to {MOST_SAMPLES}, but is 1099511627776"),
+    ({"sampling_ratio": -2}, ValueError, r"sampling_ratio must be from 1 to 4096, or 0 or -1 .* but is -2"),
+    ({"sampling_ratio": 2**40}, ValueError, rf"sampling_ratio must be .* to {MOST_SAMPLES}, .* but is 1099511627776"),
 ]
 
 
@@ -72,6 +72,11 @@ def test_good_operands_pass():
     assert deform_roi_pool(**meta).shape == (3, 8, 2, 2)
 
 
+def test_the_authors_pooling_has_a_number_of_samples():
+    with pytest.raises(ValueError, match="sampling_ratio must be given with authors=True"):
+        deform_psroi_pool(**GOOD, authors=True)
+
+
 def test_position_sensitive_pooling_needs_a_channel_for_each_bin():
     message = "input has 8 channels, but position-sensitive pooling to 3x3 needs a multiple of 9"
     with pytest.raises(ValueError, match=message):
@@ -86,7 +91,7 @@ def test_a_roi_of_an_image_that_is_not_there(image):
     with pytest.raises(ValueError, match=re.escape(message.replace("\\", ""))):
         deform_roi_pool(**GOOD | {"rois": rois})
     grad_output, wanted = torch.zeros(3, 8, 2, 2), [True] * 3
-    settings = [2, 2], 1.0, 0, 0.1, True, False
+    settings = [2, 2], 1.0, 0, 0.1, True, False, False
     with pytest.raises(ValueError, match=re.escape(message.replace("\\", ""))):
         torch.ops.dcnrun.deform_roi_pool_backward(
             grad_output, GOOD["input"], rois, GOOD["offset"], GOOD["mask"], *settings, wanted
@@ -130,4 +135,6 @@ def test_nothing_is_reserved_for_operands_that_do_not_fit(change, message):
 def test_a_gradient_that_is_not_the_outputs(grad_output, error, message):
     operands = [GOOD[name] for name in ("input", "rois", "offset", "mask")]
     with pytest.raises(error, match=message):
-        torch.ops.dcnrun.deform_roi_pool_backward(grad_output, *operands, [2, 2], 1.0, 0, 0.1, True, False, [True] * 3)
+        torch.ops.dcnrun.deform_roi_pool_backward(
+            grad_output, *operands, [2, 2], 1.0, 0, 0.1, True, False, False, [True] * 3
+        )

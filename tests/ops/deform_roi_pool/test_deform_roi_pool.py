@@ -26,7 +26,7 @@ def reference(**problem):
     return deform_roi_pool_reference(operands_of(problem))
 
 
-def align(input, rois, output_size, spatial_scale, sampling_ratio, aligned, position_sensitive, **more):
+def align(input, rois, output_size, spatial_scale, sampling_ratio, aligned, position_sensitive, authors=False, **more):
     """torchvision's two operators."""
     if position_sensitive:
         return torchvision.ops.ps_roi_align(input, rois, output_size, spatial_scale, sampling_ratio)
@@ -55,7 +55,7 @@ def test_equals_the_definition_in_single_precision(backend, problem):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("zeros", [True, False])
 @examples(50)
-@given(data=problems(counts=SOME, odd=False, shifted=False, masked=False))
+@given(data=problems(counts=SOME, odd=False, shifted=False, masked=False, authors=False))
 def test_zero_offsets_give_roi_align(backend, dtype, zeros, data):
     problem = data | {"input": data["input"].to(dtype), "rois": data["rois"].to(dtype)}
     wanted = results(problem, align)
@@ -136,6 +136,66 @@ def test_boxes_may_come_image_by_image(backend):
     problem["rois"][:, 0] = torch.tensor([0, 0, 0, 2, 2, 2, 2, 2])
     boxes = list(problem["rois"][:, 1:].split([3, 0, 5]))
     assert torch.equal(compute(**problem | {"rois": boxes}), compute(**problem))
+
+
+def as_the_authors_have_it(input, rois, offset, output_size, spatial_scale, sampling_ratio, gamma):
+    """`DeformablePSROIPoolForwardKernel` of the DCN authors' code, number by number; here offsets have y first."""
+    _, channels, height, width = input.shape
+    high, wide = output_size
+    out_channels, groups = channels // (high * wide), offset.shape[1] // 2
+    output = input.new_zeros(len(rois), out_channels, high, wide)
+
+    def whole(corner):
+        return math.copysign(math.floor(abs(corner) + 0.5), corner)
+
+    for r, top, i, j in itertools.product(range(len(rois)), range(out_channels), range(high), range(wide)):
+        image, x1, y1, x2, y2 = rois[r].tolist()
+        start_w, start_h = whole(x1) * spatial_scale - 0.5, whole(y1) * spatial_scale - 0.5
+        roi_width = max((whole(x2) + 1) * spatial_scale - 0.5 - start_w, 0.1)
+        roi_height = max((whole(y2) + 1) * spatial_scale - 0.5 - start_h, 0.1)
+        group = top // (out_channels // groups)
+        trans_y, trans_x = offset[r, 2 * group, i, j] * gamma, offset[r, 2 * group + 1, i, j] * gamma
+        start_h = i * roi_height / high + start_h + trans_y * roi_height
+        start_w = j * roi_width / wide + start_w + trans_x * roi_width
+        plane, samples = input[int(image), (top * high + i) * wide + j], []
+        for iy, ix in itertools.product(range(sampling_ratio), repeat=2):
+            w = start_w + ix * (roi_width / wide / sampling_ratio)
+            h = start_h + iy * (roi_height / high / sampling_ratio)
+            if w < -0.5 or w > width - 0.5 or h < -0.5 or h > height - 0.5:
+                continue
+            w, h = w.clamp(0, width - 1), h.clamp(0, height - 1)
+            left, right, upper, lower = (int(v.detach()) for v in (w.floor(), w.ceil(), h.floor(), h.ceil()))
+            dx, dy = w - left, h - upper
+            upper_row = (1 - dx) * plane[upper, left] + dx * plane[upper, right]
+            samples.append((1 - dy) * upper_row + dy * ((1 - dx) * plane[lower, left] + dx * plane[lower, right]))
+        if samples:
+            output[r, top, i, j] = sum(samples) / len(samples)
+    return output
+
+
+@every_backend
+@pytest.mark.parametrize(("spread", "scale"), [(0.5, 0.5), (6.0, 1.0)])
+def test_the_authors_position_sensitive_pooling(backend, spread, scale):
+    """Inside the map, across its border and outside; empty and inverted too."""
+    settings = {"position_sensitive": True, "authors": True, "masked": False, "spread": spread, "scale": scale}
+    problem = make_problem(2, 2, (7, 6), 9, (2, 2), ratio=3, groups=2, odd=True, **settings)
+    problem["rois"][:2, 1:] = torch.tensor([[0, 0, 6, 5], [-2.5, 1.5, 3.5, 20]], dtype=torch.float64)
+    assert_close(
+        results(problem), results(problem, lambda **p: as_the_authors_have_it(*(p[n] for n in AUTHORS))), 1e-10
+    )
+
+
+AUTHORS = ("input", "rois", "offset", "output_size", "spatial_scale", "sampling_ratio", "gamma")
+
+
+@every_backend
+def test_minus_one_is_the_adaptive_number_of_samples(backend):
+    """As in torchvision."""
+    problem = make_problem(shifted=False, masked=False)
+    assert torch.equal(compute(**problem | {"sampling_ratio": -1}), compute(**problem))
+    torch.testing.assert_close(compute(**problem | {"sampling_ratio": -1}), align(**problem | {"sampling_ratio": -1}))
+    sensitive = make_problem(position_sensitive=True)
+    assert torch.equal(compute(**sensitive | {"sampling_ratio": -1}), compute(**sensitive))
 
 
 # Where operands lie ----------------------------------------------------------------------------------------------------
