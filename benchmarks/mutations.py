@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -244,7 +245,14 @@ def _arrays(file: Path, rng: RANDOM) -> None:
     name = rng.choice(sorted(arrays))
     array = arrays[name]
     changes: Sequence[Any] = (
-        *(array[:1], array[..., None], array.astype(str), np.zeros(0), np.array(3), np.array([{}], dtype=object)),
+        *(
+            np.atleast_1d(array)[:1],
+            array[..., None],
+            array.astype(str),
+            np.zeros(0),
+            np.array(3),
+            np.array([{}], dtype=object),
+        ),
         *(np.full(array.shape, np.nan), np.zeros(array.shape, complex), np.zeros((2**28, 2), np.int8)),
     )
     arrays[name] = changes[rng.randrange(len(changes))]
@@ -428,8 +436,6 @@ def _run_here(arguments: Sequence[str], files: Sequence[Path]) -> None:
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -649,24 +655,33 @@ def tried(numbers: Sequence[int], bases: Bases, folder: Path, verbose: bool = Fa
         if child := os.fork():
             children.append(child)
             continue
-        own = folder / str(place)
-        own.mkdir()
-        with (folder / f"{place}.jsonl").open("w") as file:
-            for number in share:
-                is_mutation = number < MUTATIONS
-                case = mutation(number, bases, own) if is_mutation else foreign_case(number, whole, own)
-                file.write(json.dumps(case) + "\n")
-                file.flush()
-                if verbose or case["came"] in FAULTS:
-                    print(json.dumps({key: value for key, value in case.items() if key != "said"}))
-                    print(case.get("said", ""), flush=True)
-        os._exit(0)
+        try:
+            _try_share(share, bases, whole, folder / str(place), verbose)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
     for child in children:
         os.waitpid(child, 0)
-    files = [folder / f"{place}.jsonl" for place in range(len(shares))]
+    files = [folder / str(place) / "cases.jsonl" for place in range(len(shares))]
     cases = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(cases) == len(numbers), "a process of this script ended early"
     return sorted(cases, key=lambda case: case["number"])
+
+
+def _try_share(
+    numbers: Sequence[int], bases: Bases, whole: Mapping[str, torch.Tensor], folder: Path, verbose: bool
+) -> None:
+    folder.mkdir()
+    with (folder / "cases.jsonl").open("w") as file:
+        for number in numbers:
+            is_mutation = number < MUTATIONS
+            case = mutation(number, bases, folder) if is_mutation else foreign_case(number, whole, folder)
+            file.write(json.dumps(case) + "\n")
+            file.flush()
+            if verbose or case["came"] in FAULTS:
+                print(json.dumps({key: value for key, value in case.items() if key != "said"}))
+                print(case.get("said", ""), flush=True)
 
 
 def _range(part: str) -> range:

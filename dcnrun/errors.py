@@ -74,6 +74,7 @@ _OF_MEMORY = (
     "can't allocate memory",
     "annot allocate memory",
     "bad_alloc",
+    "size calculation overflowed",
     "failed to map segment",
     "can't start new thread",
 )

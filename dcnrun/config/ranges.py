@@ -6,6 +6,8 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+_MOST = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class Range:
@@ -21,6 +23,7 @@ class Range:
         length: how many numbers a list must have.
         least_length: how many it must have at least.
         note: what the bounds mean, such as "a probability".
+        most: beyond it a value is a slip of the hand, which no machine could hold or count; said only where one is.
     """
 
     ge: float | None = None
@@ -32,6 +35,7 @@ class Range:
     length: int | None = None
     least_length: int = 0
     note: str = ""
+    most: int = _MOST
 
     def holds(self, value: Any) -> bool:
         """Whether a value is in the range; NaN and infinity never are."""
@@ -41,6 +45,12 @@ class Range:
             enough = len(value) >= self.least_length and self.length in (None, len(value))
             return enough and all(self._holds_of_one(number) for number in value)
         return self._holds_of_one(value)
+
+    def expected(self, value: Any) -> str:
+        """What a value that is not in the range should be, to follow "must be"."""
+        numbers = value if isinstance(value, list) else [value]
+        is_too_large = any(isinstance(number, int | float) and self.most < number < math.inf for number in numbers)
+        return f"at most {self.most}" if is_too_large and self.le is None else str(self)
 
     def __str__(self) -> str:
         """The range as it ends a sentence that begins with "must be"."""
@@ -55,7 +65,7 @@ class Range:
         if self.one_of or value == self.also:
             return value in (*self.one_of, self.also)
         return (
-            math.isfinite(value)
+            abs(value) <= self.most
             and (self.ge is None or value >= self.ge)
             and (self.gt is None or value > self.gt)
             and (self.le is None or value <= self.le)
@@ -86,6 +96,7 @@ def setting(
     length: int | None = None,
     least_length: int = 0,
     note: str = "",
+    most: int = _MOST,
     is_path: bool = False,
     changes_numbers: bool = True,
 ) -> T:
@@ -96,11 +107,11 @@ def setting(
     Args:
         default: the value where nothing sets it; a list is copied.
         meaning: what it does and in which unit, for messages, completion and the list of settings.
-        ge, gt, le, lt, one_of, also, length, least_length, note: as for `Range`.
+        ge, gt, le, lt, one_of, also, length, least_length, note, most: as for `Range`.
         is_path: it names a file or folder.
         changes_numbers: it decides what a run computes; where it does not, up to rounding, a resumed run may change it.
     """
-    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note)
+    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note, most)
     metadata = {
         "meaning": meaning,
         "range": None if allowed == Range() else allowed,

@@ -15,7 +15,8 @@ from omegaconf import MISSING
 from dcnrun.config.ranges import setting
 
 SMALLEST_SIDE = 16
-"""The smallest side of an image that a network is trained on or evaluated at, in pixels."""
+LARGEST_SIDE = 32768
+"""The smallest and the largest side of an image that a network is trained on or evaluated at, in pixels."""
 PUBLISHED_WIDTH = 64
 """The channels of the first stage in ResNets with published weights."""
 
@@ -157,7 +158,9 @@ class ConvConfig:
 
     kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1) or modulated (DCNv2)")
     layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
-    dilation: Optional[int] = setting(None, "of the replaced layers; null: each layer's own (from output_stride)", ge=1)
+    dilation: Optional[int] = setting(
+        None, "of the replaced layers; null: each layer's own (from output_stride)", ge=1, most=4096
+    )
     groups: int = setting(1, "weight groups of the replaced layers, for every kind", ge=1)
     offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)", ge=1)
     mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
@@ -169,7 +172,9 @@ class ModelConfig:
 
     head: Architecture = setting(MISSING, "deeplab (as in DCN), deeplabv3, fcn; for boxes faster_rcnn, retinanet")
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
-    width: int = setting(64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1)
+    width: int = setting(
+        64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1, most=65536
+    )
     output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(
@@ -187,9 +192,9 @@ class ModelConfig:
 class SegmentationModelConfig(ModelConfig):
     """A network for class scores of every pixel."""
 
-    head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1)
+    head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1, most=65536)
     head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view", one_of=(1, 3))
-    head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate", ge=1)
+    head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate", ge=1, most=4096)
 
 
 @dataclass
@@ -197,7 +202,7 @@ class DetectionModelConfig(ModelConfig):
     """A network for boxes of objects."""
 
     output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
-    fpn_channels: int = setting(256, "channels of every level of the feature pyramid", ge=1)
+    fpn_channels: int = setting(256, "channels of every level of the feature pyramid", ge=1, most=65536)
     fpn_norm: bool = setting(False, "group normalisation in the pyramid and RetinaNet's head, to train from no weights")
     anchor_sizes: list[int] = setting(
         [32, 64, 128, 256, 512], "anchors' sides in pixels of the image the network sees", gt=0, least_length=1
@@ -207,7 +212,7 @@ class DetectionModelConfig(ModelConfig):
     nms_threshold: float = setting(
         0.5, "of two detections of a class that overlap by more (IoU), the weaker is dropped", ge=0, le=1
     )
-    detections_per_image: int = setting(100, "most detections that are kept of an image", ge=1)
+    detections_per_image: int = setting(100, "most detections that are kept of an image", ge=1, most=1_000_000)
 
 
 @dataclass
@@ -217,12 +222,14 @@ class FasterRcnnConfig(DetectionModelConfig):
     head: Architecture = setting(Architecture.faster_rcnn, "the network")
     fpn: bool = setting(True, "a feature pyramid; false: proposals from c4, regions pooled from c5, as in DCNv1")
     roi_pool: RoiPool = setting(RoiPool.align, "align, deformable (DCNv1) or modulated (DCNv2) RoI pooling")
-    roi_size: int = setting(7, "bins of a pooled region, along each side", ge=1)
-    roi_channels: int = setting(1024, "channels of the two hidden layers that see a pooled region", ge=1)
+    roi_size: int = setting(7, "bins of a pooled region, along each side", ge=1, most=1024)
+    roi_channels: int = setting(1024, "channels of the two hidden layers that see a pooled region", ge=1, most=65536)
     roi_gamma: float = setting(0.1, "a RoI offset of 1 moves a bin by this share of the region's side", gt=0)
-    rpn_batch: int = setting(256, "anchors of an image that the proposals learn from", ge=1)
-    roi_batch: int = setting(512, "regions of an image that the classifier learns from", ge=1)
-    proposals: int = setting(1000, "regions kept of an image after suppression (training and evaluation)", ge=1)
+    rpn_batch: int = setting(256, "anchors of an image that the proposals learn from", ge=1, most=1_000_000)
+    roi_batch: int = setting(512, "regions of an image that the classifier learns from", ge=1, most=1_000_000)
+    proposals: int = setting(
+        1000, "regions kept of an image after suppression (training and evaluation)", ge=1, most=1_000_000
+    )
 
 
 @dataclass
@@ -255,20 +262,35 @@ class DataConfig:
     allow_overlap: bool = setting(
         False, "validation images may be training images too; false: that is an error", changes_numbers=False
     )
-    batch_size: int = setting(8, "images in a batch, over all devices", ge=1)
-    eval_batch_size: int = setting(8, "most images evaluated at once on a device: those of one size", ge=1)
+    batch_size: int = setting(8, "images in a batch, over all devices", ge=1, most=1_000_000)
+    eval_batch_size: int = setting(
+        8, "most images evaluated at once on a device: those of one size", ge=1, most=1_000_000
+    )
     workers: int = setting(
-        1, "processes that prepare data, per device; 0: the training process itself", ge=0, changes_numbers=False
+        1,
+        "processes that prepare data, per device; 0: the training process itself",
+        ge=0,
+        changes_numbers=False,
+        most=4096,
     )
     cache: bool = setting(False, "keep decoded images in memory, in every worker", changes_numbers=False)
     short_sides: list[int] = setting(
-        [], "training images are resized to a short side drawn from these; []: as they are", ge=SMALLEST_SIDE
+        [],
+        "training images are resized to a short side drawn from these; []: as they are",
+        ge=SMALLEST_SIDE,
+        most=LARGEST_SIDE,
     )
     eval_short_side: int = setting(
-        0, "images are evaluated at this short side, scored at their own size; 0: as they are", ge=SMALLEST_SIDE, also=0
+        0,
+        "images are evaluated at this short side, scored at their own size; 0: as they are",
+        ge=SMALLEST_SIDE,
+        also=0,
+        most=LARGEST_SIDE,
     )
     long_side_max: int = setting(0, "what is resized to a short side gets no longer side than this; 0: no limit", ge=0)
-    crop_size: int = setting(0, "side of the square training crop in pixels; 0: whole image", ge=SMALLEST_SIDE, also=0)
+    crop_size: int = setting(
+        0, "side of the square training crop in pixels; 0: whole image", ge=SMALLEST_SIDE, also=0, most=LARGEST_SIDE
+    )
     scale_min: float = setting(1.0, "smallest random resize of training images (factor)", gt=0)
     scale_max: float = setting(1.0, "largest random resize of training images (factor)", gt=0)
     flip: float = setting(0.5, "probability of a horizontal flip", ge=0, le=1, note="a probability")
@@ -284,16 +306,16 @@ class ShapesConfig(DataConfig):
 
     source: Source = setting(Source.shapes, "the reader")
     seed: int = setting(0, "of the images; independent of the run's seed", ge=0)
-    image_size: int = setting(128, "side of an image in pixels", ge=SMALLEST_SIDE)
-    train_images: int = setting(2000, "number of training images", ge=1)
-    val_images: int = setting(200, "number of validation images", ge=1)
+    image_size: int = setting(128, "side of an image in pixels", ge=SMALLEST_SIDE, most=LARGEST_SIDE)
+    train_images: int = setting(2000, "number of training images", ge=1, most=10_000_000)
+    val_images: int = setting(200, "number of validation images", ge=1, most=10_000_000)
     objects_min: int = setting(2, "fewest objects in an image", ge=0)
     objects_max: int = setting(6, "most objects in an image; fewer where there is no room", ge=0, le=255)
     object_scale_min: float = setting(0.07, "smallest object radius, as a share of the image's side", gt=0)
     object_scale_max: float = setting(0.28, "largest object radius, as a share of the image's side", gt=0, le=0.5)
     rotation: float = setting(180.0, "largest rotation of an object, degrees either way", ge=0, le=180, note="degrees")
     warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius", ge=0, le=1)
-    distractors: int = setting(4, "most distractors (background that looks like objects) in an image", ge=0)
+    distractors: int = setting(4, "most distractors (background that looks like objects) in an image", ge=0, most=10000)
     texture: float = setting(0.5, "strength of the texture, 0 (flat colours) to 1", ge=0, le=1)
 
 
@@ -431,7 +453,9 @@ class TrainerConfig:
     epochs: Optional[float] = setting(
         None, "how often to see the training images, in place of trainer.steps; null: trainer.steps counts", gt=0
     )
-    accumulate: int = setting(1, "batches whose gradients make a step, as a batch that large would", ge=1)
+    accumulate: int = setting(
+        1, "batches whose gradients make a step, as a batch that large would", ge=1, most=1_000_000
+    )
     log_every: int = setting(20, "steps between logged training metrics", ge=1)
     eval_every: int = setting(250, "steps between validations; the last step is always validated", ge=1)
     metric: Optional[str] = setting(None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map)")
@@ -439,10 +463,12 @@ class TrainerConfig:
         250, "steps between checkpoints; the last step is always saved", ge=1, changes_numbers=False
     )
     accelerator: Accelerator = setting(Accelerator.auto, "auto, cpu or cuda", changes_numbers=False)
-    devices: int = setting(1, "devices on this machine; more than 1 under torchrun", ge=1, changes_numbers=False)
-    nodes: int = setting(1, "machines, under torchrun", ge=1, changes_numbers=False)
+    devices: int = setting(
+        1, "devices on this machine; more than 1 under torchrun", ge=1, changes_numbers=False, most=100_000
+    )
+    nodes: int = setting(1, "machines, under torchrun", ge=1, changes_numbers=False, most=100_000)
     precision: Precision = setting(Precision.fp32, "fp32, bf16 or fp16 (mixed)")
-    threads: int = setting(0, "CPU threads of a process; 0: one per core", ge=0, changes_numbers=False)
+    threads: int = setting(0, "CPU threads of a process; 0: one per core", ge=0, changes_numbers=False, most=4096)
     channels_last: bool = setting(True, "store feature maps channels-last, the faster layout")
 
 

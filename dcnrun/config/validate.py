@@ -31,7 +31,7 @@ def range_problems(section: Any, prefix: str = "") -> dict[str, str]:
         if is_dataclass(value):
             found |= range_problems(value, f"{key}.")
         elif (allowed := range_of(declared)) is not None and not allowed.holds(value):
-            found[key] = must_be(key, value, str(allowed))
+            found[key] = must_be(key, value, allowed.expected(value))
     return found
 
 

@@ -24,6 +24,12 @@ SGD = ["conv=standard", "optim=sgd"]
             "optim.step_at=[1.5] must be above 0 and below 1 (shares of trainer.steps)",
         ),
         (["trainer.steps=0"], "trainer.steps=0 must be at least 1"),
+        (["trainer.steps=99999999999999999999"], "trainer.steps=99999999999999999999 must be at most 9223372036854775807"),
+        (["model.width=100000000"], "model.width=100000000 must be at most 65536"),
+        (["trainer.threads=1000000000"], "trainer.threads=1000000000 must be at most 4096"),
+        (["data=shapes", "data.train_images=99999999"], "data.train_images=99999999 must be at most 10000000"),
+        (["data.crop_size=1000000000"], "data.crop_size=1000000000 must be at most 32768"),
+        (["optim.lr=1e308"], "optim.lr=1e+308 must be at most 9223372036854775807"),
         (["trainer.threads=-1"], "trainer.threads=-1 must be at least 0"),
         (
             ["optim.warmup_steps=10", "trainer.steps=10"],
