@@ -475,10 +475,11 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             beside.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the files that `replacing` began in a folder and never finished; none may be in writing."""
+def remove_leftovers(folder: Path, is_alive: Callable[[int], bool] = lambda _: False) -> None:
+    """Delete the files that `replacing` began in a folder and never finished, but for those of processes that live."""
     for part in folder.glob(".*.part"):
-        if part.name.split(".")[-2].isdecimal():
+        pid = part.name.split(".")[-2]
+        if pid.isdecimal() and not is_alive(int(pid)):
             with suppress(OSError):
                 part.unlink()
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +25,7 @@ from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.owner import host_of
 from dcnrun.jobs.supervisor import agent_specs, gpu_groups, supervise
 from dcnrun.jobs.train import PROGRAM
-from dcnrun.runs import locked, write_json
+from dcnrun.runs import locked, remove_leftovers, write_json
 
 
 def run_grid(
@@ -69,6 +70,7 @@ def run_grid(
     # A second command would train beside this one on the same devices, unless they are to share the runs.
     busy = f"Another `dcnrun compare` is at work in {folder}: wait, or stop it."
     with locked(folder / ".lock", busy, shared=storage is not None):
+        remove_leftovers(folder, psutil.pid_exists)
         write_json(folder / GRID_FILE, {"overrides": list(overrides), **_plan(grid, runs, folder)})
         remember(folder, runs_dir)
         url = storage or sqlite_url(folder / "ledger.db")

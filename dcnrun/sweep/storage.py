@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from dcnrun.errors import UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger
-from dcnrun.runs import write_text
+from dcnrun.runs import remove_leftovers, write_text
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.plan import Plan, plan_from
 from dcnrun.sweep.spec.sweep_file import SweepFile
@@ -110,6 +112,8 @@ def occupy(folder: Path, plan: Plan) -> None:
     _require_same_sweep(folder, plan)
     with _explaining(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        for written in (folder, folder / "figures", repeats_in(folder)):
+            remove_leftovers(written, psutil.pid_exists)
         write_text(folder / _PLAN, plan.as_text())
 
 

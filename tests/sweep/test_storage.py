@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dcnrun.errors import RunError, UsageError
@@ -137,3 +138,17 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error():
     Path("file").touch()
     with pytest.raises(UsageError, match="can't be used"):
         occupy(Path("file/out"), plan())
+
+
+def test_what_a_killed_process_left_half_written_is_deleted(monkeypatch):
+    monkeypatch.setattr(psutil, "pid_exists", lambda pid: pid == 77)
+    left = [
+        Path("out", *name.split("/")) for name in (".report.md.12.part", "figures/.a.png.12.part", "repeats/.b.12.part")
+    ]
+    kept = [Path("out", name) for name in (".sweep.json.77.part", "a.12.part", ".b.part")]
+    for file in (*left, *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    occupy(Path("out"), plan())
+    assert not [file for file in left if file.exists()]
+    assert [file for file in kept if file.exists()] == kept
