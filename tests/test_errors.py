@@ -1,6 +1,5 @@
 """Errors of Python, the system and PyTorch in a user's words."""
 
-import errno
 import mmap
 import os
 import signal
@@ -27,7 +26,7 @@ def test_memory_of_a_gpu():
 
 
 def test_errors_that_are_none_of_these():
-    for error in (RuntimeError("shapes differ"), OSError(errno.ENOENT, "No such file"), KeyError("a"), RunError("a")):
+    for error in (RuntimeError("shapes differ"), OSError("no number"), KeyError("a"), RunError("a")):
         assert explained(error) is None
 
 

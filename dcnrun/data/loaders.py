@@ -52,7 +52,7 @@ def train_batches(
     steps: int,
     rank: int = 0,
     world_size: int = 1,
-) -> Iterable[BatchT]:
+) -> Generator[BatchT, None, None]:
     """The batches of the `steps` steps from `first_step` on (0 is the very first), this rank's share of each.
 
     Step s takes the positions from s * batch_size on, rank r every world_size-th of them from the r-th on. UsageError
@@ -74,7 +74,7 @@ def train_batches(
 
 def eval_batches(
     dataset: LabelledDataset[SampleT, BatchT], config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterable[BatchT]:
+) -> Generator[BatchT, None, None]:
     """Yield this rank's share of the samples, each with others of its size alone; over all ranks each comes exactly once.
 
     At most `eval_batch_size` are read, and stand in a batch, together: in the order of the data set where all are of one
@@ -149,14 +149,20 @@ def _loaded(
         # DataLoader draws a seed for its workers: not from the generator that the training process uses.
         generator=torch.Generator(),
     )
-    yield from _started(loader)
+    try:
+        yield from _started(loader)
+        return
+    except (ConnectionError, EOFError):  # a worker was killed, and PyTorch has not seen it yet
+        pass
+    # Only now: with its traceback the error would keep the loader alive, which then raises another when it sees it.
+    raise RuntimeError("DataLoader worker exited unexpectedly")
 
 
 def _as_it_is(batch: LoadedT) -> LoadedT:
     return batch
 
 
-def _raising(batches: Generator[LoadedT | DataError, None, None]) -> Iterator[LoadedT]:
+def _raising(batches: Generator[LoadedT | DataError, None, None]) -> Generator[LoadedT, None, None]:
     with closing(batches):  # an error's traceback would keep them, and their workers, alive
         for batch in batches:
             if isinstance(batch, DataError):

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -159,22 +159,22 @@ def fit(
     """
     config, fabric, clock = training.config, training.fabric, training.clock
     trainer, steps, accumulate = config.trainer, config.trainer.steps, config.trainer.accumulate
-    batches = iter(
-        train_batches(
-            training.train_set,
-            config.data,
-            seed=config.seed,
-            first_step=training.step * accumulate,
-            steps=(steps - training.step) * accumulate,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        )
+    batches = train_batches(
+        training.train_set,
+        config.data,
+        seed=config.seed,
+        first_step=training.step * accumulate,
+        steps=(steps - training.step) * accumulate,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
     )
     if random_state is not None:  # only now: to start the loader draws a random number
         checkpoint.restore_random_state(random_state)
     first_step, began = training.step, time.perf_counter() - clock.wall
     training.network.train()
-    with stop_on_signals() as stop, TrainingProgress(steps, first_step, fabric.is_global_zero) as progress:
+    shown = TrainingProgress(steps, first_step, fabric.is_global_zero)
+    # Closed, else a worker that dies while an error is reported would raise another there.
+    with stop_on_signals() as stop, shown as progress, closing(batches):
         while training.step < steps:
             started = time.perf_counter()
             of_step = list(islice(batches, accumulate))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -120,13 +121,11 @@ def _train(config: Config, rates: Sequence[float]) -> RangeTest:
     training, model = prepare(config)
     describe(training, model, folder=None)
     accumulate, steps = config.trainer.accumulate, len(rates)
-    batches = iter(
-        train_batches(training.train_set, config.data, seed=config.seed, first_step=0, steps=steps * accumulate)
-    )
+    batches = train_batches(training.train_set, config.data, seed=config.seed, first_step=0, steps=steps * accumulate)
     losses: list[float] = []
     diverged = False
     training.network.train()
-    with TrainingProgress(steps, 0, is_shown=True) as progress:
+    with TrainingProgress(steps, 0, is_shown=True) as progress, closing(batches):
         for step, rate in enumerate(rates, start=1):
             training.config.optim.lr = rate
             try:

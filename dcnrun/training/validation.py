@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Generic
 
@@ -41,10 +42,11 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
     was_training = network.training
     network.eval()
     _share_running_statistics(inference)
-    with torch.inference_mode():
-        for loaded in eval_batches(
-            inference.val_set, inference.config.data, rank=fabric.global_rank, world_size=fabric.world_size
-        ):
+    batches = eval_batches(
+        inference.val_set, inference.config.data, rank=fabric.global_rank, world_size=fabric.world_size
+    )
+    with torch.inference_mode(), closing(batches):
+        for loaded in batches:
             batch = on_device(inference, loaded)
             # the raw model: evaluation needs none of DDP's synchronisation, and ranks may have different counts
             with fabric.autocast():

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import weakref
 from collections import Counter
 
 import pytest
@@ -278,3 +279,29 @@ def test_counter_is_complete():
     counts = Counter(indices(stream(Numbered(9), settings(), steps=11)))
     assert set(counts.values()) <= {4, 5}
     assert sum(counts.values()) == 44
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError, EOFError])
+def test_a_worker_whose_pipe_broke_is_dead_and_the_loader_is_kept_by_no_error(broken, monkeypatch):
+    """A loader that lives raises another error from wherever the process is when it hears of the death."""
+    loaders = []
+
+    class Loader:
+        def __next__(self):
+            raise broken
+
+        def __iter__(self):
+            return self
+
+    def started(_):
+        loader = Loader()
+        loaders.append(weakref.ref(loader))
+        return loader
+
+    monkeypatch.setattr("dcnrun.data.loaders._started", started)
+    config = ShapesConfig(image_size=16, train_images=4, batch_size=2)
+    batches = train_batches(build_dataset(config, "train"), config, seed=0, first_step=0, steps=1)
+    with pytest.raises(RuntimeError, match="DataLoader worker exited unexpectedly") as failed:
+        next(batches)
+    assert failed.value.__context__ is None
+    assert loaders[0]() is None
