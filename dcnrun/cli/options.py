@@ -11,13 +11,6 @@ from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.runs import CheckpointChoice
 
 
-class Labels(StrEnum):
-    """What the samples of a data set are labelled with."""
-
-    masks = "masks"
-    boxes = "boxes"
-
-
 class Device(StrEnum):
     """Where a benchmark computes."""
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dcnrun.cli.options import ConfigDir, Json, Labels, Overrides
+from dcnrun.cli.options import ConfigDir, Json, Overrides
+from dcnrun.config.groups import Labels
 from dcnrun.errors import ProblemsError
 
 
@@ -55,7 +56,7 @@ def data_check(
     from dcnrun.tasks.registry import labels_for
 
     config = compose(overrides or [], config_dir)
-    report = check_data(config.data, ("train", "val"), samples, out, labels.value if labels else labels_for(config))
+    report = check_data(config.data, ("train", "val"), samples, out, labels or labels_for(config))
     if found := report.get("problems"):
         raise ProblemsError(f"the data set has {found} problem{'s' * (found > 1)}, listed above", report)
     return report

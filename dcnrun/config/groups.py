@@ -1,6 +1,7 @@
 """The groups of `conf/` and the choices in each: ours, and those of a user's own folder."""
 
 from pathlib import Path
+from typing import Literal
 
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
@@ -12,6 +13,9 @@ EXPERIMENT = "experiment"
 """The group whose choices may set anything; none is chosen unless asked for."""
 
 GROUPS = (*SECTIONS, EXPERIMENT)
+
+Labels = Literal["masks", "boxes"]
+"""What a choice of `data` may give of an image beside its pixels, and a choice of `model` learns from."""
 
 
 def config_dirs(config_dir: Path | None = None) -> list[Path]:

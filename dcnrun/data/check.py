@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from dcnrun.config.groups import Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console, printable
 from dcnrun.data.box_files import BoxFileDataset
@@ -22,7 +23,7 @@ from dcnrun.data.loaders import look_at_each
 from dcnrun.data.overlap import in_words
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.registry import labels_of, open_box_dataset, open_dataset, problems
-from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Labels, Sample, Split, even_indices
+from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Sample, Split, even_indices
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 _MOST_LISTED = 20

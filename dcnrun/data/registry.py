@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from dcnrun.config import schema
-from dcnrun.config.groups import choices
+from dcnrun.config.groups import Labels, choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
-from dcnrun.data.sample import Labels, Rule, Split
+from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
 

@@ -16,9 +16,6 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import DataConfig
 
-Labels = Literal["masks", "boxes"]
-"""What a data set may give of an image beside its pixels."""
-
 Split = Literal["train", "val"]
 
 Rule = tuple[str, bool, str]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from dcnrun.config.groups import Labels
 from dcnrun.config.schema import (
     Architecture,
     Config,
@@ -24,7 +25,6 @@ from dcnrun.tasks.traits import TaskTraits
 if TYPE_CHECKING:
     from torch import nn
 
-    from dcnrun.data.sample import Labels
     from dcnrun.models.backbones import ResNetBackbone
     from dcnrun.tasks.task import AnyTask
 
@@ -100,7 +100,7 @@ def task_of(model: ModelConfig) -> "AnyTask":
     return task_traits(model).load()
 
 
-def labels_for(config: Config) -> "Labels":
+def labels_for(config: Config) -> Labels:
     """Return the labels that the model learns from; where the data set has none such, those that it has."""
     from dcnrun.data import labels_of
 

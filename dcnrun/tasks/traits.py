@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dcnrun.config.groups import Labels
 from dcnrun.config.schema import Config
 from dcnrun.scores import PerImage
 
 if TYPE_CHECKING:
-    from dcnrun.data.sample import Labels
     from dcnrun.tasks.task import AnyTask
 
 
@@ -26,7 +26,7 @@ class Metric:
 class TaskTraits:
     """A task in a folder beside this file: what its networks learn from and find, and how that is scored."""
 
-    labels: "Labels"
+    labels: Labels
     """What its networks learn from."""
 
     finds: str

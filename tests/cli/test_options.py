@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 from types import NoneType
-from typing import get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import typer.main
@@ -44,7 +44,8 @@ def facts_of(parameter, annotation):
     bare, info = get_args(annotation)
     types = [bare] if not get_args(bare) else [each for each in get_args(bare) if each is not NoneType]
     is_list = get_origin(types[0]) is list or get_origin(bare) is list
-    (kind,) = get_args(types[0]) or types[:1]
+    inner = get_args(types[0])
+    kind = inner if get_origin(types[0]) is Literal else (inner or types)[0]  # a choice among words; an enum is one too
     yield TYPES.get(kind) or "|".join(kind)
     if info.min is not None:
         yield f"at least {info.min}"
