@@ -19,9 +19,7 @@ struct Pooling {
     const float *offset, *mask;      // (RoIs, 2 groups, bins), (RoIs, groups, bins); null where there is none
     float *grad_offset, *grad_mask;  // in the same form
     float scale, shift, gamma;       // a corner on the feature map is scale * corner - shift
-    float first_point, beyond;       // see dcnrun/ops/deform_roi_pool/arguments.py
     int sampling_ratio, aligned;
-    int authors;  // whether RoIs are as in the authors' code, and a bin is the mean of its points on the feature map
     int images, height, width, rois_count, channels, bins_high, bins_wide, planes, groups;
     int tile_bins;  // see Tile
 
@@ -63,17 +61,14 @@ struct Line {
 // on the very border of the feature map, and at integer positions for the slopes, the last bit decides.
 struct Axis {
     float start, length, points;  // of the bin
-    float first_point, beyond;
     float skipped;                // points before those that may lie on the feature map
     int near;                     // how many may
     int lines;                    // of the feature map
     int first, last;              // lines that are read lie between these two
 
     __device__ float position(int i) const {
-        return __fadd_rn(start, __fdiv_rn(__fmul_rn(skipped + i + first_point, length), points));
+        return __fadd_rn(start, __fdiv_rn(__fmul_rn(skipped + i + 0.5f, length), points));
     }
-
-    __device__ bool is_inside(float position) const { return position >= -beyond && position <= lines - 1 + beyond; }
 
     // The line at or above a position; that of the border for one outside.
     __device__ int line_above(float position) const {
@@ -83,7 +78,7 @@ struct Axis {
     // Adds what the line is to point i, if it is one of the two beside it.
     __device__ bool add(int i, Line& line) const {
         const float at = position(i);
-        if (!is_inside(at)) return false;
+        if (!(at >= -1 && at <= lines)) return false;
         const float inside = fminf(fmaxf(at, 0), lines - 1);
         const int above = line_above(at);
         if (line.index != above && line.index != min(above + 1, lines - 1)) return false;
@@ -153,20 +148,15 @@ inline __device__ Bin bin_at(const Pooling& pooling, long long roi, int group, i
     Bin placed;
     placed.image = corners[0] >= 0 && corners[0] < pooling.images ? (int)corners[0] : -1;
     bool is_number = true;
-    float inside[2] = {0, 0};
     for (int along = 0; along < 2; along++) {
-        const float start_corner = pooling.authors ? roundf(corners[2 - along]) : corners[2 - along];
-        const float end_corner = pooling.authors ? roundf(corners[4 - along]) + 1 : corners[4 - along];
-        const float start = __fadd_rn(__fmul_rn(start_corner, pooling.scale), -pooling.shift);
-        float size = __fadd_rn(__fmul_rn(end_corner, pooling.scale), -pooling.shift) - start;
-        const float least = pooling.authors ? 0.1f : 1;
-        if ((pooling.authors || !pooling.aligned) && size < least) size = least;
+        const float start = __fadd_rn(__fmul_rn(corners[2 - along], pooling.scale), -pooling.shift);
+        float size = __fadd_rn(__fmul_rn(corners[4 - along], pooling.scale), -pooling.shift) - start;
+        if (!pooling.aligned && size < 1) size = 1;
         const int bins = along ? pooling.bins_wide : pooling.bins_high, index = along ? bin % bins : bin / pooling.bins_wide;
         placed.reach[along] = pooling.gamma * size;
 
         Axis& axis = placed.axes[along];
         axis.lines = pooling.lines(along);
-        axis.first_point = pooling.first_point, axis.beyond = pooling.beyond;
         axis.length = size / bins;
         axis.points = pooling.sampling_ratio ? pooling.sampling_ratio : adaptive_points(axis.length);
         axis.start = __fadd_rn(start, __fmul_rn(index, axis.length));
@@ -175,12 +165,9 @@ inline __device__ Bin bin_at(const Pooling& pooling, long long roi, int group, i
             axis.start = __fadd_rn(axis.start, __fmul_rn(offset, placed.reach[along]));
         }
         is_number &= place_axis(axis);
-        if (pooling.authors)
-            for (int i = 0; i < axis.near; i++) inside[along] += axis.is_inside(axis.position(i));
     }
     const float points = placed.axes[0].points * placed.axes[1].points;
-    const float count = pooling.authors ? inside[0] * inside[1] : points;
-    placed.weight = is_number || points == 0 ? 1 / fmaxf(count, 1) : __uint_as_float(0x7fffffffu);
+    placed.weight = is_number || points == 0 ? 1 / fmaxf(points, 1) : __uint_as_float(0x7fffffffu);
     placed.factor = placed.weight * (pooling.mask ? pooling.mask[pooling.mask_at(roi, group, bin)] : 1);
     if (!is_number || placed.image < 0)
         for (Axis& axis : placed.axes) axis.near = 0, axis.last = axis.first - 1;

@@ -79,7 +79,7 @@ def deform_psroi_pool(
     bin's sampling points start at its corner, and not half a step further; only those are averaged that lie at most half a pixel
     outside. `authors=True` computes this, for weights that were trained with it. It takes a number of samples (the authors'
     `sample_per_part`, 4), has as many parts as bins (`part_size` and `group_size` are `pooled_size`), and `gamma` is their
-    `trans_std`. Offsets have y first here as everywhere, in the authors' code x.
+    `trans_std`. Offsets have y first here as everywhere, in the authors' code x. On GPUs it runs RoI by RoI in plain PyTorch.
 
     Returns:
         (R, Co, ph, pw). RoIs without height or width are zero under adaptive sampling, where torchvision divides by zero.

@@ -28,11 +28,8 @@ class _Pooling(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("input", "output", "grad_output", "grad_input", "rois")),
         *((name, c_void_p) for name in ("offset", "mask", "grad_offset", "grad_mask")),
-        *((name, c_float) for name in ("scale", "shift", "gamma", "first_point", "beyond")),
-        *(
-            (name, c_int32)
-            for name in ("sampling_ratio", "aligned", "authors", "images", "height", "width", "rois_count")
-        ),
+        *((name, c_float) for name in ("scale", "shift", "gamma")),
+        *((name, c_int32) for name in ("sampling_ratio", "aligned", "images", "height", "width", "rois_count")),
         *((name, c_int32) for name in ("channels", "bins_high", "bins_wide", "planes", "groups", "tile_bins")),
     )
 
@@ -100,11 +97,8 @@ class _Call:
             scale=operands.spatial_scale,
             shift=0.5 if operands.aligned else 0.0,
             gamma=operands.gamma,
-            first_point=operands.first_point,
-            beyond=operands.beyond,
             sampling_ratio=operands.sampling_ratio,
             aligned=operands.aligned,
-            authors=operands.authors,
             images=images,
             height=height,
             width=width,

@@ -44,6 +44,16 @@ def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, 
     assert [backend_of(operands) for operands in changed] == ["reference"] * 4
 
 
+@pytest.mark.parametrize("asked", ["auto", "kernel", "cuda"])
+def test_the_authors_pooling_is_not_for_our_cuda_kernels(gpu, compiler, asked, monkeypatch):
+    monkeypatch.setenv("DCNRUN_BACKEND", asked)
+    monkeypatch.setitem(dispatch.PARITY, "sm_90", "parity.json")
+    for device, wanted in (("cpu", "kernel"), ("cuda", "reference")):
+        operands = operands_of(make_problem(ratio=2, position_sensitive=True, authors=True))
+        kind = SimpleNamespace(device=torch.device(device), dtype=torch.float32)
+        assert dispatch.backend_of(operands._replace(input=kind)) == wanted
+
+
 @pytest.mark.parametrize("dtype", STORED)
 @pytest.mark.parametrize("aligned", [True, False])
 def test_roi_align_computes_the_same(dtype, aligned):
