@@ -10,8 +10,10 @@ moments follow from a fixed seed; networks are small, and every process is a for
 
 import ctypes
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import random
 import sqlite3
 import subprocess
@@ -31,15 +33,16 @@ import torch
 
 import dcnrun.training.run
 from dcnrun.bench.machine import describe
+from dcnrun.jobs import process, supervisor
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger
 from dcnrun.jobs.train import PROGRAM, train_arguments
 from dcnrun.runs import RunFolder
-from tests.fakes import ForkedProcess, call_dcnrun, fork_instead_of_starting, is_dcnrun
+from tests.fakes import ForkedProcess, call_dcnrun, forking, is_dcnrun
 from tests.training.factories import TINY, metrics
 
 KILLS = {"train": 120, "compare": 40, "sweep": 40}
-NETWORK = [*TINY, "trainer.steps=12", "trainer.save_every=1", "conv=deformable"]
+NETWORK = [*TINY, "trainer.steps=8", "trainer.save_every=1", "conv=deformable"]
 COMPARISON = [*NETWORK[:-1], "conv=standard,deformable"]
 SWEEP = {
     "method": "random",
@@ -48,7 +51,7 @@ SWEEP = {
     "parameters": {"optim.offset_lr_mult": {"distribution": "log_uniform_values", "min": 0.01, "max": 1.0}},
     "command": ["${env}", "dcnrun", "train", *NETWORK, "${args_no_hyphens}"],
 }
-MOST_KILLS_OF_ONE = 12  # then it may end, and another is begun
+MOST_KILLS_OF_ONE = 15  # then it may end, and another is begun
 ATTEMPTS = 4
 TIMED = (
     "clock",
@@ -69,7 +72,7 @@ OF_AN_AGENT = ("owner", "attempts", "started", "ended", "beat")
 Fingerprint = dict[str, str]
 
 
-def dcnrun(folder: Path, command: list[str]) -> None:
+def call(folder: Path, command: list[str]) -> None:
     """What a fork does: the command line in a folder of its own, with random generators that nothing has seeded."""
     os.chdir(folder)
     np.random.seed()
@@ -152,6 +155,7 @@ class Subject:
         self.killed: Counter[str] = Counter()  # how often: the command, or a process below it
         self.different: Counter[str] = Counter()  # in how many folders: parts that are not as without kills
         self.seconds = 1.0
+        self.result("first", 0)
         began = time.monotonic()
         self.whole = self.result("whole", 0)
         self.seconds = time.monotonic() - began
@@ -162,11 +166,11 @@ class Subject:
         out.parent.mkdir()
 
         def fork() -> ForkedProcess:
-            return ForkedProcess([*PROGRAM, *self.arguments(out)], log, os.environ, partial(dcnrun, out.parent))
+            return ForkedProcess([*PROGRAM, *self.arguments(out)], log, os.environ, partial(call, out.parent))
 
         while kills > 0:
             running = fork()
-            time.sleep(self.rng.uniform(0, self.seconds / 2))  # what was done before is not done again
+            time.sleep(self.rng.uniform(0, self.seconds / 3))  # what was done before is not done again
             if running.poll() is not None:
                 break
             self.killed[self.kill(running)] += 1
@@ -240,8 +244,11 @@ def sweep(out: Path) -> list[str]:
 
 
 def main() -> None:
+    for module in pkgutil.walk_packages(dcnrun.__path__, "dcnrun."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)  # else each fork does
     become_subreaper()
-    fork_instead_of_starting(partial(dcnrun, Path()), is_dcnrun)
+    process.start_process = supervisor.start_process = forking(partial(call, Path()), is_dcnrun)
     commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True)
     found: dict[str, Any] = {"machine": describe(), "commit": commit.stdout.strip()}
     with tempfile.TemporaryDirectory() as folder:

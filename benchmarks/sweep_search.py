@@ -113,11 +113,11 @@ def finished(job: Job, jobs: Sequence[Job], objective: Objective, rng: np.random
     return replace(job, state=State.completed, history=tuple(enumerate(reports, start=1)))
 
 
-def sweep(search: Search, objective: Objective, agents: int) -> list[Job]:
+def sweep(search: Search, objective: Objective, agents: int, trials: int = TRIALS) -> list[Job]:
     """Run a whole sweep; with several agents, as many jobs run whenever a setting is asked for, less one."""
     rng = np.random.default_rng(search.seed)
     jobs: list[Job] = []
-    for number in range(TRIALS):
+    for number in range(trials):
         parameters = search.suggest(jobs)
         assert parameters is not None
         jobs.append(running(number, parameters))

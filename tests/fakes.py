@@ -110,8 +110,8 @@ def _become(
         os._exit(status)
 
 
-def fork_instead_of_starting(main: Callable[[list[str]], object], is_ours: Callable[[Sequence[str]], bool]) -> None:
-    """From now on agents and runs that this process starts are forks of it, which call `main` with the command."""
+def forking(main: Callable[[list[str]], object], is_ours: Callable[[Sequence[str]], bool]) -> Callable[..., object]:
+    """What may stand for `start_process`: our commands become forks of this process, which call `main` with them."""
 
     def start(
         command: Sequence[str], log: Path, environment: Mapping[str, str], keep_open: Sequence[int] = ()
@@ -120,7 +120,7 @@ def fork_instead_of_starting(main: Callable[[list[str]], object], is_ours: Calla
             return ForkedProcess(command, log, environment, main)  # it inherits all that is open
         return start_process(command, log, environment, keep_open)
 
-    process.start_process = supervisor.start_process = start
+    return start
 
 
 def is_dcnrun(command: Sequence[str]) -> bool:
@@ -134,3 +134,10 @@ def call_dcnrun(command: list[str]) -> None:
 
     sys.argv = ["dcnrun", *command[3:]]
     main()
+
+
+def call_dcnrun_with_forks(command: list[str], log: Path) -> None:
+    """Call the command line, whose agents and runs are forks too; what all of them print is in `log`."""
+    process.start_process = supervisor.start_process = forking(call_dcnrun, is_dcnrun)
+    forked = ForkedProcess(command, log, os.environ, call_dcnrun)
+    sys.exit(forked.wait())

@@ -1,6 +1,7 @@
 """Sweep files, plans and jobs for the tests of sweeps, and a folder in which whole sweeps run with fake trials."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,17 @@ class Sweeps:
 
     def starts(self, trial: int) -> list[str]:
         return (self.out / f"trial-{trial:04d}" / "starts").read_text().splitlines()
+
+
+def is_fake(command: Sequence[str]) -> bool:
+    """Whether a command is a fake agent or trial."""
+    return fakes.__name__ in command
+
+
+def call_fake(command: list[str]) -> None:
+    """Call a fake agent or trial with what follows its module's name."""
+    sys.argv = command[command.index(fakes.__name__) :]
+    sys.exit(fakes.main())
 
 
 def _agent_here(command: Sequence[str], specs: Sequence[AgentSpec], look: Callable[[], None]) -> None:

@@ -303,8 +303,8 @@ def test_the_optimum_is_found_in_thirty_trials() -> None:
 
 @pytest.mark.slow
 def test_gaussian_processes_find_it_too() -> None:
-    losses = [lost(whole_sweep(make("gp")(seed), one_report, agents=1)) for seed in range(5)]
-    assert sum(each <= WITHIN for each in losses) >= 4
+    losses = [lost(whole_sweep(make("gp")(seed), one_report, agents=1, trials=20)) for seed in range(3)]
+    assert all(each <= WITHIN for each in losses)
 
 
 def distribution_of(parameter: dict[str, Any]) -> Distribution:

@@ -22,8 +22,8 @@ def start(*args: object, **options) -> subprocess.Popen:
 
 
 # A process that has imported what a run needs: whatever is forked from it starts at once.
-_FORKSERVER = multiprocessing.get_context("forkserver")
-_FORKSERVER.set_forkserver_preload(["dcnrun.cli", "dcnrun.training.run"])
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["dcnrun.cli", "dcnrun.training.run"])
 
 
 class Forked:
@@ -33,7 +33,7 @@ class Forked:
         self._folder = tempfile.TemporaryDirectory()
         self._output = [Path(self._folder.name) / name for name in ("out", "err")]
         arguments = [*map(str, args)]
-        self._process = _FORKSERVER.Process(target=_run_command, args=(arguments, self._output, environment))
+        self._process = FORKSERVER.Process(target=_run_command, args=(arguments, self._output, environment))
         self._process.start()
 
     @property

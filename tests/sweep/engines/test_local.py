@@ -5,7 +5,6 @@ import random
 import shlex
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -16,15 +15,19 @@ import psutil
 import pytest
 
 from dcnrun.errors import RunError, UsageError
+from dcnrun.jobs import process, supervisor
 from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import Ledger, State
+from dcnrun.jobs.train import PROGRAM
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine
+from tests.fakes import call_dcnrun_with_forks, forking
 from tests.jobs.factories import wait_until
 from tests.postgres import PASSWORD
 from tests.sweep import fakes
-from tests.sweep.factories import WANDB_COMMAND, QuickEngine, parsed
+from tests.sweep.factories import WANDB_COMMAND, QuickEngine, call_fake, is_fake, parsed
 from tests.training.factories import TINY
+from tests.training.fakes import FORKSERVER
 
 
 def ledger_of(out: Path) -> Ledger:
@@ -247,12 +250,12 @@ def test_killed_at_random_moments_and_started_again_it_ends_with_exactly_the_cap
         return completed(now[: len(jobs)]) == now[: len(jobs)] and len(completed(now)) > len(jobs)
 
     sweeps.write(run_cap=cap)
-    sweeps.pause(0.15)
+    sweeps.pause(0.08)
     for kill in range(kills):
         process = started(sweeps)
         if kill % 2:  # past all that was begun before, since a trial has three attempts
             wait_until(lambda: process.exitcode is not None or are_completed_and_more(), pause=0.2)  # noqa: B023
-        time.sleep(rng.uniform(0, 1 if kill % 2 else 3))
+        time.sleep(rng.uniform(0, 0.5 if kill % 2 else 1))
         process.kill()
         process.join()
         jobs = jobs_of(sweeps)
@@ -268,10 +271,15 @@ def test_killed_at_random_moments_and_started_again_it_ends_with_exactly_the_cap
 
 
 def started(sweeps):
-    """The sweep, with two agents, as a process of its own that has nothing to import."""
-    process = multiprocessing.get_context("fork").Process(target=sweeps.run, kwargs={"agents": 2})
+    """The sweep, with two agents, as a process of its own: neither it nor its agents and trials have anything to import."""
+    process = multiprocessing.get_context("fork").Process(target=run_with_forks, args=(sweeps,))
     process.start()
     return process
+
+
+def run_with_forks(sweeps):
+    process.start_process = supervisor.start_process = forking(call_fake, is_fake)
+    sweeps.run(agents=2)
 
 
 def jobs_of(sweeps):
@@ -415,11 +423,13 @@ def test_real_trials_as_a_user_runs_them(tmp_path):
             }
         )
     )
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "dcnrun", "sweep", str(file), "--count", "1", "--out", str(out), "--json"]
-    process = subprocess.run(command, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    result = json.loads(process.stdout)
+    out, log = tmp_path / "out", tmp_path / "printed"
+    command = [*PROGRAM, "sweep", str(file), "--count", "1", "--out", str(out), "--json"]
+    process = FORKSERVER.Process(target=call_dcnrun_with_forks, args=(command, log))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    result = json.loads(log.read_text().splitlines()[-1])
     (trial,) = result["trials"]
     summary = json.loads((Path(trial["run"]) / "summary.json").read_text())
     assert trial["state"] == summary["status"] == "completed"
