@@ -112,6 +112,8 @@ class OperatorSuite(Suite):
 
     def test_opcheck_of_the_backward(self, case_and_second, wanted):
         case, second = case_and_second
+        if second and not all(wanted):
+            pytest.skip("to trace them again takes long: second derivatives of some operands alone are tested below")
         operator = getattr(torch.ops.dcnrun, f"{self.name}_backward").default
         problem = self.differentiable(self.cases[case]) if second else self.cases[case]
         grad_output = random_like(self.factories.compute(**problem)).requires_grad_(second)
