@@ -158,6 +158,11 @@ class Weights:
 
     def _load(self, module: nn.Module, prefix: str, wanted: Mapping[str, Tensor]) -> None:
         state = {key: self.tensors[prefix + key] for key in wanted if prefix + key in self.tensors}
+        for key, value in state.items():
+            if not value.to(wanted[key].dtype).isfinite().all():
+                raise UsageError(
+                    f"model.weights={self.source}: {printable(prefix + key)} has numbers that are not finite."
+                )
         module.load_state_dict(state, strict=False)
         self.used |= {prefix + key for key in state}
 
@@ -219,7 +224,7 @@ def _problem(value: Any, wanted: Tensor) -> str | None:
         return f"has shape {tuple(value.shape)}, and {tuple(wanted.shape)} in this network"
     if value.dtype.is_floating_point != wanted.dtype.is_floating_point or value.dtype.is_complex:
         return f"holds {str(value.dtype).removeprefix('torch.')}, not {str(wanted.dtype).removeprefix('torch.')}"
-    return None if value.to(wanted.dtype).isfinite().all() else "has numbers that are not finite"
+    return None
 
 
 def _listed(names: Iterable[str]) -> str:

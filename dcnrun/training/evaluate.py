@@ -40,7 +40,7 @@ def evaluate(
     not_finite = _first_not_finite(inference)
     if not_finite is not None:
         console.print(
-            f"Warning: the network's outputs are not finite numbers (NaN or infinity), first in layer {not_finite}: its scores mean "
+            f"Warning: the outputs of the network in {trained.path} are not finite numbers (NaN or infinity), first in layer {not_finite}: its scores mean "
             "nothing. Train it again with a lower learning rate.",
             markup=False,
             soft_wrap=True,
