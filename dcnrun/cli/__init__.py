@@ -157,6 +157,8 @@ def main() -> None:
         sys.stdout = Output.over(sys.stdout)
     try:
         app()
+    except KeyboardInterrupt:  # between commands: within one it is reported
+        sys.exit(_INTERRUPTED)
     finally:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()

@@ -154,3 +154,11 @@ def test_a_setting_of_another_optimizer_makes_no_variants():
 def test_variants_that_find_something_else_are_refused():
     with pytest.raises(UsageError, match=r"what is found is masks for .* but boxes for"):
         build_grid(["model=deeplab,faster_rcnn"])
+
+
+def test_epochs_are_the_steps_that_the_runs_will_have():
+    """20 training images, 8 to a step: five steps see them twice."""
+    data = ["data=shapes", "data.image_size=32", "data.train_images=20", "data.batch_size=4", "trainer.accumulate=2"]
+    grid = build_grid([*data, "conv=standard,deformable", "trainer.epochs=2"])
+    assert [variant.config.trainer.steps for variant in grid.variants] == [5, 5]
+    assert all("trainer.epochs=2" in variant.overrides for variant in grid.variants)
