@@ -219,7 +219,8 @@ def train_step(training: Training[SampleT, BatchT, PredictionT], *batches: Batch
             numbers = torch.stack([loss, *parts.values()]).tolist()
             _check_finite(training, numbers[0], batch)
             fabric.backward(loss * share)
-        for name, value in zip(["loss", *parts], numbers, strict=True):
+        of_batch = dict(zip(["loss", *parts], numbers, strict=True))  # one of "loss", though a part may have that name
+        for name, value in of_batch.items():
             values[name] = values.get(name, 0.0) + value * share
     if config.optim.clip_norm is not None:
         fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)

@@ -43,7 +43,7 @@ def test_gradient_clipping_bounds_the_step(tiny):
 
 def test_batches_of_a_step_count_as_one_batch_would(tiny):
     """Without batch normalisation, which sees one batch at a time. Half of the first image has no label."""
-    weights, values = {}, {}
+    weights, values, wanted = {}, {}, []
     for size, accumulate in ((4, 1), (1, 4)):
         sizes = [f"data.batch_size={size}", f"trainer.accumulate={accumulate}"]
         training, _ = prepare(compose([*tiny, "conv=deformable", "optim.clip_norm=1", *sizes]))
@@ -55,11 +55,16 @@ def test_batches_of_a_step_count_as_one_batch_would(tiny):
         for _ in range(2):
             of_step = [next(batches) for _ in range(accumulate)]
             of_step[0]["mask"][0, :24] = IGNORE
+            if accumulate == 1:
+                scores, mask = training.raw_model(of_step[0]["image"]).detach(), of_step[0]["mask"]
+                wanted.append(float(torch.nn.functional.cross_entropy(scores, mask, ignore_index=IGNORE)))
             values.setdefault(accumulate, []).append(train_step(training, *of_step))
+            assert training.losses.take().keys() == {"train/loss"}
         assert training.step == 2
         assert training.epoch == 0.5
         weights[accumulate] = torch.cat([p.detach().flatten() for p in training.raw_model.parameters()])
-    assert values[4] == pytest.approx(values[1], rel=1e-4)
+    assert values[1] == pytest.approx(wanted, rel=1e-5)
+    assert values[4] == pytest.approx(wanted, rel=1e-4)
     torch.testing.assert_close(weights[4], weights[1], rtol=1e-3, atol=1e-4)
 
 
