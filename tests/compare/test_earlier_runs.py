@@ -1,0 +1,51 @@
+"""Runs that need not be trained again are found by their configs."""
+
+from pathlib import Path
+
+from dcnrun.compare.earlier_runs import GRID_FILE
+from dcnrun.compare.grid import build_grid
+from dcnrun.compare.grid_cells import grid_cells
+from dcnrun.config.compose import compose
+from dcnrun.config.paths import paths_to_keep
+from dcnrun.runs import write_json
+from tests.compare.factories import write_run
+from tests.data.factories import folder_tree
+
+OVERRIDES = ["conv=standard,dilated", "seed=0,1"]
+
+
+def test_completed_runs_of_the_same_config_are_taken_from_elsewhere(tmp_path):
+    runs_dir, folder = tmp_path / "runs", tmp_path / "new" / "comparison"
+    write_run(runs_dir / "20250101-standard", ["conv=standard", "name=other", "logger.csv=true"], seed=0)
+    write_run(runs_dir / "sweeps" / "lr" / "trial-0000", ["conv=dilated"], seed=1)
+    write_run(tmp_path / "new" / "before" / "dilated", ["conv=dilated"], seed=0)
+    (tmp_path / "new" / "before" / GRID_FILE).touch()
+    write_run(runs_dir / "not-completed", ["conv=standard"], seed=1, status="stopped")
+    write_run(runs_dir / "of-another-rate", ["conv=standard", "optim.lr=0.5"], seed=1)
+    (write_run(runs_dir / "damaged", ["conv=standard"], seed=1) / "config.yaml").write_text("conv: [")
+    cells = grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)
+    assert [cell.path for cell in cells] == [
+        runs_dir / "20250101-standard",
+        tmp_path / "new" / "before" / "dilated",
+        folder / "standard-seed1",
+        runs_dir / "sweeps" / "lr" / "trial-0000",
+    ]
+    assert [cell.is_elsewhere for cell in cells] == [True, True, False, True]
+    write_run(folder / "standard-seed0", ["conv=standard"], seed=0, status="stopped")
+    assert not grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)[0].is_elsewhere
+
+
+def test_a_run_of_other_data_is_none_of_the_same_config(tmp_path, monkeypatch):
+    """A relative path is where it led when the run began."""
+    for place in ("a", "b"):
+        folder_tree(tmp_path / place / "data")
+    own = ["conv=standard", "data=folder", "data.root=data", "data.classes=[sky,road]", f"runs_dir={tmp_path}/runs"]
+    monkeypatch.chdir(tmp_path / "a")
+    run, config = write_run(tmp_path / "runs" / "earlier", own, seed=0), compose(own)
+    write_json(run / "paths.json", paths_to_keep(config, config, run))
+    (tmp_path / "a" / "inner").mkdir()
+    for place, root, is_found in (("a", "data", True), ("a/inner", "../data", True), ("b", "data", False)):
+        monkeypatch.chdir(tmp_path / place)
+        root = (Path.cwd() / root).resolve() if ".." in root else root
+        (cell,) = grid_cells(build_grid([*own, f"data.root={root}", "seed=0"]), tmp_path / "new" / "comparison")
+        assert cell.is_elsewhere == is_found, place
