@@ -54,12 +54,14 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     begun, as_set = load(folder.config_file), load(folder.config_file, overrides)
     require_same_numbers(begun, as_set)
     is_longer = (as_set.trainer.steps, as_set.trainer.epochs) != (begun.trainer.steps, begun.trainer.epochs)
+    changed = folder.changed_files()
     if folder.is_completed() and not is_longer:
+        for line in changed:
+            console.print(f"Warning: {line}", markup=False, soft_wrap=True)
         console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
         return folder.read_summary()
     config, moved = find_paths(as_set, folder.read_paths(), folder.path)
     check(config)
-    changed = folder.changed_files()
     state = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
         state, warning = checkpoint.load_last(folder)
@@ -67,7 +69,10 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     training, model = prepare(config, pretrained=state is None, classes=classes)
     with _alone_in(folder, training.fabric):
         if state is not None:
-            training.restore(state)
+            try:
+                training.restore(state)
+            except RunError as error:
+                raise RunError(f"{run_dir}: {error}") from error
             random_state = _random_state_of(training.fabric, state["random"])
         training.best, lost = checkpoint.best_so_far(folder, training.task.traits.metric(config), training.step)
         for line in (*moved, *(f"Warning: {text}" for text in (warning, lost) if text)):

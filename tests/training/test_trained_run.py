@@ -68,3 +68,10 @@ def test_a_state_of_something_else_is_refused_in_a_line(stopped):
     stopped.previous_checkpoint.unlink()
     with pytest.raises(RunError, match=r"not the state of a run in training: it has no optimizer"):
         resume(stopped.path)
+
+
+def test_a_completed_run_whose_summary_was_changed_is_said(finished, tmp_path, capsys):
+    folder = RunFolder(shutil.copytree(finished.path, tmp_path / "run"))
+    folder.summary_file.write_text(folder.summary_file.read_text().replace('"step": 6', '"step": 5'))
+    resume(folder.path)
+    assert f"Warning: {folder.summary_file} is not as the run wrote it" in capsys.readouterr().out
