@@ -92,8 +92,10 @@ class PerImage(ABC):
         try:
             with np.load(BytesIO(read_bytes(path)), allow_pickle=False) as file:
                 content: dict[str, Any] = dict(file)
-            names = [str(name) for name in content.pop("names")]
-            classes = [str(name) for name in content.pop("classes")]
+            named = content.pop("names"), content.pop("classes")
+            if any(array.ndim != 1 or array.dtype.kind != "U" for array in named):
+                return None
+            names, classes = ([str(name) for name in array] for array in named)
             if content.pop("kind", cls.kind) != cls.kind or not len(set(names)) == len(names) > 0:
                 return None
             if not all(array.dtype.kind in "biuf" and np.isfinite(array).all() for array in content.values()):

@@ -65,7 +65,13 @@ def _of_another_validation(folder):
     per_image(confusions(9, 0.4)).save(folder.per_image_file)
 
 
-@pytest.mark.parametrize("spoil", [_missing, _torn, _of_another_validation])
+def _names_without_end(folder):
+    with np.load(folder.per_image_file) as held:
+        arrays = dict(held)
+    np.savez_compressed(folder.per_image_file, **arrays | {"names": np.zeros((10**7, 2), np.int8)})
+
+
+@pytest.mark.parametrize("spoil", [_missing, _torn, _of_another_validation, _names_without_end])
 def test_results_per_image_are_used_only_if_they_are_the_runs_own(tmp_path, spoil):
     folder = RunFolder(write_run(tmp_path / "run", ["conv=dilated"]))
     assert read_finished(folder.path).images is not None
