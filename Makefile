@@ -3,6 +3,9 @@
 # For an environment that was not made by `make install`: make parity PYTHON=python3
 PYTHON ?= .venv/bin/python
 
+# Tests start many processes, each of which would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 install:  ## the package and everything to work on it, in .venv
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --no-compile --editable '.[dev]' # to bytecode: a minute for modules that nobody imports

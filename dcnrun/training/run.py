@@ -25,7 +25,7 @@ from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
 from dcnrun.training.loop import Stopped, fit, save_best
 from dcnrun.training.prepare import AnyTraining, describe, prepare, say
-from dcnrun.training.trained_run import learnt_classes
+from dcnrun.training.trained_run import check_saved, learnt_classes
 from dcnrun.training.validation import image_size, inference_speed
 
 
@@ -61,7 +61,7 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         console.print(f"{run_dir} is completed: nothing to resume.", markup=False)
         return folder.read_summary()
     config, moved = find_paths(as_set, folder.read_paths(), folder.path)
-    check(config)
+    check_saved(config, folder)
     state = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
         state, warning = checkpoint.load_last(folder)

@@ -11,7 +11,7 @@ from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
 from dcnrun.data import LabelledDataset
 from dcnrun.data.class_order import in_order_of
-from dcnrun.errors import RunError, UsageError
+from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.models.weights import misfit
 from dcnrun.runs import CheckpointChoice, RunFolder, per_class_of
 from dcnrun.tasks.build import BuiltModel, build_model
@@ -62,10 +62,20 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     for line in moved:
         console.print(line, markup=False, soft_wrap=True)
     config.trainer.devices = config.trainer.nodes = 1  # also for runs of many processes
-    check(config)
+    check_saved(config, folder)
     path = folder.checkpoint(which)
     state = checkpoint.load(path)
     return TrainedRun(config, path, state, learnt_classes(state, folder))
+
+
+def check_saved(config: Config, folder: RunFolder) -> None:
+    """Raise ConfigError with the problems of a config that was read from a run's folder, and the file's name."""
+    try:
+        check(config)
+    except ConfigError as error:
+        raise ConfigError(
+            [*error.problems, f"The settings come from {folder.config_file} and the overrides."]
+        ) from error
 
 
 def learnt_classes(state: checkpoint.State, folder: RunFolder) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import RunError
+from dcnrun.errors import ConfigError, RunError
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint
@@ -61,6 +61,14 @@ def test_a_run_whose_config_was_changed_is_said(stopped, capsys):
     stopped.config_file.write_text(stopped.config_file.read_text().replace("lr: 0.05", "lr: 0.5"))
     load_trained_run(stopped.path, CheckpointChoice.last)
     assert f"Warning: {stopped.config_file} is not as the run wrote it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("read", [resume, lambda run: load_trained_run(run, CheckpointChoice.last)])
+def test_a_config_out_of_range_is_refused_with_its_file(read, stopped):
+    stopped.config_file.write_text(stopped.config_file.read_text().replace("lr: 0.05", "lr: -1"))
+    with pytest.raises(ConfigError, match=r"optim\.lr.*\n.*settings come from") as refused:
+        read(stopped.path)
+    assert str(stopped.config_file) in str(refused.value)
 
 
 def test_a_state_of_something_else_is_refused_in_a_line(stopped):

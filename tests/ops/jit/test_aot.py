@@ -53,8 +53,8 @@ def test_what_can_not_be_built_or_kept(sandbox, broken):
         sandbox.cache.write_text("a file where the folder should be")
     result = run()
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    _, error = result.stderr.splitlines()
+    assert error.startswith("error: ")
 
 
 # For GPUs.
@@ -101,5 +101,6 @@ def test_a_failure_shows_all_that_nvrtc_said(sandbox):
 def test_no_nvrtc(sandbox, monkeypatch):
     monkeypatch.setattr(find_nvrtc, "_known", {(): KernelUnavailable("there is no NVRTC", "install torch for CUDA")})
     result = run("--cuda", "sm_80")
-    assert (result.exit_code, result.stderr) == (1, "error: there is no NVRTC; install torch for CUDA\n")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[1:] == ["error: there is no NVRTC; install torch for CUDA"]
     assert run("--dtype", "float32").exit_code == 0

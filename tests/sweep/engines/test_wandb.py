@@ -378,7 +378,7 @@ def test_the_first_run_completes(swept):
     run = swept.server.runs["run0"]
     assert (run.state, run.exit_codes, run.stops) == ("finished", [0], 0)
     assert (run.sweep, run.project) == (SWEEP, "rivers")
-    assert set(run.tags) == {"mine", "dcnrun", "tiny  but whole"}
+    assert set(run.tags) == {"mine", "dcnrun", "tiny  but whole", "standard", "deeplab", "shapes"}
     folder = swept.run_folder("run0")
     assert json.loads((folder / "summary.json").read_text())["status"] == "completed"
     assert (folder / "overrides.txt").read_text().splitlines()[:3] == [
