@@ -13,11 +13,12 @@ install:  ## the package and everything to work on it, in .venv
 # Two processes with a thread each, as for two cores: more threads would only wait for each other's.
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
 
-test:  ## the whole suite
-	$(PYTEST)
+test:  ## the whole suite; what measures seconds runs by itself
+	$(PYTEST) -m 'not alone'
+	$(PYTHON) -m pytest -m alone tests/cli tests/visualize/viewer
 
 test-fast:  ## without the tests that take more than some ten seconds
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not alone'
 
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
 	.ci/sanitized $(PYTHON) -m pytest tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_roi_pool/test_deform_roi_pool.py tests/ops/deform_roi_pool/test_cpu.py -k kernel --hypothesis-profile=few \

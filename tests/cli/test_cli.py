@@ -214,5 +214,6 @@ def test_errors_of_the_system_are_a_line_that_a_terminal_does_not_obey(replaced,
     assert result.stderr.splitlines()[1:] == [f"error: {message}"]
 
 
+@pytest.mark.alone
 def test_help_is_quick():
     assert median_seconds(lambda: run_process("-m", "dcnrun", "--help"), "dcnrun --help") < 0.6

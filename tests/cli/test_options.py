@@ -157,6 +157,7 @@ def test_completion_knows_an_own_folder_and_keeps_quiet_when_it_is_missing(progr
     assert completed(program, "fish", "dcnrun train --config-dir nowhere data=ce").strip() == ""
 
 
+@pytest.mark.alone
 def test_completion_is_quick(program):
     words = {"COMP_WORDS": "dcnrun\ntrain\nconv\n=\nd", "COMP_CWORD": "4", "_DCNRUN_COMPLETE": "complete_bash"}
 

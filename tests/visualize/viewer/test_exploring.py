@@ -472,6 +472,7 @@ HOVER_TIMES = """
 """
 
 
+@pytest.mark.alone
 def test_from_hover_to_drawn_in_a_tenth_of_a_second(browser, tmp_path):
     """Three layers of 4 groups, 729 points of each group, two runs of an image of 512 x 512."""
     size = (512, 512)
