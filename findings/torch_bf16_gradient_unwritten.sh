@@ -16,18 +16,21 @@ cat > seen.py <<'PY'
 import torch
 from torch.nn.functional import conv2d
 
+CHANNELS = 64
+SIZES = [CHANNELS * CHANNELS * taps for taps in range(1, 10)]
+
 
 def is_wrong(dtype, side):
-    shape = (64, 64, 3, 3)
-    before = [torch.full(shape, 1e4, dtype=dtype) for _ in range(2)]
+    weight = torch.randn(CHANNELS, CHANNELS, 3, 3, dtype=dtype, requires_grad=True)
+    output = conv2d(torch.randn(2, CHANNELS, side, side, dtype=dtype), weight, stride=2, padding=1)
+    before = [torch.full((size,), 1e4, dtype=kept) for size in SIZES for kept in (torch.float32, dtype)]
     del before
-    weight = torch.randn(shape, dtype=dtype, requires_grad=True)
-    output = conv2d(torch.randn(2, 64, side, side, dtype=dtype), weight, stride=2, padding=1)
     (gradient,) = torch.autograd.grad(output.sum(), weight)
     return not gradient.abs().max() < 100
 
 
 torch.manual_seed(0)
+torch.set_num_threads(1)
 for dtype in (torch.float32, torch.float16, torch.bfloat16):
     for side in (1, 2):
         print(dtype, side, "wrong" if any([is_wrong(dtype, side) for _ in range(20)]) else "right")
