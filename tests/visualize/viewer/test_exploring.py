@@ -487,6 +487,8 @@ def test_from_hover_to_drawn_in_a_tenth_of_a_second(browser, tmp_path):
     for y, x in np.random.default_rng(0).uniform(20, 490, (20, 2)):
         browser.hover(y, x, size)
     times = browser.run("return window.hoverTimes")
-    print(f"hover to drawn: quickest {min(times):.0f} ms, median {np.median(times):.0f} ms, slowest {max(times):.0f} ms of {len(times)}")
+    print(
+        f"hover to drawn: quickest {min(times):.0f} ms, median {np.median(times):.0f} ms, slowest {max(times):.0f} ms of {len(times)}"
+    )
     assert len(times) >= 20
     assert min(times) < 100  # what the page takes where nothing else is going on
