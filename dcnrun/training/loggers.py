@@ -197,7 +197,7 @@ def _identity(folder: RunFolder, config: Config) -> dict[str, Any]:
 def _id_and_group(folder: RunFolder) -> dict[str, str | None]:
     """Return the run's id, its own whatever the folder's name, and its group (a comparison or a sweep), kept for a resume."""
     try:
-        kept = json.loads(folder.wandb_file.read_text(encoding="utf-8"))
+        kept = json.loads(read_bytes(folder.wandb_file).decode())
         return {"id": str(kept["id"]), "group": kept["group"] and str(kept["group"])}
     except (OSError, ValueError, TypeError, KeyError):
         pass
@@ -231,17 +231,13 @@ LOGGERS: Mapping[type[Logger], Callable[[LoggerConfig], bool]] = {
 """Every logger, and whether a config asks for it."""
 
 
-def _wanted(config: LoggerConfig) -> Iterator[type[Logger]]:
-    for logger, is_wanted in LOGGERS.items():
-        if is_wanted(config) and not (logger is WandbLogger and wandb_is_off()):
-            yield logger
-
-
 def open_loggers(folder: RunFolder, config: Config) -> list[Logger]:
     """Open the loggers that a config asks for; Weights & Biases unless it is switched off."""
-    if wandb_is_off() and LOGGERS[WandbLogger](config.logger):
+    wanted = [logger for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)]
+    if WandbLogger in wanted and wandb_is_off():
         console.print("WANDB_MODE=disabled: nothing goes to Weights & Biases.")
-    return [logger(folder, config) for logger in _wanted(config.logger)]
+        wanted.remove(WandbLogger)
+    return [logger(folder, config) for logger in wanted]
 
 
 def forget_after(folder: RunFolder, step: int) -> list[str]:

@@ -202,7 +202,7 @@ def test_the_first_words_come_before_torch():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (PermissionError(13, "Permission denied", "/root/[b]x"), "/root/[b]x can't be used: Permission denied."),
+        (PermissionError(13, "Permission denied", "runs/[b]x"), "runs/[b]x can't be used: Permission denied."),
         (OSError(28, "No space left on device"), "The system refused: No space left on device."),
         (DataError("\x1b[31ma.png\x07: unreadable"), r"\x1b[31ma.png\x07: unreadable"),
     ],
