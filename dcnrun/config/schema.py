@@ -320,7 +320,18 @@ class ShapesConfig(DataConfig):
 
 
 @dataclass
-class FolderConfig(DataConfig):
+class FilesConfig(DataConfig):
+    """What data sets of a user's own files have."""
+
+    val_share: float = setting(
+        0.0, "share of data.train's images that are validated on in place of data.val; 0: data.val's are", ge=0, lt=1
+    )
+    split_seed: int = setting(0, "of the images that data.val_share draws; independent of the run's seed", ge=0)
+    allow_outside: bool = setting(False, "names of images may lead out of root")
+
+
+@dataclass
+class FolderConfig(FilesConfig):
     """A user's own images and index-colour masks."""
 
     source: Source = setting(Source.folder, "the reader")
@@ -330,7 +341,6 @@ class FolderConfig(DataConfig):
     train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
     val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
     ignore_label: int = setting(255, "mask value that is neither trained on nor scored", ge=0, le=255)
-    allow_outside: bool = setting(False, "names of images may lead out of root")
 
 
 @dataclass
@@ -352,14 +362,13 @@ class CityscapesConfig(DataConfig):
 
 
 @dataclass
-class BoxFilesConfig(DataConfig):
+class BoxFilesConfig(FilesConfig):
     """What data sets with boxes in files have."""
 
     bad_boxes: BadBoxes = setting(
         BadBoxes.error, "boxes that are empty, outside the image or of no class: error, or warn (drop or clip them)"
     )
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
-    allow_outside: bool = setting(False, "names of images may lead out of root")
 
 
 @dataclass
@@ -389,9 +398,8 @@ def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:
         yield from _subclasses(subclass)
 
 
-DATA_SCHEMAS: dict[Source, type[DataConfig]] = {
-    schema.source: schema for schema in _subclasses(DataConfig) if "source" in vars(schema)
-}
+_DATA_SCHEMAS = {schema.source: schema for schema in _subclasses(DataConfig) if "source" in vars(schema)}
+DATA_SCHEMAS: dict[Source, type[DataConfig]] = {source: _DATA_SCHEMAS[source] for source in Source}
 """The settings of each source: of the class whose own default of `source` it is."""
 
 

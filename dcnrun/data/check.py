@@ -77,7 +77,7 @@ def _check_split(
     try:
         dataset = kind.open(config, split)
     except DataError as error:  # not a single sample can be told from another
-        report = {"classes": [], "images": 0, "problems": 1, "first_problems": [str(error)]}
+        report = {"classes": [], "images": 0, "notes": [], "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
         return report
     if out is not None and samples:
@@ -105,6 +105,7 @@ def _check_split(
     report = {
         "classes": list(dataset.classes),
         "images": len(dataset),
+        "notes": list(dataset.notes),
         "problems": len(wrong),
         "first_problems": wrong[:_MOST_LISTED],
         **(findings.report() if readable else {}),
@@ -273,9 +274,11 @@ def _show(split: str, report: dict[str, Any]) -> None:
     """Print a split's report; whatever comes from the data is shown as it is, not as markup."""
     table = Table(title=split, title_justify="left", show_header=False)
     for key, value in report.items():
-        if key not in ("classes", "first_problems"):
+        if key not in ("classes", "notes", "first_problems"):
             table.add_row(key.replace("_", " "), escape(_in_words(value)))
     console.print(table)
+    for note in report["notes"]:
+        console.print(f"  Note: {printable(note)}", markup=False, soft_wrap=True)
     for problem in report["first_problems"]:
         console.print(f"  {printable(problem)}", markup=False, soft_wrap=True)
     if report["problems"] > len(report["first_problems"]):

@@ -30,6 +30,7 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
 
     def __init__(self, dataset: LabelledDataset[SampleT, BatchT], classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
+        self.notes = dataset.notes
         self._dataset = dataset
         self._numbers = [self.classes.index(name) for name in dataset.classes]
 

@@ -153,6 +153,8 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     """Base of all data sets: a fixed list of samples, the same at every reading, with labels from `classes`."""
 
     classes: tuple[str, ...]
+    notes: Sequence[str] = ()
+    """What its files were taken for where they can be read in two ways: how many of what, and the setting that forces it."""
 
     @abstractmethod
     def __len__(self) -> int: ...

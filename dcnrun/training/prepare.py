@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dcnrun.config.compose import to_yaml, with_steps
 from dcnrun.config.schema import Config
-from dcnrun.console import console
+from dcnrun.console import console, printable
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
@@ -90,6 +90,9 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
     config = training.config
     if folder is not None:
         say(training.fabric, f"Run folder: {folder.path}")
+    for split, notes in data_notes(training).items():
+        for note in notes:
+            say(training.fabric, f"data.{split}: {printable(note)}")
     if model.loaded:
         say(training.fabric, model.loaded)
     layers = ", ".join(layer.name for layer in model.replaced) or "none"
@@ -101,6 +104,11 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
     ]
     warmup = f"{optim.warmup_steps} steps of warm-up, then " if optim.warmup_steps else ""
     say(training.fabric, f"Learning rates: {'  '.join(rates)}, times the schedule ({warmup}{optim.schedule.value})")
+
+
+def data_notes(training: AnyTraining) -> dict[str, list[str]]:
+    """Return what the files of each split were taken for where they can be read in two ways."""
+    return {"train": list(training.train_set.notes), "val": list(training.val_set.notes)}
 
 
 def seed_everything(seed: int) -> None:

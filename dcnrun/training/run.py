@@ -24,7 +24,7 @@ from dcnrun.training import checkpoint
 from dcnrun.training.launch import device_name, environment
 from dcnrun.training.loggers import Logger, forget_after, open_loggers
 from dcnrun.training.loop import Stopped, fit, save_best
-from dcnrun.training.prepare import AnyTraining, describe, prepare, say
+from dcnrun.training.prepare import AnyTraining, data_notes, describe, prepare, say
 from dcnrun.training.trained_run import check_saved, learnt_classes
 from dcnrun.training.validation import image_size, inference_speed
 
@@ -40,7 +40,8 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
             write_text(folder.config_file, to_yaml(training.config))
             write_json(folder.paths_file, paths_to_keep(config, config, folder.path))
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
-            write_json(folder.environment_file, environment(training.fabric, config))
+            taken = {"data": data_notes(training)}
+            write_json(folder.environment_file, environment(training.fabric, config) | taken)
         return _run(training, model, folder, random_state=None)
 
 
