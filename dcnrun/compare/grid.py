@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
 from dcnrun.config.compose import compose, with_steps
-from dcnrun.config.inactive import DILATION, LAYERS, Settings, inactive_settings, settings_of
+from dcnrun.config.inactive import DILATION, MAY_BE_INACTIVE, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
 from dcnrun.config.settings import all_settings, as_typed
@@ -131,7 +131,9 @@ def _without_foreign(
 ) -> tuple[tuple[str, ...], Config]:
     """Undo what a YAML file sets and this kind does not have, by further overrides."""
     settings = settings_of(config)
-    defaults = {key: all_settings()[key].default for key in sorted(_foreign(config, control=False).keys() - {LAYERS})}
+    defaults = {
+        key: all_settings()[key].default for key in sorted(_foreign(config, control=False).keys() - MAY_BE_INACTIVE)
+    }
     undone = tuple(f"{key}={as_typed(value)}" for key, value in defaults.items() if settings[key] != value)
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
 

@@ -12,6 +12,8 @@ Settings = Mapping[str, Any]
 
 DILATION = "conv.dilation"
 LAYERS = "conv.layers"
+MAY_BE_INACTIVE = {LAYERS, "data.val"}
+"""What may be set and do nothing: layers are chosen for plain convolutions too, and data sets name images to validate on."""
 # Each in the order of the kinds, once.
 _OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))
 
@@ -58,6 +60,11 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:
         yield "model.head_dilation", "model.head_kernel=1"
+
+    if settings.get("data.val_share"):
+        yield "data.val", f"data.val_share={settings['data.val_share']:g}"
+    else:
+        yield "data.split_seed", "data.val_share=0"
 
     optimizer, schedule = settings["optim.optimizer"], settings["optim.schedule"]
     if optimizer != Optimizer.sgd.value:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from dcnrun.config.inactive import LAYERS, inactive_settings, settings_of
+from dcnrun.config.inactive import MAY_BE_INACTIVE, inactive_settings, settings_of
 from dcnrun.config.ranges import range_of
 from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
 from dcnrun.config.settings import all_settings, as_typed
@@ -63,5 +63,5 @@ def _conflicts(config: Config) -> Iterator[str]:
     settings = settings_of(config)
     for key, why in inactive_settings(settings).items():
         default = all_settings()[key].default
-        if key != LAYERS and settings[key] != default:
+        if key not in MAY_BE_INACTIVE and settings[key] != default:
             yield f"{key}={as_typed(settings[key])} does nothing with {why}: leave it out, or at {as_typed(default)}"

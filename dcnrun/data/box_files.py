@@ -5,10 +5,11 @@ a whole data set can be checked; `verify` then decides by the settings whether i
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,9 @@ from torchvision.tv_tensors import BoundingBoxes, Mask
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.coco_masks import RunLengths, decode
-from dcnrun.data.files import first_few, read_image, require_files, require_names, width_x_height
+from dcnrun.data.files import first_few, read_image, read_names, require_files, require_names, width_x_height
 from dcnrun.data.sample import BoxSample, Split
+from dcnrun.data.splits import indices_of, share_note
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1
@@ -138,6 +140,37 @@ def make_record(
     return record, flaws
 
 
+def listed(records: Sequence[Record], file: Path) -> list[Record]:
+    """Return the records, in their order, of the images that a text file names a line, without their folders or endings too.
+
+    DataError for names of no image, or of several.
+    """
+    by_name: dict[str, set[int]] = defaultdict(set)
+    for index, record in enumerate(records):
+        path = PurePosixPath(record.name)
+        for name in (record.name, str(path.parent / path.stem), path.name, path.stem):
+            by_name[name].add(index)
+    chosen: set[int] = set()
+    absent: list[str] = []
+    unclear: list[str] = []
+    if not (names := read_names(file)):
+        raise DataError(f"{file} is empty; expected an image's name a line")
+    for name in names:
+        path = PurePosixPath(name)
+        exact = {index for index in by_name[name] if records[index].name == name}
+        found = exact or by_name[name] or by_name[path.name]
+        absent += [] if found else [name]
+        unclear += [name] if len(found) > 1 else []
+        chosen |= found
+    if absent:
+        raise DataError(f"{file}: {len(absent)} names are of no image in the annotations: {first_few(absent)}")
+    if unclear:
+        raise DataError(
+            f"{file}: {len(unclear)} names are of several images: {first_few(unclear)}; expected folder, name and ending"
+        )
+    return [records[index] for index in sorted(chosen)]
+
+
 class BoxFileDataset(BoxDataset):
     """Samples read from records; the images when they are asked for."""
 
@@ -150,8 +183,17 @@ class BoxFileDataset(BoxDataset):
         flaws: Sequence[Flaw],
         *,
         category_ids: Sequence[int] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """UsageError if there is nothing to train on."""
+        """UsageError if there is nothing to train on.
+
+        With data.val_share the records are those of both splits, which are shared here.
+        """
+        self.notes = list(notes)
+        if config.val_share:
+            chosen = indices_of(split, config, [set(record.labels.tolist()) for record in records])
+            self.notes.append(share_note(config, len(chosen), len(records)))
+            records = [records[index] for index in chosen]
         if split == "train" and not config.train_empty:
             records = [record for record in records if record.has_objects]
             if not records and not flaws:

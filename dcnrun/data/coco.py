@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dcnrun.config.schema import CocoConfig
-from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
+from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, listed, make_record
 from dcnrun.data.coco_masks import area, bounds, is_number, run_lengths
 from dcnrun.data.files import image_size, is_text, read_bytes, require_below, root_folder
 from dcnrun.data.sample import Rule, Split
+from dcnrun.data.splits import named_split
 from dcnrun.errors import DataError, UsageError
 
 _Entry = dict[str, Any]
@@ -19,11 +20,20 @@ _Entry = dict[str, Any]
 def rules(config: CocoConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds the images and annotations"
-    yield "annotations", "SPLIT" in config.annotations, "a path with SPLIT in it, so that each split has its own"
+    lists = config.train.endswith(".txt") and config.val.endswith(".txt") and config.train != config.val
+    yield (
+        "annotations",
+        "SPLIT" in config.annotations or config.val_share > 0 or lists,
+        "a path with SPLIT in it, so that each split has its own; or share one file's images with data.val_share=0.2,"
+        " or with lists of their names, data.train=train.txt data.val=val.txt",
+    )
 
 
 class CocoDataset(BoxFileDataset):
     """The categories in the order of their ids are the classes, the images are in the order of the file.
+
+    A split is a JSON file's images, the share of them that data.val_share sets, or those that a list (`train: train.txt`)
+    names a line: with or without the ending, and with or without the folder where that is unique.
 
     Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; the format is at cocodataset.org.
     """
@@ -31,16 +41,20 @@ class CocoDataset(BoxFileDataset):
     def __init__(self, config: CocoConfig, split: Split, masks: bool = False) -> None:
         """UsageError if the files are not below `config.root`; DataError if the JSON file is not like COCO's."""
         root = root_folder(config, f"{config.annotations} and {config.images}")
-        part = config.train if split == "train" else config.val
-        file = root / config.annotations.replace("SPLIT", part)
-        folder = root / config.images.replace("SPLIT", part)
+        setting = named_split(split, config)
+        part = config.train if setting == "train" else config.val
+        stem = part.removesuffix(".txt")
+        file = root / config.annotations.replace("SPLIT", stem)
+        folder = root / config.images.replace("SPLIT", stem)
         absent = [str(path) for path, is_there in ((file, file.is_file()), (folder, folder.is_dir())) if not is_there]
         if absent:
             raise UsageError(
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
-                f" data.images={config.images} and data.{split}={part} say where to look"
+                f" data.images={config.images} and data.{setting}={part} say where to look"
             )
         categories, records, flaws = _read(file, root, folder, masks, config.allow_outside)
+        if part != stem:
+            records = listed(records, root / part)
         super().__init__(config, split, list(categories.values()), records, flaws, category_ids=list(categories))
 
 

@@ -23,8 +23,9 @@ _PART = 4096
 def require_apart(config: DataConfig, train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
     """Raise DataError if validation images are training images too, unless data.allow_overlap says that they may be."""
     if not config.allow_overlap and (both := images_in_both(train_set, val_set)):
+        share = " (data.val_share=0.2 takes a share of data.train's)" if getattr(config, "val_share", 1) == 0 else ""
         raise DataError(
-            f"{in_words(config, both, len(val_set))}. Validate on other images, or allow it with data.allow_overlap=true."
+            f"{in_words(config, both, len(val_set))}. Validate on other images{share}, or allow it with data.allow_overlap=true."
         )
 
 
@@ -32,7 +33,8 @@ def in_words(config: DataConfig, both: list[tuple[str, str]], total: int) -> str
     """Say which of the validation images, of so many in all, are training images, and by which names."""
     names = [repr(val) if train == val else f"{val!r} (there {train!r})" for train, val in both]
     train, val = (getattr(config, split, None) for split in ("train", "val"))
-    why = f"data.val={val} is data.train: " if val is not None and train == val else ""
+    is_named = val is not None and train == val and not getattr(config, "val_share", 0)
+    why = f"data.val={val} is data.train: " if is_named else ""
     return f"{why}{len(both)} of {total} validation images are training images too: {first_few(names)}"
 
 

@@ -9,6 +9,19 @@ from dcnrun.data.sample import Split
 from dcnrun.errors import UsageError
 
 
+def named_split(split: Split, config: FilesConfig) -> Split:
+    """Return the split whose setting, data.train or data.val, names the files that a split is read from."""
+    return "train" if config.val_share else split
+
+
+def share_note(config: FilesConfig, chosen: int, count: int) -> str:
+    """Say which images a split of a share has: so many of those that data.train names."""
+    return (
+        f"{chosen} of the {count} images that data.train names, by data.val_share={config.val_share:g} and"
+        f" data.split_seed={config.split_seed} (data.val is not read)"
+    )
+
+
 def indices_of(split: Split, config: FilesConfig, contents: Sequence[Collection[int]]) -> list[int]:
     """Return the indices, in order, of the images that belong to a split, by data.val_share and data.split_seed.
 

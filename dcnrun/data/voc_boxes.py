@@ -11,6 +11,7 @@ from dcnrun.config.schema import VocConfig
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_bytes, read_names, require_below, root_folder
 from dcnrun.data.sample import Rule, Split
+from dcnrun.data.splits import named_split
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
 from dcnrun.errors import DataError, UsageError
 
@@ -58,7 +59,7 @@ class VocBoxDataset(BoxFileDataset):
         records: list[Record] = []
         flaws: list[Flaw] = []
         class_names: set[str] = set()
-        for image_set in config.train if split == "train" else config.val:
+        for image_set in config.train if named_split(split, config) == "train" else config.val:
             folder, names = _image_set(config, image_set)
             for name in names:
                 record, found, names_in_it = _read(folder, name, classes, image_id=len(records) + 1)

@@ -45,6 +45,8 @@ def test_branches_are_those_of_the_network(conv, layers, roi_pool):
         (["optim=adamw"], "optim.momentum", "optim.poly_power"),
         (["optim=sgd", "optim.schedule=step"], "optim.poly_power", "optim.momentum"),
         (DETECTOR, "model.roi_gamma", "model.roi_size"),
+        (["data=nuclei"], "data.split_seed", "data.val"),
+        (["data=nuclei", "data.val_share=0.2"], "data.val", "data.split_seed"),
         ([*DETECTOR, "model.roi_pool=deformable"], "conv.offset_groups", "model.roi_gamma"),
     ],
 )
@@ -73,3 +75,7 @@ def test_what_is_set_and_does_nothing_is_refused(overrides, problem):
 
 def test_layers_may_be_chosen_for_a_plain_convolution_too():
     check(compose(["conv=standard", "conv.layers=6"]))
+
+
+def test_a_data_set_may_name_images_to_validate_on_beside_a_share():
+    check(compose([*DETECTOR, "conv=standard", "data.val_share=0.2", "data.val=[VOC2007/other]"]))
