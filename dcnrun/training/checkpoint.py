@@ -55,8 +55,8 @@ def best_so_far(folder: RunFolder, metric: str, step: int) -> tuple[dict[str, fl
     return {"step": best_step, metric: value}, warning
 
 
-def load_last(folder: RunFolder) -> tuple[State, str | None]:
-    """Return the newest checkpoint that is whole, and a warning when that is not `last.pt`.
+def load_last(folder: RunFolder) -> tuple[State, Path, str | None]:
+    """Return the newest checkpoint that is whole, its file, and a warning when that is not `last.pt`.
 
     RunError names both files and what is wrong with them when neither can be read.
     """
@@ -68,7 +68,7 @@ def load_last(folder: RunFolder) -> tuple[State, str | None]:
             wrong.append(str(error))
             continue
         warning = f"{wrong[0]} Resuming from {path.name}, step {state['step']}." if wrong else None
-        return state, warning
+        return state, path, warning
     raise RunError(" ".join([*wrong, "Start the run anew."]))
 
 
@@ -86,15 +86,23 @@ def load(path: Path) -> State:
 
 
 def _is_of_a_run(state: State) -> bool:
-    network, step = state.get("network"), state.get("step")
-    return isinstance(network, dict) and type(step) is int and step >= 0 and all(map(is_plain, network.values()))
+    network, step, classes = state.get("network"), state.get("step"), state.get("classes", [])
+    if not (isinstance(network, dict) and isinstance(classes, list) and type(step) is int):
+        return False
+    return step >= 0 and all(map(is_plain, network.values())) and all(isinstance(name, str) for name in classes)
 
 
 def require_state_of_training(state: State) -> None:
     """Raise RunError for a state that training can't continue from, such as that of a `best.pt`."""
     wrong = [key for key, kinds in _OF_TRAINING.items() if not isinstance(state.get(key), kinds)]
+    wrong += [key for key in ("losses", "clock") if key not in wrong and not _is_counted(state[key])]
     if wrong:
         raise RunError(f"The checkpoint is not the state of a run in training: it has no {', '.join(wrong)}.")
+
+
+def _is_counted(value: Any) -> bool:
+    """Whether a value is a number, or a dict of such values."""
+    return all(map(_is_counted, value.values())) if isinstance(value, dict) else type(value) in (int, float)
 
 
 def random_state() -> State:

@@ -37,11 +37,13 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
     folder = _make_folder(training.fabric, config, run_dir)
     with _alone_in(folder, training.fabric):
         if training.fabric.is_global_zero:
-            write_text(folder.config_file, to_yaml(training.config))
             write_json(folder.paths_file, paths_to_keep(config, config, folder.path))
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
             taken = {"data": data_notes(training)}
             write_json(folder.environment_file, environment(training.fabric, config) | taken)
+            write_text(
+                folder.config_file, to_yaml(training.config)
+            )  # last: with it the run is begun, and has the others
         return _run(training, model, folder, random_state=None)
 
 
@@ -63,18 +65,19 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return folder.read_summary()
     config, moved = find_paths(as_set, folder.read_paths(), folder.path)
     check_saved(config, folder)
-    state = warning = random_state = classes = None
+    state = file = warning = random_state = classes = None
     if folder.last_checkpoint.exists() or folder.previous_checkpoint.exists():
-        state, warning = checkpoint.load_last(folder)
+        state, file, warning = checkpoint.load_last(folder)
         classes = learnt_classes(state, folder)
     training, model = prepare(config, pretrained=state is None, classes=classes)
     with _alone_in(folder, training.fabric):
         if state is not None:
             try:
                 training.restore(state)
+                random_state = _random_state_of(training.fabric, state["random"])
+                checkpoint.restore_random_state(random_state)  # again before the first step: now to know that it can be
             except RunError as error:
-                raise RunError(f"{run_dir}: {error}") from error
-            random_state = _random_state_of(training.fabric, state["random"])
+                raise RunError(f"{file}: {error}") from error
         training.best, lost = checkpoint.best_so_far(folder, training.task.traits.metric(config), training.step)
         for line in (*moved, *(f"Warning: {text}" for text in (warning, lost) if text)):
             say(training.fabric, line)

@@ -20,14 +20,14 @@ def test_falls_back_to_the_one_before(tmp_path):
     folder = RunFolder(tmp_path)
     checkpoint.save_last(folder, state(1))
     checkpoint.save_last(folder, state(2))
-    loaded, warning = checkpoint.load_last(folder)
-    assert loaded["step"] == 2
+    loaded, file, warning = checkpoint.load_last(folder)
+    assert (loaded["step"], file) == (2, folder.last_checkpoint)
     assert warning is None
     damaged = bytearray(folder.last_checkpoint.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF  # one bit pattern in the middle of a tensor
     folder.last_checkpoint.write_bytes(damaged)
-    loaded, warning = checkpoint.load_last(folder)
-    assert loaded["step"] == 1
+    loaded, file, warning = checkpoint.load_last(folder)
+    assert (loaded["step"], file) == (1, folder.previous_checkpoint)
     assert torch.equal(loaded["network"]["w"], torch.ones(1000))
     assert "last.pt is damaged" in warning
     assert "previous.pt, step 1" in warning
@@ -65,7 +65,7 @@ def test_random_state_survives_saving(tmp_path):
     random.gauss(0, 1), np.random.normal(), torch.rand(1)
     checkpoint.save_last(folder, state(1) | {"random": checkpoint.random_state()})
     wanted = (random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist(), random.gauss(0, 1))
-    loaded, _ = checkpoint.load_last(folder)
+    loaded, _, _ = checkpoint.load_last(folder)
     checkpoint.restore_random_state(loaded["random"])
     assert (random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist(), random.gauss(0, 1)) == wanted
 
@@ -131,6 +131,8 @@ def test_without_a_whole_file_the_metrics_say_what_was_best(tmp_path):
         {"step": -1},
         {"network": [1]},
         {"network": {"w": torch.zeros(2, 2).to_sparse()}},
+        {"classes": 3},
+        {"classes": [3]},
         {"network": {"w": 3}},
         {"network": {"w": torch.zeros(2, device="meta")}},
     ],
@@ -152,5 +154,8 @@ def test_no_file_is_waited_for(tmp_path):
 def test_what_training_needs_is_named(tmp_path):
     with pytest.raises(RunError, match="it has no optimizer, scaler, random, losses, clock"):
         checkpoint.require_state_of_training(state(3))
+    whole = state(3) | {"optimizer": {}, "scaler": {}, "random": [], "losses": {"sums": {}, "steps": 0}}
+    with pytest.raises(RunError, match="it has no clock"):
+        checkpoint.require_state_of_training(whole | {"clock": {"wall": "long"}})
     with pytest.raises(RunError, match="random state can't be restored"):
         checkpoint.restore_random_state({"torch": torch.zeros(3)})

@@ -197,6 +197,29 @@ def test_other_images_than_it_began_with_are_refused(stopped):
         resume(stopped.path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"random": [3]},
+        {"random": []},
+        {"random": [{"torch": torch.zeros(3)}]},
+        {"optimizer": {}},
+        {"losses": {"sums": {}, "steps": "3"}},
+        {"network": {}},
+        {"images": [{"count": 3}, {"count": 4}]},
+    ],
+    ids=str,
+)
+def test_a_state_that_can_not_be_restored_names_its_file_and_changes_nothing(change, stopped):
+    state = checkpoint.load(stopped.last_checkpoint)
+    stopped.last_checkpoint.write_bytes(b"")
+    torch.save(state | change, stopped.previous_checkpoint)
+    before = {file: file.read_bytes() for file in stopped.path.rglob("*") if file.is_file()}
+    with pytest.raises(RunError, match=f"^{stopped.previous_checkpoint}: "):
+        resume(stopped.path)
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_a_run_that_another_process_trains_is_refused(stopped):
     before = stopped.metrics_file.read_text()
     with locked_elsewhere(stopped.lock_file):
@@ -234,7 +257,7 @@ def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp
         monkeypatch.setattr(checkpoint, "save_last", save_and_fill)
         with pytest.raises(RunError, match=r"Can't write .*: No space left on device"):
             train(compose(overrides), overrides, folder.path)
-        state, _ = checkpoint.load_last(folder)
+        state, _, _ = checkpoint.load_last(folder)
         assert state["step"] == 4
         filler.unlink()
         monkeypatch.undo()
