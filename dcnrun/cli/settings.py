@@ -2,13 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dcnrun.cli.options import ConfigDir, Json, Overrides
 from dcnrun.config.groups import Labels
-from dcnrun.errors import ProblemsError
+from dcnrun.errors import ProblemsError, UsageError
+
+if TYPE_CHECKING:
+    from dcnrun.data.discover import Reading
 
 
 def config(
@@ -48,15 +51,46 @@ def data_check(
 ) -> dict[str, Any]:
     """Read a whole data set, show what it holds and what is wrong with it, and draw samples with their labels.
 
+    In place of settings it takes a folder, whose format it finds out; it then prints the settings to train on it.
     It exits with 1 if something is wrong.
-    For example: dcnrun data check data=treecrowns
+    For example: dcnrun data check data=treecrowns, or dcnrun data check my-data
     """
     from dcnrun.config.compose import compose
     from dcnrun.data.check import check_data
     from dcnrun.tasks.registry import labels_for
 
-    config = compose(overrides or [], config_dir)
+    overrides = overrides or []
+    readings = _readings([text for text in overrides if "=" not in text])
+    if readings:
+        overrides = [*readings[0].overrides, *(text for text in overrides if "=" in text)]
+    config = compose(overrides, config_dir)
     report = check_data(config.data, ("train", "val"), samples, out, labels or labels_for(config))
+    if readings:
+        report["found"] = [reading.report() for reading in readings]
     if found := report.get("problems"):
         raise ProblemsError(f"the data set has {found} problem{'s' * (found > 1)}, listed above", report)
     return report
+
+
+def _readings(paths: list[str]) -> list["Reading"]:
+    """Print what the folder of a command line holds, and return it, the likeliest first."""
+    there = [path for path in map(Path, paths) if path.is_dir() or path.suffix in (".json", ".yaml", ".yml")]
+    if not there or len(there) < len(paths):
+        return []  # what is neither a folder nor a setting is refused with the settings
+    if len(there) > 1:
+        raise UsageError(f"{' '.join(paths)}: expected one folder to look at.")
+    from dcnrun.console import console, printable
+    from dcnrun.data.discover import discover
+    from dcnrun.data.files import first_few
+
+    readings = discover(there[0].expanduser())
+    for number, reading in enumerate(readings):
+        lines = [
+            f"{'It may also be' if number else 'Format'}: {reading.format} ({reading.because})",
+            f"  classes: {first_few(reading.classes, 20) or 'none found'}",
+            f"  split: {reading.split}",
+            f"  {reading.command}",
+        ]
+        for line in lines:
+            console.print(printable(line), markup=False, soft_wrap=True)
+    return readings

@@ -126,7 +126,7 @@ class _Summary(NamedTuple):
     """A digest of the image's pixels."""
     problems: list[str]
     content: NDArray[Any]
-    """Masks: (256,), the pixels of each value. Boxes: (n, 3), for each its label, whether it is set aside, and its area."""
+    """Masks: (256,), the pixels of each value. Boxes: (n, 4), for each its label, whether it is a crowd, or difficult, and its area."""
 
 
 class _Findings(ABC):
@@ -218,14 +218,16 @@ class _BoxFindings(_Findings):
 
     @staticmethod
     def summarise(sample: BoxSample) -> _Summary:
-        masks, set_aside = sample["masks"], sample["crowd"] | sample["difficult"]
+        masks = sample["masks"]
         hidden = [] if masks is None else np.flatnonzero(~masks.numpy().any((1, 2))).tolist()
         height, width = sample["image"].shape[-2:]
         return _Summary(
             (height, width),
             _digest(sample),
             [f"the mask of object {number + 1} has no pixel" for number in hidden],
-            np.stack([sample["labels"].numpy(), set_aside.numpy(), sample["area"].numpy()], axis=1).astype(np.float64),
+            np.stack([sample[key].numpy() for key in ("labels", "crowd", "difficult", "area")], axis=1).astype(
+                np.float64
+            ),
         )
 
     def add(self, summary: _Summary) -> None:
@@ -233,7 +235,10 @@ class _BoxFindings(_Findings):
         self._objects.append(summary.content)
 
     def problems(self) -> list[str]:
-        return _without("an object", self._classes, self._of_class)
+        _, crowd, difficult, _ = np.concatenate(self._objects).T
+        nothing = "no object to learn from: all are crowds or difficult, which are neither trained on nor scored"
+        all_aside = [nothing] if len(crowd) and np.logical_or(crowd, difficult).all() else []
+        return _without("an object", self._classes, self._of_class) + all_aside
 
     @property
     def _of_class(self) -> NDArray[np.int64]:
@@ -241,12 +246,14 @@ class _BoxFindings(_Findings):
         return np.bincount(labels, minlength=len(self._classes))
 
     def report(self) -> dict[str, Any]:
-        labels, set_aside, area = np.concatenate(self._objects).T
+        labels, crowd, difficult, area = np.concatenate(self._objects).T
         return {
             **super().report(),
             "images_without_objects": sum(len(objects) == 0 for objects in self._objects),
             "objects": len(labels),
-            "crowd_or_difficult": int(set_aside.sum()),
+            "crowd_or_difficult": int(np.logical_or(crowd, difficult).sum()),
+            "crowd": int(crowd.sum()),
+            "difficult": int(difficult.sum()),
             "small": int((area < _MEDIUM).sum()),
             "medium": int(((area >= _MEDIUM) & (area < _LARGE)).sum()),
             "large": int((area >= _LARGE).sum()),

@@ -21,17 +21,26 @@ _MOST_IN_LEGEND = 24
 _MOST_OBJECTS = 300
 """Objects of an image that are drawn: of more, an even sample."""
 _LONGEST_TITLE = 40
+_MOST_NAMED = 60
+"""Objects of an image up to which each has its class written beside it: of more, the names would hide them."""
+_LETTERS_IN_COLUMN = 56
+"""Letters of a legend's font in the width of an image."""
 _MOST_SIDE = 1200
 """Pixels of an image's side that are drawn."""
 _MASK_STRENGTH = 0.5
 _OBJECT_MASK_STRENGTH = 0.35
-_IGNORED = (1.0, 1.0, 1.0)
+_IGNORED, _STRIPE = (1.0, 1.0, 1.0), (0.55, 0.55, 0.55)
+_STYLES: dict[str, dict[str, Any]] = {
+    "crowd": {"linestyle": "--", "hatch": "//"},
+    "difficult": {"linestyle": ":", "hatch": ".."},
+}
+"""How objects that are set aside are drawn, so that they differ by more than colour."""
 
 
 def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> None:
-    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes dashed where they are set aside.
+    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes in lines and hatches of their kind.
 
-    RunError where that can't be done.
+    The legend has crowds, difficult objects and ignored pixels where there are any. RunError where that can't be done.
     """
     rows, columns = ceil(len(samples) / _COLUMNS), min(len(samples), _COLUMNS)
     figure = new_figure((_INCHES * columns, _INCHES * rows + 0.6))
@@ -44,15 +53,20 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
         axes.set_title(short_name(sample["name"]) + more, fontsize=7, parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
-    figure.legend(
-        handles=[Patch(color=_colour(label), label=" ") for label in sorted(shown)[:_MOST_IN_LEGEND]],
-        loc="outside lower center",
-        ncols=2 * columns,
-        fontsize=7,
-    )
-    for text, label in zip(figure.legends[0].get_texts(), sorted(shown), strict=False):
+    handles = [Patch(color=_colour(label), label=" ") for label in sorted(shown)[:_MOST_IN_LEGEND]]
+    names = [short_name(classes[label]) for label in sorted(shown)[:_MOST_IN_LEGEND]]
+    for kind, style in _STYLES.items():
+        if any(sample[kind].any() for sample in samples if "boxes" in sample):
+            handles.append(Patch(facecolor="none", edgecolor="black", label=" ", **style))
+            names.append(f"{kind} (not learnt from)")
+    if any((sample["mask"] == IGNORE).any() for sample in samples if "mask" in sample):
+        handles.append(Patch(facecolor=_IGNORED, edgecolor=_STRIPE, hatch="////", label=" "))
+        names.append("ignored")
+    columns_of_legend = max(1, int(columns * _LETTERS_IN_COLUMN / (max(map(len, names), default=0) + 8)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns_of_legend, fontsize=7, handleheight=1.2)
+    for text, name in zip(figure.legends[0].get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(short_name(classes[label]))
+        text.set_text(name)
     save_png(figure, path)
 
 
@@ -76,13 +90,14 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
             mask = sample["masks"][index].numpy() > 0
             pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(labels[index])) - pixels[mask])
     axes.imshow(pixels)
-    set_aside = sample["crowd"] | sample["difficult"]
+    set_aside = {"crowd": sample["crowd"], "difficult": sample["difficult"]}
     for index in drawn:
-        (x1, y1, x2, y2), label, is_dashed = sample["boxes"][index].tolist(), labels[index], bool(set_aside[index])
+        (x1, y1, x2, y2), label = sample["boxes"][index].tolist(), labels[index]
+        style = next((style for kind, style in _STYLES.items() if set_aside[kind][index]), {})
         # imshow has the centre of the first pixel at 0, boxes have its corner there
-        corner, colour, style = (x1 - 0.5, y1 - 0.5), _colour(label), "--" if is_dashed else "-"
-        axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1, linestyle=style))
-        if len(classes) > 1:
+        corner, colour = (x1 - 0.5, y1 - 0.5), _colour(label)
+        axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1, **style))
+        if len(classes) > 1 and len(drawn) <= _MOST_NAMED:
             axes.annotate(
                 short_name(classes[label]),
                 corner,
@@ -97,7 +112,10 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
 def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:
     pixels, mask = _pixels(sample), sample["mask"].numpy()
     colours = np.array([_colour(label) for label in range(classes)])
-    axes.imshow(np.where((mask == IGNORE)[..., None], _IGNORED, pixels))
+    width = max(max(mask.shape) // 60, 1)
+    is_stripe = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // width % 3 == 0
+    ignored = np.where(is_stripe[..., None], _STRIPE, _IGNORED)
+    axes.imshow(np.where((mask == IGNORE)[..., None], ignored, pixels))
     known = mask < classes
     shown = np.zeros((*mask.shape, 4))
     shown[known] = [*[0] * 3, _MASK_STRENGTH]

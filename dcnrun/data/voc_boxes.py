@@ -120,7 +120,7 @@ def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tup
     """Return an image's record, None where its annotation can't be read; what is wrong; and the classes of all objects."""
     file = folder / "Annotations" / f"{name}.xml"
     try:
-        annotation = _parse(file)
+        annotation = parse(file)
     except (OSError, ValueError, ElementTree.ParseError) as error:
         flaw = Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)
         return None, [flaw], set()
@@ -151,7 +151,8 @@ class _Elements(ElementTree.TreeBuilder):
         raise ValueError("it has a document type, which annotations have not")
 
 
-def _parse(file: Path) -> ElementTree.Element:
+def parse(file: Path) -> ElementTree.Element:
+    """Read an annotation; OSError, ValueError or ParseError where the file is none."""
     parser = ElementTree.XMLParser(target=_Elements())
     annotation = ElementTree.fromstring(read_bytes(file), parser)
     if annotation.tag != "annotation":

@@ -4,6 +4,7 @@ import yaml
 
 from dcnrun.config.compose import compose
 from tests.cli.fakes import last_object, run
+from tests.data.factories import folder_tree
 
 
 def test_config():
@@ -49,3 +50,25 @@ def test_data_check(replaced):
         (compose([]).data, splits, 12, Path("data-check"), "boxes"),
         (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes"),
     ]
+
+
+class TestDataCheckOfAFolder:
+    def test_says_what_it_is_and_checks_it(self, replaced, tmp_path):
+        calls = replaced("dcnrun.data.check", "check_data", {"problems": 0, "splits": {}})
+        folder_tree(tmp_path)
+        result = run("data", "check", str(tmp_path), "data.workers=0", "--json")
+        assert result.exit_code == 0
+        (found,) = last_object(result.stdout)["found"]
+        assert found["format"] == "folders of images and masks"
+        assert found["command"] in result.stderr
+        assert found["command"].startswith(f"dcnrun train data=folder data.root={tmp_path} model=deeplab ")
+        assert (calls[0][0].root, calls[0][0].workers, calls[0][4]) == (str(tmp_path), 0, "masks")
+
+    def test_that_holds_nothing_known(self, tmp_path):
+        result = run("data", "check", str(tmp_path))
+        assert result.exit_code == 2
+        assert "no data set was recognised" in result.stderr
+
+    def test_of_which_there_is_one(self, tmp_path):
+        assert run("data", "check", str(tmp_path), str(tmp_path)).exit_code == 2
+        assert run("data", "check", str(tmp_path / "absent")).exit_code == 2

@@ -28,6 +28,8 @@ from tests.data.factories import (
     voc_object,
 )
 
+FORCED = {"crowds": "keep"} if hasattr(CocoConfig, "crowds") else {}
+
 
 def of_val(config, **options):
     return check_data(config, ["val"], **options)["splits"]["val"]
@@ -50,6 +52,7 @@ class TestWhatThereIs:
             found = report["splits"][split]
             counts = {key: found[key] for key in ("images", "objects", "crowd_or_difficult", "images_without_objects")}
             assert counts == {"images": 3, "objects": 4, "crowd_or_difficult": 1, "images_without_objects": 1}
+            assert (found["crowd"], found["difficult"]) == (0, 1)
             assert (found["small"], found["medium"], found["large"]) == (2, 1, 1)
             assert found["objects_of_class"] == {"cat": 3, "dog": 1}
             assert found["image_widths"] == {"least": 100, "median": 200, "most": 300}
@@ -142,6 +145,18 @@ class TestWhatIsWrong:
         assert report["problems"] == 3
         assert "annotation 2 of 'val_7.png': its mask can't be used" in report["first_problems"][1]
         assert report["first_problems"][2] == "'val_7.png': the mask of object 1 has no pixel"
+
+    def test_objects_that_are_all_set_aside(self, tmp_path):
+        root = coco_tree(tmp_path, splits=("val",))
+        crowds = [
+            annotation(1, 7, 90, [1, 1, 20, 3], iscrowd=1),
+            annotation(2, 3, 20, [9, 9, 3, 3], iscrowd=1),
+        ]
+        save_json(root, "val", load_json(root, "val") | {"annotations": crowds})
+        report = of_val(CocoConfig(root=str(root), **FORCED))
+        assert (report["objects"], report["crowd"], report["difficult"]) == (2, 2, 0)
+        assert report["problems"] == 1
+        assert report["first_problems"][0].startswith("no object to learn from: all are crowds or difficult")
 
     def test_classes_that_no_object_has(self, tmp_path):
         report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))))

@@ -86,3 +86,36 @@ def test_of_very_many_boxes_an_even_sample_is_drawn(tmp_path):
         pixels = np.array(picture.convert("RGB")).astype(int)
     for colour in ((31, 119, 180), (255, 127, 14)):
         assert (abs(pixels - colour).sum(2) < 40).sum() > 1000
+
+
+class TestKindsOfLabels:
+    @staticmethod
+    def legend(monkeypatch, samples, classes):
+        """The texts and hatches of the legend of a picture, whose file is not made."""
+        figures = []
+        monkeypatch.setattr(pictures, "save_png", lambda figure, path: figures.append(figure))
+        draw_samples(samples, classes, None)
+        (legend,) = figures[0].legends
+        return {
+            t.get_text(): h.get_hatch() for t, h in zip(legend.get_texts(), legend.get_patches(), strict=True)
+        }, figures[0]
+
+    def test_crowds_and_difficult_objects_differ_by_line_and_hatch(self, monkeypatch):
+        sample = build_box_dataset(ShapesConfig(val_images=1, objects_min=3, objects_max=3), "val")[0]
+        sample |= {"crowd": torch.tensor([True, False, False]), "difficult": torch.tensor([False, True, False])}
+        legend, figure = self.legend(monkeypatch, [sample], ["a", "b", "c", "d", "e", "f"])
+        kinds = {name: hatch for name, hatch in legend.items() if hatch}
+        assert kinds == {"crowd (not learnt from)": "//", "difficult (not learnt from)": ".."}
+        drawn = [(patch.get_linestyle(), patch.get_hatch()) for patch in figure.axes[0].patches]
+        assert drawn == [("--", "//"), (":", ".."), ("solid", None)]
+
+    def test_ignored_pixels_are_striped_and_in_the_legend(self, monkeypatch):
+        sample = build_dataset(ShapesConfig(val_images=1), "val")[0]
+        classes = [str(number) for number in range(9)]
+        assert "ignored" not in self.legend(monkeypatch, [sample], classes)[0]
+        sample["mask"][:40] = IGNORE
+        legend, figure = self.legend(monkeypatch, [sample], classes)
+        assert legend["ignored"] == "////"
+        shown = figure.axes[0].images[0].get_array()
+        assert {tuple(pixel) for pixel in shown[:40].reshape(-1, 3).tolist()} == {pictures._IGNORED, pictures._STRIPE}
+        assert (shown[40:] == sample["image"].permute(1, 2, 0).numpy()[40:] / 255).all()

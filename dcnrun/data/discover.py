@@ -1,0 +1,402 @@
+"""What a folder of data is: its format, classes and split, found by looking at it, and the settings to train on it.
+
+File names decide first, then the little of the files that says more. Nothing is read twice, no folder is entered twice
+(links may lead in circles), and of large folders only the first entries are looked at.
+"""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image as Pillow
+
+from dcnrun.config.yaml_files import read_yaml
+from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask
+from dcnrun.data.voc import CLASSES as VOC2012
+from dcnrun.data.voc_boxes import parse
+from dcnrun.errors import DcnrunError, UsageError
+
+_MOST_ENTRIES = 100_000
+_MOST_READ = 50
+"""Files of a kind whose content is looked at."""
+_BEGINNING = 65536
+_TRAIN = ("training", "trainval", "train")
+_VAL = ("validation", "valid", "val", "testing", "test", "dev")
+_IMAGES = ("images", "image", "imgs", "img", "img_dir", "JPEGImages")
+_MASKS = ("masks", "mask", "ann_dir", "labels", "annotations", "SegmentationClass", "gt")
+_VAL_SHARE = "data.val_share=0.2"
+_PLAIN = re.compile(r"[\w./@%+~-]+")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way to read a folder."""
+
+    format: str
+    because: str
+    """What it was decided by."""
+    overrides: list[str]
+    classes: list[str] = field(default_factory=list)
+    split: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command line that trains on it, to be copied into a shell."""
+        return shlex.join(["dcnrun", "train", *self.overrides])
+
+    def report(self) -> dict[str, Any]:
+        """Return it as --json has it."""
+        return {**asdict(self), "command": self.command}
+
+
+def discover(path: Path) -> list[Reading]:
+    """Return the ways to read a folder, or one annotation file of it, the likeliest first; UsageError if there is none."""
+    folders = [path] if path.is_dir() else list(path.absolute().parents)[:2]
+    for folder in folders:
+        listing = _listing(folder)
+        if not any(map(_has_images, listing.values())) and folder != folders[-1]:
+            continue  # an annotation file in a folder of its own: the images are beside that
+        if readings := [reading for look in _LOOKS for reading in look(folder, listing)]:
+            return readings
+    counts = [f"{len(names)} in {place or '.'}" for place, names in _listing(folders[0]).items() if names]
+    raise UsageError(
+        f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
+        " labelme (.json), images with masks, VOC2012 and Cityscapes;"
+        f" there are files: {first_few(counts) if counts else 'none'}"
+    )
+
+
+Listing = Mapping[str, list[str]]
+"""The names of the files in each folder, by the folder's path below the one looked at; that itself is ''."""
+
+
+def _listing(folder: Path) -> Listing:
+    found: dict[str, list[str]] = {}
+    known: set[tuple[int, int]] = set()
+    waiting, count = [""], 0
+    while waiting and count < _MOST_ENTRIES:
+        place = waiting.pop(0)
+        try:
+            status = (folder / place).stat()
+            with os.scandir(folder / place) as entries:
+                content = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        if (status.st_dev, status.st_ino) in known:
+            continue
+        known.add((status.st_dev, status.st_ino))
+        names = found.setdefault(place, [])
+        for entry in content:
+            count += 1
+            if entry.name.startswith(".") or not is_text(entry.name):
+                continue
+            if entry.is_dir():
+                waiting.append(f"{place}/{entry.name}".lstrip("/"))
+            elif entry.is_file():
+                names.append(entry.name)
+    return found
+
+
+def _override(key: str, value: str | Sequence[str]) -> str:
+    """Write an override as Hydra reads it."""
+    if isinstance(value, str):
+        return f"{key}={_quoted(value)}"
+    return f"{key}=[{','.join(map(_quoted, value))}]"
+
+
+def _quoted(text: str) -> str:
+    if _PLAIN.fullmatch(text) and not re.fullmatch(r"(?i)(?=.*\d)[\d._e+-]+|null|true|false|nan|[+-]?inf", text):
+        return text
+    return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text) + "'"
+
+
+def _split_word(text: str, words: Sequence[str]) -> str | None:
+    """Return the first of the words that stands in a path as a word of its own, digits after it apart."""
+    return next((word for word in words if re.search(rf"(?<![a-zA-Z]){word}(?![a-zA-Z])", text)), None)
+
+
+def _pair(names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Return the names for training and for validation among several that a split may have."""
+    train = next((name for word in _TRAIN for name in names if name == word), None) or next(
+        (name for name in names if _split_word(name, _TRAIN)), None
+    )
+    val = next((name for word in _VAL for name in names if name == word), None) or next(
+        (name for word in _VAL for name in names if _split_word(name, [word])), None
+    )
+    return train, val
+
+
+def _has_images(names: Sequence[str]) -> bool:
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
+
+
+def _in_words(train: str, val: str | None) -> str:
+    return f"trained on {train}, validated on {val}" if val else f"a fifth of {train} is drawn to validate on"
+
+
+def _cityscapes(root: Path, listing: Listing) -> Iterator[Reading]:
+    if {"leftImg8bit", "gtFine"} <= {place.split("/")[0] for place in listing}:
+        overrides = ["data=cityscapes", _override("data.root", str(root)), "model=deeplab"]
+        yield Reading(
+            "Cityscapes", "leftImg8bit and gtFine", overrides, list(CITYSCAPES), "trained on train, validated on val"
+        )
+
+
+def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
+    lists = "VOCdevkit/VOC2012/ImageSets/Segmentation"
+    if listing.get(lists) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
+        overrides = ["data=voc2012", _override("data.root", str(root)), "model=deeplab"]
+        yield Reading("Pascal VOC 2012, masks", lists, overrides, list(VOC2012), "trained on train, validated on val")
+
+
+def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
+    files: dict[str, tuple[list[str], str]] = {}
+    for file in _files(listing, ".json"):
+        document = _document(root / file, '"images"')
+        categories, images = (document.get(key) for key in ("categories", "images"))
+        if isinstance(categories, list) and isinstance(images, list) and isinstance(document.get("annotations"), list):
+            names = [str(entry["name"]) for entry in categories if isinstance(entry, dict) and "name" in entry]
+            files[file] = names, _image_folder(listing, file, images)
+    train, val = _pair([*(f for f in files if "instances" in f), *(f for f in files if "instances" not in f)])
+    if not files:
+        return
+    train = train or next(file for file in files if file != val or len(files) == 1)
+    val = val if val != train else None
+    classes, folder = files[train]
+    parts = _coco_parts(train, folder, val, files[val][1]) if val else None
+    if parts is None and val and files[val][1] == folder:
+        parts = "SPLIT", folder, train, val
+    if parts is None:
+        val, parts = None, ("SPLIT", folder, train, "")
+    annotations, images_in, *splits = parts
+    overrides = ["data=coco", _override("data.root", str(root)), "model=faster_rcnn"]
+    overrides += [_override("data.annotations", annotations), _override("data.images", images_in)]
+    overrides += [
+        _override(f"data.{key}", name)
+        for key, name in zip(("train", "val"), splits, strict=True)
+        if name and name != key
+    ]
+    if val is None:
+        overrides.append(_VAL_SHARE)
+    because = f"{first_few(list(files))} with images, annotations and categories"
+    yield Reading("COCO", because, overrides, classes, _in_words(train, val))
+
+
+def _coco_parts(train: str, train_images: str, val: str, val_images: str) -> tuple[str, str, str, str] | None:
+    """Return annotations and images with SPLIT in place of a split's word, and the words; None if they have no such form."""
+    train_word, val_word = _split_word(train, _TRAIN), _split_word(val, _VAL)
+    if train_word is None or val_word is None:
+        return None
+    forms = [
+        (there.replace(train_word, "SPLIT"), other.replace(val_word, "SPLIT"))
+        for there, other in ((train, val), (train_images, val_images))
+    ]
+    if train_images == val_images:
+        forms[1] = train_images, val_images
+    if any(form != other for form, other in forms):
+        return None
+    return forms[0][0], forms[1][0], train_word, val_word
+
+
+def _image_folder(listing: Listing, file: str, images: Sequence[Any]) -> str:
+    """Return the folder that holds the images of a COCO file: with most of the first of them, at best of the file's split."""
+    names = [str(entry.get("file_name", "")) for entry in images[:_MOST_READ] if isinstance(entry, dict)]
+    word = _split_word(file, (*_TRAIN, *_VAL))
+    beside = str(Path(file).parent).removeprefix(".")
+
+    def score(place: str) -> tuple[int, int, bool, bool]:
+        whole = sum(_is_there(listing, place, name) for name in names)
+        alone = sum(re.split(r"[/\\]", name)[-1] in listing[place] for name in names)
+        return whole, alone, word is not None and _split_word(place, [word]) is not None, place == beside
+
+    return max(listing, key=score) or "."
+
+
+def _is_there(listing: Listing, place: str, name: str) -> bool:
+    path = Path(place, name)
+    return path.name in listing.get(str(path.parent).removeprefix("."), ())
+
+
+def _files(listing: Listing, suffix: str) -> list[str]:
+    """Return the first files with a suffix, from several folders."""
+    by_folder = [
+        [f"{place}/{n}".lstrip("/") for n in names if n.lower().endswith(suffix)] for place, names in listing.items()
+    ]
+    return [name for names in by_folder for name in names[:_MOST_READ]][: 4 * _MOST_READ]
+
+
+def _document(file: Path, mark: str) -> dict[str, Any]:
+    """Return a JSON file's object if its beginning has a mark; else nothing."""
+    try:
+        with file.open("rb") as opened:
+            if mark.encode() not in opened.read(_BEGINNING) and file.stat().st_size > _BEGINNING:
+                return {}
+        document = json.loads(read_bytes(file))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
+    for name in listing.get("", ()):
+        if name.endswith((".yaml", ".yml")):
+            try:
+                content = read_yaml(root / name)
+            except DcnrunError:
+                continue
+            names = content.get("names") if isinstance(content, dict) else None
+            if isinstance(names, dict | list):
+                classes = [str(value) for value in (names.values() if isinstance(names, dict) else names)]
+                has_val = bool(content.get("val"))
+                overrides = ["data=yolo", _override("data.root", str(root)), "model=faster_rcnn"]
+                overrides += [] if name in ("data.yaml", "dataset.yaml") else [_override("data.yaml", name)]
+                overrides += [] if has_val else [_VAL_SHARE]
+                split = _in_words(str(content.get("train", "train")), str(content["val"]) if has_val else None)
+                yield Reading("YOLO", f"{name} with names", overrides, classes, split)
+                return
+
+
+def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
+    classes: set[str] = set()
+    places: list[str] = []
+    for file in _files(listing, ".json"):
+        shapes = _document(root / file, '"shapes"').get("shapes")
+        if isinstance(shapes, list):
+            classes |= {str(shape["label"]) for shape in shapes if isinstance(shape, dict) and "label" in shape}
+            places.append(str(Path(file).parent).removeprefix("."))
+    if places:
+        overrides = ["data=labelme", _override("data.root", str(root)), "model=faster_rcnn"]
+        yield _of_folders(root, "labelme", ".json files with shapes", overrides, sorted(classes), places)
+
+
+def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
+    classes: set[str] = set()
+    places: list[str] = []
+    for file in _files(listing, ".xml"):
+        try:
+            annotation = parse(root / file)
+        except (OSError, ValueError, ElementTree.ParseError):
+            continue
+        classes |= {(item.findtext("name") or "").strip() for item in annotation.findall("object")}
+        places.append(str(Path(file).parent).removeprefix("."))
+    if not places:
+        return
+    overrides = ["data=voc", _override("data.root", str(root)), "model=faster_rcnn"]
+    overrides.append(_override("data.classes", sorted(classes)))
+    sets = [
+        (place.removesuffix("ImageSets/Main").strip("/"), [name[:-4] for name in names if name.endswith(".txt")])
+        for place, names in listing.items()
+        if place.endswith("ImageSets/Main")
+    ]
+    for folder, names in sets[:1]:
+        name = Path(folder).name or root.resolve().name
+        train, val = _pair(names)
+        train = train or next(iter(names), None)
+        if train:
+            chosen = [_override("data.train", [f"{name}/{train}"])]
+            chosen += [_override("data.val", [f"{name}/{val}"])] if val else [_VAL_SHARE]
+            because = f"Annotations/*.xml, ImageSets/Main/{train}.txt"
+            yield Reading("Pascal VOC", because, overrides + chosen, sorted(classes), _in_words(train, val))
+            return
+    yield _of_folders(root, "Pascal VOC", ".xml files with the images", overrides, sorted(classes), places, lists=True)
+
+
+def _of_folders(
+    root: Path,
+    format: str,
+    because: str,
+    overrides: list[str],
+    classes: list[str],
+    places: list[str],
+    lists: bool = False,
+) -> Reading:
+    """Return the reading of annotations whose folders are the split."""
+    train, val = _pair(list(dict.fromkeys(places)))
+    chosen = {"train": train or places[0] or ".", **({"val": val} if train and val else {})}
+    values = [_override(f"data.{key}", [place] if lists else place) for key, place in chosen.items()]
+    share = [] if "val" in chosen else [_VAL_SHARE]
+    return Reading(format, because, overrides + values + share, classes, _in_words(chosen["train"], chosen.get("val")))
+
+
+def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
+    """Find images and masks in folders of the same form: images/train and masks/train, or train/images and train/masks."""
+    if any(place.endswith("ImageSets/Segmentation") for place in listing):
+        return  # Pascal VOC's own layout, which has a reader of its own
+    with_images = [place for place, names in listing.items() if _has_images(names)]
+    for images in _IMAGES:
+        for masks in _MASKS:
+            pairs = {
+                place: other
+                for place in with_images
+                if images in place.split("/")
+                and (other := "/".join(masks if part == images else part for part in place.split("/"))) in with_images
+            }
+            if not pairs:
+                continue
+            splits = {place: "/".join(part for part in place.split("/") if part != images) for place in pairs}
+            overrides = ["data=folder", _override("data.root", str(root)), "model=deeplab"]
+            classes = _mask_classes(root, listing, list(pairs.values()))
+            overrides.append(_override("data.classes", classes))
+            overrides += [] if images == "images" else [_override("data.images", images)]
+            overrides += [] if masks == "masks" else [_override("data.masks", masks)]
+            train, val = _pair([split for split in splits.values() if split])
+            if train is None:
+                train, val = _pair([name for name in listing.get("", ()) if name.endswith(".txt")])
+            chosen = {"train": train or next(iter(splits.values())) or ".", **({"val": val} if val else {})}
+            overrides += [_override(f"data.{key}", name) for key, name in chosen.items() if name != key]
+            overrides += [] if val else [_VAL_SHARE]
+            because = ", ".join(f"{place} with {other}" for place, other in list(pairs.items())[:2])
+            yield Reading("folders of images and masks", because, overrides, classes, _in_words(chosen["train"], val))
+            return
+
+
+def _mask_classes(root: Path, listing: Listing, places: Sequence[str]) -> list[str]:
+    """Return the names in labelmap.txt or classes.txt, else a name for each value in the first masks."""
+    for name in ("labelmap.txt", "classes.txt"):
+        if name in listing.get("", ()):
+            lines = read_bytes(root / name).decode("utf-8", "replace").splitlines()
+            found = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+            if len(found) > 1:
+                return found
+    values: set[Any] = set()
+    for place in places:
+        for name in [name for name in listing[place] if _has_images([name])][:_MOST_READ]:
+            values |= _values(root / place / name)
+    numbers = {value for value in values if isinstance(value, int)} - {255}
+    colours = len(values) if values and not any(isinstance(value, int) for value in values) else 0
+    count = max(colours, max(numbers, default=0) + 1, 2)
+    return ["background", *(f"class{number}" for number in range(1, min(count, 255)))]
+
+
+def _values(file: Path) -> set[Any]:
+    """Return the values in a mask, or its colours; nothing of what is no exact mask."""
+    if file.suffix.lower() in (".jpg", ".jpeg"):
+        return set()
+    try:
+        return set(np.unique(read_mask(file)[0]).tolist())
+    except DcnrunError:
+        pass
+    try:
+        with Pillow.open(file, formats=("PNG", "TIFF", "BMP")) as picture:
+            return {colour for _, colour in picture.convert("RGB").getcolors(255) or ()}
+    except Exception:  # damaged files make Pillow's decoders raise almost anything
+        return set()
+
+
+_LOOKS: tuple[Callable[[Path, Listing], Iterator[Reading]], ...] = (
+    _cityscapes,
+    _voc2012,
+    _coco,
+    _yolo,
+    _labelme,
+    _voc,
+    _masks,
+)

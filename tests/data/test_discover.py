@@ -1,0 +1,188 @@
+"""A folder of data is recognised, and the settings that are printed for it open it."""
+
+import json
+import os
+import shlex
+
+import numpy as np
+import pytest
+
+from dcnrun.config.compose import compose
+from dcnrun.data.discover import discover
+from dcnrun.data.registry import open_box_dataset, open_dataset
+from dcnrun.errors import UsageError
+from tests.data.factories import (
+    annotation,
+    cityscapes_tree,
+    coco_tree,
+    folder_tree,
+    save_image,
+    save_image_set,
+    save_mask,
+    save_voc_image,
+    voc_boxes_tree,
+    voc_object,
+    voc_tree,
+)
+
+
+def only(path):
+    (reading,) = discover(path)
+    return reading
+
+
+def opened(reading, opener, split="train"):
+    """The data set of a printed command line, composed as the command composes it."""
+    assert shlex.split(reading.command) == ["dcnrun", "train", *reading.overrides]
+    return opener(compose(reading.overrides).data, split)
+
+
+def save_coco(file, names, categories=("cat", "dog")):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"id": n, "file_name": name, "width": 40, "height": 30} for n, name in enumerate(names)]
+    listed = [{"id": n, "name": name} for n, name in enumerate(categories, start=1)]
+    annotations = [annotation(n, n, 1 + n % len(categories), [1, 2, 10 + n, 11]) for n in range(len(names))]
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": listed}))
+
+
+class TestCoco:
+    @pytest.mark.parametrize(
+        ("train", "val", "train_images", "val_images", "expected"),
+        [
+            ("annotations/instances_train.json", "annotations/instances_val.json", "images/train", "images/val", None),
+            ("train/_annotations.coco.json", "valid/_annotations.coco.json", "train", "valid", None),
+            ("a/instances_train2017.json", "a/instances_val2017.json", "train2017", "val2017", None),
+            ("train.json", "test.json", "pictures", "pictures", None),
+            ("one/x_train.json", "two/y_val.json", "pictures", "pictures", None),
+        ],
+    )
+    def test_two_files(self, tmp_path, train, val, train_images, val_images, expected):
+        root = tmp_path / "it's [mine], all"
+        for file, folder, names in ((train, train_images, ["a.png", "b.png"]), (val, val_images, ["c.png"])):
+            save_coco(root / file, names)
+            for name in names:
+                save_image(root / folder / name)
+        reading = only(root)
+        assert (reading.format, reading.classes) == ("COCO", ["cat", "dog"])
+        for split, folder, names in (("train", train_images, ["a.png", "b.png"]), ("val", val_images, ["c.png"])):
+            dataset = opened(reading, open_box_dataset, split)
+            assert [dataset.file(index) for index in range(len(dataset))] == [root / folder / name for name in names]
+
+    def test_one_file_is_shared(self, tmp_path):
+        save_coco(tmp_path / "annotations/instances_default.json", ["a.png", "b.png", "c.png"])
+        for name in "abc":
+            save_image(tmp_path / f"images/{name}.png")
+        for path in (tmp_path, tmp_path / "annotations/instances_default.json"):
+            assert "data.val_share=0.2" in only(path).overrides
+            assert "data.train=annotations/instances_default.json" in only(path).overrides
+            assert len(opened(only(path), open_box_dataset)) > 0
+
+    def test_paths_of_a_server(self, tmp_path):
+        save_coco(tmp_path / "annotations/instances_train.json", ["../../srv/a.png"])
+        save_image(tmp_path / "images/train/a.png")
+        assert "data.images=images/train" in only(tmp_path).overrides
+
+    def test_the_tree_of_other_tests(self, tmp_path):
+        reading = only(coco_tree(tmp_path))
+        assert sorted(reading.classes) == ["apple", "zebra"]
+        assert len(opened(reading, open_box_dataset, "val")) == 3
+
+
+class TestMasks:
+    def test_images_and_masks(self, tmp_path):
+        reading = only(folder_tree(tmp_path, values=(0, 1, 2, 255)))
+        assert reading.classes == ["background", "class1", "class2"]
+        assert len(opened(reading, open_dataset, "val")) == 3
+
+    def test_names_of_classes(self, tmp_path):
+        folder_tree(tmp_path)
+        (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nsky:0,0,0::\nroad:1,2,3::\n")
+        assert only(tmp_path).classes == ["sky", "road"]
+
+    def test_other_names_of_folders(self, tmp_path):
+        for split in ("training", "validation"):
+            save_image(tmp_path / "img_dir" / split / "a.png")
+            save_mask(tmp_path / "ann_dir" / split / "a.png", np.zeros((30, 40)))
+        reading = only(tmp_path)
+        assert {"data.images=img_dir", "data.masks=ann_dir", "data.train=training"} < set(reading.overrides)
+        assert len(opened(reading, open_dataset, "val")) == 1
+
+    def test_lists_of_names(self, tmp_path):
+        for name in "ab":
+            save_image(tmp_path / f"images/{name}.png")
+            save_mask(tmp_path / f"masks/{name}.png", np.ones((30, 40)))
+        (tmp_path / "train.txt").write_text("a\n")
+        (tmp_path / "val.txt").write_text("b\n")
+        assert len(opened(only(tmp_path), open_dataset, "val")) == 1
+
+    def test_the_split_first(self, tmp_path):
+        for split in ("train", "val"):
+            save_image(tmp_path / split / "images/a.png")
+            save_mask(tmp_path / split / "masks/a.png", np.ones((30, 40)))
+        reading = only(tmp_path)
+        assert (reading.format, reading.classes) == ("folders of images and masks", ["background", "class1"])
+
+    def test_colours_are_counted(self, tmp_path):
+        save_image(tmp_path / "images/train/a.png")
+        save_image(tmp_path / "masks/train/a.png", size=(2, 2))
+        assert len(only(tmp_path).classes) == 4
+
+    def test_known_sets(self, tmp_path):
+        for tree, labels in ((voc_tree, 21), (cityscapes_tree, 19)):
+            reading = only(tree(tmp_path / tree.__name__))
+            assert len(reading.classes) == labels
+            assert len(opened(reading, open_dataset, "train")) > 0
+
+
+class TestVoc:
+    def test_image_sets(self, tmp_path):
+        reading = only(voc_boxes_tree(tmp_path))
+        assert {"data.train=[VOC2007/trainval]", "data.val=[VOC2007/test]"} < set(reading.overrides)
+        assert len(opened(reading, open_box_dataset, "val")) == 3
+
+    def test_the_folder_itself_and_lists_beside_the_one(self, tmp_path):
+        folder = tmp_path / "set"
+        for name in "ab":
+            save_voc_image(folder, name, voc_object("cat", (1, 1, 9, 9)))
+        for name, image in (("train", "a"), ("train_files", "a.jpg"), ("cat_train", "a"), ("val", "b"), ("val_x", "b")):
+            save_image_set(folder, name, image)
+        reading = only(folder)
+        assert {"data.train=[set/train]", "data.val=[set/val]", "data.classes=[cat]"} < set(reading.overrides)
+        assert opened(reading, open_box_dataset, "val").name(0) == "b"
+
+    def test_beside_the_images(self, tmp_path):
+        for split in ("train", "valid"):
+            save_voc_image(tmp_path, "a", voc_object("cat", (1, 1, 9, 9)))
+            (tmp_path / split).mkdir()
+            (tmp_path / "Annotations/a.xml").rename(tmp_path / split / "a.xml")
+        (tmp_path / "Annotations").rmdir()
+        assert {"data.train=[train]", "data.val=[valid]"} < set(only(tmp_path).overrides)
+
+
+def test_yolo_is_named(tmp_path):
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    reading = only(tmp_path)
+    assert (reading.format, reading.classes) == ("YOLO", ["cat", "dog"])
+    assert "data.val_share=0.2" not in reading.overrides
+
+
+def test_labelme_is_named(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [{"label": "cat"}], "imagePath": "a.jpg"}))
+    assert (only(tmp_path).format, only(tmp_path).classes) == ("labelme", ["cat"])
+    assert {"data.train=.", "data.val_share=0.2"} < set(only(tmp_path).overrides)
+
+
+def test_several_readings(tmp_path):
+    coco_tree(tmp_path)
+    folder_tree(tmp_path)
+    assert [reading.format for reading in discover(tmp_path)] == ["COCO", "folders of images and masks"]
+
+
+def test_nothing_to_recognise_links_in_circles_and_pipes(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/circle").symlink_to(tmp_path)
+    (tmp_path / "notes.md").touch()
+    for name in ("pipe.json", "pipe.yaml", "pipe.xml", "pipe.png"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match=r"no data set was recognised; looked for COCO .*; there are files: 1 in \.$"):
+        discover(tmp_path)
