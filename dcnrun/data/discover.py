@@ -46,6 +46,8 @@ class Reading:
     overrides: list[str]
     classes: list[str] = field(default_factory=list)
     split: str = ""
+    is_read: bool = True
+    """Whether there is a reader for it; else there are no overrides."""
 
     @property
     def command(self) -> str:
@@ -59,6 +61,8 @@ class Reading:
 
 def discover(path: Path) -> list[Reading]:
     """Return the ways to read a folder, or one annotation file of it, the likeliest first; UsageError if there is none."""
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such folder or file.")
     folders = [path] if path.is_dir() else list(path.absolute().parents)[:2]
     for folder in folders:
         listing = _listing(folder)
@@ -256,11 +260,8 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
             if isinstance(names, dict | list):
                 classes = [str(value) for value in (names.values() if isinstance(names, dict) else names)]
                 has_val = bool(content.get("val"))
-                overrides = ["data=yolo", _override("data.root", str(root)), "model=faster_rcnn"]
-                overrides += [] if name in ("data.yaml", "dataset.yaml") else [_override("data.yaml", name)]
-                overrides += [] if has_val else [_VAL_SHARE]
                 split = _in_words(str(content.get("train", "train")), str(content["val"]) if has_val else None)
-                yield Reading("YOLO", f"{name} with names", overrides, classes, split)
+                yield Reading("YOLO", f"{name} with names", [], classes, split, is_read=False)
                 return
 
 
@@ -273,8 +274,7 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
             classes |= {str(shape["label"]) for shape in shapes if isinstance(shape, dict) and "label" in shape}
             places.append(str(Path(file).parent).removeprefix("."))
     if places:
-        overrides = ["data=labelme", _override("data.root", str(root)), "model=faster_rcnn"]
-        yield _of_folders(root, "labelme", ".json files with shapes", overrides, sorted(classes), places)
+        yield _of_folders("labelme", ".json files with shapes", sorted(classes), places)
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -306,24 +306,14 @@ def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
             because = f"Annotations/*.xml, ImageSets/Main/{train}.txt"
             yield Reading("Pascal VOC", because, overrides + chosen, sorted(classes), _in_words(train, val))
             return
-    yield _of_folders(root, "Pascal VOC", ".xml files with the images", overrides, sorted(classes), places, lists=True)
+    yield _of_folders("Pascal VOC without ImageSets", ".xml files", sorted(classes), places)
 
 
-def _of_folders(
-    root: Path,
-    format: str,
-    because: str,
-    overrides: list[str],
-    classes: list[str],
-    places: list[str],
-    lists: bool = False,
-) -> Reading:
-    """Return the reading of annotations whose folders are the split."""
+def _of_folders(format: str, because: str, classes: list[str], places: list[str]) -> Reading:
+    """Return the reading of annotations whose folders are the split, which no reader takes."""
     train, val = _pair(list(dict.fromkeys(places)))
-    chosen = {"train": train or places[0] or ".", **({"val": val} if train and val else {})}
-    values = [_override(f"data.{key}", [place] if lists else place) for key, place in chosen.items()]
-    share = [] if "val" in chosen else [_VAL_SHARE]
-    return Reading(format, because, overrides + values + share, classes, _in_words(chosen["train"], chosen.get("val")))
+    split = _in_words(train or places[0] or ".", val if train else None)
+    return Reading(format, because, [], classes, split, is_read=False)
 
 
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
@@ -10,14 +12,18 @@ from dcnrun.data.files import (
     LabelTable,
     Pair,
     first_few,
+    read_mask,
     read_names,
     require_below,
     root_folder,
 )
 from dcnrun.data.sample import Rule, Split
+from dcnrun.data.splits import indices_of, named_split, share_note
 from dcnrun.errors import DataError, UsageError
 
 _MOST_CLASSES = 255
+_MOST_READ = 2000
+"""Masks that are read before the first is asked for, to share their classes evenly between training and validation."""
 
 
 def rules(config: FolderConfig) -> Iterator[Rule]:
@@ -43,9 +49,12 @@ class FolderDataset(FileDataset):
         """UsageError if the layout is not the one above; DataError for an image without a mask."""
         if not config.classes:
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
-        super().__init__(
-            _pairs(config, split), config.classes, LabelTable.identity(len(config.classes), config.ignore_label)
-        )
+        pairs = _pairs(config, named_split(split, config))
+        if config.val_share:
+            chosen = indices_of(split, config, _contents(pairs))
+            self.notes = [share_note(config, len(chosen), len(pairs))]
+            pairs = [pairs[index] for index in chosen]
+        super().__init__(pairs, config.classes, LabelTable.identity(len(config.classes), config.ignore_label))
 
 
 def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
@@ -73,6 +82,18 @@ def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
             f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
         )
     return [Pair(name, found[name], masks / f"{name}.png") for name in names]
+
+
+def _contents(pairs: list[Pair]) -> list[set[int]]:
+    """Return the values in each mask, none where they can't be read or are too many: chance then shares them evenly."""
+    return [_values(pair.mask) if len(pairs) <= _MOST_READ else set() for pair in pairs]
+
+
+def _values(mask: Path) -> set[int]:
+    try:
+        return set(np.unique(read_mask(mask)[0]).tolist())
+    except DataError:  # said where the sample is asked for
+        return set()
 
 
 def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:

@@ -156,20 +156,28 @@ class TestVoc:
             (tmp_path / split).mkdir()
             (tmp_path / "Annotations/a.xml").rename(tmp_path / split / "a.xml")
         (tmp_path / "Annotations").rmdir()
-        assert {"data.train=[train]", "data.val=[valid]"} < set(only(tmp_path).overrides)
+        reading = only(tmp_path)
+        assert (reading.is_read, reading.classes) == (False, ["cat"])
+        assert reading.split == "trained on train, validated on valid"
 
 
 def test_yolo_is_named(tmp_path):
     (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
     reading = only(tmp_path)
-    assert (reading.format, reading.classes) == ("YOLO", ["cat", "dog"])
-    assert "data.val_share=0.2" not in reading.overrides
+    assert (reading.format, reading.classes, reading.is_read) == ("YOLO", ["cat", "dog"], False)
+    assert reading.split == "trained on images/train, validated on images/val"
 
 
 def test_labelme_is_named(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"shapes": [{"label": "cat"}], "imagePath": "a.jpg"}))
-    assert (only(tmp_path).format, only(tmp_path).classes) == ("labelme", ["cat"])
-    assert {"data.train=.", "data.val_share=0.2"} < set(only(tmp_path).overrides)
+    reading = only(tmp_path)
+    assert (reading.format, reading.classes, reading.is_read) == ("labelme", ["cat"], False)
+    assert reading.split == "a fifth of . is drawn to validate on"
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"absent.json: there is no such folder or file"):
+        discover(tmp_path / "absent.json")
 
 
 def test_several_readings(tmp_path):

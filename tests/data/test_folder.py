@@ -8,6 +8,7 @@ import torch
 
 from dcnrun.config.schema import FolderConfig, Source
 from dcnrun.data import build_dataset
+from dcnrun.data.registry import open_dataset
 from dcnrun.errors import DataError, UsageError
 from tests.data.conformance import DatasetSuite
 from tests.data.factories import folder_tree, labels, save_image, save_mask
@@ -120,3 +121,32 @@ class TestLayout:
             file.unlink()
         with pytest.raises(UsageError, match=r"data.train=train has no images in .*; expected files ending in .png"):
             train_set(root)
+
+
+def names_of(dataset):
+    return [dataset.name(index) for index in range(len(dataset))]
+
+
+def test_a_share_of_one_folder_is_validated_on(tmp_path):
+    values = [(0,)] * 8 + [(0, 1)] * 2
+    for number, present in enumerate(values):
+        save_image(tmp_path / f"images/{number}.png", seed=number)
+        save_mask(tmp_path / f"masks/{number}.png", labels(values=present, seed=number))
+    config = FolderConfig(root=str(tmp_path), classes=["no", "yes"], train=".", val_share=0.2)
+    train, val = build_dataset(config, "train"), build_dataset(config, "val")
+    names = [names_of(train), names_of(val)]
+    assert sorted([*names[0], *names[1]]) == sorted(map(str, range(10)))
+    assert len(names[1]) == 2
+    assert all(len({"8", "9"} & set(part)) == 1 for part in names)  # the two images with the second class
+    assert val.notes == [
+        "2 of the 10 images that data.train names, by data.val_share=0.2 and data.split_seed=0 (data.val is not read)"
+    ]
+
+
+def test_a_share_of_masks_that_can_not_be_read_names_them_when_they_are_asked_for(tmp_path):
+    folder_tree(tmp_path, splits=("train",))
+    (tmp_path / "masks/train/b.png").unlink()
+    config = FolderConfig(root=str(tmp_path), classes=["no", "yes"], val_share=0.3)
+    (split,) = (split for split in ("train", "val") if "b" in names_of(open_dataset(config, split)))
+    with pytest.raises(DataError, match=r"masks/train/b.png"):
+        build_dataset(config, split)
