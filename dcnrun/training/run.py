@@ -41,9 +41,8 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
             taken = {"data": data_notes(training)}
             write_json(folder.environment_file, environment(training.fabric, config) | taken)
-            write_text(
-                folder.config_file, to_yaml(training.config)
-            )  # last: with it the run is begun, and has the others
+            # Last: with this file the run counts as begun, and is resumed with the others.
+            write_text(folder.config_file, to_yaml(training.config))
         return _run(training, model, folder, random_state=None)
 
 

@@ -10,8 +10,9 @@ import torch
 
 from dcnrun.config.compose import compose, load
 from dcnrun.errors import ConfigError, RunError, UsageError
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, write_text
 from dcnrun.training import checkpoint
+from dcnrun.training import run as training_run
 from dcnrun.training.run import train
 from tests.training.factories import losses, metrics, run
 
@@ -42,6 +43,22 @@ def test_a_run_leaves_everything_that_is_promised(kind, tiny, tmp_path):
     assert rows[0] == "step,epoch,split,metric,value"
     assert any(row.startswith("3,") and ",val,val/miou," in row for row in rows)
     assert not list(folder.path.rglob("*.part"))
+
+
+def test_a_run_without_its_config_has_not_begun(tiny, tmp_path, monkeypatch):
+    """A run that is killed before is started again; one that is resumed needs what is written at the start."""
+
+    def killed_at_the_config(path, text):
+        if path.name == "config.yaml":
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    monkeypatch.setattr(training_run, "write_text", killed_at_the_config)
+    with pytest.raises(KeyboardInterrupt):
+        train(compose(tiny), tiny, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.config_file.exists()
+    assert all(file.is_file() for file in (folder.overrides_file, folder.paths_file, folder.environment_file))
 
 
 @pytest.mark.parametrize("kind", ["deformable", "modulated"])
