@@ -22,7 +22,7 @@ from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.coco_masks import RunLengths, decode
 from dcnrun.data.files import first_few, read_image, read_names, require_files, require_names, width_x_height
 from dcnrun.data.sample import BoxSample, Split
-from dcnrun.data.splits import indices_of, share_note
+from dcnrun.data.splits import shared
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1
@@ -145,6 +145,8 @@ def listed(records: Sequence[Record], file: Path) -> list[Record]:
 
     DataError for names of no image, or of several.
     """
+    if not (names := read_names(file)):
+        raise DataError(f"{file} is empty; expected an image's name a line")
     by_name: dict[str, set[int]] = defaultdict(set)
     for index, record in enumerate(records):
         path = PurePosixPath(record.name)
@@ -153,8 +155,6 @@ def listed(records: Sequence[Record], file: Path) -> list[Record]:
     chosen: set[int] = set()
     absent: list[str] = []
     unclear: list[str] = []
-    if not (names := read_names(file)):
-        raise DataError(f"{file} is empty; expected an image's name a line")
     for name in names:
         path = PurePosixPath(name)
         exact = {index for index in by_name[name] if records[index].name == name}
@@ -191,9 +191,9 @@ class BoxFileDataset(BoxDataset):
         """
         self.notes = list(notes)
         if config.val_share:
-            chosen = indices_of(split, config, [set(record.labels.tolist()) for record in records])
-            self.notes.append(share_note(config, len(chosen), len(records)))
-            records = [records[index] for index in chosen]
+            contents = [set(record.labels.tolist()) for record in records]
+            records, note = shared(split, config, records, contents)
+            self.notes.append(note)
         if split == "train" and not config.train_empty:
             records = [record for record in records if record.has_objects]
             if not records and not flaws:

@@ -1,7 +1,7 @@
 """What a folder of data is: its format, classes and split, found by looking at it, and the settings to train on it.
 
-File names decide first, then the little of the files that says more. Nothing is read twice, no folder is entered twice
-(links may lead in circles), and of large folders only the first entries are looked at.
+File names decide first, then the little of the files that says more. No folder is entered twice (links may lead in
+circles), and of large folders only the first entries are looked at.
 """
 
 import json
@@ -149,16 +149,14 @@ def _in_words(train: str, val: str | None) -> str:
 def _cityscapes(root: Path, listing: Listing) -> Iterator[Reading]:
     if {"leftImg8bit", "gtFine"} <= {place.split("/")[0] for place in listing}:
         overrides = ["data=cityscapes", _override("data.root", str(root)), "model=deeplab"]
-        yield Reading(
-            "Cityscapes", "leftImg8bit and gtFine", overrides, list(CITYSCAPES), "trained on train, validated on val"
-        )
+        yield Reading("Cityscapes", "leftImg8bit and gtFine", overrides, list(CITYSCAPES), _in_words("train", "val"))
 
 
 def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
     lists = "VOCdevkit/VOC2012/ImageSets/Segmentation"
     if listing.get(lists) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
         overrides = ["data=voc2012", _override("data.root", str(root)), "model=deeplab"]
-        yield Reading("Pascal VOC 2012, masks", lists, overrides, list(VOC2012), "trained on train, validated on val")
+        yield Reading("Pascal VOC 2012, masks", lists, overrides, list(VOC2012), _in_words("train", "val"))
 
 
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:

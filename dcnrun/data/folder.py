@@ -18,7 +18,7 @@ from dcnrun.data.files import (
     root_folder,
 )
 from dcnrun.data.sample import Rule, Split
-from dcnrun.data.splits import indices_of, named_split, share_note
+from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
 
 _MOST_CLASSES = 255
@@ -51,9 +51,8 @@ class FolderDataset(FileDataset):
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
         pairs = _pairs(config, named_split(split, config))
         if config.val_share:
-            chosen = indices_of(split, config, _contents(pairs))
-            self.notes = [share_note(config, len(chosen), len(pairs))]
-            pairs = [pairs[index] for index in chosen]
+            pairs, note = shared(split, config, pairs, _contents(pairs))
+            self.notes = [note]
         super().__init__(pairs, config.classes, LabelTable.identity(len(config.classes), config.ignore_label))
 
 

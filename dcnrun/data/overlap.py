@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcnrun.config.schema import DataConfig
+from dcnrun.config.schema import DataConfig, FilesConfig
 from dcnrun.data.files import first_few
 from dcnrun.data.sample import LabelledDataset
 from dcnrun.errors import DataError
@@ -23,7 +23,8 @@ _PART = 4096
 def require_apart(config: DataConfig, train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
     """Raise DataError if validation images are training images too, unless data.allow_overlap says that they may be."""
     if not config.allow_overlap and (both := images_in_both(train_set, val_set)):
-        share = " (data.val_share=0.2 takes a share of data.train's)" if getattr(config, "val_share", 1) == 0 else ""
+        could_share = isinstance(config, FilesConfig) and not config.val_share
+        share = " (data.val_share=0.2 takes a share of data.train's)" if could_share else ""
         raise DataError(
             f"{in_words(config, both, len(val_set))}. Validate on other images{share}, or allow it with data.allow_overlap=true."
         )
@@ -33,8 +34,8 @@ def in_words(config: DataConfig, both: list[tuple[str, str]], total: int) -> str
     """Say which of the validation images, of so many in all, are training images, and by which names."""
     names = [repr(val) if train == val else f"{val!r} (there {train!r})" for train, val in both]
     train, val = (getattr(config, split, None) for split in ("train", "val"))
-    is_named = val is not None and train == val and not getattr(config, "val_share", 0)
-    why = f"data.val={val} is data.train: " if is_named else ""
+    is_read = val is not None and not (isinstance(config, FilesConfig) and config.val_share)
+    why = f"data.val={val} is data.train: " if is_read and train == val else ""
     return f"{why}{len(both)} of {total} validation images are training images too: {first_few(names)}"
 
 

@@ -3,10 +3,13 @@
 import random
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from dcnrun.config.schema import FilesConfig
 from dcnrun.data.sample import Split
 from dcnrun.errors import UsageError
+
+ItemT = TypeVar("ItemT")
 
 
 def named_split(split: Split, config: FilesConfig) -> Split:
@@ -14,12 +17,16 @@ def named_split(split: Split, config: FilesConfig) -> Split:
     return "train" if config.val_share else split
 
 
-def share_note(config: FilesConfig, chosen: int, count: int) -> str:
-    """Say which images a split of a share has: so many of those that data.train names."""
-    return (
-        f"{chosen} of the {count} images that data.train names, by data.val_share={config.val_share:g} and"
+def shared(
+    split: Split, config: FilesConfig, images: Sequence[ItemT], contents: Sequence[Collection[int]]
+) -> tuple[list[ItemT], str]:
+    """Return those of the images that belong to a split, as `indices_of` has it, and a note that says so."""
+    chosen = [images[index] for index in indices_of(split, config, contents)]
+    note = (
+        f"{len(chosen)} of the {len(images)} images that data.train names, by data.val_share={config.val_share:g} and"
         f" data.split_seed={config.split_seed} (data.val is not read)"
     )
+    return chosen, note
 
 
 def indices_of(split: Split, config: FilesConfig, contents: Sequence[Collection[int]]) -> list[int]:
@@ -52,7 +59,7 @@ def _validated(contents: Sequence[Collection[int]], wanted: int, seed: int) -> s
     lacking = {}  # validation, training: at least an image for each where there are two
     for label, count in left.items():
         validation = min(max(share * count, 1), count - 1)
-        lacking[label] = validation, count - validation
+        lacking[label] = [validation, count - validation]
     members: dict[int, list[int]] = {label: [] for label in left}
     for index in order:
         for label in set(contents[index]):
@@ -65,9 +72,7 @@ def _validated(contents: Sequence[Collection[int]], wanted: int, seed: int) -> s
         room[side] -= 1
         for label in set(contents[index]):
             left[label] -= 1
-            sides = list(lacking[label])
-            sides[side] -= 1
-            lacking[label] = sides[0], sides[1]
+            lacking[label][side] -= 1
 
     while rest := [label for label, count in left.items() if count]:
         rarest = min(rest, key=lambda label: (left[label], label))
