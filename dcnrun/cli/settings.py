@@ -43,7 +43,9 @@ def data_check(
     config_dir: ConfigDir = None,
     labels: Annotated[
         Labels | None,
-        typer.Option(help="Which labels; by default those that the model learns from, if the data set has them."),
+        typer.Option(
+            help="Which labels; by default those that the model learns from, if one is chosen and the data set has them."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Samples of each split in the pictures; 0: no pictures.")] = 12,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures are written.")] = Path("data-check"),
@@ -64,7 +66,9 @@ def data_check(
     if readings:
         overrides = [*readings[0].overrides, *(text for text in overrides if "=" in text)]
     config = compose(overrides, config_dir)
-    report = check_data(config.data, ("train", "val"), samples, out, labels or labels_for(config))
+    if labels is None and any(text.partition("=")[0] in ("model", "experiment") for text in overrides):
+        labels = labels_for(config)
+    report = check_data(config.data, ("train", "val"), samples, out, labels)
     if readings:
         report["found"] = [reading.report() for reading in readings]
     if found := report.get("problems"):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.tv_tensors import BoundingBoxes, Mask
+from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
 from dcnrun.data.box_batches import BoxDataset
@@ -62,6 +62,7 @@ class AnnotatedObject(NamedTuple):
     area: float | None = None
     """Pixels; None: the box's."""
     mask: RunLengths | None = None
+    """None: not known."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Record:
     crowd: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
     area: NDArray[np.float32]
-    masks: list[RunLengths] | None
-    """None: not asked for, or the file has none."""
+    masks: list[RunLengths | None] | None
+    """Of each object, None where only its box is known; None for all: not asked for, or the file has none."""
 
     @property
     def has_objects(self) -> bool:
@@ -135,7 +136,7 @@ def make_record(
         area=np.array(
             [(x2 - x1) * (y2 - y1) if area is None else area for (x1, y1, x2, y2), area in sizes], np.float32
         ),
-        masks=[item.mask for item in kept if item.mask is not None] if has_masks else None,
+        masks=[item.mask for item in kept] if has_masks else None,
     )
     return record, flaws
 
@@ -199,7 +200,7 @@ class BoxFileDataset(BoxDataset):
             if not records and not flaws:
                 raise UsageError(f"data.root={config.root}: no image of the training split has an object")
         self.classes = tuple(classes)
-        self.flaws = list(flaws)
+        self.flaws: Sequence[Flaw] = list(flaws)
         self._records = list(records)
         self._bad_boxes = config.bad_boxes
         self._category_ids = list(category_ids or range(1, len(classes) + 1))
@@ -207,7 +208,12 @@ class BoxFileDataset(BoxDataset):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> BoxSample:
+    def record(self, index: int) -> Record:
+        """Return what the files say of the image at `index`."""
+        return self._records[index]
+
+    def image(self, index: int) -> Image:
+        """Read the image at `index`; DataError if it can't be read or has another size than its annotations say."""
         record = self._records[index]
         image = read_image(record.image)
         size = image.shape[1], image.shape[2]
@@ -216,6 +222,11 @@ class BoxFileDataset(BoxDataset):
                 f"{record.image}: the image is {width_x_height(size)} when upright, but its objects were annotated at"
                 f" {width_x_height(record.size)} (width x height); expected the same size"
             )
+        return image
+
+    def __getitem__(self, index: int) -> BoxSample:
+        record, image = self._records[index], self.image(index)
+        size = image.shape[1], image.shape[2]
         if record.masks and (claimed := len(record.masks) * size[0] * size[1]) > _MOST_MASK_BYTES:
             raise DataError(
                 f"{record.image}: the masks of its {len(record.masks)} objects would take {claimed / 2**30:.3g} GiB;"

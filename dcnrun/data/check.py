@@ -17,12 +17,11 @@ from rich.table import Table
 from dcnrun.config.groups import Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console, printable
-from dcnrun.data.box_files import BoxFileDataset
 from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.overlap import in_words
 from dcnrun.data.pictures import draw_samples
-from dcnrun.data.registry import labels_of, open_box_dataset, open_dataset, problems
+from dcnrun.data.registry import DATASETS, open_box_dataset, open_dataset, problems
 from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Sample, Split, even_indices
 from dcnrun.errors import ConfigError, DataError, UsageError
 
@@ -40,12 +39,12 @@ def check_data(
 ) -> dict[str, Any]:
     """Read every sample of the splits, print what there is and what is wrong, and return it.
 
-    Pictures of `samples` samples of each split are written below `out`. `labels`: by default masks where the data set
-    has them, else boxes. UsageError if the settings can't be right, or the data set is not there or has no such labels.
+    Pictures of `samples` samples of each split are written below `out`. `labels`: by default those that its files are
+    made for. UsageError if the settings can't be right, or the data set is not there or has no such labels.
     """
     if wrong := problems(config):
         raise ConfigError(wrong)
-    labels = labels or ("masks" if "masks" in labels_of(config) else "boxes")
+    labels = labels or DATASETS[config.source].usual_labels
     pictures: dict[Split, dict[bytes, str]] = {split: {} for split in splits}
     checked = {split: _check_split(config, split, labels, samples, out, pictures[split]) for split in splits}
     found = sum(report["problems"] for report in checked.values())
@@ -86,7 +85,7 @@ def _check_split(
         except OSError as error:
             raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
     findings = kind(dataset.classes)
-    wrong = [str(flaw) for flaw in dataset.flaws] if isinstance(dataset, BoxFileDataset) else []
+    wrong = [str(flaw) for flaw in dataset.flaws]
     wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
     readable = []
     summaries = look_at_each(dataset, findings.summarise, config.workers)
@@ -126,7 +125,8 @@ class _Summary(NamedTuple):
     """A digest of the image's pixels."""
     problems: list[str]
     content: NDArray[Any]
-    """Masks: (256,), the pixels of each value. Boxes: (n, 4), for each its label, whether it is a crowd, or difficult, and its area."""
+    """Masks: (256,), the pixels of each value. Boxes: (n, 5), for each its label, whether it is a crowd, or difficult, its area, and
+    whether it has a mask, if any has."""
 
 
 class _Findings(ABC):
@@ -171,7 +171,7 @@ class _MaskFindings(_Findings):
 
     @staticmethod
     def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
-        return open_dataset(config, split)
+        return open_dataset(_with_every_image(config), split)
 
     @staticmethod
     def summarise(sample: Sample) -> _Summary:
@@ -213,21 +213,20 @@ class _BoxFindings(_Findings):
 
     @staticmethod
     def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
-        every_image = replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
-        return open_box_dataset(every_image, split, masks=True)
+        return open_box_dataset(_with_every_image(config), split, masks=True)
 
     @staticmethod
     def summarise(sample: BoxSample) -> _Summary:
-        masks = sample["masks"]
-        hidden = [] if masks is None else np.flatnonzero(~masks.numpy().any((1, 2))).tolist()
+        masks, crowd = sample["masks"], sample["crowd"]
+        has_mask = torch.ones_like(crowd) if masks is None else masks.flatten(1).any(1)
         height, width = sample["image"].shape[-2:]
         return _Summary(
             (height, width),
             _digest(sample),
-            [f"the mask of object {number + 1} has no pixel" for number in hidden],
-            np.stack([sample[key].numpy() for key in ("labels", "crowd", "difficult", "area")], axis=1).astype(
-                np.float64
-            ),
+            [],
+            torch.stack([sample["labels"], crowd, sample["difficult"], sample["area"], has_mask], dim=1)
+            .double()
+            .numpy(),
         )
 
     def add(self, summary: _Summary) -> None:
@@ -235,7 +234,7 @@ class _BoxFindings(_Findings):
         self._objects.append(summary.content)
 
     def problems(self) -> list[str]:
-        _, crowd, difficult, _ = np.concatenate(self._objects).T
+        _, crowd, difficult, *_ = np.concatenate(self._objects).T
         nothing = "no object to learn from: all are crowds or difficult, which are neither trained on nor scored"
         all_aside = [nothing] if len(crowd) and np.logical_or(crowd, difficult).all() else []
         return _without("an object", self._classes, self._of_class) + all_aside
@@ -246,7 +245,8 @@ class _BoxFindings(_Findings):
         return np.bincount(labels, minlength=len(self._classes))
 
     def report(self) -> dict[str, Any]:
-        labels, crowd, difficult, area = np.concatenate(self._objects).T
+        labels, crowd, difficult, area, has_mask = np.concatenate(self._objects).T
+        bare = {} if has_mask.all() else {"objects_without_mask": int((has_mask == 0).sum())}
         return {
             **super().report(),
             "images_without_objects": sum(len(objects) == 0 for objects in self._objects),
@@ -254,11 +254,16 @@ class _BoxFindings(_Findings):
             "crowd_or_difficult": int(np.logical_or(crowd, difficult).sum()),
             "crowd": int(crowd.sum()),
             "difficult": int(difficult.sum()),
+            **bare,
             "small": int((area < _MEDIUM).sum()),
             "medium": int(((area >= _MEDIUM) & (area < _LARGE)).sum()),
             "large": int((area >= _LARGE).sum()),
             "objects_of_class": dict(zip(self._classes, self._of_class.tolist(), strict=True)),
         }
+
+
+def _with_every_image(config: DataConfig) -> DataConfig:
+    return replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
 
 
 _FINDINGS: dict[Labels, type[_Findings]] = {"masks": _MaskFindings, "boxes": _BoxFindings}

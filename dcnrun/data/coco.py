@@ -144,7 +144,7 @@ def _object(entry: _Entry, title: str, label: int, size: tuple[int, int] | None,
     has_area = is_number(entry.get("area")) and entry["area"] >= 0
     is_complete = has_area and "bbox" in entry
     segmentation, mask = entry.get("segmentation"), None
-    if size and (has_masks or (segmentation and not is_complete)):
+    if size and segmentation and (has_masks or not is_complete):
         try:
             mask = run_lengths(segmentation, size)
         except ValueError as error:

@@ -43,11 +43,13 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
             raise ValueError("it is neither a list of polygons nor run lengths with size and counts")
 
 
-def decode(masks: Sequence[RunLengths], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the masks (n, H, W), 1 inside."""
-    if not masks:
-        return np.zeros((0, *size), np.uint8)
-    return np.ascontiguousarray(coco_mask.decode(list(masks)).transpose(2, 0, 1))
+def decode(masks: Sequence[RunLengths | None], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the masks (n, H, W), 1 inside; 0 all over where there is none."""
+    decoded = np.zeros((len(masks), *size), np.uint8)
+    known = [number for number, mask in enumerate(masks) if mask is not None]
+    if known:
+        decoded[known] = coco_mask.decode([masks[number] for number in known]).transpose(2, 0, 1)
+    return decoded
 
 
 def area(mask: RunLengths) -> float:

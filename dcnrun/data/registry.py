@@ -9,7 +9,7 @@ from dcnrun.config.groups import Labels, choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
-from dcnrun.data import cityscapes, coco, folder, shapes, voc, voc_boxes
+from dcnrun.data import cityscapes, class_masks, coco, folder, shapes, voc, voc_boxes
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.sample import Rule, Split
@@ -38,6 +38,11 @@ class DataSource(Generic[ConfigT]):
         readers: dict[Labels, object] = {"masks": self.masks, "boxes": self.boxes}
         return frozenset(kind for kind, reader in readers.items() if reader is not None)
 
+    @property
+    def usual_labels(self) -> Labels:
+        """The kind of labels that its files are made for: class masks may be made of files with boxes."""
+        return "boxes" if issubclass(self.config, schema.BoxFilesConfig) else "masks"
+
 
 DATASETS: dict[Source, DataSource[Any]] = {
     Source.shapes: DataSource(
@@ -47,7 +52,9 @@ DATASETS: dict[Source, DataSource[Any]] = {
     Source.voc2012: DataSource(schema.Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
     Source.cityscapes: DataSource(schema.CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
     Source.voc: DataSource(schema.VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
-    Source.coco: DataSource(schema.CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),
+    Source.coco: DataSource(
+        schema.CocoConfig, masks=class_masks.of(coco.CocoDataset), boxes=coco.CocoDataset, rules=coco.rules
+    ),
 }
 
 

@@ -55,7 +55,8 @@ class BoxSample(ImageSample):
     area: Tensor
     """float32 (n,), pixels of the object: of its mask where there is one, else of its box."""
     masks: Mask | None
-    """uint8 (n, H, W), 1 where the object is visible; None unless they were asked for and the source has any."""
+    """uint8 (n, H, W), 1 where the object is visible, nowhere if only its box is known; None unless they were asked for
+    and the source has any."""
 
 
 class Size(NamedTuple):
@@ -153,6 +154,8 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     """Base of all data sets: a fixed list of samples, the same at every reading, with labels from `classes`."""
 
     classes: tuple[str, ...]
+    flaws: Sequence[object] = ()
+    """What is wrong with its files, a text each, as far as it showed when they were opened; `verify` says what it makes of it."""
     notes: Sequence[str] = ()
     """What its files were taken for where they can be read in two ways: how many of what, and the setting that forces it."""
 

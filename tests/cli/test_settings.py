@@ -46,7 +46,7 @@ def test_data_check(replaced):
     assert run("data", "check", "data.image_size=64", *more).exit_code == 0
     splits = ("train", "val")
     assert calls == [
-        (compose([]).data, splits, 12, Path("data-check"), "masks"),
+        (compose([]).data, splits, 12, Path("data-check"), None),
         (compose([]).data, splits, 12, Path("data-check"), "boxes"),
         (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes"),
     ]

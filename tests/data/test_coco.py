@@ -173,7 +173,7 @@ class TestBadBoxes:
     def test_with_masks_they_are_dropped_together(self, root):
         square = [[1, 2, 4, 2, 4, 6, 1, 6]]
         sound = ONE[0] | {"segmentation": square}
-        change(root, annotations=[sound | {"bbox": [5, 5, 0, 0]}, sound, sound | {"segmentation": None}])
+        change(root, annotations=[sound | {"bbox": [5, 5, 0, 0]}, sound, sound | {"segmentation": "square"}])
         with pytest.warns(UserWarning, match=r"2 problems .*its mask can't be used"):
             sample = val(root, masks=True, bad_boxes=BadBoxes.warn)[0]
         assert sample["boxes"].tolist() == [[1, 2, 4, 6]]

@@ -58,7 +58,8 @@ def test_scores_are_in_percent_and_other_metrics_as_they_are():
 def test_labels_are_the_tasks_where_the_data_has_them():
     assert labels_for(compose(["model=retinanet", "data=shapes"])) == "boxes"
     assert labels_for(compose(["model=fcn", "data=shapes"])) == "masks"
-    assert labels_for(compose(["model=fcn", "data=coco"])) == "boxes"
+    assert labels_for(compose(["model=fcn", "data=coco"])) == "masks"
+    assert labels_for(compose(["model=fcn", "data=voc"])) == "boxes"
 
 
 def test_looking_up_a_task_imports_no_torch():
