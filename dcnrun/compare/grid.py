@@ -9,10 +9,10 @@ from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs
 from dcnrun.config.compose import compose, with_steps
 from dcnrun.config.inactive import DILATION, MAY_BE_INACTIVE, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import split_choices
-from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
+from dcnrun.config.schema import CONV_TRAITS, Config, DataConfig, Dilation, FilesConfig
 from dcnrun.config.settings import all_settings, as_typed
 from dcnrun.config.validate import range_problems
-from dcnrun.errors import ConfigError, UsageError
+from dcnrun.errors import ConfigError, DcnrunError, UsageError
 
 SEED = "seed"
 
@@ -77,7 +77,7 @@ def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
         for key in {_key(override) for override in own} & foreign.keys():
             left_out.setdefault(key, {})[foreign[key]] = None
     return Grid(
-        _distinct(_in_steps([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()])),
+        _distinct(_as_their_runs([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()])),
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
         tuple(f"{key} ({', '.join(lacking)})" for key, lacking in sorted(left_out.items())),
     )
@@ -138,16 +138,25 @@ def _without_foreign(
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)
 
 
-def _in_steps(configs: Sequence[tuple[tuple[str, ...], Config]]) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """Yield each config with the steps of its epochs, as its run will have them: only the training images tell."""
-    from dcnrun.tasks.registry import task_of  # imports torch
+def _as_their_runs(
+    configs: Sequence[tuple[tuple[str, ...], Config]],
+) -> Iterator[tuple[tuple[str, ...], Config]]:
+    """Yield each config as its run will have it, where only the training images tell: steps of its epochs, bands and their mean."""
+    from dcnrun.tasks.validate import settled_data  # imports torch
 
-    images: dict[str, int] = {}
+    found: dict[str, tuple[DataConfig, int]] = {}
     for overrides, config in configs:
-        if config.trainer.epochs is not None:
+        has_epochs = config.trainer.epochs is not None
+        if has_epochs or isinstance(config.data, FilesConfig) or not (config.data.mean and config.data.std):
             data = repr((config.model.head, config.data))
-            images[data] = images.get(data) or len(task_of(config.model).dataset(config.data, "train"))
-            config = with_steps(config, images[data])
+            try:
+                found[data] = found.get(data) or settled_data(config)
+            except DcnrunError:
+                if has_epochs:
+                    raise
+                found[data] = config.data, 0  # images that can't be opened from here are left to the runs
+            settled, images = found[data]
+            config = with_steps(replace(config, data=settled), images)
         yield overrides, config
 
 

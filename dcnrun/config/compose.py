@@ -15,6 +15,7 @@ from dcnrun.config.inactive import settings_of
 from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, one_value, unknown_key
 from dcnrun.config.overrides import Parsed, parse
 from dcnrun.config.paths import expand_home
+from dcnrun.config.ranges import AUTO
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
@@ -129,8 +130,11 @@ def _set_values(node: DictConfig, changes: list[Parsed], data_refused: bool) -> 
         if change.key not in all_settings() and change.key not in SECTIONS:
             problems.append(f"{change.text}: {unknown_key(change.key)}")
             continue
+        value = change.elements[0]
+        if value == AUTO and change.key in all_settings() and all_settings()[change.key].may_be_auto:
+            value = []
         try:
-            OmegaConf.update(node, change.key, change.elements[0], merge=True)
+            OmegaConf.update(node, change.key, value, merge=True)
         except OmegaConfBaseException as error:
             # With another data set in the refused one's place, a setting of the wanted one is no second mistake.
             if not (data_refused and is_unknown_key(error)):

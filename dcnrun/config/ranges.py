@@ -7,6 +7,8 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 _MOST = 2**63 - 1
+AUTO = "auto"
+"""What stands for a list that the data say."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Range:
         length: how many numbers a list must have.
         least_length: how many it must have at least.
         note: what the bounds mean, such as "a probability".
+        auto: the word auto may stand for it, and is [] from then on: the data say what it is.
         most: beyond it a value is a slip of the hand, which no machine could hold or count; said only where one is.
     """
 
@@ -36,6 +39,7 @@ class Range:
     least_length: int = 0
     note: str = ""
     most: int = _MOST
+    auto: bool = False
 
     def holds(self, value: Any) -> bool:
         """Whether a value is in the range; NaN and infinity never are."""
@@ -59,6 +63,7 @@ class Range:
             words = f"{self.length} numbers {words}"
         elif self.least_length:
             words = f"{self.least_length} or more numbers {words}"
+        words = ", or ".join(filter(None, (words, AUTO if self.auto else "")))
         return f"{words} ({self.note})" if self.note else words
 
     def _holds_of_one(self, value: Any) -> bool:
@@ -97,6 +102,7 @@ def setting(
     least_length: int = 0,
     note: str = "",
     most: int = _MOST,
+    auto: bool = False,
     is_path: bool = False,
     changes_numbers: bool = True,
 ) -> T:
@@ -107,11 +113,11 @@ def setting(
     Args:
         default: the value where nothing sets it; a list is copied.
         meaning: what it does and in which unit, for messages, completion and the list of settings.
-        ge, gt, le, lt, one_of, also, length, least_length, note, most: as for `Range`.
+        ge, gt, le, lt, one_of, also, length, least_length, note, most, auto: as for `Range`.
         is_path: it names a file or folder.
         changes_numbers: it decides what a run computes; where it does not, up to rounding, a resumed run may change it.
     """
-    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note, most)
+    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note, most, auto)
     metadata = {
         "meaning": meaning,
         "range": None if allowed == Range() else allowed,

@@ -296,8 +296,23 @@ class DataConfig:
     flip: float = setting(0.5, "probability of a horizontal flip", ge=0, le=1, note="a probability")
     vertical_flip: float = setting(0.0, "probability of a vertical flip", ge=0, le=1, note="a probability")
     color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation", ge=0, le=1)
-    mean: list[float] = setting([0.485, 0.456, 0.406], "per channel (RGB, 0 to 1), subtracted", ge=0, le=1, length=3)
-    std: list[float] = setting([0.229, 0.224, 0.225], "per channel (RGB, 0 to 1), divided by", gt=0, length=3)
+    bands: list[int] = setting(
+        [],
+        "bands taken of each image, counted from 0; []: RGB of 8-bit images, all but alpha of others",
+        ge=0,
+        most=65535,
+    )
+    mean: list[float] = setting(
+        [0.485, 0.456, 0.406], "per band (8 bits: 0 to 1), subtracted; auto: of the training images", auto=True
+    )
+    std: list[float] = setting(
+        [0.229, 0.224, 0.225], "per band (8 bits: 0 to 1), divided by; auto: of the training images", gt=0, auto=True
+    )
+
+    @property
+    def channels(self) -> int:
+        """The bands of an image as a network sees it."""
+        return len(self.bands) or 3
 
 
 @dataclass

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dcnrun.config.groups import GROUPS, SECTIONS, choices
-from dcnrun.config.ranges import Range
+from dcnrun.config.ranges import AUTO, Range
 from dcnrun.config.schema import KINDS, Config
 
 
@@ -43,10 +43,17 @@ class Setting:
         return get_origin(_without_null(self.type)) is list
 
     @property
+    def may_be_auto(self) -> bool:
+        """Whether the word auto may stand for its value."""
+        return self.range is not None and self.range.auto
+
+    @property
     def values(self) -> list[str]:
         """Every value, where there are few: those of an enum, true and false."""
         plain = _without_null(self.type)
         null = ["null"] if plain is not self.type else []
+        if self.may_be_auto:
+            return [AUTO]
         if plain is bool:
             return ["true", "false", *null]
         if isinstance(plain, type) and issubclass(plain, Enum):

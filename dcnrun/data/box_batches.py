@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
-from dcnrun.data.transforms import augmentation, evaluation_size
+from dcnrun.data.transforms import augmentation, evaluation_size, normalised
 
 MULTIPLE = 32
 """Batches of images have sides that are multiples of this, the largest stride of a ResNet."""
@@ -67,11 +67,13 @@ class Transform:
 
     def __init__(self, steps: list[Any], config: DataConfig) -> None:
         to_float = v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True)
-        self._steps = v2.Compose([*steps, to_float, v2.Normalize(config.mean, config.std)])
+        self._steps = v2.Compose([*steps, to_float])
+        self._config = config
 
     def __call__(self, sample: BoxSample) -> _Prepared:
         """The image, normalised, with all objects."""
         image, boxes, masks = self._steps(sample["image"], sample["boxes"], sample["masks"])
+        image = normalised(image, self._config, sample["name"])
         return _Prepared(
             image=image.as_subclass(Tensor),
             boxes=boxes.as_subclass(Tensor),

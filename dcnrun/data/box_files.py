@@ -212,10 +212,10 @@ class BoxFileDataset(BoxDataset):
         """Return what the files say of the image at `index`."""
         return self._records[index]
 
-    def image(self, index: int) -> Image:
-        """Read the image at `index`; DataError if it can't be read or has another size than its annotations say."""
+    def image(self, index: int, bands: Sequence[int]) -> Image:
+        """Read bands of the image at `index`; DataError if it can't be read or has another size than its annotations say."""
         record = self._records[index]
-        image = read_image(record.image)
+        image = read_image(record.image, bands)
         size = image.shape[1], image.shape[2]
         if record.size is not None and record.size != size:
             raise DataError(
@@ -225,7 +225,7 @@ class BoxFileDataset(BoxDataset):
         return image
 
     def __getitem__(self, index: int) -> BoxSample:
-        record, image = self._records[index], self.image(index)
+        record, image = self._records[index], self.image(index, self.bands)
         size = image.shape[1], image.shape[2]
         if record.masks and (claimed := len(record.masks) * size[0] * size[1]) > _MOST_MASK_BYTES:
             raise DataError(

@@ -17,6 +17,7 @@ from rich.table import Table
 from dcnrun.config.groups import Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console, printable
+from dcnrun.data.bands import settle
 from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.overlap import in_words
@@ -84,6 +85,12 @@ def _check_split(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
+    try:
+        notes = [*dataset.notes, *settle(config, dataset)[1]]
+    except DataError as error:  # images of several kinds, or one that is named below too
+        notes, unsettled = list(dataset.notes), [str(error)]
+    else:
+        unsettled = []
     findings = kind(dataset.classes)
     wrong = [str(flaw) for flaw in dataset.flaws]
     wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
@@ -99,12 +106,13 @@ def _check_split(
             pictures[summary.picture] = dataset.name(index)
             wrong += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
             findings.add(summary)
+    wrong = wrong or unsettled
     if readable:
         wrong = findings.problems() + wrong
     report = {
         "classes": list(dataset.classes),
         "images": len(dataset),
-        "notes": list(dataset.notes),
+        "notes": notes,
         "problems": len(wrong),
         "first_problems": wrong[:_MOST_LISTED],
         **(findings.report() if readable else {}),

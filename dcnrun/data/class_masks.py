@@ -74,7 +74,7 @@ class ClassMaskDataset(SegmentationDataset):
         return len(self._objects)
 
     def __getitem__(self, index: int) -> Sample:
-        image = self._objects.image(index)
+        image = self._objects.image(index, self.bands)
         record = self._objects.record(index)
         mask = _painted(record, self._values, (image.shape[1], image.shape[2]))
         return {"image": image, "mask": Mask(torch.from_numpy(mask)), "name": record.name}

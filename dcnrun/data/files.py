@@ -18,6 +18,7 @@ from torchvision.tv_tensors import Image, Mask
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.mask_batches import SegmentationDataset
+from dcnrun.data.rasters import Layout, choose_bands, deep_layout, read_deep
 from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
 
@@ -26,6 +27,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """What Pillow may take a file for: for some of its other formats it starts other programs."""
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_IMAGE_EXPECTED = "an RGB, grey, index-colour or multi-band image"
 _MASK_MODES = ("1", "L", "P")
 _MASK_EXPECTED = "an index-colour or grey image of 8 bits, a class per pixel"
 _OUT_OF_RANGE = -1
@@ -76,7 +78,7 @@ class FileDataset(SegmentationDataset):
 
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
-        image = read_image(pair.image)
+        image = read_image(pair.image, self.bands)
         values, palette = read_mask(pair.mask)
         self._require_same_palette(pair.mask, values, palette)
         if values.shape != image.shape[1:]:
@@ -128,21 +130,73 @@ def root_folder(config: DataConfig, content: str) -> Path:
     return Path(config.root).expanduser()
 
 
-def read_image(path: Path) -> Image:
-    """Read an image as uint8 (3, H, W), RGB, turned upright as its EXIF entry says."""
-    picture = ImageOps.exif_transpose(_read(path, _IMAGE_MODES, "an RGB, grey or index-colour image of 8 bits"))
-    return Image(torch.from_numpy(np.array(picture.convert("RGB")).transpose(2, 0, 1).copy()))
+def read_image(path: Path, bands: Sequence[int] = ()) -> Image:
+    """Read an image (C, H, W), upright: uint8, or float32 where its file has other numbers than 8 bits.
+
+    `bands` are those that are taken, counted from 0, alpha last; without them 8-bit images are RGB, and others have all
+    their bands but alpha. Unsigned integers of other than 8 bits become 0 to 1 by their range.
+    """
+    if (layout := _deep_layout(path)) is not None:
+        pixels, colours = _read_deep(path, pages_are_bands=bool(bands)), layout.colours
+    else:
+        picture = ImageOps.exif_transpose(_read(path, _IMAGE_MODES, _IMAGE_EXPECTED))
+        mode = _mode_without_alpha(picture) if bands else "RGB"
+        colours = len(mode)
+        values = np.array(picture.convert(f"{mode}A" if bands and _has_alpha(picture) else mode))
+        pixels = np.atleast_3d(values).transpose(2, 0, 1)
+    chosen = choose_bands(pixels, colours, bands)
+    if chosen is None:
+        raise DataError(
+            f"{path}: it has {len(pixels)} band{'s' if len(pixels) > 1 else ''}, but data.bands={list(bands)} takes band"
+            f" {max(bands)}, counted from 0; expected images that all have these bands"
+        )
+    return Image(torch.from_numpy(np.ascontiguousarray(chosen)))
+
+
+def image_layout(path: Path) -> Layout | None:
+    """Return what an image file holds, from its header; None if that can't be read."""
+    try:
+        require_regular(path)
+        if (layout := deep_layout(path, MOST_PIXELS)) is not None:
+            return layout
+        with Pillow.open(path, formats=_FORMATS) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
+            colours = len(_mode_without_alpha(picture))
+            size = picture.size if turned else picture.size[::-1]
+            return Layout(size, colours + _has_alpha(picture), colours, is_deep=False)
+    except Exception:  # damaged files make decoders raise almost anything
+        return None
 
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Return (height, width) of an image when upright, from the file's header; None if that can't be read."""
+    layout = image_layout(path)
+    return None if layout is None else layout.size
+
+
+def _mode_without_alpha(picture: Any) -> str:
+    return "L" if picture.mode in ("1", "L", "LA") else "RGB"
+
+
+def _has_alpha(picture: Any) -> bool:
+    return picture.mode in ("LA", "PA", "RGBA") or (picture.mode == "P" and "transparency" in picture.info)
+
+
+def _deep_layout(path: Path) -> Layout | None:
     try:
         require_regular(path)
-        with Pillow.open(path, formats=_FORMATS) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
-            return picture.size if turned else picture.size[::-1]
-    except Exception:  # damaged files make Pillow's decoders raise almost anything
-        return None
+        return deep_layout(path, MOST_PIXELS)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected {_IMAGE_EXPECTED}") from None
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise DataError(f"{path}: can't be read ({error}); expected {_IMAGE_EXPECTED}") from error
+
+
+def _read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
+    try:
+        return read_deep(path, pages_are_bands)
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise DataError(f"{path}: can't be read ({error}); expected {_IMAGE_EXPECTED}") from error
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.sample import IGNORE, Batch, LabelledDataset, Preparation, Sample, Size, in_one_block, padded
-from dcnrun.data.transforms import augmentation, evaluation_size
+from dcnrun.data.transforms import augmentation, evaluation_size, normalised
 
 
 class MaskBatch(Batch):
@@ -33,11 +33,13 @@ class Transform:
 
     def __init__(self, steps: list[Any], config: DataConfig) -> None:
         kinds = {tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64}
-        self._steps = v2.Compose([*steps, v2.ToDtype(kinds, scale=True), v2.Normalize(config.mean, config.std)])
+        self._steps = v2.Compose([*steps, v2.ToDtype(kinds, scale=True)])
+        self._config = config
 
     def __call__(self, sample: Sample) -> _Prepared:
-        """The image, normalised, float32 (3, H, W); its mask, int64 (H, W); and the mask as it was, uint8."""
+        """The image, normalised, float32 (C, H, W); its mask, int64 (H, W); and the mask as it was, uint8."""
         image, mask = self._steps(sample["image"], sample["mask"])
+        image = normalised(image, self._config, sample["name"])
         return _Prepared(image.as_subclass(Tensor), mask.as_subclass(Tensor), sample["mask"].as_subclass(Tensor))
 
 

@@ -125,8 +125,19 @@ def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:
 
 
 def _pixels(sample: Any) -> NDArray[np.float64]:
-    pixels: NDArray[np.uint8] = sample["image"].permute(1, 2, 0).numpy()
-    return pixels / 255
+    return shown_colours(sample["image"].numpy()) / 255
+
+
+def shown_colours(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image (C, H, W) as RGB (H, W, 3) for a person to see: RGB of 8 bits as it is.
+
+    Of others the first three bands are shown, or the first one in grey, each stretched between its percentiles 2 and 98.
+    """
+    colours = image[:3] if len(image) >= 3 else image[:1].repeat(3, 0)
+    if image.dtype != np.uint8 or len(image) != 3:
+        low, high = np.percentile(colours, (2, 98), axis=(1, 2), keepdims=True)
+        colours = 255 * (colours - low) / np.maximum(high - low, 1e-9)
+    return np.clip(np.round(colours), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
 def _colour(label: int) -> tuple[float, float, float]:

@@ -10,6 +10,7 @@ from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data import cityscapes, class_masks, coco, folder, shapes, voc, voc_boxes
+from dcnrun.data.bands import default_of
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.sample import Rule, Split
@@ -102,7 +103,9 @@ def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
     reader = DATASETS[config.source].masks
     if reader is None:
         raise _without(config, "masks")
-    return reader(config, split)
+    dataset = reader(config, split)
+    dataset.bands = config.bands
+    return dataset
 
 
 def open_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -> BoxDataset:
@@ -110,7 +113,9 @@ def open_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -
     reader = DATASETS[config.source].boxes
     if reader is None:
         raise _without(config, "boxes")
-    return reader(config, split, masks)
+    dataset = reader(config, split, masks)
+    dataset.bands = config.bands
+    return dataset
 
 
 def _without(config: DataConfig, labels: Labels) -> UsageError:
@@ -136,4 +141,16 @@ def _common_rules(config: DataConfig) -> Iterator[Rule]:
     if longest_short:
         expected = f"0, or at least the longest of data.short_sides and data.eval_short_side, {longest_short}"
     yield "long_side_max", config.long_side_max == 0 or 0 < longest_short <= config.long_side_max, expected
+    for key, unit in (("mean", "numbers from 0 to 1"), ("std", "numbers above 0")):
+        values: list[float] = getattr(config, key)
+        if config.bands:
+            yield (
+                key,
+                not values or len(values) == len(config.bands) or values == default_of(key),
+                (f"{len(config.bands)} numbers, as data.bands has, or auto"),
+            )
+        else:
+            is_scaled = key == "std" or all(0 <= value <= 1 for value in values)
+            yield key, not values or (len(values) == 3 and is_scaled), f"3 {unit}, or auto"
+    yield "bands", len(set(config.bands)) == len(config.bands), "every band once"
     yield "scale_max", config.scale_max >= config.scale_min, f"at least data.scale_min={config.scale_min}"

@@ -29,7 +29,7 @@ class ImageSample(TypedDict):
     """One image, as its file (or its generator) gives it; kinds of samples add their labels."""
 
     image: Image
-    """uint8 (3, H, W), RGB."""
+    """(C, H, W): uint8, RGB or the bands of data.bands; or float32 where files have other numbers than 8 bits."""
     name: str
     """Unique within the data set; for a person to find the image again."""
 
@@ -73,7 +73,7 @@ class Batch(TypedDict):
     """
 
     image: Tensor
-    """float32 (B, 3, H, W), normalised, padded on the right and below with 0, the mean colour"""
+    """float32 (B, C, H, W), normalised, padded on the right and below with 0, the mean colour"""
     sizes: list[Size]
     """The size of each image without the padding."""
     index: list[int]
@@ -156,6 +156,8 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     classes: tuple[str, ...]
     flaws: Sequence[object] = ()
     """What is wrong with its files, a text each, as far as it showed when they were opened; `verify` says what it makes of it."""
+    bands: Sequence[int] = ()
+    """Bands that are taken of image files, counted from 0; (): those that `read_image` takes unasked."""
     notes: Sequence[str] = ()
     """What its files were taken for where they can be read in two ways: how many of what, and the setting that forces it."""
 

@@ -11,6 +11,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.errors import DataError
 
 
 def augmentation(config: DataConfig, *, mask_padding: int) -> list[Any]:
@@ -24,9 +25,7 @@ def augmentation(config: DataConfig, *, mask_padding: int) -> list[Any]:
     if (config.scale_min, config.scale_max) != (1, 1):
         steps.append(RandomScale(config.scale_min, config.scale_max))
     if config.crop_size:
-        mean_colour = [round(255 * value) for value in config.mean]
-        padding = {tv_tensors.Image: mean_colour, tv_tensors.Mask: mask_padding}
-        steps.append(v2.RandomCrop(config.crop_size, pad_if_needed=True, fill=padding))
+        steps.append(RandomCrop(config.crop_size, config.mean, mask_padding))
     if config.flip:
         steps.append(v2.RandomHorizontalFlip(config.flip))
     if config.vertical_flip:
@@ -40,6 +39,33 @@ def augmentation(config: DataConfig, *, mask_padding: int) -> list[Any]:
 def evaluation_size(config: DataConfig) -> list[Any]:
     """The resize of evaluated images, if there is one."""
     return [ShortSide([config.eval_short_side], config.long_side_max)] if config.eval_short_side else []
+
+
+def normalised(image: torch.Tensor, config: DataConfig, name: str) -> torch.Tensor:
+    """Return an image of float32 normalised; DataError, with its name, where it has other bands than the settings."""
+    if image.shape[0] != len(config.mean):
+        raise DataError(
+            f"{name!r}: the image has {image.shape[0]} bands, but the training images have {len(config.mean)};"
+            " data.bands chooses those that all have"
+        )
+    result: torch.Tensor = v2.functional.normalize(image, config.mean, config.std)
+    return result
+
+
+class RandomCrop(v2.RandomCrop):  # type: ignore[misc]
+    """Crops squares; images that are smaller are padded by the mean colour, masks by `mask_padding`."""
+
+    def __init__(self, side: int, mean: Sequence[float], mask_padding: int) -> None:
+        self._mean = list(mean)
+        colour = [round(255 * value) for value in mean]
+        super().__init__(side, pad_if_needed=True, fill={tv_tensors.Image: colour, tv_tensors.Mask: mask_padding})
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """The image, masks or boxes, padded and cropped."""
+        if isinstance(inpt, tv_tensors.Image) and inpt.is_floating_point() and params["needs_pad"]:
+            inpt = v2.functional.pad(inpt, params["padding"], self._mean)
+            params = {**params, "needs_pad": False}
+        return super().transform(inpt, params)
 
 
 class Resize(v2.Transform):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import dcnrun
 from dcnrun.config.compose import to_yaml
-from dcnrun.config.schema import SegmentationModelConfig
+from dcnrun.config.schema import DataConfig, SegmentationModelConfig
 from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
@@ -87,8 +87,7 @@ def describe(trained: TrainedRun, which: CheckpointChoice, classes: Sequence[str
     data = trained.config.data
     return {
         "task": "semantic segmentation",
-        "input": "float32 (batch, 3, height, width), RGB; each channel is (value / 255 - mean) / std. "
-        "The network does not normalise: do it first.",
+        "input": f"float32 (batch, {data.channels}, height, width), {_bands(data)}. The network does not normalise: do it first.",
         "mean": json.dumps(data.mean),
         "std": json.dumps(data.std),
         "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
@@ -100,13 +99,22 @@ def describe(trained: TrainedRun, which: CheckpointChoice, classes: Sequence[str
     }
 
 
+def _bands(data: DataConfig) -> str:
+    """Return what the bands of an input are, and how they are normalised."""
+    if not data.bands:
+        return "RGB; each channel is (value / 255 - mean) / std"
+    return (
+        f"bands {data.bands} of the image's, counted from 0; each is (value - mean) / std, where unsigned integers are"
+        " divided by their type's maximum before"
+    )
+
+
 def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) -> None:
     data = trained.config.data
     input_shape, output_shape = (f"({', '.join(map(str, s))})" for s in (exported.input_shape, exported.output_shape))
     lines = [
         f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",
-        f"{INPUT}: float32 {input_shape}, RGB, (value / 255 - mean) / std, to be done before: "
-        f"mean {data.mean}, std {data.std}",
+        f"{INPUT}: float32 {input_shape}, {_bands(data)}, to be done before: mean {data.mean}, std {data.std}",
         f"{OUTPUT}: float32 {output_shape}, logits of {printable(', '.join(classes))}",
     ]
     for line in lines:

@@ -7,7 +7,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
 from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ModelConfig
-from dcnrun.models.weights import Weights, read_weights
+from dcnrun.models.weights import RGB, Weights, read_weights
 
 BACKBONES: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     Backbone.resnet18: (BasicBlock, [2, 2, 2, 2]),
@@ -22,14 +22,17 @@ _PARTS = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # in the orde
 class ResNetBackbone(ResNet):  # type: ignore[misc]
     """torchvision's ResNet without its classifier: computes the features of the stages c2 to c5 of an image.
 
-    `channels` and `strides` (input pixels per feature pixel) describe the features of each stage.
+    `channels` and `strides` (input pixels per feature pixel) describe the features of each stage; `bands` those of images.
     """
 
-    def __init__(self, backbone: Backbone, width: int) -> None:
+    def __init__(self, backbone: Backbone, width: int, bands: int = RGB) -> None:
         block, depths = BACKBONES[backbone]
         super().__init__(block, depths)
         if width != PUBLISHED_WIDTH:
             self._build_stages(block, depths, width)
+        if bands != RGB:
+            self.conv1 = nn.Conv2d(bands, width, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.channels = {f"c{stage + 2}": width * block.expansion * 2**stage for stage in range(4)}
         self.strides = {f"c{stage + 2}": 4 * 2**stage for stage in range(4)}
         self.out_channels = self.channels["c5"]
@@ -37,7 +40,7 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
 
     def _build_stages(self, block: type[BasicBlock | Bottleneck], depths: list[int], width: int) -> None:
         self.inplanes = width
-        self.conv1 = nn.Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False)
+        self.conv1 = nn.Conv2d(RGB, width, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         for stage, depth in enumerate(depths):
             layer = self._make_layer(block, width * 2**stage, depth, stride=1 if stage == 0 else 2)
@@ -47,23 +50,23 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, out_channels, H / output stride, W / output stride), rounded up."""
+        """(N, bands, H, W) to (N, out_channels, H / output stride, W / output stride), rounded up."""
         return self.features(image)["c5"]
 
     def features(self, image: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) to each stage's (N, channels, H / stride, W / stride), rounded up: the finest, c2, first."""
+        """(N, bands, H, W) to each stage's (N, channels, H / stride, W / stride), rounded up: the finest, c2, first."""
         c2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(image)))))
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
         return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
 
 
-def build_backbone(model: ModelConfig, weights: Weights | None = None) -> ResNetBackbone:
-    """Build the backbone of a config: weights loaded, then dilated to its output stride, then frozen as it says.
+def build_backbone(model: ModelConfig, weights: Weights | None = None, bands: int = RGB) -> ResNetBackbone:
+    """Build the backbone of a config for images of so many bands: weights loaded, then dilated to its output stride, then frozen as it says.
 
     `weights` are those that the config names, where they were read before.
     """
-    backbone = ResNetBackbone(model.backbone, model.width)
+    backbone = ResNetBackbone(model.backbone, model.width, bands)
     if weights := weights or read_weights(model):
         weights.load_into_backbone(backbone, model.backbone)
     set_output_stride(backbone, model.output_stride, model.atrous)

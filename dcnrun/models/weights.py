@@ -25,6 +25,8 @@ _BACKBONE = "backbone."  # the backbone's names in our networks
 _FIRST, _SECOND = "conv1.weight", "layer1.0.conv1.weight"  # of every backbone
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8
+RGB = 3
+"""The bands of images that published weights are for."""
 _MOST_LISTED = 40
 
 
@@ -85,6 +87,8 @@ class Weights:
     prefix: str = ""
     """What stands before the names of the backbone's tensors."""
     used: set[str] = field(default_factory=set)
+    adapted_to: int | None = None
+    """The bands of images that the first convolution was adapted to, where these are not RGB."""
 
     def load_into_backbone(self, backbone: nn.Module, name: Backbone) -> None:
         """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own."""
@@ -97,6 +101,7 @@ class Weights:
                 f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
                 f"{min(missing)} for one: it is not a state dict of this backbone. It holds {there}."
             )
+        self._adapt_first(wanted[_FIRST])
         for key in wanted:
             if self.prefix + key in self.tensors and self._shape(key, self.prefix, wanted) != tuple(wanted[key].shape):
                 raise UsageError(
@@ -104,6 +109,27 @@ class Weights:
                     f"needs {tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
                 )
         self._load(backbone, self.prefix, wanted)
+
+    def _adapt_first(self, wanted: Tensor) -> None:
+        """Fit the first convolution to the bands of the images, as timm does (`adapt_input_conv`); from RGB alone.
+
+        For one band its filters are summed over RGB; for n they are repeated in turn, and scaled by 3 / n.
+        """
+        name, bands = self.prefix + _FIRST, wanted.shape[1]
+        weight = self.tensors[name]
+        if not is_plain(weight) or weight.dim() != 4 or weight.shape[1] == bands:
+            return
+        if weight.shape[1] != RGB:
+            raise UsageError(
+                f"model.weights={self.source}: {_FIRST} has shape {tuple(weight.shape)}, for images of other bands than these, which "
+                f"need {tuple(wanted.shape)}. Only weights for RGB are adapted; data.bands chooses as many bands as the weights need."
+            )
+        if bands == 1:
+            weight = weight.sum(1, keepdim=True)
+        else:
+            weight = weight.repeat(1, -(-bands // RGB), 1, 1)[:, :bands] * (RGB / bands)
+        self.tensors = {**self.tensors, name: weight}
+        self.adapted_to = bands
 
     def load_into_network(self, network: nn.Module) -> str:
         """Load what the network has beside the plain backbone, where the file is of such a network, and say what was loaded.
@@ -122,6 +148,10 @@ class Weights:
             self.used |= {root + key for key in left_out}
         loaded = len(self.used) - len(left_out)
         said = [f"model.weights={self.source}: {loaded} of its {len(self.tensors)} tensors are loaded"]
+        if self.adapted_to:
+            said.append(
+                f"the first convolution, of RGB, is adapted to {self.adapted_to} band{'s'[: self.adapted_to > 1]}"
+            )
         if left_out:
             said.append(f"of another shape in this network, and left out: {_listed(left_out)}")
         if unused := self.tensors.keys() - self.used:

@@ -21,6 +21,8 @@ class BuiltModel:
     task: AnyTask
     network: nn.Module
     replaced: list[ReplacedLayer]
+    bands: int
+    """The bands of its images."""
     loaded: str | None = None
     """What of `model.weights` was loaded, in words."""
 
@@ -30,11 +32,11 @@ def build_model(config: Config, num_classes: int) -> BuiltModel:
     weights = read_weights(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = build_backbone(config.model, weights)
+        backbone = build_backbone(config.model, weights, config.data.channels)
         network = ARCHITECTURES[config.model.head].build(config.model, backbone, num_classes)
     replaced = convert(backbone, config.conv, config.seed)
     loaded = weights.load_into_network(network) if weights else None
-    return BuiltModel(task_of(config.model), network, replaced, loaded)
+    return BuiltModel(task_of(config.model), network, replaced, config.data.channels, loaded)
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -52,10 +54,11 @@ def forward_flops(model: BuiltModel, height: int, width: int) -> int:
     shapes = {
         f"network.{name}": torch.empty_like(tensor, device="meta") for name, tensor in network.state_dict().items()
     }
+    image = torch.empty(1, model.bands, height, width, device="meta")
     counter = FlopCounterMode(display=False)
     network.eval()
     with torch.no_grad(), counter:
-        torch.func.functional_call(_Dense(model), shapes, (torch.empty(1, 3, height, width, device="meta"),))
+        torch.func.functional_call(_Dense(model), shapes, (image,))
     network.train(was_training)
     return int(counter.get_total_flops())
 

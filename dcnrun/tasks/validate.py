@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from dcnrun.config.machine import machine_problems
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config, DataConfig
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
+from dcnrun.data.bands import settle
 from dcnrun.data.overlap import require_apart
 from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
@@ -45,6 +46,12 @@ def check_images_of(config: Config) -> None:
         _check_metric(config, val_set)
         if not config.data.allow_overlap and (train_set := _images(config, "train")) is not None:
             require_apart(config.data, train_set, val_set)
+
+
+def settled_data(config: Config) -> tuple[DataConfig, int]:
+    """Return the settings of the data as a run has them, with bands, mean and deviation of its training images, and how many there are."""
+    train_set = task_of(config.model).dataset(config.data, "train")
+    return settle(config.data, train_set)[0], len(train_set)
 
 
 def why_not_scored(config: Config, metric: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.table import Table
 from dcnrun.config.compose import to_yaml, with_steps
 from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
+from dcnrun.data.bands import settle
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
@@ -37,6 +39,9 @@ def prepare(
     seed_everything(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
         train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
+    data, notes = settle(config.data, train_set)
+    config = replace(config, data=data)
+    train_set.notes, val_set.bands = [*train_set.notes, *notes], data.bands
     if classes is not None:
         train_set = matched_by_name(train_set, classes, "the run", fabric.is_global_zero)
     val_set = matched_by_name(val_set, train_set.classes, "the images to train on", fabric.is_global_zero)

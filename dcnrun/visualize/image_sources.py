@@ -12,6 +12,7 @@ from dcnrun.config.schema import DataConfig
 from dcnrun.console import console
 from dcnrun.data.box_batches import MULTIPLE
 from dcnrun.data.files import IMAGE_SUFFIXES, read_image
+from dcnrun.data.pictures import shown_colours
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import UsageError
 from dcnrun.visualize.dataset import Example
@@ -37,7 +38,7 @@ class ImageSource:
     def example(self, run: LoadedRun) -> Example:
         """Return the image as a run's network takes it; objects are known of validation images only."""
         if self.file is not None:
-            return run.dataset.of_image(read_image(self.file), self.name)
+            return run.dataset.of_image(read_image(self.file, run.config.data.bands), self.name)
         try:
             return run.dataset[run.dataset.names.index(self.name)]
         except ValueError:
@@ -81,10 +82,12 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def denormalised(example: Example, config: DataConfig) -> Picture:
-    """Return the image that the network saw, with its padding, in the colours from before normalisation."""
+    """Return the image that the network saw, with its padding, in the colours from before normalisation; other bands than RGB stretched."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (config.mean, config.std))
-    colours = (255 * (example.image.cpu() * std + mean)).round().clamp(0, 255)
-    picture: Picture = colours.byte().permute(1, 2, 0).contiguous().numpy()
+    colours = example.image.cpu() * std + mean
+    if config.bands:
+        return shown_colours(colours.numpy())
+    picture: Picture = (255 * colours).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
     return picture
 
 

@@ -39,7 +39,7 @@ def test_settings_of_a_section_after_its_dot():
         ("optim.schedule=co", ["optim.schedule=constant", "optim.schedule=cosine"]),
         ("optim.lr=", ["optim.lr=0.01"]),
         ("optim.clip_norm=", ["optim.clip_norm=null"]),
-        ("data.mean=", []),
+        ("data.mean=", ["data.mean=auto"]),
         ("nothing", []),
         ("nothing=", []),
         ("conv.nothing=", []),

@@ -4,6 +4,7 @@ import json
 from xml.sax.saxutils import escape
 
 import numpy as np
+import tifffile
 from PIL import Image
 from torchvision.datasets import Cityscapes
 
@@ -34,6 +35,22 @@ def folder_tree(root, splits=("train", "val"), names=("a", "b", "c"), values=(0,
             save_image(root / "images" / split / f"{name}.png", seed=100 * nth + seed)
             save_mask(root / "masks" / split / f"{name}.png", labels(values=values, seed=seed))
     return root
+
+
+def deep_tree(root, bands=5, dtype=np.uint16):
+    """TIFF files of many bands, with masks; returns their pixels (H, W, bands) by split and name."""
+    random = np.random.default_rng(0)
+    stored = {}
+    for split in ("train", "val"):
+        for name in "abc":
+            (root / "images" / split).mkdir(parents=True, exist_ok=True)
+            pixels = random.integers(0, 3000, (30, 40, bands)).astype(dtype)
+            stored[split, name] = pixels
+            tifffile.imwrite(
+                root / "images" / split / f"{name}.tif", pixels, photometric="minisblack", planarconfig="contig"
+            )
+            save_mask(root / "masks" / split / f"{name}.png", labels())
+    return stored
 
 
 def voc_tree(root):

@@ -130,3 +130,10 @@ def test_check_reads_what_the_model_learns_from(tmp_path):
     report = check_data(config, labels="masks")
     assert report["splits"]["val"]["images_with_class"] == {"background": 3, "apple": 0, "zebra": 2}
     assert report["splits"]["train"]["images"] == 3
+
+
+def test_the_bands_that_are_chosen_are_those_of_its_images(root):
+    dataset = build_dataset(CocoConfig(root=str(root)), "val")
+    pixels = dataset[0]["image"]
+    dataset.bands = [2, 0]
+    assert torch.equal(dataset[0]["image"], pixels[[2, 0]])

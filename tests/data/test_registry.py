@@ -81,6 +81,8 @@ def test_sound_settings_have_no_problems(name):
         ("folder", "mean", [0.5, 0.5]),
         ("folder", "mean", [0.5, 0.5, 120.0]),
         ("folder", "std", [0.2, 0.0, 0.2]),
+        ("folder", "bands", [0, -1]),
+        ("folder", "bands", [1, 1]),
         ("shapes", "seed", -1),
         ("shapes", "image_size", 15),
         ("shapes", "train_images", 0),

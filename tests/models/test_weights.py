@@ -9,10 +9,10 @@ import torch
 import torchvision
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import Backbone
+from dcnrun.config.schema import Architecture, Backbone, SegmentationModelConfig
 from dcnrun.errors import UsageError
-from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.models.weights import NotTensorsError, misfit, read_torch_file
+from dcnrun.models.backbones import ResNetBackbone, build_backbone
+from dcnrun.models.weights import NotTensorsError, misfit, read_torch_file, read_weights
 from dcnrun.tasks.build import build_model
 
 TINY = ["data=shapes", "model.width=8", "model.head_channels=8"]
@@ -135,7 +135,10 @@ def _write_foreign(path, plain, kind):
         ("complex", "conv1.weight holds complex64, not float32"),
         ("nan", "conv1.weight has numbers that are not finite"),
         ("huge", "conv1.weight has numbers that are not finite"),
-        ("shape", r"conv1.weight has shape \(8, 1, 7, 7\), but resnet18 needs \(8, 3, 7, 7\)"),
+        (
+            "shape",
+            r"conv1.weight has shape \(8, 1, 7, 7\), for images of other bands than these, which need \(8, 3, 7, 7\)",
+        ),
         ("two", "several networks, whose names begin with student. and teacher.: give a file with one"),
         ("text", "is damaged, or not what torch.save writes"),
         ("empty", "is damaged, or not what torch.save writes"),
@@ -170,3 +173,20 @@ def test_the_first_thing_that_does_not_fit_is_said():
     assert misfit(network, {"weight": state["weight"]}) == "it lacks bias"
     assert "has, as this network has not, more" in misfit(network, state | {"more": state["bias"]})
     assert misfit(network, state | {"bias": state["bias"][:1]}) == "bias has shape (1,), and (3,) in this network"
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 5, 13])
+def test_published_weights_are_adapted_to_other_bands(tmp_path, bands):
+    """As timm's `adapt_input_conv`: repeated in turn and scaled, or summed for one."""
+    plain = ResNetBackbone(Backbone.resnet18, 8).double()
+    torch.save(plain.state_dict(), tmp_path / "x.pt")
+    settings = SegmentationModelConfig(head=Architecture.fcn, width=8, weights=str(tmp_path / "x.pt"), output_stride=32)
+    weights = read_weights(settings)
+    adapted = build_backbone(settings, weights, bands)
+    own, its = plain.conv1.weight.detach(), adapted.conv1.weight.detach().double()
+    for band in range(bands if bands > 1 else 0):
+        torch.testing.assert_close(its[:, band], own[:, band % 3] * 3 / bands, rtol=1e-6, atol=1e-6)
+    if bands == 1:
+        torch.testing.assert_close(its[:, 0], own.sum(1), rtol=1e-6, atol=1e-6)
+    said = weights.load_into_network(adapted)
+    assert f"the first convolution, of RGB, is adapted to {bands} band" in said
