@@ -23,6 +23,7 @@ TINY = [
     "data.batch_size=4",
     "data.eval_batch_size=4",
     "data.workers=0",
+    "model.backbone=resnet18",
     "model.width=16",
     "trainer.steps=2",
     "trainer.eval_every=1",

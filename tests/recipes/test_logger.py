@@ -80,7 +80,7 @@ def test_a_logger_follows_a_run(package, recipes):
         ("train", *tiny, "conv=deformable", "--run-dir", "deformable"),
         ("train", *tiny, "conv=standard", "logger.text=false", "--run-dir", "standard"),
         ("compare", "standard", "deformable", "--out", "compared"),
-        ("pytest", "tests/training/test_loggers.py"),
+        ("pytest", "tests/training/test_loggers.py", "-k", "text"),
     )
     assert "jsonl, text, wandb" in listed
     assert "text: true" in plan
