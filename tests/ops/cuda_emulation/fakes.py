@@ -72,7 +72,7 @@ def compiled_text(text, define="DCNRUN_FLOAT32", architecture=900, folder=INCLUD
     assert kernels, "the source has no kernels"
     flags = (
         *kernel_flags(define).needed,
-        *("-O2", "-fno-strict-aliasing", "-Wall", "-Wno-sign-compare", "-U_FORTIFY_SOURCE"),
+        *("-O1", "-fno-strict-aliasing", "-Wall", "-Wno-sign-compare", "-U_FORTIFY_SOURCE"),
         *(f"-D__CUDA_ARCH__={architecture}", f"-I{INCLUDE}", f"-I{folder}"),
         f"-I{resource_dir('kernels')}",
     )
