@@ -66,10 +66,10 @@ def _pair(image: Path, ending: str) -> Pair:
     return Pair(image.stem, image, image.with_name(f"{image.stem}{ending}.png"))
 ''',
     )
-    package.insert_before("dcnrun/data/registry.py", "cityscapes, coco, folder", "beside, ")
+    package.insert_before("dcnrun/data/registry.py", "cityscapes, ", "beside, ")
     package.insert_after(
         "dcnrun/data/registry.py",
-        "    Source.coco: DataSource(schema.CocoConfig, boxes=coco.CocoDataset, rules=coco.rules),\n",
+        "DATASETS: dict[Source, DataSource[Any]] = {\n",
         "    Source.beside: DataSource(schema.BesideConfig, masks=beside.BesideDataset, rules=beside.rules),\n",
     )
     package.write(

@@ -316,7 +316,7 @@ def test_a_task_is_trained_evaluated_compared_and_drawn(package, recipes):
 
     assert "segmentation only" in package.fail("export", "standard", "--out", "run.onnx")
     assert "--save-predictions" in package.fail("evaluate", "standard", "--save-predictions", "found.json")
-    assert "has none" in package.fail("train", "model=classification", "data=coco", "--dry-run")
+    assert "has none" in package.fail("train", "model=classification", "data=voc", "--dry-run")
 
 
 def _folder_of(file, folders):
