@@ -324,7 +324,7 @@ def client_environment(folder: Path, url: str, **more: str) -> dict[str, str]:
         "WANDB_ARTIFACT_DIR": str(folder / "client"),
         "NETRC": str(folder / "netrc"),
         "WANDB_ERROR_REPORTING": "false",
-        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.3",
+        "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "1",  # below, the client takes 15
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
         **more,
