@@ -355,7 +355,25 @@ class FolderConfig(FilesConfig):
     masks: str = setting("masks", "folder of the masks (same names, .png), below root")
     train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
     val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
-    ignore_label: int = setting(255, "mask value that is neither trained on nor scored", ge=0, le=255)
+    ignore_label: Optional[int] = setting(
+        None,
+        "mask value that is neither trained on nor scored; 0: classes count from 1; null: 255 if it is no class",
+        ge=0,
+        le=255,
+    )
+    mask_values: list[int] = setting(
+        [],
+        "mask values of the classes, in their order; []: 0, 1, 2 ..., but 0, 255 where two classes have no other",
+        ge=0,
+        le=255,
+    )
+    colours: list[str] = setting(
+        [],
+        "colours of the classes in masks, in their order, #rrggbb or r,g,b; further ones are ignored; []: as labelmap has",
+    )
+    labelmap: Optional[str] = setting(
+        "labelmap.txt", "file below root with the classes' colours, NAME:R,G,B a line; where it is absent or null: none"
+    )
 
 
 @dataclass

@@ -28,11 +28,12 @@ def default_of(key: str) -> list[float]:
 
 
 def settle(config: ConfigT, dataset: LabelledDataset[Any, Any]) -> tuple[ConfigT, list[str]]:
-    """Return the config with bands, mean and deviation as the training images have them, and notes of what was taken so.
+    """Return the config with what the data set has settled, bands, mean and deviation as the training images have them, and notes.
 
     RGB and grey images of 8 bits leave the config as it is. DataError where images differ in their bands, UsageError where
     settings don't fit them.
     """
+    config = replace(config, **dataset.settled)
     layouts = _layouts(dataset)
     bands = list(config.bands) or _common_bands(layouts)
     is_plain = bands in ([], [0, 1, 2]) and not any(layout.is_deep for _, layout in layouts)

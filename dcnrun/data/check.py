@@ -198,10 +198,8 @@ class _MaskFindings(_Findings):
     def problems(self) -> list[str]:
         hint = ""
         if set(np.flatnonzero(self._pixels)) == {0, IGNORE}:
-            hint = (
-                f"; {self._pixels[IGNORE] / self._pixels.sum():.0%} of all pixels are ignored: if the masks have 255 for {self._classes[1]!r},"
-                " write 1 there, since 255 means ignored (data.ignore_label)"
-            )
+            ignored = self._pixels[IGNORE] / self._pixels.sum()
+            hint = f"; {ignored:.0%} of all pixels are ignored (data.ignore_label, data.mask_values)"
         return [problem + hint for problem in _without("a pixel", self._classes, self._pixels)]
 
     def report(self) -> dict[str, Any]:

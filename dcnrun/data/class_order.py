@@ -43,6 +43,9 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
     def file(self, index: int) -> Path | None:
         return self._dataset.file(index)
 
+    def require_every_class(self) -> None:
+        self._dataset.require_every_class()
+
     def image_id(self, index: int) -> int:
         return self._dataset.image_id(index)
 

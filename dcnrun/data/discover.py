@@ -19,7 +19,9 @@ from PIL import Image as Pillow
 
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
+from dcnrun.data.colours import as_hex
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask
+from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import parse
 from dcnrun.errors import DcnrunError, UsageError
@@ -33,6 +35,8 @@ _VAL = ("validation", "valid", "val", "testing", "test", "dev")
 _IMAGES = ("images", "image", "imgs", "img", "img_dir", "JPEGImages")
 _MASKS = ("masks", "mask", "ann_dir", "labels", "annotations", "SegmentationClass", "gt")
 _VAL_SHARE = "data.val_share=0.2"
+_SPREAD = 3
+"""Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
 _PLAIN = re.compile(r"[\w./@%+~-]+")
 
 
@@ -331,8 +335,8 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
                 continue
             splits = {place: "/".join(part for part in place.split("/") if part != images) for place in pairs}
             overrides = ["data=folder", _override("data.root", str(root)), "model=deeplab"]
-            classes = _mask_classes(root, listing, list(pairs.values()))
-            overrides.append(_override("data.classes", classes))
+            classes, values = _mask_classes(root, listing, list(pairs.values()))
+            overrides += [_override("data.classes", classes), *values]
             overrides += [] if images == "images" else [_override("data.images", images)]
             overrides += [] if masks == "masks" else [_override("data.masks", masks)]
             train, val = _pair([split for split in splits.values() if split])
@@ -346,22 +350,32 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
             return
 
 
-def _mask_classes(root: Path, listing: Listing, places: Sequence[str]) -> list[str]:
-    """Return the names in labelmap.txt or classes.txt, else a name for each value in the first masks."""
+def _mask_classes(root: Path, listing: Listing, places: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the names in labelmap.txt or classes.txt, else made up for the values of the first masks; and overrides for these."""
     for name in ("labelmap.txt", "classes.txt"):
         if name in listing.get("", ()):
             lines = read_bytes(root / name).decode("utf-8", "replace").splitlines()
             found = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
             if len(found) > 1:
-                return found
+                return [text for text in found if text.lower() not in IGNORED_NAMES], []
     values: set[Any] = set()
     for place in places:
         for name in [name for name in listing[place] if _has_images([name])][:_MOST_READ]:
             values |= _values(root / place / name)
-    numbers = {value for value in values if isinstance(value, int)} - {255}
-    colours = len(values) if values and not any(isinstance(value, int) for value in values) else 0
-    count = max(colours, max(numbers, default=0) + 1, 2)
-    return ["background", *(f"class{number}" for number in range(1, min(count, 255)))]
+    numbers = sorted(value for value in values if isinstance(value, int))
+    if values and not numbers:
+        colours = sorted(values)
+        return _made_up(len(colours)), [_override("data.colours", [as_hex(colour) for colour in colours])]
+    below = [number for number in numbers if number != 255]
+    if len(below) > 1 and below == list(range(1, len(below) + 1)):
+        return _made_up(len(below) + 1)[1:], ["data.ignore_label=0"]
+    if len(below) > 1 and below[-1] >= _SPREAD * len(below):
+        return _made_up(len(numbers)), [f"data.mask_values=[{','.join(map(str, numbers))}]"]
+    return _made_up(max(below, default=0) + 1), []
+
+
+def _made_up(count: int) -> list[str]:
+    return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), 255)))]
 
 
 def _values(file: Path) -> set[Any]:

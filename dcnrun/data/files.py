@@ -17,19 +17,27 @@ from PIL import Image as Pillow
 from torchvision.tv_tensors import Image, Mask
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.data.colours import ColourTable, count_colours
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.rasters import Layout, choose_bands, deep_layout, read_deep
 from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+"""Endings of files that keep the values of a mask as they are."""
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """What Pillow may take a file for: for some of its other formats it starts other programs."""
 _IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 _IMAGE_EXPECTED = "an RGB, grey, index-colour or multi-band image"
-_MASK_MODES = ("1", "L", "P")
+_MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+_MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F")
+_DEEP_MODES = ("I;16", "I;16B", "I", "F")
 _MASK_EXPECTED = "an index-colour or grey image of 8 bits, a class per pixel"
+_BITS_PER_SAMPLE = 258
+"""A TIFF page's tag."""
 _OUT_OF_RANGE = -1
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
@@ -55,23 +63,40 @@ class LabelTable:
     meaning: NDArray[np.int16]
     expected: str
 
+    def stands_for(self, value: int) -> bool:
+        """Whether a value is a class, or ignored."""
+        return bool(self.meaning[value] != _OUT_OF_RANGE)
+
     @classmethod
     def identity(cls, classes: int, ignore: int) -> "LabelTable":
         """Values 0 to classes - 1 are the classes themselves, `ignore` is IGNORE, any other is out of range."""
+        return cls.of(range(classes), ignore)
+
+    @classmethod
+    def of(cls, values: Sequence[int], ignore: int | None) -> "LabelTable":
+        """The values are the classes in this order, `ignore` is IGNORE, any other is out of range."""
         meaning = np.full(256, _OUT_OF_RANGE, np.int16)
-        meaning[:classes] = np.arange(classes)
+        meaning[list(values)] = np.arange(len(values))
+        is_row = list(values) == list(range(values[0], values[0] + len(values)))
+        said = f"{values[0]} to {values[-1]}" if is_row else ", ".join(map(str, values))
+        if ignore is None:
+            return cls(meaning, f"{said} (the classes)")
         meaning[ignore] = IGNORE
-        return cls(meaning, f"0 to {classes - 1} (the classes) or {ignore} (ignored)")
+        return cls(meaning, f"{said} (the classes) or {ignore} (ignored)")
 
 
 class FileDataset(SegmentationDataset):
     """Samples read from pairs of files."""
 
-    def __init__(self, pairs: Sequence[Pair], classes: Sequence[str], labels: LabelTable) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], classes: Sequence[str], labels: LabelTable, colours: ColourTable | None = None
+    ) -> None:
+        """`colours`: the values of masks in colours, if there may be any."""
         self.classes = tuple(classes)
         self._pairs = list(pairs)
         self._labels = labels
-        self._colours: dict[tuple[int, ...], tuple[int, Path]] = {}  # of the masks read so far: their value, and where
+        self._colours = colours
+        self._palette: dict[tuple[int, ...], tuple[int, Path]] = {}  # of the masks read so far: their value, and where
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -79,7 +104,7 @@ class FileDataset(SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
         image = read_image(pair.image, self.bands)
-        values, palette = read_mask(pair.mask)
+        values, palette = read_mask(pair.mask, self._colours)
         self._require_same_palette(pair.mask, values, palette)
         if values.shape != image.shape[1:]:
             raise DataError(
@@ -101,7 +126,7 @@ class FileDataset(SegmentationDataset):
         used[values] = True
         for value, colour in enumerate(palette):
             if used[value] and counts[colour] == 1:
-                other, file = self._colours.setdefault(colour, (value, path))
+                other, file = self._palette.setdefault(colour, (value, path))
                 if other != value:
                     raise DataError(
                         f"{path}: the colour {colour} has the value {value} in its palette, but {other} in {file};"
@@ -199,18 +224,75 @@ def _read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
         raise DataError(f"{path}: can't be read ({error}); expected {_IMAGE_EXPECTED}") from error
 
 
-def read_mask(path: Path) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
-    """Read the values of a mask (H, W), colour indices or grey values; and the colour of each index, if there are any."""
-    picture = _read(path, _MASK_MODES, _MASK_EXPECTED)
-    if picture.format == "PNG" and picture.mode == "L":
-        with path.open("rb") as file:
-            bits = file.read(25)[24]  # of a channel, from the header
-        if bits < 8:
-            raise DataError(
-                f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
-            )
+def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
+    """Read the values of a mask (H, W), colour indices or grey values; and the colour of each index, if there are any.
+
+    With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey.
+    """
+    picture = _read(path, _MASK_MODES, _MASK_EXPECTED, (*_MASK_FORMATS, *_FORMATS))
+    if picture.format not in _MASK_FORMATS or picture.info.get("compression") == "jpeg":
+        how = "WebP" if picture.format == "WEBP" else "JPEG"
+        raise DataError(
+            f"{path}: {how} changes the values of pixels, above all at the edges of objects, so that classes are lost;"
+            f" expected {_MASK_EXPECTED}, in a file ending in {' '.join(MASK_SUFFIXES)}"
+        )
+    if picture.mode in _DEEP_MODES:
+        return _small_values(path, np.array(picture)), []
+    if picture.mode == "L" and (bits := _bits(path, picture)) < 8:
+        raise DataError(
+            f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
+        )
+    _require_opaque(path, picture)
+    if colours is not None and (picture.mode in ("P", "RGB", "RGBA") or colours.is_grey):
+        try:
+            return colours.values_of(np.array(picture.convert("RGB"))), []
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+    if picture.mode == "LA":
+        return np.array(picture)[..., 0], []
+    if picture.format == "GIF":  # has no grey, and what writes it numbers its colours anew
+        picture = picture.convert("RGB")
+    if picture.mode in ("RGB", "RGBA"):
+        return _grey_values(path, np.array(picture)[..., :3]), []
     flat = (picture.getpalette("RGB") or []) if picture.mode == "P" else []
     return np.array(picture, np.uint8), [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
+
+
+def _small_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return numbers of more than 8 bits as the classes that they are."""
+    small = (values >= 0) & (values <= 255) & (values == np.floor(values))
+    if not small.all():
+        raise DataError(
+            f"{path}: it holds the value {values[~small][0]:g}, on {(~small).sum()} pixels beyond 0 to 255 in all;"
+            f" expected {_MASK_EXPECTED}"
+        )
+    return values.astype(np.uint8)
+
+
+def _grey_values(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the one channel of grey that was saved as three."""
+    if (pixels != pixels[..., :1]).any():
+        raise DataError(
+            f"{path}: its pixel format is RGB, with the colours {count_colours(pixels)}; expected {_MASK_EXPECTED}, or the"
+            " colours of all classes in data.colours or in a labelmap.txt below data.root (NAME:R,G,B a line)"
+        )
+    return pixels[..., 0]
+
+
+def _require_opaque(path: Path, picture: Any) -> None:
+    """Raise DataError where pixels are half transparent: soft edges, which are of no class."""
+    if picture.mode in ("LA", "RGBA"):
+        alpha = np.array(picture)[..., -1]
+        if soft := int(((alpha > 0) & (alpha < 255)).sum()):
+            raise DataError(f"{path}: {soft} pixels are half transparent; expected {_MASK_EXPECTED}")
+
+
+def _bits(path: Path, picture: Any) -> int:
+    """Return the bits of a grey value in the file."""
+    if picture.format == "PNG":
+        with path.open("rb") as file:
+            return file.read(25)[24]  # of a channel, from the header
+    return int(picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0]) if picture.format == "TIFF" else 8
 
 
 def require_regular(path: Path) -> None:
@@ -278,13 +360,13 @@ def read_names(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _read(path: Path, modes: Sequence[str], expected: str) -> Any:
+def _read(path: Path, modes: Sequence[str], expected: str, formats: tuple[str, ...] = _FORMATS) -> Any:
     """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
         require_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # up to MOST_PIXELS, images may be large
-            with Pillow.open(path, formats=_FORMATS) as picture:
+            with Pillow.open(path, formats=formats) as picture:
                 _require_one_picture(picture)
                 picture.load()
     except FileNotFoundError:

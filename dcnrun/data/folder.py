@@ -1,29 +1,31 @@
-"""A user's own data: a folder of images, a folder of masks, a list of classes."""
+"""A user's own data: a folder of images, a folder of masks, a list of classes; and what the values in the masks stand for."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dcnrun.config.schema import FolderConfig
-from dcnrun.data.files import (
-    IMAGE_SUFFIXES,
-    FileDataset,
-    LabelTable,
-    Pair,
-    first_few,
-    read_mask,
-    read_names,
-    require_below,
-    root_folder,
-)
-from dcnrun.data.sample import Rule, Split
+from dcnrun.data.colours import Colour, ColourTable, as_hex, parse_colour, parse_labelmap
+from dcnrun.data.files import FileDataset, LabelTable, Pair, first_few, read_mask, read_names, root_folder
+from dcnrun.data.layouts import pairs_of
+from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
 
 _MOST_CLASSES = 255
-_MOST_READ = 2000
-"""Masks that are read before the first is asked for, to share their classes evenly between training and validation."""
+_MOST_SHARED = 2000
+"""Masks that are read to share their classes evenly between training and validation; more are shared by chance."""
+_MOST_SEARCHED = 5000
+"""Masks that are searched for a class, in a random order: a minute of very large ones."""
+_ENOUGH_WHITE = 200
+"""Masks of 0 and 255 alone that show what 255 stands for; one with another value is refused when it is read."""
+_MOST_LISTED = 20
+IGNORED_NAMES = ("ignore", "ignored", "void", "border")
+"""Names in a labelmap that stand for no class."""
 
 
 def rules(config: FolderConfig) -> Iterator[Rule]:
@@ -32,11 +34,18 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     yield "root", config.root is not None, "the folder that holds the images and masks"
     yield "classes", 2 <= count <= _MOST_CLASSES, f"2 to {_MOST_CLASSES} names in the order of the mask's values"
     yield "classes", len(set(config.classes)) == count, "every name once"
-    yield "ignore_label", config.ignore_label >= count, f"a value that is no class, {count} to 255"
+    values = config.mask_values
+    yield "mask_values", not values or len(values) == len(set(values)) == count, f"[], or {count} values, each once"
+    is_free = config.ignore_label is None or config.ignore_label not in _values_of_classes(config)
+    yield "ignore_label", is_free, "null, or a value that is no class; with 0, classes are numbered from 1"
+    colours = [parse_colour(text) for text in config.colours]
+    are_distinct = None not in colours and len(set(colours)) == len(colours)
+    expected = f"[], or #rrggbb or r,g,b for each of the {count} classes, each once"
+    yield "colours", not colours or (are_distinct and len(colours) >= count), expected
 
 
 class FolderDataset(FileDataset):
-    """Images and masks of the same name; the mask's index colours or grey values are the classes.
+    """Images and masks of the same name; the mask's index colours, grey values or colours are the classes.
 
     With sub-folders (`train: train`):            With split files (`train: train.txt`, a name a line):
 
@@ -49,70 +58,152 @@ class FolderDataset(FileDataset):
         """UsageError if the layout is not the one above; DataError for an image without a mask."""
         if not config.classes:
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
-        pairs = _pairs(config, named_split(split, config))
+        pairs = pairs_of(config, named_split(split, config))
+        meant = _meaning(config, split, pairs)
+        self.notes = meant.notes
         if config.val_share:
-            pairs, note = shared(split, config, pairs, _contents(pairs))
-            self.notes = [note]
-        super().__init__(pairs, config.classes, LabelTable.identity(len(config.classes), config.ignore_label))
+            pairs, note = shared(split, config, pairs, _contents(pairs, meant.colours))
+            self.notes = [note, *meant.notes]
+        self.settled = meant.settled
+        self._values = meant.values
+        table = LabelTable.of(meant.values, meant.ignored)
+        expected = (
+            f"{table.expected}; data.mask_values has other values of classes, data.ignore_label=0 counts them from 1"
+        )
+        super().__init__(pairs, config.classes, LabelTable(table.meaning, expected), meant.colours)
 
-
-def _pairs(config: FolderConfig, split: Split) -> list[Pair]:
-    root = root_folder(config, f"{config.images} and {config.masks}")
-    part = config.train if split == "train" else config.val
-    if part.endswith(".txt"):
-        images, masks = root / config.images, root / config.masks
-        _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
-        names = read_names(root / part)
-        for name in names:
-            require_below(root, images, name, root / part, config.allow_outside)
-        found = _images_by_name(images, {str(Path(name).parent) for name in names})
-        if absent := [name for name in names if name not in found]:
+    def require_every_class(self) -> None:
+        """Raise DataError if no mask has a pixel of some class, or one has a value of none: masks are read until all were seen."""
+        wanted, seen = set(self._values), set[int]()
+        masks = _in_random_order([pair.mask for pair in self._pairs])
+        for mask in masks:
+            seen |= _values_in(mask, self._colours)
+            if wanted <= seen:
+                break
+        foreign = [value for value in sorted(seen) if not self._labels.stands_for(value)]
+        absent = [repr(name) for name, value in zip(self.classes, self._values, strict=True) if value not in seen]
+        if foreign or (absent and len(masks) == len(self._pairs)):
+            wrong = f"no pixel of {first_few(absent)}" if absent else f"values of no class: {_listed(foreign)}"
             raise DataError(
-                f"{len(absent)} of {len(names)} names in {root / part} have no image: {first_few(absent)};"
-                f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line"
+                f"{wrong} in the training masks, which hold the values {_listed(sorted(seen))};"
+                f" expected {self._labels.expected}{self._suggestion(sorted(seen))}"
             )
-    else:
-        images, masks = root / config.images / part, root / config.masks / part
-        _require_layout(root, f"data.{split}={part}", [images, masks])
-        found = _images_by_name(images, {"."})
-        names = sorted(found)
-    if not names:
-        raise UsageError(
-            f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
+
+    def _suggestion(self, seen: list[int]) -> str:
+        """Say how else the values can be read."""
+        count = len(self.classes)
+        if seen == list(range(count + 1)):
+            return (
+                f". There are {count} names in data.classes and {count + 1} values: either 0 stands for nothing"
+                " (data.ignore_label=0), or data.classes lacks the name of a class, such as background, its first"
+            )
+        if len(seen) == count:
+            return f". If they are the classes in their order: data.mask_values=[{','.join(map(str, seen))}]"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What the values in masks stand for."""
+
+    values: list[int]
+    """The value of each class."""
+    ignored: int | None
+    colours: ColourTable | None = None
+    settled: dict[str, Any] = field(default_factory=dict)
+    """Settings that the config leaves to the files, as these have them."""
+    notes: list[str] = field(default_factory=list)
+
+
+def _meaning(config: FolderConfig, split: Split, pairs: list[Pair]) -> _Meaning:
+    """Return what the values in masks stand for, by the settings, and by the masks to train on where these leave it open."""
+    values, ignored = _values_of_classes(config), config.ignore_label
+    if ignored is None and IGNORE not in values:
+        ignored = IGNORE
+    settled = {} if ignored == config.ignore_label else {"ignore_label": ignored}
+    colours, source, notes = _colours(config)
+    if colours:
+        beyond = [] if ignored is None else [ignored] * len(colours)
+        table = ColourTable(dict(zip(colours, [*values, *beyond], strict=False)), source)
+        return _Meaning(values, ignored, table, settled | {"colours": [as_hex(colour) for colour in colours]}, notes)
+    is_open = len(values) == 2 and config.ignore_label is None and not config.mask_values
+    if is_open and (white := _white_masks(_training_pairs(config, split, pairs))):
+        notes.append(
+            f"{white} masks that were looked at hold 255, and none a value but 0 beside it: 255 is {config.classes[1]!r}"
+            " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
         )
-    return [Pair(name, found[name], masks / f"{name}.png") for name in names]
+        return _Meaning([0, IGNORE], None, None, {"mask_values": [0, IGNORE]}, notes)
+    return _Meaning(values, ignored, None, settled, notes)
 
 
-def _contents(pairs: list[Pair]) -> list[set[int]]:
-    """Return the values in each mask, none where they can't be read or are too many: chance then shares them evenly."""
-    return [_values(pair.mask) if len(pairs) <= _MOST_READ else set() for pair in pairs]
+def _values_of_classes(config: FolderConfig) -> list[int]:
+    """Return the values of the classes as the settings have them."""
+    first = 1 if config.ignore_label == 0 else 0
+    return config.mask_values or list(range(first, first + len(config.classes)))
 
 
-def _values(mask: Path) -> set[int]:
+def _training_pairs(config: FolderConfig, split: Split, pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs that are trained on, or those of the split where no others are here."""
+    if named_split(split, config) == "train":
+        return pairs
     try:
-        return set(np.unique(read_mask(mask)[0]).tolist())
-    except DataError:  # said where the sample is asked for
-        return set()
+        return pairs_of(config, "train")
+    except (DataError, UsageError):
+        return pairs
 
 
-def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:
-    absent = [str(path) for path in paths if not path.exists()]
-    if absent:
-        raise UsageError(
-            f"data.root={root} with {setting} lacks {', '.join(absent)}; expected either sub-folders"
-            " (images/train/NAME.jpg and masks/train/NAME.png with data.train=train) or a split file"
-            " (images/NAME.jpg, masks/NAME.png and NAMEs in train.txt with data.train=train.txt)"
-        )
+def _white_masks(pairs: Sequence[Pair]) -> int:
+    """Return how many masks hold 255 if there are 0 and 255 and no other value in them, else 0."""
+    white, seen = 0, set[int]()
+    for mask in _in_random_order([pair.mask for pair in pairs]):
+        try:
+            values = _values_in(mask, None)
+        except DataError:  # said where the sample is asked for
+            continue
+        seen |= values
+        white += IGNORE in values
+        if white == _ENOUGH_WHITE or not seen <= {0, IGNORE}:
+            break
+    return white if seen == {0, IGNORE} else 0
 
 
-def _images_by_name(images: Path, folders: set[str]) -> dict[str, Path]:
-    """Return the image files in `folders` below `images`, by their path without the ending."""
-    found: dict[str, Path] = {}
-    for folder in sorted(folders):
-        for file in sorted((images / folder).glob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
-                name = str(file.relative_to(images).with_suffix(""))
-                if name in found:
-                    raise DataError(f"{file}: another image has the same name, {found[name]}; expected one of them")
-                found[name] = file
-    return found
+def _colours(config: FolderConfig) -> tuple[list[Colour], str, list[str]]:
+    """Return the colours of the classes and then those that are ignored, where they are from, and notes; none without a labelmap."""
+    if config.colours:
+        return [colour for text in config.colours if (colour := parse_colour(text))], "data.colours", []
+    file = root_folder(config, "the images and masks") / (config.labelmap or "")
+    if not config.labelmap or not file.is_file():
+        return [], "", []
+    try:
+        named = parse_labelmap(read_names(file))
+    except ValueError as error:
+        return [], "", [f"{file} is not used: {error}"]
+    if absent := [repr(name) for name in config.classes if name not in named]:
+        return [], "", [f"{file} is not used: it has no colour for {first_few(absent)} of data.classes"]
+    ignored = [name for name in named if name.lower() in IGNORED_NAMES and name not in config.classes]
+    note = f"colours in masks are those of {file}; grey values are classes (data.colours has others, data.labelmap=null none)"
+    return [named[name] for name in (*config.classes, *ignored)], str(file), [note]
+
+
+def _contents(pairs: Sequence[Pair], colours: ColourTable | None) -> list[set[int]]:
+    """Return the values in each mask, none where they can't be read or are too many: chance then shares them evenly."""
+    contents: list[set[int]] = []
+    for pair in pairs:
+        try:
+            contents.append(_values_in(pair.mask, colours) if len(pairs) <= _MOST_SHARED else set())
+        except DataError:  # said where the sample is asked for
+            contents.append(set())
+    return contents
+
+
+def _in_random_order(masks: list[Path]) -> list[Path]:
+    """Return the masks that are to be searched: in a row they may be much alike."""
+    return random.Random(0).sample(masks, min(len(masks), _MOST_SEARCHED))
+
+
+def _values_in(mask: Path, colours: ColourTable | None) -> set[int]:
+    return set(np.unique(read_mask(mask, colours)[0]).tolist())
+
+
+def _listed(values: Sequence[int]) -> str:
+    return first_few([str(value) for value in values], _MOST_LISTED)

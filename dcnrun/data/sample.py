@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypedDict, TypeVar, cast
@@ -160,6 +160,8 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
     """Bands that are taken of image files, counted from 0; (): those that `read_image` takes unasked."""
     notes: Sequence[str] = ()
     """What its files were taken for where they can be read in two ways: how many of what, and the setting that forces it."""
+    settled: Mapping[str, Any] = {}
+    """Settings that the config leaves to its files, with the values that these have."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -193,6 +195,9 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
 
     def verify(self) -> None:
         """Raise DataError if the data set can't be used, as far as that shows without reading the images."""
+
+    def require_every_class(self) -> None:
+        """Raise DataError if there is a class that can't be learnt; asked before the first step of a run."""
 
     def image_id(self, index: int) -> int:
         """Return the id of the image at `index` in its source, for files of results."""

@@ -35,17 +35,21 @@ def check(config: Config, are_started: bool = True) -> None:
 
 
 def check_images(config: Config, train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> None:
-    """Raise unless the validation images can be scored by the metric that the config goes by, and are not trained on."""
+    """Raise unless every class can be learnt, and the validation images can be scored by the config's metric and are not trained on."""
     _check_metric(config, val_set)
+    train_set.require_every_class()
     require_apart(config.data, train_set, val_set)
 
 
 def check_images_of(config: Config) -> None:
     """Do the same before any run is started; images that can't be opened from here are left to the runs."""
-    if (val_set := _images(config, "val")) is not None:
+    train_set, val_set = _images(config, "train"), _images(config, "val")
+    if val_set is not None:
         _check_metric(config, val_set)
-        if not config.data.allow_overlap and (train_set := _images(config, "train")) is not None:
-            require_apart(config.data, train_set, val_set)
+    if train_set is not None:
+        train_set.require_every_class()
+    if train_set is not None and val_set is not None:
+        require_apart(config.data, train_set, val_set)
 
 
 def settled_data(config: Config) -> tuple[DataConfig, int]:

@@ -38,10 +38,11 @@ def prepare(
     fabric, task = launch(config), task_of(config.model)
     seed_everything(config.seed + fabric.global_rank)
     with fabric.rank_zero_first():  # which fetches the data, where they are asked to be fetched
-        train_set, val_set = task.dataset(config.data, "train"), task.dataset(config.data, "val")
-    data, notes = settle(config.data, train_set)
+        train_set = task.dataset(config.data, "train")
+        data, notes = settle(config.data, train_set)
+        val_set = task.dataset(data, "val")
     config = replace(config, data=data)
-    train_set.notes, val_set.bands = [*train_set.notes, *notes], data.bands
+    train_set.notes = [*train_set.notes, *notes]
     if classes is not None:
         train_set = matched_by_name(train_set, classes, "the run", fabric.is_global_zero)
     val_set = matched_by_name(val_set, train_set.classes, "the images to train on", fabric.is_global_zero)

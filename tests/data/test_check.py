@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,9 +172,17 @@ class TestWhatIsWrong:
     def test_masks_of_0_and_255(self, tmp_path):
         root = folder_tree(tmp_path, splits=("val",), names=("a",))
         save_mask(root / "masks/val/a.png", 255 * (np.arange(1200).reshape(30, 40) < 300))
-        (problem,) = of_val(FolderConfig(root=str(root), classes=["background", "road"]))["first_problems"]
-        assert problem.startswith("classes without a pixel: 'road'; 25% of all pixels are ignored: ")
-        assert "255 for 'road', write 1 there" in problem
+        config = FolderConfig(root=str(root), classes=["background", "road"])
+        report = of_val(config)
+        assert (report["problems"], report["pixels_of_class"]) == (0, {"background": 0.75, "road": 0.25})
+        assert report["notes"] == [
+            "1 masks that were looked at hold 255, and none a value but 0 beside it: 255 is 'road'"
+            " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
+        ]
+        (problem,) = of_val(replace(config, ignore_label=255))["first_problems"]
+        assert problem == (
+            "classes without a pixel: 'road'; 25% of all pixels are ignored (data.ignore_label, data.mask_values)"
+        )
 
     def test_the_first_are_listed_and_all_counted(self, tmp_path):
         save_voc_image(tmp_path / "VOC2007", "a", *[voc_object("cat", (5, 5, 1, 1))] * 99)

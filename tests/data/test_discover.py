@@ -123,9 +123,26 @@ class TestMasks:
         assert (reading.format, reading.classes) == ("folders of images and masks", ["background", "class1"])
 
     def test_colours_are_counted(self, tmp_path):
-        save_image(tmp_path / "images/train/a.png")
-        save_image(tmp_path / "masks/train/a.png", size=(2, 2))
-        assert len(only(tmp_path).classes) == 4
+        for name in "ab":
+            save_image(tmp_path / f"images/train/{name}.png")
+            save_image(tmp_path / f"masks/train/{name}.png", size=(2, 2))
+        reading = only(tmp_path)
+        assert len(reading.classes) == 4
+        opened(reading, open_dataset).require_every_class()
+
+    @pytest.mark.parametrize(
+        ("values", "classes", "override"),
+        [
+            ((0, 255), ["background", "class1"], None),
+            ((0, 128, 255), ["background", "class1", "class2"], "data.mask_values=[0,128,255]"),
+            ((1, 2, 3), ["class1", "class2", "class3"], "data.ignore_label=0"),
+        ],
+    )
+    def test_values_of_other_kinds(self, tmp_path, values, classes, override):
+        reading = only(folder_tree(tmp_path, values=values))
+        assert reading.classes == classes
+        assert override is None or override in reading.overrides
+        opened(reading, open_dataset).require_every_class()
 
     def test_known_sets(self, tmp_path):
         for tree, labels in ((voc_tree, 21), (cityscapes_tree, 19)):

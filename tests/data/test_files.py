@@ -11,6 +11,7 @@ from PIL import Image
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data import build_dataset
 from dcnrun.data.check import check_data
+from dcnrun.data.files import read_mask
 from dcnrun.data.registry import open_dataset
 from dcnrun.errors import DataError
 from tests.data.factories import folder_tree, labels, save_image, save_mask
@@ -270,8 +271,54 @@ class TestMasks:
 
     def test_a_mask_in_rgb(self, root):
         save_image(root / "masks" / "train" / "b.png")
-        with pytest.raises(DataError, match=r"masks/train/b.png: its pixel format is RGB; expected an index-colour"):
+        said = r"b.png: its pixel format is RGB, with the colours #.{6} \(1 pixels\), .* and 11\d\d more; expected .* data.colours"
+        with pytest.raises(DataError, match=said):
             train_set(root)[1]
+
+    @pytest.mark.parametrize(
+        ("suffix", "mode", "dtype"),
+        [
+            ("tif", None, np.uint8),
+            ("tif", None, np.uint16),
+            ("tiff", None, np.int32),
+            ("tif", None, np.float32),
+            ("png", None, np.uint16),
+            ("bmp", "L", np.uint8),
+            ("gif", "L", np.uint8),
+            ("png", "LA", np.uint8),
+            ("png", "RGB", np.uint8),
+            ("tif", "RGB", np.uint8),
+            ("png", "RGBA", np.uint8),
+        ],
+    )
+    def test_exact_formats_keep_the_values(self, tmp_path, suffix, mode, dtype):
+        values = labels(values=(0, 1, 255))
+        picture = Image.fromarray(values.astype(dtype))
+        picture = picture if mode is None else picture.convert(mode)
+        picture.save(tmp_path / f"a.{suffix}")
+        assert np.array_equal(read_mask(tmp_path / f"a.{suffix}")[0], values)
+
+    @pytest.mark.parametrize("value", [256, -1, 0.5])
+    def test_a_value_beyond_8_bits_is_named(self, tmp_path, value):
+        Image.fromarray(np.array([[0, value, value]], np.float32)).save(tmp_path / "a.tif")
+        with pytest.raises(DataError, match=rf"a.tif: it holds the value {value}, on 2 pixels beyond 0 to 255 in all"):
+            read_mask(tmp_path / "a.tif")
+
+    @pytest.mark.parametrize(
+        ("suffix", "options", "how"),
+        [("jpg", {}, "JPEG"), ("webp", {}, "WebP"), ("tif", {"compression": "jpeg"}, "JPEG")],
+    )
+    def test_formats_that_change_values_are_refused(self, tmp_path, suffix, options, how):
+        Image.fromarray(labels()).save(tmp_path / f"a.{suffix}", **options)
+        with pytest.raises(DataError, match=rf"a.{suffix}: {how} changes the values of pixels, .* ending in .png .tif"):
+            read_mask(tmp_path / f"a.{suffix}")
+
+    def test_soft_edges_are_refused(self, tmp_path):
+        pixels = np.zeros((3, 4, 4), np.uint8)
+        pixels[1, 2, 3], pixels[0, 0, 3] = 7, 255
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=r"a.png: 1 pixels are half transparent"):
+            read_mask(tmp_path / "a.png")
 
     def test_missing_masks_are_found_at_once_and_counted(self, root):
         for number in range(9):

@@ -1,13 +1,17 @@
 """A user's own folder: what is read from it, and what is said when something is wrong with it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dcnrun.config.schema import FolderConfig, Source
-from dcnrun.data import build_dataset
+from dcnrun.data import build_dataset, folder
+from dcnrun.data.bands import settle
+from dcnrun.data.files import read_mask
 from dcnrun.data.registry import open_dataset
 from dcnrun.errors import DataError, UsageError
 from tests.data.conformance import DatasetSuite
@@ -150,3 +154,155 @@ def test_a_share_of_masks_that_can_not_be_read_names_them_when_they_are_asked_fo
     (split,) = (split for split in ("train", "val") if "b" in names_of(open_dataset(config, split)))
     with pytest.raises(DataError, match=r"masks/train/b.png"):
         build_dataset(config, split)
+
+
+def save_values(root, *of_each, split="train", mode="L"):
+    """Masks of one column for each value, and their images."""
+    for number, values in enumerate(of_each):
+        save_image(root / f"images/{split}/{number}.png", size=(len(values), 2), seed=number)
+        save_mask(root / f"masks/{split}/{number}.png", [values] * 2, mode)
+    return root
+
+
+def rows_of(dataset):
+    """The first row of each mask."""
+    return [dataset[index]["mask"][0].tolist() for index in range(len(dataset))]
+
+
+class TestValues:
+    WHITE = ((0, 0, 255), (0, 0, 0))
+
+    @pytest.mark.parametrize("mode", ["L", "P"])
+    def test_two_classes_of_0_and_255(self, tmp_path, mode):
+        dataset = train_set(save_values(tmp_path, *self.WHITE, mode=mode))
+        assert rows_of(dataset) == [[0, 0, 1], [0, 0, 0]]
+        assert dataset.notes == [
+            "1 masks that were looked at hold 255, and none a value but 0 beside it: 255 is 'yes'"
+            " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
+        ]
+        assert dataset.settled == {"mask_values": [0, 255]}
+        dataset.require_every_class()
+
+    def test_validation_images_are_read_as_those_to_train_on_are(self, tmp_path):
+        save_values(tmp_path, (0, 1, 255))
+        save_values(tmp_path, *self.WHITE, split="val")
+        config = FolderConfig(root=str(tmp_path), classes=["no", "yes"])
+        assert rows_of(build_dataset(config, "val")) == [[0, 0, 255], [0, 0, 0]]
+        save_values(tmp_path, *self.WHITE)
+        assert rows_of(build_dataset(config, "val")) == [[0, 0, 1], [0, 0, 0]]
+        (tmp_path / "masks/train").rename(tmp_path / "masks/gone")
+        assert rows_of(build_dataset(config, "val")) == [[0, 0, 1], [0, 0, 0]]
+
+    @pytest.mark.parametrize("settings", [{"ignore_label": 255}, {"mask_values": [0, 1]}])
+    def test_255_is_ignored_where_that_is_asked_for(self, tmp_path, settings):
+        dataset = train_set(save_values(tmp_path, *self.WHITE), **settings)
+        assert (rows_of(dataset), dataset.notes) == ([[0, 0, 255], [0, 0, 0]], [])
+        with pytest.raises(
+            DataError,
+            match=r"no pixel of 'yes' in the training masks, which hold the values 0, 255; .*"
+            r"data.mask_values=\[0,255\]$",
+        ):
+            dataset.require_every_class()
+
+    def test_a_run_keeps_what_was_taken_for_what(self, tmp_path):
+        for values, expected in (((0, 1), {"ignore_label": 255}), ((0, 255), {"mask_values": [0, 255]})):
+            config = FolderConfig(root=str(save_values(tmp_path, values)), classes=["no", "yes"])
+            settled, _ = settle(config, build_dataset(config, "train"))
+            assert settled == replace(config, **expected)
+            again = build_dataset(settled, "train")
+            assert (again.settled, again.notes, rows_of(again)) == ({}, [], [[0, 1]])
+
+    def test_shades_of_grey(self, tmp_path):
+        save_values(tmp_path, (0, 128, 255), (0, 0, 0))
+        dataset = train_set(tmp_path, "abc")
+        with pytest.raises(
+            DataError,
+            match=r"no pixel of 'b', 'c' in .* hold the values 0, 128, 255; expected 0 to 2 .*"
+            r"If they are the classes in their order: data.mask_values=\[0,128,255\]$",
+        ):
+            dataset.require_every_class()
+        assert rows_of(train_set(tmp_path, "abc", mask_values=[0, 128, 255])) == [[0, 1, 2], [0, 0, 0]]
+        assert rows_of(train_set(tmp_path, "abc", mask_values=[255, 0, 128])) == [[1, 2, 0], [1, 1, 1]]
+
+    def test_zero_is_nothing(self, tmp_path):
+        save_values(tmp_path, (0, 1, 2), (0, 0, 2))
+        with pytest.raises(
+            DataError,
+            match=r"values of no class: 2 in .* 2 names in data.classes and 3 values: either 0 stands for"
+            r" nothing \(data.ignore_label=0\), or data.classes lacks the name of a class",
+        ):
+            train_set(tmp_path).require_every_class()
+        dataset = train_set(tmp_path, ignore_label=0)
+        assert rows_of(dataset) == [[255, 0, 1], [255, 255, 1]]
+        dataset.require_every_class()
+        save_values(tmp_path, (0, 1, 3))
+        with pytest.raises(
+            DataError, match=r"label 3 at row 0, column 2 .* expected 1 to 2 \(the classes\) or 0 \(ignored\)"
+        ):
+            train_set(tmp_path, ignore_label=0)[0]
+
+    def test_what_can_not_be_read_is_named_before_the_first_step(self, tmp_path):
+        save_values(tmp_path, (0, 0))
+        Image.fromarray(labels(size=(2, 2))).save(tmp_path / "masks/train/0.png", "JPEG")
+        with pytest.raises(DataError, match=r"0.png: JPEG changes the values"):
+            train_set(tmp_path).require_every_class()
+
+    def test_masks_are_read_until_all_classes_were_seen(self, tmp_path, monkeypatch):
+        dataset = train_set(save_values(tmp_path, *[(0, 1)] * 9))
+        read = []
+        monkeypatch.setattr(folder, "read_mask", lambda *given: read.append(given) or read_mask(*given))
+        dataset.require_every_class()
+        assert len(read) == 1
+
+    def test_a_class_that_few_of_many_masks_have_is_no_error(self, tmp_path, monkeypatch):
+        dataset = train_set(save_values(tmp_path, *[(0, 0)] * 3))
+        monkeypatch.setattr(folder, "_MOST_SEARCHED", 2)
+        dataset.require_every_class()
+
+
+class TestColours:
+    RED, BLUE, GREY = (250, 50, 83), (51, 221, 255), (7, 7, 7)
+
+    @pytest.fixture(params=["RGB", "RGBA", "P"])
+    def root(self, tmp_path, request):
+        save_image(tmp_path / "images/train/a.png", size=(4, 1))
+        (tmp_path / "masks/train").mkdir(parents=True)
+        picture = Image.fromarray(np.array([[(0, 0, 0), self.BLUE, self.RED, self.GREY]], np.uint8)).convert("RGB")
+        picture = picture.quantize(4) if request.param == "P" else picture.convert(request.param)
+        picture.save(tmp_path / "masks/train/a.png")
+        return tmp_path
+
+    def test_of_a_labelmap(self, root):
+        (root / "labelmap.txt").write_text(
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nVoid:7,7,7::\ndog:51,221,255::\n"
+        )
+        dataset = train_set(root, ("background", "cat", "dog"))
+        assert rows_of(dataset) == [[0, 2, 1, 255]]
+        assert dataset.settled["colours"] == ["#000000", "#fa3253", "#33ddff", "#070707"]
+        assert "labelmap.txt; grey values are classes" in dataset.notes[0]
+        dataset.require_every_class()
+        settled = FolderConfig(root=str(root), classes=["background", "cat", "dog"], **dataset.settled)
+        (root / "labelmap.txt").unlink()
+        assert rows_of(build_dataset(settled, "train")) == [[0, 2, 1, 255]]
+
+    @pytest.mark.parametrize("ignored", [0, 9, None])
+    def test_of_a_setting(self, root, ignored):
+        colours = ["0,0,0", "51 221 255", "#FA3253"]
+        assert rows_of(train_set(root, "abc", colours=[*colours, "#070707"], ignore_label=ignored)) == [[0, 1, 2, 255]]
+        with pytest.raises(DataError, match=r"a.png: data.colours has no class with the colours #070707 \(1 pixels\)$"):
+            train_set(root, "abc", colours=colours)[0]
+
+    def test_grey_values_are_classes_unless_all_colours_are_grey(self, tmp_path):
+        save_values(tmp_path, (0, 1, 1))
+        assert rows_of(train_set(tmp_path, colours=["#000000", "#ff0000"])) == [[0, 1, 1]]
+        assert rows_of(train_set(tmp_path, colours=["#010101", "#000000"])) == [[1, 0, 0]]
+
+    @pytest.mark.parametrize(
+        ("content", "why"), [("no\nyes\n", "the line 'no' has no colour"), ("no:0,0,0\n", "has no colour for 'yes' of")]
+    )
+    def test_a_labelmap_of_another_kind_is_left_alone(self, tmp_path, content, why):
+        (tmp_path / "labelmap.txt").write_text(content)
+        dataset = train_set(save_values(tmp_path, (0, 1)))
+        assert rows_of(dataset) == [[0, 1]]
+        assert "labelmap.txt is not used: " in dataset.notes[0]
+        assert why in dataset.notes[0]

@@ -1,0 +1,86 @@
+"""Masks whose colours are the classes: which colour stands for which value."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colour = tuple[int, int, int]
+
+_MOST_NAMED = 5
+
+
+class ColourTable:
+    """The value in a mask that each of some colours stands for."""
+
+    def __init__(self, values: Mapping[Colour, int], source: str) -> None:
+        """`source`: where the colours come from, for messages."""
+        self.is_grey = all(red == green == blue for red, green, blue in values)
+        self._source = source
+        keys = _keys(np.array(list(values), np.uint8))
+        order = np.argsort(keys)
+        self._sorted_keys = keys[order]
+        self._values = np.array(list(values.values()), np.uint8)[order]
+
+    def values_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the values (H, W) of colours (H, W, 3); ValueError that names the colours which stand for none."""
+        keys = _keys(pixels)
+        places = np.searchsorted(self._sorted_keys, keys).clip(max=len(self._sorted_keys) - 1)
+        unknown = self._sorted_keys[places] != keys
+        if unknown.any():
+            raise ValueError(f"{self._source} has no class with the colours {count_colours(pixels[unknown])}")
+        values: NDArray[np.uint8] = self._values[places]
+        return values
+
+
+def parse_colour(text: str) -> Colour | None:
+    """Return the colour that `r,g,b` (0 to 255 each) or `#rrggbb` says; None where it says none."""
+    if match := re.fullmatch(r"#([0-9a-fA-F]{6})", text.strip()):
+        red, green, blue = bytes.fromhex(match[1])
+        return red, green, blue
+    parts = re.split(r"\s*,\s*|\s+", text.strip())
+    if len(parts) != 3 or not all(re.fullmatch(r"[0-9]{1,3}", part) and int(part) <= 255 for part in parts):
+        return None
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def as_hex(colour: Sequence[int]) -> str:
+    """Write a colour as `#rrggbb`."""
+    return f"#{bytes(colour).hex()}"
+
+
+def parse_labelmap(lines: Sequence[str]) -> dict[str, Colour]:
+    """Return the colour of each class in a labelmap.txt, a line `name:r,g,b:parts:actions` each.
+
+    ValueError that names the line which is none, or a name or a colour that occurs twice.
+    """
+    colours: dict[str, Colour] = {}
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        name, colour = name.strip(), parse_colour(rest.split(":")[0])
+        if colour is None:
+            raise ValueError(f"the line {line!r} has no colour; expected NAME:R,G,B, each 0 to 255")
+        if name in colours:
+            raise ValueError(f"the name {name!r} occurs twice")
+        if colour in colours.values():
+            other = next(known for known, taken in colours.items() if taken == colour)
+            raise ValueError(f"{name!r} has the colour of {other!r}, {as_hex(colour)}")
+        colours[name] = colour
+    return colours
+
+
+def count_colours(pixels: NDArray[np.uint8]) -> str:
+    """Name the colours in pixels (..., 3), the most frequent first, with the number of pixels of each."""
+    keys, counts = np.unique(_keys(pixels), return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_NAMED]
+    named = ", ".join(f"#{keys[place]:06x} ({counts[place]} pixels)" for place in order)
+    return named + (f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else "")
+
+
+def _keys(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+    keys: NDArray[np.int32] = red << 16 | green << 8 | blue
+    return keys
