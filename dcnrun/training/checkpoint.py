@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,22 @@ def _is_of_a_run(state: State) -> bool:
 def require_state_of_training(state: State) -> None:
     """Raise RunError for a state that training can't continue from, such as that of a `best.pt`."""
     wrong = [key for key, kinds in _OF_TRAINING.items() if not isinstance(state.get(key), kinds)]
-    wrong += [key for key in ("losses", "clock") if key not in wrong and not _is_counted(state[key])]
+    wrong += [key for key, fits in _FITS.items() if key not in wrong and not fits(state[key])]
     if wrong:
         raise RunError(f"The checkpoint is not the state of a run in training: it has no {', '.join(wrong)}.")
 
 
-def _is_counted(value: Any) -> bool:
-    """Whether a value is a number, or a dict of such values."""
-    return all(map(_is_counted, value.values())) if isinstance(value, dict) else type(value) in (int, float)
+def _are_numbers(values: State) -> bool:
+    return all(type(value) in (int, float) for value in values.values())
+
+
+def _are_loss_sums(losses: State) -> bool:
+    """Whether they are sums of losses with the number of steps that they were summed over."""
+    sums, steps = losses.get("sums"), losses.get("steps")
+    return isinstance(sums, dict) and _are_numbers(sums) and type(steps) is int and steps >= bool(sums)
+
+
+_FITS: dict[str, Callable[[State], bool]] = {"losses": _are_loss_sums, "clock": _are_numbers}
 
 
 def random_state() -> State:

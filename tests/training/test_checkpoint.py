@@ -157,5 +157,14 @@ def test_what_training_needs_is_named(tmp_path):
     whole = state(3) | {"optimizer": {}, "scaler": {}, "random": [], "losses": {"sums": {}, "steps": 0}}
     with pytest.raises(RunError, match="it has no clock"):
         checkpoint.require_state_of_training(whole | {"clock": {"wall": "long"}})
+    for losses in (
+        {"sums": 3, "steps": 0},
+        {"sums": {"loss": 0.5}, "steps": 0},
+        {"sums": {"loss": "0.5"}, "steps": 1},
+        {},
+    ):
+        with pytest.raises(RunError, match="it has no losses"):
+            checkpoint.require_state_of_training(whole | {"clock": {}, "losses": losses})
+    checkpoint.require_state_of_training(whole | {"clock": {}, "losses": {"sums": {"loss": 0.5}, "steps": 1}})
     with pytest.raises(RunError, match="random state can't be restored"):
         checkpoint.restore_random_state({"torch": torch.zeros(3)})
