@@ -113,6 +113,14 @@ class BadBoxes(StrEnum):
     warn = "warn"
 
 
+class Crowds(StrEnum):
+    """What iscrowd=1 means in a COCO file."""
+
+    auto = "auto"
+    keep = "keep"
+    objects = "objects"
+
+
 class Optimizer(StrEnum):
     """How weights follow gradients."""
 
@@ -401,6 +409,11 @@ class BoxFilesConfig(FilesConfig):
     bad_boxes: BadBoxes = setting(
         BadBoxes.error, "boxes that are empty, outside the image or of no class: error, or warn (drop or clip them)"
     )
+    tolerance: float = setting(
+        1.0,
+        "pixels that a box may reach beyond its image: it is clipped, and counted in a note; beyond that it is bad",
+        ge=0,
+    )
     train_empty: bool = setting(False, "also train on images without objects; they are always evaluated")
 
 
@@ -423,6 +436,11 @@ class CocoConfig(BoxFilesConfig):
     annotations: str = setting("annotations/instances_SPLIT.json", "JSON file, below root; SPLIT as for data.images")
     train: str = setting("train", "split to train on")
     val: str = setting("val", "split to validate on")
+    crowds: Crowds = setting(
+        Crowds.auto,
+        "what iscrowd=1 means: keep (a crowd), objects (an object as others, as tools write it for masks of run lengths), or"
+        " auto (the training file's annotations show it)",
+    )
 
 
 def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:

@@ -6,9 +6,9 @@ a whole data set can be checked; `verify` then decides by the settings whether i
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from enum import IntEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from dcnrun.data.splits import shared
 from dcnrun.errors import DataError, UsageError
 
 _ROUNDING = 0.1
-"""Pixels by which a box may reach beyond its image and be clipped without a word: files hold rounded numbers."""
+"""Pixels by which a box may reach beyond its image and be clipped without a word, whatever data.tolerance is."""
 
 _MOST_MASK_BYTES = 2**31
 """Memory for the masks of one image's objects, a byte for a pixel of each."""
@@ -81,11 +81,46 @@ class Record:
     area: NDArray[np.float32]
     masks: list[RunLengths | None] | None
     """Of each object, None where only its box is known; None for all: not asked for, or the file has none."""
+    clipped: int = 0
+    """Boxes that were clipped and are right, see data.tolerance."""
 
     @property
     def has_objects(self) -> bool:
         """Whether there is anything to learn from but background."""
         return not (self.crowd | self.difficult).all()
+
+
+class ListedImage(NamedTuple):
+    """An image as its annotations name it."""
+
+    name: str
+    """What messages and results call it."""
+    file: Path
+    size: tuple[int, int] | None
+    """(height, width) that the objects were annotated at, if known."""
+    number: int
+    """Its id in files of results."""
+    annotations: Path
+    """The file that its objects are in."""
+
+
+@dataclass(frozen=True)
+class ObjectTable:
+    """The n objects of many images in columns, in any order of images; those of an image in the order of its file."""
+
+    image: NDArray[np.int64]
+    """Indices in a list of images."""
+    label: NDArray[np.int64]
+    box: NDArray[np.float64]
+    """(n, 4), xyxy, as in BoxSample"""
+    crowd: NDArray[np.bool_]
+    difficult: NDArray[np.bool_]
+    area: NDArray[np.float64]
+    """Pixels; NaN: the box's."""
+    masks: list[RunLengths | None] | None
+    """None: not kept."""
+    title: Callable[[int], str]
+    """What messages call an object."""
 
 
 def make_record(
@@ -96,6 +131,7 @@ def make_record(
     objects: Sequence[AnnotatedObject],
     file: Path,
     *,
+    tolerance: float = 0.0,
     has_masks: bool = False,
 ) -> tuple[Record, list[Flaw]]:
     """Return the record of an image, its boxes clipped and the impossible ones left out; and what was wrong with them.
@@ -107,38 +143,75 @@ def make_record(
         image_id: its id in files of results.
         objects: all of its objects.
         file: the annotation file, for messages.
+        tolerance: pixels that a box may reach beyond the image (data.tolerance).
         has_masks: whether the record keeps the objects' masks.
     """
-    kept: list[AnnotatedObject] = []
-    flaws: list[Flaw] = []
-    for item in objects:
-        box, what = _checked_box(item.box, size)
-        if what:
-            numbers = ", ".join(f"{value:.6g}" for value in item.box)
-            flaws.append(Flaw(file, f"{item.title}: its box ({numbers}) {what}", is_bad_box=True))
-        if box:
-            kept.append(item._replace(box=box))
-    first: dict[tuple[int, Box, float | None], str] = {}
-    for item in kept:
-        if (other := first.setdefault((item.label, item.box, item.area), item.title)) != item.title:
-            what = f"{item.title}: it is {other} once more, of the same class and box"
-            flaws.append(Flaw(file, what, is_bad_box=False, is_repeated=True))
-    sizes = [(item.box, item.area) for item in kept]
-    record = Record(
-        name=name,
-        image=image,
-        size=size,
-        image_id=image_id,
-        boxes=np.array([item.box for item in kept], np.float32).reshape(-1, 4),
-        labels=np.array([item.label for item in kept], np.int64),
-        crowd=np.array([item.crowd for item in kept], np.bool_),
-        difficult=np.array([item.difficult for item in kept], np.bool_),
-        area=np.array(
-            [(x2 - x1) * (y2 - y1) if area is None else area for (x1, y1, x2, y2), area in sizes], np.float32
-        ),
-        masks=[item.mask for item in kept] if has_masks else None,
+    table = ObjectTable(
+        image=np.zeros(len(objects), np.int64),
+        label=np.array([item.label for item in objects], np.int64),
+        box=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
+        crowd=np.array([item.crowd for item in objects], np.bool_),
+        difficult=np.array([item.difficult for item in objects], np.bool_),
+        area=np.array([np.nan if item.area is None else item.area for item in objects], np.float64),
+        masks=[item.mask for item in objects] if has_masks else None,
+        title=lambda row: objects[row].title,
     )
+    (record,), flaws = make_records([ListedImage(name, image, size, image_id, file)], table, tolerance)
     return record, flaws
+
+
+def make_records(
+    images: Sequence[ListedImage], objects: ObjectTable, tolerance: float
+) -> tuple[list[Record], list[Flaw]]:
+    """Return the record of each image, as `make_record` does."""
+    order = np.argsort(objects.image, kind="stable")
+    image, label, box = objects.image[order], objects.label[order], objects.box[order]
+    unknown = (np.nan, np.nan)
+    sizes = np.array([listed.size or unknown for listed in images], np.float64).reshape(-1, 2)[image]
+    clipped, problem = _checked_boxes(box, sizes, tolerance)
+    flaws = []
+    for row in np.flatnonzero((problem != _Problem.none) & (problem != _Problem.rounded)).tolist():
+        numbers = ", ".join(f"{value:.6g}" for value in box[row])
+        at = images[image[row]]
+        what = _WHAT[_Problem(problem[row])].format(at.size and width_x_height(at.size))
+        flaws.append(Flaw(at.annotations, f"{objects.title(order[row])}: its box ({numbers}) {what}", is_bad_box=True))
+    rounded = np.bincount(image[problem == _Problem.rounded], minlength=len(images)).tolist()
+    kept = (problem == _Problem.none) | (problem >= _Problem.partly_outside)
+    rows, image, label, box = order[kept], image[kept], label[kept], clipped[kept]
+    area = objects.area[rows]
+    flaws += [
+        Flaw(
+            images[image[row]].annotations,
+            f"{objects.title(rows[row])}: it is {objects.title(rows[first])} once more, of the same class and box",
+            is_bad_box=False,
+            is_repeated=True,
+        )
+        for row, first in _repeated(image, label, box, area)
+        if objects.title(rows[row]) != objects.title(rows[first])
+    ]
+    area = np.where(np.isnan(area), (box[:, 2:] - box[:, :2]).prod(1), area).astype(np.float32)
+    boxes, crowd, difficult = box.astype(np.float32), objects.crowd[rows], objects.difficult[rows]
+    ends = np.searchsorted(image, np.arange(len(images) + 1)).tolist()
+    masks = None if objects.masks is None else [objects.masks[row] for row in rows]
+    records = []
+    for number, (name, file, size, image_id, _) in enumerate(images):
+        part = slice(ends[number], ends[number + 1])
+        records.append(
+            Record(
+                name=name,
+                image=file,
+                size=size,
+                image_id=image_id,
+                boxes=boxes[part],
+                labels=label[part],
+                crowd=crowd[part],
+                difficult=difficult[part],
+                area=area[part],
+                masks=None if masks is None else masks[part],
+                clipped=rounded[number],
+            )
+        )
+    return records, flaws
 
 
 def listed(records: Sequence[Record], file: Path) -> list[Record]:
@@ -199,6 +272,11 @@ class BoxFileDataset(BoxDataset):
             records = [record for record in records if record.has_objects]
             if not records and not flaws:
                 raise UsageError(f"data.root={config.root}: no image of the training split has an object")
+        if clipped := sum(record.clipped for record in records):
+            self.notes.append(
+                f"{clipped} {'box reaches' if clipped == 1 else 'boxes reach'} beyond the image by up to {config.tolerance:g}"
+                f" pixels: clipped (data.tolerance={config.tolerance:g} accepts that, 0 doesn't)"
+            )
         self.classes = tuple(classes)
         self.flaws: Sequence[Flaw] = list(flaws)
         self._records = list(records)
@@ -290,20 +368,63 @@ def _counted(flaws: Sequence[Flaw]) -> str:
     return f"{problems} with the annotations (`dcnrun data check` shows more): {first_few([str(f) for f in flaws])}"
 
 
-def _checked_box(box: Box, size: tuple[int, int] | None) -> tuple[Box | None, str]:
-    """Return the box clipped to the image, or None where nothing of it can be used; and what is wrong with it, if so."""
-    x1, y1, x2, y2 = box
-    if not all(map(isfinite, box)):
-        return None, "has a coordinate that is no finite number"
-    if x2 < x1 or y2 < y1:
-        return None, "is inverted: it ends before it begins"
-    if x2 == x1 or y2 == y1:
-        return None, "is empty"
-    if size is None:
-        return box, ""
-    height, width = size
-    clipped = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        return None, f"is outside the image of {width_x_height(size)}"
-    beyond = max(abs(wanted - there) for wanted, there in zip(box, clipped, strict=True))
-    return clipped, f"is partly outside the image of {width_x_height(size)}" if beyond > _ROUNDING else ""
+class _Problem(IntEnum):
+    """What is wrong with a box: those up to `outside` leave nothing of it."""
+
+    none = 0
+    infinite = 1
+    inverted = 2
+    empty = 3
+    outside = 4
+    partly_outside = 5
+    rounded = 6
+
+
+_WHAT = {
+    _Problem.infinite: "has a coordinate that is no finite number",
+    _Problem.inverted: "is inverted: it ends before it begins",
+    _Problem.empty: "is empty",
+    _Problem.outside: "is outside the image of {}",
+    _Problem.partly_outside: "is partly outside the image of {}",
+}
+
+
+def _checked_boxes(
+    box: NDArray[np.float64], size: NDArray[np.float64], tolerance: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return boxes (n, 4) clipped to images of (height, width) (n, 2), NaN where that is not known; and the problem of each."""
+    with np.errstate(invalid="ignore"):
+        beyond_start, beyond_end = np.fmax(-box[:, :2], 0), np.fmax(box[:, 2:] - size[:, ::-1], 0)
+        known = ~np.isnan(size[:, :1])
+        low = np.where(known, np.fmax(box[:, :2], 0), box[:, :2])
+        high = np.fmin(box[:, 2:], size[:, ::-1])
+        beyond = np.where(known, np.fmax(beyond_start, beyond_end), 0).max(1, initial=0)
+        extent = box[:, 2:] - box[:, :2]
+        problem = np.select(
+            [
+                ~np.isfinite(box).all(1),
+                (extent < 0).any(1),
+                (extent == 0).any(1),
+                (high <= low).any(1),
+                beyond > max(tolerance, _ROUNDING),
+                beyond > _ROUNDING,
+            ],
+            [*_WHAT, _Problem.rounded],
+            _Problem.none,
+        )
+    return np.hstack([low, high]), problem
+
+
+def _repeated(
+    image: NDArray[np.int64], label: NDArray[np.int64], box: NDArray[np.float64], area: NDArray[np.float64]
+) -> list[tuple[int, int]]:
+    """Return the objects that are others once more, and the first of those: of the same image, class, box and area."""
+    columns = np.column_stack([image, label, box + 0.0, area])  # 0.0 makes -0.0 the same
+    factors = np.random.default_rng(0).integers(1, 2**63, columns.shape[1], dtype=np.uint64) | np.uint64(1)
+    digest = (columns.view(np.uint64) * factors).sum(1)
+    order = np.argsort(digest, kind="stable")
+    alike = np.flatnonzero(digest[order][1:] == digest[order][:-1])
+    candidates = np.unique(order[np.concatenate([alike, alike + 1])])
+    first: dict[bytes, int] = {}
+    found = [(row, first.setdefault(columns[row].tobytes(), row)) for row in candidates.tolist()]
+    return [(row, other) for row, other in found if row != other]

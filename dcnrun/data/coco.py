@@ -1,20 +1,31 @@
 """Boxes, and masks of objects, in the layout of COCO: one JSON file for a split."""
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dcnrun.config.schema import CocoConfig
-from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, listed, make_record
-from dcnrun.data.coco_masks import area, bounds, is_number, run_lengths
-from dcnrun.data.files import image_size, is_text, read_bytes, require_below, root_folder
+import numpy as np
+from msgspec import UNSET
+from numpy.typing import NDArray
+
+from dcnrun.config.schema import CocoConfig, Crowds
+from dcnrun.data import coco_json
+from dcnrun.data.box_files import BoxFileDataset, Flaw, ListedImage, ObjectTable, Record, listed, make_records
+from dcnrun.data.coco_json import AnyAnnotation, Category, Document, Image, PlainAnnotation, is_marked, mask_of
+from dcnrun.data.coco_masks import FARTHEST, RunLengths, area, bounds, is_number, run_lengths, with_extent
+from dcnrun.data.crowds import LEAST_COVERED, cover_many, mark_objects
+from dcnrun.data.files import first_few, image_size, is_text, root_folder, width_x_height
+from dcnrun.data.image_names import find_images
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.errors import DataError, UsageError
 
-_Entry = dict[str, Any]
+_SHARE_ROUNDING = 1e-3
+"""How far shares of an image may be from 0 and 1 by rounding."""
 
 
 def rules(config: CocoConfig) -> Iterator[Rule]:
@@ -43,125 +54,317 @@ class CocoDataset(BoxFileDataset):
         root = root_folder(config, f"{config.annotations} and {config.images}")
         setting = named_split(split, config)
         part = config.train if setting == "train" else config.val
-        stem = part.removesuffix(".txt")
-        file = root / config.annotations.replace("SPLIT", stem)
-        folder = root / config.images.replace("SPLIT", stem)
+        file, folder = _place(root, config.annotations, part), _place(root, config.images, part)
         absent = [str(path) for path, is_there in ((file, file.is_file()), (folder, folder.is_dir())) if not is_there]
         if absent:
             raise UsageError(
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
                 f" data.images={config.images} and data.{setting}={part} say where to look"
             )
-        categories, records, flaws = _read(file, root, folder, masks, config.allow_outside)
-        if part != stem:
-            records = listed(records, root / part)
-        super().__init__(config, split, list(categories.values()), records, flaws, category_ids=list(categories))
+        content = _read(config, file, root, folder, masks)
+        records = listed(content.records, root / part) if part.endswith(".txt") else content.records
+        super().__init__(
+            config,
+            split,
+            list(content.categories.values()),
+            records,
+            content.flaws,
+            category_ids=list(content.categories),
+            notes=content.notes,
+        )
 
 
-class _Image(NamedTuple):
-    name: str
-    file: Path
-    size: tuple[int, int] | None
-    """(height, width); None if neither the JSON file nor the image says."""
+class _Content(NamedTuple):
+    categories: dict[int, str]
+    records: list[Record]
+    flaws: list[Flaw]
+    notes: list[str]
 
 
-def _read(
-    file: Path, root: Path, folder: Path, masks: bool, may_leave: bool
-) -> tuple[dict[int, str], list[Record], list[Flaw]]:
+def _place(root: Path, pattern: str, part: str) -> Path:
+    return root / pattern.replace("SPLIT", part.removesuffix(".txt"))
+
+
+def _read(config: CocoConfig, file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     """Return a JSON file's categories by id, its images and what is wrong; DataError if it is not like COCO's."""
-    try:
-        document = json.loads(read_bytes(file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: can't be read ({error}); expected a JSON file like COCO's") from error
-    annotations = _entries(document, "annotations", file)
-    category_names = _by_id(document, "categories", "name", file)
-    categories = {number: category_names[number]["name"] for number in sorted(category_names)}
-    labels = {category: label for label, category in enumerate(categories)}
-    images = {
-        number: _image(entry, require_below(root, folder, entry["file_name"], file, may_leave))
-        for number, entry in _by_id(document, "images", "file_name", file).items()
-    }
-    has_masks = masks and any(entry.get("segmentation") for entry in annotations)
-
-    objects: dict[int, list[AnnotatedObject]] = defaultdict(list)
-    flaws: list[Flaw] = []
-    for entry in annotations:
-        title = f"annotation {entry.get('id')!r}"
-        try:
-            image = _listed(entry, "image_id", images)
-            title += f" of {images[image].name!r}"
-            label = labels[_listed(entry, "category_id", labels)]
-            objects[image].append(_object(entry, title, label, images[image].size, has_masks))
-        except ValueError as error:
-            flaws.append(Flaw(file, f"{title}: {error}", is_bad_box=True))
-    records = []
-    for number, (name, path, size) in images.items():
-        record, found = make_record(name, path, size, number, objects[number], file, has_masks=has_masks)
-        records.append(record)
-        flaws += found
-    return categories, records, flaws
+    document = coco_json.read(file)
+    categories, left_out = _categories(document, file)
+    images, moved = _images(document, folder, root, file, config.allow_outside)
+    entries, objects, flaws, assumed = _objects(document, images, categories, file, masks)
+    _require_pixels(objects, images, file)
+    crowd, judged = _crowds(config, root, file, document, entries, objects, images)
+    records, wrong = make_records(images, replace(objects, crowd=crowd), config.tolerance)
+    return _Content(categories, records, flaws + wrong, [*left_out, *moved, *judged, *assumed])
 
 
-def _entries(document: Any, key: str, file: Path) -> list[_Entry]:
-    entries = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{file}: it has no list {key!r}; expected images, annotations and categories, as COCO's have")
-    return entries
+def _categories(document: Document, file: Path) -> tuple[dict[int, str], list[str]]:
+    """Return the names of the classes by their ids, in the order of these; and a note of those that are none."""
+    _require_ids(document.categories, "categories", "name", file)
+    kept = classes_of(document)
+    _require_own(kept, "categories", ("id", "name"), file)
+    left_out = [repr(entry.name) for entry in document.categories if not any(entry is other for other in kept)]
+    notes = [f"no class: {first_few(left_out)}, the supercategory of others and without an object"] if left_out else []
+    return {entry.id: entry.name for entry in sorted(kept, key=lambda entry: entry.id)}, notes
 
 
-def _by_id(document: Any, key: str, name: str, file: Path) -> dict[int, _Entry]:
-    """Return the entries of a list by id; DataError unless there are some, each with an id and a name of its own."""
-    entries = _entries(document, key, file)
+def classes_of(document: Document) -> list[Category]:
+    """Return the categories that are classes: not the name of all (or of several) of them, which has no object itself."""
+    parents = {id(other): other.supercategory for other in document.categories if isinstance(other.supercategory, str)}
+    suspects = [
+        entry
+        for entry in document.categories
+        if any(parent == entry.name and other != id(entry) for other, parent in parents.items())
+    ]
+    if not suspects:
+        return document.categories
+    used = {entry.category_id for entry in document.annotations if type(entry.category_id) is int}
+    left_out = {id(entry) for entry in suspects if entry.id not in used}
+    return [entry for entry in document.categories if id(entry) not in left_out] or document.categories
+
+
+def _images(
+    document: Document, folder: Path, root: Path, file: Path, may_leave: bool
+) -> tuple[list[ListedImage], list[str]]:
+    _require_ids(document.images, "images", "file_name", file)
+    _require_own(document.images, "images", ("id", "file_name"), file)
+    paths, notes = find_images([entry.file_name for entry in document.images], folder, root, file, may_leave)
+    images = [
+        ListedImage(name, path, _size(entry) or image_size(path), entry.id, file)
+        for entry, (name, path) in zip(document.images, paths, strict=True)
+    ]
+    return images, notes
+
+
+def _size(entry: Image) -> tuple[int, int] | None:
+    height, width = entry.height, entry.width
+    return (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
+
+
+def _require_ids(entries: Sequence[Image] | Sequence[Category], key: str, name: str, file: Path) -> None:
+    """Raise DataError unless each of a list's entries has an id and a name."""
     for entry in entries:
-        text = entry.get(name)
-        if type(entry.get("id")) is not int or not isinstance(text, str) or not text or not is_text(text):
-            shown = {part: entry.get(part) for part in ("id", name)}
+        text = getattr(entry, name)
+        if type(entry.id) is not int or not isinstance(text, str) or not text or not is_text(text):
+            shown = {"id": entry.id, name: text}
             raise DataError(f"{file}: one of its {key} has {shown}; expected an integer and a text")
-    for part in ("id", name):
-        if len({entry[part] for entry in entries}) < len(entries):
+
+
+def _require_own(entries: Sequence[Image] | Sequence[Category], key: str, parts: Sequence[str], file: Path) -> None:
+    """Raise DataError where several of a list's entries have the same id or name."""
+    for part in parts:
+        if len({getattr(entry, part) for entry in entries}) < len(entries):
             raise DataError(f"{file}: several of its {key} have the same {part}; expected one of its own for each")
-    if not entries:
-        raise DataError(f"{file}: its list {key!r} is empty")
-    return {entry["id"]: entry for entry in entries}
 
 
-def _image(entry: _Entry, file: Path) -> _Image:
-    height, width = entry.get("height"), entry.get("width")
-    if type(height) is int and type(width) is int and height > 0 and width > 0:
-        return _Image(entry["file_name"], file, (height, width))
-    return _Image(entry["file_name"], file, image_size(file))
+_Objects = tuple[Sequence[AnyAnnotation], ObjectTable, list[Flaw], list[str]]
+"""Annotations that can be used, the objects that they are, what is wrong with the others, and notes."""
 
 
-def _listed(entry: _Entry, key: str, known: Mapping[int, object]) -> int:
-    number = entry.get(key)
-    if type(number) is not int or number not in known:
-        raise ValueError(f"its {key} is {number!r}, which the file does not list")
-    return number
+def _objects(
+    document: Document, images: Sequence[ListedImage], categories: Mapping[int, str], file: Path, masks: bool
+) -> _Objects:
+    """Read all objects; with their masks if asked. Where all are plain, in columns, else one by one."""
+    numbers = {image.number: number for number, image in enumerate(images)}
+    labels = {category: label for label, category in enumerate(categories)}
+    if not masks and (objects := _plain_objects(document.annotations, images, numbers, labels)):
+        return document.annotations, objects, [], []
+    return _odd_objects(document.annotations, images, numbers, labels, file, masks)
 
 
-def _object(entry: _Entry, title: str, label: int, size: tuple[int, int] | None, has_masks: bool) -> AnnotatedObject:
-    """Read an object; ValueError if it can't be used at all. Its mask is decoded only where it is needed."""
-    has_area = is_number(entry.get("area")) and entry["area"] >= 0
-    is_complete = has_area and "bbox" in entry
-    segmentation, mask = entry.get("segmentation"), None
-    if size and segmentation and (has_masks or not is_complete):
-        try:
-            mask = run_lengths(segmentation, size)
-        except ValueError as error:
-            raise ValueError(f"its mask can't be used: {error}") from None
-    return AnnotatedObject(
-        title=title,
+def _plain_objects(
+    entries: Sequence[AnyAnnotation],
+    images: Sequence[ListedImage],
+    numbers: Mapping[int, int],
+    labels: Mapping[int, int],
+) -> ObjectTable | None:
+    """Return objects without masks; None where anything is missing or wrong."""
+    if not isinstance(entries[0] if entries else None, PlainAnnotation):
+        return None
+    count = len(entries)
+    image = np.fromiter((numbers.get(entry.image_id, -1) for entry in entries), np.int64, count)
+    label = np.fromiter((labels.get(entry.category_id, -1) for entry in entries), np.int64, count)
+    box = np.fromiter(chain.from_iterable(entry.bbox for entry in entries), np.float64, 4 * count).reshape(-1, 4)
+    if (image < 0).any() or (label < 0).any() or (abs(box) >= FARTHEST).any():
+        return None
+    box[:, 2:] += box[:, :2]
+    return ObjectTable(
+        image=image,
         label=label,
-        box=_box(bounds(mask) if mask and "bbox" not in entry else entry.get("bbox")),
-        crowd=bool(entry.get("iscrowd")),
-        area=entry["area"] if has_area else area(mask) if mask else None,
-        mask=mask if has_masks else None,
+        box=box,
+        crowd=np.fromiter((entry.iscrowd for entry in entries), np.bool_, count),
+        difficult=np.zeros(count, np.bool_),
+        area=np.fromiter((entry.area for entry in entries), np.float64, count),
+        masks=None,
+        title=lambda row: _title(entries[row], images[image[row]]),
     )
 
 
-def _box(box: Any) -> Box:
+def _odd_objects(
+    entries: Sequence[AnyAnnotation],
+    images: Sequence[ListedImage],
+    numbers: Mapping[int, int],
+    labels: Mapping[int, int],
+    file: Path,
+    masks: bool,
+) -> _Objects:
+    """Return the objects that can be used, whatever is wrong with others."""
+    used: list[AnyAnnotation] = []
+    rows: list[_Row] = []
+    flaws: list[Flaw] = []
+    for entry in entries:
+        image = None
+        try:
+            image = images[_listed(entry.image_id, "image_id", numbers)]
+            label = _listed(entry.category_id, "category_id", labels)
+            rows.append(_row(entry, numbers[image.number], label, image.size, masks))
+            used.append(entry)
+        except ValueError as error:
+            flaws.append(Flaw(file, f"{_title(entry, image)}: {error}", is_bad_box=True))
+    image_of = np.array([row.image for row in rows], np.int64)
+    known = [row.mask for row in rows]
+    table = ObjectTable(
+        image=image_of,
+        label=np.array([row.label for row in rows], np.int64),
+        box=np.array([row.box for row in rows], np.float64).reshape(-1, 4),
+        crowd=np.array([row.crowd for row in rows], np.bool_),
+        difficult=np.zeros(len(rows), np.bool_),
+        area=np.array([row.area for row in rows], np.float64),
+        masks=known if masks and any(known) else None,
+        title=lambda row: _title(used[row], images[image_of[row]]),
+    )
+    bare, flat = sum(row.is_bare for row in rows), sum(row.is_flat for row in rows)
+    notes = [f"{bare} masks have fewer than three points: only the boxes of these objects are known"] if bare else []
+    notes += [f"{flat} areas are 0, with a box that is not empty: those of the mask or box count"] if flat else []
+    return used, table, flaws, notes
+
+
+def _title(entry: AnyAnnotation, image: ListedImage | None) -> str:
+    return f"annotation {entry.id!r}" + (f" of {image.name!r}" if image else "")
+
+
+def _listed(number: Any, key: str, known: Mapping[int, int]) -> int:
+    if type(number) is not int or number not in known:
+        raise ValueError(f"its {key} is {number!r}, which the file does not list")
+    return known[number]
+
+
+class _Row(NamedTuple):
+    """An object, as a row of ObjectTable."""
+
+    image: int
+    label: int
+    box: tuple[float, float, float, float]
+    crowd: bool
+    area: float
+    mask: RunLengths | None
+    is_bare: bool
+    """Whether it has polygons, but none of three points."""
+    is_flat: bool
+    """Whether the file has 0 for its area."""
+
+
+def _row(entry: AnyAnnotation, image: int, label: int, size: tuple[int, int] | None, masks: bool) -> _Row:
+    """Read an object; ValueError if it can't be used at all. Its mask is decoded only where it is needed."""
+    has_area = is_number(entry.area) and entry.area > 0
+    has_box = entry.bbox is not UNSET
+    is_bare, mask = False, None
+    if size and (masks or not (has_area and has_box)) and (segmentation := mask_of(entry)):
+        drawn = with_extent(segmentation)
+        is_bare = not drawn
+        try:
+            mask = run_lengths(drawn, size) if drawn else None
+        except ValueError as error:
+            raise ValueError(f"its mask can't be used: {error}") from None
+    covered = area(mask) if mask and not has_area else 0
+    return _Row(
+        image=image,
+        label=label,
+        box=_box(bounds(mask) if mask and not has_box else entry.bbox),
+        crowd=is_marked(entry),
+        area=entry.area if has_area else covered or np.nan,
+        mask=mask,
+        is_bare=is_bare,
+        is_flat=is_number(entry.area) and entry.area == 0,
+    )
+
+
+def _box(box: Any) -> tuple[float, float, float, float]:
     """Turn [x, y, width, height] into corners."""
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise ValueError(f"its bbox is {box!r}; expected [x, y, width, height] in pixels")
+    if not isinstance(box, list | tuple) or len(box) != 4 or not all(map(is_number, box)):
+        shown = None if box is UNSET else list(box) if isinstance(box, tuple) else box
+        raise ValueError(f"its bbox is {shown!r}; expected [x, y, width, height] in pixels")
     x, y, width, height = box
     return x, y, x + width, y + height
+
+
+def _require_pixels(objects: ObjectTable, images: Sequence[ListedImage], file: Path) -> None:
+    """Raise DataError where all boxes lie between 0 and 1, as shares of the image do."""
+    numbers = np.hstack([objects.box[:, :2], objects.box[:, 2:] - objects.box[:, :2]])
+    is_share = (numbers >= -_SHARE_ROUNDING) & (numbers <= 1 + _SHARE_ROUNDING)
+    if len(numbers) and is_share.all() and (numbers % 1).any():
+        largest = max((image.size for image in images if image.size), default=None)
+        beside = f", though images have up to {width_x_height(largest)} pixels" if largest else ""
+        raise DataError(
+            f"{file}: all of its {len(numbers)} boxes lie between 0 and 1{beside}: they look normalised; expected bbox as"
+            " [x, y, width, height] in pixels, x and y of the left upper corner: multiply x and width by the image's width, y and"
+            " height by its height"
+        )
+
+
+def _crowds(
+    config: CocoConfig,
+    root: Path,
+    file: Path,
+    document: Document,
+    entries: Sequence[AnyAnnotation],
+    objects: ObjectTable,
+    images: Sequence[ListedImage],
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which objects are crowds, by data.crowds, and a note of what they were taken for if that leaves it open."""
+    marked = objects.crowd
+    if config.crowds is Crowds.keep or not marked.any():
+        return marked, []
+    if config.crowds is Crowds.objects:
+        return np.zeros_like(marked), []
+    of_training = None
+    training = _place(root, config.annotations, config.train)
+    if training != file and training.is_file():
+        of_training = mark_objects(coco_json.read(training).annotations)
+    if not (mark_objects(document.annotations) if of_training is None else of_training):
+        said = "taken for crowds, neither learnt nor scored (data.crowds=objects takes them for objects)"
+        return marked, [f"{marked.sum()} of {len(marked)} objects have iscrowd=1: {said}"]
+    crowd = _covering(marked, entries, objects, images)
+    as_crowds = f", {crowd.sum()} for crowds, since they cover several others" if crowd.any() else ""
+    note = (
+        f"{marked.sum()} of {len(marked)} objects have iscrowd=1, as tools mark masks of run lengths:"
+        f" {(marked & ~crowd).sum()} taken for objects{as_crowds} (data.crowds=keep, or objects, forces either)"
+    )
+    return crowd, [note]
+
+
+def _covering(
+    marked: NDArray[np.bool_],
+    entries: Sequence[AnyAnnotation],
+    objects: ObjectTable,
+    images: Sequence[ListedImage],
+) -> NDArray[np.bool_]:
+    """Return which of the marked objects cover several others of their class."""
+    crowd = np.zeros_like(marked)
+    groups = defaultdict(list)
+    for row, place in enumerate(zip(objects.image.tolist(), objects.label.tolist(), strict=True)):
+        groups[place].append(row)
+    for (image, _), rows in groups.items():
+        if (size := images[image].size) and len(rows) > LEAST_COVERED and marked[rows].any():
+            crowd[rows] = cover_many(objects.box[rows], partial(_mask, entries, rows, size), size)
+    return crowd & marked
+
+
+def _mask(
+    entries: Sequence[AnyAnnotation], rows: Sequence[int], size: tuple[int, int], number: int
+) -> RunLengths | None:
+    try:
+        return (
+            run_lengths(segmentation, size) if (segmentation := with_extent(mask_of(entries[rows[number]]))) else None
+        )
+    except ValueError:
+        return None

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from dcnrun.data.files import MOST_PIXELS, width_x_height
 
+FARTHEST = 1e9
+"""Numbers beyond this are no positions in pixels."""
+
 RunLengths = dict[str, Any]
 """The decoder's own form of a mask: its size and compressed counts."""
 
@@ -43,6 +46,13 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
             raise ValueError("it is neither a list of polygons nor run lengths with size and counts")
 
 
+def with_extent(segmentation: Any) -> Any:
+    """Return a segmentation without polygons of fewer than three points, which cover nothing."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    return [part for part in segmentation if not (isinstance(part, list) and len(part) in (0, 2, 4))]
+
+
 def decode(masks: Sequence[RunLengths | None], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the masks (n, H, W), 1 inside; 0 all over where there is none."""
     decoded = np.zeros((len(masks), *size), np.uint8)
@@ -64,7 +74,7 @@ def bounds(mask: RunLengths) -> list[float]:
 
 def is_number(value: Any) -> bool:
     """Whether a value of a JSON file is a finite number (booleans are none) small enough to be a position in pixels."""
-    return type(value) in (int, float) and abs(value) < 1e9
+    return type(value) in (int, float) and abs(value) < FARTHEST
 
 
 def _require_polygon(polygon: Any, size: tuple[int, int]) -> None:

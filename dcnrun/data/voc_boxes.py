@@ -62,7 +62,7 @@ class VocBoxDataset(BoxFileDataset):
         for image_set in config.train if named_split(split, config) == "train" else config.val:
             folder, names = _image_set(config, image_set)
             for name in names:
-                record, found, names_in_it = _read(folder, name, classes, image_id=len(records) + 1)
+                record, found, names_in_it = _read(folder, name, classes, len(records) + 1, config.tolerance)
                 records += [record] if record else []
                 flaws += found
                 class_names |= names_in_it
@@ -116,7 +116,9 @@ def _list_of(folder: Path, image_set: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{image_set}.txt"
 
 
-def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tuple[Record | None, list[Flaw], set[str]]:
+def _read(
+    folder: Path, name: str, classes: Sequence[str], image_id: int, tolerance: float
+) -> tuple[Record | None, list[Flaw], set[str]]:
     """Return an image's record, None where its annotation can't be read; what is wrong; and the classes of all objects."""
     file = folder / "Annotations" / f"{name}.xml"
     try:
@@ -141,7 +143,8 @@ def _read(folder: Path, name: str, classes: Sequence[str], image_id: int) -> tup
             difficult = _text(element, "difficult") == "1"
             objects.append(AnnotatedObject(title, classes.index(class_name), box, difficult=difficult))
     image = _image(folder, name)
-    record, found = make_record(name, image, _size(annotation) or image_size(image), image_id, objects, file)
+    size = _size(annotation) or image_size(image)
+    record, found = make_record(name, image, size, image_id, objects, file, tolerance=tolerance)
     return record, flaws + found, class_names
 
 

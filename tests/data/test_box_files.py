@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig, Source
-from dcnrun.data.box_files import AnnotatedObject, BoxFileDataset, Flaw, make_record
+from dcnrun.data.box_files import (
+    AnnotatedObject,
+    BoxFileDataset,
+    Flaw,
+    ListedImage,
+    ObjectTable,
+    make_record,
+    make_records,
+)
 from dcnrun.errors import DataError, UsageError
 from tests.data.factories import save_image
 
@@ -45,6 +53,73 @@ def test_without_a_size_boxes_stay_as_they_are():
     record, flaws = record_of((-5.0, 3.0, 900.0, 7.0), size=None)
     assert record.boxes.tolist() == [[-5, 3, 900, 7]]
     assert not flaws
+
+
+@pytest.mark.parametrize(
+    ("beyond", "tolerance", "clipped", "wrong"),
+    [(0.05, 0, 0, 0), (0.5, 0, 0, 1), (0.4, 1, 1, 0), (1, 1, 1, 0), (1.01, 1, 0, 1), (2.5, 3, 1, 0)],
+)
+@pytest.mark.parametrize("side", range(4))
+def test_what_is_accepted_beyond_the_image_is_clipped_and_counted(beyond, tolerance, clipped, wrong, side):
+    box = [3.0, 4.0, 9.0, 9.0]
+    box[side] = [-beyond, -beyond, WIDTH + beyond, HEIGHT + beyond][side]
+    objects = [AnnotatedObject("one", 0, tuple(box)), AnnotatedObject("two", 0, (1.0, 1.0, 2.0, 2.0))]
+    record, flaws = make_record("a", Path("a.png"), (HEIGHT, WIDTH), 1, objects, FILE, tolerance=tolerance)
+    assert (record.clipped, len(flaws)) == (clipped, wrong)
+    expected = [max(box[0], 0), max(box[1], 0), min(box[2], WIDTH), min(box[3], HEIGHT)]
+    assert record.boxes.tolist() == [expected, [1, 1, 2, 2]]
+
+
+def test_records_are_those_of_each_image_alone():
+    """Of objects in any order of images, against one image at a time."""
+    random = np.random.default_rng(0)
+    images = [ListedImage(str(n), Path(str(n)), None if n == 3 else (20, 30), n, FILE) for n in range(6)]
+    count = 400
+    corners = random.integers(-8, 40, (count, 4)).astype(float)
+    corners[random.integers(0, count, 9), random.integers(0, 4, 9)] = np.nan
+    image = random.integers(0, 5, count)  # none in the last
+    table = ObjectTable(
+        image=image,
+        label=random.integers(0, 2, count),
+        box=corners,
+        crowd=random.uniform(size=count) < 0.2,
+        difficult=random.uniform(size=count) < 0.2,
+        area=np.where(random.uniform(size=count) < 0.5, np.nan, 7.0),
+        masks=None,
+        title=str,
+    )
+    records, flaws = make_records(images, table, 1.0)
+    wrong = []
+    for number, listed in enumerate(images):
+        objects = [
+            AnnotatedObject(
+                str(row),
+                int(table.label[row]),
+                tuple(corners[row].tolist()),
+                bool(table.crowd[row]),
+                bool(table.difficult[row]),
+                None if np.isnan(table.area[row]) else float(table.area[row]),
+            )
+            for row in np.flatnonzero(image == number)
+        ]
+        record, found = make_record(listed.name, listed.file, listed.size, number, objects, FILE, tolerance=1.0)
+        wrong += found
+        for column in ("boxes", "labels", "crowd", "difficult", "area"):
+            assert np.array_equal(getattr(record, column), getattr(records[number], column))
+        assert (record.name, record.clipped) == (records[number].name, records[number].clipped)
+    assert len(wrong) > 100
+    assert sorted(flaws) == sorted(wrong)
+
+
+def test_objects_that_are_there_twice_are_named():
+    box, other = (1.0, 2.0, 3.0, 5.0), (1.0, 2.0, 3.0, 6.0)
+    _, flaws = record_of(box, other, box, other, (9.0, 9.0, 11.0, 11.0), box)
+    assert [flaw.what.split(",")[0] for flaw in flaws] == [
+        "object 3: it is object 1 once more",
+        "object 4: it is object 2 once more",
+        "object 6: it is object 1 once more",
+    ]
+    assert all(flaw.is_repeated for flaw in flaws)
 
 
 def test_a_flaw_names_file_and_object():

@@ -1,6 +1,7 @@
 """Boxes and masks in COCO's layout, against pycocotools; and whatever can be wrong with the file."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -196,16 +197,105 @@ class TestMissingParts:
         assert val(root, masks=True)[0]["masks"] is None
 
     def test_a_mask_that_is_not_needed_is_not_looked_at(self, root):
-        change(root, annotations=[ONE[0] | {"segmentation": [[1, 2]]}])
+        change(root, annotations=[ONE[0] | {"segmentation": [[1, 2, 3]]}])
         assert len(val(root)[0]["boxes"]) == 1
         with pytest.raises(DataError, match=r"its mask can't be used"):
             val(root, masks=True)
 
     def test_without_a_size_the_images_own_counts(self, root):
         images = [{key: image[key] for key in ("id", "file_name")} for image in load_json(root, "val")["images"]]
-        change(root, images=images, annotations=[annotation(1, 7, 90, [40, 0, 8, 8])])
+        change(root, images=images, annotations=[annotation(1, 7, 90, [40, 0, 9, 8])])
         with pytest.raises(DataError, match=r"partly outside the image of 47x30"):
             val(root)
+
+
+SQUARE = [1, 2, 4, 2, 4, 6, 1, 6]
+
+
+class TestMasksOfNothing:
+    """Of whose object only the box is known."""
+
+    @pytest.mark.parametrize("nothing", [[], [[]], [[], []], [[1, 2]], [[1, 2, 3, 4]], [[1, 2], [3, 4, 5, 6]], None])
+    def test_the_box_counts(self, root, nothing):
+        for others in ([], [annotation(2, 7, 90, [1, 2, 3, 4], segmentation=[SQUARE])]):
+            change(root, annotations=[annotation(1, 7, 90, [5, 6, 7, 8], segmentation=nothing), *others])
+            plain, masked = val(root), val(root, masks=True)
+            assert plain[0]["boxes"].tolist()[0] == masked[0]["boxes"].tolist()[0] == [5, 6, 12, 14]
+            assert plain[0]["area"].tolist() == masked[0]["area"].tolist()
+            assert masked.record(0).masks == ([None, masked.record(0).masks[1]] if others else None)
+            assert any("1 masks have fewer than three points" in note for note in masked.notes) == bool(nothing)
+
+    def test_the_parts_that_are_something_count(self, root):
+        change(root, annotations=[annotation(1, 7, 90, [1, 2, 3, 4], segmentation=[[], SQUARE, [1, 1, 2, 2]])])
+        mask = val(root, masks=True)[0]["masks"][0].bool()
+        expected = torch.zeros(30, 47, dtype=torch.bool)
+        expected[2:6, 1:4] = True
+        assert torch.equal(mask, expected)
+
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_an_area_of_nothing_is_computed(self, root, masks):
+        flat = annotation(1, 7, 90, [1, 2, 3, 4], area=0)
+        change(root, annotations=[flat, flat | {"bbox": [1, 2, 30, 20], "segmentation": [SQUARE]}])
+        dataset = val(root, masks=masks)
+        assert dataset[0]["area"].tolist() == [12, 12]  # of the box, of the mask
+        assert any(note.startswith("2 areas are 0") for note in dataset.notes)
+
+
+class TestNormalised:
+    @pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.3, 0.4]], [[0.5, 0.5, 1, 1], [0, 0, 0.25, 1.0004]]])
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_boxes_between_0_and_1_are_an_error(self, root, boxes, masks):
+        change(root, annotations=[annotation(number, 7, 90, box) for number, box in enumerate(boxes)])
+        said = rf"_val.json: all of its {len(boxes)} boxes lie between 0 and 1, though images have up to 47x30 pixels: they look"
+        with pytest.raises(DataError, match=said):
+            val(root, masks=masks, bad_boxes=BadBoxes.warn)
+        report = check_data(CocoConfig(root=str(root)), ["val"])
+        assert report["problems"] == 1
+
+    def test_a_box_of_a_pixel_is_a_box(self, root):
+        change(root, annotations=[annotation(1, 7, 90, [0, 0, 1, 1])])
+        assert val(root)[0]["boxes"].tolist() == [[0, 0, 1, 1]]
+        change(root, annotations=[annotation(1, 7, 90, [0.5, 0, 1, 0.5]), annotation(2, 7, 90, [0.5, 0, 9, 9])])
+        assert len(val(root)[0]["boxes"]) == 2
+
+
+def test_a_box_within_the_tolerance_is_clipped_and_counted(root):
+    change(root, annotations=[annotation(1, 7, 90, [40, 3, 7.4, 10], area=70)])
+    dataset = val(root)
+    assert dataset[0]["boxes"][0].tolist() == [40, 3, 47, 13]
+    assert dataset[0]["area"].tolist() == [70]
+    assert dataset.notes[0].startswith("1 box reaches beyond the image by up to 1 pixels: clipped (data.tolerance=1")
+    with pytest.raises(DataError, match=r"its box \(40, 3, 47.4, 13\) is partly outside"):
+        val(root, tolerance=0)
+
+
+class TestCategories:
+    NESTED: ClassVar = [
+        {"id": 0, "name": "zebra", "supercategory": "none"},
+        {"id": 90, "name": "zebra", "supercategory": "zebra"},
+        {"id": 20, "name": "apple", "supercategory": "zebra"},
+    ]
+
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_one_that_is_the_others_supercategory_and_has_no_object_is_left_out(self, root, masks):
+        change(root, categories=self.NESTED)
+        dataset = val(root, masks=masks)
+        assert dataset.classes == ("apple", "zebra")
+        assert [dataset.category_id(label) for label in (0, 1)] == [20, 90]
+        assert dataset[1]["labels"].tolist() == [0, 1]
+        assert any(note.startswith("no class: 'zebra', the supercategory of others") for note in dataset.notes)
+
+    def test_with_an_object_it_is_a_class(self, root):
+        named = [self.NESTED[0] | {"name": "thing"}, *(entry | {"supercategory": "thing"} for entry in self.NESTED[1:])]
+        change(root, categories=named, annotations=[*ONE, annotation(2, 7, 0, [5, 5, 2, 2])])
+        assert val(root).classes == ("thing", "apple", "zebra")
+        change(root, categories=self.NESTED)
+        with pytest.raises(DataError, match=r"several of its categories have the same name"):
+            val(root)
+
+    def test_one_that_is_its_own_supercategory_stays(self, root):
+        change(root, categories=[*load_json(root, "val")["categories"], {"id": 1, "name": "x", "supercategory": "x"}])
+        assert val(root).classes == ("x", "apple", "zebra")
 
 
 class TestImages:
