@@ -359,10 +359,13 @@ class FolderConfig(FilesConfig):
 
     source: Source = setting(Source.folder, "the reader")
     classes: list[str] = setting([], "class names in the order of the mask's values, background included")
-    images: str = setting("images", "folder of the images, below root")
-    masks: str = setting("masks", "folder of the masks (same names, .png), below root")
-    train: str = setting("train", "sub-folder of the training images, or a .txt file of names below root")
-    val: str = setting("val", "sub-folder of the validation images, or a .txt file of names below root")
+    images: str = setting("images", "folder of the images, below root; SPLIT stands for data.train or data.val")
+    masks: str = setting("masks", "folder of the masks, below root; SPLIT as in data.images")
+    mask_suffix: Optional[str] = setting(
+        None, "what masks' names have after their images', such as _mask; null: nothing, or a known one that fits"
+    )
+    train: str = setting("train", "sub-folder of the training images, or a .txt file of names or pairs below root")
+    val: str = setting("val", "sub-folder of the validation images, or a .txt file of names or pairs below root")
     ignore_label: Optional[int] = setting(
         None,
         "mask value that is neither trained on nor scored; 0: classes count from 1; null: 255 if it is no class",

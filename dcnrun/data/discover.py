@@ -17,11 +17,13 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image as Pillow
 
+from dcnrun.config.schema import FolderConfig
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.colours import as_hex
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask, require_regular
 from dcnrun.data.folder import IGNORED_NAMES
+from dcnrun.data.layouts import find_layouts, pairs_of
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import parse
 from dcnrun.errors import DcnrunError, UsageError
@@ -32,8 +34,6 @@ _MOST_READ = 50
 _BEGINNING = 65536
 _TRAIN = ("training", "trainval", "train")
 _VAL = ("validation", "valid", "val", "testing", "test", "dev")
-_IMAGES = ("images", "image", "imgs", "img", "img_dir", "JPEGImages")
-_MASKS = ("masks", "mask", "ann_dir", "labels", "annotations", "SegmentationClass", "gt")
 _VAL_SHARE = "data.val_share=0.2"
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
@@ -319,53 +319,54 @@ def _of_folders(format: str, because: str, classes: list[str], places: list[str]
 
 
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
-    """Find images and masks in folders of the same form: images/train and masks/train, or train/images and train/masks."""
+    """Find images and masks in the layouts that the reader of folders knows."""
     if any(place.endswith("ImageSets/Segmentation") for place in listing):
         return  # Pascal VOC's own layout, which has a reader of its own
-    with_images = [place for place, names in listing.items() if _has_images(names)]
-    for images in _IMAGES:
-        for masks in _MASKS:
-            pairs = {
-                place: other
-                for place in with_images
-                if images in place.split("/")
-                and (other := "/".join(masks if part == images else part for part in place.split("/"))) in with_images
-            }
-            if not pairs:
-                continue
-            splits = {place: "/".join(part for part in place.split("/") if part != images) for place in pairs}
-            overrides = ["data=folder", _override("data.root", str(root)), "model=deeplab"]
-            classes, values = _mask_classes(root, listing, list(pairs.values()))
-            overrides += [_override("data.classes", classes), *values]
-            overrides += [] if images == "images" else [_override("data.images", images)]
-            overrides += [] if masks == "masks" else [_override("data.masks", masks)]
-            train, val = _pair([split for split in splits.values() if split])
-            if train is None:
-                train, val = _pair([name for name in listing.get("", ()) if name.endswith(".txt")])
-            chosen = {"train": train or next(iter(splits.values())) or ".", **({"val": val} if val else {})}
-            overrides += [_override(f"data.{key}", name) for key, name in chosen.items() if name != key]
-            overrides += [] if val else [_VAL_SHARE]
-            because = ", ".join(f"{place} with {other}" for place, other in list(pairs.items())[:2])
-            yield Reading("folders of images and masks", because, overrides, classes, _in_words(chosen["train"], val))
-            return
+    for place in list(listing)[:_MOST_READ]:
+        base = root / place
+        lists = [name for name in listing[place] if name.endswith(".txt")]
+        trained = [found for word in _TRAIN for found in find_layouts(base, word)]
+        trained += [(layout, name) for layout, _ in find_layouts(base, ".") for name in (_pair(lists)[0] or ".",)]
+        if not trained:
+            continue
+        layout, train = trained[0]
+        validated = [(found, name) for word in _VAL for found, name in find_layouts(base, word)]
+        validated += [(layout, name) for name in (_pair(lists)[1],) if name and train.endswith(".txt")]
+        val = next((name for found, name in validated if found == layout), None)
+        config = FolderConfig(
+            root=str(base), images=layout.images, masks=layout.masks, train=train, val=val or FolderConfig().val
+        )
+        try:
+            masks = [pair.mask for pair in pairs_of(config, "train")[0]]
+        except DcnrunError:  # the check says what is wrong
+            masks = []
+        classes, values = _mask_classes(base, listing[place], masks[:_MOST_READ])
+        overrides = ["data=folder", _override("data.root", str(base)), "model=deeplab"]
+        overrides += [_override("data.classes", classes), *values]
+        for key in ("images", "masks", "train", "val"):
+            if (name := getattr(config, key)) != getattr(FolderConfig(), key):
+                overrides.append(_override(f"data.{key}", name))
+        overrides += [] if val else [_VAL_SHARE]
+        because = f"images in {layout.images} with masks in {layout.masks}"
+        yield Reading("folders of images and masks", because, overrides, classes, _in_words(train, val))
+        return
 
 
-def _mask_classes(root: Path, listing: Listing, places: Sequence[str]) -> tuple[list[str], list[str]]:
+def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tuple[list[str], list[str]]:
     """Return the names in labelmap.txt or classes.txt, else made up for the values of the first masks; and overrides for these."""
     for name in ("labelmap.txt", "classes.txt"):
-        if name in listing.get("", ()):
+        if name in names:
             lines = read_bytes(root / name).decode("utf-8", "replace").splitlines()
             found = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
             if len(found) > 1:
                 return [text for text in found if text.lower() not in IGNORED_NAMES], []
-    values: set[Any] = set()
-    for place in places:
-        for name in [name for name in listing[place] if _has_images([name])][:_MOST_READ]:
-            values |= _values(root / place / name)
-    numbers = sorted(value for value in values if isinstance(value, int))
-    if values and not numbers:
-        colours = sorted(values)
-        return _made_up(len(colours)), [_override("data.colours", [as_hex(colour) for colour in colours])]
+    try:
+        numbers = sorted({int(value) for mask in masks for value in np.unique(read_mask(mask)[0])})
+    except DcnrunError:
+        colours = sorted({colour for mask in masks for colour in _colours(mask)})
+        return _made_up(len(colours)), [
+            _override("data.colours", [as_hex(colour) for colour in colours])
+        ] if colours else []
     below = [number for number in numbers if number != 255]
     if len(below) > 1 and below == list(range(1, len(below) + 1)):
         return _made_up(len(below) + 1)[1:], ["data.ignore_label=0"]
@@ -378,19 +379,15 @@ def _made_up(count: int) -> list[str]:
     return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), 255)))]
 
 
-def _values(file: Path) -> set[Any]:
-    """Return the values in a mask, or its colours; nothing of what is no exact mask."""
-    if file.suffix.lower() in (".jpg", ".jpeg"):
-        return set()
+def _colours(file: Path) -> set[tuple[int, ...]]:
+    """Return the colours in a mask; none of what is no exact mask."""
     try:
-        return set(np.unique(read_mask(file)[0]).tolist())
-    except DcnrunError:
-        pass
-    try:
-        with Pillow.open(file, formats=("PNG", "TIFF", "BMP")) as picture:
-            return {colour for _, colour in picture.convert("RGB").getcolors(255) or ()}
+        require_regular(file)
+        with Pillow.open(file, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
+            pixels = np.array(picture.convert("RGB")).reshape(-1, 3)
     except Exception:  # damaged files make Pillow's decoders raise almost anything
         return set()
+    return set(map(tuple, np.unique(pixels, axis=0).tolist()))
 
 
 _LOOKS: tuple[Callable[[Path, Listing], Iterator[Reading]], ...] = (

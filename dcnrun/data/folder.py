@@ -10,7 +10,17 @@ import numpy as np
 
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data.colours import Colour, ColourTable, as_hex, parse_colour, parse_labelmap
-from dcnrun.data.files import FileDataset, LabelTable, Pair, first_few, read_mask, read_names, root_folder
+from dcnrun.data.files import (
+    LOSSY_SUFFIXES,
+    MASK_SUFFIXES,
+    FileDataset,
+    LabelTable,
+    Pair,
+    first_few,
+    read_mask,
+    read_names,
+    root_folder,
+)
 from dcnrun.data.layouts import pairs_of
 from dcnrun.data.sample import IGNORE, Rule, Split
 from dcnrun.data.splits import named_split, shared
@@ -39,6 +49,8 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     is_free = config.ignore_label is None or config.ignore_label not in _values_of_classes(config)
     yield "ignore_label", is_free, "null, or a value that is no class; with 0, classes are numbered from 1"
     colours = [parse_colour(text) for text in config.colours]
+    is_ending = (config.mask_suffix or "").lower().endswith((*MASK_SUFFIXES, *LOSSY_SUFFIXES))
+    yield "mask_suffix", not is_ending, "what follows an image's name, without the ending of the file"
     are_distinct = None not in colours and len(set(colours)) == len(colours)
     expected = f"[], or #rrggbb or r,g,b for each of the {count} classes, each once"
     yield "colours", not colours or (are_distinct and len(colours) >= count), expected
@@ -52,18 +64,20 @@ class FolderDataset(FileDataset):
         root/images/train/cat.jpg                     root/train.txt
         root/masks/train/cat.png                      root/images/cat.jpg
                                                       root/masks/cat.png
+
+    Where they are not there, other common layouts are looked for, and other names of masks: layouts.py, mask_names.py.
     """
 
     def __init__(self, config: FolderConfig, split: Split) -> None:
         """UsageError if the layout is not the one above; DataError for an image without a mask."""
         if not config.classes:
             raise UsageError("data.classes is empty; expected the class names in the order of the mask's values")
-        pairs = pairs_of(config, named_split(split, config))
+        pairs, found = pairs_of(config, named_split(split, config))
         meant = _meaning(config, split, pairs)
-        self.notes = meant.notes
+        self.notes = [*found, *meant.notes]
         if config.val_share:
             pairs, note = shared(split, config, pairs, _contents(pairs, meant.colours))
-            self.notes = [note, *meant.notes]
+            self.notes = [note, *self.notes]
         self.settled = meant.settled
         self._values = meant.values
         table = LabelTable.of(meant.values, meant.ignored)
@@ -129,7 +143,7 @@ def _meaning(config: FolderConfig, split: Split, pairs: list[Pair]) -> _Meaning:
     is_open = len(values) == 2 and config.ignore_label is None and not config.mask_values
     if is_open and (white := _white_masks(_training_pairs(config, split, pairs))):
         notes.append(
-            f"{white} masks that were looked at hold 255, and none a value but 0 beside it: 255 is {config.classes[1]!r}"
+            f"255 in {white} of the masks looked at, and no value but 0 beside it: it is {config.classes[1]!r}"
             " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
         )
         return _Meaning([0, IGNORE], None, None, {"mask_values": [0, IGNORE]}, notes)
@@ -147,7 +161,7 @@ def _training_pairs(config: FolderConfig, split: Split, pairs: list[Pair]) -> li
     if named_split(split, config) == "train":
         return pairs
     try:
-        return pairs_of(config, "train")
+        return pairs_of(config, "train")[0]
     except (DataError, UsageError):
         return pairs
 

@@ -1,39 +1,214 @@
-"""Which files are the images and masks of a user's own folder."""
+"""Where the images and masks of a user's own folder are: in which folders, or in which list."""
 
+import os
+from collections.abc import Iterator, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from dcnrun.config.schema import FolderConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, Pair, first_few, read_names, require_below, root_folder
+from dcnrun.data.files import (
+    IMAGE_SUFFIXES,
+    LOSSY_SUFFIXES,
+    MASK_SUFFIXES,
+    Pair,
+    first_few,
+    read_names,
+    require_below,
+    root_folder,
+)
+from dcnrun.data.mask_names import files_in, masks_beside, masks_of
 from dcnrun.data.sample import Split
 from dcnrun.errors import DataError, UsageError
 
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "segmentationclass"),
+    *("groundtruth", "ground_truth"),
+)
+_OTHER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+_SEPARATORS = "\t,; "
+"""Between the two files of a line, the first that makes two files of it."""
 
-def pairs_of(config: FolderConfig, split: Split) -> list[Pair]:
-    """Return the images and masks that data.train or data.val names; UsageError if they are not there."""
+
+class Layout(NamedTuple):
+    """The folders of images and masks below a root, as data.images and data.masks name them; one where masks are beside images."""
+
+    images: str
+    masks: str
+
+
+def pairs_of(config: FolderConfig, split: Split) -> tuple[list[Pair], list[str]]:
+    """Return the images and masks that data.train or data.val names, and notes of where they were found.
+
+    UsageError if they are not there; DataError where names don't fit together.
+    """
     root = root_folder(config, f"{config.images} and {config.masks}")
     part = config.train if split == "train" else config.val
+    layout, notes = Layout(config.images, config.masks), list[str]()
+    if not part.endswith(".txt") and not all(path.is_dir() for path in _folders(root, layout, part)):
+        layout, part, notes = _found(config, root, split, part)
     if part.endswith(".txt"):
-        images, masks = root / config.images, root / config.masks
-        _require_layout(root, f"data.{split}={part}", [root / part, images, masks])
-        names = read_names(root / part)
-        for name in names:
-            require_below(root, images, name, root / part, config.allow_outside)
-        found = _images_by_name(images, {str(Path(name).parent) for name in names})
-        if absent := [name for name in names if name not in found]:
-            raise DataError(
-                f"{len(absent)} of {len(names)} names in {root / part} have no image: {first_few(absent)};"
-                f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line"
-            )
-    else:
-        images, masks = root / config.images / part, root / config.masks / part
-        _require_layout(root, f"data.{split}={part}", [images, masks])
-        found = _images_by_name(images, {"."})
-        names = sorted(found)
-    if not names:
+        pairs, more = _listed(config, root, split, part)
+        return pairs, [*notes, *more]
+    images, masks = _folders(root, layout, part)
+    found = _images_by_name(images, {"."}, masks_beside(images, config.mask_suffix) if images == masks else set())
+    if not found:
         raise UsageError(
             f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
         )
-    return [Pair(name, found[name], masks / f"{name}.png") for name in names]
+    pairs, more = _with_masks(config, sorted(found), found, masks)
+    return pairs, [*notes, *more]
+
+
+def find_layouts(root: Path, part: str) -> list[tuple[Layout, str]]:
+    """Return the layouts in which a part of a data set, such as train, is there, with the name that the part has; ".": all of it."""
+    images, masks = [], []
+    for place in _places(root):
+        for template, name, rest in _split_off(place, part):
+            template = template.removesuffix("/SPLIT")  # where it is by itself
+            if rest in ("", *IMAGE_FOLDERS) and _has(root / place, IMAGE_SUFFIXES):
+                images.append((template, name))
+            if rest in MASK_FOLDERS and _has(root / place, (*MASK_SUFFIXES, *LOSSY_SUFFIXES)):
+                masks.append((template, name))
+    apart = [(Layout(one, two), name) for one, name in images for two, other in masks if name == other]
+    together = [
+        (Layout(template, template), name)
+        for template, name in images
+        if masks_beside(_folder(root, template, name)) and all(layout.images != template for layout, _ in apart)
+    ]
+    return apart + together
+
+
+def _found(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[Layout, str, list[str]]:
+    """Return the one other layout, or list, that is there in place of the folders that the settings name, and a note."""
+    default, setting = FolderConfig(), f"data.{split}={part}"
+    layout = Layout(config.images, config.masks)
+    if layout == (default.images, default.masks) and root.is_dir():
+        names = _OTHER_NAMES[split] if part == split else (part,)
+        layouts = [found for name in names for found in find_layouts(root, name)]
+        if not layouts and config.val_share and part == split:
+            layouts = find_layouts(root, ".")
+        if len(layouts) > 1:
+            ways = " or ".join(_overrides(found, split, name) for found, name in layouts[:3])
+            raise UsageError(f"data.root={root} with {setting} can be read in several ways; choose one: {ways}")
+        if layouts:
+            (found, name), (images, masks) = layouts[0], _folders(root, *layouts[0])
+            where = f"{images} with the masks in {masks}" if images != masks else f"{images}, masks beside images"
+            return found, name, [f"data.{split} is read from {where} ({_overrides(found, split, name)} forces it)"]
+        for file in (f"{name}.txt" for name in names if (root / f"{name}.txt").is_file()):
+            return layout, file, [f"data.{split} is read from the list {root / file} (data.{split}={file} forces it)"]
+    _require_layout(root, setting, list(_folders(root, layout, part)))
+    return layout, part, []
+
+
+def _overrides(layout: Layout, split: Split, part: str) -> str:
+    return f"data.images={layout.images} data.masks={layout.masks} data.{split}={part}"
+
+
+def _folders(root: Path, layout: Layout, part: str) -> tuple[Path, Path]:
+    return _folder(root, layout.images, part), _folder(root, layout.masks, part)
+
+
+def _folder(root: Path, template: str, part: str) -> Path:
+    return root / template.replace("SPLIT", part) if "SPLIT" in template else root / template / part
+
+
+def _places(root: Path) -> Iterator[str]:
+    """Yield the folders below a root to a depth of two, the root itself as "."."""
+    yield "."
+    for folder in _subfolders(root):
+        yield folder
+        yield from (f"{folder}/{below}" for below in _subfolders(root / folder))
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
+    except OSError:
+        return []
+
+
+def _split_off(place: str, part: str) -> Iterator[tuple[str, str, str]]:
+    """Yield a place with SPLIT for the name of a part, that name as it is written, and the rest in small letters."""
+    words = [] if place == "." else place.split("/")
+    if part == ".":
+        if len(words) < 2:
+            yield place, ".", "".join(words).lower()
+        return
+    for index, word in enumerate(words):
+        others = [*words[:index], *words[index + 1 :]]
+        if word.lower() == part.lower():
+            yield "/".join([*words[:index], "SPLIT", *words[index + 1 :]]), word, "".join(others).lower()
+        elif not others and word.lower().startswith(part.lower()):
+            name, rest = word[: len(part)], word[len(part) :]
+            yield f"SPLIT{rest}", name, rest.lower().lstrip("_-")
+        elif not others and word.lower().endswith(part.lower()):
+            name, rest = word[-len(part) :], word[: -len(part)]
+            yield f"{rest}SPLIT", name, rest.lower().rstrip("_-")
+
+
+def _has(folder: Path, suffixes: tuple[str, ...]) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.lower().endswith(suffixes) for entry in entries)
+    except OSError:
+        return False
+
+
+def _with_masks(
+    config: FolderConfig, names: list[str], images: dict[str, Path], masks: Path
+) -> tuple[list[Pair], list[str]]:
+    """Return the pairs of some images, each by its name, and a note of what their masks are called."""
+    files, suffix = masks_of({name: images[name] for name in names}, masks, config.mask_suffix)
+    pairs = [Pair(name, images[name], files[name]) for name in names]
+    if not suffix or config.mask_suffix is not None:
+        return pairs, []
+    return pairs, [f"masks have {suffix} after their images' names (data.mask_suffix={suffix} forces it)"]
+
+
+def _listed(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[list[Pair], list[str]]:
+    """Return the pairs of a text file: a line names an image, with or without its ending, or an image and its mask."""
+    file, images, masks = root / part, root / config.images, root / config.masks
+    _require_layout(root, f"data.{split}={part}", [file])
+    lines = read_names(file)
+    pairs = [_pair_in(config, root, file, line) for line in lines]
+    if lines and all(pairs):
+        return [pair for pair in pairs if pair is not None], []
+    _require_layout(root, f"data.{split}={part}", [images, masks])
+    if not lines:
+        raise UsageError(f"data.{split}={part} has no images in {images}; expected a line for each")
+    for name in lines:
+        require_below(root, images, name, file, config.allow_outside)
+    shorter = [name.removeprefix(f"{config.images}/") for name in lines]
+    found = _images_by_name(images, {str(Path(name).parent) for name in (*lines, *shorter)}, set())
+    known = {str(path.relative_to(images)): name for name, path in found.items()} | {name: name for name in found}
+    names = [known.get(line, known.get(short)) for line, short in zip(lines, shorter, strict=True)]
+    if absent := [line for line, name in zip(lines, names, strict=True) if name is None]:
+        raise DataError(
+            f"{len(absent)} of {len(names)} names in {file} have no image: {first_few(absent)};"
+            f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line, or an image and its mask"
+        )
+    chosen = [name for name in names if name is not None]
+    return _with_masks(config, chosen, found, masks)
+
+
+def _pair_in(config: FolderConfig, root: Path, file: Path, line: str) -> Pair | None:
+    """Return the image and mask that a line names, below root or below their folders; None where it names no two files."""
+    for separator in _SEPARATORS:
+        for place in (index for index, letter in enumerate(line) if letter == separator):
+            names = line[:place].strip(), line[place + 1 :].strip()
+            if all(name.lower().endswith(IMAGE_SUFFIXES + MASK_SUFFIXES) for name in names):
+                folders = (config.images, config.masks)
+                image, mask = (_file_below(config, root, *both, file) for both in zip(folders, names, strict=True))
+                if image.is_file():
+                    return Pair(str(Path(names[0]).with_suffix("")), image, mask)
+    return None
+
+
+def _file_below(config: FolderConfig, root: Path, folder: str, name: str, file: Path) -> Path:
+    path = require_below(root, root, name, file, config.allow_outside)
+    return path if path.is_file() or not (root / folder / name).is_file() else root / folder / name
 
 
 def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:
@@ -46,12 +221,12 @@ def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:
         )
 
 
-def _images_by_name(images: Path, folders: set[str]) -> dict[str, Path]:
-    """Return the image files in `folders` below `images`, by their path without the ending."""
+def _images_by_name(images: Path, folders: set[str], masks: Set[Path]) -> dict[str, Path]:
+    """Return the image files in `folders` below `images`, but the masks among them, by their path without the ending."""
     found: dict[str, Path] = {}
     for folder in sorted(folders):
-        for file in sorted((images / folder).glob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
+        for file in files_in(images / folder, IMAGE_SUFFIXES):
+            if file not in masks:
                 name = str(file.relative_to(images).with_suffix(""))
                 if name in found:
                     raise DataError(f"{file}: another image has the same name, {found[name]}; expected one of them")

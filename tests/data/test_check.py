@@ -176,7 +176,7 @@ class TestWhatIsWrong:
         report = of_val(config)
         assert (report["problems"], report["pixels_of_class"]) == (0, {"background": 0.75, "road": 0.25})
         assert report["notes"] == [
-            "1 masks that were looked at hold 255, and none a value but 0 beside it: 255 is 'road'"
+            "255 in 1 of the masks looked at, and no value but 0 beside it: it is 'road'"
             " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
         ]
         (problem,) = of_val(replace(config, ignore_label=255))["first_problems"]

@@ -67,8 +67,8 @@ class TestSplitFiles(DatasetSuite):
         assert [train.name(index) for index in range(len(train))] == ["more/b", "a"]
 
     def test_a_name_without_image_is_named(self, config, tmp_path):
-        (tmp_path / "val.txt").write_text("a\nghost\na.png\n")
-        with pytest.raises(DataError, match=r"2 of 3 names in .*val.txt have no image: ghost, a.png; expected"):
+        (tmp_path / "val.txt").write_text("a\nghost\na.jpg\n")
+        with pytest.raises(DataError, match=r"2 of 3 names in .*val.txt have no image: ghost, a.jpg; expected"):
             build_dataset(config, "val")
 
     def test_a_name_listed_twice_is_named(self, config, tmp_path):
@@ -177,7 +177,7 @@ class TestValues:
         dataset = train_set(save_values(tmp_path, *self.WHITE, mode=mode))
         assert rows_of(dataset) == [[0, 0, 1], [0, 0, 0]]
         assert dataset.notes == [
-            "1 masks that were looked at hold 255, and none a value but 0 beside it: 255 is 'yes'"
+            "255 in 1 of the masks looked at, and no value but 0 beside it: it is 'yes'"
             " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
         ]
         assert dataset.settled == {"mask_values": [0, 255]}

@@ -1,0 +1,113 @@
+"""Images and masks are found in the layouts that people have."""
+
+import pytest
+
+from dcnrun.config.schema import FolderConfig
+from dcnrun.data.layouts import pairs_of
+from dcnrun.errors import DataError, UsageError
+from tests.data.test_mask_names import touch
+
+
+def found(root, split="train", **settings):
+    """Names, and files relative to root, of the pairs; and the notes."""
+    pairs, notes = pairs_of(FolderConfig(root=str(root), **settings), split)
+    return [(name, *(str(file.relative_to(root)) for file in files)) for name, *files in pairs], notes
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "forced"),
+    [
+        ("images/train", "masks/train", None),
+        ("train/images", "train/masks", "data.images=SPLIT/images data.masks=SPLIT/masks data.train=train"),
+        ("training/images", "training/labels", "data.images=SPLIT/images data.masks=SPLIT/labels data.train=training"),
+        ("JPEGImages/train", "SegmentationClass/train", "data.images=JPEGImages data.masks=SegmentationClass"),
+        ("Train/Images", "Train/Masks", "data.images=SPLIT/Images data.masks=SPLIT/Masks data.train=Train"),
+        ("img_dir/train", "ann_dir/train", "data.images=img_dir data.masks=ann_dir data.train=train"),
+        ("train", "trainannot", "data.images=SPLIT data.masks=SPLITannot data.train=train"),
+        ("train", "train_masks", "data.images=SPLIT data.masks=SPLIT_masks data.train=train"),
+        ("train", "masks/train", "data.images=SPLIT data.masks=masks data.train=train"),
+    ],
+)
+def test_folders(tmp_path, images, masks, forced):
+    touch(tmp_path, *(f"{images}/{name}.jpg" for name in "ab"), *(f"{masks}/{name}.png" for name in "ab"))
+    pairs, notes = found(tmp_path)
+    assert pairs == [(name, f"{images}/{name}.jpg", f"{masks}/{name}.png") for name in "ab"]
+    assert len(notes) == bool(forced)
+    if forced:
+        assert forced in notes[0]
+        settings = dict(
+            text.removeprefix("data.").split("=") for text in notes[0].split(" (")[1].split(" forces")[0].split()
+        )
+        assert found(tmp_path, **settings) == (pairs, [])
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_names_of_the_validation_images(tmp_path, name):
+    touch(tmp_path, f"{name}/images/a.jpg", f"{name}/masks/a_mask.tif", "train/images/b.jpg", "train/masks/b.png")
+    pairs, notes = found(tmp_path, "val")
+    assert pairs == [("a", f"{name}/images/a.jpg", f"{name}/masks/a_mask.tif")]
+    assert notes[1] == "masks have _mask after their images' names (data.mask_suffix=_mask forces it)"
+
+
+def test_side_by_side(tmp_path):
+    touch(tmp_path, "train/a.jpg", "train/a.png", "train/b.jpg", "train/b.png", "val/c.png", "val/c_mask.png")
+    pairs, notes = found(tmp_path)
+    assert pairs == [("a", "train/a.jpg", "train/a.png"), ("b", "train/b.jpg", "train/b.png")]
+    assert "masks beside images (data.images=SPLIT data.masks=SPLIT data.train=train forces it)" in notes[0]
+    assert found(tmp_path, "val")[0] == [("c", "val/c.png", "val/c_mask.png")]
+
+
+def test_one_folder_that_is_shared(tmp_path):
+    touch(tmp_path, "images/a.jpg", "masks/a.png")
+    assert found(tmp_path, val_share=0.5)[0] == [("a", "images/a.jpg", "masks/a.png")]
+    with pytest.raises(UsageError, match=r"data.train=train lacks .*images/train, .*masks/train; expected either"):
+        found(tmp_path)
+
+
+def test_two_layouts(tmp_path):
+    touch(tmp_path, "train/images/a.jpg", "train/masks/a.png", "train/labels/a.png")
+    said = r"can be read in several ways; choose one: data.images=SPLIT/images data.masks=SPLIT/labels data.train=train or data"
+    with pytest.raises(UsageError, match=said):
+        found(tmp_path)
+    assert found(tmp_path, images="SPLIT/images", masks="SPLIT/masks")[0] == [
+        ("a", "train/images/a.jpg", "train/masks/a.png")
+    ]
+
+
+def test_settings_of_other_folders_are_kept_to(tmp_path):
+    touch(tmp_path, "train/images/a.jpg", "train/masks/a.png")
+    with pytest.raises(UsageError, match=r"lacks .*pictures/train"):
+        found(tmp_path, images="pictures")
+
+
+class TestLists:
+    PAIR = ("images/a b.jpg", "masks/a b_gt.png")
+
+    @pytest.mark.parametrize("separator", [" ", "\t", ",", " ; ", ", "])
+    @pytest.mark.parametrize("is_short", [False, True])
+    def test_of_pairs(self, tmp_path, separator, is_short):
+        image, mask = (name.partition("/")[2] for name in self.PAIR) if is_short else self.PAIR
+        touch(tmp_path, *self.PAIR)
+        (tmp_path / "train.txt").write_text(f"{image}{separator}{mask}\n")
+        assert found(tmp_path, train="train.txt") == ([(image[:-4], *self.PAIR)], [])
+
+    def test_of_pairs_in_other_folders(self, tmp_path):
+        touch(tmp_path, "x/1.tif", "y/one.png")
+        (tmp_path / "list.txt").write_text("x/1.tif y/one.png\n")
+        assert found(tmp_path, train="list.txt")[0] == [("x/1", "x/1.tif", "y/one.png")]
+
+    @pytest.mark.parametrize("line", ["a", "a.jpg", "images/a.jpg", "images/a"])
+    def test_of_names(self, tmp_path, line):
+        touch(tmp_path, "images/a.jpg", "masks/a_mask.png")
+        (tmp_path / "train.txt").write_text(f"{line}\n")
+        pairs, notes = found(tmp_path)
+        assert pairs == [("a", "images/a.jpg", "masks/a_mask.png")]
+        assert "is read from the list" in notes[0]
+        assert "data.train=train.txt forces it" in notes[0]
+
+    @pytest.mark.parametrize("line", ["../a.jpg ../a.png", "../a", "../a.jpg"])
+    def test_lead_nowhere_else(self, tmp_path, line):
+        touch(tmp_path, "a.jpg", "a.png", "root/images/b.jpg", "root/masks/b.png")
+        (tmp_path / "root/train.txt").write_text(f"{line}\n")
+        with pytest.raises(DataError, match=r"outside data.root=.*data.allow_outside=true|have no image: ../a"):
+            found(tmp_path / "root", train="train.txt")
