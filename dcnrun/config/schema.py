@@ -426,8 +426,19 @@ class VocConfig(BoxFilesConfig):
 
     source: Source = setting(Source.voc, "the reader")
     classes: list[str] = setting([], "class names; []: the 20 of Pascal VOC")
-    train: list[str] = setting(["VOC2007/trainval"], "image sets to train on, each FOLDER/SET, below root or VOCdevkit")
-    val: list[str] = setting(["VOC2007/test"], "image sets to validate on, each FOLDER/SET, below root or VOCdevkit")
+    train: list[str] = setting(
+        ["VOC2007/trainval"],
+        "image sets (FOLDER/SET), folders or .txt files of names to train on, below root or VOCdevkit",
+    )
+    val: list[str] = setting(
+        ["VOC2007/test"],
+        "image sets (FOLDER/SET), folders or .txt files of names to validate on, below root or VOCdevkit",
+    )
+    first_corner: str = setting(
+        "auto",
+        "number of an image's first pixel in the files: 1 as in Pascal VOC, 0 as many tools write; auto: what the boxes say",
+        one_of=("auto", "0", "1"),
+    )
 
 
 @dataclass

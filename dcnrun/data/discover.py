@@ -10,14 +10,14 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image as Pillow
 
-from dcnrun.config.schema import FolderConfig
+from dcnrun.config.schema import FolderConfig, VocConfig
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.colours import as_hex
@@ -25,7 +25,8 @@ from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, re
 from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.layouts import find_layouts, pairs_of
 from dcnrun.data.voc import CLASSES as VOC2012
-from dcnrun.data.voc_boxes import parse
+from dcnrun.data.voc_boxes import class_names, parse
+from dcnrun.data.voc_layout import part_of
 from dcnrun.errors import DcnrunError, UsageError
 
 _MOST_ENTRIES = 100_000
@@ -280,35 +281,48 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
-    classes: set[str] = set()
-    places: list[str] = []
-    for file in _files(listing, ".xml"):
-        try:
-            annotation = parse(root / file)
-        except (OSError, ValueError, ElementTree.ParseError):
-            continue
-        classes |= {(item.findtext("name") or "").strip() for item in annotation.findall("object")}
-        places.append(str(Path(file).parent).removeprefix("."))
+    places = [PurePosixPath(file).parent for file in _files(listing, ".xml") if _is_annotation(root / file)]
     if not places:
         return
+    sets = [place for place in listing if place.endswith("ImageSets/Main")]
+    if sets:
+        format, because = "Pascal VOC", "Annotations/*.xml, ImageSets/Main/{}.txt"
+        folder = sets[0].removesuffix("ImageSets/Main").strip("/")
+        names = [name.removesuffix(".txt") for name in listing[sets[0]] if name.endswith(".txt")]
+        inside = f"{PurePosixPath(folder).name or root.resolve().name}/"
+    else:
+        format, because = "Pascal VOC without ImageSets", f".xml files in {first_few(sorted(set(map(str, places))))}"
+        names, inside = list(dict.fromkeys(map(_entry_of, places))), ""
+        if _pair(names)[0] is None:
+            names = [name for name in listing.get("", ()) if name.endswith(".txt")]
+    train, val = _pair(names)
+    train = train or (names[0] if sets and names else None)
+    chosen = [f"{inside}{train}" if train else "."]
+    try:
+        classes = class_names(VocConfig(root=str(root), train=chosen))
+    except DcnrunError:  # said where the data are checked
+        classes = []
     overrides = ["data=voc", _override("data.root", str(root)), "model=faster_rcnn"]
-    overrides.append(_override("data.classes", sorted(classes)))
-    sets = [
-        (place.removesuffix("ImageSets/Main").strip("/"), [name[:-4] for name in names if name.endswith(".txt")])
-        for place, names in listing.items()
-        if place.endswith("ImageSets/Main")
-    ]
-    for folder, names in sets[:1]:
-        name = Path(folder).name or root.resolve().name
-        train, val = _pair(names)
-        train = train or next(iter(names), None)
-        if train:
-            chosen = [_override("data.train", [f"{name}/{train}"])]
-            chosen += [_override("data.val", [f"{name}/{val}"])] if val else [_VAL_SHARE]
-            because = f"Annotations/*.xml, ImageSets/Main/{train}.txt"
-            yield Reading("Pascal VOC", because, overrides + chosen, sorted(classes), _in_words(train, val))
-            return
-    yield _of_folders("Pascal VOC without ImageSets", ".xml files", sorted(classes), places)
+    overrides += [_override("data.classes", classes), _override("data.train", chosen)]
+    overrides += [_override("data.val", [f"{inside}{val}"])] if train and val else [_VAL_SHARE]
+    split = _in_words(train or ".", val if train else None)
+    yield Reading(format, because.format(train), overrides, classes, split)
+
+
+def _is_annotation(file: Path) -> bool:
+    try:
+        parse(file)
+    except (OSError, ValueError, ElementTree.ParseError):
+        return False
+    return True
+
+
+def _entry_of(place: PurePosixPath) -> str:
+    """Return the folder of data.train for annotations: that of their split, without those that say what is in them."""
+    parts = part_of(place / "_").parent.parts
+    words = [_split_word(part, (*_TRAIN, *_VAL)) for part in parts]
+    end = max((number for number, word in enumerate(words, start=1) if word), default=0)
+    return "/".join(parts[:end]) or "."
 
 
 def _of_folders(format: str, because: str, classes: list[str], places: list[str]) -> Reading:

@@ -1,74 +1,81 @@
 """Boxes in the layout of Pascal VOC: the challenge's own, and data sets made like it."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
 from xml.etree import ElementTree
-
-from torchvision.datasets import VOCDetection
 
 from dcnrun.config.messages import nearest
 from dcnrun.config.schema import VocConfig
 from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, image_size, read_bytes, read_names, require_below, root_folder
+from dcnrun.data.files import first_few, image_size, read_bytes
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
+from dcnrun.data.voc_layout import Item, VocLayout
 from dcnrun.errors import DataError, UsageError
 
 CLASSES = WITH_BACKGROUND[1:]
 
-_FETCHED = {
-    f"VOC{year}/{image_set}": (year, image_set)
-    for year, image_sets in {"2007": ("train", "val", "trainval", "test"), "2012": ("train", "val", "trainval")}.items()
-    for image_set in image_sets
-}
 _MOST_NAMES = 30
 """Class names of a data set that a message lists."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_IMAGE_SETS = "one or more image sets such as VOC2007/trainval, each once"
+_TRUE = ("1", "true", "yes")
+_FALSE = ("", "0", "false", "no", "unspecified")
+_SLIPS = 10
+"""How many times as many boxes begin at 1 as at 0 where those at 0 are taken for slips."""
 
 
 def rules(config: VocConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
-    yield "root", config.root is not None, "the folder that holds VOCdevkit, or VOC2007 itself"
+    yield "root", config.root is not None, "the folder that holds VOCdevkit, VOC2007 itself, or folders of .xml files"
     yield "classes", len(set(config.classes)) == len(config.classes), "every name once"
-    yield "train", _are_image_sets(config.train), _IMAGE_SETS
-    yield "val", _are_image_sets(config.val), _IMAGE_SETS
-
-
-def _are_image_sets(names: list[str]) -> bool:
-    are_paths = all(folder and part for folder, _, part in (name.rpartition("/") for name in names))
-    return bool(names) and are_paths and len(set(names)) == len(names)
+    for key in ("train", "val"):
+        entries: list[str] = getattr(config, key)
+        is_list = bool(entries) and all(entries) and len(set(entries)) == len(entries)
+        is_list &= not any(entry.endswith("/") for entry in entries)  # an image set without its name, VOC2007/
+        yield key, is_list, "one or more image sets such as VOC2007/trainval, folders or .txt files, each once"
 
 
 class VocBoxDataset(BoxFileDataset):
-    """Image sets such as VOC2007/trainval, one after the other.
+    """The images of image sets such as VOC2007/trainval, of folders, or of lists, one after the other.
 
-    Each FOLDER/SET is `ImageSets/Main/SET.txt`, `JPEGImages` and `Annotations` in root/VOCdevkit/FOLDER, root/FOLDER or
-    root itself if that is its name. Corners count from 1 and are inclusive in the files: (1, 1, W, H) is the whole image.
+    Corners count from 1 and are inclusive in Pascal VOC's files: (1, 1, W, H) is the whole image. Where they count from 0, as
+    many tools write them, that is (0, 0, W, H).
 
     Source: Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010.
     """
 
     def __init__(self, config: VocConfig, split: Split, masks: bool = False) -> None:
-        """UsageError if an image set is not below `config.root`; fetched first if `config.download` says so.
+        """UsageError if an entry is not below `config.root`; fetched first if `config.download` says so.
 
         Also if no training object is of a class in `config.classes`. The files have no `masks` of objects.
         """
         classes = config.classes or CLASSES
+        layout = VocLayout(config)
+        setting = named_split(split, config)
+        items, notes = layout.items(config.train if setting == "train" else config.val)
+        annotations = [_read(item) for item in items]
+        first, note = _first_corner(config, annotations, layout, setting)
+        notes += note + _notes_of_names(annotations)
         records: list[Record] = []
         flaws: list[Flaw] = []
-        class_names: set[str] = set()
-        for image_set in config.train if named_split(split, config) == "train" else config.val:
-            folder, names = _image_set(config, image_set)
-            for name in names:
-                record, found, names_in_it = _read(folder, name, classes, len(records) + 1, config.tolerance)
-                records += [record] if record else []
-                flaws += found
-                class_names |= names_in_it
+        for annotation in annotations:
+            if annotation.flaw is not None:
+                flaws.append(annotation.flaw)
+                continue
+            record, found = _record(annotation, classes, first, len(records) + 1, config.tolerance)
+            records.append(record)
+            flaws += found
         if split == "train" and all(flaw.is_bad_box or flaw.is_repeated for flaw in flaws):
-            _require_classes(config, class_names)
-        super().__init__(config, split, classes, records, flaws)
+            _require_classes(config, _names_in(annotations))
+        super().__init__(config, split, classes, records, flaws, notes=notes)
+
+
+def class_names(config: VocConfig) -> list[str]:
+    """Return the names of all classes in the files that data.train names."""
+    items, _ = VocLayout(config).items(config.train)
+    return sorted(_names_in([_read(item) for item in items]) - {""})
 
 
 def _require_classes(config: VocConfig, there: set[str]) -> None:
@@ -87,65 +94,124 @@ def _require_classes(config: VocConfig, there: set[str]) -> None:
         )
 
 
-def _image_set(config: VocConfig, image_set: str) -> tuple[Path, list[str]]:
-    """Return the folder of an image set such as VOC2007/test, and the names in it."""
-    root = root_folder(config, "the image sets' folders, or VOCdevkit with them")
-    name, _, part = image_set.rpartition("/")
-    candidates = [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])]
-    folder = next((path for path in candidates if _list_of(path, part).is_file()), None)
-    if folder is None and config.download and image_set in _FETCHED:
-        year, fetched_set = _FETCHED[image_set]
-        try:
-            VOCDetection(root, year=year, image_set=fetched_set, download=True)
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{root}: VOC {year} could not be fetched ({error})") from error
-        folder = candidates[0]
-    if folder is None or not _list_of(folder, part).is_file():
-        hint = "; data.download=true fetches it" if image_set in _FETCHED else ""
-        looked_for = " or ".join(str(_list_of(path, part)) for path in candidates)
-        raise UsageError(f"data.root={root}: the image set {image_set} is not there, looked for {looked_for}{hint}")
-    names = read_names(_list_of(folder, part))
-    if not names:
-        raise UsageError(f"{_list_of(folder, part)} is empty; expected an image's name a line")
-    for image in names:
-        require_below(root, folder / "JPEGImages", image, _list_of(folder, part), config.allow_outside)
-    return folder, names
+@dataclass
+class _Object:
+    class_name: str
+    corners: Box
+    """As in the file."""
+    difficult: bool
+    problem: str
+    """Why it can't be used; "" if it can."""
 
 
-def _list_of(folder: Path, image_set: str) -> Path:
-    return folder / "ImageSets" / "Main" / f"{image_set}.txt"
+@dataclass
+class _Annotation:
+    item: Item
+    size: tuple[int, int] | None = None
+    """(height, width), where the file states them."""
+    file_name: str = ""
+    objects: list[_Object] = field(default_factory=list)
+    flaw: Flaw | None = None
+    """Why the file can't be used."""
 
 
-def _read(
-    folder: Path, name: str, classes: Sequence[str], image_id: int, tolerance: float
-) -> tuple[Record | None, list[Flaw], set[str]]:
-    """Return an image's record, None where its annotation can't be read; what is wrong; and the classes of all objects."""
-    file = folder / "Annotations" / f"{name}.xml"
+def _read(item: Item) -> _Annotation:
     try:
-        annotation = parse(file)
+        root = parse(item.annotation)
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        flaw = Flaw(file, f"can't be read ({error}); expected an annotation of Pascal VOC", is_bad_box=False)
-        return None, [flaw], set()
+        what = f"can't be read ({error}); expected an annotation of Pascal VOC"
+        return _Annotation(item, flaw=Flaw(item.annotation, what, is_bad_box=False))
+    objects = []
+    for element in root.findall("object"):
+        corners, difficult, problem = (0.0, 0.0, 0.0, 0.0), False, ""
+        try:
+            corners, difficult = _corners(element), _flag(element, "difficult")
+        except ValueError as error:
+            problem = str(error)
+        objects.append(_Object(_text(element, "name"), corners, difficult, problem))
+    return _Annotation(item, _size(root), _text(root, "filename"), objects)
+
+
+def _record(
+    annotation: _Annotation, classes: Sequence[str], first: int, image_id: int, tolerance: float
+) -> tuple[Record, list[Flaw]]:
+    """Return an image's record, its corners counted from `first`; and what is wrong."""
+    item = annotation.item
     objects: list[AnnotatedObject] = []
     flaws: list[Flaw] = []
-    class_names: set[str] = set()
-    for number, element in enumerate(annotation.findall("object"), start=1):
-        class_name = _text(element, "name")
-        class_names.add(class_name)
-        title = f"object {number} ({class_name!r})"
-        try:
-            if class_name not in classes:
-                raise ValueError(f"it is none of the classes {', '.join(classes)} (data.classes)")
-            box = _box(element)
-        except ValueError as error:
-            flaws.append(Flaw(file, f"{title}: {error}", is_bad_box=True))
-        else:
-            difficult = _text(element, "difficult") == "1"
-            objects.append(AnnotatedObject(title, classes.index(class_name), box, difficult=difficult))
-    image = _image(folder, name)
-    size = _size(annotation) or image_size(image)
-    record, found = make_record(name, image, size, image_id, objects, file, tolerance=tolerance)
-    return record, flaws + found, class_names
+    for number, found in enumerate(annotation.objects, start=1):
+        title = f"object {number} ({found.class_name!r})"
+        problem = found.problem
+        if found.class_name not in classes:
+            problem = f"it is none of the classes {', '.join(classes)} (data.classes)"
+        if problem:
+            flaws.append(Flaw(item.annotation, f"{title}: {problem}", is_bad_box=True))
+            continue
+        x1, y1, x2, y2 = found.corners
+        box = x1 - first, y1 - first, x2, y2
+        objects.append(AnnotatedObject(title, classes.index(found.class_name), box, difficult=found.difficult))
+    size = annotation.size or image_size(item.image)
+    record, more = make_record(item.name, item.image, size, image_id, objects, item.annotation, tolerance=tolerance)
+    return record, flaws + more
+
+
+def _first_corner(
+    config: VocConfig, annotations: Sequence[_Annotation], layout: VocLayout, setting: Split
+) -> tuple[int, list[str]]:
+    """Return the number of an image's first pixel in the files, and a note if that was found by looking at both splits."""
+    if config.first_corner != "auto":
+        return int(config.first_corner), []
+    boxes = [found.corners for found in _whole_objects([*annotations, *_of_other_split(config, layout, setting)])]
+    begins = [min((x1, y1), key=abs) for x1, y1, *_ in boxes]
+    at_0, at_1 = sum(-1 < corner < 1 for corner in begins), sum(1 <= corner < 2 for corner in begins)
+    forced = "data.first_corner=0 or 1 forces it"
+    if at_0 == 0:
+        note = f"no box begins at 0: corners are taken to count from 1, as Pascal VOC's do ({forced})"
+        return 1, [note] if boxes else []
+    counted = f"{at_0} of {len(boxes)} boxes begin at 0 and {at_1} at 1"
+    if at_1 > _SLIPS * at_0:
+        return 1, [f"{counted}: corners are taken to count from 1, and those at 0 for slips ({forced})"]
+    return 0, [f"{counted}: corners are taken to count from 0 ({forced})"]
+
+
+def _of_other_split(config: VocConfig, layout: VocLayout, setting: Split) -> list[_Annotation]:
+    """Return the annotations that the other split is read from, as far as they are there."""
+    if config.val_share:
+        return []
+    try:
+        items, _ = layout.items(config.val if setting == "train" else config.train, may_fetch=False)
+    except (UsageError, DataError):  # said where that split is opened
+        return []
+    return [_read(item) for item in items]
+
+
+def _whole_objects(annotations: Sequence[_Annotation]) -> Iterator[_Object]:
+    """Yield the objects whose box has an extent: empty ones are often all zeros."""
+    for annotation in annotations:
+        for found in annotation.objects:
+            x1, y1, x2, y2 = found.corners
+            if x1 < x2 and y1 < y2:
+                yield found
+
+
+def _notes_of_names(annotations: Sequence[_Annotation]) -> list[str]:
+    """Return a note if annotations call their images by another name than they have: some tools keep the name of before."""
+    other = [
+        f"{annotation.file_name!r} in {annotation.item.annotation.name}"
+        for annotation in annotations
+        if annotation.file_name
+        and annotation.item.annotation.stem
+        not in (PureWindowsPath(annotation.file_name).name, PureWindowsPath(annotation.file_name).stem)
+    ]
+    if not other:
+        return []
+    return [
+        f"{len(other)} of {len(annotations)} annotations have another <filename> than their own name, which counts: {first_few(other, 1)}"
+    ]
+
+
+def _names_in(annotations: Sequence[_Annotation]) -> set[str]:
+    return {found.class_name for annotation in annotations for found in annotation.objects}
 
 
 class _Elements(ElementTree.TreeBuilder):
@@ -167,8 +233,8 @@ def _text(element: ElementTree.Element, tag: str) -> str:
     return (element.findtext(tag) or "").strip()
 
 
-def _box(element: ElementTree.Element) -> Box:
-    """Return the box as in BoxSample; ValueError if a corner is missing or no number."""
+def _corners(element: ElementTree.Element) -> Box:
+    """Return a box's corners as the file has them; ValueError if one is missing or no number."""
     corners = []
     for tag in _CORNERS:
         text = _text(element, f"bndbox/{tag}")
@@ -177,17 +243,18 @@ def _box(element: ElementTree.Element) -> Box:
         except ValueError:
             raise ValueError(f"its {tag} is {text!r}; expected a number") from None
     x1, y1, x2, y2 = corners
-    return x1 - 1, y1 - 1, x2, y2
+    return x1, y1, x2, y2
+
+
+def _flag(element: ElementTree.Element, tag: str) -> bool:
+    """Return whether a mark such as <difficult>True</difficult> is set; ValueError if it is neither set nor not."""
+    text = _text(element, tag).lower()
+    if text not in (*_TRUE, *_FALSE):
+        raise ValueError(f"its {tag} is {text!r}; expected 1 or 0, true or false, yes or no")
+    return text in _TRUE
 
 
 def _size(annotation: ElementTree.Element) -> tuple[int, int] | None:
     """Return (height, width), where the file states them."""
     height, width = _text(annotation, "size/height"), _text(annotation, "size/width")
     return (int(height), int(width)) if height.isdecimal() and width.isdecimal() and int(height) * int(width) else None
-
-
-def _image(folder: Path, name: str) -> Path:
-    """Return the image's file, the .jpg where there is none."""
-    jpeg = folder / "JPEGImages" / f"{name}.jpg"
-    files = (jpeg, *(folder / "JPEGImages" / f"{name}{suffix}" for suffix in IMAGE_SUFFIXES))
-    return next((file for file in files if file.is_file()), jpeg)

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -167,15 +168,53 @@ class TestVoc:
         assert {"data.train=[set/train]", "data.val=[set/val]", "data.classes=[cat]"} < set(reading.overrides)
         assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
-    def test_beside_the_images(self, tmp_path):
-        for split in ("train", "valid"):
-            save_voc_image(tmp_path, "a", voc_object("cat", (1, 1, 9, 9)))
-            (tmp_path / split).mkdir()
-            (tmp_path / "Annotations/a.xml").rename(tmp_path / split / "a.xml")
-        (tmp_path / "Annotations").rmdir()
+    @pytest.mark.parametrize(
+        ("annotations", "images", "entry"),
+        [
+            ("{}", "{}", "{}"),
+            ("{}/annotations", "{}/images", "{}"),
+            ("annotations/{}", "images/{}", "{}"),
+            ("my set/{}_zip/{}", "my set/{}_zip/{}", "my set/{}_zip/{}"),
+        ],
+    )
+    def test_folders_of_a_split(self, tmp_path, annotations, images, entry):
+        """Every class of the training images is found, and no other."""
+        names = {"train": [f"{number:02}" for number in range(60)], "valid": ["x"], "test": ["y"]}
+        for split, stems in names.items():
+            for number, stem in enumerate(stems):
+                marks = voc_object("late" if number == 59 else "cat" if split == "train" else "other", (1, 1, 9, 9))
+                file = tmp_path / annotations.replace("{}", split) / f"{stem}.xml"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(f"<annotation>{marks}</annotation>")
+                image = tmp_path / images.replace("{}", split) / f"{stem}.png"
+                image.parent.mkdir(parents=True, exist_ok=True)
+                image.touch()
         reading = only(tmp_path)
-        assert (reading.is_read, reading.classes) == (False, ["cat"])
-        assert reading.split == "trained on train, validated on valid"
+        assert (reading.format, reading.classes) == ("Pascal VOC without ImageSets", ["cat", "late"])
+        config = compose(reading.overrides).data
+        assert (config.train, config.val) == ([entry.replace("{}", "train")], [entry.replace("{}", "valid")])
+        assert len(open_box_dataset(config, "train")) == 60
+
+    @pytest.mark.parametrize("annotations", [".", "Annotations", "set/xml", "dogs"])
+    def test_one_folder_is_shared(self, tmp_path, annotations):
+        for name in "abc":
+            save_voc_image(tmp_path / "made", name, voc_object("cat", (1, 1, 9, 9)))
+            save_image(tmp_path / annotations / f"{name}.png")
+            (tmp_path / f"made/Annotations/{name}.xml").rename(tmp_path / annotations / f"{name}.xml")
+        rmtree(tmp_path / "made")
+        reading = only(tmp_path)
+        assert {"data.train=[.]", "data.val_share=0.2"} < set(reading.overrides)
+        assert [len(opened(reading, open_box_dataset, split)) for split in ("train", "val")] == [2, 1]
+
+    def test_lists_beside_the_folders(self, tmp_path):
+        for name in "ab":
+            save_voc_image(tmp_path, name, voc_object("cat", (1, 1, 9, 9)))
+        (tmp_path / "train.txt").write_text("JPEGImages/a.jpg\n")
+        (tmp_path / "val.txt").write_text("b\n")
+        (tmp_path / "classes.txt").write_text("cat\n")
+        reading = only(tmp_path)
+        assert {"data.train=[train.txt]", "data.val=[val.txt]"} < set(reading.overrides)
+        assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
 
 def test_yolo_is_named(tmp_path):

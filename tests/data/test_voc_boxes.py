@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 import torchvision.datasets.voc
@@ -12,8 +13,10 @@ from torchvision.datasets import VOCDetection
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import BadBoxes, Source, VocConfig
+from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data import build_box_dataset
 from dcnrun.errors import DataError, UsageError
+from dcnrun.resources import resource_dir
 from tests.data.conformance import DatasetSuite
 from tests.data.factories import save_image_set, save_voc_image, voc_boxes_tree, voc_object
 
@@ -94,6 +97,24 @@ class TestConvention:
         assert sample["difficult"].tolist() == [True, False, False]
         assert not sample["crowd"].any()
 
+    @pytest.mark.parametrize("mark", ["True", "true", "TRUE", "yes", " 1\n", "1"])
+    def test_a_mark_that_is_set(self, folder, mark):
+        sample = read(folder, voc_object("cat", (1, 1, 5, 5), f"<difficult>{mark}</difficult>"))
+        assert sample["difficult"].tolist() == [True]
+
+    @pytest.mark.parametrize("mark", ["False", "false", "no", " 0 ", "", "Unspecified"])
+    def test_a_mark_that_is_not(self, folder, mark):
+        sample = read(folder, voc_object("cat", (1, 1, 5, 5), f"<difficult>{mark}</difficult>"))
+        assert sample["difficult"].tolist() == [False]
+
+    def test_a_mark_that_says_neither(self, folder):
+        with pytest.raises(DataError, match=r"object 1 \('cat'\): its difficult is 'maybe'; expected 1 or 0"):
+            read(folder, voc_object("cat", (1, 1, 5, 5), "<difficult>maybe</difficult>"))
+
+    def test_polygons_and_rotated_boxes_beside_the_box(self, folder):
+        more = "<polygon><x1>3</x1><y1>4</y1></polygon><robndbox><cx>3</cx></robndbox><truncated>True</truncated>"
+        assert read(folder, voc_object("cat", (1, 1, 9, 9), more))["boxes"].tolist() == [[0, 0, 9, 9]]
+
     def test_parts_of_an_object_are_none_themselves(self, folder):
         head = "<part><name>head</name><bndbox><xmin>2</xmin></bndbox></part>"
         assert read(folder, voc_object("person", (1, 1, 9, 9), head))["boxes"].tolist() == [[0, 0, 9, 9]]
@@ -120,6 +141,95 @@ class TestConvention:
         (folder / "JPEGImages/a.jpg").unlink()
         Image.new(mode, (40, 30)).save(folder / "JPEGImages/a.png")
         assert build_box_dataset(VocConfig(root=str(folder.parent)), "val")[0]["image"].shape == (3, 30, 40)
+
+
+class TestFirstCorner:
+    """Whether corners count from 0 or from 1 is found by looking at all boxes, where no setting says it."""
+
+    AT_0 = voc_object("cat", (0, 4, 9, 12))
+    AT_1 = voc_object("cat", (1, 4, 9, 12))
+    INSIDE = voc_object("dog", (10.25, 8, 40, "28.5"))
+
+    @pytest.fixture
+    def opened(self, folder):
+        def opened(train, val, split="val", **settings):
+            for name, objects in (("train", train), ("val", val)):
+                save_voc_image(folder, name, *objects)
+                save_image_set(folder, name, name)
+            config = VocConfig(root=str(folder), train=["VOC2007/train"], val=["VOC2007/val"], **settings)
+            dataset = build_box_dataset(config, split)
+            return dataset[0]["boxes"].tolist(), [note for note in dataset.notes if "corners" in note]
+
+        return opened
+
+    @pytest.mark.parametrize("first", ["0", "1"])
+    def test_what_is_drawn_is_in_the_box(self, folder, first):
+        """Independent of both conventions: the box is that of the white pixels."""
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        pixels[8:28, 10:33] = 255
+        shift = int(first)
+        save_voc_image(folder, "a", voc_object("cat", (10 + shift, 8 + shift, 33, 28)))
+        Image.fromarray(pixels).save(folder / "JPEGImages/a.jpg", quality=100, subsampling=0)
+        save_image_set(folder, "test", "a")
+        sample = build_box_dataset(VocConfig(root=str(folder.parent), first_corner=first), "val")[0]
+        rows, columns = np.nonzero(sample["image"][0].numpy() > 127)
+        assert sample["boxes"].tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+
+    @pytest.mark.parametrize("split", ["train", "val"])
+    def test_a_box_at_0_in_either_split_decides_for_both(self, opened, split):
+        for sets in (([self.AT_0], [self.INSIDE]), ([self.INSIDE], [self.AT_0])):
+            boxes, notes = opened(*sets, split)
+            assert boxes in ([[0, 4, 9, 12]], [[10.25, 8, 40, 28.5]])
+            assert notes == [
+                "1 of 2 boxes begin at 0 and 0 at 1: corners are taken to count from 0 (data.first_corner=0 or 1 forces it)"
+            ]
+
+    @pytest.mark.parametrize("corner", ["0", "0.0", "0.4", "-0.3"])
+    def test_fractions_below_1(self, opened, corner):
+        boxes, _ = opened([self.INSIDE], [voc_object("cat", (7, corner, 9, 12))], bad_boxes=BadBoxes.warn)
+        assert boxes == [pytest.approx([7, max(float(corner), 0), 9, 12])]
+
+    def test_without_any_sign_they_count_from_1(self, opened):
+        boxes, notes = opened([self.AT_1], [self.INSIDE])
+        assert boxes == [[9.25, 7, 40, 28.5]]
+        assert notes == [
+            "no box begins at 0: corners are taken to count from 1, as Pascal VOC's do (data.first_corner=0 or 1 forces it)"
+        ]
+
+    def test_empty_and_outside_boxes_say_nothing(self, opened):
+        bad = [voc_object("cat", (0, 0, 0, 0)), voc_object("cat", (-20, -9, 9, 9)), voc_object("cat", (0, 9, "x", 9))]
+        with pytest.warns(UserWarning, match=r"3 problems .* is outside"):
+            boxes, _ = opened([self.AT_1], [*bad, self.INSIDE], bad_boxes=BadBoxes.warn)
+        assert boxes[-1] == [9.25, 7, 40, 28.5]
+
+    def test_a_slip_among_many_that_begin_at_1(self, opened):
+        many = [voc_object("cat", (1, 4, 9, 12 + number / 2)) for number in range(11)]
+        with pytest.raises(DataError, match=r"object 1 \('cat'\): its box \(-1, 3, 9, 12\) is partly outside"):
+            opened(many, [self.AT_0], tolerance=0)
+        boxes, (note,) = opened(many, [self.INSIDE, self.AT_0])
+        assert boxes[0] == [9.25, 7, 40, 28.5]
+        assert note.startswith("1 of 13 boxes begin at 0 and 11 at 1: corners are taken to count from 1")
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_is_forced_by_the_setting(self, opened, first):
+        boxes, notes = opened([self.AT_0], [self.INSIDE], first_corner=str(first))
+        assert (boxes, notes) == ([[10.25 - first, 8 - first, 40, 28.5]], [])
+
+    def test_with_a_share_all_images_are_looked_at(self, folder):
+        for name, item in (("a", self.AT_0), ("b", self.INSIDE), ("c", self.INSIDE)):
+            save_voc_image(folder, name, item)
+        save_image_set(folder, "all", "a", "b", "c")
+        config = VocConfig(root=str(folder), train=["VOC2007/all"], val_share=0.4)
+        boxes = {
+            (dataset := build_box_dataset(config, split)).name(index): dataset[index]["boxes"].tolist()
+            for split in ("train", "val")
+            for index in range(len(build_box_dataset(config, split)))
+        }
+        assert boxes == {"a": [[0, 4, 9, 12]], "b": [[10.25, 8, 40, 28.5]], "c": [[10.25, 8, 40, 28.5]]}
+
+    @pytest.mark.parametrize("name", ["voc2007", "treecrowns"])
+    def test_published_sets_need_no_looking(self, name):
+        assert read_yaml(resource_dir("conf") / "data" / f"{name}.yaml")["first_corner"] == "1"
 
 
 BAD = {
@@ -159,9 +269,9 @@ class TestBadBoxes:
         with pytest.raises(
             DataError, match=r"object 1 \('cat'\): .* is partly outside the image of 40x30.*=warn drops"
         ):
-            read(folder, voc_object("cat", corners), tolerance=0)
+            read(folder, voc_object("cat", corners), first_corner="1", tolerance=0)
         with pytest.warns(UserWarning, match=r"partly outside"):
-            sample = read(folder, voc_object("cat", corners), tolerance=0, bad_boxes=BadBoxes.warn)
+            sample = read(folder, voc_object("cat", corners), bad_boxes=BadBoxes.warn, first_corner="1", tolerance=0)
         assert sample["boxes"].tolist() == [clipped]
         assert sample["area"].tolist() == [(clipped[2] - clipped[0]) * (clipped[3] - clipped[1])]
 
@@ -188,7 +298,7 @@ class TestFiles:
         with pytest.raises(DataError, match=r"a.jpg: the image is 40x30 when upright, .* annotated at 30x40"):
             read(folder, declared=(30, 40))
 
-    @pytest.mark.parametrize("declared", [None, ("", ""), ("x", 30)])
+    @pytest.mark.parametrize("declared", [None, ("", ""), ("x", 30), (0, 0), (40, 0)])
     def test_without_a_size_the_images_own_counts(self, folder, declared):
         with pytest.raises(DataError, match=r"outside the image of 40x30"):
             read(folder, voc_object("cat", (1, 1, 42, 30)), declared=declared)
