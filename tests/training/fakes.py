@@ -77,6 +77,23 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
+def under_torchrun(*args: object) -> None:
+    """The command line in two processes that torchrun starts; they have little to import."""
+    process = FORKSERVER.Process(target=_run_torchrun, args=(list(map(str, args)),))
+    process.start()
+    process.join(200)
+    assert process.exitcode == 0
+
+
+def _run_torchrun(arguments: list[str]) -> None:
+    from torch.distributed.run import main
+
+    from dcnrun import __main__ as program
+
+    options = ["--nproc-per-node", "2", "--master-port", free_port(), "--start-method", "forkserver", "--run-path"]
+    main([*options, program.__file__, *arguments])
+
+
 def on_two_ranks(forked: Callable[..., Forked], *args: object) -> None:
     """The command line in two processes, as torchrun starts them."""
     both = {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}

@@ -5,7 +5,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from dcnrun.training.run import resume, train
 from tests.data.factories import folder_tree
 from tests.fakes import locked_elsewhere
 from tests.training.factories import TINY, metrics
-from tests.training.fakes import finish, free_port, on_two_ranks, start
+from tests.training.fakes import finish, on_two_ranks, start, under_torchrun
 
 
 def same_weights(a, b):
@@ -270,9 +269,8 @@ def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp
 def test_two_processes_count_each_validation_image_once_and_resume(tiny, forked, tmp_path):
     """Five images on two processes; the gradient of the whole batch, so the weights are close to one process's."""
     run = tmp_path / "run"
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     overrides = [*tiny, "conv=deformable", "trainer.devices=2", "trainer.accelerator=cpu"]
-    subprocess.run([*torchrun, "-m", "dcnrun", "train", *overrides, "--run-dir", str(run)], check=True, timeout=200)
+    under_torchrun("train", *overrides, "--run-dir", run)
     folder = RunFolder(run)
     assert np.load(folder.per_image_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
     whole = metrics(run)
