@@ -20,10 +20,12 @@ test:  ## the whole suite; what measures seconds runs by itself
 test-fast:  ## without the tests that take more than some ten seconds
 	$(PYTEST) -m 'not slow and not alone'
 
+SANITIZED = tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_roi_pool/test_deform_roi_pool.py \
+	tests/ops/deform_roi_pool/test_cpu.py tests/ops/cuda_emulation
+
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
-	.ci/sanitized $(PYTHON) -m pytest tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_roi_pool/test_deform_roi_pool.py tests/ops/deform_roi_pool/test_cpu.py -k kernel --hypothesis-profile=few \
-		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
-	.ci/sanitized $(PYTHON) -m pytest -n 2 tests/ops/cuda_emulation -k "definition or layout or parity and odd" --hypothesis-profile=few \
+	.ci/sanitized $(PYTHON) -m pytest -n 2 --dist worksteal $(SANITIZED) --hypothesis-profile=few \
+		-k "kernel and not cuda_emulation or cuda_emulation and (definition or layout or parity and odd)" \
 		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
 
 parity:  ## whether our CUDA kernels are right on this machine's GPU: benchmarks/results/cuda_parity_*.json
