@@ -104,6 +104,7 @@ class Source(StrEnum):
     cityscapes = "cityscapes"
     voc = "voc"
     coco = "coco"
+    yolo = "yolo"
 
 
 class BadBoxes(StrEnum):
@@ -454,6 +455,23 @@ class CocoConfig(BoxFilesConfig):
         Crowds.auto,
         "what iscrowd=1 means: keep (a crowd), objects (an object as others, as tools write it for masks of run lengths), or"
         " auto (the training file's annotations show it)",
+    )
+
+
+@dataclass
+class YoloConfig(BoxFilesConfig):
+    """Boxes and polygons in the layout of YOLO: a .txt file for each image."""
+
+    source: Source = setting(Source.yolo, "the reader")
+    yaml: str = setting(
+        "", "the data set's .yaml, below root; empty: data.yaml, dataset.yaml or the only one with names"
+    )
+    classes: list[str] = setting([], "class names in the order of their numbers; []: those of the .yaml or classes.txt")
+    train: str = setting(
+        "train", "what to train on: a key of the .yaml, or a folder or a .txt list of images below root"
+    )
+    val: str = setting(
+        "val", "what to validate on: a key of the .yaml, or a folder or a .txt list of images below root"
     )
 
 

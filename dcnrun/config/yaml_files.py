@@ -24,6 +24,11 @@ def read_yaml(path: Path) -> Any:
     return construct(parse(read_text(path), path), path)
 
 
+def read_texts(path: Path) -> Any:
+    """Read a file with every key and value as the text that is written: a name such as no, 007 or 1.10 is itself."""
+    return construct(parse(read_text(path), path), path, yaml.BaseLoader)
+
+
 def read_text(path: Path) -> str:
     """Return what a file holds; ConfigError where it is no file or not UTF-8."""
     try:
@@ -61,10 +66,10 @@ def parse(text: str, path: Path) -> yaml.Node | None:
     return root
 
 
-def construct(root: yaml.Node | None, path: Path) -> Any:
+def construct(root: yaml.Node | None, path: Path, loader: type[Any] = yaml.SafeLoader) -> Any:
     """Return the plain values of nodes; ConfigError where one has a tag that it can't have."""
     try:
-        return None if root is None else yaml.SafeLoader("").construct_document(root)
+        return None if root is None else loader("").construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError([_explain(error, path)]) from error
     except Exception as error:  # PyYAML raises almost anything

@@ -143,3 +143,24 @@ def save_json(root, split, document):
 
 def load_json(root, split):
     return json.loads((root / "annotations" / f"instances_{split}.json").read_text())
+
+
+def save_yolo(root, image, *lines, size=(40, 30), seed=0):
+    """An image and the file of its objects, in `labels` where it is in `images`; no file without lines at all."""
+    save_image(root / image, size, seed)
+    if lines:
+        file = (root / image.replace("images", "labels")).with_suffix(".txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line}\n" for line in lines))
+
+
+def yolo_tree(root):
+    """Polygons that fill their boxes; an empty file, and an image without one."""
+    upper, right = "0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5", "1 0.75 0.2 1 0.2 1 0.6 0.75 0.6"
+    for nth, split in enumerate(("train", "val")):
+        save_yolo(root, f"images/{split}/a.png", upper, right, seed=10 * nth)
+        save_yolo(root, f"images/{split}/b.png", right, size=(60, 50), seed=10 * nth + 1)
+        save_yolo(root, f"images/{split}/c.png", "", seed=10 * nth + 2)
+        save_yolo(root, f"images/{split}/d.png", seed=10 * nth + 3)
+    (root / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    return root

@@ -16,6 +16,7 @@ from dcnrun.config.schema import (
     Source,
     Voc2012Config,
     VocConfig,
+    YoloConfig,
 )
 from dcnrun.config.settings import as_typed
 from dcnrun.data import build_box_dataset, build_dataset, labels_of, problems
@@ -32,6 +33,7 @@ GOOD = {
     "cityscapes": CityscapesConfig(root="somewhere"),
     "voc": VocConfig(root="somewhere"),
     "coco": CocoConfig(root="somewhere"),
+    "yolo": YoloConfig(root="somewhere"),
 }
 
 PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
@@ -127,6 +129,9 @@ def test_sound_settings_have_no_problems(name):
         ("voc", "val", ["VOC2007/test", "VOC2007/test"]),
         ("coco", "root", None),
         ("coco", "annotations", "annotations/instances.json"),
+        ("yolo", "root", None),
+        ("yolo", "classes", ["cat", "cat"]),
+        ("yolo", "train", ""),
     ],
 )
 def test_a_problem_names_setting_and_value(name, key, value):

@@ -1,0 +1,149 @@
+"""Boxes, and polygons as masks of objects, in the layout of YOLO: a .txt file for each image."""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import NamedTuple
+
+from dcnrun.config.schema import YoloConfig
+from dcnrun.data.box_files import AnnotatedObject, BoxFileDataset, Flaw, Record, make_record
+from dcnrun.data.coco_masks import area, run_lengths
+from dcnrun.data.files import first_few, image_size, read_bytes
+from dcnrun.data.sample import Rule, Split
+from dcnrun.data.yolo_layout import Layout, find_images, label_places, read_layout
+from dcnrun.errors import UsageError
+
+_SURELY_PIXELS = 2.0
+"""A coordinate beyond this is no share of an image's side that was rounded or moved out of the image."""
+_EXPECTED = "the class, then x, y, width and height of a box, or x and y of three or more points of a polygon"
+
+
+def rules(config: YoloConfig) -> Iterator[Rule]:
+    """Yield the rules that the settings of such a data set must keep beside their ranges."""
+    yield "root", config.root is not None, "the folder of the images and labels, or its .yaml"
+    yield "classes", len(set(config.classes)) == len(config.classes), "every name once"
+    for key in ("train", "val"):
+        yield key, getattr(config, key) != "", "a key of the .yaml, a folder, or a .txt file of paths"
+
+
+class YoloDataset(BoxFileDataset):
+    """Objects with a line each: their class and shares of the upright image's width and height.
+
+    A line of five numbers is a box; a longer one is a polygon, whose bounds are the box. Images in a folder `images` have
+    their labels in `labels`. An image without a .txt file has no objects.
+
+    Source: Redmon's darknet and ultralytics, whose documentation of data sets describes both.
+    """
+
+    def __init__(self, config: YoloConfig, split: Split, masks: bool = False) -> None:
+        """UsageError if images, labels or class names are not there; DataError if a file is not like YOLO's."""
+        layout = read_layout(config)
+        images = find_images(layout, config, split)
+        labelled = [_read(layout, image) for image in images]
+        _note_missing(layout, labelled, split)
+        has_masks = masks and any(item.mask for entry in labelled for item in entry.objects)
+        records: list[Record] = []
+        flaws: list[Flaw] = []
+        for number, (image, file, size, objects, wrong) in enumerate(labelled, start=1):
+            name = layout.relative(image)
+            record, found = make_record(name, image, size, number, objects, file or image, has_masks=has_masks)
+            records.append(record)
+            flaws += [*wrong, *found]
+        classes = layout.classes
+        super().__init__(config, split, classes, records, flaws, category_ids=range(len(classes)), notes=layout.notes)
+
+
+class _Labelled(NamedTuple):
+    image: Path
+    file: Path | None
+    """None: the image has no label file."""
+    size: tuple[int, int] | None
+    objects: list[AnnotatedObject]
+    flaws: list[Flaw]
+
+
+def _read(layout: Layout, image: Path) -> _Labelled:
+    """Read the labels of an image."""
+    file = next((place for place in label_places(layout, image) if place.is_file()), None)
+    size = image_size(image)
+    if size is None and not image.is_file():
+        return _Labelled(image, file, None, [], [Flaw(image, "the image is listed, but not there", is_bad_box=False)])
+    if file is None:
+        return _Labelled(image, None, size, [], [])
+    try:
+        lines = list(enumerate(read_bytes(file).decode("utf-8-sig").splitlines(), start=1))
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"can't be read ({error}); expected a text file, an object a line"
+        return _Labelled(image, file, size, [], [Flaw(file, what, is_bad_box=False)])
+    written = [(number, line.split()) for number, line in lines if line.strip()]
+    if size is None:
+        what = "can't be read, so that the size of its objects is not known"
+        return _Labelled(image, file, size, [], [Flaw(image, what, is_bad_box=False)] if written else [])
+    objects: list[AnnotatedObject] = []
+    flaws: list[Flaw] = []
+    for number, words in written:
+        try:
+            objects.append(_object(f"line {number}", words, layout, size))
+        except _BadLineError as error:
+            flaws.append(Flaw(file, f"line {number}: {error}", is_bad_box=error.is_bad_box))
+    return _Labelled(image, file, size, objects, flaws)
+
+
+class _BadLineError(ValueError):
+    """What is wrong with a line, and whether the object can be dropped as others with bad boxes."""
+
+    def __init__(self, problem: str, *, is_bad_box: bool = False) -> None:
+        super().__init__(problem)
+        self.is_bad_box = is_bad_box
+
+
+def _object(title: str, words: Sequence[str], layout: Layout, size: tuple[int, int]) -> AnnotatedObject:
+    """Read an object's line."""
+    try:
+        number, *values = map(float, words)
+    except ValueError as error:
+        raise _BadLineError(f"{error}; expected numbers: {_EXPECTED}") from None
+    if layout.key_points and len(values) == 4 + layout.key_points:
+        values = values[:4]
+    if len(values) == 5:
+        raise _BadLineError(
+            f"it has 6 numbers, a box and its confidence or the number of a track; expected {_EXPECTED}"
+        )
+    if len(values) < 4 or len(values) % 2:
+        raise _BadLineError(f"it has {len(words)} numbers; expected {_EXPECTED}")
+    if not all(map(isfinite, values)):
+        raise _BadLineError("it has a coordinate that is no finite number", is_bad_box=True)
+    if (largest := max(values)) > _SURELY_PIXELS:
+        raise _BadLineError(
+            f"its coordinate {largest:g} looks like pixels; expected shares of the image's sides, 0 to 1"
+        )
+    if number not in range(len(layout.classes)):
+        listed = first_few([f"{index} {name}" for index, name in enumerate(layout.classes)], 10)
+        raise _BadLineError(f"its class is {words[0]}; expected one of {listed}", is_bad_box=True)
+    height, width = size
+    if len(values) == 4:
+        x, y, w, h = values
+        box = (x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height
+        return AnnotatedObject(title, int(number), box)
+    xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
+    try:
+        mask = run_lengths([[side for point in zip(xs, ys, strict=True) for side in point]], size)
+    except ValueError as error:
+        raise _BadLineError(f"its mask can't be used: {error}", is_bad_box=True) from None
+    return AnnotatedObject(title, int(number), (min(xs), min(ys), max(xs), max(ys)), area=area(mask) or None, mask=mask)
+
+
+def _note_missing(layout: Layout, labelled: Sequence[_Labelled], split: Split) -> None:
+    """Say how many images that are there have no label file; UsageError if none has one."""
+    missing = [entry.image for entry in labelled if entry.file is None and entry.size is not None]
+    if missing and len(missing) == len(labelled):
+        places = " or ".join(layout.relative(place) for place in label_places(layout, missing[0]))
+        raise UsageError(
+            f"data.root={layout.root}: none of the {len(missing)} images of data.{split} has a label file;"
+            f" expected {places} for {layout.relative(missing[0])}"
+        )
+    if missing:
+        layout.notes.append(
+            f"{len(missing)} of {len(labelled)} images have no label file, such as {layout.relative(missing[0])}:"
+            " taken as images without objects (an empty .txt says so)"
+        )
