@@ -93,14 +93,8 @@ def _readings(paths: list[str]) -> list["Reading"]:
             f"{'It may also be' if number else 'Format'}: {reading.format} ({reading.because})",
             f"  classes: {first_few(reading.classes, 20) or 'none found'}",
             f"  split: {reading.split}",
-            f"  {reading.command if reading.is_read else 'dcnrun has no reader for it'}",
+            f"  {reading.command}",
         ]
         for line in lines:
             console.print(printable(line), markup=False, soft_wrap=True)
-    read = [reading for reading in readings if reading.is_read]
-    if not read:
-        names = " or ".join(reading.format for reading in readings)
-        raise UsageError(
-            f"{there[0]}: it is {names}, which dcnrun does not read; export it as COCO, or with ImageSets."
-        )
-    return read
+    return readings

@@ -105,6 +105,14 @@ class Source(StrEnum):
     voc = "voc"
     coco = "coco"
     yolo = "yolo"
+    labelme = "labelme"
+
+
+class Rectangles(StrEnum):
+    """What rectangles of labelme are."""
+
+    masks = "masks"
+    boxes = "boxes"
 
 
 class BadBoxes(StrEnum):
@@ -473,6 +481,20 @@ class YoloConfig(BoxFilesConfig):
     val: str = setting(
         "val", "what to validate on: a key of the .yaml, or a folder or a .txt list of images below root"
     )
+
+
+@dataclass
+class LabelmeConfig(BoxFilesConfig):
+    """Boxes and masks of objects in labelme's files: a .json file for each image."""
+
+    source: Source = setting(Source.labelme, "the reader")
+    classes: list[str] = setting([], "class names; []: all labels that there are, sorted")
+    rectangles: Rectangles = setting(
+        Rectangles.masks,
+        "rectangles are masks that fill them, as labelme exports them; or boxes, whose objects have none",
+    )
+    train: str = setting("train", "folder of the training images and their .json files, or a .txt list, below root")
+    val: str = setting("val", "folder of the validation images and their .json files, or a .txt list, below root")
 
 
 def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:

@@ -53,6 +53,16 @@ def with_extent(segmentation: Any) -> Any:
     return [part for part in segmentation if not (isinstance(part, list) and len(part) in (0, 2, 4))]
 
 
+def encode(inside: NDArray[np.bool_]) -> RunLengths:
+    """Encode a mask (H, W)."""
+    return dict(coco_mask.encode(np.asfortranarray(inside, np.uint8)))
+
+
+def union(masks: Sequence[RunLengths]) -> RunLengths:
+    """Return the mask of all pixels that are in any of the masks of one image."""
+    return dict(coco_mask.merge(list(masks)))
+
+
 def decode(masks: Sequence[RunLengths | None], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the masks (n, H, W), 1 inside; 0 all over where there is none."""
     decoded = np.zeros((len(masks), *size), np.uint8)

@@ -9,7 +9,8 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -17,16 +18,19 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image as Pillow
 
-from dcnrun.config.schema import FolderConfig, VocConfig
-from dcnrun.config.yaml_files import read_yaml
+from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
+from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.colours import as_hex
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask, require_regular
 from dcnrun.data.folder import IGNORED_NAMES
+from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import find_layouts, pairs_of
+from dcnrun.data.sample import Split
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
+from dcnrun.data.yolo_layout import YAML_NAMES, find_images, read_layout
 from dcnrun.errors import DcnrunError, UsageError
 
 _MOST_ENTRIES = 100_000
@@ -38,6 +42,7 @@ _VAL = ("validation", "valid", "val", "testing", "test", "dev")
 _VAL_SHARE = "data.val_share=0.2"
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
+_YOLO_LINE = re.compile(r"\s*(\d{1,4})(?:\s+[-+.\de]+){4,}\s*$", re.IGNORECASE)
 _PLAIN = re.compile(r"[\w./@%+~-]+")
 
 
@@ -51,8 +56,6 @@ class Reading:
     overrides: list[str]
     classes: list[str] = field(default_factory=list)
     split: str = ""
-    is_read: bool = True
-    """Whether there is a reader for it; else there are no overrides."""
 
     @property
     def command(self) -> str:
@@ -253,19 +256,59 @@ def _document(file: Path, mark: str) -> dict[str, Any]:
 
 
 def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
-    for name in listing.get("", ()):
-        if name.endswith((".yaml", ".yml")):
+    """Find a .yaml with names of classes, in whatever folder, or .txt files whose lines are objects."""
+    for place, names in listing.items():
+        for name in [name for name in names if name.endswith((".yaml", ".yml"))][:_MOST_READ]:
             try:
-                content = read_yaml(root / name)
+                content = read_texts(root / place / name)
             except DcnrunError:
                 continue
-            names = content.get("names") if isinstance(content, dict) else None
-            if isinstance(names, dict | list):
-                classes = [str(value) for value in (names.values() if isinstance(names, dict) else names)]
-                has_val = bool(content.get("val"))
-                split = _in_words(str(content.get("train", "train")), str(content["val"]) if has_val else None)
-                yield Reading("YOLO", f"{name} with names", [], classes, split, is_read=False)
+            if isinstance(content, dict) and isinstance(content.get("names"), dict | list):
+                yield _yolo_reading(
+                    YoloConfig(root=str(root / place), yaml=name), f"{place}/{name}".lstrip("/") + " with names"
+                )
                 return
+    numbers = [_class_numbers(root / file) for file in _files(listing, ".txt")]
+    if any(numbers) and any(map(_has_images, listing.values())):
+        config = YoloConfig(root=str(root))
+        try:
+            read_layout(config)
+        except DcnrunError:  # no file has the names
+            config.classes = [f"class_{number}" for number in range(max(map(max, filter(None, numbers))) + 1)]
+        yield _yolo_reading(config, ".txt files with an object a line")
+
+
+def _yolo_reading(config: YoloConfig, because: str) -> Reading:
+    """Return the settings by which a data set of YOLO has images for both splits."""
+    overrides = ["data=yolo", _override("data.root", str(config.root)), "model=faster_rcnn"]
+    overrides += [_override("data.yaml", config.yaml)] if config.yaml not in ("", *YAML_NAMES) else []
+    overrides += [_override("data.classes", config.classes)] if config.classes else []
+    classes = config.classes
+    train: list[Path] = []
+    with suppress(DcnrunError):  # what is wrong is said by the check
+        classes = read_layout(config).classes
+        train = _yolo_images(config, "train")
+    apart = (part for part in ("val", "test") if _yolo_images(replace(config, val=part), "val") not in ([], train))
+    val = next(apart, None) if train else None
+    overrides += [_override("data.val", val)] if val == "test" else []
+    overrides += [] if val else [_VAL_SHARE]
+    return Reading("YOLO", because, overrides, classes, _in_words("train", val))
+
+
+def _yolo_images(config: YoloConfig, split: Split) -> list[Path]:
+    try:
+        return find_images(read_layout(config), config, split)
+    except DcnrunError:
+        return []
+
+
+def _class_numbers(file: Path) -> list[int]:
+    """Return the classes of a file's objects; none unless each of its lines is one."""
+    with suppress(OSError):
+        lines = read_bytes(file).decode("utf-8", "replace").splitlines()
+        found = [_YOLO_LINE.match(line) for line in lines if line.strip()]
+        return [int(match[1]) for match in found if match] if all(found) else []
+    return []
 
 
 def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -274,10 +317,20 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     for file in _files(listing, ".json"):
         shapes = _document(root / file, '"shapes"').get("shapes")
         if isinstance(shapes, list):
-            classes |= {str(shape["label"]) for shape in shapes if isinstance(shape, dict) and "label" in shape}
+            objects = [shape for shape in shapes if isinstance(shape, dict) and kind_of(shape) not in NO_OBJECTS]
+            classes |= {str(shape["label"]) for shape in objects if "label" in shape}
             places.append(str(Path(file).parent).removeprefix("."))
-    if places:
-        yield _of_folders("labelme", ".json files with shapes", sorted(classes), places)
+    if not places:
+        return
+    places = list(dict.fromkeys(places))
+    train, val = _pair(places)
+    if train is None or val is None or train == val:
+        train, val = places[0] if len(places) == 1 else "", None
+    overrides = ["data=labelme", _override("data.root", str(root)), "model=faster_rcnn"]
+    overrides += [_override("data.train", train or ".")] if train != "train" else []
+    overrides += [_override("data.val", val)] if val not in (None, "val") else []
+    overrides += [] if val else [_VAL_SHARE]
+    yield Reading("labelme", ".json files with shapes", overrides, sorted(classes), _in_words(train or ".", val))
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -323,13 +376,6 @@ def _entry_of(place: PurePosixPath) -> str:
     words = [_split_word(part, (*_TRAIN, *_VAL)) for part in parts]
     end = max((number for number, word in enumerate(words, start=1) if word), default=0)
     return "/".join(parts[:end]) or "."
-
-
-def _of_folders(format: str, because: str, classes: list[str], places: list[str]) -> Reading:
-    """Return the reading of annotations whose folders are the split, which no reader takes."""
-    train, val = _pair(list(dict.fromkeys(places)))
-    split = _in_words(train or places[0] or ".", val if train else None)
-    return Reading(format, because, [], classes, split, is_read=False)
 
 
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:

@@ -9,7 +9,7 @@ from dcnrun.config.groups import Labels, choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
-from dcnrun.data import cityscapes, class_masks, coco, folder, shapes, voc, voc_boxes, yolo
+from dcnrun.data import cityscapes, class_masks, coco, folder, labelme, shapes, voc, voc_boxes, yolo
 from dcnrun.data.bands import default_of
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
@@ -58,6 +58,12 @@ DATASETS: dict[Source, DataSource[Any]] = {
     ),
     Source.yolo: DataSource(
         schema.YoloConfig, masks=class_masks.of(yolo.YoloDataset), boxes=yolo.YoloDataset, rules=yolo.rules
+    ),
+    Source.labelme: DataSource(
+        schema.LabelmeConfig,
+        masks=class_masks.of(labelme.LabelmeDataset),
+        boxes=labelme.LabelmeDataset,
+        rules=labelme.rules,
     ),
 }
 

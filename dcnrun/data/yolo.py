@@ -46,7 +46,9 @@ class YoloDataset(BoxFileDataset):
         flaws: list[Flaw] = []
         for number, (image, file, size, objects, wrong) in enumerate(labelled, start=1):
             name = layout.relative(image)
-            record, found = make_record(name, image, size, number, objects, file or image, has_masks=has_masks)
+            record, found = make_record(
+                name, image, size, number, objects, file or image, tolerance=config.tolerance, has_masks=has_masks
+            )
             records.append(record)
             flaws += [*wrong, *found]
         classes = layout.classes

@@ -19,9 +19,17 @@ from dcnrun.data.sample import Split
 from dcnrun.data.splits import named_split
 from dcnrun.errors import ConfigError, DataError, UsageError
 
-_YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-_CLASS_FILES = ("classes.txt", "data/obj.names", "obj.names", "labels/classes.txt", "images/classes.txt")
-_CLASS_FILES += ("train/classes.txt", "labels/train/classes.txt", "train/_darknet.labels")
+YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_CLASS_FILES = (
+    "classes.txt",
+    "data/obj.names",
+    "obj.names",
+    "labels/classes.txt",
+    "images/classes.txt",
+    "train/classes.txt",
+    "labels/train/classes.txt",
+    "train/_darknet.labels",
+)
 _OTHER_NAMES = {"val": ("valid", "validation"), "valid": ("val", "validation")}
 _NOTHING = ("", "~", "null", "Null", "NULL")
 """How YAML writes that a key has no value."""
@@ -102,7 +110,7 @@ def _find_yaml(root: Path, name: str) -> Path | None:
         if not file.is_file():
             raise UsageError(f"data.yaml={name}: {file} is not there; expected the data set's .yaml")
         return file
-    for usual in _YAML_NAMES:
+    for usual in YAML_NAMES:
         if (root / usual).is_file():
             return root / usual
     others = [file for file in sorted(root.glob("*.y*ml")) if file.suffix in (".yaml", ".yml") and _has_names(file)]

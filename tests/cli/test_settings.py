@@ -69,12 +69,6 @@ class TestDataCheckOfAFolder:
         assert result.exit_code == 2
         assert "no data set was recognised" in result.stderr
 
-    def test_that_no_reader_takes(self, tmp_path):
-        (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
-        result = run("data", "check", str(tmp_path))
-        assert result.exit_code == 2
-        assert "it is YOLO, which dcnrun does not read" in result.stderr
-
     def test_of_which_there_is_one(self, tmp_path):
         assert run("data", "check", str(tmp_path), str(tmp_path)).exit_code == 2
         assert run("data", "check", str(tmp_path / "absent")).exit_code == 2

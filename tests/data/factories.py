@@ -1,5 +1,7 @@
 """Small data sets on disk."""
 
+import base64
+import io
 import json
 from xml.sax.saxutils import escape
 
@@ -163,4 +165,45 @@ def yolo_tree(root):
         save_yolo(root, f"images/{split}/c.png", "", seed=10 * nth + 2)
         save_yolo(root, f"images/{split}/d.png", seed=10 * nth + 3)
     (root / "data.yaml").write_text("path: .\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
+    return root
+
+
+def drawn(label, points, kind="polygon", **more):
+    """A shape of labelme."""
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}} | more
+
+
+def drawn_mask(label, pixels, x, y, **more):
+    """A shape of pixels, whose corners are pixels in it."""
+    stored = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(stored, "PNG")
+    height, width = np.shape(pixels)
+    text = base64.b64encode(stored.getvalue()).decode()
+    return drawn(label, [[x, y], [x + width - 1, y + height - 1]], "mask", mask=text, **more)
+
+
+def save_labelme(root, file, *shapes, image=True, size=(40, 30), seed=0, **more):
+    """A .json file and the image beside it."""
+    path = root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if image:
+        save_image(path.with_suffix(".png"), size, seed)
+    document = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": path.with_suffix(".png").name}
+    document |= {"imageData": None, "imageHeight": size[1], "imageWidth": size[0]}
+    path.write_text(json.dumps(document | more))
+
+
+def labelme_tree(root):
+    """Objects that fill their boxes, one of two parts; a file without shapes, and an image without a file."""
+    parts = [
+        drawn("dog", [[20, 2], [26, 8]], "rectangle", group_id=1),
+        drawn("dog", [[30, 2], [34, 9]], "rectangle", group_id=1),
+    ]
+    for nth, split in enumerate(("train", "val")):
+        polygon = drawn("cat", [[4, 3], [20, 3], [20, 15], [4, 15]])
+        save_labelme(root, f"{split}/a.json", polygon, *parts, seed=10 * nth)
+        mask = drawn_mask("cat", np.ones((5, 7)), 10, 11)
+        save_labelme(root, f"{split}/b.json", mask, drawn("eye", [[3, 3]], "point"), size=(60, 50), seed=10 * nth + 1)
+        save_labelme(root, f"{split}/c.json", seed=10 * nth + 2)
+        save_image(root / split / "d.png", seed=10 * nth + 3)
     return root

@@ -16,15 +16,22 @@ from tests.data.factories import (
     annotation,
     cityscapes_tree,
     coco_tree,
+    drawn,
     folder_tree,
+    labelme_tree,
     save_image,
     save_image_set,
+    save_labelme,
     save_mask,
     save_voc_image,
+    save_yolo,
     voc_boxes_tree,
     voc_object,
     voc_tree,
+    yolo_tree,
 )
+
+LINE = "0 0.5 0.5 0.2 0.2"
 
 
 def only(path):
@@ -217,18 +224,81 @@ class TestVoc:
         assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
 
-def test_yolo_is_named(tmp_path):
-    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: {0: cat, 1: dog}\n")
-    reading = only(tmp_path)
-    assert (reading.format, reading.classes, reading.is_read) == ("YOLO", ["cat", "dog"], False)
-    assert reading.split == "trained on images/train, validated on images/val"
+class TestYolo:
+    def test_the_tree_of_other_tests(self, tmp_path):
+        for path in (yolo_tree(tmp_path), tmp_path / "data.yaml"):
+            reading = only(path)
+            assert (reading.format, reading.classes) == ("YOLO", ["cat", "dog"])
+            assert reading.overrides == ["data=yolo", f"data.root={tmp_path}", "model=faster_rcnn"]
+            assert len(opened(reading, open_box_dataset, "val")) == 4
+
+    @pytest.mark.parametrize(
+        ("val", "key", "more"),
+        [
+            ("valid", "val: ../valid/images", []),
+            ("test", "test: ../test/images", ["data.val=test"]),
+            ("train", "val: ../train/images", ["data.val_share=0.2"]),
+            ("train", "", ["data.val_share=0.2"]),
+        ],
+    )
+    def test_exports_of_roboflow(self, tmp_path, val, key, more):
+        root = tmp_path / "it's [mine], all"
+        for seed, name in enumerate("abc"):
+            save_yolo(root, f"train/images/{name}.png", LINE, seed=seed)
+            save_yolo(root, f"{val}/images/{name}.png", LINE, seed=seed)
+        (root / "data.yaml").write_text(f"train: ../train/images\n{key}\nnc: 1\nnames: ['a cat']\n")
+        assert only(root).overrides[3:] == more
+        assert opened(only(root), open_box_dataset, "val").classes == ("a cat",)
+        assert len(opened(only(root), open_box_dataset, "val")) == (3 if val != "train" else 1)
+
+    @pytest.mark.parametrize("form", ["NAME.png", "images/NAME.png", "obj_train_data/NAME.png"])
+    def test_without_a_yaml(self, tmp_path, form):
+        for number, name in enumerate("abc"):
+            save_yolo(tmp_path, form.replace("NAME", name), f"{number} 0.5 0.5 0.2 0.2", seed=number)
+        reading = only(tmp_path)
+        assert reading.overrides[3:] == ["data.classes=[class_0,class_1,class_2]", "data.val_share=0.2"]
+        assert len(opened(reading, open_box_dataset, "train")) == 2
+        (tmp_path / "classes.txt").write_text("ant\nbee\ncat\n")
+        assert only(tmp_path).overrides[3:] == ["data.val_share=0.2"]
+        assert only(tmp_path).classes == ["ant", "bee", "cat"]
+
+    def test_a_yaml_of_another_name_in_a_folder(self, tmp_path):
+        yolo_tree(tmp_path / "deep")
+        (tmp_path / "deep/data.yaml").rename(tmp_path / "deep/coco8.yaml")
+        reading = only(tmp_path)
+        assert reading.overrides[1:] == [f"data.root={tmp_path}/deep", "model=faster_rcnn", "data.yaml=coco8.yaml"]
+        assert len(opened(reading, open_box_dataset)) == 2
+
+    def test_text_that_is_no_label(self, tmp_path):
+        save_image(tmp_path / "a.png")
+        (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\nthis is a cat\n")
+        with pytest.raises(UsageError, match=r"no data set was recognised"):
+            discover(tmp_path)
 
 
-def test_labelme_is_named(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"shapes": [{"label": "cat"}], "imagePath": "a.jpg"}))
-    reading = only(tmp_path)
-    assert (reading.format, reading.classes, reading.is_read) == ("labelme", ["cat"], False)
-    assert reading.split == "a fifth of . is drawn to validate on"
+class TestLabelme:
+    def test_the_tree_of_other_tests(self, tmp_path):
+        reading = only(labelme_tree(tmp_path))
+        assert (reading.format, reading.classes) == ("labelme", ["cat", "dog"])
+        assert reading.overrides == ["data=labelme", f"data.root={tmp_path}", "model=faster_rcnn"]
+        assert len(opened(reading, open_box_dataset, "val")) == 3
+
+    @pytest.mark.parametrize(
+        ("folders", "more"),
+        [
+            ([""], ["data.train=.", "data.val_share=0.2"]),
+            (["labels"], ["data.train=labels", "data.val_share=0.2"]),
+            (["one", "two"], ["data.train=.", "data.val_share=0.2"]),
+            (["training", "test"], ["data.train=training", "data.val=test"]),
+        ],
+    )
+    def test_folders(self, tmp_path, folders, more):
+        for folder in folders:
+            for seed, name in enumerate("ab"):
+                save_labelme(tmp_path / folder, f"{name}.json", drawn("cat", [[1, 1], [9, 9]], "rectangle"), seed=seed)
+        reading = only(tmp_path)
+        assert reading.overrides[3:] == more
+        assert len(opened(reading, open_box_dataset, "val")) > 0
 
 
 def test_what_is_not_there(tmp_path):

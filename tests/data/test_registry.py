@@ -12,6 +12,7 @@ from dcnrun.config.schema import (
     CityscapesConfig,
     CocoConfig,
     FolderConfig,
+    LabelmeConfig,
     ShapesConfig,
     Source,
     Voc2012Config,
@@ -34,6 +35,7 @@ GOOD = {
     "voc": VocConfig(root="somewhere"),
     "coco": CocoConfig(root="somewhere"),
     "yolo": YoloConfig(root="somewhere"),
+    "labelme": LabelmeConfig(root="somewhere"),
 }
 
 PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
@@ -129,6 +131,8 @@ def test_sound_settings_have_no_problems(name):
         ("voc", "val", ["VOC2007/test", "VOC2007/test"]),
         ("coco", "root", None),
         ("coco", "annotations", "annotations/instances.json"),
+        ("labelme", "root", None),
+        ("labelme", "classes", ["cat", "cat"]),
         ("yolo", "root", None),
         ("yolo", "classes", ["cat", "cat"]),
         ("yolo", "train", ""),
