@@ -109,6 +109,11 @@ def _check_split(
     wrong = wrong or unsettled
     if readable:
         wrong = findings.problems() + wrong
+        absent = findings.absent()
+        if split == "val" and findings.can_be_scored():
+            notes += [f"{said}: not in the score" for said in absent]
+        else:
+            wrong = absent + wrong
     report = {
         "classes": list(dataset.classes),
         "images": len(dataset),
@@ -155,8 +160,16 @@ class _Findings(ABC):
         """Summarise a sample."""
 
     @abstractmethod
+    def absent(self) -> list[str]:
+        """Return what is said of classes that no sample has."""
+
+    @abstractmethod
+    def can_be_scored(self) -> bool:
+        """Whether a score of the samples says something, though classes may be absent."""
+
     def problems(self) -> list[str]:
-        """Return what is wrong with all samples together."""
+        """Return what else is wrong with all samples together."""
+        return []
 
     def add(self, summary: _Summary) -> None:
         """Count a sample."""
@@ -195,7 +208,10 @@ class _MaskFindings(_Findings):
         self._pixels += summary.content
         self._images += summary.content > 0
 
-    def problems(self) -> list[str]:
+    def can_be_scored(self) -> bool:
+        return bool(np.count_nonzero(self._pixels[:IGNORE]) > 1)
+
+    def absent(self) -> list[str]:
         hint = ""
         if set(np.flatnonzero(self._pixels)) == {0, IGNORE}:
             ignored = self._pixels[IGNORE] / self._pixels.sum()
@@ -242,8 +258,13 @@ class _BoxFindings(_Findings):
     def problems(self) -> list[str]:
         _, crowd, difficult, *_ = np.concatenate(self._objects).T
         nothing = "no object to learn from: all are crowds or difficult, which are neither trained on nor scored"
-        all_aside = [nothing] if len(crowd) and np.logical_or(crowd, difficult).all() else []
-        return _without("an object", self._classes, self._of_class) + all_aside
+        return [nothing] if len(crowd) and np.logical_or(crowd, difficult).all() else []
+
+    def can_be_scored(self) -> bool:
+        return bool(self._of_class.any())
+
+    def absent(self) -> list[str]:
+        return _without("an object", self._classes, self._of_class)
 
     @property
     def _of_class(self) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -329,7 +330,8 @@ def _crowds(
     of_training = None
     training = _place(root, config.annotations, config.train)
     if training != file and training.is_file():
-        of_training = mark_objects(coco_json.read(training).annotations)
+        with suppress(DataError):  # said where the training images are opened
+            of_training = mark_objects(coco_json.read(training).annotations)
     if not (mark_objects(document.annotations) if of_training is None else of_training):
         said = "taken for crowds, neither learnt nor scored (data.crowds=objects takes them for objects)"
         return marked, [f"{marked.sum()} of {len(marked)} objects have iscrowd=1: {said}"]

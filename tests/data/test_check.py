@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import BadBoxes, CocoConfig, FolderConfig, ShapesConfig, VocConfig
+from dcnrun.config.schema import BadBoxes, CocoConfig, Crowds, FolderConfig, ShapesConfig, VocConfig
 from dcnrun.console import console
 from dcnrun.data import build_box_dataset
 from dcnrun.data.check import check_data
@@ -28,8 +28,6 @@ from tests.data.factories import (
     voc_boxes_tree,
     voc_object,
 )
-
-FORCED = {"crowds": "keep"} if hasattr(CocoConfig, "crowds") else {}
 
 
 def of_val(config, **options):
@@ -66,7 +64,7 @@ class TestWhatThereIs:
         values[3:9] = 255
         save_mask(save, values)
         report = of_val(FolderConfig(root=str(tmp_path), classes=["no", "yes", "never"]))
-        assert report["first_problems"] == ["classes without a pixel: 'never'"]
+        assert (report["problems"], report["notes"][-1]) == (0, "classes without a pixel: 'never': not in the score")
         assert report["ignored_pixels"] == pytest.approx(0.2)
         assert report["pixels_of_class"] == pytest.approx({"no": 0.7, "yes": 0.1, "never": 0})
         assert report["images_with_class"] == {"no": 1, "yes": 1, "never": 0}
@@ -156,18 +154,17 @@ class TestWhatIsWrong:
             annotation(2, 3, 20, [9, 9, 3, 3], iscrowd=1),
         ]
         save_json(root, "val", load_json(root, "val") | {"annotations": crowds})
-        report = of_val(CocoConfig(root=str(root), **FORCED))
+        report = of_val(CocoConfig(root=str(root), crowds=Crowds.keep))
         assert (report["objects"], report["crowd"], report["difficult"]) == (2, 2, 0)
         assert report["problems"] == 1
         assert report["first_problems"][0].startswith("no object to learn from: all are crowds or difficult")
 
     def test_classes_that_no_object_has(self, tmp_path):
         report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))))
-        assert report["problems"] == 2
-        for found in report["splits"].values():
-            assert found["first_problems"] == [
-                "classes without an object: 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle' and 13 more"
-            ]
+        said = "classes without an object: 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle' and 13 more"
+        assert report["problems"] == 1
+        assert report["splits"]["train"]["first_problems"] == [said]
+        assert f"{said}: not in the score" in report["splits"]["val"]["notes"]
 
     def test_masks_of_0_and_255(self, tmp_path):
         root = folder_tree(tmp_path, splits=("val",), names=("a",))
