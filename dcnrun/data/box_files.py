@@ -268,10 +268,16 @@ class BoxFileDataset(BoxDataset):
             contents = [set(record.labels.tolist()) for record in records]
             records, note = shared(split, config, records, contents)
             self.notes.append(note)
-        if split == "train" and not config.train_empty:
-            records = [record for record in records if record.has_objects]
+        if split == "train":
+            aside = _not_trained_on(records)
+            whole, records = records, [record for record in records if config.train_empty or record.has_objects]
             if not records and not flaws:
-                raise UsageError(f"data.root={config.root}: no image of the training split has an object")
+                why = f" to learn from: {aside}" if aside else ""
+                raise UsageError(f"data.root={config.root}: no image of the training split has an object{why}")
+            if bare := len(whole) - len(records):
+                what = f"{bare} of {len(whole)} images have no object to learn from and are left out"
+                self.notes.append(f"{what} (data.train_empty=true keeps them)")
+            self.notes += [aside] if aside else []
         if clipped := sum(record.clipped for record in records):
             self.notes.append(
                 f"{clipped} {'box reaches' if clipped == 1 else 'boxes reach'} beyond the image by up to {config.tolerance:g}"
@@ -361,6 +367,19 @@ class BoxFileDataset(BoxDataset):
             warnings.warn(f"dropped or clipped boxes: {_counted(wrong)}", stacklevel=3)
         if repeated:
             warnings.warn(f"objects that are annotated twice: {_counted(repeated)}", stacklevel=3)
+
+
+def _not_trained_on(records: Sequence[Record]) -> str:
+    """Say how many objects are crowds or difficult; nothing where none is."""
+    crowd, difficult = (
+        np.concatenate([getattr(record, kind) for record in records] or [np.zeros(0, np.bool_)])
+        for kind in ("crowd", "difficult")
+    )
+    kinds = {"crowds": int(crowd.sum()), "difficult": int((difficult & ~crowd).sum())}
+    if not sum(kinds.values()):
+        return ""
+    counts = ", ".join(f"{kind}: {count}" for kind, count in kinds.items() if count)
+    return f"{sum(kinds.values())} of {len(crowd)} objects are not trained on ({counts})"
 
 
 def _counted(flaws: Sequence[Flaw]) -> str:

@@ -484,6 +484,11 @@ class TestImagesWithoutObjects:
     def test_are_left_out_of_training_only(self, config):
         train, val = (build_box_dataset(config, split) for split in ("train", "val"))
         assert [train.name(index) for index in range(len(train))] == ["full"]
+        assert {
+            "2 of 3 images have no object to learn from and are left out (data.train_empty=true keeps them)",
+            "2 of 3 objects are not trained on (difficult: 2)",
+        } < set(train.notes)
+        assert not any("left out" in note or "trained on" in note for note in val.notes)
         assert len(val) == 3
         assert val[1]["difficult"].tolist() == [True]
 
@@ -493,7 +498,11 @@ class TestImagesWithoutObjects:
 
     def test_nothing_but_them(self, config, folder):
         save_image_set(folder, "all", "empty")
-        with pytest.raises(UsageError, match=r"no image of the training split has an object"):
+        with pytest.raises(UsageError, match=r"no image of the training split has an object$"):
+            build_box_dataset(config, "train")
+        save_image_set(folder, "all", "empty", "difficult")
+        message = r"has an object to learn from: 1 of 1 objects are not trained on \(difficult: 1\)$"
+        with pytest.raises(UsageError, match=message):
             build_box_dataset(config, "train")
 
 
