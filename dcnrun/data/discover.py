@@ -22,10 +22,10 @@ from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.colours import as_hex
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_text, read_bytes, read_mask, require_regular
+from dcnrun.data.files import IMAGE_SUFFIXES, Pair, first_few, is_text, read_bytes, read_mask, require_regular
 from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
-from dcnrun.data.layouts import find_layouts, pairs_of
+from dcnrun.data.layouts import Layout, find_layouts, pairs_of
 from dcnrun.data.sample import Split
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import class_names, parse
@@ -384,22 +384,12 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         return  # Pascal VOC's own layout, which has a reader of its own
     for place in list(listing)[:_MOST_READ]:
         base = root / place
-        lists = [name for name in listing[place] if name.endswith(".txt")]
-        trained = [found for word in _TRAIN for found in find_layouts(base, word)]
-        trained += [(layout, name) for layout, _ in find_layouts(base, ".") for name in (_pair(lists)[0] or ".",)]
-        if not trained:
+        found = _split_of_masks(base, [name for name in listing[place] if name.endswith(".txt")])
+        if found is None:
             continue
-        layout, train = trained[0]
-        validated = [(found, name) for word in _VAL for found, name in find_layouts(base, word)]
-        validated += [(layout, name) for name in (_pair(lists)[1],) if name and train.endswith(".txt")]
-        val = next((name for found, name in validated if found == layout), None)
-        config = FolderConfig(
-            root=str(base), images=layout.images, masks=layout.masks, train=train, val=val or FolderConfig().val
-        )
-        try:
-            masks = [pair.mask for pair in pairs_of(config, "train")[0]]
-        except DcnrunError:  # the check says what is wrong
-            masks = []
+        layout, train, val = found
+        config = _folder_config(base, layout, train, val)
+        masks = [pair.mask for pair in _pairs_or_none(config)]
         classes, values = _mask_classes(base, listing[place], masks[:_MOST_READ])
         overrides = ["data=folder", _override("data.root", str(base)), "model=deeplab"]
         overrides += [_override("data.classes", classes), *values]
@@ -410,6 +400,33 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         because = f"images in {layout.images} with masks in {layout.masks}"
         yield Reading("folders of images and masks", because, overrides, classes, _in_words(train, val))
         return
+
+
+def _split_of_masks(base: Path, lists: Sequence[str]) -> tuple[Layout, str, str | None] | None:
+    """Return where images and masks are, and what is trained and validated on: folders, else lists, else all of it."""
+    for word in _TRAIN:
+        for layout, train in find_layouts(base, word):
+            others = [val for other in _VAL for found, val in find_layouts(base, other) if found == layout]
+            return layout, train, next(iter(others), None)
+    listed, val = _pair(lists)
+    for layout, _ in find_layouts(base, "."):
+        return (layout, listed, val) if listed else (layout, ".", None)
+    default = FolderConfig()
+    layout = Layout(default.images, default.masks)
+    is_of_pairs = listed and _pairs_or_none(_folder_config(base, layout, listed, val))
+    return (layout, listed, val) if listed and is_of_pairs else None
+
+
+def _folder_config(base: Path, layout: Layout, train: str, val: str | None) -> FolderConfig:
+    val = val or FolderConfig().val
+    return FolderConfig(root=str(base), images=layout.images, masks=layout.masks, train=train, val=val)
+
+
+def _pairs_or_none(config: FolderConfig) -> list[Pair]:
+    try:
+        return pairs_of(config, "train")[0]
+    except DcnrunError:  # the check says what is wrong
+        return []
 
 
 def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tuple[list[str], list[str]]:

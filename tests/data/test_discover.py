@@ -19,6 +19,7 @@ from tests.data.factories import (
     drawn,
     folder_tree,
     labelme_tree,
+    labels,
     save_image,
     save_image_set,
     save_labelme,
@@ -123,12 +124,30 @@ class TestMasks:
         (tmp_path / "val.txt").write_text("b\n")
         assert len(opened(only(tmp_path), open_dataset, "val")) == 1
 
+    def test_lists_of_pairs(self, tmp_path):
+        for number in (1, 2):
+            save_image(tmp_path / f"x/{number}.png", seed=number)
+            save_mask(tmp_path / f"y/m{number}.png", labels())
+        (tmp_path / "train.txt").write_text("x/1.png y/m1.png\n")
+        (tmp_path / "val.txt").write_text("x/2.png y/m2.png\n")
+        assert opened(only(tmp_path), open_dataset, "val").name(0) == "x/2"
+
+    def test_side_by_side_and_not_shared_yet(self, tmp_path):
+        for name in "ab":
+            save_image(tmp_path / f"{name}.png")
+            save_mask(tmp_path / f"{name}_mask.png", labels(values=(0, 255)))
+        reading = only(tmp_path)
+        assert "data.val_share=0.2" in reading.overrides
+        assert opened(reading, open_dataset).settled == {"mask_values": [0, 255]}
+
     def test_the_split_first(self, tmp_path):
         for split in ("train", "val"):
             save_image(tmp_path / split / "images/a.png")
             save_mask(tmp_path / split / "masks/a.png", np.ones((30, 40)))
         reading = only(tmp_path)
         assert (reading.format, reading.classes) == ("folders of images and masks", ["background", "class1"])
+        assert {"data.images=SPLIT/images", "data.masks=SPLIT/masks"} < set(reading.overrides)
+        assert len(opened(reading, open_dataset, "val")) == 1
 
     def test_colours_are_counted(self, tmp_path):
         for name in "ab":
@@ -153,9 +172,9 @@ class TestMasks:
         opened(reading, open_dataset).require_every_class()
 
     def test_known_sets(self, tmp_path):
-        for tree, labels in ((voc_tree, 21), (cityscapes_tree, 19)):
+        for tree, count in ((voc_tree, 21), (cityscapes_tree, 19)):
             reading = only(tree(tmp_path / tree.__name__))
-            assert len(reading.classes) == labels
+            assert len(reading.classes) == count
             assert len(opened(reading, open_dataset, "train")) > 0
 
 

@@ -107,6 +107,7 @@ def test_sound_settings_have_no_problems(name):
         ("folder", "classes", ["cat", "cat"]),
         ("folder", "ignore_label", 1),
         ("folder", "ignore_label", 256),
+        ("folder", "mask_suffix", "_mask.png"),
         ("folder", "mask_values", [0]),
         ("folder", "mask_values", [7, 7]),
         ("folder", "mask_values", [0, 256]),

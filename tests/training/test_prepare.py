@@ -41,6 +41,20 @@ def test_classes_are_numbered_as_a_run_that_is_resumed_has_them(tmp_path, capsys
         prepare(config, classes=("sea", "sky"))
 
 
+def test_a_class_that_no_mask_has_stops_a_run_that_starts_and_none_that_is_resumed(tmp_path):
+    """A run that an earlier version began on masks of 0 and 255 has 255 as its ignored value."""
+    root = folder_tree(tmp_path, values=(0, 255))
+    own = ["data=folder", f"data.root={root}", "data.classes=[sky,road]", "data.workers=0", "data.ignore_label=255"]
+    config = compose([*own, "conv=standard", "model.width=16", "model.head_channels=16", "trainer.threads=1"])
+    with pytest.raises(DataError, match=r"no pixel of 'road' in the training masks, which hold the values 0, 255"):
+        dry_run(config)
+    training, _ = prepare(config)  # as a resumed run is
+    assert set(training.val_set[0]["mask"].unique().tolist()) == {0, 255}
+    config.data.ignore_label = None
+    settled = prepare(config)[0].config.data
+    assert (settled.ignore_label, settled.mask_values) == (None, [0, 255])
+
+
 def test_flops_are_those_of_images_as_the_network_sees_them(tiny):
     small, large = (dry_run(compose([*tiny, "conv=standard", f"data.eval_short_side={side}"])) for side in (0, 96))
     assert (small["image_size"], large["image_size"]) == ([48, 48], [96, 96])
