@@ -44,7 +44,7 @@ class LabelmeDataset(BoxFileDataset):
 
     def __init__(self, config: LabelmeConfig, split: Split, masks: bool = False) -> None:
         """UsageError if there are no .json files; DataError if a list of images does not fit them."""
-        root = Path(os.path.normpath(root_folder(config, "the images and their .json files")))
+        root = Path(os.path.normpath(root_folder(config, "the images and their .json files").absolute()))
         setting = named_split(split, config)
         part = config.train if setting == "train" else config.val
         folder, notes = _folder(root, config, setting, part)
@@ -261,6 +261,6 @@ def _notes_on_files(drawings: Sequence[_Drawing], folder: Path) -> Iterator[str]
     bare = [file for file in _files(folder, IMAGE_SUFFIXES) if file not in images]
     if bare:
         yield (
-            f"{len(bare)} images have no .json file, such as {bare[0].name}: left out (a .json file with no shapes says that"
+            f"{len(bare)} of {len(bare) + len(images)} images have no .json file, such as {bare[0].name}: left out (a .json file with no shapes says that"
             " there is no object)"
         )

@@ -55,7 +55,7 @@ class Layout:
 
 def read_layout(config: YoloConfig) -> Layout:
     """Read the .yaml and the class names; UsageError or DataError where they are not there or not as expected."""
-    root = Path(os.path.normpath(root_folder(config, "the images and labels, or the .yaml itself")))
+    root = Path(os.path.normpath(root_folder(config, "the images and labels, or the .yaml itself").absolute()))
     if root.is_dir():
         yaml = _find_yaml(root, config.yaml)
     elif root.is_file():
@@ -242,12 +242,11 @@ def _places_in_yaml(layout: Layout, config: YoloConfig, setting: Split, key: str
 
 def _place_by_convention(layout: Layout, config: YoloConfig, setting: Split, keys: Iterable[str]) -> Path:
     """Return the folder or list of a split without a word of it in a .yaml."""
-    looked_for = [
-        layout.root / place for key in keys for place in (f"images/{key}", f"{key}/images", key, f"{key}.txt")
-    ]
-    found = [place for place in looked_for if place.is_dir() or (place.suffix == ".txt" and place.is_file())]
-    if found:
-        return require_below(layout.root, layout.root, str(found[0]), Path(f"data.{setting}"), config.allow_outside)
+    looked_for = [place for key in keys for place in (f"images/{key}", f"{key}/images", key, f"{key}.txt")]
+    for name in looked_for:
+        place = layout.root / name
+        if place.is_dir() or (place.suffix == ".txt" and place.is_file()):
+            return require_below(layout.root, layout.root, name, Path(f"data.{setting}"), config.allow_outside)
     if config.val_share and config.train == "train":
         whole = next(place for name in ("images", "images.txt", ".") if (place := layout.root / name).exists())
         layout.notes.append(f"{layout.relative(whole)} is shared between both splits (data.train=FOLDER names another)")
@@ -256,7 +255,7 @@ def _place_by_convention(layout: Layout, config: YoloConfig, setting: Split, key
     stated = f"{layout.yaml.name} has {' and '.join(there) or 'no split'}, and " if layout.yaml else ""
     raise UsageError(
         f"data.root={layout.root} with data.{setting}={getattr(config, setting)}: {stated}there is no"
-        f" {' or '.join(layout.relative(place) for place in looked_for[:4])}; expected a key of the .yaml, a folder or a .txt"
+        f" {' or '.join(looked_for[:4])}; expected a key of the .yaml, a folder or a .txt"
         " file of paths below data.root; or, if the data set has no split, data.val_share=0.2"
     )
 

@@ -30,7 +30,7 @@ class TestLabelme(DatasetSuite):
         ]
         assert val.classes == ("cat", "dog")
         assert val.notes == [
-            "1 images have no .json file, such as d.png: left out (a .json file with no shapes says that there is no object)",
+            "1 of 4 images have no .json file, such as d.png: left out (a .json file with no shapes says that there is no object)",
             "1 of 3 objects are rectangles: taken as masks that fill them (data.rectangles=boxes: only their box is known)",
             "1 shapes are no objects and are left out: 1 point",
         ]
@@ -165,6 +165,12 @@ class TestLayouts:
         (tmp_path / "val.txt").write_text("a\nall/c.png\n")
         dataset = opened(tmp_path, val="val.txt")
         assert [dataset.name(index) for index in range(2)] == ["all/a.png", "all/c.png"]
+
+    def test_a_root_from_where_one_is(self, tmp_path, monkeypatch):
+        labelme_tree(tmp_path / "set")
+        monkeypatch.chdir(tmp_path)
+        for root in ("set", "./set", "set/../set"):
+            assert [opened(root).name(index) for index in range(3)] == ["val/a.png", "val/b.png", "val/c.png"]
 
     def test_nothing_there(self, tmp_path):
         save_image(tmp_path / "val/a.png")

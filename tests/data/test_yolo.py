@@ -203,6 +203,15 @@ class TestLines:
             sample = val(tmp_path, bad_boxes=BadBoxes.warn)[0]
         assert sample["boxes"][0].tolist() == [16, 12, 24, 18]
 
+    @pytest.mark.parametrize("line", ["0 0.01 0.5 0.04 0.2", "0 -0.01 0.4 0.03 0.4 0.03 0.6 -0.01 0.6"])
+    def test_a_little_outside_the_image(self, tmp_path, line):
+        one_image(tmp_path, line)
+        dataset = val(tmp_path)
+        assert dataset[0]["boxes"].numpy() == pytest.approx(np.array([[0, 12, 1.2, 18]]), abs=1e-5)
+        assert len(dataset.notes) == 1
+        with pytest.raises(DataError, match=r"is partly outside the image of 40x30"):
+            val(tmp_path, tolerance=0.3)
+
     def test_a_label_file_that_is_no_text(self, tmp_path):
         one_image(tmp_path, "0 0.5 0.5 0.2 0.2")
         (tmp_path / "labels/val/a.txt").write_bytes(b"\xff\xfe0\x00")

@@ -200,6 +200,15 @@ class TestWithoutYaml:
         (tmp_path / "obj.names").write_text("cat\n")
         assert names(tmp_path, "val") == ["obj_train_data/b.png"]
 
+    @pytest.mark.parametrize("root", ["set", "./set", "set/../set"])
+    def test_a_root_from_where_one_is(self, tmp_path, monkeypatch, root):
+        save(tmp_path / "set", "images/train/a.png", "b/c.png")
+        (tmp_path / "set/val.txt").write_text(f"{tmp_path}/set/b/c.png\n")
+        monkeypatch.chdir(tmp_path)
+        assert names(root, "train", classes=["cat"]) == ["images/train/a.png"]
+        assert names(root, "val", classes=["cat"]) == ["b/c.png"]
+        assert opened(root, "val", classes=["cat"]).notes == []
+
     @pytest.mark.parametrize("folder", ["images/", "", "images/deep/"])
     def test_one_folder_is_shared(self, tmp_path, folder):
         images = [f"{folder}{name}.png" for name in "abcde"]
