@@ -51,8 +51,16 @@ def check_data(
     found = sum(report["problems"] for report in checked.values())
     classes = [report["classes"] for report in checked.values() if report["images"]]
     if any(other != classes[0] for other in classes):
-        console.print(f"The classes of {' and '.join(splits)} differ.")
-        found += 1
+        unknown = sorted({name for other in classes[1:] for name in other} - set(classes[0]))
+        console.print(
+            f"The classes of {' and '.join(splits)} differ: {first_few([repr(printable(name)) for name in unknown])} not in"
+            f" {splits[0]}."
+            if unknown
+            else f"The classes of {' and '.join(splits)} are in another order, or some are in {splits[0]} alone: matched by name.",
+            markup=False,
+            soft_wrap=True,
+        )
+        found += bool(unknown)
     both = _in_both(pictures)
     if both:
         said = in_words(config, both, checked["val"]["images"])

@@ -1,6 +1,7 @@
 """The classes of a data set in another order: labels that have other numbers elsewhere are matched by name."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from dcnrun.data.sample import IGNORE, BatchT, BoxSample, LabelledDataset, Sampl
 def in_order_of(
     dataset: LabelledDataset[SampleT, BatchT], classes: Sequence[str]
 ) -> LabelledDataset[SampleT, BatchT] | None:
-    """Return the data set with its labels numbered as `classes`, by name; None unless it has just these names."""
+    """Return the data set with its labels numbered as `classes`, by name; None where it has others than these."""
     if dataset.classes == tuple(classes):
         return dataset
-    if sorted(dataset.classes) != sorted(classes):
+    if not set(dataset.classes) <= set(classes):
         return None
     renumbered: Any = _RenumberedBoxes if isinstance(dataset, BoxDataset) else _RenumberedMasks
     result: LabelledDataset[SampleT, BatchT] = renumbered(dataset, classes)
@@ -33,6 +34,9 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
         self.notes = dataset.notes
         self._dataset = dataset
         self._numbers = [self.classes.index(name) for name in dataset.classes]
+        ids = {number: dataset.category_id(label) for label, number in enumerate(self._numbers)}
+        unused = count(max(ids.values()) + 1)  # for classes that the files lack
+        self._category_ids = [ids[label] if label in ids else next(unused) for label in range(len(self.classes))]
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -50,7 +54,7 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
         return self._dataset.image_id(index)
 
     def category_id(self, label: int) -> int:
-        return self._dataset.category_id(self._numbers.index(label))
+        return self._category_ids[label]
 
 
 class _RenumberedMasks(_Renumbered[Sample, MaskBatch], SegmentationDataset):

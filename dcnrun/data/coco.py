@@ -1,7 +1,7 @@
 """Boxes, and masks of objects, in the layout of COCO: one JSON file for a split."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from dcnrun.config.schema import CocoConfig, Crowds
 from dcnrun.data import coco_json
 from dcnrun.data.box_files import BoxFileDataset, Flaw, ListedImage, ObjectTable, Record, listed, make_records
-from dcnrun.data.coco_json import AnyAnnotation, Category, Document, Image, PlainAnnotation, is_marked, mask_of
+from dcnrun.data.coco_json import (
+    AnyAnnotation,
+    Category,
+    CategoryOf,
+    Document,
+    Image,
+    PlainAnnotation,
+    is_marked,
+    mask_of,
+)
 from dcnrun.data.coco_masks import FARTHEST, RunLengths, area, bounds, is_number, run_lengths, with_extent
 from dcnrun.data.crowds import LEAST_COVERED, cover_many, mark_objects
 from dcnrun.data.files import first_few, image_size, is_text, root_folder, width_x_height
@@ -101,26 +110,24 @@ def _read(config: CocoConfig, file: Path, root: Path, folder: Path, masks: bool)
 def _categories(document: Document, file: Path) -> tuple[dict[int, str], list[str]]:
     """Return the names of the classes by their ids, in the order of these; and a note of those that are none."""
     _require_ids(document.categories, "categories", "name", file)
-    kept = classes_of(document)
+    kept = classes_of(document.categories, document.annotations)
     _require_own(kept, "categories", ("id", "name"), file)
     left_out = [repr(entry.name) for entry in document.categories if not any(entry is other for other in kept)]
     notes = [f"no class: {first_few(left_out)}, the supercategory of others and without an object"] if left_out else []
     return {entry.id: entry.name for entry in sorted(kept, key=lambda entry: entry.id)}, notes
 
 
-def classes_of(document: Document) -> list[Category]:
-    """Return the categories that are classes: not the name of all (or of several) of them, which has no object itself."""
-    parents = {id(other): other.supercategory for other in document.categories if isinstance(other.supercategory, str)}
-    suspects = [
-        entry
-        for entry in document.categories
-        if any(parent == entry.name and other != id(entry) for other, parent in parents.items())
-    ]
-    if not suspects:
-        return document.categories
-    used = {entry.category_id for entry in document.annotations if type(entry.category_id) is int}
-    left_out = {id(entry) for entry in suspects if entry.id not in used}
-    return [entry for entry in document.categories if id(entry) not in left_out] or document.categories
+def classes_of(categories: list[Category], annotations: Iterable[AnyAnnotation | CategoryOf]) -> list[Category]:
+    """Return the categories that are classes: not those that others have for a supercategory and no object has."""
+    names: dict[Any, set[int]] = defaultdict(set)
+    for number, entry in enumerate(categories):
+        names[entry.supercategory if isinstance(entry.supercategory, str) else None].add(number)
+    parents = [isinstance(entry.name, str) and bool(names[entry.name] - {n}) for n, entry in enumerate(categories)]
+    if not any(parents):
+        return categories
+    used = {entry.category_id for entry in annotations if type(entry.category_id) is int}
+    kept = zip(categories, parents, strict=True)
+    return [entry for entry, is_parent in kept if not is_parent or entry.id in used] or categories
 
 
 def _images(
@@ -209,31 +216,40 @@ def _odd_objects(
     masks: bool,
 ) -> _Objects:
     """Return the objects that can be used, whatever is wrong with others."""
+    count = len(entries)
     used: list[AnyAnnotation] = []
-    rows: list[_Row] = []
     flaws: list[Flaw] = []
+    image_of, label_of = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    box, crowd, area_of = np.zeros((count, 4)), np.zeros(count, np.bool_), np.zeros(count)
+    known: list[RunLengths | None] = []
+    bare = flat = 0
     for entry in entries:
         image = None
         try:
-            image = images[_listed(entry.image_id, "image_id", numbers)]
+            number = _listed(entry.image_id, "image_id", numbers)
+            image = images[number]
             label = _listed(entry.category_id, "category_id", labels)
-            rows.append(_row(entry, numbers[image.number], label, image.size, masks))
-            used.append(entry)
+            row = _row(entry, image.size, masks)
         except ValueError as error:
             flaws.append(Flaw(file, f"{_title(entry, image)}: {error}", is_bad_box=True))
-    image_of = np.array([row.image for row in rows], np.int64)
-    known = [row.mask for row in rows]
+            continue
+        at = len(used)
+        used.append(entry)
+        image_of[at], label_of[at], box[at], crowd[at], area_of[at] = number, label, row.box, row.crowd, row.area
+        bare, flat = bare + row.is_bare, flat + row.is_flat
+        if masks:
+            known.append(row.mask)
+    size = len(used)
     table = ObjectTable(
-        image=image_of,
-        label=np.array([row.label for row in rows], np.int64),
-        box=np.array([row.box for row in rows], np.float64).reshape(-1, 4),
-        crowd=np.array([row.crowd for row in rows], np.bool_),
-        difficult=np.zeros(len(rows), np.bool_),
-        area=np.array([row.area for row in rows], np.float64),
-        masks=known if masks and any(known) else None,
+        image=image_of[:size],
+        label=label_of[:size],
+        box=box[:size],
+        crowd=crowd[:size],
+        difficult=np.zeros(size, np.bool_),
+        area=area_of[:size],
+        masks=known if any(known) else None,
         title=lambda row: _title(used[row], images[image_of[row]]),
     )
-    bare, flat = sum(row.is_bare for row in rows), sum(row.is_flat for row in rows)
     notes = [f"{bare} masks have fewer than three points: only the boxes of these objects are known"] if bare else []
     notes += [f"{flat} areas are 0, with a box that is not empty: those of the mask or box count"] if flat else []
     return used, table, flaws, notes
@@ -250,10 +266,8 @@ def _listed(number: Any, key: str, known: Mapping[int, int]) -> int:
 
 
 class _Row(NamedTuple):
-    """An object, as a row of ObjectTable."""
+    """What is known of an object."""
 
-    image: int
-    label: int
     box: tuple[float, float, float, float]
     crowd: bool
     area: float
@@ -264,7 +278,7 @@ class _Row(NamedTuple):
     """Whether the file has 0 for its area."""
 
 
-def _row(entry: AnyAnnotation, image: int, label: int, size: tuple[int, int] | None, masks: bool) -> _Row:
+def _row(entry: AnyAnnotation, size: tuple[int, int] | None, masks: bool) -> _Row:
     """Read an object; ValueError if it can't be used at all. Its mask is decoded only where it is needed."""
     has_area = is_number(entry.area) and entry.area > 0
     has_box = entry.bbox is not UNSET
@@ -278,8 +292,6 @@ def _row(entry: AnyAnnotation, image: int, label: int, size: tuple[int, int] | N
             raise ValueError(f"its mask can't be used: {error}") from None
     covered = area(mask) if mask and not has_area else 0
     return _Row(
-        image=image,
-        label=label,
         box=_box(bounds(mask) if mask and not has_box else entry.bbox),
         crowd=is_marked(entry),
         area=entry.area if has_area else covered or np.nan,
@@ -330,7 +342,7 @@ def _crowds(
     of_training = None
     training = _place(root, config.annotations, config.train)
     if training != file and training.is_file():
-        with suppress(DataError):  # said where the training images are opened
+        with suppress(DataError):  # which is said where the training images are read
             of_training = mark_objects(coco_json.read(training).annotations)
     if not (mark_objects(document.annotations) if of_training is None else of_training):
         said = "taken for crowds, neither learnt nor scored (data.crowds=objects takes them for objects)"

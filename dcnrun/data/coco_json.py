@@ -86,6 +86,21 @@ class _Loose(msgspec.Struct):
     annotations: list[_RawAnnotation]
 
 
+class CategoryOf(msgspec.Struct, gc=False):
+    """An object of which only the class is looked at."""
+
+    category_id: Any = None
+
+
+class Outline(msgspec.Struct):
+    """What is known of a file without its objects."""
+
+    images: list[Image]
+    categories: list[Category]
+    annotations: list[CategoryOf]
+
+
+_OUTLINE = msgspec.json.Decoder(Outline)
 _DECODERS: tuple[msgspec.json.Decoder[_Plain] | msgspec.json.Decoder[_Loose], ...] = (
     msgspec.json.Decoder(_Plain),
     msgspec.json.Decoder(_Loose),
@@ -120,6 +135,20 @@ def read(file: Path) -> Document:
     images = _entries(document, "images", Image, file)
     _require_some(images, "images", file)
     return Document(images, categories, annotations)
+
+
+def read_outline(file: Path) -> Outline | None:
+    """Read a file's images, its categories and which of these objects have; None if it is not like COCO's."""
+    try:
+        return _OUTLINE.decode(read_bytes(file))
+    except (OSError, msgspec.DecodeError, RecursionError):
+        pass
+    try:
+        document = read(file)  # which reads more, such as NaN
+    except DataError:
+        return None
+    annotations = [CategoryOf(entry.category_id) for entry in document.annotations]
+    return Outline(document.images, document.categories, annotations)
 
 
 def mask_of(annotation: AnyAnnotation) -> Any:

@@ -23,15 +23,15 @@ _COVERED = 0.5
 def mark_objects(annotations: Sequence[AnyAnnotation]) -> bool | None:
     """Whether iscrowd=1 is how a tool marks masks of run lengths; None if no annotation has it.
 
-    It is where all annotations have it; or where it is on just those with run lengths, and these are most of all that have
+    It is where all annotations have it, and a mask; or where it is on just those with run lengths, and these are most of all that have
     a mask, or most of them share their image and class with another.
     """
     marked = [entry for entry in annotations if _is_marked(entry)]
     if not marked:
         return None
-    if len(marked) == len(annotations):
-        return True
     masked = [entry for entry in annotations if has_mask(entry)]
+    if len(marked) == len(annotations) == len(masked):
+        return True
     if not all(map(has_run_lengths, marked)) or sum(map(has_run_lengths, masked)) > len(marked):
         return False
     places = Counter((repr(entry.image_id), repr(entry.category_id)) for entry in marked)

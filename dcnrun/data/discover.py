@@ -21,9 +21,12 @@ from PIL import Image as Pillow
 from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
+from dcnrun.data.coco import classes_of
+from dcnrun.data.coco_json import read_outline
 from dcnrun.data.colours import as_hex
 from dcnrun.data.files import IMAGE_SUFFIXES, Pair, first_few, is_text, read_bytes, read_mask, require_regular
 from dcnrun.data.folder import IGNORED_NAMES
+from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
 from dcnrun.data.sample import Split
@@ -170,11 +173,9 @@ def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
     files: dict[str, tuple[list[str], str]] = {}
     for file in _files(listing, ".json"):
-        document = _document(root / file, '"images"')
-        categories, images = (document.get(key) for key in ("categories", "images"))
-        if isinstance(categories, list) and isinstance(images, list) and isinstance(document.get("annotations"), list):
-            names = [str(entry["name"]) for entry in categories if isinstance(entry, dict) and "name" in entry]
-            files[file] = names, _image_folder(listing, file, images)
+        if outline := read_outline(root / file):
+            names = [str(entry.name) for entry in classes_of(outline.categories, outline.annotations)]
+            files[file] = names, _image_folder(listing, file, [str(entry.file_name) for entry in outline.images])
     train, val = _pair([*(f for f in files if "instances" in f), *(f for f in files if "instances" not in f)])
     if not files:
         return
@@ -216,15 +217,15 @@ def _coco_parts(train: str, train_images: str, val: str, val_images: str) -> tup
     return forms[0][0], forms[1][0], train_word, val_word
 
 
-def _image_folder(listing: Listing, file: str, images: Sequence[Any]) -> str:
+def _image_folder(listing: Listing, file: str, images: Sequence[str]) -> str:
     """Return the folder that holds the images of a COCO file: with most of the first of them, at best of the file's split."""
-    names = [str(entry.get("file_name", "")) for entry in images[:_MOST_READ] if isinstance(entry, dict)]
+    names = images[:_MOST_READ]
     word = _split_word(file, (*_TRAIN, *_VAL))
     beside = str(Path(file).parent).removeprefix(".")
 
     def score(place: str) -> tuple[int, int, bool, bool]:
         whole = sum(_is_there(listing, place, name) for name in names)
-        alone = sum(re.split(r"[/\\]", name)[-1] in listing[place] for name in names)
+        alone = sum(any(bare in listing[place] for bare in bare_names(name)) for name in names)
         return whole, alone, word is not None and _split_word(place, [word]) is not None, place == beside
 
     return max(listing, key=score) or "."

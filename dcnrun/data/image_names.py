@@ -79,7 +79,7 @@ def _alone(name: str, folders: Sequence[Path], indices: dict[Path, dict[str, lis
     for folder in folders:
         if folder not in indices:
             indices[folder] = _index(folder)
-        for base in _bare_names(name):
+        for base in bare_names(name):
             if len(paths := indices[folder].get(base, [])) > 1:
                 raise DataError(
                     f"{file}: the image {name!r} is not there, and several files are called {base}:"
@@ -99,7 +99,7 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _bare_names(name: str) -> list[str]:
+def bare_names(name: str) -> list[str]:
     """Return what a file may be called that is listed by its path or address elsewhere, the likeliest first."""
     text = name
     if "://" in name or "?" in name:

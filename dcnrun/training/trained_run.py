@@ -94,7 +94,7 @@ def matched_by_name(
 ) -> LabelledDataset[SampleT, BatchT]:
     """Return the data set with its classes numbered as `classes`, those `of` something, and say so where they were not.
 
-    UsageError unless both have the same names.
+    UsageError where the data set has other names.
     """
     matched = in_order_of(dataset, classes)
     theirs, ours = (printable(", ".join(names)) for names in (classes, dataset.classes))

@@ -31,9 +31,17 @@ def test_objects_have_the_numbers_of_their_names_and_results_the_ids_of_the_file
     assert torch.equal(renumbered.areas(1), dataset.areas(1))
 
 
-def test_only_the_same_names_fit(tmp_path):
+def test_other_names_do_not_fit(tmp_path):
     dataset = build_box_dataset(CocoConfig(root=str(coco_tree(tmp_path))), "val")
     assert in_order_of(dataset, ("apple", "zebra")) is dataset
     assert in_order_of(dataset, ("apple", "lion")) is None
     assert in_order_of(dataset, ("apple",)) is None
-    assert in_order_of(dataset, ("apple", "zebra", "lion")) is None
+
+
+def test_a_class_that_the_images_lack_has_an_id_of_its_own(tmp_path):
+    dataset = build_box_dataset(CocoConfig(root=str(coco_tree(tmp_path))), "val")
+    renumbered = in_order_of(dataset, ("lion", "zebra", "bear", "apple"))
+    assert renumbered[1]["labels"].tolist() == [3, 1]
+    ids = [renumbered.category_id(label) for label in range(4)]
+    assert (ids[1], ids[3]) == (90, 20)
+    assert len(set(ids)) == 4

@@ -55,6 +55,7 @@ FILES = {
     "a polygon beside": ([*SINGLE, polygon(4)], [False] * 4),
     "several of a class in an image": ([*SINGLE[:2], *(polygon(number) for number in range(3, 10))], [False] * 9),
     "all marked, whatever the masks": ([polygon(1) | {"iscrowd": 1}], [False]),
+    "all marked, without masks": ([annotation(1, 7, 90, [1, 2, 3, 4], iscrowd=1)], [True]),
     "boxes beside": ([*SINGLE, *(annotation(n, 7, 90, [n, 20, 2, 2]) for n in range(4, 12))], [False] * 11),
     "few, one to an image and class": (COCO, [False] * 10 + [True]),
     "run lengths of objects too": ([*SINGLE, marked(4, [20, 20, 2, 2], iscrowd=0)], [True] * 3 + [False]),
@@ -137,7 +138,7 @@ def test_in_the_form_of_cocos_own_file_few_stay_crowds():
 def test_spellings(root, value, crowd):
     entries = [polygon(1), annotation(2, 7, 90, [9, 2, 3, 4], iscrowd=value)]
     assert opened(root, entries, crowds=Crowds.keep)[0]["crowd"].tolist() == [False, crowd]
-    assert mark_objects([LooseAnnotation(iscrowd=value)]) is (True if crowd else None)
+    assert mark_objects([LooseAnnotation(iscrowd=value)]) is (False if crowd else None)
 
 
 @pytest.mark.parametrize("value", [2, "yes", [1]])

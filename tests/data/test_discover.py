@@ -86,6 +86,24 @@ class TestCoco:
             assert "data.train=annotations/instances_default.json" in only(path).overrides
             assert len(opened(only(path), open_box_dataset)) > 0
 
+    def test_a_project_is_no_class_and_the_order_of_the_lists_does_not_matter(self, tmp_path):
+        file = tmp_path / "train/_annotations.coco.json"
+        save_coco(file, ["a.png"], ("cat", "dog"))
+        document = json.loads(file.read_text())
+        listed = [{"id": 0, "name": "cat", "supercategory": "none"}]
+        listed += [entry | {"supercategory": "cat"} for entry in document["categories"]]
+        long = [entry | {"attributes": "x" * 70_000} for entry in document["annotations"]]
+        file.write_text(json.dumps({"annotations": long, "categories": listed, "images": document["images"]}))
+        save_image(tmp_path / "train/a.png")
+        assert only(tmp_path).classes == ["cat", "dog"]
+
+    def test_addresses_of_a_server(self, tmp_path):
+        save_coco(tmp_path / "result.json", ["/data/local-files/?d=set%2Fa%20b.png", "/data/upload/1/0a1b2c3d-c.png"])
+        for name in ("a b.png", "c.png"):
+            save_image(tmp_path / "pictures" / name)
+        assert "data.images=pictures" in only(tmp_path).overrides
+        assert len(opened(only(tmp_path), open_box_dataset)) == 1
+
     def test_paths_of_a_server(self, tmp_path):
         save_coco(tmp_path / "annotations/instances_train.json", ["../../srv/a.png"])
         save_image(tmp_path / "images/train/a.png")
