@@ -347,9 +347,10 @@ def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
     else:
         format, because = "Pascal VOC without ImageSets", f".xml files in {first_few(sorted(set(map(str, places))))}"
         names, inside = list(dict.fromkeys(map(_entry_of, places))), ""
-        if _pair(names)[0] is None:
+        if _pair([name.lower() for name in names])[0] is None:
             names = [name for name in listing.get("", ()) if name.endswith(".txt")]
-    train, val = _pair(names)
+    by_word = {name.lower(): name for name in names}
+    train, val = (by_word.get(word or "") for word in _pair(list(by_word)))
     train = train or (names[0] if sets and names else None)
     chosen = [f"{inside}{train}" if train else "."]
     try:
@@ -374,7 +375,7 @@ def _is_annotation(file: Path) -> bool:
 def _entry_of(place: PurePosixPath) -> str:
     """Return the folder of data.train for annotations: that of their split, without those that say what is in them."""
     parts = part_of(place / "_").parent.parts
-    words = [_split_word(part, (*_TRAIN, *_VAL)) for part in parts]
+    words = [_split_word(part.lower(), (*_TRAIN, *_VAL)) for part in parts]
     end = max((number for number, word in enumerate(words, start=1) if word), default=0)
     return "/".join(parts[:end]) or "."
 

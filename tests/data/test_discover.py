@@ -217,16 +217,16 @@ class TestVoc:
         [
             ("{}", "{}", "{}"),
             ("{}/annotations", "{}/images", "{}"),
-            ("annotations/{}", "images/{}", "{}"),
+            ("Annotations/My {}", "Images/My {}", "My {}"),
             ("my set/{}_zip/{}", "my set/{}_zip/{}", "my set/{}_zip/{}"),
         ],
     )
     def test_folders_of_a_split(self, tmp_path, annotations, images, entry):
         """Every class of the training images is found, and no other."""
-        names = {"train": [f"{number:02}" for number in range(60)], "valid": ["x"], "test": ["y"]}
+        names = {"Train": [f"{number:02}" for number in range(60)], "valid": ["x"], "test": ["y"]}
         for split, stems in names.items():
             for number, stem in enumerate(stems):
-                marks = voc_object("late" if number == 59 else "cat" if split == "train" else "other", (1, 1, 9, 9))
+                marks = voc_object("late" if number == 59 else "cat" if split == "Train" else "other", (1, 1, 9, 9))
                 file = tmp_path / annotations.replace("{}", split) / f"{stem}.xml"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(f"<annotation>{marks}</annotation>")
@@ -236,7 +236,7 @@ class TestVoc:
         reading = only(tmp_path)
         assert (reading.format, reading.classes) == ("Pascal VOC without ImageSets", ["cat", "late"])
         config = compose(reading.overrides).data
-        assert (config.train, config.val) == ([entry.replace("{}", "train")], [entry.replace("{}", "valid")])
+        assert (config.train, config.val) == ([entry.replace("{}", "Train")], [entry.replace("{}", "valid")])
         assert len(open_box_dataset(config, "train")) == 60
 
     @pytest.mark.parametrize("annotations", [".", "Annotations", "set/xml", "dogs"])
