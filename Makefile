@@ -34,7 +34,7 @@ parity:  ## whether our CUDA kernels are right on this machine's GPU: benchmarks
 lint:  ## what CI checks beside the tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --num-workers 2
 
 format:
 	$(PYTHON) -m ruff check --fix .
