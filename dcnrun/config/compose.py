@@ -182,6 +182,8 @@ def _resolve(node: DictConfig) -> Config:
 
 def _is_writable(text: str) -> bool:
     """Return whether OmegaConf can write a text: not one with the start of an interpolation alone."""
+    if "${" not in text:
+        return True
     try:
         OmegaConf.create([text])
     except GrammarParseError:
