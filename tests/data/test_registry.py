@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -41,6 +42,12 @@ GOOD = {
 PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
 
 
+@cache
+def preset(name):
+    """The settings of a choice, which no test changes."""
+    return compose([f"data={name}"]).data
+
+
 def test_every_source_has_a_row_a_class_of_settings_and_a_choice():
     assert set(DATASETS) == set(DATA_SCHEMAS) == set(Source) == {source_of(name) for name in PRESETS}
     for source, row in DATASETS.items():
@@ -61,7 +68,7 @@ def test_every_source_passes_the_suite(source):
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_the_source_of_a_choice_is_the_one_that_it_composes(name):
-    assert source_of(name) is compose([f"data={name}"]).data.source
+    assert source_of(name) is preset(name).source
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -172,7 +179,7 @@ def test_the_source_decides():
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_presets_have_no_problems_but_that_you_say_where_your_own_data_is(name):
-    found = problems(compose([f"data={name}"]).data)
+    found = problems(preset(name))
     assert found == [] or (name in list(Source) and any(line.startswith("data.root=null must be") for line in found))
 
 
@@ -198,4 +205,4 @@ def test_choices_that_are_offered_have_the_labels(labels, build):
         build(without, "train")
     offered = re.findall(r"\w+", str(raised.value).partition("data=")[2].replace(" or ", " "))
     assert offered == choices_with(labels)
-    assert set(offered) == {name for name in PRESETS if labels in labels_of(compose([f"data={name}"]).data)}
+    assert set(offered) == {name for name in PRESETS if labels in labels_of(preset(name))}

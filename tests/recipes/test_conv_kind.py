@@ -83,7 +83,14 @@ def test_a_kind_is_trained_compared_drawn_and_exported(package, recipes):
         ("evaluate", "bounded"),
         ("visualize-offsets", "bounded", "val-000000", "--out", "offsets", "--limit", "1"),
         ("export", "bounded", "--out", "bounded.onnx", "--size", "64x64"),
-        ("pytest", "tests/models/test_conv.py", "tests/config", "-k", "bounded"),
+        (
+            "pytest",
+            "tests/models/test_conv.py",
+            "tests/config/test_compose.py",
+            "tests/config/test_schema.py",
+            "-k",
+            "bounded",
+        ),
     )
     listed, plan, trained, *_ = outputs
     assert "bounded, deformable, dilated" in listed

@@ -63,7 +63,7 @@ def test_costs_are_counted_of_five_bands(overrides):
 
 @pytest.mark.slow
 def test_is_exported(run, tmp_path):
-    exported = export_run(run, tmp_path / "x.onnx", CheckpointChoice.last, 19)
+    exported = export_run(run, tmp_path / "x.onnx", CheckpointChoice.last, 19, "32x32")
     assert exported["input"]["shape"][1] == 5
     facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "x.onnx").metadata_props}
     assert "bands [0, 1, 2, 3, 4]" in facts["input"]
