@@ -217,7 +217,7 @@ def run_process(*arguments, **environment):
         env=os.environ | {"PYTHONPATH": code, "CUDA_VISIBLE_DEVICES": ""} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,  # where no test has compiled the kernels yet, it does
     )
 
 
@@ -232,8 +232,8 @@ def test_a_machine_without_a_compiler(tmp_path):
     assert result.stderr.count("no C++ compiler was found") == 2
 
 
-def test_the_kernels_of_this_project_load(tmp_path):
-    report = json.loads(run_process("doctor", "--json", DCNRUN_CACHE=str(tmp_path), DCNRUN_CXXFLAGS="-O0").stdout)
+def test_the_kernels_of_this_project_load():
+    report = json.loads(run_process("doctor", "--json").stdout)
     assert {report["backends"][0][dtype] for dtype in DTYPES} == {"kernel"}
     if sys.platform == "linux":
         assert len(report["openmp_runtimes"]) == 1
