@@ -107,7 +107,8 @@ class VocLayout:
     def _folders_of(self, entry: str) -> list[Path]:
         """Return the folders that an image set such as VOC2007/test may be in; `test` alone is in the root."""
         name, root = entry.rpartition("/")[0], self._root
-        return [root / "VOCdevkit" / name, root / name, *([root] if root.name == name else [])] if name else [root]
+        is_it = name in (root.name, root.resolve().name)  # the second of a root that is `.`
+        return [root / "VOCdevkit" / name, root / name, *([root] if is_it else [])] if name else [root]
 
     def _fetch(self, entry: str) -> None:
         year, image_set = _FETCHED[entry]

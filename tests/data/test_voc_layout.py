@@ -1,6 +1,7 @@
 """Which annotation and image files belong to the entries of data.train: image sets, folders and lists, as tools write them."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,16 @@ class TestLists:
         expected = {"a": ("VOC2007/Annotations/a.xml", "VOC2007/JPEGImages/a.jpg")}
         assert found(tmp_path, "VOC2007/train")[0] == expected
         assert list(found(folder, "train")[0]) == ["a"]
+
+    def test_a_root_that_is_the_folder_one_is_in(self, tmp_path, monkeypatch):
+        touch(tmp_path / "VOC2007", "Annotations/a.xml", "JPEGImages/a.jpg")
+        save_image_set(tmp_path / "VOC2007", "train", "a")
+        monkeypatch.chdir(tmp_path / "VOC2007")
+        for entry in ("VOC2007/train", "train", "."):
+            assert list(VocLayout(VocConfig(root=".")).items([entry])[0][0]) == [
+                "a",
+                *map(Path, ("Annotations/a.xml", "JPEGImages/a.jpg")),
+            ]
 
     def test_what_of_a_line_is_not_read_is_said(self, tmp_path):
         touch(tmp_path, *(f"Annotations/{name}.xml" for name in "abc"))
