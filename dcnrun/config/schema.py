@@ -192,7 +192,7 @@ class ModelConfig:
     width: int = setting(
         64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1, most=65536
     )
-    output_stride: int = setting(16, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
+    output_stride: int = setting(8, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
     weights: Optional[str] = setting(
         None,

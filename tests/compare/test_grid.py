@@ -145,9 +145,9 @@ def test_without_replaced_layers_settings_of_offsets_are_left_out():
 
 def test_a_setting_of_another_optimizer_makes_no_variants():
     assert names("conv=deformable", "optim=sgd,adamw", "optim.momentum=0.5,0.9") == [
-        "deformable optimizer=sgd lr=0.01 momentum=0.5 weight_decay=0.0001",
-        "deformable optimizer=sgd lr=0.01 momentum=0.9 weight_decay=0.0001",
-        "deformable optimizer=adamw lr=0.001 weight_decay=0.01",
+        "deformable optimizer=sgd lr=0.01 momentum=0.5 weight_decay=0.0001 schedule=poly",
+        "deformable optimizer=sgd lr=0.01 momentum=0.9 weight_decay=0.0001 schedule=poly",
+        "deformable optimizer=adamw lr=0.001 weight_decay=0.01 schedule=cosine",
     ]
 
 

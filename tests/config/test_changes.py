@@ -25,7 +25,7 @@ def refusal(begun, changes):
         ["trainer.accelerator=cpu", "trainer.threads=2", "trainer.save_every=3"],
         ["logger=wandb", "logger.csv=true", "logger.wandb_project=other"],
         ["trainer.nodes=2", "trainer.devices=1"],
-        ["optim.lr=0.01"],  # as it is
+        ["optim.lr=0.001"],  # as it is
     ],
 )
 def test_what_decides_no_number_may_change(changes):
@@ -35,13 +35,13 @@ def test_what_decides_no_number_may_change(changes):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("optim.lr=0.1", "optim.lr can't change when a run is resumed: it is 0.01 in the run, and 0.1 would give other numbers."),
+        ("optim.lr=0.1", "optim.lr can't change when a run is resumed: it is 0.001 in the run, and 0.1 would give other numbers."),
         ("data.batch_size=4", "it is 8 in the run, and 4"),
         ("conv=standard", "conv.kind can't change"),
         ("data.classes=[a,c]", "it is [a,b] in the run, and [a,c]"),
         ("trainer.eval_every=5", "trainer.eval_every can't change"),
         ("trainer.devices=2", "make 2 processes, but the run was begun by 1"),
-        ("trainer.steps=20", "with optim.schedule=poly they set the learning rate of every step, also of the 10"),
+        ("trainer.steps=20", "with optim.schedule=cosine they set the learning rate of every step, also of the 10"),
     ],
 )  # fmt: skip
 def test_what_does_is_refused_by_name(change, why):

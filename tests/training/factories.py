@@ -20,9 +20,10 @@ _TINY_RUN = [
     "trainer.eval_every=3",
     "trainer.save_every=2",
     "trainer.threads=1",
+    "optim=sgd",
     "optim.lr=0.05",
 ]
-TINY = [*_TINY_RUN, "model.head_channels=16"]
+TINY = [*_TINY_RUN, "model.head_channels=16", "model.output_stride=16"]
 TINY_DETECTOR = [
     *_TINY_RUN,
     "model=faster_rcnn",
