@@ -29,6 +29,8 @@ RUNS: dict[str, Sequence[str]] = {
     "nuclei, sgd, stride 8": [*NUCLEI, *SGD, *STRIDE_8],
     "nuclei, adamw, stride 16": [*NUCLEI, *ADAMW, *STRIDE_16],
     "nuclei, adamw, stride 8": [*NUCLEI, *ADAMW, *STRIDE_8],
+    "nuclei, adamw, stride 16, warm-up": [*NUCLEI, *ADAMW, *STRIDE_16, "optim.warmup_steps=20"],
+    "nuclei, adamw, stride 8, warm-up": [*NUCLEI, *ADAMW, *STRIDE_8, "optim.warmup_steps=20"],
     "shapes, sgd, stride 16": [*SHAPES, *SGD, *STRIDE_16],
     "shapes, adamw, stride 8": [*SHAPES, *ADAMW, *STRIDE_8],
     "treecrowns, sgd": [*TREES, *PLAIN, *SGD, "optim.lr=0.01"],

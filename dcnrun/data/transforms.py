@@ -45,7 +45,7 @@ def normalised(image: torch.Tensor, config: DataConfig, name: str) -> torch.Tens
     """Return an image of float32 normalised; DataError, with its name, where it has other bands than the settings."""
     if image.shape[0] != len(config.mean):
         raise DataError(
-            f"{name!r}: the image has {image.shape[0]} bands, but the training images have {len(config.mean)};"
+            f"{name!r}: the image has {image.shape[0]} band{'s'[: image.shape[0] > 1]}, but the training images have {len(config.mean)};"
             " data.bands chooses those that all have"
         )
     result: torch.Tensor = v2.functional.normalize(image, config.mean, config.std)

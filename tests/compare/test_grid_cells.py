@@ -38,7 +38,7 @@ def test_a_cell_is_new_begun_or_completed(tmp_path):
 
 def test_a_run_of_another_config_in_the_folder_is_an_error(tmp_path):
     write_run(tmp_path / "dilated-4-seed1", ["conv=dilated", "optim.lr=0.5"], seed=1)
-    message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.01"
+    message = r"dilated-4-seed1/config.yaml has optim\.lr=0\.5, but dilated 4, seed 1 needs optim\.lr=0\.001"
     with pytest.raises(UsageError, match=message):
         grid_cells(build_grid(OVERRIDES), tmp_path)
 

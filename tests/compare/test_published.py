@@ -4,7 +4,7 @@ from dcnrun.compare.published import published
 from dcnrun.config.compose import compose
 from dcnrun.config.inactive import settings_of
 
-DEEPLAB = ["model=deeplab", "model.backbone=resnet101", "model.head_channels=1024"]
+DEEPLAB = ["model=deeplab", "model.backbone=resnet101", "model.head_channels=1024", "model.output_stride=16"]
 VOC12 = ["data=voc2012", "data.eval_short_side=360"]
 VOC_DETECTION = [
     "model=faster_rcnn", "model.fpn=false", "model.backbone=resnet101", "model.output_stride=16", "model.proposals=300",

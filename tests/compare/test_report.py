@@ -12,7 +12,7 @@ def test_files_hold_everything(comparison, tmp_path):
     deformable = report["variants"][2]
     assert deformable["difference"]["verdict"] == "higher"
     assert deformable["difference"]["per_seed"].keys() == {"0", "1", "2"}
-    assert deformable["settings"]["optim.lr"] == 0.01
+    assert deformable["settings"]["optim.lr"] == 0.001
     assert [run["seed"] for run in deformable["runs"]] == [0, 1, 2]
     assert report["failed"][0]["variant"] == "dilated 4"
     assert report["not_included"] == []

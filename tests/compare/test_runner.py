@@ -103,7 +103,7 @@ def test_finished_runs_are_not_run_again_and_seeds_can_be_added(trainer):
 def test_runs_are_found_by_their_configs_wherever_they_are(trainer, tmp_path, capsys):
     """A variant and a value more, in another folder: the names of the runs change, and those that are there are taken."""
     fewer = ["conv=standard,dilated", trainer.overrides[-1]]
-    more = ["conv=standard,dilated", "optim.lr=0.01,0.05", trainer.overrides[-1]]
+    more = ["conv=standard,dilated", "optim.lr=0.001,0.05", trainer.overrides[-1]]
     trainer.prepare(more)
     run_grid(fewer, tmp_path / "one" / "a", program=trainer.program)
     trainer.calls()

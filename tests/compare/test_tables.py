@@ -41,7 +41,10 @@ def test_escaping():
 
 
 def test_published_figures_stand_beside_ours(tmp_path):
-    of_the_paper = ["model.backbone=resnet101", "model.head_channels=1024", "data=voc2012", "data.eval_short_side=360"]
+    of_the_paper = [
+        *("model.backbone=resnet101", "model.head_channels=1024", "model.output_stride=16"),
+        *("data=voc2012", "data.eval_short_side=360"),
+    ]
     variants = [
         variant(tmp_path, kind, [f"conv={kind}", *of_the_paper]) for kind in ("standard", "deformable", "dilated")
     ]

@@ -96,7 +96,7 @@ def test_a_kind_is_trained_compared_drawn_and_exported(package, recipes):
     assert "bounded, deformable, dilated" in listed
     assert "conv.offset_bound=2" in listed
     assert "Layers that become bounded" in plan
-    assert "lr_offset 1 " in trained  # base 0.01, a hundred times
+    assert "lr_offset 0.1 " in trained  # base 0.001, a hundred times
 
     folder = package.folder
     comparison = json.loads((folder / "compared" / "compare.json").read_text())

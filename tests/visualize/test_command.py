@@ -180,7 +180,7 @@ def test_wrong_arguments(standard, modulated, tmp_path):
     fails([empty], out, UsageError, ["empty", "run folder"])
     fails([standard, empty], out, UsageError, ["empty", "images"])
     fails([standard, text], out, DataError, ["text.png", "can't be read"])
-    fails([standard, deep], out, DataError, ["deep.png", "I;16", "8 bits"])
+    fails([standard, deep], out, DataError, ["deep", "has 1 band,", "have 3", "data.bands"])
     fails([standard, "nowhere.png"], out, UsageError, ["nowhere.png", "val-000000"])
     fails([standard, FIRST], out, UsageError, ["--at 20,48", FIRST, "48 x 48"], at=((20, 48),))
     fails(
