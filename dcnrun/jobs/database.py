@@ -19,6 +19,8 @@ STORAGE = "DCNRUN_STORAGE"
 PATIENCE = 600.0  # seconds for which a call is repeated while a database is away: a server may be restarted, or moved
 _SECONDS_BETWEEN_TRIES = 1.0
 _SECONDS_FOR_A_LOCK = 60.0
+_SECONDS_FOR_A_JOURNAL = 10.0
+"""While what a killed process began to write is undone, SQLite calls its file locked at once, whatever the time for a lock."""
 _TRANSIENT_IN_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 _URLS = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 
@@ -85,13 +87,14 @@ class Database:
             return action(connection)
 
     def _with_retries(self, action: Callable[[], T], patience: float) -> T:
-        end = time.monotonic() + patience
+        began = time.monotonic()
         while True:
             try:
                 return action()
             except DBAPIError as error:
                 self.last_trouble = time.monotonic()
-                if not _is_transient(error) or self.last_trouble >= end:
+                enough = max(patience, _SECONDS_FOR_A_JOURNAL) if _is_locked(error) else patience
+                if not _is_transient(error) or self.last_trouble - began >= enough:
                     raise RunError(self._message(error)) from None
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -150,6 +153,10 @@ def _create_engine(url: URL) -> Engine:
 def _read_any_text(connection: sqlite3.Connection, _: object) -> None:
     """Have SQLite give text that is no UTF-8, as something else may have written it, instead of an error of all rows."""
     connection.text_factory = lambda data: data.decode(errors="replace")
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _is_transient(error: DBAPIError) -> bool:

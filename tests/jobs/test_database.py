@@ -1,10 +1,12 @@
 import re
+import sqlite3
 import sys
 import threading
 
 import pytest
 
 from dcnrun.errors import RunError, UsageError
+from dcnrun.jobs import database
 from dcnrun.jobs.database import STORAGE, sqlite_url, storage_url
 from dcnrun.jobs.ledger import Ledger
 from tests.jobs.factories import draw
@@ -22,6 +24,22 @@ def test_a_server_that_is_started_again_is_waited_for(postgres, impatience):
     finally:
         thread.join()
     assert ledger._database.last_trouble > float("-inf")
+
+
+def test_a_file_that_is_called_locked_at_once_is_tried_again(tmp_path, impatience, monkeypatch):
+    """As SQLite does it, whatever its timeout, while what a killed process began to write is undone."""
+    file = tmp_path / "ledger.db"
+    Ledger.create(sqlite_url(file), "first", "sweep", "", "", cap=None)
+    monkeypatch.setattr(database, "_SECONDS_FOR_A_LOCK", 0)
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    thread = threading.Timer(0.3, other.rollback)
+    thread.start()
+    try:
+        assert Ledger.open(sqlite_url(file), "first").jobs() == []
+    finally:
+        thread.join()
+        other.close()
 
 
 def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, impatience):
