@@ -148,6 +148,7 @@ def main() -> None:
         size = file.stat().st_size
     result = {
         "machine": describe(),
+        "commit": subprocess.run(["git", "describe", "--always"], capture_output=True, text=True).stdout.strip(),
         "annotations": count,
         "images": count // PER_IMAGE,
         "file_bytes": size,
