@@ -28,7 +28,7 @@ from dcnrun.data.coco_json import (
 )
 from dcnrun.data.coco_masks import FARTHEST, RunLengths, area, bounds, is_number, run_lengths, with_extent
 from dcnrun.data.crowds import LEAST_COVERED, cover_many, mark_objects
-from dcnrun.data.files import first_few, image_size, is_text, root_folder, width_x_height
+from dcnrun.data.files import first_few, image_size, is_text, root_folder, stated_size, width_x_height
 from dcnrun.data.image_names import find_images
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
@@ -137,15 +137,10 @@ def _images(
     _require_own(document.images, "images", ("id", "file_name"), file)
     paths, notes = find_images([entry.file_name for entry in document.images], folder, root, file, may_leave)
     images = [
-        ListedImage(name, path, _size(entry) or image_size(path), entry.id, file)
+        ListedImage(name, path, stated_size(entry.height, entry.width) or image_size(path), entry.id, file)
         for entry, (name, path) in zip(document.images, paths, strict=True)
     ]
     return images, notes
-
-
-def _size(entry: Image) -> tuple[int, int] | None:
-    height, width = entry.height, entry.width
-    return (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
 
 
 def _require_ids(entries: Sequence[Image] | Sequence[Category], key: str, name: str, file: Path) -> None:

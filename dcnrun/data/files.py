@@ -19,7 +19,7 @@ from torchvision.tv_tensors import Image, Mask
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.colours import ColourTable, count_colours
 from dcnrun.data.mask_batches import SegmentationDataset
-from dcnrun.data.rasters import Layout, choose_bands, deep_layout, read_deep
+from dcnrun.data.rasters import REDUCED_OR_MASK, Layout, choose_bands, deep_layout, read_deep
 from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
 
@@ -41,7 +41,7 @@ _BITS_PER_SAMPLE = 258
 _OUT_OF_RANGE = -1
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
-_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 0b101
+_SUBFILE_TYPE = 254
 """A TIFF page's tag NewSubfileType and bits of it: the page is a smaller copy of another page, or marks its transparent pixels."""
 
 MOST_PIXELS = 178_956_970
@@ -197,6 +197,11 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """Return (height, width) of an image when upright, from the file's header; None if that can't be read."""
     layout = image_layout(path)
     return None if layout is None else layout.size
+
+
+def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
+    """Return (height, width) as an annotation file has them; None unless both are positive integers."""
+    return (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
 
 
 def _mode_without_alpha(picture: Any) -> str:
@@ -389,7 +394,7 @@ def _require_one_picture(picture: Any) -> None:
     has_more = getattr(picture, "is_animated", False) and picture.format != "MPO"  # those of phones' photographs
     if has_more and picture.format == "TIFF":
         picture.seek(1)
-        has_more = not picture.tag_v2.get(_SUBFILE_TYPE, 0) & _REDUCED_OR_MASK
+        has_more = not picture.tag_v2.get(_SUBFILE_TYPE, 0) & REDUCED_OR_MASK
         picture.seek(0)
     if has_more:
         raise ValueError("it holds more than one picture: frames of an animation, or pages")

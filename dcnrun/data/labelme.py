@@ -20,6 +20,7 @@ from dcnrun.data.files import (
     read_bytes,
     require_below,
     root_folder,
+    stated_size,
 )
 from dcnrun.data.labelme_shapes import NO_OBJECTS, joined, kind_of, read_part
 from dcnrun.data.sample import Rule, Split
@@ -193,9 +194,7 @@ def _read(file: Path, images: _Images) -> _Drawing:
             else ""
         )
         raise ValueError(f"its image {text!r} is not there{inside}")
-    height, width = document.get("imageHeight"), document.get("imageWidth")
-    is_stated = type(height) is int and type(width) is int and height > 0 and width > 0
-    size = (height, width) if is_stated else image_size(image)
+    size = stated_size(document.get("imageHeight"), document.get("imageWidth")) or image_size(image)
     name = (image.relative_to(images.root) if image.is_relative_to(images.root) else image).as_posix()
     return _Drawing(file, name, image, is_elsewhere, size, shapes)
 

@@ -20,7 +20,9 @@ _PNG_COLOURS = {0: (1, 1), 2: (3, 3), 3: (3, 3), 4: (2, 1), 6: (4, 3)}
 """Bands, and those of them that are no alpha, by the colour type in a PNG file's header."""
 _WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2  # TIFF's PhotometricInterpretation
 _ALPHA = (1, 2)  # TIFF's ExtraSamples
-_ORIENTATION, _SUBFILE_TYPE, _REDUCED_OR_MASK = 274, 254, 0b101
+_ORIENTATION = 274
+REDUCED_OR_MASK = 0b101
+"""Bits of TIFF's NewSubfileType that mark a page as a smaller copy or a mask of another."""
 _MOST_BYTES = 2**32
 """Memory for the pixels of one image."""
 
@@ -107,7 +109,7 @@ def read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
 def _pages(tiff: Any) -> "list[TiffPage]":
     """Return the pages of a TIFF file without smaller copies and masks of them."""
     pages = [tiff.pages[number].aspage() for number in range(len(tiff.pages))]
-    own = [page for page in pages if not page.subfiletype & _REDUCED_OR_MASK]
+    own = [page for page in pages if not page.subfiletype & REDUCED_OR_MASK]
     if not own or own[0].dtype is None or own[0].imagedepth > 1:
         raise ValueError("it holds no picture")
     return own

@@ -207,3 +207,14 @@ def labelme_tree(root):
         save_labelme(root, f"{split}/c.json", seed=10 * nth + 2)
         save_image(root / split / "d.png", seed=10 * nth + 3)
     return root
+
+
+def counts_of(mask):
+    """Run lengths down the columns, zeros first, worked out by hand."""
+    counts, value = [0], 0
+    for pixel in mask.ravel(order="F").tolist():
+        if pixel != value:
+            counts.append(0)
+            value = pixel
+        counts[-1] += 1
+    return counts

@@ -7,6 +7,7 @@ import pytest
 from pycocotools import mask as reference
 
 from dcnrun.data.coco_masks import area, bounds, decode, run_lengths
+from tests.data.factories import counts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
 
@@ -20,17 +21,6 @@ def decoded(segmentation):
 def random_mask(seed):
     random = np.random.default_rng(seed)
     return (random.uniform(size=SIZE) < random.uniform()).astype(np.uint8)
-
-
-def counts_of(mask):
-    """Run lengths down the columns, zeros first, worked out by hand."""
-    counts, value = [0], 0
-    for pixel in mask.ravel(order="F").tolist():
-        if pixel != value:
-            counts.append(0)
-            value = pixel
-        counts[-1] += 1
-    return counts
 
 
 @pytest.mark.parametrize("seed", range(5))

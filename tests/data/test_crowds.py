@@ -9,7 +9,7 @@ from dcnrun.data import build_box_dataset
 from dcnrun.data.coco_json import LooseAnnotation, PlainAnnotation
 from dcnrun.data.crowds import mark_objects
 from dcnrun.errors import DataError
-from tests.data.factories import annotation, coco_tree, load_json, save_json
+from tests.data.factories import annotation, coco_tree, counts_of, load_json, save_json
 
 HEIGHT, WIDTH = 30, 47  # of image 7
 SQUARE = [[1, 21, 4, 21, 4, 25, 1, 25]]
@@ -20,13 +20,7 @@ def runs(*boxes):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for x, y, width, height in boxes:
         mask[y : y + height, x : x + width] = 1
-    counts, value = [0], 0
-    for pixel in mask.ravel(order="F").tolist():
-        if pixel != value:
-            counts.append(0)
-            value = pixel
-        counts[-1] += 1
-    return {"size": [HEIGHT, WIDTH], "counts": counts}
+    return {"size": [HEIGHT, WIDTH], "counts": counts_of(mask)}
 
 
 def marked(number, box, category=90, image=7, **more):
