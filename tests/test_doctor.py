@@ -20,7 +20,7 @@ from dcnrun.ops.jit import KernelUnavailable, cuda
 from dcnrun.ops.jit.nvrtc import find_nvrtc
 from tests.ops.jit.fakes import NAME, Sandbox, needs_nvrtc
 
-OPERATORS = ["deform_conv2d", "deform_roi_pool"]
+OPERATORS = ["deform_conv2d", "deform_roi_pool", "deform_sample2d"]
 DTYPES = ["float32", "float64", "bfloat16", "float16"]
 
 

@@ -70,4 +70,28 @@ inline real sum(vec value) {
     return value[0];
 }
 
+// The lanes of two vectors added in pairs, kDistance apart: a's where lane i has no kDistance in i, b's where it has.
+template <int kDistance>
+inline vec paired(vec a, vec b) {
+    integer_vec second;
+    for (int i = 0; i < kLanes; i++) second[i] = (i & kDistance) ? -1 : 0;
+    return choose(second, b, a) + exchanged<kDistance>(choose(second, a, b));
+}
+
+struct Sums {
+    real of[4];
+};
+
+// The sums of the lanes of four vectors at once, always added in the same order.
+inline Sums sums(const vec values[4]) {
+    if constexpr (kLanes < 4) {
+        return {sum(values[0]), sum(values[1]), sum(values[2]), sum(values[3])};
+    } else {
+        vec total = paired<2>(paired<1>(values[0], values[1]), paired<1>(values[2], values[3]));
+        if constexpr (kLanes > 4) total += exchanged<4>(total);
+        if constexpr (kLanes > 8) total += exchanged<8>(total);
+        return {total[0], total[1], total[2], total[3]};
+    }
+}
+
 inline int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }

@@ -350,6 +350,52 @@ class DispatchSuite(Suite):
         assert self.backend_for("mps", torch.float32) is Backend.REFERENCE
         assert self.backend_for("meta", torch.float32) is Backend.REFERENCE
 
+    def test_a_dtype_without_kernel(self, compiler, monkeypatch):
+        assert self.backend_for("cpu", torch.float8_e4m3fn) is Backend.REFERENCE
+        monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
+        message = r"DCNRUN_BACKEND=kernel, but there is no kernel for torch.float8_e4m3fn on cpu"
+        with pytest.raises(UsageError, match=message):
+            self.backend_for("cpu", torch.float8_e4m3fn)
+
+    def test_one_line_says_what_is_lost_and_how_to_get_it_back(self, no_compiler, caplog):
+        with caplog.at_level(logging.INFO, "dcnrun"):
+            for _ in range(3):
+                self.factories.compute(**self.factories.make_problem(dtype=torch.float32))
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        message = record.getMessage()
+        assert "slower" in message
+        assert message.endswith("since no C++ compiler was found; install one")
+        assert "\n" not in message
+        assert no_compiler == [(self.name, torch.float32, torch.device("cpu"))]
+
+    def test_the_definition_can_be_forced(self, compiler, monkeypatch):
+        monkeypatch.setenv("DCNRUN_BACKEND", "reference")
+        kinds = [(device, dtype) for device in ("cpu", "cuda") for dtype in STORED]
+        assert {self.backend_for(*kind) for kind in kinds} == {Backend.REFERENCE}
+
+    def test_auto_is_the_default(self, compiler, monkeypatch):
+        monkeypatch.setenv("DCNRUN_BACKEND", "auto")
+        assert self.backend_for("cpu", torch.float32) is Backend.KERNEL
+
+    def test_a_forced_kernel_does_not_fall_back(self, no_compiler, monkeypatch):
+        monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
+        with pytest.raises(KernelUnavailable, match=r"no C\+\+ compiler was found; install one"):
+            self.factories.compute(**self.factories.make_problem())
+        with pytest.raises(UsageError, match=r"no kernel for torch.float32 on mps"):
+            self.backend_for("mps", torch.float32)
+
+    @pytest.mark.parametrize("asked", ["fastest", "", "Kernel"])
+    def test_an_unknown_backend(self, asked, monkeypatch):
+        monkeypatch.setenv("DCNRUN_BACKEND", asked)
+        message = f"DCNRUN_BACKEND is {asked!r}: it must be one of auto, kernel, cuda, torchvision, reference"
+        with pytest.raises(UsageError, match=message):
+            self.factories.compute(**self.factories.make_problem())
+
+
+class CudaDispatchSuite(DispatchSuite):
+    """The choice of an operator that has CUDA kernels too."""
+
     @pytest.mark.parametrize("dtype", CUDA_STORED)
     def test_our_cuda_kernels_come_first_where_they_passed_parity(self, gpu, dtype, monkeypatch):
         assert self.backend_for("cuda:0", dtype) is self.fallback
@@ -393,45 +439,3 @@ class DispatchSuite(Suite):
         monkeypatch.setenv("DCNRUN_BACKEND", "cuda")
         with pytest.raises(KernelUnavailable, match="NVRTC was not found; install torch again"):
             self.backend_for("cuda", torch.float16)
-
-    def test_a_dtype_without_kernel(self, compiler, monkeypatch):
-        assert self.backend_for("cpu", torch.float8_e4m3fn) is Backend.REFERENCE
-        monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-        message = r"DCNRUN_BACKEND=kernel, but there is no kernel for torch.float8_e4m3fn on cpu"
-        with pytest.raises(UsageError, match=message):
-            self.backend_for("cpu", torch.float8_e4m3fn)
-
-    def test_one_line_says_what_is_lost_and_how_to_get_it_back(self, no_compiler, caplog):
-        with caplog.at_level(logging.INFO, "dcnrun"):
-            for _ in range(3):
-                self.factories.compute(**self.factories.make_problem(dtype=torch.float32))
-        (record,) = caplog.records
-        assert record.levelno == logging.WARNING
-        message = record.getMessage()
-        assert "slower" in message
-        assert message.endswith("since no C++ compiler was found; install one")
-        assert "\n" not in message
-        assert no_compiler == [(self.name, torch.float32, torch.device("cpu"))]
-
-    def test_the_definition_can_be_forced(self, compiler, monkeypatch):
-        monkeypatch.setenv("DCNRUN_BACKEND", "reference")
-        kinds = [(device, dtype) for device in ("cpu", "cuda") for dtype in STORED]
-        assert {self.backend_for(*kind) for kind in kinds} == {Backend.REFERENCE}
-
-    def test_auto_is_the_default(self, compiler, monkeypatch):
-        monkeypatch.setenv("DCNRUN_BACKEND", "auto")
-        assert self.backend_for("cpu", torch.float32) is Backend.KERNEL
-
-    def test_a_forced_kernel_does_not_fall_back(self, no_compiler, monkeypatch):
-        monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-        with pytest.raises(KernelUnavailable, match=r"no C\+\+ compiler was found; install one"):
-            self.factories.compute(**self.factories.make_problem())
-        with pytest.raises(UsageError, match=r"no kernel for torch.float32 on mps"):
-            self.backend_for("mps", torch.float32)
-
-    @pytest.mark.parametrize("asked", ["fastest", "", "Kernel"])
-    def test_an_unknown_backend(self, asked, monkeypatch):
-        monkeypatch.setenv("DCNRUN_BACKEND", asked)
-        message = f"DCNRUN_BACKEND is {asked!r}: it must be one of auto, kernel, cuda, torchvision, reference"
-        with pytest.raises(UsageError, match=message):
-            self.factories.compute(**self.factories.make_problem())

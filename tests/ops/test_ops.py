@@ -26,8 +26,8 @@ for code in sys.argv[1:]:
 """
 LOOK = """
 import dcnrun.ops
-from dcnrun.ops import deform_conv2d, deform_psroi_pool, deform_roi_pool
-print(*(type(name).__name__ for name in (deform_conv2d, deform_psroi_pool, deform_roi_pool)))
+from dcnrun.ops import deform_conv2d, deform_psroi_pool, deform_roi_pool, deform_sample2d
+print(*(type(name).__name__ for name in (deform_conv2d, deform_psroi_pool, deform_roi_pool, deform_sample2d)))
 print(dcnrun.ops.deform_conv2d is deform_conv2d, dcnrun.ops.deform_roi_pool is deform_roi_pool, flush=True)
 """
 
@@ -35,16 +35,16 @@ print(dcnrun.ops.deform_conv2d is deform_conv2d, dcnrun.ops.deform_roi_pool is d
 def test_the_names_are_functions_whatever_was_imported_first():
     command = [sys.executable, "-c", FORK, *(first + LOOK for first in IMPORTS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
-    assert done.stdout == len(IMPORTS) * "function function function\nTrue True\n"
+    assert done.stdout == len(IMPORTS) * "function function function function\nTrue True\n"
 
 
 def test_the_names_are_functions_in_a_process_that_imported_everything():
-    for name in ("deform_conv2d", "deform_psroi_pool", "deform_roi_pool"):
+    for name in ("deform_conv2d", "deform_psroi_pool", "deform_roi_pool", "deform_sample2d"):
         assert isinstance(getattr(dcnrun.ops, name), FunctionType)
 
 
 def test_every_operator_with_kernels_has_a_row():
-    assert sorted(dcnrun.ops.DISPATCH) == kernel_names("cpu") == kernel_names("cuda")
+    assert sorted(dcnrun.ops.DISPATCH) == kernel_names("cpu")
     for name, dispatch in dcnrun.ops.DISPATCH.items():
         assert hasattr(torch.ops.dcnrun, name)
-        assert dispatch.KERNELS.keys() == {"cpu", "cuda"}
+        assert dispatch.KERNELS.keys() == {kind for kind in ("cpu", "cuda") if name in kernel_names(kind)}

@@ -168,6 +168,15 @@ def as_function(
     return apply
 
 
+def folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> Tensor | None:
+    """Make the dimension that vmap maps the slower part of `dim`; a tensor that is not mapped is repeated."""
+    if tensor is None:
+        return None
+    unmapped = tensor.unsqueeze(dim).expand(*tensor.shape[:dim], size, *tensor.shape[dim:])
+    moved = unmapped if mapped is None else tensor.movedim(mapped, dim)
+    return moved.flatten(dim, dim + 1)
+
+
 def refuse_forward_mode(name: str) -> None:
     """Raise NotImplementedError for an operator that has no derivatives in forward mode."""
     raise NotImplementedError(

@@ -149,7 +149,7 @@ torch.library.register_autograd(
 def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
     folded, size = list(arguments), info.batch_size
     for i, dim in ((0, 1), (1, 1), (2, 0), (3, 0), (7, 1)):
-        folded[i] = _folded(arguments[i], in_dims[i], size, dim)
+        folded[i] = common.folded(arguments[i], in_dims[i], size, dim)
     return call(*folded).unflatten(1, (size, -1)), 1
 
 
@@ -157,7 +157,7 @@ def _vmap_backward(
     call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     wanted, size = arguments[-1], info.batch_size
-    folded = (_folded(arguments[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5))
+    folded = (common.folded(arguments[i], in_dims[i], size, 0 if i == 3 else 1) for i in range(5))
     grads = call(*folded, *arguments[5:])
     dims = tuple(0 if i == 2 or not want else 1 for i, want in enumerate(wanted))
     unfolded = (
@@ -165,15 +165,6 @@ def _vmap_backward(
         for grad, dim, want in zip(grads, dims, wanted, strict=True)
     )
     return tuple(unfolded), dims
-
-
-def _folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> Tensor | None:
-    """Make the mapped dimension the slower part of `dim`; a tensor that is not mapped is repeated."""
-    if tensor is None:
-        return None
-    unmapped = tensor.unsqueeze(dim).expand(*tensor.shape[:dim], size, *tensor.shape[dim:])
-    moved = unmapped if mapped is None else tensor.movedim(mapped, dim)
-    return moved.flatten(dim, dim + 1)
 
 
 for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward", _vmap_backward)):

@@ -62,26 +62,42 @@ def deform_conv2d_backward_reference(
 
 
 def sampling_points(
-    offset: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair
+    offset: Tensor,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    offset_scale: float = 1.0,
+    remove_center: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the positions y and x, in pixels of the input, of every sampling point of each output pixel.
 
-    `offset` is (N, 2*G*kh*kw, Ho, Wo) with y, x interleaved per sampling point; both results are (N*G, kh*kw, Ho, Wo), in at
-    least fp32: half precision has no fractions left past 2048.
+    `offset` is (N, 2*G*P, Ho, Wo) with y, x interleaved per sampling point; both results are (N*G, P, Ho, Wo), in at least
+    fp32: half precision has no fractions left past 2048. P is kh*kw, or one less where the centre is left out. `offset_scale`
+    multiplies the offsets, and the distances of the points from the kernel's centre.
     """
     n, channels, out_h, out_w = offset.shape
-    points = kernel_size[0] * kernel_size[1]
     position_dtype = torch.promote_types(offset.dtype, torch.float32)
+    point = torch.arange(kernel_size[0] * kernel_size[1], device=offset.device)
+    if remove_center:
+        center = kernel_size[0] * kernel_size[1] // 2
+        point = torch.cat([point[:center], point[center + 1 :]])
+    points = point.shape[0]
     pairs = offset.to(position_dtype).reshape(n * (channels // (2 * points)), points, 2, out_h, out_w)
 
     def along(length: int, axis: int) -> Tensor:
         return torch.arange(length, device=offset.device, dtype=position_dtype) * stride[axis] - padding[axis]
 
-    point = torch.arange(points, device=offset.device)
-    point_y = (point // kernel_size[1] * dilation[0]).to(position_dtype)
-    point_x = (point % kernel_size[1] * dilation[1]).to(position_dtype)
-    y = point_y[:, None, None] + along(out_h, 0)[:, None] + pairs[:, :, 0]
-    x = point_x[:, None, None] + along(out_w, 1)[None, :] + pairs[:, :, 1]
+    def in_kernel(line: Tensor, axis: int) -> Tensor:
+        position = (line * dilation[axis]).to(position_dtype)
+        if offset_scale == 1:
+            return position
+        center = dilation[axis] * (kernel_size[axis] - 1) // 2
+        return center + offset_scale * (position - center)
+
+    scaled = pairs if offset_scale == 1 else offset_scale * pairs
+    y = in_kernel(point // kernel_size[1], 0)[:, None, None] + along(out_h, 0)[:, None] + scaled[:, :, 0]
+    x = in_kernel(point % kernel_size[1], 1)[:, None, None] + along(out_w, 1)[None, :] + scaled[:, :, 1]
     return y, x
 
 
@@ -93,7 +109,7 @@ def outside(y: Tensor, x: Tensor, size: Pair) -> Tensor:
     return (y <= -1) | (y >= size[0]) | (x <= -1) | (x >= size[1])
 
 
-class _Samples(NamedTuple):
+class Samples(NamedTuple):
     """Bilinear samples of feature maps (M, C, H, W) at positions (M, K, Ho, Wo), M being images x offset groups."""
 
     size: Pair  # H, W
@@ -132,13 +148,14 @@ class _Samples(NamedTuple):
         return grads
 
 
-def _sample(operands: Operands) -> _Samples:
-    input, groups = operands.input, operands.offset_groups
+def bilinear_samples(input: Tensor, y: Tensor, x: Tensor, groups: int) -> Samples:
+    """Sample feature maps (N, C, H, W) at positions (N*G, K, Ho, Wo), each of `groups` groups of channels at its own.
+
+    Samples are zero from one pixel outside the feature map on. Half precision is computed in fp32.
+    """
     n, channels, height, width = input.shape
     features = input.to(torch.promote_types(input.dtype, torch.float32))
     features = features.reshape(n * groups, channels // groups, height, width)
-    kernel_height, kernel_width = operands.weight.shape[2:]
-    y, x = sampling_points(operands.offset, (kernel_height, kernel_width), *operands.settings)
     far = outside(y, x, (height, width))
     y, x = torch.where(far, -2, y).to(features.dtype), torch.where(far, -2, x).to(features.dtype)
 
@@ -152,7 +169,13 @@ def _sample(operands: Operands) -> _Samples:
         corners.append(torch.where(inside.unsqueeze(1), corner, 0))
         pixels.append(pixel)
         insides.append(inside)
-    return _Samples((height, width), corners, pixels, insides, (y - top).unsqueeze(1), (x - left).unsqueeze(1))
+    return Samples((height, width), corners, pixels, insides, (y - top).unsqueeze(1), (x - left).unsqueeze(1))
+
+
+def _sample(operands: Operands) -> Samples:
+    kernel_height, kernel_width = operands.weight.shape[2:]
+    y, x = sampling_points(operands.offset, (kernel_height, kernel_width), *operands.settings)
+    return bilinear_samples(operands.input, y, x, operands.offset_groups)
 
 
 def _index(pixel: Tensor, channels: int) -> Tensor:
@@ -160,7 +183,7 @@ def _index(pixel: Tensor, channels: int) -> Tensor:
     return pixel.flatten(1).unsqueeze(1).expand(-1, channels, -1)
 
 
-def _per_sample(mask: Tensor, samples: _Samples) -> Tensor:
+def _per_sample(mask: Tensor, samples: Samples) -> Tensor:
     """The mask as factors of (M, C, K, Ho, Wo)."""
     return mask.to(samples.down.dtype).reshape(samples.down.shape)
 

@@ -6,7 +6,7 @@ import torchvision
 
 from dcnrun.ops import Backend
 from dcnrun.ops.deform_conv2d import dispatch
-from tests.ops.conformance import HALF, STORED, DispatchSuite, assert_close
+from tests.ops.conformance import HALF, STORED, CudaDispatchSuite, assert_close
 from tests.ops.deform_conv2d import factories
 from tests.ops.deform_conv2d.factories import make_problem, results
 
@@ -41,7 +41,7 @@ def test_torchvision_is_what_computes_then(no_compiler, monkeypatch):
     assert_close(got, results(problem, torchvision.ops.deform_conv2d), 1e-12)
 
 
-class TestDispatch(DispatchSuite):
+class TestDispatch(CudaDispatchSuite):
     factories = factories
     name = "deform_conv2d"
     dispatch = dispatch

@@ -8,7 +8,7 @@ import torch
 from dcnrun.ops import Backend
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
-from tests.ops.conformance import STORED, DispatchSuite, assert_close
+from tests.ops.conformance import STORED, CudaDispatchSuite, assert_close
 from tests.ops.deform_roi_pool import factories
 from tests.ops.deform_roi_pool.factories import make_problem, operands_of, results
 from tests.ops.factories import random_like
@@ -80,7 +80,7 @@ def test_the_fallback_computes_the_same(no_compiler, dtype, monkeypatch):
     assert_close(got, results(problem), {2: 1e-2, 4: 1e-4, 8: 1e-10}[dtype.itemsize])
 
 
-class TestDispatch(DispatchSuite):
+class TestDispatch(CudaDispatchSuite):
     factories = factories
     name = "deform_roi_pool"
     dispatch = dispatch
