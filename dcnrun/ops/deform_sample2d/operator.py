@@ -194,5 +194,5 @@ def _backward_flops(grad_output: Shape, input: Shape, offset: Shape, *more: Any,
 
 def _samples(input: Shape, offset: Shape, *more: Any) -> int:
     _, kernel_size, _, _, _, _, _, remove_center, *_ = more
-    points = kernel_size[0] * kernel_size[1] - bool(remove_center)
+    points: int = kernel_size[0] * kernel_size[1] - bool(remove_center)
     return offset[0] * offset[2] * offset[3] * input[1] * points
