@@ -142,12 +142,12 @@ def _as_their_runs(
     configs: Sequence[tuple[tuple[str, ...], Config]],
 ) -> Iterator[tuple[tuple[str, ...], Config]]:
     """Yield each config as its run will have it, where only the training images tell: steps of its epochs, bands and their mean."""
-    from dcnrun.tasks.validate import settled_data  # imports torch
-
     found: dict[str, tuple[DataConfig, int]] = {}
     for overrides, config in configs:
         has_epochs = config.trainer.epochs is not None
         if has_epochs or isinstance(config.data, FilesConfig) or not (config.data.mean and config.data.std):
+            from dcnrun.tasks.validate import settled_data  # imports torch, which most agents don't need
+
             data = repr((config.model.head, config.data))
             try:
                 found[data] = found.get(data) or settled_data(config)

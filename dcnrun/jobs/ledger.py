@@ -17,8 +17,9 @@ and so on):
   and the agent ends its process (`test_what_was_reassigned_is_no_longer_the_old_owners`, worker:
   `test_a_job_that_was_reassigned_is_let_go`).
 - **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, else after a
-  minute without a heartbeat, and failed after three attempts
+  minute without a heartbeat, also where a process lives that has nothing to do with it, and failed after three attempts
   (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`, `test_a_beating_heart_keeps_the_job`,
+  `test_a_row_that_names_a_living_process_which_never_beats_is_taken_over`,
   `test_a_job_whose_agents_die_three_times_fails`). It resumes in its own folder.
 - **Each report once.** A job's history is replaced as a whole by what its run logged, so that a resumed run repeats and
   loses nothing (worker: `test_four_agents_of_which_one_is_killed_run_each_trial_once`,
@@ -162,6 +163,7 @@ class Ledger:
         self.lost_after = lost_after
         self.refuses: Callable[[Job], str | None] = lambda job: None
         """Returns why a job can be none of this batch; such a job is never started."""
+        self._seen: dict[int, tuple[tuple[str | None, float | None], float]] = {}
 
     @staticmethod
     def create(
@@ -335,18 +337,29 @@ class Ledger:
     def _lost(self, connection: sa.Connection, jobs: Sequence[Job]) -> list[Job]:
         """Return running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
 
-        An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives. After an outage of the database
-        every heartbeat is old, so that they count again only when there was time for new ones.
+        An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives: a process that is seen to live
+        has let the job go only if its heartbeat stood still while this process was awake beside it. After an outage of the
+        database every heartbeat is old, so that they count again only when there was time for new ones.
         """
         now = connection.execute(sa.select(self._database.now)).scalar_one()
         beats_count = time.monotonic() - self._database.last_trouble > self.lost_after
 
         def is_dead(job: Job) -> bool:
-            alive = owners.is_alive(job.owner or "")
+            alive, stood_still = owners.is_alive(job.owner or ""), self._seconds_without_a_beat(job)
+            if alive is False:
+                return True
             # a heartbeat of the future is none: the clock was set back, or nobody wrote it
-            return beats_count and abs(now - (job.beat or 0)) > self.lost_after if alive is None else not alive
+            is_old = beats_count and abs(now - (job.beat or 0)) > self.lost_after
+            return is_old and (alive is None or stood_still > self.lost_after)
 
         return [job for job in jobs if job.state is State.running and is_dead(job)]
+
+    def _seconds_without_a_beat(self, job: Job) -> float:
+        """Return for how long this process, while it was awake, has seen no other owner or heartbeat of a job."""
+        sign, now = (job.owner, job.beat), time.monotonic()
+        if self._seen.get(job.number, (None, now))[0] != sign:
+            self._seen[job.number] = (sign, now)
+        return now - self._seen[job.number][1]
 
     def _take(self, connection: sa.Connection, job: Job, owner: str) -> Job | None:
         """Make a job the owner's own; None if its agent gave a sign of life in this moment."""

@@ -43,6 +43,7 @@ class Progress:
     cap: int | None
     jobs: Sequence[Job]
     what: str = "trial"  # the word for a job in messages
+    settings: int | None = None  # how many there are to try, each once; None where they are a continuum
 
     @property
     def goal(self) -> Goal:
@@ -79,6 +80,12 @@ class Progress:
         """Whether nothing is left to do; whether a grid is exhausted is not known here."""
         full = self.cap is not None and len(self.jobs) >= self.cap
         return (full or self.target_reached) and all(job.state in ENDED for job in self.jobs)
+
+    @property
+    def most(self) -> int | None:
+        """The number of jobs after which no other comes; None if only the user ends it."""
+        limits = [limit for limit in (self.cap, self.settings) if limit is not None]
+        return max(min(limits), len(self.jobs)) if limits else None
 
     def steps(self, job: Job) -> tuple[int, int | None]:
         """Return the last step that a job logged and, where its folder is on this machine, the number of its steps."""
@@ -230,8 +237,8 @@ def _step(progress: Progress, job: Job) -> str:
 def summary(progress: Progress) -> str:
     """Return all trials in a line: `12 of 20 trials: 2 running, 9 completed, 1 stopped; the best is trial 7, val/miou 43.2 %`."""
     counts = ", ".join(f"{count} {state.value}" for state, count in _counts(progress.jobs).items())
-    all_of_them = several(progress.cap or len(progress.jobs), progress.what)
-    number = f"{len(progress.jobs)} of {all_of_them}" if progress.cap else all_of_them
+    all_of_them = several(len(progress.jobs) if progress.most is None else progress.most, progress.what)
+    number = all_of_them if progress.most is None else f"{len(progress.jobs)} of {all_of_them}"
     best = progress.best
     so_far = f"; the best is {progress.what} {best.number}, {_score(progress, best)}" if best else ""
     return f"{progress.name}: {number}{': ' if counts else ''}{counts}{so_far}"

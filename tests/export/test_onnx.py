@@ -17,6 +17,7 @@ from tests.export.factories import assert_equal, in_onnxruntime, operators, rand
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.usefixtures("torchlib_parsed_once")
 
 LAYERS = {
     "v1": lambda: DeformConv2d(3, 4, 3, padding=1),

@@ -26,7 +26,7 @@ KINDS = ["dilated", "modulated"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def run(request, tmp_path_factory):
+def run(request, tmp_path_factory, torchlib_parsed_once):
     """The kind of a run of two steps, its folder, what `export_run` returned of it, and its network."""
     folder = tmp_path_factory.mktemp(request.param)
     settings = [*TINY, f"conv={request.param}", "conv.layers=2", "trainer.steps=2", "data.mean=[0.4,0.5,0.6]"]

@@ -143,6 +143,20 @@ def test_the_job_of_a_process_that_slept_stays_its_own(ledger, storage):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
+def test_a_row_that_names_a_living_process_which_never_beats_is_taken_over(ledger, storage):
+    """As a row that was copied from another sweep, whose agent lives: nobody would ever end it."""
+    impatient = Ledger.open(storage, "first", lost_after=0.2)
+    job = impatient.claim(this_process(), draw)
+    neighbour = Ledger.open(storage, "first", lost_after=0.2)
+    for _ in range(4):
+        time.sleep(0.1)
+        assert impatient.beat(job, this_process())
+        assert neighbour.claim("neighbour") is None
+    time.sleep(0.3)
+    assert neighbour.claim("neighbour").attempts == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only heartbeats tell")
 def test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once(ledger, storage):
     code = (
         "from dcnrun.jobs.ledger import Ledger, JobSpec; from dcnrun.jobs.owner import this_process\n"

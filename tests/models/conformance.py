@@ -173,12 +173,13 @@ class ConvKindConformance:
         assert monitor.values()["offset_outside/0"] == pytest.approx(share)
         assert monitor.values()["train/offset_abs"] > 0
 
-    def test_export(self, kind, tmp_path):
+    def test_export(self, kind, tmp_path, request):
         """The file is written only if onnxruntime gives the layer's own output. (Plain convolutions need nothing of ours.)"""
         if not CONV_TRAITS[kind].learns_offsets:
             return
         for library in ("onnx", "onnxruntime", "onnxscript"):
             pytest.importorskip(library)
+        request.getfixturevalue("torchlib_parsed_once")
         layer = self.trained(self.conv(kind, padding=(1, 1), offset_groups=2))
         exported = export_onnx(layer, torch.randn(1, 8, 6, 7), tmp_path / "layer.onnx")
         assert {comparison.offsets for comparison in exported.comparisons} == {"learnt", "random"}

@@ -26,8 +26,8 @@ def job(number, *values, state=State.completed, reason=None, attempts=1, band=No
     )  # fmt: skip
 
 
-def progress(tmp_path, *jobs, metric=METRIC, cap=None):
-    return Progress("lr", tmp_path, metric, cap, jobs)
+def progress(tmp_path, *jobs, metric=METRIC, cap=None, settings=None):
+    return Progress("lr", tmp_path, metric, cap, jobs, settings=settings)
 
 
 def printed(renderable):
@@ -203,8 +203,18 @@ def test_on_a_terminal_the_table_is_kept_up_to_date(tmp_path, monkeypatch):
     assert "the best is trial 0, val/miou 25.0 %" in screen.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("cap", "settings", "said"),
+    [(50, 2, "2 of 2"), (None, 2, "2 of 2"), (3, 9, "2 of 3"), (3, None, "2 of 3"), (1, 9, "2 of 2")],
+)
+def test_no_more_trials_are_spoken_of_than_there_are_to_come(tmp_path, cap, settings, said):
+    told = summary(progress(tmp_path, job(0, 0.1), job(1, 0.2), cap=cap, settings=settings))
+    assert told.startswith(f"lr: {said} trials: 2 completed")
+
+
 def test_before_the_first_trial_and_without_a_metric(tmp_path):
     assert summary(progress(tmp_path, cap=3)) == "lr: 0 of 3 trials"
+    assert summary(progress(tmp_path)) == "lr: 0 trials"
     assert "completed" in printed(table(progress(tmp_path, job(0), metric=None), 5))
 
 

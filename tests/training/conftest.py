@@ -6,16 +6,9 @@ import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.runs import RunFolder
-from dcnrun.training import validation
 from dcnrun.training.run import train
 from tests.training.factories import TINY, TINY_DETECTOR
 from tests.training.fakes import Forked
-
-
-@pytest.fixture(autouse=True)
-def timed_briefly(monkeypatch):
-    """How fast a network infers is in the summary of every run; here one batch will do."""
-    monkeypatch.setattr(validation, "TIMED_BATCHES", 1)
 
 
 @pytest.fixture

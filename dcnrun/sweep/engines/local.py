@@ -173,7 +173,9 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
 
 
 def _progress(ledger: Ledger, plan: Plan, folder: Path) -> Progress:
-    return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs())
+    space = Searching(plan).search.space
+    settings = None if space is None else space.size
+    return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs(), settings=settings)
 
 
 def _say_if_exhausted(plan: Plan, progress: Progress) -> None:

@@ -67,9 +67,10 @@ def test_the_same_command_starts_nothing_more_and_a_larger_count_adds_trials(swe
     assert [len(sweeps.starts(trial)) for trial in range(4)] == [1] * 4
 
 
-def test_a_grid_ends_when_it_is_exhausted(sweeps):
+def test_a_grid_ends_when_it_is_exhausted(sweeps, capsys):
     sweeps.write_grid(0.1, 0.01, 1.0)
     result = sweeps.run_here()
+    assert "lr: 3 of 3 trials: 3 completed" in capsys.readouterr().out, "and not of the 50 that run_cap allows"
     assert [trial["parameters"]["optim.lr"] for trial in result["trials"]] == [0.1, 0.01, 1.0]
     assert result["best"] == 1
 
