@@ -14,8 +14,14 @@ EXPERIMENT = "experiment"
 
 GROUPS = (*SECTIONS, EXPERIMENT)
 
-Labels = Literal["masks", "boxes"]
-"""What a choice of `data` may give of an image beside its pixels, and a choice of `model` learns from."""
+Labels = Literal["masks", "boxes", "instances"]
+"""What a choice of `data` may give of an image beside its pixels, and a choice of `model` learns from.
+
+Masks are a class for each pixel; instances are boxes with the mask of each object.
+"""
+
+LABELS_IN_WORDS: dict[Labels, str] = {"masks": "masks", "boxes": "boxes", "instances": "masks of objects"}
+"""What messages call them."""
 
 
 def config_dirs(config_dir: Path | None = None) -> list[Path]:

@@ -14,6 +14,7 @@ DILATION = "conv.dilation"
 LAYERS = "conv.layers"
 MAY_BE_INACTIVE = {LAYERS, "data.val"}
 """What may be set and do nothing: layers are chosen for plain convolutions too, and data sets name images to validate on."""
+_ROI_POOLS = ("model.roi_pool", "model.mask_roi_pool")
 # Each in the order of the kinds, once.
 _OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))
 
@@ -35,7 +36,7 @@ def has_offset_branches(settings: Settings) -> bool:
 
 def has_roi_offset_branch(settings: Settings) -> bool:
     """Whether a network with these settings learns where to pool regions."""
-    return bool(settings.get("model.roi_pool", RoiPool.align.value) != RoiPool.align.value)
+    return any(settings.get(key, RoiPool.align.value) != RoiPool.align.value for key in _ROI_POOLS)
 
 
 def inactive_settings(settings: Settings) -> dict[str, str]:
@@ -54,7 +55,8 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         yield LAYERS, f"conv={kind} and conv.groups=1"
 
     if not has_roi_offset_branch(settings):
-        yield from ((key, "model.roi_pool=align") for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
+        why = " and ".join(f"{key}=align" for key in _ROI_POOLS if key in settings) or "model.roi_pool=align"
+        yield from ((key, why) for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
     head = settings["model.head"]
     if head != Architecture.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))

@@ -69,13 +69,14 @@ CONV_TRAITS: dict[ConvKind, ConvTraits] = {
 
 
 class Architecture(StrEnum):
-    """The networks on a backbone: for class scores of pixels, or for boxes."""
+    """The networks on a backbone: for class scores of pixels, for boxes, or for masks of objects."""
 
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
     fcn = "fcn"
     faster_rcnn = "faster_rcnn"
     retinanet = "retinanet"
+    mask_rcnn = "mask_rcnn"
 
 
 class RoiPool(StrEnum):
@@ -187,7 +188,9 @@ class ConvConfig:
 class ModelConfig:
     """A ResNet backbone and what stands on it."""
 
-    head: Architecture = setting(MISSING, "deeplab (as in DCN), deeplabv3, fcn; for boxes faster_rcnn, retinanet")
+    head: Architecture = setting(
+        MISSING, "deeplab (as in DCN), deeplabv3, fcn; for boxes faster_rcnn, retinanet; for masks of objects mask_rcnn"
+    )
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(
         64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1, most=65536
@@ -220,7 +223,9 @@ class DetectionModelConfig(ModelConfig):
 
     output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     fpn_channels: int = setting(256, "channels of every level of the feature pyramid", ge=1, most=65536)
-    fpn_norm: bool = setting(False, "group normalisation in the pyramid and RetinaNet's head, to train from no weights")
+    fpn_norm: bool = setting(
+        False, "group normalisation in the pyramid, RetinaNet's head and the mask head, to train from no weights"
+    )
     anchor_sizes: list[int] = setting(
         [32, 64, 128, 256, 512], "anchors' sides in pixels of the image the network sees", gt=0, least_length=1
     )
@@ -250,6 +255,20 @@ class FasterRcnnConfig(DetectionModelConfig):
 
 
 @dataclass
+class MaskRcnnConfig(FasterRcnnConfig):
+    """Mask R-CNN: Faster R-CNN with a head for the masks of objects."""
+
+    head: Architecture = setting(Architecture.mask_rcnn, "the network")
+    mask_roi_pool: RoiPool = setting(
+        RoiPool.align, "as model.roi_pool, of the regions that masks are made of: align, deformable or modulated"
+    )
+    mask_roi_size: int = setting(
+        14, "bins of a region that a mask is made of; the mask has twice as many", ge=1, most=512
+    )
+    mask_channels: int = setting(256, "channels of the mask head's hidden layers", ge=1, most=65536)
+
+
+@dataclass
 class RetinaNetConfig(DetectionModelConfig):
     """RetinaNet: one stage, the focal loss."""
 
@@ -262,6 +281,7 @@ MODEL_SCHEMAS: dict[Architecture, type[ModelConfig]] = {
     Architecture.fcn: SegmentationModelConfig,
     Architecture.faster_rcnn: FasterRcnnConfig,
     Architecture.retinanet: RetinaNetConfig,
+    Architecture.mask_rcnn: MaskRcnnConfig,
 }
 
 
@@ -571,7 +591,9 @@ class TrainerConfig:
     )
     log_every: int = setting(20, "steps between logged training metrics", ge=1)
     eval_every: int = setting(250, "steps between validations; the last step is always validated", ge=1)
-    metric: Optional[str] = setting(None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map)")
+    metric: Optional[str] = setting(
+        None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map, instances: val/mask_map)"
+    )
     save_every: int = setting(
         250, "steps between checkpoints; the last step is always saved", ge=1, changes_numbers=False
     )

@@ -11,6 +11,7 @@ from torchvision.ops import box_area, clip_boxes_to_image
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.data.coco_masks import RunLengths, encode
 from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
 from dcnrun.data.transforms import augmentation, evaluation_size, normalised
 
@@ -36,6 +37,8 @@ class BoxTruth(TypedDict):
     """bool (n,)"""
     area: Tensor
     """float32 (n,), pixels"""
+    masks: list[RunLengths] | None
+    """Of each object, in pixels of the original image; None unless the data set gives masks, and in training."""
     size: Size
     """The original image's."""
 
@@ -48,7 +51,7 @@ class BoxBatch(Batch):
     labels: list[Tensor]
     """int64 (n,) for each image, places in `classes`"""
     masks: list[Tensor] | None
-    """uint8 (n, h, w) for each image, unpadded; where the data set gives masks."""
+    """uint8 (n, h, w) for each image, unpadded, in training where the data set gives masks; else None."""
     truth: list[BoxTruth]
     """The objects of each image as the data set has them, whatever was done to the image."""
 
@@ -85,6 +88,7 @@ class Transform:
                 "crowd": sample["crowd"],
                 "difficult": sample["difficult"],
                 "area": sample["area"],
+                "masks": None,
                 "size": Size(*sample["image"].shape[-2:]),
             },
         )
@@ -106,6 +110,8 @@ class TrainingTransform(Transform):
         left = box_area(boxes) >= _LEAST_SHARE * box_area(prepared.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = ~(sample["crowd"] | sample["difficult"]) & left & (sides >= _LEAST_SIDE).all(1)
+        if prepared.masks is not None:
+            kept &= prepared.masks.flatten(1).any(1).bool()
         return replace(
             prepared,
             boxes=boxes[kept],
@@ -114,13 +120,29 @@ class TrainingTransform(Transform):
         )
 
 
-def evaluation_transform(config: DataConfig) -> Transform:
-    """Normalisation; image and boxes are resized before if the settings say so."""
-    return Transform(evaluation_size(config), config)
+class EvaluationTransform(Transform):
+    """Normalisation; image and boxes are resized before if the settings say so. Masks are part of the truth alone."""
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__(evaluation_size(config), config)
+
+    def __call__(self, sample: BoxSample) -> _Prepared:
+        """The image, normalised, with all objects."""
+        prepared, masks = super().__call__({**sample, "masks": None}), sample["masks"]
+        if masks is None:
+            return prepared
+        return replace(prepared, truth={**prepared.truth, "masks": [encode(mask.numpy() > 0) for mask in masks]})
 
 
 class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
     """Images with boxes."""
+
+    def require_masks(self) -> None:
+        """See to it that every object of every sample has a mask, where the data set was opened with masks.
+
+        Objects of which only the box is known become difficult, with a mask that fills the box. UsageError where no object
+        has a mask.
+        """
 
     def areas(self, index: int) -> Tensor:
         """Return the areas (n,), in pixels, of the objects to be found at `index`: neither crowds nor difficult ones."""
@@ -133,7 +155,7 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
 
     @staticmethod
     def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
-        return Preparation(evaluation_transform(config), collate, MULTIPLE)
+        return Preparation(EvaluationTransform(config), collate, MULTIPLE)
 
     @staticmethod
     def unlabelled(image: tv_tensors.Image, name: str) -> BoxSample:  # noqa: D102
@@ -172,6 +194,14 @@ def _truths(truths: list[BoxTruth]) -> list[BoxTruth]:
         in_one_block([truth[key] for truth in truths]) for key in ("boxes", "labels", "crowd", "difficult", "area")
     )
     return [
-        {"boxes": boxes, "labels": labels, "crowd": crowd, "difficult": difficult, "area": area, "size": truth["size"]}
+        {
+            "boxes": boxes,
+            "labels": labels,
+            "crowd": crowd,
+            "difficult": difficult,
+            "area": area,
+            "masks": truth["masks"],
+            "size": truth["size"],
+        }
         for boxes, labels, crowd, difficult, area, truth in zip(*columns, truths, strict=True)
     ]

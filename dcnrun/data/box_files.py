@@ -7,7 +7,7 @@ a whole data set can be checked; `verify` then decides by the settings whether i
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,8 +19,16 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig
 from dcnrun.data.box_batches import BoxDataset
-from dcnrun.data.coco_masks import RunLengths, decode
-from dcnrun.data.files import first_few, read_image, read_names, require_files, require_names, width_x_height
+from dcnrun.data.coco_masks import RunLengths, area, decode, encode
+from dcnrun.data.files import (
+    first_few,
+    image_size,
+    read_image,
+    read_names,
+    require_files,
+    require_names,
+    width_x_height,
+)
 from dcnrun.data.sample import BoxSample, Split
 from dcnrun.data.splits import shared
 from dcnrun.errors import DataError, UsageError
@@ -287,6 +295,8 @@ class BoxFileDataset(BoxDataset):
         self.flaws: Sequence[Flaw] = list(flaws)
         self._records = list(records)
         self._bad_boxes = config.bad_boxes
+        self._source = config.source
+        self._drops_empty = split == "train" and not config.train_empty
         self._category_ids = list(category_ids or range(1, len(classes) + 1))
 
     def __len__(self) -> int:
@@ -348,6 +358,20 @@ class BoxFileDataset(BoxDataset):
         record = self._records[index]
         return torch.tensor(record.area[~(record.crowd | record.difficult)])
 
+    def require_masks(self) -> None:  # noqa: D102
+        total = sum(len(record.boxes) for record in self._records)
+        bare = total - sum(_covers(mask) for record in self._records for mask in record.masks or [])
+        if total and bare == total:
+            raise UsageError(
+                f"data={self._source}: none of its {total} objects has a mask, only a box; choose a model that learns from boxes,"
+                " such as model=faster_rcnn, or annotations with masks"
+            )
+        records = [_with_masks(record) for record in self._records]
+        self._records = [record for record in records if record.has_objects or not self._drops_empty]
+        if bare:
+            said = f"{bare} of {total} objects have a box and no mask: neither learnt nor scored, as difficult ones"
+            self.notes = [*self.notes, said]
+
     def verify(self) -> None:
         """Raise DataError for flaws that the settings don't accept, files that are missing or names that aren't unique.
 
@@ -367,6 +391,28 @@ class BoxFileDataset(BoxDataset):
             warnings.warn(f"dropped or clipped boxes: {_counted(wrong)}", stacklevel=3)
         if repeated:
             warnings.warn(f"objects that are annotated twice: {_counted(repeated)}", stacklevel=3)
+
+
+def _with_masks(record: Record) -> Record:
+    """Return the record with a mask for each object: one that fills the box where that is all that is known, of an object
+    that is then difficult."""
+    masks = record.masks or [None] * len(record.boxes)
+    is_bare = np.array([not _covers(mask) for mask in masks], np.bool_)
+    known = [mask if _covers(mask) else _filled(box, record) for mask, box in zip(masks, record.boxes, strict=True)]
+    return replace(record, masks=known, difficult=record.difficult | (is_bare & ~record.crowd))
+
+
+def _covers(mask: RunLengths | None) -> bool:
+    return mask is not None and area(mask) > 0
+
+
+def _filled(box: NDArray[np.float32], record: Record) -> RunLengths:
+    """Return the mask of all pixels that a box touches."""
+    size = record.size or image_size(record.image)
+    inside = np.zeros(size or (1, 1), np.bool_)  # an image that can't be read is refused when it is
+    (left, top), (right, bottom) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+    inside[top:bottom, left:right] = True
+    return encode(inside)
 
 
 def _not_trained_on(records: Sequence[Record]) -> str:

@@ -22,7 +22,7 @@ from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
 from dcnrun.data.overlap import in_words
 from dcnrun.data.pictures import draw_samples
-from dcnrun.data.registry import DATASETS, open_box_dataset, open_dataset, problems
+from dcnrun.data.registry import DATASETS, open_box_dataset, open_dataset, open_instance_dataset, problems
 from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Sample, Split, even_indices
 from dcnrun.errors import ConfigError, DataError, UsageError
 
@@ -299,11 +299,21 @@ class _BoxFindings(_Findings):
         }
 
 
+class _InstanceFindings(_BoxFindings):
+    @staticmethod
+    def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
+        return open_instance_dataset(_with_every_image(config), split)
+
+
 def _with_every_image(config: DataConfig) -> DataConfig:
     return replace(config, train_empty=True) if isinstance(config, BoxFilesConfig) else config
 
 
-_FINDINGS: dict[Labels, type[_Findings]] = {"masks": _MaskFindings, "boxes": _BoxFindings}
+_FINDINGS: dict[Labels, type[_Findings]] = {
+    "masks": _MaskFindings,
+    "boxes": _BoxFindings,
+    "instances": _InstanceFindings,
+}
 
 
 def _digest(sample: ImageSample) -> bytes:

@@ -29,6 +29,8 @@ _MOST_SIDE = 1200
 """Pixels of an image's side that are drawn."""
 _MASK_STRENGTH = 0.5
 _OBJECT_MASK_STRENGTH = 0.35
+_OUTLINE_WIDTH = 0.8
+"""Points."""
 _IGNORED, _STRIPE = (1.0, 1.0, 1.0), (0.55, 0.55, 0.55)
 _STYLES: dict[str, dict[str, Any]] = {
     "crowd": {"linestyle": "--", "hatch": "//"},
@@ -38,7 +40,8 @@ _STYLES: dict[str, dict[str, Any]] = {
 
 
 def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> None:
-    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes in lines and hatches of their kind.
+    """Write a PNG with every Sample, its mask in colours, or BoxSample, its boxes in lines and hatches of their kind and
+    its objects' masks in colours and outlines.
 
     The legend has crowds, difficult objects and ignored pixels where there are any. RunError where that can't be done.
     """
@@ -85,11 +88,12 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
     pixels = _pixels(sample)
     labels = sample["labels"].tolist()
     drawn = even_indices(len(labels), _MOST_OBJECTS)
-    if sample["masks"] is not None:
-        for index in drawn:
-            mask = sample["masks"][index].numpy() > 0
-            pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(labels[index])) - pixels[mask])
+    masks = [] if sample["masks"] is None else [sample["masks"][index].numpy() > 0 for index in drawn]
+    for index, mask in zip(drawn, masks, strict=False):
+        pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(labels[index])) - pixels[mask])
     axes.imshow(pixels)
+    for index, mask in zip(drawn, masks, strict=False):
+        _draw_outline(axes, mask, _colour(labels[index]))
     set_aside = {"crowd": sample["crowd"], "difficult": sample["difficult"]}
     for index in drawn:
         (x1, y1, x2, y2), label = sample["boxes"][index].tolist(), labels[index]
@@ -107,6 +111,16 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.6},
             )
     return {labels[index] for index in drawn}
+
+
+def _draw_outline(axes: Axes, mask: NDArray[np.bool_], colour: tuple[float, float, float]) -> None:
+    """Draw the line between the pixels of a mask (H, W) and the others."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return
+    around = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    y, x = np.arange(around.shape[0]) + rows[0] - 1, np.arange(around.shape[1]) + columns[0] - 1
+    axes.contour(x, y, around, levels=[0.5], colors=[colour], linewidths=_OUTLINE_WIDTH)
 
 
 def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from dcnrun.config import schema
-from dcnrun.config.groups import Labels, choices
+from dcnrun.config.groups import LABELS_IN_WORDS, Labels, choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
@@ -30,14 +30,20 @@ class DataSource(Generic[ConfigT]):
     """Opens a split with a mask for each image; None where the source has none."""
     boxes: Callable[[ConfigT, Split, bool], BoxDataset] | None = None
     """Opens a split with boxes, and with a mask for each box where that is asked for and there are any."""
+    has_object_masks: bool = False
+    """Whether what `boxes` opens may have masks of the objects."""
     rules: Callable[[ConfigT], Iterable[Rule]] = lambda _: ()
     """What its settings must keep beside their ranges."""
 
     @property
     def labels(self) -> frozenset[Labels]:
         """The kinds of labels that it can give."""
-        readers: dict[Labels, object] = {"masks": self.masks, "boxes": self.boxes}
-        return frozenset(kind for kind, reader in readers.items() if reader is not None)
+        given: dict[Labels, bool] = {
+            "masks": self.masks is not None,
+            "boxes": self.boxes is not None,
+            "instances": self.has_object_masks,
+        }
+        return frozenset(kind for kind, is_given in given.items() if is_given)
 
     @property
     def usual_labels(self) -> Labels:
@@ -47,29 +53,43 @@ class DataSource(Generic[ConfigT]):
 
 DATASETS: dict[Source, DataSource[Any]] = {
     Source.shapes: DataSource(
-        schema.ShapesConfig, masks=shapes.ShapesDataset, boxes=shapes.ShapesBoxDataset, rules=shapes.rules
+        schema.ShapesConfig,
+        masks=shapes.ShapesDataset,
+        boxes=shapes.ShapesBoxDataset,
+        has_object_masks=True,
+        rules=shapes.rules,
     ),
     Source.folder: DataSource(schema.FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
     Source.voc2012: DataSource(schema.Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
     Source.cityscapes: DataSource(schema.CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
     Source.voc: DataSource(schema.VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
     Source.coco: DataSource(
-        schema.CocoConfig, masks=class_masks.of(coco.CocoDataset), boxes=coco.CocoDataset, rules=coco.rules
+        schema.CocoConfig,
+        masks=class_masks.of(coco.CocoDataset),
+        boxes=coco.CocoDataset,
+        has_object_masks=True,
+        rules=coco.rules,
     ),
     Source.yolo: DataSource(
-        schema.YoloConfig, masks=class_masks.of(yolo.YoloDataset), boxes=yolo.YoloDataset, rules=yolo.rules
+        schema.YoloConfig,
+        masks=class_masks.of(yolo.YoloDataset),
+        boxes=yolo.YoloDataset,
+        has_object_masks=True,
+        rules=yolo.rules,
     ),
     Source.labelme: DataSource(
         schema.LabelmeConfig,
         masks=class_masks.of(labelme.LabelmeDataset),
         boxes=labelme.LabelmeDataset,
+        has_object_masks=True,
         rules=labelme.rules,
     ),
 }
 
 
 def labels_of(config: DataConfig) -> frozenset[Labels]:
-    """Return the labels that a data set can give: "masks" for `build_dataset`, "boxes" for `build_box_dataset`."""
+    """Return the labels that a data set can give: "masks" for `build_dataset`, "boxes" for `build_box_dataset`,
+    "instances" for `build_instance_dataset`."""
     return DATASETS[config.source].labels
 
 
@@ -107,6 +127,17 @@ def build_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) 
     return dataset
 
 
+def build_instance_dataset(config: DataConfig, split: Split) -> BoxDataset:
+    """Open the images, boxes and masks of objects that `config` describes: every sample has masks.
+
+    Objects of which only the box is known are difficult ones. Errors as of `build_box_dataset`; UsageError also where no
+    object has a mask.
+    """
+    dataset = open_instance_dataset(config, split)
+    dataset.verify()
+    return dataset
+
+
 def open_dataset(config: DataConfig, split: Split) -> SegmentationDataset:
     """Open the data set of `build_dataset` without looking for what is wrong with its files."""
     reader = DATASETS[config.source].masks
@@ -127,10 +158,23 @@ def open_box_dataset(config: DataConfig, split: Split, *, masks: bool = False) -
     return dataset
 
 
-def _without(config: DataConfig, labels: Labels) -> UsageError:
+def open_instance_dataset(config: DataConfig, split: Split) -> BoxDataset:
+    """Open the data set of `build_instance_dataset` without looking for what is wrong with its files."""
+    if "instances" not in labels_of(config):
+        raise _without(config, "instances")
+    dataset = open_box_dataset(config, split, masks=True)
+    dataset.require_masks()
+    return dataset
+
+
+def offered_choices(labels: Labels) -> str:
+    """Return the choices of `data=` with such labels in words: `data=shapes, coco or yolo`."""
     *others, last = choices_with(labels)
-    offered = f"{', '.join(others)} or {last}" if others else last
-    return UsageError(f"data.source={config.source} has no {labels}; choose data={offered}")
+    return f"data={', '.join(others)} or {last}" if others else f"data={last}"
+
+
+def _without(config: DataConfig, labels: Labels) -> UsageError:
+    return UsageError(f"data.source={config.source} has no {LABELS_IN_WORDS[labels]}; choose {offered_choices(labels)}")
 
 
 def problems(config: DataConfig) -> list[str]:

@@ -13,12 +13,14 @@ from dcnrun.config.schema import (
     Architecture,
     Config,
     FasterRcnnConfig,
+    MaskRcnnConfig,
     ModelConfig,
     RetinaNetConfig,
     SegmentationModelConfig,
 )
 from dcnrun.scores import as_percent
 from dcnrun.tasks.detection.scores import DETECTION
+from dcnrun.tasks.instances.scores import INSTANCES
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.traits import TaskTraits
 
@@ -81,12 +83,19 @@ def _retinanet(model: RetinaNetConfig, backbone: "ResNetBackbone", num_classes: 
     return RetinaNet(model, backbone, num_classes)
 
 
+def _mask_rcnn(model: MaskRcnnConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.instances.mask_rcnn import MaskRcnn
+
+    return MaskRcnn(model, backbone, num_classes)
+
+
 ARCHITECTURES: dict[Architecture, ArchitectureEntry[Any]] = {
     Architecture.deeplab: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplab),
     Architecture.deeplabv3: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplabv3),
     Architecture.fcn: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _fcn),
     Architecture.faster_rcnn: ArchitectureEntry(FasterRcnnConfig, DETECTION, _faster_rcnn),
     Architecture.retinanet: ArchitectureEntry(RetinaNetConfig, DETECTION, _retinanet),
+    Architecture.mask_rcnn: ArchitectureEntry(MaskRcnnConfig, INSTANCES, _mask_rcnn),
 }
 
 

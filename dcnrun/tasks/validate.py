@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
 from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config, DataConfig
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
@@ -14,6 +15,7 @@ from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
 from dcnrun.data.bands import settle
 from dcnrun.data.overlap import require_apart
+from dcnrun.data.registry import offered_choices
 from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
 from dcnrun.models.backbones import ResNetBackbone, freezing_problems
@@ -112,8 +114,8 @@ def _task_problems(config: Config) -> Iterator[str]:
     traits = task.traits
     if traits.labels not in labels_of(config.data):
         yield (
-            f"model={config.model.head} learns from {traits.labels}, and data={config.data.source} has none: choose another "
-            "data or model"
+            f"model={config.model.head} learns from {LABELS_IN_WORDS[traits.labels]}, and data={config.data.source} has none: "
+            f"choose {offered_choices(traits.labels)}, or another model"
         )
     if traits.metric(config) not in traits.metric_names:
         yield f"trainer.metric={config.trainer.metric} must be one of {', '.join(traits.metric_names)}, or null"

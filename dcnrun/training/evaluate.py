@@ -33,7 +33,9 @@ def evaluate(
     trained = load_trained_run(run, which, overrides)
     task = task_of(trained.config.model)
     if predictions is not None and not task.traits.saves_predictions:
-        raise UsageError(f"--save-predictions {predictions}: predictions are written of networks for boxes only.")
+        raise UsageError(
+            f"--save-predictions {predictions}: predictions are written of networks for boxes or masks of objects only."
+        )
     inference = _inference(trained)
     result = validate(inference)
     _print(result, trained.path)

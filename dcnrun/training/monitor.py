@@ -50,6 +50,8 @@ class OffsetMonitor:
                 return
             with torch.no_grad():
                 sampling = self.layers[name].sampling(*args, **kwargs, branch=branch)
+                if not sampling.offset.numel():  # no region of an object to pool
+                    return
                 lies_outside = outside(sampling.y, sampling.x, sampling.size)
                 self._outside[name] = lies_outside.float().mean()
                 self._lost[name] = _share_lost(sampling, lies_outside)

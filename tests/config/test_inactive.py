@@ -49,6 +49,7 @@ def test_branches_are_those_of_the_network(conv, layers, roi_pool):
         (["data=nuclei"], "data.split_seed", "data.val"),
         (["data=nuclei", "data.val_share=0.2"], "data.val", "data.split_seed"),
         ([*DETECTOR, "model.roi_pool=deformable"], "conv.offset_groups", "model.roi_gamma"),
+        (["model=mask_rcnn", "model.mask_roi_pool=deformable"], "conv.offset_groups", "model.roi_gamma"),
     ],
 )
 def test_what_does_nothing(overrides, idle, counts):
@@ -64,7 +65,8 @@ def test_what_does_nothing(overrides, idle, counts):
         (["conv=deformable", "conv.mask_start=0.5"], "conv.mask_start=0.5 does nothing with conv=deformable: leave it out, or at 1.0"),
         (["conv=deformable", "conv.layers=0", "conv.offset_groups=2"], "conv.offset_groups=2 does nothing with conv.layers=0"),
         (["optim=adamw", "optim.momentum=0.5"], "optim.momentum=0.5 does nothing with optim.optimizer=adamw: leave it out, or at 0.9"),
-        ([*DETECTOR, "model.roi_gamma=0.2"], "model.roi_gamma=0.2 does nothing with model.roi_pool=align"),
+        ([*DETECTOR, "model.roi_gamma=0.2"], "model.roi_gamma=0.2 does nothing with model.roi_pool=align: leave"),
+        (["model=mask_rcnn", "model.roi_gamma=0.2"], "model.roi_gamma=0.2 does nothing with model.roi_pool=align and model.mask_roi_pool=align"),
         (["optim.schedule=cosine", "optim.step_gamma=0.2"], "optim.step_gamma=0.2 does nothing with optim.schedule=cosine"),
     ],
 )  # fmt: skip

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from dcnrun.data import IGNORE, build_box_dataset, build_dataset, eval_batches, problems, train_batches
+from dcnrun.data import (
+    IGNORE,
+    build_box_dataset,
+    build_dataset,
+    build_instance_dataset,
+    eval_batches,
+    problems,
+    train_batches,
+)
+from dcnrun.data.coco_masks import decode
 from dcnrun.data.registry import DATASETS
 
 
@@ -185,4 +194,32 @@ class Boxes:
                     assert torch.equal(truth[key], sample[key])
 
 
-KINDS = {"masks": Masks, "boxes": Boxes}
+class Instances(Boxes):
+    """What is agreed of images with boxes and a mask of each object."""
+
+    build = staticmethod(build_instance_dataset)
+
+    @staticmethod
+    def check_sample(sample, classes):
+        assert sample["masks"] is not None
+        Boxes.check_sample(sample, classes)
+
+    @staticmethod
+    def check_dataset(dataset, config, split):
+        """Nothing more than each of its samples."""
+
+    @staticmethod
+    def check_batches(dataset, batch, evaluated):
+        """Masks to learn from as those of the boxes; in evaluation they are part of the truth alone."""
+        Boxes.check_batches(dataset, batch, evaluated)
+        for boxes, masks in zip(batch["boxes"], batch["masks"], strict=True):
+            assert masks.shape == (len(boxes), 24, 24)
+            for (x1, y1, x2, y2), mask in zip(boxes.tolist(), masks, strict=True):
+                assert 0 < mask.sum() == mask[int(y1) : int(-(-y2 // 1)), int(x1) : int(-(-x2 // 1))].sum()
+        for batch in evaluated:
+            assert batch["masks"] is None
+            for truth, index in zip(batch["truth"], batch["index"], strict=True):
+                assert np.array_equal(decode(truth["masks"], truth["size"]), dataset[index]["masks"])
+
+
+KINDS = {"masks": Masks, "boxes": Boxes, "instances": Instances}

@@ -1,12 +1,14 @@
 """Images with boxes as the network sees them: all in step, nothing lost but what a crop takes, padding told apart."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig, ShapesConfig
 from dcnrun.data import BoxDataset, build_box_dataset, eval_batches, train_batches
-from dcnrun.data.box_batches import TrainingTransform, evaluation_transform
+from dcnrun.data.box_batches import EvaluationTransform, TrainingTransform
+from dcnrun.data.coco_masks import decode
 
 HEIGHT, WIDTH = 60, 84
 GREYS = torch.arange(60, 250, 30, dtype=torch.uint8)
@@ -111,7 +113,7 @@ def test_objects_smaller_than_a_pixel_are_dropped():
 
 def test_crowds_and_difficult_objects_are_not_trained_on_but_kept_for_scoring():
     sample = sample_with(BOXES, crowd=[1], difficult=[2, 3])
-    trained, evaluated = (make(config())(sample) for make in (TrainingTransform, evaluation_transform))
+    trained, evaluated = (make(config())(sample) for make in (TrainingTransform, EvaluationTransform))
     assert trained.labels.tolist() == [0, 4]
     assert len(trained.masks) == 2
     assert evaluated.labels.tolist() == [0, 1, 2, 3, 4]
@@ -121,14 +123,31 @@ def test_crowds_and_difficult_objects_are_not_trained_on_but_kept_for_scoring():
         assert seen.truth["difficult"].tolist() == [False, False, True, True, False]
 
 
+def test_an_object_whose_mask_is_cropped_away_is_not_trained_on():
+    """A quarter of its box is left, and nothing of the two pixels that it consists of."""
+    sample = sample_with([(0, 0, 40, 40), (0, 0, 20, 20)])
+    sample["masks"][0] = 0
+    sample["masks"][0, 38:40, 38:40] = 1
+    transform = TrainingTransform(config(crop_size=30))
+    seen = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        trained = transform(sample)
+        assert trained.masks.flatten(1).any(1).all()
+        seen.add(tuple(trained.labels.tolist()))
+    assert {(0, 1), (1,)} <= seen
+    bare = TrainingTransform(config())(sample | {"masks": None})
+    assert bare.labels.tolist() == [0, 1]
+
+
 def test_evaluation_resizes_to_its_own_short_side():
     sample = sample_with([(0, 0, WIDTH, HEIGHT)])
-    seen = evaluation_transform(config(eval_short_side=120, short_sides=[30], flip=1.0, crop_size=20))(sample)
+    seen = EvaluationTransform(config(eval_short_side=120, short_sides=[30], flip=1.0, crop_size=20))(sample)
     assert seen.image.shape == (3, 120, 168)
     assert seen.boxes.tolist() == [[0, 0, 168, 120]]
     assert seen.truth["boxes"].tolist() == [[0, 0, WIDTH, HEIGHT]]
     assert seen.truth["size"] == (HEIGHT, WIDTH)
-    limited = evaluation_transform(config(eval_short_side=120, long_side_max=140))(sample)
+    limited = EvaluationTransform(config(eval_short_side=120, long_side_max=140))(sample)
     assert limited.image.shape == (3, 100, 140)
 
 
@@ -149,7 +168,7 @@ def test_normalisation():
     settings = DataConfig(flip=0.0)
     sample = sample_with(BOXES)
     mean, std = (torch.tensor(values)[:, None, None] for values in (settings.mean, settings.std))
-    for make in (TrainingTransform, evaluation_transform):
+    for make in (TrainingTransform, EvaluationTransform):
         image = make(settings)(sample).image
         torch.testing.assert_close(image, (sample["image"].as_subclass(torch.Tensor) / 255 - mean) / std)
         assert type(image) is torch.Tensor
@@ -175,6 +194,14 @@ class Painted(BoxDataset):
         return str(index)
 
 
+def assert_masks_of_truth(truth, sample):
+    """They are those of a sample; None: there are none."""
+    if sample is None:
+        assert truth["masks"] is None
+    else:
+        assert np.array_equal(decode(truth["masks"], truth["size"]), sample["masks"])
+
+
 def of_all(dataset):
     """All samples in one batch, prepared as for evaluation."""
     return dataset.evaluation(config()).batch([(sample, 0) for sample in dataset.samples], [*range(len(dataset))])
@@ -195,9 +222,8 @@ def test_sizes_that_differ_are_padded_on_the_right_and_below(masks):
         assert batch["boxes"][place].shape == (len(sample["labels"]), 4)
         assert batch["labels"][place].tolist() == sample["labels"].tolist()
         assert batch["truth"][place]["size"] == batch["sizes"][place]
-        if masks:
-            assert torch.equal(batch["masks"][place], sample["masks"])
-    assert masks or batch["masks"] is None
+        assert_masks_of_truth(batch["truth"][place], sample if masks else None)
+    assert batch["masks"] is None
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -215,7 +241,7 @@ def test_images_are_evaluated_beside_others_of_their_size_alone(workers, masks):
         for place, (sample, _) in enumerate(samples):
             assert batch["boxes"][place].tolist() == sample["boxes"].tolist()
             assert batch["truth"][place]["size"] == batch["sizes"][place] == tuple(sample["image"].shape[1:])
-            assert batch["masks"] is None if not masks else torch.equal(batch["masks"][place], sample["masks"])
+            assert_masks_of_truth(batch["truth"][place], sample if masks else None)
 
 
 def test_a_batch_costs_few_file_descriptors():

@@ -78,6 +78,21 @@ class TestWhatThereIs:
         with pytest.raises(UsageError, match=r"data.source=voc has no masks"):
             check_data(VocConfig(root="x"), labels="masks")
 
+    def test_masks_of_objects(self, tmp_path):
+        """A crowd, and an object of which only the box is known, are set aside."""
+        root = coco_tree(tmp_path, splits=("val",))
+        document = load_json(root, "val")
+        document["annotations"].append(annotation(4, 7, 20, [20, 5, 10, 10]))
+        save_json(root, "val", document)
+        config = CocoConfig(root=str(root), crowds=Crowds.keep)
+        report = of_val(config, labels="instances", out=tmp_path / "out")
+        assert (report["objects"], report["crowd"], report["difficult"], report["problems"]) == (4, 1, 1, 0)
+        assert any("1 of 4 objects have a box and no mask" in note for note in report["notes"])
+        assert report["picture"].stat().st_size > 1000
+        assert of_val(config, labels="boxes")["objects_without_mask"] == 1
+        with pytest.raises(UsageError, match=r"data.source=voc has no masks of objects; choose data=shapes"):
+            check_data(VocConfig(root="x"), labels="instances")
+
     @pytest.mark.parametrize("data", ["treecrowns", "nuclei", "nuclei_boxes"])
     def test_the_samples_that_ship_are_sound(self, data):
         assert check_data(compose([f"data={data}", "data.workers=0"]).data)["problems"] == 0

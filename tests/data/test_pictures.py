@@ -50,6 +50,24 @@ def test_a_box_is_drawn_around_its_pixels(tmp_path):
     assert abs(found - (20, 40, 100, 90)).max() < 1.5
 
 
+def test_an_outline_lies_between_the_pixels_of_a_mask_and_the_others(monkeypatch):
+    """Of a hole too, and at the edge of the image."""
+    figures = []
+    monkeypatch.setattr(pictures, "save_png", lambda figure, path: figures.append(figure))
+    sample = build_box_dataset(ShapesConfig(val_images=1, objects_min=1, objects_max=1), "val", masks=True)[0]
+    sample["masks"].fill_(0)
+    sample["masks"][0, 0:40, 10:50] = 1
+    sample["masks"][0, 10:20, 20:30] = 0
+    draw_samples([sample], ["a"] * 9, None)
+    (contours,) = figures[0].axes[0].collections
+    outer, hole = sorted(contours.get_paths()[0].to_polygons(closed_only=False), key=len, reverse=True)
+    for polygon, (left, top, right, bottom) in ((outer, (9.5, -0.5, 49.5, 39.5)), (hole, (19.5, 9.5, 29.5, 19.5))):
+        assert (*polygon.min(0), *polygon.max(0)) == (left, top, right, bottom)
+    sample["masks"].fill_(0)
+    draw_samples([sample], ["a"] * 9, None)
+    assert not figures[1].axes[0].collections
+
+
 def test_ignored_pixels_and_images_without_labels(tmp_path):
     sample = build_dataset(ShapesConfig(val_images=1), "val")[0]
     sample["mask"].fill_(IGNORE)

@@ -21,7 +21,7 @@ from dcnrun.config.schema import (
     YoloConfig,
 )
 from dcnrun.config.settings import as_typed
-from dcnrun.data import build_box_dataset, build_dataset, labels_of, problems
+from dcnrun.data import build_box_dataset, build_dataset, build_instance_dataset, labels_of, problems
 from dcnrun.data.registry import DATASETS, choices_with, source_of
 from dcnrun.data.shapes import ShapesDataset
 from dcnrun.errors import UsageError
@@ -184,9 +184,9 @@ def test_presets_have_no_problems_but_that_you_say_where_your_own_data_is(name):
 
 
 def test_labels_that_a_source_does_not_have():
-    assert labels_of(GOOD["shapes"]) == {"masks", "boxes"}
+    assert labels_of(GOOD["shapes"]) == {"masks", "boxes", "instances"}
     assert labels_of(GOOD["folder"]) == {"masks"}
-    assert labels_of(GOOD["coco"]) == {"masks", "boxes"}
+    assert labels_of(GOOD["coco"]) == {"masks", "boxes", "instances"}
     assert labels_of(GOOD["voc"]) == {"boxes"}
     with pytest.raises(
         UsageError, match=r"data.source=voc has no masks; choose data=shapes, folder, nuclei, voc2012(,| or) c"
@@ -196,11 +196,18 @@ def test_labels_that_a_source_does_not_have():
         UsageError, match=r"data.source=folder has no boxes; choose data=shapes, treecrowns, voc, voc0712, v"
     ):
         build_box_dataset(GOOD["folder"], "train")
+    with pytest.raises(
+        UsageError, match=r"data.source=voc has no masks of objects; choose data=shapes, coco, coco2017, n"
+    ):
+        build_instance_dataset(GOOD["voc"], "train")
 
 
-@pytest.mark.parametrize(("labels", "build"), [("masks", build_dataset), ("boxes", build_box_dataset)])
+BUILDERS = {"masks": build_dataset, "boxes": build_box_dataset, "instances": build_instance_dataset}
+
+
+@pytest.mark.parametrize(("labels", "build"), list(BUILDERS.items()))
 def test_choices_that_are_offered_have_the_labels(labels, build):
-    (without,) = [config for name, config in GOOD.items() if name == ("voc" if labels == "masks" else "folder")]
+    without = GOOD["folder" if labels == "boxes" else "voc"]
     with pytest.raises(UsageError) as raised:
         build(without, "train")
     offered = re.findall(r"\w+", str(raised.value).partition("data=")[2].replace(" or ", " "))

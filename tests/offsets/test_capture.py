@@ -16,6 +16,7 @@ from dcnrun.config.schema import (
     ConvConfig,
     ConvKind,
     FasterRcnnConfig,
+    MaskRcnnConfig,
     RetinaNetConfig,
     RoiPool,
     ShapesConfig,
@@ -138,11 +139,14 @@ def test_a_detector_of_torchvision_which_resizes_and_pads_images(kind):
     assert torch.equal(rois.bins, rois.plain_bins)
 
 
-@pytest.mark.parametrize("model", [FasterRcnnConfig, RetinaNetConfig])
+@pytest.mark.parametrize("model", [FasterRcnnConfig, RetinaNetConfig, MaskRcnnConfig])
 def test_our_detectors(model):
     settings = {"backbone": Backbone.resnet18, "width": 16, "fpn_channels": 16}
-    if model is FasterRcnnConfig:
+    if model is not RetinaNetConfig:
         settings |= {"roi_pool": RoiPool.modulated, "roi_channels": 16, "proposals": 10}
+    if model is MaskRcnnConfig:
+        settings |= {"mask_roi_pool": RoiPool.deformable, "mask_channels": 8, "score_threshold": 0.0}
+        settings |= {"detections_per_image": 4}
     conv = ConvConfig(kind=ConvKind.modulated, layers="2")
     config = Config(model=model(**settings), conv=conv, data=ShapesConfig())
     network = disturb(build_model(config, 3).network, 0.05)
@@ -150,9 +154,15 @@ def test_our_detectors(model):
     captured = capture(network, torch.rand(3, 64, 96), [f"neck.layer_blocks.{name}" for name in pyramid])
     assert names(captured)[:2] == ["backbone.layer4.1.conv1", "backbone.layer4.1.conv2"]
     levels = {layer.input_grid.step: layer.input_grid.start for layer in captured.layers[2:]}
-    strides = (4, 8, 16, 32) if model is FasterRcnnConfig else (8, 16, 32)
+    strides = (8, 16, 32) if model is RetinaNetConfig else (4, 8, 16, 32)
     assert levels == {(stride, stride): (0, 0) for stride in strides}
-    if model is FasterRcnnConfig:
-        (rois,) = captured.rois
+    assert len(captured.rois) == {FasterRcnnConfig: 1, RetinaNetConfig: 0, MaskRcnnConfig: 2}[model]
+    if captured.rois:
+        rois = captured.rois[0]
         assert rois.bins.shape == (10, 7, 7, 2)
         assert rois.mask.shape == (10, 7, 7)
+    if model is MaskRcnnConfig:
+        of_masks = captured.rois[1]
+        assert (rois.name, of_masks.name) == ("roi_heads.box_roi_pool", "roi_heads.mask_roi_pool")
+        assert (of_masks.bins.shape, of_masks.mask) == ((4, 14, 14, 2), None)
+        assert not torch.equal(of_masks.bins, of_masks.plain_bins)

@@ -41,7 +41,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from dcnrun.config.schema import FcosConfig
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, retinanet_pyramid
 
 
@@ -65,11 +65,8 @@ class Fcos(DetectionNetwork, torchvision.models.detection.FCOS):  # type: ignore
         self.neck = neck
         del self.transform  # the data has resized and normalised
 
-    def losses(
-        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, images: ImageList, maps: dict[str, Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Focal loss of the classes, GIoU loss of the boxes, cross-entropy of the centredness."""
-        targets = [{"boxes": b, "labels": c} for b, c in zip(boxes, labels, strict=True)]
         anchors = self.anchor_generator(images, list(maps.values()))
         losses = self.compute_loss(targets, self._outputs(maps), anchors, _pixels(maps))  # type: ignore[operator]
         return {
@@ -143,18 +140,19 @@ def test_an_object_is_learnt_and_found():
     model = FcosConfig(backbone=Backbone.resnet18, width=16, fpn_channels=32, anchor_sizes=[8, 16, 32, 64, 128])
     network = ARCHITECTURES[model.head].build(model, build_backbone(model), 2).train()
     image, sizes = torch.zeros(2, 3, 64, 64), [(64, 64)] * 2
-    boxes, labels = [torch.tensor([[16.0, 8.0, 48.0, 40.0]])] * 2, [torch.tensor([1])] * 2
+    box = torch.tensor([[16.0, 8.0, 48.0, 40.0]])
+    targets = [{"boxes": box, "labels": torch.tensor([1])}] * 2
     image[:, :, 8:40, 16:48] = 1
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(30):
-        parts = network(image, sizes, boxes, labels)
+        parts = network(image, sizes, targets)
         assert set(parts) == {"loss_classifier", "loss_box_reg", "loss_centredness"}
         optimizer.zero_grad()
         sum(parts.values()).backward()
         optimizer.step()
     found = network.eval()(image, sizes)
     assert found[0]["labels"][0] == 1
-    assert_close(found[0]["boxes"][0], boxes[0][0], atol=6, rtol=0)
+    assert_close(found[0]["boxes"][0], box[0], atol=6, rtol=0)
 ''',
     )
 

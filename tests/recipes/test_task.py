@@ -67,7 +67,7 @@ def _load() -> "Classification":
 
 
 CLASSIFICATION = TaskTraits(
-    labels="masks",
+    labels="classes",
     finds="a class",
     metrics=(Metric("val/accuracy", "accuracy"),),
     per_image=ClassPerImage,
@@ -190,6 +190,17 @@ def most_frequent(mask: Tensor) -> int:
     return int(objects.long().bincount().argmax()) if objects.numel() else 0
 ''',
     )
+    package.insert_after("dcnrun/config/groups.py", "Labels = Literal[", '"classes", ')
+    package.insert_after(
+        "dcnrun/config/groups.py", "LABELS_IN_WORDS: dict[Labels, str] = {", '"classes": "classes of images", '
+    )
+    package.insert_before(
+        "dcnrun/data/registry.py",
+        '            "instances": self.has_object_masks,\n',
+        '            "classes": self.masks is not None,\n',
+    )
+    package.insert_after("dcnrun/data/check.py", '    "boxes": _BoxFindings,\n', '    "classes": _MaskFindings,\n')
+    package.insert_after("tests/data/conformance.py", "KINDS = {", '"classes": Masks, ')
     package.insert_after(
         "dcnrun/config/schema.py",
         '    retinanet = "retinanet"\n',
@@ -290,9 +301,9 @@ def test_a_task_is_trained_evaluated_compared_and_drawn(package, recipes):
     add_task(package)
     own, recipe = ("dcnrun/tasks/NAME/", "tests/tasks/NAME/"), recipes["Add a task"].files
     assert {_folder_of(file, own) for file in package.touched("classification")} == recipe
-    assert package.edited == {"dcnrun/config/schema.py", "dcnrun/tasks/registry.py"}
+    assert package.edited == {file for file in recipe if "NAME" not in file}
     tiny = [*TINY_SHAPES, "model=classification", "conv.layers=1"]
-    listed, plan, *_, evaluated, _, _, _ = package.run(
+    listed, plan, *_, evaluated, _, _, _, _, _ = package.run(
         ("config", "--list", "model=classification"),
         ("train", *tiny, "--dry-run"),
         ("train", *tiny, "conv=deformable", "--run-dir", "deformable"),
@@ -301,7 +312,9 @@ def test_a_task_is_trained_evaluated_compared_and_drawn(package, recipes):
         ("evaluate", "deformable"),
         ("visualize-offsets", "deformable", "val-000000", "--out", "offsets", "--limit", "1"),
         ("train", "--resume", "deformable"),
+        ("data", "check", "data=shapes", "data.train_images=40", "model=classification", "--samples", "0"),
         ("pytest", "tests/tasks/classification", "tests/tasks/test_architectures.py", "-k", "classification"),
+        ("pytest", "tests/data/test_shapes.py", "-k", "agreed and classes"),
     )
     assert "model.dropout=0" in listed
     assert "head: classification" in plan

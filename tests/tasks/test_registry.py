@@ -13,7 +13,7 @@ from dcnrun.tasks.registry import ARCHITECTURES, labels_for, metric_text, metric
 
 
 @dataclass
-class MaskRcnnConfig(FasterRcnnConfig):
+class ForgottenConfig(FasterRcnnConfig):
     """Settings of an architecture that was forgotten in the registry."""
 
 
@@ -33,10 +33,10 @@ def test_a_row_is_of_one_task(architecture):
 
 
 def test_settings_derived_from_anothers_do_not_build_that_others_network():
-    model = MaskRcnnConfig(width=8)
+    model = ForgottenConfig(width=8)
     backbone = build_backbone(model)
     for head in Architecture:
-        with pytest.raises(TypeError, match=r"not MaskRcnnConfig"):
+        with pytest.raises(TypeError, match=r"not ForgottenConfig"):
             ARCHITECTURES[head].build(replace(model, head=head), backbone, 3)
 
 
@@ -57,6 +57,7 @@ def test_scores_are_in_percent_and_other_metrics_as_they_are():
 
 def test_labels_are_the_tasks_where_the_data_has_them():
     assert labels_for(compose(["model=retinanet", "data=shapes"])) == "boxes"
+    assert labels_for(compose(["model=mask_rcnn", "data=shapes"])) == "instances"
     assert labels_for(compose(["model=fcn", "data=shapes"])) == "masks"
     assert labels_for(compose(["model=fcn", "data=coco"])) == "masks"
     assert labels_for(compose(["model=fcn", "data=voc"])) == "boxes"

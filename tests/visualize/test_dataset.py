@@ -17,7 +17,7 @@ def examples(config):
     return ExampleDataset(task_of(config.model).dataset(config.data, "val"), config.data, "val")
 
 
-@pytest.mark.parametrize("model", ["deeplab", "faster_rcnn"])
+@pytest.mark.parametrize("model", ["deeplab", "faster_rcnn", "mask_rcnn"])
 def test_shapes_gives_its_own_boxes_to_every_task(model):
     """Half as large again, and the boxes and areas with it."""
     config = compose([*SHAPES, f"model={model}", "conv=standard", "data.eval_batch_size=1"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,15 @@ from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from faster_coco_eval.core.mask import iou as coco_iou
 
-from dcnrun.tasks.detection.scores import COCO_IOUS
+from dcnrun.data.coco_masks import RunLengths
+from dcnrun.tasks.detection.scores import COCO_IOUS, mask_metric
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+Shape = Literal["bbox", "segm"]
+"""What of detections and objects overlaps, boxes or masks; by the names that COCO's tools have for it."""
 
 MOST_DETECTIONS = 100
 """Of a class in an image; what scores less is not looked at."""
@@ -40,6 +44,10 @@ class ImageResult:
     object_areas: Floats
     crowd: Bools
     difficult: Bools
+    masks: Sequence[RunLengths] = ()
+    """Of the detections, in pixels of the image; () of a network that finds boxes alone."""
+    object_masks: Sequence[RunLengths] = ()
+    """Of the objects, likewise."""
 
 
 @dataclass(frozen=True)
@@ -51,44 +59,51 @@ class CocoScores:
 
 
 def coco_scores(
-    results: Sequence[ImageResult], classes: Sequence[str], category_id: Callable[[int], int]
+    results: Sequence[ImageResult],
+    classes: Sequence[str],
+    category_id: Callable[[int], int],
+    shape: Shape = "bbox",
 ) -> CocoScores:
     """COCO's AP, at IoU 0.5 and 0.75, and of small (< 32^2 pixels), medium and large (> 96^2) objects.
+
+    Of boxes it is `val/map`, `val/map_50` and so on; of masks `val/mask_map`, ....
 
     To find a difficult object is neither right nor wrong, once, as it is with objects of another size; to find it twice is
     wrong. Crowds can be found any number of times.
     """
-    precision = _precision(results, classes, category_id)
+    precision = _precision(results, classes, category_id, shape)
+    name = {"bbox": "val/map", "segm": mask_metric("val/map")}[shape]
     metrics = {
-        "val/map": _mean(precision[..., 0]),
-        "val/map_50": _mean(precision[0, ..., 0]),
-        "val/map_75": _mean(precision[5, ..., 0]),  # of COCO_IOUS
-        **{f"val/map_{size}": _mean(precision[..., area]) for area, size in enumerate(_SIZES, start=1)},
+        name: _mean(precision[..., 0]),
+        f"{name}_50": _mean(precision[0, ..., 0]),
+        f"{name}_75": _mean(precision[5, ..., 0]),  # of COCO_IOUS
+        **{f"{name}_{size}": _mean(precision[..., area]) for area, size in enumerate(_SIZES, start=1)},
     }
     per_class = {
-        "val/map": {name: _mean(precision[:, :, k, 0]) for k, name in enumerate(classes)},
-        "val/map_50": {name: _mean(precision[0, :, k, 0]) for k, name in enumerate(classes)},
+        name: {each: _mean(precision[:, :, k, 0]) for k, each in enumerate(classes)},
+        f"{name}_50": {each: _mean(precision[0, :, k, 0]) for k, each in enumerate(classes)},
     }
     return CocoScores(metrics, per_class)
 
 
 def coco_predictions(results: Sequence[ImageResult], category_id: Callable[[int], int]) -> list[dict[str, Any]]:
-    """The detections as COCO's result format has them."""
+    """The detections as COCO's result format has them, with run lengths where they have masks."""
     return [
         {
             "image_id": result.image_id,
             "category_id": category_id(label),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
+            **({"segmentation": _as_text(result.masks[i])} if result.masks else {}),
             "score": score,
         }
         for result in results
-        for (x1, y1, x2, y2), score, label in zip(
-            result.boxes.tolist(), result.scores.tolist(), result.labels.tolist(), strict=True
+        for i, ((x1, y1, x2, y2), score, label) in enumerate(
+            zip(result.boxes.tolist(), result.scores.tolist(), result.labels.tolist(), strict=True)
         )
     ]
 
 
-def coco_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bools]:
+def coco_match(result: ImageResult, found: Ints, there: Ints, shape: Shape = "bbox") -> tuple[Bools, Bools]:
     """Match detections `found` (D,) of a class, best first, with its objects `there` (G,): two (D, 10) arrays.
 
     Whether each matched an object, and whether it does not count, at each of COCO_IOUS. The library finds the same, and
@@ -101,7 +116,7 @@ def coco_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bo
         return np.zeros(chosen.shape, np.bool_), beyond
     crowd = result.crowd[there]
     ignored = crowd | result.difficult[there]
-    overlaps = coco_iou(_xywh(result.boxes[found]), _xywh(result.object_boxes[there]), crowd.astype(np.uint8).tolist())
+    overlaps = _overlaps(result, found, there, shape)
     free = np.ones((len(COCO_IOUS), len(there)), np.bool_)
     for d in range(min(len(found), MOST_DETECTIONS)):
         near = overlaps[d] >= np.minimum(COCO_IOUS, 1 - 1e-10)[:, None]
@@ -113,7 +128,20 @@ def coco_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bo
     return (chosen >= 0) & ~ignored[chosen], beyond | ((chosen >= 0) & ignored[chosen])
 
 
-def _precision(results: Sequence[ImageResult], classes: Sequence[str], category_id: Callable[[int], int]) -> Floats:
+def _overlaps(result: ImageResult, found: Ints, there: Ints, shape: Shape) -> Floats:
+    """Intersection over union (D, G); with a crowd, over what was found."""
+    is_crowd = result.crowd[there].astype(np.uint8).tolist()
+    if shape == "bbox":
+        overlaps = coco_iou(_xywh(result.boxes[found]), _xywh(result.object_boxes[there]), is_crowd)
+    else:
+        masks, object_masks = [result.masks[i] for i in found], [result.object_masks[i] for i in there]
+        overlaps = coco_iou(masks, object_masks, is_crowd)
+    return np.asarray(overlaps, np.float64).reshape(len(found), len(there))
+
+
+def _precision(
+    results: Sequence[ImageResult], classes: Sequence[str], category_id: Callable[[int], int], shape: Shape
+) -> Floats:
     """Precision at (IoU, recall, class, area range); -1 where there is no object."""
     ids = [category_id(label) for label in range(len(classes))]
     truth = COCO(
@@ -122,10 +150,13 @@ def _precision(results: Sequence[ImageResult], classes: Sequence[str], category_
                 {"id": result.image_id, "height": result.size[0], "width": result.size[1]} for result in results
             ],
             "categories": [{"id": i, "name": name} for i, name in zip(ids, classes, strict=True)],
-            "annotations": _annotations(results, ids),
+            "annotations": _annotations(results, ids, shape),
         }
     )
-    evaluation = COCOeval_faster(truth, truth.loadRes(coco_predictions(results, category_id)), "bbox")
+    predictions = coco_predictions(results, category_id)
+    if shape == "segm":  # the size of what is found is its mask's: with a box, the library would take that one's
+        predictions = [{key: part for key, part in each.items() if key != "bbox"} for each in predictions]
+    evaluation = COCOeval_faster(truth, truth.loadRes(predictions), shape)
     evaluation.params.maxDets = [1, 10, MOST_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
@@ -133,7 +164,7 @@ def _precision(results: Sequence[ImageResult], classes: Sequence[str], category_
     return precision[:, :, np.argsort(np.argsort(ids))]  # the library's classes are in the order of their ids
 
 
-def _annotations(results: Sequence[ImageResult], ids: Sequence[int]) -> list[dict[str, Any]]:
+def _annotations(results: Sequence[ImageResult], ids: Sequence[int], shape: Shape) -> list[dict[str, Any]]:
     objects = [(result, i) for result in results for i in range(len(result.object_labels))]
     return [
         {
@@ -141,11 +172,17 @@ def _annotations(results: Sequence[ImageResult], ids: Sequence[int]) -> list[dic
             "image_id": result.image_id,
             "category_id": ids[result.object_labels[i]],
             "bbox": _xywh(result.object_boxes[i]).tolist(),
+            **({"segmentation": _as_text(result.object_masks[i])} if shape == "segm" else {}),
             "area": _AREA_OF_IGNORED if result.difficult[i] else float(result.object_areas[i]),
             "iscrowd": int(result.crowd[i]),
         }
         for number, (result, i) in enumerate(objects, start=1)  # 0 would say that nothing matched
     ]
+
+
+def _as_text(mask: RunLengths) -> dict[str, Any]:
+    """A mask as JSON has it."""
+    return {"size": list(mask["size"]), "counts": mask["counts"].decode()}
 
 
 def _mean(precision: Floats) -> float:

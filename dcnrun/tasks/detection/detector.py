@@ -1,7 +1,7 @@
 """What all detectors are to the rest: images and boxes in, losses out; or images in, detections out."""
 
 from abc import ABC, abstractmethod
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
@@ -19,6 +19,20 @@ class Detections(TypedDict):
     labels: Tensor
     """(m,), places in the data set's `classes`."""
 
+    masks: NotRequired[Tensor]
+    """(m, 1, s, s), of a network that finds masks: for s x s cells of each box, how sure it is that the object is there."""
+
+
+class Target(TypedDict):
+    """The objects of one image that a network learns from."""
+
+    boxes: Tensor
+    """float32 (n, 4), xyxy in pixels of the padded image."""
+    labels: Tensor
+    """int64 (n,), places in the data set's `classes`."""
+    masks: NotRequired[Tensor]
+    """uint8 (n, H, W), 1 inside; for a network that learns masks."""
+
 
 class DetectionNetwork(nn.Module, ABC):
     """A backbone, a neck that makes the detector's maps of its stages, and the detector, which subclasses hold.
@@ -34,10 +48,9 @@ class DetectionNetwork(nn.Module, ABC):
         self,
         image: Tensor,
         sizes: list[tuple[int, int]] | None = None,
-        boxes: list[Tensor] | None = None,
-        labels: list[Tensor] | None = None,
+        targets: list[Target] | None = None,
     ) -> dict[str, Tensor] | list[Detections]:
-        """While training the losses by name, which `boxes` and `labels` are needed for; else each image's detections.
+        """While training the losses by name, which each image's `targets` are needed for; else each image's detections.
 
         `image` is (B, 3, H, W), normalised and padded right and below; `sizes` are the heights and widths without padding,
         which detections are clipped to (None: nothing is padding). Boxes are in pixels of the padded image.
@@ -46,9 +59,9 @@ class DetectionNetwork(nn.Module, ABC):
         maps = self.maps(image)
         if not self.training:
             return self.detect(images, maps)
-        if boxes is None or labels is None:
+        if targets is None:
             raise ValueError("a detector in training mode needs the boxes and labels of every image")
-        return self.losses(images, maps, boxes, labels)
+        return self.losses(images, maps, targets)
 
     def maps(self, image: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) to the neck's maps by name, the finest first."""
@@ -56,9 +69,7 @@ class DetectionNetwork(nn.Module, ABC):
         return maps
 
     @abstractmethod
-    def losses(
-        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, images: ImageList, maps: dict[str, Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """The parts of the loss by name; their sum is what the paper minimises."""
 
     @abstractmethod

@@ -10,7 +10,7 @@ from torchvision.ops.poolers import LevelMapper
 from dcnrun.config.schema import FasterRcnnConfig
 from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.roi_pool import PlainRoIPool, build_roi_pool
-from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, DilatedC5, Pyramid, faster_rcnn_pyramid
 
 
@@ -36,21 +36,20 @@ class FasterRcnn(DetectionNetwork):
         self.roi_heads = _head(model, self.neck, self.pooled, num_classes)
         self.regions = model.proposals
 
-    def losses(
-        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, images: ImageList, maps: dict[str, Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Those of the head (class and box of a region) and of the proposals (object or not, and box)."""
         # torchvision's class 0 is the background
-        targets = [{"boxes": b, "labels": c + 1} for b, c in zip(boxes, labels, strict=True)]
-        regions, of_proposals = self._propose(images, maps, targets)
-        _, of_head = self.roi_heads(maps, regions, images.image_sizes, targets)
+        theirs: list[Target] = [{**target, "labels": target["labels"] + 1} for target in targets]
+        regions, of_proposals = self._propose(images, maps, theirs)
+        _, of_head = self.roi_heads(maps, regions, images.image_sizes, theirs)
         return {**of_head, **of_proposals}
 
     def detect(self, images: ImageList, maps: dict[str, Tensor]) -> list[Detections]:
         """The regions in which the head sees a class, moved by it, without overlaps."""
         regions, _ = self._propose(images, maps)
+        found: list[Detections]
         found, _ = self.roi_heads(maps, regions, images.image_sizes)
-        return [{"boxes": f["boxes"], "scores": f["scores"], "labels": f["labels"] - 1} for f in found]
+        return [{**detections, "labels": detections["labels"] - 1} for detections in found]
 
     def dense_forward(self, image: Tensor) -> None:
         """All but the choice among proposals, with the head on `model.proposals` regions.
@@ -59,13 +58,22 @@ class FasterRcnn(DetectionNetwork):
         """
         maps = self.maps(image)
         self.rpn.head([maps[name] for name in self.proposing])
-        regions = [image.new_zeros(self.regions, 4) for _ in image]
-        one_map = {self.pooled[0]: maps[self.pooled[0]]}
-        pooled = self.roi_heads.box_roi_pool(one_map, regions, [(image.shape[-2], image.shape[-1])] * len(image))
+        self.dense_head(image, maps)
+
+    def dense_head(self, image: Tensor, maps: dict[str, Tensor]) -> None:
+        """Compute the head on `model.proposals` regions of each image, whatever is in them."""
+        pooled = self.pooled_from_one(self.roi_heads.box_roi_pool, image, maps, self.regions)
         self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
 
+    def pooled_from_one(self, pool: PlainRoIPool, image: Tensor, maps: dict[str, Tensor], count: int) -> Tensor:
+        """Pool regions from the finest of the maps, as many of each image as `count`."""
+        regions = [image.new_zeros(count, 4) for _ in image]
+        one_map = {self.pooled[0]: maps[self.pooled[0]]}
+        pooled: Tensor = pool(one_map, regions, [(image.shape[-2], image.shape[-1])] * len(image))
+        return pooled
+
     def _propose(
-        self, images: ImageList, maps: dict[str, Tensor], targets: list[dict[str, Tensor]] | None = None
+        self, images: ImageList, maps: dict[str, Tensor], targets: list[Target] | None = None
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Regions (m, 4) of each image, and the proposals' losses if there are targets."""
         regions, losses = self.rpn(images, {name: maps[name] for name in self.proposing}, targets)
@@ -118,7 +126,7 @@ def _head(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str], n
     hidden = TwoMLPHead(model.fpn_channels * model.roi_size**2, model.roi_channels)
     predictor = _Predictor(model.roi_channels, num_classes + 1)
     return RoIHeads(
-        _roi_pool(model, neck, maps),
+        roi_pool(model, neck, maps),
         hidden,
         predictor,
         fg_iou_thresh=0.5,
@@ -132,7 +140,7 @@ def _head(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str], n
     )
 
 
-def _roi_pool(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str]) -> PlainRoIPool:
+def roi_pool(model: FasterRcnnConfig, neck: Pyramid | DilatedC5, maps: list[str]) -> PlainRoIPool:
     """Pooling from the maps at their true scales.
 
     With several, a region goes to the level of equation 1 of Lin et al. 2017: p4 from 224 pixels on where p4's anchors are

@@ -1,18 +1,38 @@
 """Which detections of a data set matched objects, by every rule: what scores of any resample of its images rest on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from dcnrun.tasks.detection.coco import Bools, Floats, ImageResult, Ints, coco_match
-from dcnrun.tasks.detection.scores import COCO_IOUS, VOC_IOUS, MatchesPerImage
+from dcnrun.tasks.detection.scores import VOC_IOUS, MatchesPerImage
+
+MatchesT = TypeVar("MatchesT", bound=MatchesPerImage)
+
+Matching = Callable[[ImageResult, Ints, Ints], tuple[Bools, Bools]]
+"""Matches detections of a class, best first, with its objects, as `coco_match` does."""
 
 
 def match(results: Sequence[ImageResult], classes: Sequence[str]) -> MatchesPerImage:
-    """Match all detections with the objects of their class; of equal scores, those of lower image ids are the better."""
+    """Match the boxes of all detections with those of the objects of their class."""
+    return match_by((coco_match, voc_match), MatchesPerImage, results, classes)
+
+
+def match_by(
+    matchings: Sequence[Matching], kind: type[MatchesT], results: Sequence[ImageResult], classes: Sequence[str]
+) -> MatchesT:
+    """Match all detections with the objects of their class; of equal scores, those of lower image ids are the better.
+
+    Args:
+        matchings: what gives the columns of the result, side by side.
+        kind: the class of the result.
+        results: what was found and is there in each image.
+        classes: the names of the classes.
+    """
     objects = np.zeros((len(results), len(classes)), np.int64)
     image, label, score = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
-    none = np.zeros((0, len(COCO_IOUS) + len(VOC_IOUS)), np.bool_)
+    none = np.zeros((0, kind.columns), np.bool_)
     matched, ignored = [none], [none]
     for place in sorted(range(len(results)), key=lambda place: results[place].image_id):
         result = results[place]
@@ -24,10 +44,11 @@ def match(results: Sequence[ImageResult], classes: Sequence[str]) -> MatchesPerI
             image.append(np.full(len(found), place))
             label.append(result.labels[found])
             score.append(result.scores[found])
-            hits, uncounted = _by_every_rule(result, found, np.flatnonzero(result.object_labels == c))
-            matched.append(hits)
-            ignored.append(uncounted)
-    return MatchesPerImage(
+            there = np.flatnonzero(result.object_labels == c)
+            hits, uncounted = zip(*(matching(result, found, there) for matching in matchings), strict=True)
+            matched.append(np.concatenate(hits, axis=1))
+            ignored.append(np.concatenate(uncounted, axis=1))
+    return kind(
         [result.name for result in results],
         classes,
         objects,
@@ -37,12 +58,6 @@ def match(results: Sequence[ImageResult], classes: Sequence[str]) -> MatchesPerI
         np.concatenate(matched),
         np.concatenate(ignored),
     )
-
-
-def _by_every_rule(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bools]:
-    """Both arrays of `coco_match` and of `voc_match`, side by side."""
-    coco, voc = coco_match(result, found, there), voc_match(result, found, there)
-    return np.concatenate([coco[0], voc[0]], axis=1), np.concatenate([coco[1], voc[1]], axis=1)
 
 
 def voc_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Bools]:

@@ -8,7 +8,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from dcnrun.config.schema import RetinaNetConfig
 from dcnrun.models.backbones import ResNetBackbone
-from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, group_norm, retinanet_pyramid
 
 _OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
@@ -39,11 +39,8 @@ class RetinaNet(DetectionNetwork, torchvision.models.detection.RetinaNet):  # ty
         self.neck = neck
         del self.transform  # the data has resized and normalised
 
-    def losses(
-        self, images: ImageList, maps: dict[str, Tensor], boxes: list[Tensor], labels: list[Tensor]
-    ) -> dict[str, Tensor]:
+    def losses(self, images: ImageList, maps: dict[str, Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Focal loss of the classes and L1 loss of the boxes, per object."""
-        targets = [{"boxes": b, "labels": c} for b, c in zip(boxes, labels, strict=True)]
         anchors = self.anchor_generator(images, list(maps.values()))
         losses = self.compute_loss(targets, self._outputs(maps), anchors)  # type: ignore[operator]  # of torchvision
         return {"loss_classifier": losses["classification"], "loss_box_reg": losses["bbox_regression"]}

@@ -1,9 +1,9 @@
 """Average precision by the rules of COCO and of Pascal VOC, of any resample of the images, from matched detections."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ _WORK_OF_HIT = 13.0
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """How a metric is computed: which matches it rests on, and what a recall (R, P) is worth.
 
     The average precision sums the best precision from each hit on, times the worth that the hit adds.
@@ -68,22 +68,34 @@ def _area(recall: Floats) -> Floats:
 _COCO = _share_of(np.linspace(0, 1, 101))
 _VOC07 = _share_of(np.arange(11) / 10)
 _FIRST_OF_VOC = len(COCO_IOUS)
-_RULES = {
-    "val/map": _Rule(range(len(COCO_IOUS)), _COCO),
-    "val/map_50": _Rule([0], _COCO),
-    "val/map_75": _Rule([5], _COCO),
-    "val/voc07_50": _Rule([_FIRST_OF_VOC], _VOC07),
-    "val/voc07_70": _Rule([_FIRST_OF_VOC + 1], _VOC07),
-    "val/voc12_50": _Rule([_FIRST_OF_VOC], _area),
-    "val/voc12_70": _Rule([_FIRST_OF_VOC + 1], _area),
+COCO_RULES = {
+    "val/map": Rule(range(len(COCO_IOUS)), _COCO),
+    "val/map_50": Rule([0], _COCO),
+    "val/map_75": Rule([5], _COCO),
 }
+BOX_RULES = {
+    **COCO_RULES,
+    "val/voc07_50": Rule([_FIRST_OF_VOC], _VOC07),
+    "val/voc07_70": Rule([_FIRST_OF_VOC + 1], _VOC07),
+    "val/voc12_50": Rule([_FIRST_OF_VOC], _area),
+    "val/voc12_70": Rule([_FIRST_OF_VOC + 1], _area),
+}
+
+
+def mask_metric(of_boxes: str) -> str:
+    """Return the name of the metric of masks that is as one of boxes: `val/mask_map_50` for `val/map_50`."""
+    return of_boxes.replace("val/map", "val/mask_map")
 
 
 class MatchesPerImage(PerImage):
     """Which detections matched objects: by COCO's rule at COCO_IOUS, for objects of any size, then by VOC's at VOC_IOUS."""
 
     kind = "matches"
-    metrics = tuple(_RULES)
+    rules: ClassVar[Mapping[str, Rule]] = BOX_RULES
+    """How each metric is computed."""
+    columns: ClassVar[int] = len(COCO_IOUS) + len(VOC_IOUS)
+    """The rules and IoUs by which detections are matched."""
+    metrics = tuple(BOX_RULES)
 
     def __init__(
         self,
@@ -100,14 +112,14 @@ class MatchesPerImage(PerImage):
 
         `objects` (N, C): how many each image has of each class, in the order of `names`, without ignored ones.
         `image`, `label`, `score` (M,): a detection's place in `names`, its class and its score.
-        `matched`, `ignored` (M, 12): whether it found an object, and whether it does not count, by each rule and IoU.
+        `matched`, `ignored` (M, columns): whether it found an object, and whether it does not count, by each rule and IoU.
         """
         count = len(score)
         if (
             objects.shape != (len(names), len(classes))
             or image.shape != (count,)
             or label.shape != (count,)
-            or matched.shape != (count, len(COCO_IOUS) + len(VOC_IOUS))
+            or matched.shape != (count, self.columns)
             or ignored.shape != matched.shape
         ):
             raise ValueError(f"arrays of {len(names)} images, {len(classes)} classes and {count} detections don't fit")
@@ -131,7 +143,7 @@ class MatchesPerImage(PerImage):
         return objects
 
     def resampled(self, metric: str, image_counts: Counts) -> Floats:  # noqa: D102
-        rule = _RULES[metric]
+        rule = self.rules[metric]
         longest = max((len(ranked.image) for ranked in self._ranked), default=0)
         rows = max(_CHUNK // max(longest, 1), 1)
         parts = [
@@ -141,7 +153,7 @@ class MatchesPerImage(PerImage):
         return np.concatenate(parts)
 
     def work(self, metric: str) -> float:  # noqa: D102
-        hits = sum(len(ranked.hits[column].image) for ranked in self._ranked for column in _RULES[metric].columns)
+        hits = sum(len(ranked.hits[column].image) for ranked in self._ranked for column in self.rules[metric].columns)
         return _WORK_OF_DETECTION * sum(len(ranked.image) for ranked in self._ranked) + _WORK_OF_HIT * hits
 
     def has_same_truth(self, other: PerImage) -> bool:  # noqa: D102
@@ -168,7 +180,7 @@ class MatchesPerImage(PerImage):
         of_class = [best_first[self.label[best_first] == c] for c in range(len(self.classes))]
         return [_Ranked(self.image[own], self.matched[own], self.ignored[own]) for own in of_class]
 
-    def _of_chunk(self, rule: "_Rule", counts: Floats) -> Floats:
+    def _of_chunk(self, rule: Rule, counts: Floats) -> Floats:
         """The mean over classes (R,) of their average precision, from the counts (R, N) of images."""
         total, present = np.zeros(len(counts)), np.zeros(len(counts))
         for c, ranked in enumerate(self._ranked):
@@ -197,7 +209,7 @@ class _Ranked:
     """Detections of one class, best first, as far as the last that matched an object, and the hits by each rule and IoU."""
 
     def __init__(self, image: Counts, matched: Bools, ignored: Bools) -> None:
-        """From `image` (D,), `matched` and `ignored` (D, 12), best first."""
+        """From `image` (D,), `matched` and `ignored` (D, columns), best first."""
         ends = np.flatnonzero(matched.any(axis=1))
         self.image = image[: ends.max(initial=-1) + 1]
         self.starts = np.concatenate([[0], ends[:-1] + 1])  # of stretches of detections that end with a hit
@@ -206,7 +218,7 @@ class _Ranked:
             for hits, skipped in zip(map(np.flatnonzero, matched.T), map(np.flatnonzero, ignored.T), strict=True)
         ]
 
-    def average_precision(self, rule: "_Rule", counts: Floats, objects: Floats) -> Floats:
+    def average_precision(self, rule: Rule, counts: Floats, objects: Floats) -> Floats:
         """Mean over IoUs (R,), from the counts (R, N) of images and of objects (R,); 0 where there is no object.
 
         A detection that occurs k times is k detections of equal score. Precision is needed at the last of them only: it

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset
 from dcnrun.data.sample import Split
-from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
+from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
 from dcnrun.tasks.task import Task
@@ -32,8 +32,12 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
 
     def losses(self, network: nn.Module, batch: BoxBatch, world_size: int) -> dict[str, Tensor]:
         """Of proposals and of regions, classes and boxes, as torchvision weighs them: each a mean over a process's images."""
-        losses: dict[str, Tensor] = network(batch["image"], batch["sizes"], batch["boxes"], batch["labels"])
+        losses: dict[str, Tensor] = network(batch["image"], batch["sizes"], self.targets(batch))
         return losses
+
+    def targets(self, batch: BoxBatch) -> list[Target]:
+        """What a network learns from each image."""
+        return [{"boxes": b, "labels": c} for b, c in zip(batch["boxes"], batch["labels"], strict=True)]
 
     def predict(self, network: nn.Module, batch: BoxBatch) -> list[Detections]:
         """Detections in pixels of the images as the data set has them, whatever size the network saw them in."""

@@ -59,11 +59,17 @@ def nothing(batch=2):
     return [torch.zeros(0, 4)] * batch, [torch.zeros(0, dtype=torch.long)] * batch
 
 
-def losses(network, boxes, labels, images=None, sizes=SIZES, seed=0):
+def targets(boxes, labels, masks=None, first=0):
+    """What a detector learns from; `first` is the number of the first class."""
+    found = [{"boxes": b, "labels": c + first} for b, c in zip(boxes, labels, strict=True)]
+    return found if masks is None else [{**one, "masks": m} for one, m in zip(found, masks, strict=True)]
+
+
+def losses(network, boxes, labels, images=None, sizes=SIZES, seed=0, masks=None):
     """With the same anchors and regions drawn each time."""
     torch.manual_seed(seed)
     network.train()
-    return network(image() if images is None else images, sizes, boxes, labels)
+    return network(image() if images is None else images, sizes, targets(boxes, labels, masks))
 
 
 def detections(network, images=None, sizes=SIZES):
@@ -151,23 +157,23 @@ class NoTransform(nn.Module):
         return found
 
 
-def assert_losses_are_theirs(network, theirs, first):
+def assert_losses_are_theirs(network, theirs, first, masks=None):
     """`first` is the number of the first class with torchvision."""
     boxes, labels = objects()
     theirs.transform = NoTransform()
     images = image(2, 128, 128)
-    ours = losses(network, boxes, labels, images, TORCHVISION_SIZES)
+    ours = losses(network, boxes, labels, images, TORCHVISION_SIZES, masks=masks)
     torch.manual_seed(0)
-    wanted = theirs.train()(
-        list(images), [{"boxes": b, "labels": c + first} for b, c in zip(boxes, labels, strict=True)]
-    )
+    wanted = theirs.train()(list(images), targets(boxes, labels, masks, first))
     assert {_NAMES.get(part, part) for part in wanted} == set(ours)
     for part, value in wanted.items():
         torch.testing.assert_close(ours[_NAMES.get(part, part)], value)
 
 
-def assert_detections_are_theirs(network, theirs_of, first):
-    losses(network, *objects(), image(2, 128, 128), TORCHVISION_SIZES)  # moves the normalisation's statistics
+def assert_detections_are_theirs(network, theirs_of, first, masks=None):
+    losses(
+        network, *objects(), image(2, 128, 128), TORCHVISION_SIZES, masks=masks
+    )  # moves the normalisation's statistics
     theirs = theirs_of(network)
     theirs.transform = NoTransform()
     images = image(2, 128, 128)
@@ -179,3 +185,5 @@ def assert_detections_are_theirs(network, theirs_of, first):
         torch.testing.assert_close(a["boxes"], b["boxes"])
         torch.testing.assert_close(a["scores"], b["scores"])
         assert torch.equal(a["labels"] + first, b["labels"])
+        if masks is not None:
+            torch.testing.assert_close(a["masks"], b["masks"])

@@ -1,0 +1,1 @@
+"""Instance segmentation: boxes and masks of objects, and their classes."""
