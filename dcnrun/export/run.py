@@ -18,7 +18,6 @@ from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
 from dcnrun.runs import CheckpointChoice
-from dcnrun.tasks.registry import task_traits
 from dcnrun.training.trained_run import TrainedRun, load_trained_run
 
 
@@ -42,7 +41,7 @@ def export_run(
     config = trained.config
     if not isinstance(config.model, SegmentationModelConfig):
         raise UsageError(
-            f"{run} is a network for {task_traits(config.model).finds} (model={config.model.head}), whose output is no tensor of a fixed shape: "
+            f"{run} is a network for objects (model={config.model.head}), whose output is no tensor of a fixed shape: "
             "`dcnrun export` writes networks for segmentation only."
         )
     val_set = trained.val_set()
