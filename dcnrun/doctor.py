@@ -29,13 +29,14 @@ try:
     import torch
 
     from dcnrun.ops import DISPATCH
-    from dcnrun.ops.jit import cuda, load
+    from dcnrun.ops.jit import cuda
     from dcnrun.ops.jit.build_spec import CPU_DTYPES, CUDA_DTYPES, dtype_name, kernel_names
     from dcnrun.ops.jit.cache import kernels_folder
     from dcnrun.ops.jit.compiler import find_compiler
     from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
     from dcnrun.ops.jit.nvrtc import find_nvrtc
     from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
+    from dcnrun.ops.jit.units import KERNELS, UNITS, Unit, choose, load_best, why_absent
 except Exception as error:
     _import_error = DcnrunError(
         f"The operators can't be imported ({type(error).__name__}: {error}). "
@@ -64,7 +65,8 @@ def doctor() -> dict[str, Any]:
         devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
         with _log_muted(), console.status("Compiling the kernels that are not in the cache"):
             kernels = _kernels(len(report["cuda_devices"]), problems)
-            report |= {"kernels": kernels, "backends": _backends(devices, kernels, problems)}
+            report |= {"kernels": kernels, "bf16_units": _units()}
+            report |= {"backends": _backends(devices, kernels, problems)}
         report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
     for title, section in report.items():
         _show(title.replace("_", " "), section)
@@ -174,7 +176,7 @@ def _kernels(gpus: int, problems: Problems) -> Rows:
         rows.append(row)
         try:
             if device == "cpu":
-                built = load.load(name, dtype).built
+                built = load_best(name, dtype).loaded.built
                 runs_on = "OpenMP threads" if "-fopenmp" in built.record["flags"] else "one thread"
             else:
                 index = torch.device(device).index
@@ -182,10 +184,31 @@ def _kernels(gpus: int, problems: Problems) -> Rows:
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
             continue
+        except DcnrunError as error:
+            problems[str(error)] = "unset DCNRUN_CPU_UNITS"
+            continue
         row |= {"state": _state(built, problems), "runs_on": runs_on}
         if runs_on == "one thread" and sys.platform == "linux":
             remedy = "install OpenMP for it (clang: apt install libomp-dev), then delete the kernels from the cache"
             problems["the kernels run on one thread: their compiler has no OpenMP"] = remedy
+    return rows
+
+
+def _units() -> Rows:
+    """The units that multiply matrices in bf16, which of them is used, and why."""
+    asked = os.environ.get("DCNRUN_CPU_UNITS", "auto")
+    rows = []
+    for name in KERNELS:
+        try:
+            choice = choose(name)
+        except DcnrunError:  # which stands among the kernels' problems
+            continue
+        for unit in dict.fromkeys((*UNITS, Unit.VECTORS, choice.unit)):
+            if unit is choice.unit:
+                why = f"DCNRUN_CPU_UNITS is {asked}" if asked != "auto" else "the first that can be used"
+            else:
+                why = choice.why_not.get(unit) or why_absent(unit) or f"{choice.unit} is used"
+            rows.append({"kernel": name, "unit": unit, "used": "yes" if unit is choice.unit else "no", "why": why})
     return rows
 
 

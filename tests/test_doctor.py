@@ -59,6 +59,11 @@ def test_a_healthy_machine(sandbox, monkeypatch):
     ]
     assert all(row["state"].startswith("compiled in ") for row in report["kernels"])
     assert report["cache"] == {"folder": str(sandbox.cache / "kernels"), "compiled_kernels": 4, "mib": 0.1}
+    assert [(row["unit"], row["used"], row["why"]) for row in report["bf16_units"]] == [
+        ("amx", "no", "this CPU has no amx_tile"),
+        ("avx512_bf16", "no", "this CPU has no avx512_bf16"),
+        ("vectors", "yes", "the first that can be used"),
+    ]
     computed = dict.fromkeys(DTYPES, "kernel") | {"why": "our kernel where there is one"}
     assert report["backends"][0] == {"operator": "deform_conv2d", "device": "cpu"} | computed
     assert [row["operator"] for row in report["backends"]] == OPERATORS

@@ -16,9 +16,9 @@ import dcnrun
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit import cuda as cuda_kernels
 from dcnrun.ops.jit.compiler import find_compiler
-from dcnrun.ops.jit.load import load
 from dcnrun.ops.jit.nvrtc import find_nvrtc
 from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
+from dcnrun.ops.jit.units import load_best
 
 _CPU = torch.device("cpu")
 _NVIDIA_SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
@@ -59,15 +59,17 @@ def describe_gpu(device: torch.device) -> dict[str, Any]:
 
 
 def describe_kernel(dtype: torch.dtype, device: torch.device = _CPU) -> dict[str, Any]:
-    """Return which compiled kernel computes deformable convolution, and what it was compiled with."""
+    """Return which compiled kernel computes deformable convolution, what it was compiled with, and for bf16 the CPU's unit."""
     try:
         if device.type == "cuda":
             built = cuda_kernels.load("deform_conv2d", dtype, device.index).built
             compiler = f"NVRTC {find_nvrtc().version}"
         else:
-            built = load("deform_conv2d", dtype).built
+            choice = load_best("deform_conv2d", dtype)
+            built = choice.loaded.built
             compiler = find_compiler().version.partition("\n")[0]
-        return {"file": built.file.name, "flags": built.record["flags"], "compiler": compiler}
+        described = {"file": built.file.name, "flags": built.record["flags"], "compiler": compiler}
+        return described | ({"unit": choice.unit} if device.type == "cpu" and dtype is torch.bfloat16 else {})
     except KernelUnavailable as problem:
         return {"unavailable": problem.reason}
 

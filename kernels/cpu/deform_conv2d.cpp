@@ -8,19 +8,21 @@
 #include <algorithm>
 #include <vector>
 
+#include "known_product.h"
 #include "problem.h"
 #include "product.h"
 #include "sampling.h"
 #include "work.h"
 
-constexpr int64_t kTilePixels = 8 * kBlockRows;    // whole blocks of the product
-constexpr int64_t kColumnDepth = 576;              // of a block of columns; the tile's columns stay in the L2 cache
+constexpr int64_t kTilePixels = std::min(8 * kBlockRows, 128);  // whole blocks of the product
+constexpr int64_t kColumnDepth = 576 * (sizeof(real) / sizeof(entry));  // of a block of columns; the tile's stay in the L2 cache
 constexpr int64_t kBlockChannels = 64;             // of the input at once
 constexpr int64_t kRowsAtOnce = 8 << 20;           // bytes of images kept as rows of channels, or one image
 
 // Input channels [first, first + count) of one weight group and one offset group.
 struct Block {
     int64_t group, offset_group, first, count;
+    int64_t first_depth;  // where its weights begin among those of all blocks, as depths of products
 
     int64_t step() const { return rounded_up(count, kLanes); }
 };
@@ -29,10 +31,10 @@ struct Block {
 static std::vector<Block> channel_blocks(const Problem& problem, int64_t most) {
     const int64_t channels = problem.group_channels(), shared = problem.channels / problem.offset_groups;
     std::vector<Block> result;
-    for (int64_t first = 0; first < problem.channels;) {
+    for (int64_t first = 0, depth = 0; first < problem.channels;) {
         int64_t count = std::min({most, channels - first % channels, shared - first % shared});
-        result.push_back({first / channels, first / shared, first, count});
-        first += count;
+        result.push_back({first / channels, first / shared, first, count, depth});
+        first += count, depth += rounded_up(problem.points() * count, kDepthStep);
     }
     return result;
 }
@@ -44,26 +46,32 @@ static void for_each_point(const Problem& problem, Act act) {
         for (int64_t x = 0; x < problem.kernel_width; x++) act(point++, y, x);
 }
 
+// Whether the unit that this library was compiled for can be used, asked once before it is: see UnitState.
+EXPORT int dcnrun_deform_conv2d_unit() { return int(unit_state()); }
+
 // Forward --------------------------------------------------------------------------------------------------------------
 
 // Weights of a block of channels for one panel of output channels: (sampling point and channel of the block, output channel).
-static void pack_panel(const Problem& problem, const Block& block, int64_t panel, real* packed) {
+static void pack_panel(const Problem& problem, const Block& block, int64_t panel, entry* packed) {
     const int64_t first = panel * kBlockColumns, group_first = block.first - block.group * problem.group_channels();
     const int64_t count = std::min<int64_t>(kBlockColumns, problem.group_out_channels() - first);
-    if (count < kBlockColumns) std::fill(packed, packed + problem.points() * block.count * kBlockColumns, real(0));
+    const int64_t depth = problem.points() * block.count, whole = rounded_up(depth, kDepthStep);
+    if (count < kBlockColumns || depth < whole) std::fill(packed, packed + whole * kBlockColumns, entry());
     for (int64_t j0 = 0; j0 < count; j0 += kLanes)
         for (int64_t c = 0; c < block.count; c++)
             for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
                 const scalar* from = &problem.weight.at(block.group * problem.group_out_channels() + first, group_first + c, y, x);
-                real* to = packed + (point * block.count + c) * kBlockColumns;
-                for (int64_t j = j0; j < std::min(j0 + kLanes, count); j++) to[j] = to_real(from[j * problem.weight.strides[0]]);
+                entry* to = packed + panel_position(point * block.count + c, 0);
+                for (int64_t j = j0; j < std::min(j0 + kLanes, count); j++)
+                    to[j * kPacked] = as_entry(from[j * problem.weight.strides[0]]);
             });
 }
 
 // One thread's memory to compute a tile of the output in.
 struct ForwardSpace {
     int64_t result_step, column_step, sample_step;
-    Memory columns, result, positions, sample_memory;
+    MemoryOf<entry> columns;
+    Memory result, positions, sample_memory;
     Samples samples;
     int64_t planned = -1;  // the offset group that the samples are of
 
@@ -80,17 +88,21 @@ struct ForwardSpace {
     bool ready() const { return columns.data && result.data && positions.data && sample_memory.data; }
 };
 
-// Samples columns [start, end) of a block, which are ordered by sampling point and then channel.
-static void fill_columns(const Block& block, const Tile& tile, int64_t start, int64_t end, Rows features, const real* zeros,
-                         ForwardSpace& space) {
+// Samples columns [start, end) of a block, which are ordered by sampling point and then channel; `whole` is how many there
+// are with zeros at the end.
+static void fill_columns(const Block& block, const Tile& tile, int64_t start, int64_t end, int64_t whole, Rows features,
+                         const entry* zeros, ForwardSpace& space) {
     // Pixel by pixel, since neighbouring sampling points of a pixel read nearly the same rows.
-    for (int64_t p = 0; p < tile.count; p++)
+    for (int64_t p = 0; p < tile.count; p++) {
+        entry* columns = space.columns.data + p * space.column_step;
         for (int64_t k = start; k < end;) {
             int64_t point = k / block.count, channel = k % block.count, count = std::min(block.count - channel, end - k);
             sample(space.samples, point * space.sample_step + p, {features.data + block.first + channel, features.step}, zeros,
-                   count, space.columns.data + p * space.column_step + k - start);
+                   count, columns + k - start);
             k += count;
         }
+        std::fill(columns + end - start, columns + whole, entry());
+    }
 }
 
 static void add_bias(const Problem& problem, const Tile& tile, int64_t group, ForwardSpace& space) {
@@ -100,32 +112,32 @@ static void add_bias(const Problem& problem, const Tile& tile, int64_t group, Fo
 }
 
 // Adds what a block of channels contributes to the tile; the first block of a group starts its result afresh.
-static void add_channels(const Problem& problem, const Tile& tile, const Block& block, Rows features, const real* zeros,
-                         const real* weights, bool fresh, ForwardSpace& space) {
+static void add_channels(const Problem& problem, const Tile& tile, const Block& block, Rows features, const entry* zeros,
+                         const entry* weights, bool fresh, ForwardSpace& space) {
     if (space.planned != block.offset_group) {
         plan(problem, tile, block.offset_group, space.positions.data, space.samples);
         space.planned = block.offset_group;
     }
     const int64_t depth = problem.points() * block.count;
-    const int64_t depth_at_once = rounded_up(blocks(depth, blocks(depth, kColumnDepth)), kLanes);
+    const int64_t depth_at_once = rounded_up(blocks(depth, blocks(depth, kColumnDepth)), std::max(kLanes, kDepthStep));
     for (int64_t start = 0; start < depth; start += depth_at_once) {
-        int64_t end = std::min(start + depth_at_once, depth);
-        fill_columns(block, tile, start, end, features, zeros, space);
+        const int64_t end = std::min(start + depth_at_once, depth), whole = rounded_up(end - start, kDepthStep);
+        fill_columns(block, tile, start, end, whole, features, zeros, space);
         auto product = fresh && start == 0 ? multiply<true> : multiply<false>;
-        product({space.columns.data, space.column_step, 1},
-                {weights + start * kBlockColumns, kBlockColumns, depth * kBlockColumns}, tile.count,
-                problem.group_out_channels(), end - start, space.result.data, space.result_step);
+        product({space.columns.data, space.column_step, kPacked},
+                {weights + start * kBlockColumns, kBlockColumns * kPacked, rounded_up(depth, kDepthStep) * kBlockColumns},
+                tile.count, problem.group_out_channels(), whole, space.result.data, space.result_step);
     }
 }
 
 static void forward_tile(const Problem& problem, const Tile& tile, const std::vector<Block>& all, Rows features,
-                         const real* zeros, const real* packed, ForwardSpace& space) {
+                         const entry* zeros, const entry* packed, ForwardSpace& space) {
     const int64_t out_channels = problem.group_out_channels();
     space.planned = -1;
     for (size_t b = 0; b < all.size(); b++) {
         const int64_t group = all[b].group;
         const bool first = b == 0 || all[b - 1].group != group, last = b + 1 == all.size() || all[b + 1].group != group;
-        const real* weights = packed + all[b].first * problem.points() * rounded_up(out_channels, kBlockColumns);
+        const entry* weights = packed + all[b].first_depth * rounded_up(out_channels, kBlockColumns);
         add_channels(problem, tile, all[b], features, zeros, weights, first, space);
         if (!last) continue;
         if (problem.bias.data) add_bias(problem, tile, group, space);
@@ -149,22 +161,23 @@ static int64_t forward_channels(const Problem& problem) {
 
 EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
     const Problem& problem = *arguments;
-    const bool as_it_is = kStoredAsReal && problem.input.has_rows_of_channels(problem.width);
+    const bool as_it_is = kStoredAsEntry && problem.input.has_rows_of_channels(problem.width);
     const int64_t image_values = problem.pixels() * problem.channels;
-    const int64_t fitting = kRowsAtOnce / std::max<int64_t>(image_values * sizeof(real), 1);
+    const int64_t fitting = kRowsAtOnce / std::max<int64_t>(image_values * sizeof(entry), 1);
     const int64_t images = as_it_is ? problem.batch : std::clamp<int64_t>(fitting, 1, problem.batch);
     const std::vector<Block> all = channel_blocks(problem, forward_channels(problem));
     const int64_t panels = blocks(problem.group_out_channels(), kBlockColumns);
     const int64_t pixels = tile_pixels(problem, kTilePixels), tiles = blocks(problem.out_pixels(), pixels);
 
-    Memory packed(problem.channels * problem.points() * panels * kBlockColumns), rows(as_it_is ? 0 : images * image_values);
-    Memory zeros(problem.channels);
+    const int64_t depth = all.back().first_depth + rounded_up(problem.points() * all.back().count, kDepthStep);
+    MemoryOf<entry> packed(depth * panels * kBlockColumns), rows(as_it_is ? 0 : images * image_values), zeros(problem.channels);
     if (!packed.data || !rows.data || !zeros.data) return kNotEnoughMemory;
-    std::fill(zeros.data, zeros.data + problem.channels, real(0));
+    std::fill(zeros.data, zeros.data + problem.channels, entry());
 
     int status = 0;
 #pragma omp parallel num_threads(problem.threads)
     {
+        UnitInUse unit;
         ForwardSpace space(problem, pixels);
         if (!space.ready()) {
 #pragma omp atomic write
@@ -173,8 +186,8 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
 #pragma omp for
         for (int64_t i = 0; i < int64_t(all.size()) * panels; i++) {
             const Block& block = all[i / panels];
-            int64_t start = block.first * panels + i % panels * block.count;
-            pack_panel(problem, block, i % panels, packed.data + start * problem.points() * kBlockColumns);
+            int64_t start = block.first_depth * panels + i % panels * rounded_up(problem.points() * block.count, kDepthStep);
+            pack_panel(problem, block, i % panels, packed.data + start * kBlockColumns);
         }
 
         for (int64_t image = 0; image < problem.batch && !status; image += images) {
@@ -191,7 +204,7 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
             for (int64_t i = 0; i < count * tiles; i++) {
                 int64_t first = i % tiles * pixels;
                 Tile tile = {image + i / tiles, first, std::min(pixels, problem.out_pixels() - first)};
-                Rows features = as_it_is ? Rows{reinterpret_cast<const real*>(&problem.input.at(tile.image)), problem.input.strides[3]}
+                Rows features = as_it_is ? Rows{reinterpret_cast<const entry*>(&problem.input.at(tile.image)), problem.input.strides[3]}
                                      : Rows{rows.data + i / tiles * image_values, problem.channels};
                 forward_tile(problem, tile, all, features, zeros.data, packed.data, space);
             }
@@ -202,96 +215,171 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
 
 // Backward -------------------------------------------------------------------------------------------------------------
 
-constexpr int64_t kBackwardPixels = 8 * kBlockRows;
+constexpr int64_t kBackwardPixels = kTilePixels;
 constexpr int64_t kUnits = 16;  // at least so many pieces of work where the images allow it
+
+// The gradient of the output, tile by tile of each image and weight group, as products read it: rows of output channels, and
+// for a matrix unit also rows of pixels.
+struct OutputGradient {
+    int64_t groups, pixels, tiles, out_step, pixel_step, out_rows;
+    MemoryOf<entry> by_pixel, by_channel;
+
+    explicit OutputGradient(const Problem& problem)
+        : groups(problem.groups),
+          pixels(std::min(kBackwardPixels, rounded_up(problem.out_pixels(), kBlockRows))),
+          tiles(blocks(problem.out_pixels(), pixels)),
+          out_step(padded(problem.group_out_channels())),
+          pixel_step(rounded_up(pixels, kDepthStep) + kLanes),
+          out_rows(rounded_up(problem.group_out_channels(), kBlockRows)),
+          by_pixel(problem.batch * tiles * groups * pixels * out_step),
+          by_channel(kMatrixUnit ? problem.batch * tiles * groups * out_rows * pixel_step : 0) {}
+
+    int64_t pieces(const Problem& problem) const { return problem.batch * tiles * groups; }
+
+    int64_t piece(const Tile& tile, int64_t group) const { return (tile.image * tiles + tile.first / pixels) * groups + group; }
+
+    entry* pixel_rows(int64_t piece) const { return by_pixel.data + piece * pixels * out_step; }
+
+    entry* channel_rows(int64_t piece) const { return by_channel.data + piece * out_rows * pixel_step; }
+
+    void read(const Problem& problem, int64_t piece) {
+        const int64_t group = piece % groups, first = piece / groups % tiles * pixels, channels = problem.group_out_channels();
+        const Tile tile = {piece / groups / tiles, first, std::min(pixels, problem.out_pixels() - first)};
+        copy_to_rows(problem.output, problem.out_width, tile, group * channels, channels, pixel_rows(piece), out_step);
+        if constexpr (kMatrixUnit) {
+            const int64_t whole = rounded_up(tile.count, kDepthStep);
+            entry* rows = channel_rows(piece);
+            copy_matrix(pixel_rows(piece), out_step, 1, rows, 1, pixel_step, tile.count, channels, [](entry value) { return value; });
+            for (int64_t o = 0; o < channels; o++)
+                std::fill(rows + o * pixel_step + tile.count, rows + o * pixel_step + whole, entry());
+        }
+    }
+};
+
+// How the gradients of a block's weights are laid out: (column, output channel), for a matrix unit the other way round.
+struct WeightSums {
+    int64_t column_step, out_step, count;
+
+    WeightSums(const Problem& problem, int64_t columns)
+        : column_step(kMatrixUnit ? 1 : padded(problem.group_out_channels())),
+          out_step(kMatrixUnit ? padded(columns) : 1),
+          count(kMatrixUnit ? rounded_up(problem.group_out_channels(), kBlockRows) * out_step : columns * column_step) {}
+};
 
 // What one thread needs for one block of channels.
 struct BackwardSpace {
-    int64_t pixels, sample_step, out_step, columns, panel_step;
-    Memory features, grad_features, grad_output, column, packed, weights, positions, zeros, dump, sample_memory;
+    int64_t sample_step, columns, panel_step, pair_step;
+    MemoryOf<entry> features, packed, pairs, zeros;
+    Memory grad_features, column, weights, positions, dump, sample_memory;
     Samples samples;
 
-    BackwardSpace(const Problem& problem, int64_t channels, bool as_it_is)
-        : pixels(std::min(kBackwardPixels, rounded_up(problem.out_pixels(), kBlockRows))),
-          sample_step(rounded_up(pixels, kLanes)),
-          out_step(padded(problem.group_out_channels())),
+    BackwardSpace(const Problem& problem, const OutputGradient& grad_output, int64_t channels, bool as_it_is)
+        : sample_step(rounded_up(grad_output.pixels, kLanes)),
           columns(padded(problem.points() * channels)),
-          panel_step(problem.group_out_channels() * kBlockColumns + kLanes),  // padded too
+          panel_step(rounded_up(problem.group_out_channels(), kDepthStep) * kBlockColumns + kLanes),  // padded too
+          pair_step(rounded_up(grad_output.pixels, kDepthStep) * kBlockColumns),
           features(as_it_is ? 0 : problem.pixels() * channels),
-          grad_features(problem.pixels() * channels),
-          grad_output(pixels * out_step),
-          column(pixels * columns),
           packed(blocks(columns, kBlockColumns) * panel_step),
-          weights(problem.points() * channels * out_step),
-          positions(2 * sample_step),
+          pairs(kMatrixUnit ? blocks(columns, kBlockColumns) * pair_step : 0),
           zeros(channels),
+          grad_features(problem.pixels() * channels),
+          column(grad_output.pixels * columns),
+          weights(WeightSums(problem, problem.points() * channels).count),
+          positions(2 * sample_step),
           dump(channels),
           sample_memory(Samples::kArrays * problem.points() * sample_step),
           samples(sample_memory.data, problem.points(), sample_step) {
-        if (ready()) std::fill(zeros.data, zeros.data + channels, real(0));
+        if (ready()) std::fill(zeros.data, zeros.data + channels, entry());
     }
 
     bool ready() const {
-        return features.data && grad_features.data && grad_output.data && column.data && packed.data && weights.data &&
-               positions.data && zeros.data && dump.data && sample_memory.data;
+        return features.data && packed.data && pairs.data && zeros.data && grad_features.data && column.data && weights.data &&
+               positions.data && dump.data && sample_memory.data;
     }
 };
 
 // Weights of a block of channels for the product with the gradient of the output: panels of columns, which are ordered
 // by sampling point and then channel of the block.
-static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, real* packed) {
+static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, entry* packed) {
     const int64_t out_channels = problem.group_out_channels(), step = block.step();
     const int64_t group_first = block.first - block.group * problem.group_channels();
-    std::fill(packed, packed + blocks(problem.points() * step, kBlockColumns) * panel_step, real(0));
+    std::fill(packed, packed + blocks(problem.points() * step, kBlockColumns) * panel_step, entry());
     for (int64_t o = 0; o < out_channels; o++)
         for (int64_t c = 0; c < block.count; c++)
             for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
                 uint64_t column = point * step + c;
-                packed[column / kBlockColumns * panel_step + o * kBlockColumns + column % kBlockColumns] =
-                    to_real(problem.weight.at(block.group * out_channels + o, group_first + c, y, x));
+                packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] =
+                    as_entry(problem.weight.at(block.group * out_channels + o, group_first + c, y, x));
             });
 }
 
 // Where a block of one image is found as rows of channels: in the input itself, or copied to the thread's space.
-static Rows block_rows(const Problem& problem, const Block& block, int64_t image, bool as_it_is, real* space) {
-    if (as_it_is) return {reinterpret_cast<const real*>(&problem.input.at(image, block.first)), problem.input.strides[3]};
+static Rows block_rows(const Problem& problem, const Block& block, int64_t image, bool as_it_is, entry* space) {
+    if (as_it_is) return {reinterpret_cast<const entry*>(&problem.input.at(image, block.first)), problem.input.strides[3]};
     copy_to_rows(problem.input, problem.width, {image, 0, problem.pixels()}, block.first, block.count, space, block.step());
     return {space, block.step()};
 }
 
+// Pairs of rows (depth, columns) as panels of operands; `depth` is filled up with a row of zeros.
+static void pack_pairs(const entry* rows, int64_t row_step, int64_t depth, int64_t columns, int64_t panel_step, entry* panels) {
+    for (int64_t k = 0; k < rounded_up(depth, kDepthStep); k += kPacked)
+        for (int64_t column = 0; column < columns; column++) {
+            entry* to = panels + column / kBlockColumns * panel_step + panel_position(k, column % kBlockColumns);
+            for (int64_t i = 0; i < kPacked; i++) to[i] = k + i < depth ? rows[(k + i) * row_step + column] : entry();
+        }
+}
+
+// Adds what a tile of columns contributes to the gradient of a block's weights.
+static void add_weight_gradients(const Problem& problem, const OutputGradient& grad_output, int64_t piece, const Tile& tile,
+                                 int64_t columns, BackwardSpace& space) {
+    const int64_t out_channels = problem.group_out_channels();
+    if constexpr (kMatrixUnit) {
+        pack_pairs(reinterpret_cast<entry*>(space.column.data), space.columns * kPacked, tile.count, columns, space.pair_step, space.pairs.data);
+        multiply<false>({grad_output.channel_rows(piece), grad_output.pixel_step, kPacked},
+                        {space.pairs.data, kBlockColumns * kPacked, space.pair_step}, out_channels, columns,
+                        rounded_up(tile.count, kDepthStep), space.weights.data, space.columns);
+    } else {
+        multiply<false>({reinterpret_cast<entry*>(space.column.data), 1, space.columns},
+                        {grad_output.pixel_rows(piece), grad_output.out_step, kBlockColumns}, columns, out_channels,
+                        tile.count, space.weights.data, grad_output.out_step);
+    }
+}
+
 // The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to the
-// weights' (sampling point and channel of the block, output channel), and adds to `slopes` (point, [y, x, mask], pixel of the image)
-// or starts them afresh.
-static void backward_tile(const Problem& problem, const Tile& tile, const Block& block, Rows features, real* slopes, bool fresh,
-                          BackwardSpace& space) {
-    const int64_t out_channels = problem.group_out_channels(), step = block.step(), columns = problem.points() * step;
-    copy_to_rows(problem.output, problem.out_width, tile, block.group * out_channels, out_channels, space.grad_output.data,
-                 space.out_step);
-    multiply<true>({space.grad_output.data, space.out_step, 1}, {space.packed.data, kBlockColumns, space.panel_step},
-                tile.count, columns, out_channels, space.column.data, space.columns);
+// weights', and adds to `slopes` (point, [y, x, mask], pixel of the image) or starts them afresh.
+static void backward_tile(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, const Block& block,
+                          Rows features, real* slopes, bool fresh, BackwardSpace& space) {
+    const int64_t step = block.step(), columns = problem.points() * step, piece = grad_output.piece(tile, block.group);
+    multiply<true>({grad_output.pixel_rows(piece), grad_output.out_step, kPacked},
+                   {space.packed.data, kBlockColumns * kPacked, space.panel_step}, tile.count, columns,
+                   rounded_up(problem.group_out_channels(), kDepthStep), space.column.data, space.columns);
 
     plan(problem, tile, block.offset_group, space.positions.data, space.samples);
-    for (int64_t p = 0; p < tile.count; p++)
+    for (int64_t p = 0; p < tile.count; p++) {
+        const real* gradients = space.column.data + p * space.columns;
+        // The columns take the place of their gradients, point by point.
+        entry* sampled = reinterpret_cast<entry*>(space.column.data + p * space.columns);
         for (int64_t point = 0; point < problem.points(); point++) {
             Slopes slope = scatter_gradients(space.samples, point * space.sample_step + p, features, space.zeros.data, step,
-                                     space.column.data + p * space.columns + point * step, space.grad_features.data, space.dump.data);
+                                             gradients + point * step, sampled + point * step, space.grad_features.data,
+                                             space.dump.data);
             real* to = slopes + point * 3 * problem.out_pixels() + tile.first + p;
             for (real value : {slope.y, slope.x, slope.factor}) {
                 *to = fresh ? value : *to + value;
                 to += problem.out_pixels();
             }
         }
-    multiply<false>({space.column.data, 1, space.columns}, {space.grad_output.data, space.out_step, kBlockColumns}, columns,
-                out_channels, tile.count, space.weights.data, space.out_step);
+    }
+    add_weight_gradients(problem, grad_output, piece, tile, columns, space);
 }
 
-static void backward_image(const Problem& problem, int64_t image, const Block& block, bool as_it_is, real* slopes,
-                           bool fresh, BackwardSpace& space) {
+static void backward_image(const Problem& problem, const OutputGradient& grad_output, int64_t image, const Block& block,
+                           bool as_it_is, real* slopes, bool fresh, BackwardSpace& space) {
     Rows features = block_rows(problem, block, image, as_it_is, space.features.data);
     std::fill(space.grad_features.data, space.grad_features.data + problem.pixels() * block.step(), real(0));
-    for (int64_t first = 0; first < problem.out_pixels(); first += space.pixels) {
-        Tile tile = {image, first, std::min(space.pixels, problem.out_pixels() - first)};
-        backward_tile(problem, tile, block, features, slopes, fresh, space);
+    for (int64_t first = 0; first < problem.out_pixels(); first += grad_output.pixels) {
+        Tile tile = {image, first, std::min(grad_output.pixels, problem.out_pixels() - first)};
+        backward_tile(problem, grad_output, tile, block, features, slopes, fresh, space);
     }
     if (problem.grad_input.data)
         copy_from_rows(space.grad_features.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
@@ -343,17 +431,17 @@ static void write_slopes(const Problem& problem, const std::vector<Team>& teams,
 }
 
 // Adds up the weight gradients of a block of channels over the splits of the images, and writes them.
-static void write_weights(const Problem& problem, const Block& block, const real* weights, int64_t splits, int64_t split_step) {
-    const int64_t out_step = padded(problem.group_out_channels());
+static void write_weights(const Problem& problem, const Block& block, const WeightSums& sums, const real* weights,
+                          int64_t splits, int64_t split_step) {
     const int64_t out_channels = problem.group_out_channels();
     const int64_t group_first = block.first - block.group * problem.group_channels();
     for (int64_t o0 = 0; o0 < out_channels; o0 += kBlockColumns)
         for (int64_t c = 0; c < block.count; c++)
             for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
-                const real* from = weights + (point * block.step() + c) * out_step;
+                const real* from = weights + (point * block.step() + c) * sums.column_step;
                 for (int64_t o = o0; o < std::min(o0 + kBlockColumns, out_channels); o++) {
-                    real total = from[o];
-                    for (int64_t split = 1; split < splits; split++) total += from[split * split_step + o];
+                    real total = from[o * sums.out_step];
+                    for (int64_t split = 1; split < splits; split++) total += from[split * split_step + o * sums.out_step];
                     problem.grad_weight.at(block.group * out_channels + o, group_first + c, y, x) = to_scalar(total);
                 }
             });
@@ -376,42 +464,45 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const int64_t blocks_count = int64_t(all.size()), teams_count = int64_t(teams.size());
     // Rows of the input itself can be read in whole vectors only.
     const bool full = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
-    const bool as_it_is = kStoredAsReal && full && problem.input.has_rows_of_channels(problem.width);
+    const bool as_it_is = kStoredAsEntry && full && problem.input.has_rows_of_channels(problem.width);
 
     const int64_t widest = std::max_element(all.begin(), all.end(), [](const Block& a, const Block& b) {
                                return a.count < b.count;
                            })->step();
-    const int64_t block_weights = problem.points() * widest * padded(problem.group_out_channels());
-    const int64_t split_weights = blocks_count * block_weights;
+    const WeightSums sums(problem, problem.points() * widest);
+    const int64_t block_weights = sums.count, split_weights = blocks_count * block_weights;
     const int64_t splits = image_splits(problem, teams_count, split_weights);
     const int64_t image_slopes = problem.points() * 3 * problem.out_pixels();
     Memory weights(splits > 1 ? splits * split_weights : 0), slopes(teams_count * problem.batch * image_slopes);
-    if (!weights.data || !slopes.data) return kNotEnoughMemory;
+    OutputGradient grad_output(problem);
+    if (!weights.data || !slopes.data || !grad_output.by_pixel.data || !grad_output.by_channel.data) return kNotEnoughMemory;
 
     int status = 0;
 #pragma omp parallel num_threads(problem.threads)
     {
-        BackwardSpace space(problem, widest, as_it_is);
+        UnitInUse unit;
+        BackwardSpace space(problem, grad_output, widest, as_it_is);
         if (!space.ready()) {
 #pragma omp atomic write
             status = kNotEnoughMemory;
         }
-#pragma omp barrier
+#pragma omp for
+        for (int64_t piece = 0; piece < grad_output.pieces(problem); piece++) grad_output.read(problem, piece);
         if (!status) {
 #pragma omp for schedule(dynamic)
-            for (int64_t unit = 0; unit < teams_count * splits; unit++) {
-                const int64_t t = unit / splits, split = unit % splits;
+            for (int64_t task = 0; task < teams_count * splits; task++) {
+                const int64_t t = task / splits, split = task % splits;
                 for (int64_t b = teams[t].first; b < teams[t].end; b++) {
                     std::fill(space.weights.data, space.weights.data + block_weights, real(0));
                     pack_block(problem, all[b], space.panel_step, space.packed.data);
                     for (int64_t image = problem.batch * split / splits; image < problem.batch * (split + 1) / splits; image++)
-                        backward_image(problem, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
+                        backward_image(problem, grad_output, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
                                        b == teams[t].first, space);
                     if (splits > 1)
                         std::copy(space.weights.data, space.weights.data + block_weights,
                                   weights.data + split * split_weights + b * block_weights);
                     else if (problem.grad_weight.data)
-                        write_weights(problem, all[b], space.weights.data, 1, 0);
+                        write_weights(problem, all[b], sums, space.weights.data, 1, 0);
                 }
             }
 #pragma omp for
@@ -421,7 +512,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
             if (splits > 1 && problem.grad_weight.data) {
 #pragma omp for
                 for (int64_t b = 0; b < blocks_count; b++)
-                    write_weights(problem, all[b], weights.data + b * block_weights, splits, split_weights);
+                    write_weights(problem, all[b], sums, weights.data + b * block_weights, splits, split_weights);
             }
         }
     }

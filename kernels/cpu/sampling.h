@@ -94,9 +94,9 @@ inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group,
 
 // The four corners of sample i, `first` channels in: `zeros` stands for those outside the feature map.
 struct Corners {
-    const real* row[4];
+    const entry* row[4];
 
-    Corners(const Samples& samples, int64_t i, Rows features, const real* zeros) {
+    Corners(const Samples& samples, int64_t i, Rows features, const entry* zeros) {
         for (int k = 0; k < 4; k++) {
             int64_t pixel = samples.corner[k][i];
             row[k] = pixel < 0 ? zeros : features.data + pixel * features.step;
@@ -105,7 +105,7 @@ struct Corners {
 };
 
 // column[0..count) = the sample of `count` channels
-inline void sample(const Samples& samples, int64_t i, Rows features, const real* zeros, int64_t count, real* column) {
+inline void sample(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count, entry* column) {
     Corners corners(samples, i, features, zeros);
     real weights[4];
     for (int k = 0; k < 4; k++) weights[k] = samples.weight[k][i];
@@ -114,19 +114,19 @@ inline void sample(const Samples& samples, int64_t i, Rows features, const real*
         store(column + c, load(corners.row[0] + c) * weights[0] + load(corners.row[1] + c) * weights[1] +
                               load(corners.row[2] + c) * weights[2] + load(corners.row[3] + c) * weights[3]);
     for (; c < count; c++)
-        column[c] = corners.row[0][c] * weights[0] + corners.row[1][c] * weights[1] + corners.row[2][c] * weights[2] +
-                    corners.row[3][c] * weights[3];
+        column[c] = to_entry(from_entry(corners.row[0][c]) * weights[0] + from_entry(corners.row[1][c]) * weights[1] +
+                             from_entry(corners.row[2][c]) * weights[2] + from_entry(corners.row[3][c]) * weights[3]);
 }
 
-// The backward of `sample`, channels in whole vectors. `column` comes as the column's gradient, which is scattered to
-// the corners' rows in `grads` (`dump` takes what falls outside the feature map), and leaves as the column, sampled again. Returns
+// The backward of `sample`, channels in whole vectors. Scatters the column's gradient to the corners' rows in `grads` (`dump`
+// takes what falls outside the feature map), and writes the column, sampled again, which may be in the gradient's place. Returns
 // the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
 struct Slopes {
     real y, x, factor;
 };
 
-inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const real* zeros, int64_t count,
-                        real* column, real* grads, real* dump) {
+inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count,
+                        const real* gradient, entry* column, real* grads, real* dump) {
     Corners corners(samples, i, features, zeros);
     real* grad[4];
     real weights[4];
@@ -137,7 +137,7 @@ inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features
     }
     vec products[4] = {};
     for (int64_t c = 0; c < count; c += kLanes) {
-        vec column_grad = load(column + c), sampled = {};
+        vec column_grad = load(gradient + c), sampled = {};
         for (int k = 0; k < 4; k++) {
             vec corner = load(corners.row[k] + c);
             sampled += corner * weights[k];

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "vector.h"
+#include "unit.h"
 
 // A tensor's memory and its strides in elements; data is null where the tensor is absent. Positions, masks and their
 // gradients hold `real`, all other tensors `scalar`.
@@ -26,7 +26,7 @@ struct Tile {
 
 // Whole pixels as rows of channels: row i starts at data + i * step.
 struct Rows {
-    const real* data;
+    const entry* data;
     int64_t step;
 };
 
@@ -60,13 +60,13 @@ static void copy_matrix(const From* from, int64_t from_row, int64_t from_column,
                     to[r * to_row + c * to_column] = convert(from[r * from_row + c * from_column]);
 }
 
-// Copies channels [first, first + count) of the tile's pixels to rows of `step` values; the rest of a row is zero.
-static void copy_to_rows(const View& view, int64_t width, Tile tile, int64_t first, int64_t count, real* rows, int64_t step) {
+// Copies channels [first, first + count) of the tile's pixels to rows of `step` entries; the rest of a row is zero.
+static void copy_to_rows(const View& view, int64_t width, Tile tile, int64_t first, int64_t count, entry* rows, int64_t step) {
     const scalar* image = &view.at(tile.image, first);
     for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        copy_matrix(image + offset, view.strides[3], view.strides[1], rows + done * step, step, 1, run, count, to_real);
+        copy_matrix(image + offset, view.strides[3], view.strides[1], rows + done * step, step, 1, run, count, as_entry);
     });
-    for (int64_t p = 0; count < step && p < tile.count; p++) std::fill(rows + p * step + count, rows + (p + 1) * step, real(0));
+    for (int64_t p = 0; count < step && p < tile.count; p++) std::fill(rows + p * step + count, rows + (p + 1) * step, entry());
 }
 
 // Copies the first `count` values of each row to channels [first, first + count) of the tile's pixels.

@@ -12,17 +12,21 @@ constexpr int kNotEnoughMemory = 1;
 constexpr int64_t kAlignment = 64;  // bytes, a cache line
 
 // Aligned memory for `count` numbers, not initialised; data is null when there is none left.
-struct Memory {
-    real* data = nullptr;
+template <typename Number>
+struct MemoryOf {
+    Number* data = nullptr;
 
-    explicit Memory(int64_t count) {
+    explicit MemoryOf(int64_t count) {
         void* memory = nullptr;
         // At least one, since null stands for failure.
-        if (posix_memalign(&memory, kAlignment, std::max<int64_t>(count, 1) * sizeof(real)) == 0) data = static_cast<real*>(memory);
+        if (posix_memalign(&memory, kAlignment, std::max<int64_t>(count, 1) * sizeof(Number)) == 0)
+            data = static_cast<Number*>(memory);
     }
-    ~Memory() { std::free(data); }
-    Memory(const Memory&) = delete;
-    Memory& operator=(const Memory&) = delete;
+    ~MemoryOf() { std::free(data); }
+    MemoryOf(const MemoryOf&) = delete;
+    MemoryOf& operator=(const MemoryOf&) = delete;
 };
+
+typedef MemoryOf<real> Memory;
 
 inline int64_t blocks(int64_t count, int64_t size) { return (count + size - 1) / size; }

@@ -11,6 +11,7 @@ from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.jit import load_cpu
 from dcnrun.ops.jit.build_spec import CPU_DTYPES
+from dcnrun.ops.jit.units import choose
 
 DTYPES = CPU_DTYPES
 
@@ -30,7 +31,7 @@ class _Problem(Arguments):
 
 def load(dtype: torch.dtype, device: torch.device = CPU) -> ctypes.CDLL:
     """Return the library of the kernels for tensors of one dtype; KernelUnavailable where it can't be had."""
-    return load_cpu("deform_conv2d", dtype)
+    return choose("deform_conv2d").loaded.library if dtype is torch.bfloat16 else load_cpu("deform_conv2d", dtype)
 
 
 def forward(operands: Operands, output: Tensor) -> None:

@@ -1,5 +1,6 @@
 """`dcnrun kernels build`: compile before the first use, as for the nodes of a cluster that share a folder."""
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,10 @@ from dcnrun.ops.jit.build import Built
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES, DEFINES, dtype_name, kernel_names
 from dcnrun.ops.jit.cuda import architecture_of, build_cuda, gpus
 from dcnrun.ops.jit.errors import KernelUnavailable
-from dcnrun.ops.jit.load import build_cpu
+from dcnrun.ops.jit.load import build_cpu, build_spec
+from dcnrun.ops.jit.units import Unit, buildable, spec_for
+
+_log = logging.getLogger("dcnrun")
 
 # The GPUs that the CUDA kernels are tested for: A100; A10 and RTX 30; L4, L40 and RTX 40; H100 and H200.
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90a")
@@ -39,6 +43,8 @@ def build_kernels(dtypes: Sequence[str], architectures: Sequence[str] = ()) -> d
         except KernelUnavailable as problem:
             print(problem.output, end="", file=sys.stderr)
             raise
+        if built is None:
+            continue
         seconds = None if built.was_there else built.record["seconds"]
         console.print(
             f"{built.file}  {'cached' if seconds is None else f'{seconds:.1f} s'}", markup=False, soft_wrap=True
@@ -47,14 +53,25 @@ def build_kernels(dtypes: Sequence[str], architectures: Sequence[str] = ()) -> d
     return {"files": files}
 
 
-def _for_this_machine(dtypes: list[torch.dtype]) -> Iterator[Callable[[], Built]]:
+def _for_this_machine(dtypes: list[torch.dtype]) -> Iterator[Callable[[], Built | None]]:
     for name in kernel_names("cpu"):
-        yield from (partial(build_cpu, name, dtype) for dtype in dtypes)
+        for dtype in dtypes:
+            yield partial(build_cpu, name, dtype)
+            yield from (partial(_build_for_unit, name, unit) for unit in buildable(name, dtype))
     # Found out as late as this, since a GPU without NVRTC is no reason not to build the CPU's kernels.
     yield from _for_gpus(dtypes, [architecture_of(index) for index in gpus()])
 
 
-def _for_gpus(dtypes: list[torch.dtype], architectures: list[str]) -> Iterator[Callable[[], Built]]:
+def _build_for_unit(name: str, unit: Unit) -> Built | None:
+    """A kernel that uses one of the CPU's units; none where the compiler does not know it."""
+    try:
+        return build_spec(spec_for(name, unit))
+    except KernelUnavailable as problem:
+        _log.warning("dcnrun: without a kernel for the CPU's %s, since %s", unit, problem.reason)
+        return None
+
+
+def _for_gpus(dtypes: list[torch.dtype], architectures: list[str]) -> Iterator[Callable[[], Built | None]]:
     for name in kernel_names("cuda"):
         for architecture in dict.fromkeys(architectures):
             yield from (partial(build_cuda, name, dtype, architecture) for dtype in dtypes if dtype in CUDA_DTYPES)

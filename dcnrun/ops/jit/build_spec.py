@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,12 @@ _HEADERS = (".h", ".hpp", ".cuh")
 
 @dataclass(frozen=True)
 class CpuBuildSpec:
-    """A CPU kernel's source for one dtype, and the flags to compile it with."""
+    """A CPU kernel's source for one dtype, the flags to compile it with, and what its name says more."""
 
     source: Path
     dtype: str
     flags: Flags
+    variant: str = ""
 
     def file_name(self, compiler: Compiler) -> str:
         """Return the name, such as deform_conv2d-float32-0123456789ab.so: the hash stands for all that decides the content.
@@ -49,7 +51,8 @@ class CpuBuildSpec:
             [self.flags.needed, self.flags.optional],
             [sys.platform, platform.machine(), platform.libc_ver(), cpu_features()],
         )
-        return f"{self.source.stem}-{self.dtype}-{digest[:8]}"
+        variant = f"{self.variant}-" if self.variant else ""
+        return f"{self.source.stem}-{self.dtype}-{variant}{digest[:8]}"
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ class CudaBuildSpec:
         return f"{self.source.stem}-{self.dtype}-{self.architecture}-{digest[:12]}.{suffix}"
 
 
-def cpu_build_spec(name: str, dtype: torch.dtype) -> CpuBuildSpec:
-    """Return what a CPU kernel is made of here; KernelUnavailable if something is missing."""
+def cpu_build_spec(name: str, dtype: torch.dtype, variant: str = "", defines: Sequence[str] = ()) -> CpuBuildSpec:
+    """Return what a CPU kernel is made of here; KernelUnavailable if something is missing.
+
+    `variant` is the name of one that is compiled with further `defines`.
+    """
     if sys.platform == "win32":
         raise KernelUnavailable("CPU kernels are made on Linux and macOS only", "use one of them, or WSL")
     define = _define(dtype, CPU_DTYPES, "CPU")
-    return CpuBuildSpec(_source("cpu", name), dtype_name(dtype), kernel_flags(define))
+    return CpuBuildSpec(_source("cpu", name), dtype_name(dtype), kernel_flags(define, *defines), variant)
 
 
 def cuda_build_spec(name: str, dtype: torch.dtype, architecture: str) -> CudaBuildSpec:

@@ -68,12 +68,14 @@ def find_compiler() -> Compiler:
     return Compiler(found[0], output)
 
 
-def kernel_flags(define: str) -> Flags:
-    """The flags of a kernel for one dtype, ending with those of DCNRUN_CXXFLAGS."""
+def kernel_flags(*defines: str) -> Flags:
+    """The flags of a kernel with what is defined in it, ending with those of DCNRUN_CXXFLAGS."""
     native = _NATIVE.get(platform.machine().lower())
     # Apple's compiler has no OpenMP; kernels run on one thread there.
     optional = [flag for flag in (native, None if sys.platform == "darwin" else "-fopenmp") if flag]
-    return Flags(needed=(*_FLAGS, f"-D{define}", *_words("DCNRUN_CXXFLAGS")), optional=tuple(optional))
+    return Flags(
+        needed=(*_FLAGS, *(f"-D{define}" for define in defines), *_words("DCNRUN_CXXFLAGS")), optional=tuple(optional)
+    )
 
 
 def compile_library(compiler: Compiler, flags: Flags, source: Path, library: Path) -> list[str]:

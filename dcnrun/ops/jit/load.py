@@ -39,8 +39,13 @@ def load_cpu(name: str, dtype: torch.dtype) -> ctypes.CDLL:
 @memoize
 def load(name: str, dtype: torch.dtype) -> Loaded:
     """`load_cpu`, with how the library came about."""
+    return load_spec(cpu_build_spec(name, dtype))
+
+
+def load_spec(spec: CpuBuildSpec) -> Loaded:
+    """Return a kernel taken from the cache or compiled, and loaded; KernelUnavailable where that can't be done."""
     with work_folder() as work:
-        built = _build(cpu_build_spec(name, dtype), work)
+        built = _build(spec, work)
         try:
             # After torch, whose OpenMP runtime it then shares.
             return Loaded(_open(built, work), built)
@@ -84,8 +89,13 @@ def _open_from_memory(built: Built) -> ctypes.CDLL:
 
 def build_cpu(name: str, dtype: torch.dtype) -> Built:
     """Return the compiled file of a kernel, from the cache or compiled now; KernelUnavailable if it can't be had or kept."""
+    return build_spec(cpu_build_spec(name, dtype))
+
+
+def build_spec(spec: CpuBuildSpec) -> Built:
+    """`build_cpu` of a kernel that is compiled in a way of its own."""
     with work_folder() as work:
-        return _build(cpu_build_spec(name, dtype), work).kept()
+        return _build(spec, work).kept()
 
 
 def _build(spec: CpuBuildSpec, work: Path) -> Built:

@@ -30,6 +30,11 @@ def cpu_model() -> str:
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
+def cpu_vendor() -> str:
+    """The maker of this CPU as /proc/cpuinfo names it, such as GenuineIntel; empty where it does not."""
+    return _cpuinfo("vendor_id")
+
+
 def available_cores() -> int | None:
     """The cores that this process may use, where the system tells; else all there are."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()

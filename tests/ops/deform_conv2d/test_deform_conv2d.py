@@ -125,7 +125,12 @@ def test_more_pixels_than_weights(backend, batch, channels, size, dtype):
     assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
 
 
-# Half precision: stored so, computed in single precision ---------------------------------------------------------------
+# Half precision: stored so, computed in single precision; on the CPU's units for bf16 see test_units.py -----------------
+
+
+@pytest.fixture
+def on_vectors(monkeypatch):
+    monkeypatch.setenv("DCNRUN_CPU_UNITS", "vectors")
 
 
 @with_kernel
@@ -133,7 +138,7 @@ def test_more_pixels_than_weights(backend, batch, channels, size, dtype):
 @pytest.mark.parametrize("positions", ["half", "single"])
 @examples(25)
 @given(data=problems(dtype=torch.float32))
-def test_half_precision_is_single_precision_of_rounded_operands(backend, dtype, positions, data):
+def test_half_precision_is_single_precision_of_rounded_operands(on_vectors, backend, dtype, positions, data):
     narrow = OPERANDS if positions == "half" else ("input", "weight", "bias")
     problem = {name: value.to(dtype) if name in narrow and value is not None else value for name, value in data.items()}
     grad_output = random_like(deform_conv2d(**problem))
@@ -149,7 +154,7 @@ def test_half_precision_is_single_precision_of_rounded_operands(backend, dtype, 
 
 @with_kernel
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_every_half_precision_number_is_read_and_written_right(backend, dtype):
+def test_every_half_precision_number_is_read_and_written_right(on_vectors, backend, dtype):
     """65,536 maps of one pixel times weights that reach subnormal numbers, ties and overflow."""
     numbers = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
     weight = torch.tensor([1.0, 1 / 3, 2.0**-12, 1.5 * 2.0**-7, 100.0, -1.0009765625]).to(dtype)

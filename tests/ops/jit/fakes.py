@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dcnrun.ops import DISPATCH
-from dcnrun.ops.jit import KernelUnavailable, build_spec, compiler, cuda, load
+from dcnrun.ops.jit import KernelUnavailable, build_spec, compiler, cuda, load, units
 from dcnrun.ops.jit.nvrtc import find_nvrtc
 
 NAME = "deform_conv2d"
@@ -110,13 +110,15 @@ class Sandbox:
         monkeypatch.setattr(build_spec, "resource_dir", lambda name: folder / name)
         monkeypatch.setattr(tempfile, "tempdir", str(self.temporary))
         monkeypatch.setenv("DCNRUN_CACHE", str(self.cache))
-        for variable in ("CXX", "DCNRUN_CXXFLAGS"):
+        # The sources here use no unit.
+        monkeypatch.setattr(units, "cpu_features", str)
+        for variable in ("CXX", "DCNRUN_CXXFLAGS", "DCNRUN_CPU_UNITS"):
             monkeypatch.delenv(variable, raising=False)
         self.forget()
 
     def forget(self) -> None:
         """Know as little as a new process: what can't be had in the sandbox may be had by the next test."""
-        for loader in (load.load, cuda.load):
+        for loader in (load.load, cuda.load, units.best, units.load_for):
             loader.cache_clear()
         for dispatch in DISPATCH.values():
             dispatch.DISPATCHER.forget()
