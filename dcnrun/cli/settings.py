@@ -49,6 +49,13 @@ def data_check(
     ] = None,
     samples: Annotated[int, typer.Option(min=0, help="Samples of each split in the pictures; 0: no pictures.")] = 12,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the pictures are written.")] = Path("data-check"),
+    no_images: Annotated[
+        bool,
+        typer.Option(
+            "--no-images",
+            help="Check boxes alone, without opening an image: seconds for a million of them. No pictures.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Read a whole data set, show what it holds and what is wrong with it, and draw samples with their labels.
@@ -68,7 +75,7 @@ def data_check(
     config = compose(overrides, config_dir)
     if labels is None and any(text.partition("=")[0] in ("model", "experiment") for text in overrides):
         labels = labels_for(config)
-    report = check_data(config.data, ("train", "val"), samples, out, labels)
+    report = check_data(config.data, ("train", "val"), samples, out, labels, images=not no_images)
     if readings:
         report["found"] = [reading.report() for reading in readings]
     if found := report.get("problems"):

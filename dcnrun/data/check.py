@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +18,11 @@ from dcnrun.config.groups import Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console, printable
 from dcnrun.data.bands import settle
+from dcnrun.data.box_files import BoxFileDataset
+from dcnrun.data.coco_masks import areas
 from dcnrun.data.files import first_few, name_problems
 from dcnrun.data.loaders import look_at_each
-from dcnrun.data.overlap import in_words
+from dcnrun.data.overlap import images_in_both, in_words
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.registry import DATASETS, open_box_dataset, open_dataset, open_instance_dataset, problems
 from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Sample, Split, even_indices
@@ -37,17 +39,23 @@ def check_data(
     samples: int = 12,
     out: Path | None = None,
     labels: Labels | None = None,
+    images: bool = True,
 ) -> dict[str, Any]:
     """Read every sample of the splits, print what there is and what is wrong, and return it.
 
     Pictures of `samples` samples of each split are written below `out`. `labels`: by default those that its files are
-    made for. UsageError if the settings can't be right, or the data set is not there or has no such labels.
+    made for. Without `images` none is opened: boxes are checked alone, and whether their images' files are there.
+    UsageError if the settings can't be right, or the data set is not there or has no such labels.
     """
     if wrong := problems(config):
         raise ConfigError(wrong)
     labels = labels or DATASETS[config.source].usual_labels
-    pictures: dict[Split, dict[bytes, str]] = {split: {} for split in splits}
-    checked = {split: _check_split(config, split, labels, samples, out, pictures[split]) for split in splits}
+    if not images and not (labels == "boxes" and isinstance(config, BoxFilesConfig)):
+        raise UsageError(
+            f"data.source={config.source} has no {labels} that can be checked without images; leave out --no-images"
+        )
+    looked_at = {split: _check_split(config, split, labels, samples if images else 0, out, images) for split in splits}
+    checked = {split: found.report for split, found in looked_at.items()}
     found = sum(report["problems"] for report in checked.values())
     classes = [report["classes"] for report in checked.values() if report["images"]]
     if any(other != classes[0] for other in classes):
@@ -61,7 +69,7 @@ def check_data(
             soft_wrap=True,
         )
         found += bool(unknown)
-    both = _in_both(pictures)
+    both = _in_both(looked_at, images)
     if both:
         said = in_words(config, both, checked["val"]["images"])
         said += " (data.allow_overlap=true)" if config.allow_overlap else ""
@@ -71,39 +79,57 @@ def check_data(
     return {"labels": labels, "problems": found, "images_in_both": len(both), "splits": checked}
 
 
-def _in_both(pictures: dict[Split, dict[bytes, str]]) -> list[tuple[str, str]]:
-    """Return the names of the images that show the same in the training and the validation images, whatever their files are."""
-    train, val = pictures.get("train", {}), pictures.get("val", {})
-    return [(train[digest], name) for digest, name in val.items() if digest in train]
+class _Checked(NamedTuple):
+    """What was found in a split."""
+
+    report: dict[str, Any]
+    dataset: LabelledDataset[Any, Any] | None
+    """None if it can't be opened. What it shares with the other split is read once, as long as it is kept."""
+    pictures: dict[bytes, str]
+    """The names of the images that were read, by what they show."""
+
+
+def _in_both(splits: Mapping[Split, _Checked], images: bool) -> list[tuple[str, str]]:
+    """Return the names of the images in both the training and the validation images.
+
+    They are those that show the same, whatever their files are, or without `images` those whose files hold the same.
+    """
+    if len(splits) < 2:
+        return []
+    train, val = splits["train"], splits["val"]
+    if images:
+        return [(train.pictures[digest], name) for digest, name in val.pictures.items() if digest in train.pictures]
+    return images_in_both(train.dataset, val.dataset) if train.dataset and val.dataset else []
 
 
 def _check_split(
-    config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None, pictures: dict[bytes, str]
-) -> dict[str, Any]:
-    """Print and return what a split holds; the names of its images are put into `pictures`, by what these show."""
+    config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None, images: bool
+) -> _Checked:
+    """Print and return what a split holds."""
     kind = _FINDINGS[labels]
     try:
         dataset = kind.open(config, split)
     except DataError as error:  # not a single sample can be told from another
         report = {"classes": [], "images": 0, "notes": [], "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
-        return report
+        return _Checked(report, None, {})
     if out is not None and samples:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
-    try:
-        notes = [*dataset.notes, *settle(config, dataset)[1]]
-    except DataError as error:  # images of several kinds, or one that is named below too
-        notes, unsettled = list(dataset.notes), [str(error)]
-    else:
-        unsettled = []
+    notes, unsettled = list(dataset.notes), list[str]()
+    if images:
+        try:
+            notes += settle(config, dataset)[1]
+        except DataError as error:  # images of several kinds, or one that is named below too
+            unsettled = [str(error)]
     findings = kind(dataset.classes)
     wrong = [str(flaw) for flaw in dataset.flaws]
     wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
     readable = []
-    summaries = look_at_each(dataset, findings.summarise, config.workers)
+    pictures: dict[bytes, str] = {}
+    summaries = _summaries(dataset, findings, config.workers) if images else _annotations(dataset)
     is_hidden = not console.is_terminal
     summaries = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
     for index, summary in enumerate(summaries):
@@ -135,13 +161,34 @@ def _check_split(
         draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
         report["picture"] = out / f"{split}.png"
     _show(split, report)
-    return report
+    return _Checked(report, dataset, pictures)
+
+
+def _summaries(
+    dataset: LabelledDataset[Any, Any], findings: "_Findings", workers: int
+) -> Iterable["_Summary | DataError"]:
+    """Read all samples, on all cores unless data.workers=0."""
+    return look_at_each(dataset, findings.summarise, workers and max(workers, torch.get_num_threads()))
+
+
+def _annotations(dataset: LabelledDataset[Any, Any]) -> Iterator["_Summary | DataError"]:
+    """Return what annotations say of each image, if its file is there."""
+    assert isinstance(dataset, BoxFileDataset)
+    for index in range(len(dataset)):
+        record = dataset.record(index)
+        if not record.image.is_file():
+            yield DataError(f"{record.image}: no such file")
+            continue
+        has_mask = np.ones(len(record.labels)) if record.masks is None else areas(record.masks) > 0
+        columns = [record.labels, record.crowd, record.difficult, record.area, has_mask]
+        yield _Summary(record.size, b"", [], np.stack(columns, 1, dtype=np.float64))
 
 
 class _Summary(NamedTuple):
     """What is kept of a sample that was read."""
 
-    size: tuple[int, int]
+    size: tuple[int, int] | None
+    """(height, width), if known"""
     picture: bytes
     """A digest of the image's pixels."""
     problems: list[str]
@@ -181,11 +228,13 @@ class _Findings(ABC):
 
     def add(self, summary: _Summary) -> None:
         """Count a sample."""
-        self._sizes.append(summary.size)
+        self._sizes += [summary.size] if summary.size else []
 
     def report(self) -> dict[str, Any]:
         """Return all counts."""
-        heights, widths = np.array(self._sizes).T
+        heights, widths = np.array(self._sizes).reshape(-1, 2).T
+        if not self._sizes:
+            return {}
         return {
             key: {"least": int(sides.min()), "median": float(np.median(sides)), "most": int(sides.max())}
             for key, sides in (("image_widths", widths), ("image_heights", heights))
@@ -247,19 +296,11 @@ class _BoxFindings(_Findings):
 
     @staticmethod
     def summarise(sample: BoxSample) -> _Summary:
-        masks, crowd = sample["masks"], sample["crowd"]
-        has_mask = (
-            torch.ones_like(crowd) if masks is None else torch.from_numpy(masks.numpy().any((1, 2)))
-        )  # torch's is slow
+        masks, labels = sample["masks"], sample["labels"].numpy()
+        has_mask = np.ones(len(labels)) if masks is None else masks.numpy().any((1, 2))
+        columns = [labels, *(sample[key].numpy() for key in ("crowd", "difficult", "area")), has_mask]
         height, width = sample["image"].shape[-2:]
-        return _Summary(
-            (height, width),
-            _digest(sample),
-            [],
-            torch.stack([sample["labels"], crowd, sample["difficult"], sample["area"], has_mask], dim=1)
-            .double()
-            .numpy(),
-        )
+        return _Summary((height, width), _digest(sample), [], np.stack(columns, 1, dtype=np.float64))
 
     def add(self, summary: _Summary) -> None:
         super().add(summary)

@@ -1,13 +1,16 @@
 """Boxes, and masks of objects, in the layout of COCO: one JSON file for a split."""
 
+import gc
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from msgspec import UNSET
@@ -25,8 +28,18 @@ from dcnrun.data.coco_json import (
     PlainAnnotation,
     is_marked,
     mask_of,
+    plain_mask_of,
 )
-from dcnrun.data.coco_masks import FARTHEST, RunLengths, area, bounds, is_number, run_lengths, with_extent
+from dcnrun.data.coco_masks import (
+    FARTHEST,
+    RunLengths,
+    area,
+    bounds,
+    is_number,
+    run_lengths,
+    run_lengths_of,
+    with_extent,
+)
 from dcnrun.data.crowds import LEAST_COVERED, cover_many, mark_objects
 from dcnrun.data.files import first_few, image_size, is_text, root_folder, stated_size, width_x_height
 from dcnrun.data.image_names import find_images
@@ -34,6 +47,8 @@ from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.errors import DataError, UsageError
 
+_AT_ONCE = 20_000
+"""Masks that are decoded together."""
 _SHARE_ROUNDING = 1e-3
 """How far shares of an image may be from 0 and 1 by rounding."""
 
@@ -72,6 +87,7 @@ class CocoDataset(BoxFileDataset):
                 f" data.images={config.images} and data.{setting}={part} say where to look"
             )
         content = _read(config, file, root, folder, masks)
+        self._content = content  # for the other split
         records = listed(content.records, root / part) if part.endswith(".txt") else content.records
         super().__init__(
             config,
@@ -84,7 +100,10 @@ class CocoDataset(BoxFileDataset):
         )
 
 
-class _Content(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """A file's images, their objects, and what is to be said of them."""
+
     categories: dict[int, str]
     records: list[Record]
     flaws: list[Flaw]
@@ -95,8 +114,34 @@ def _place(root: Path, pattern: str, part: str) -> Path:
     return root / pattern.replace("SPLIT", part.removesuffix(".txt"))
 
 
+_READ: WeakValueDictionary[tuple[object, ...], _Content] = WeakValueDictionary()
+"""What data sets that are open have read: two splits that share a file read it once."""
+
+
 def _read(config: CocoConfig, file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     """Return a JSON file's categories by id, its images and what is wrong; DataError if it is not like COCO's."""
+    stats = file.stat(), folder.stat()
+    state = [(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+    key = (repr(config), file, folder, masks, *state)
+    if (content := _READ.get(key)) is None:
+        with _uncollected():
+            content = _READ[key] = _read_all(config, file, root, folder, masks)
+    return content
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python's garbage collector from looking through a million new objects again and again, of which none is garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_all(config: CocoConfig, file: Path, root: Path, folder: Path, masks: bool) -> _Content:
     document = coco_json.read(file)
     categories, left_out = _categories(document, file)
     images, moved = _images(document, folder, root, file, config.allow_outside)
@@ -169,7 +214,7 @@ def _objects(
     """Read all objects; with their masks if asked. Where all are plain, in columns, else one by one."""
     numbers = {image.number: number for number, image in enumerate(images)}
     labels = {category: label for label, category in enumerate(categories)}
-    if not masks and (objects := _plain_objects(document.annotations, images, numbers, labels)):
+    if objects := _plain_objects(document.annotations, images, numbers, labels, masks):
         return document.annotations, objects, [], []
     return _odd_objects(document.annotations, images, numbers, labels, file, masks)
 
@@ -179,25 +224,39 @@ def _plain_objects(
     images: Sequence[ListedImage],
     numbers: Mapping[int, int],
     labels: Mapping[int, int],
+    masks: bool,
 ) -> ObjectTable | None:
-    """Return objects without masks; None where anything is missing or wrong."""
+    """Return the objects; None where anything is missing or wrong, or not as most files have it."""
     if not isinstance(entries[0] if entries else None, PlainAnnotation):
         return None
     count = len(entries)
-    image = np.fromiter((numbers.get(entry.image_id, -1) for entry in entries), np.int64, count)
-    label = np.fromiter((labels.get(entry.category_id, -1) for entry in entries), np.int64, count)
-    box = np.fromiter(chain.from_iterable(entry.bbox for entry in entries), np.float64, 4 * count).reshape(-1, 4)
+
+    def column(key: str) -> Iterator[Any]:
+        return map(attrgetter(key), entries)
+
+    image = np.fromiter((numbers.get(number, -1) for number in column("image_id")), np.int64, count)
+    label = np.fromiter((labels.get(number, -1) for number in column("category_id")), np.int64, count)
+    box = np.fromiter(chain.from_iterable(column("bbox")), np.float64, 4 * count).reshape(-1, 4)
     if (image < 0).any() or (label < 0).any() or (abs(box) >= FARTHEST).any():
         return None
+    known: list[RunLengths | None] = []
+    if masks:
+        sizes = [images[number].size for number in image.tolist()]
+        try:
+            for start in range(0, count, _AT_ONCE):  # polygons as Python's numbers take much memory
+                part = slice(start, start + _AT_ONCE)
+                known += run_lengths_of([plain_mask_of(entry) for entry in entries[part]], sizes[part])
+        except ValueError:
+            return None
     box[:, 2:] += box[:, :2]
     return ObjectTable(
         image=image,
         label=label,
         box=box,
-        crowd=np.fromiter((entry.iscrowd for entry in entries), np.bool_, count),
+        crowd=np.fromiter(column("iscrowd"), np.bool_, count),
         difficult=np.zeros(count, np.bool_),
-        area=np.fromiter((entry.area for entry in entries), np.float64, count),
-        masks=None,
+        area=np.fromiter(column("area"), np.float64, count),
+        masks=known if any(known) else None,
         title=lambda row: _title(entries[row], images[image[row]]),
     )
 

@@ -58,6 +58,9 @@ class LooseAnnotation(msgspec.Struct, gc=False):
     """Raw, or decoded already."""
 
 
+Mask: TypeAlias = list[list[float]] | dict[str, Any] | None
+"""Polygons, or an object of run lengths."""
+
 AnyAnnotation: TypeAlias = PlainAnnotation | LooseAnnotation
 
 
@@ -101,6 +104,7 @@ class Outline(msgspec.Struct):
 
 
 _OUTLINE = msgspec.json.Decoder(Outline)
+_MASK: msgspec.json.Decoder[Mask] = msgspec.json.Decoder(Mask)
 _DECODERS: tuple[msgspec.json.Decoder[_Plain] | msgspec.json.Decoder[_Loose], ...] = (
     msgspec.json.Decoder(_Plain),
     msgspec.json.Decoder(_Loose),
@@ -149,6 +153,12 @@ def read_outline(file: Path) -> Outline | None:
         return None
     annotations = [CategoryOf(entry.category_id) for entry in document.annotations]
     return Outline(document.images, document.categories, annotations)
+
+
+def plain_mask_of(annotation: AnyAnnotation) -> Mask:
+    """Return the annotation's segmentation, decoded; ValueError if it is neither polygons nor an object."""
+    mask: Mask = _MASK.decode(annotation.segmentation)  # msgspec's error is a ValueError
+    return mask
 
 
 def mask_of(annotation: AnyAnnotation) -> Any:

@@ -3,7 +3,9 @@
 Whatever the decoder is given is checked first: it reads four numbers as a box, and never returns where one is not finite.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,7 @@ RunLengths = dict[str, Any]
 def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
     """Encode a mask of an image of (height, width) for `decode`; ValueError saying what is wrong with it."""
     height, width = size
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"its image is listed as {width_x_height(size)}, more than {MOST_PIXELS:,} pixels")
+    _require_drawable(size)
     match segmentation:
         case [_, *_]:
             for polygon in segmentation:
@@ -44,6 +45,31 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
             return lengths
         case _:
             raise ValueError("it is neither a list of polygons nor run lengths with size and counts")
+
+
+def run_lengths_of(masks: Sequence[Any], sizes: Sequence[tuple[int, int] | None]) -> list[RunLengths | None]:
+    """Encode the masks of many objects, each of an image of (height, width), as `run_lengths` does, many polygons at once.
+
+    The coordinates of polygons are floats. None where there is no mask, or the size of the image is not known; ValueError
+    if any is wrong.
+    """
+    found: list[RunLengths | None] = [None] * len(masks)
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, (mask, size) in enumerate(zip(masks, sizes, strict=True)):
+        if mask and size is not None:
+            if isinstance(mask, list):
+                rows_of[size].append(row)
+            else:
+                found[row] = run_lengths(mask, size)
+    for size, rows in rows_of.items():
+        _require_drawable(size)
+        polygons = list(chain.from_iterable(masks[row] for row in rows))
+        _require_polygons(polygons, size)
+        encoded = iter(coco_mask.frPyObjects(polygons, *size))
+        for row in rows:
+            parts = list(islice(encoded, len(masks[row])))
+            found[row] = dict(parts[0] if len(parts) == 1 else coco_mask.merge(parts))
+    return found
 
 
 def with_extent(segmentation: Any) -> Any:
@@ -77,6 +103,14 @@ def area(mask: RunLengths) -> float:
     return float(coco_mask.area(mask))
 
 
+def areas(masks: Sequence[RunLengths | None]) -> NDArray[np.float64]:
+    """Return the number of pixels in each of many masks, 0 where there is none."""
+    found = np.zeros(len(masks))
+    known = [number for number, mask in enumerate(masks) if mask is not None]
+    found[known] = coco_mask.area([masks[number] for number in known])
+    return found
+
+
 def bounds(mask: RunLengths) -> list[float]:
     """Return the box around a mask: x, y, width, height."""
     return [float(value) for value in coco_mask.toBbox(mask)]
@@ -87,6 +121,11 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < FARTHEST
 
 
+def _require_drawable(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"its image is listed as {width_x_height(size)}, more than {MOST_PIXELS:,} pixels")
+
+
 def _require_polygon(polygon: Any, size: tuple[int, int]) -> None:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         raise ValueError("a polygon is not a list x1, y1, x2, y2, ... of at least three points")
@@ -95,6 +134,18 @@ def _require_polygon(polygon: Any, size: tuple[int, int]) -> None:
     longest = max(size)
     if not all(-longest <= value <= 2 * longest for value in polygon):  # the decoder walks along every edge
         raise ValueError("a polygon reaches far beyond the image")
+
+
+def _require_polygons(polygons: Sequence[list[float]], size: tuple[int, int]) -> None:
+    """Raise ValueError unless `_require_polygon` would accept each; they hold floats."""
+    counts = np.fromiter(map(len, polygons), np.int64, len(polygons))
+    numbers = np.fromiter(chain.from_iterable(polygons), np.float64, int(counts.sum()))
+    longest = max(size)
+    is_near = (numbers >= -longest) & (numbers <= 2 * longest) & (abs(numbers) < FARTHEST)
+    if (counts < 6).any() or (counts % 2).any() or not is_near.all():
+        raise ValueError(
+            "a polygon has fewer than three points, or one that is no finite number or far beyond the image"
+        )
 
 
 def _require_size(segmentation: RunLengths, size: tuple[int, int]) -> None:

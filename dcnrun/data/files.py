@@ -164,10 +164,12 @@ def read_image(path: Path, bands: Sequence[int] = ()) -> Image:
     if (layout := _deep_layout(path)) is not None:
         pixels, colours = _read_deep(path, pages_are_bands=bool(bands)), layout.colours
     else:
-        picture = ImageOps.exif_transpose(_read(path, _IMAGE_MODES, _IMAGE_EXPECTED))
+        picture = _read(path, _IMAGE_MODES, _IMAGE_EXPECTED)
+        ImageOps.exif_transpose(picture, in_place=True)
         mode = _mode_without_alpha(picture) if bands else "RGB"
         colours = len(mode)
-        values = np.array(picture.convert(f"{mode}A" if bands and _has_alpha(picture) else mode))
+        mode += "A" * (bool(bands) and _has_alpha(picture))
+        values = np.array(picture if picture.mode == mode else picture.convert(mode))
         pixels = np.atleast_3d(values).transpose(2, 0, 1)
     chosen = choose_bands(pixels, colours, bands)
     if chosen is None:
@@ -347,7 +349,7 @@ def name_problems(names: Iterable[str]) -> list[str]:
 
 def is_text(name: str) -> bool:
     """Whether a name can be written as UTF-8: one from a folder or JSON file may hold half a character."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def first_few(names: Sequence[str], limit: int = 5) -> str:

@@ -29,7 +29,7 @@ def find_images(
         file: the annotation file, for messages.
         may_leave: whether a path may lead out of both folders (data.allow_outside).
     """
-    here = {path.name for path in folder.iterdir()}
+    here = {entry.name for entry in os.scandir(folder)}  # Path.iterdir takes thrice the time
     indices: dict[Path, dict[str, list[Path]]] = {}
     found: list[tuple[str, Path]] = []
     by_name: dict[Path, str] = {}

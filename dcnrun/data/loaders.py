@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +28,8 @@ SeenT = TypeVar("SeenT")
 LoadedT = TypeVar("LoadedT")
 
 _ORDER, _AUGMENTATION = 0, 1
+
+_LOOKED_AT_TOGETHER = 16
 
 # Forking is quick: a worker neither imports torch again nor receives a copy of the data set. It is safe with the thread
 # pool that torch keeps for its operators, which does not survive a fork, since a worker runs everything in one thread.
@@ -94,14 +96,29 @@ def eval_batches(
 
 def look_at_each(
     dataset: LabelledDataset[SampleT, BatchT], look: Callable[[SampleT], SeenT], workers: int
-) -> Iterable[SeenT | DataError]:
+) -> Iterator[SeenT | DataError]:
     """Yield what `look` makes of each sample in order, or the error of one that can't be read; done by `workers`."""
-    batches = _PreparedBatches(dataset, Preparation(look, _only), seed=0, cache=False)
-    return _loaded(batches, ([_Place(index, index)] for index in range(len(dataset))), workers)
+    starts = range(0, len(dataset), _LOOKED_AT_TOGETHER)
+    parts = (range(len(dataset))[start : start + _LOOKED_AT_TOGETHER] for start in starts)
+    for seen in _loaded(_Looks(dataset, look), parts, workers):
+        yield from seen
 
 
-def _only(prepared: Sequence[SeenT], index: list[int], name: list[str]) -> SeenT:
-    return prepared[0]
+class _Looks(Dataset[list[SeenT | DataError]], Generic[SampleT, SeenT]):
+    """What is seen of several samples: handing results over one by one would take longer than looking."""
+
+    def __init__(self, samples: Dataset[SampleT], look: Callable[[SampleT], SeenT]) -> None:
+        self._samples = samples
+        self._look = look
+
+    def __getitem__(self, indices: range) -> list[SeenT | DataError]:
+        return [self._seen(index) for index in indices]
+
+    def _seen(self, index: int) -> SeenT | DataError:
+        try:
+            return self._look(self._samples[index])
+        except DataError as error:
+            return error
 
 
 class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
@@ -133,12 +150,10 @@ class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
         return self._cache[index]
 
 
-def _loaded(
-    batches: _PreparedBatches[SampleT, LoadedT], places: Iterable[list[_Place]], workers: int
-) -> Generator[LoadedT | DataError, None, None]:
-    """Yield the batches, or instead of one the DataError of a sample in it."""
+def _loaded(dataset: Dataset[LoadedT], places: Iterable[Any], workers: int) -> Generator[LoadedT, None, None]:
+    """Yield what a data set has at each of the places."""
     loader = DataLoader(
-        batches,
+        dataset,
         sampler=places,
         batch_size=None,  # what is at one of the places is a batch already
         num_workers=workers,
@@ -158,8 +173,8 @@ def _loaded(
     raise RuntimeError("DataLoader worker exited unexpectedly")
 
 
-def _as_it_is(batch: LoadedT) -> LoadedT:
-    return batch
+def _as_it_is(loaded: LoadedT) -> LoadedT:
+    return loaded
 
 
 def _raising(batches: Generator[LoadedT | DataError, None, None]) -> Generator[LoadedT, None, None]:
@@ -177,7 +192,7 @@ _HELD_SIGNALS = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP} | (
 )
 
 
-def _started(loader: DataLoader[LoadedT | DataError]) -> Iterator[LoadedT | DataError]:
+def _started(loader: DataLoader[LoadedT]) -> Iterator[LoadedT]:
     """The loader's iterator; its workers start with the signals held, so that there is no moment when one hits them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_SIGNALS)
     try:

@@ -52,17 +52,18 @@ def _validated(contents: Sequence[Collection[int]], wanted: int, seed: int) -> s
 
     Source: Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
     """
+    contents = [set(classes) for classes in contents]
     share = wanted / len(contents)
     order = list(range(len(contents)))
     random.Random(seed).shuffle(order)
-    left = Counter(label for classes in contents for label in set(classes))
+    left = Counter(label for classes in contents for label in classes)
     lacking = {}  # validation, training: at least an image for each where there are two
     for label, count in left.items():
         validation = min(max(share * count, 1), count - 1)
         lacking[label] = [validation, count - validation]
     members: dict[int, list[int]] = {label: [] for label in left}
     for index in order:
-        for label in set(contents[index]):
+        for label in contents[index]:
             members[label].append(index)
     room = [wanted, len(contents) - wanted]
     side_of: dict[int, int] = {}
@@ -70,7 +71,7 @@ def _validated(contents: Sequence[Collection[int]], wanted: int, seed: int) -> s
     def assign(index: int, side: int) -> None:
         side_of[index] = side
         room[side] -= 1
-        for label in set(contents[index]):
+        for label in contents[index]:
             left[label] -= 1
             lacking[label][side] -= 1
 

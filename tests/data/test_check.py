@@ -102,6 +102,43 @@ class TestWhatThereIs:
         json.dumps(report, default=str)
 
 
+class TestWithoutImages:
+    """The report is that of a check with images, which finds more."""
+
+    def test_the_report_is_the_same(self, tmp_path):
+        config = CocoConfig(root=str(coco_tree(tmp_path)), bad_boxes=BadBoxes.warn)
+        document = load_json(tmp_path, "train")
+        document["annotations"] += [
+            annotation(4, 5, 90, [1, 1, 3, 3], segmentation=[]),
+            annotation(5, 5, 90, [50, 1, 3, 3], segmentation=[]),
+            annotation(6, 5, 90, [2, 2, 3, 3], segmentation=[[2, 2, 3]]),
+        ]
+        save_json(tmp_path, "train", document)
+        whole, alone = (check_data(config, images=images) for images in (True, False))
+        assert whole == alone
+        assert whole["splits"]["train"]["objects_without_mask"] == 1
+        assert whole["problems"] == 2
+
+    def test_no_image_is_opened(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("dcnrun.data.box_files.read_image", lambda *_: pytest.fail("an image was read"))
+        config = VocConfig(root=str(voc_boxes_tree(tmp_path)))
+        report = check_data(config, out=tmp_path / "out", images=False)
+        assert report["splits"]["train"]["objects"] > 0
+        assert not (tmp_path / "out").exists()
+
+    def test_files_that_are_not_there_or_hold_the_same_are_named(self, tmp_path):
+        root = coco_tree(tmp_path)
+        (root / "val" / "val_7.png").write_bytes((root / "train" / "train_7.png").read_bytes())
+        (root / "val" / "val_3.png").unlink()
+        report = check_data(CocoConfig(root=str(root)), images=False)
+        assert (report["problems"], report["images_in_both"]) == (2, 1)
+        assert report["splits"]["val"]["first_problems"][-1] == f"{root}/val/val_3.png: no such file"
+
+    def test_labels_that_are_images_are_refused(self, tmp_path):
+        with pytest.raises(UsageError, match=r"data.source=folder has no masks that can be checked without images"):
+            check_data(FolderConfig(root=str(folder_tree(tmp_path)), classes=["no", "yes"]), images=False)
+
+
 class TestWhatIsWrong:
     def test_everything_with_boxes_is_found_at_once(self, tmp_path):
         folder = voc_boxes_tree(tmp_path) / "VOCdevkit" / "VOC2007"

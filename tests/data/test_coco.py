@@ -1,6 +1,9 @@
 """Boxes and masks in COCO's layout, against pycocotools; and whatever can be wrong with the file."""
 
+import gc
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +14,7 @@ from pycocotools.coco import COCO
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import BadBoxes, CocoConfig, Source
-from dcnrun.data import build_box_dataset, build_dataset
+from dcnrun.data import build_box_dataset, build_dataset, coco, coco_json
 from dcnrun.data.check import check_data
 from dcnrun.errors import DataError, UsageError
 from tests.data.conformance import DatasetSuite
@@ -47,6 +50,52 @@ class TestCoco(DatasetSuite):
 
     def test_masks_of_an_image_without_objects(self, config):
         assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
+
+
+class TestFilesAreRead:
+    @pytest.fixture
+    def config(self, tmp_path):
+        return CocoConfig(root=str(coco_tree(tmp_path, ["train"])), val_share=0.4)
+
+    @pytest.fixture
+    def read(self, monkeypatch):
+        files, original = [], coco_json.read
+        monkeypatch.setattr(coco_json, "read", lambda file: files.append(file) or original(file))
+        return files
+
+    def test_once_for_both_splits_that_share_them(self, config, read):
+        train, val = (build_box_dataset(config, split, masks=True) for split in ("train", "val"))
+        assert len(read) == 1
+        names = {dataset.name(index) for dataset in (train, val) for index in range(len(dataset))}
+        assert names <= {"train_7.png", "train_3.png", "train_5.png"}
+        build_box_dataset(config, "val", masks=False)
+        assert len(read) == 2
+
+    def test_again_when_they_or_the_settings_have_changed(self, config, read):
+        train = build_box_dataset(config, "train")
+        build_box_dataset(replace(config, tolerance=1), "val")
+        assert len(read) == 2
+        document = load_json(Path(config.root), "train")
+        document["categories"].append({"id": 91, "name": "zoo"})
+        save_json(Path(config.root), "train", document)
+        val = build_box_dataset(config, "val")
+        assert (len(train.classes), len(val.classes)) == (2, 3)
+
+    def test_and_not_kept_without_the_data_sets(self, config, read):
+        for split in ("train", "val"):
+            build_box_dataset(config, split)
+            gc.collect()
+        assert len(read) == 2
+
+    def test_in_columns_as_one_by_one(self, config, monkeypatch):
+        config = replace(config, val_share=0, val="train")
+        columns = [build_box_dataset(config, "val", masks=masks)._records for masks in (False, True)]
+        gc.collect()
+        monkeypatch.setattr(coco, "_plain_objects", lambda *_: None)
+        one_by_one = [build_box_dataset(config, "val", masks=masks)._records for masks in (False, True)]
+        assert columns[1][0] is not one_by_one[1][0]
+        assert repr(columns) == repr(one_by_one)
+        assert [len(record.masks) for record in columns[1]] == [1, 2, 0]
 
 
 class TestNuclei(DatasetSuite):

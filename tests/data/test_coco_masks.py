@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as reference
 
-from dcnrun.data.coco_masks import area, bounds, decode, run_lengths
+from dcnrun.data.coco_masks import area, areas, bounds, decode, run_lengths, run_lengths_of
 from tests.data.factories import counts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
@@ -53,6 +53,48 @@ def test_several_at_once_and_none():
     assert np.array_equal(decode(lengths, SIZE), masks)
     assert decode([], SIZE).shape == (0, *SIZE)
     assert decode(lengths, SIZE).flags.c_contiguous
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_masks_of_many_images_are_those_of_each_by_itself(seed):
+    random = np.random.default_rng(seed)
+    masks, sizes = [], []
+    for number in range(40):
+        height, width = size = ((30, 44), (17, 60), (50, 9))[random.integers(3)]
+        corners = [
+            random.uniform(-0.3, 1.3, (random.integers(3, 9), 2)) * (width, height) for _ in range(1 + number % 3)
+        ]
+        inside = (random.uniform(size=size) < 0.3).astype(np.uint8)
+        outlines = [part.ravel().tolist() for part in corners]
+        masks.append([outlines, {"size": list(size), "counts": counts_of(inside)}, outlines, None, []][number % 5])
+        sizes.append(size)
+    expected = [run_lengths(mask, size) if mask else None for mask, size in zip(masks, sizes, strict=True)]
+    assert run_lengths_of(masks, sizes) == expected
+    assert areas(expected).tolist() == [area(mask) if mask else 0 for mask in expected]
+    assert run_lengths_of(masks, [None] * 40) == [None] * 40
+
+
+FLOATS = [1.0, 1.0, 5.0, 1.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [[1.0, 1.0, 5.0, 5.0]],
+        [[*FLOATS, 1.0]],
+        [FLOATS, []],
+        [[*FLOATS[:5], 1e12]],
+        [[*FLOATS[:5], float("nan")]],
+        [[*FLOATS[:5], float("inf")]],
+        [[*FLOATS[:5], 89.0]],
+        [[*FLOATS[:5], -45.0]],
+        {"size": [4, 4], "counts": [16]},
+    ],
+)
+def test_what_is_wrong_with_one_of_many_masks_is_found(wrong):
+    for refuse in (lambda: run_lengths(wrong, SIZE), lambda: run_lengths_of([[FLOATS], wrong, [FLOATS]], [SIZE] * 3)):
+        with pytest.raises(ValueError, match=r".+"):
+            refuse()
 
 
 PIXELS = SIZE[0] * SIZE[1]
