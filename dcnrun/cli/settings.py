@@ -75,7 +75,7 @@ def data_check(
     config = compose(overrides, config_dir)
     if labels is None and any(text.partition("=")[0] in ("model", "experiment") for text in overrides):
         labels = labels_for(config)
-    report = check_data(config.data, ("train", "val"), samples, out, labels, images=not no_images)
+    report = check_data(config.data, ("train", "val"), samples, out, labels, not no_images)
     if readings:
         report["found"] = [reading.report() for reading in readings]
     if found := report.get("problems"):

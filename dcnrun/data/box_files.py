@@ -7,7 +7,7 @@ a whole data set can be checked; `verify` then decides by the settings whether i
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -398,7 +398,7 @@ def _with_masks(record: Record) -> Record:
     masks = record.masks or [None] * len(record.boxes)
     is_bare = np.array([not _covers(mask) for mask in masks], np.bool_)
     known = [mask if _covers(mask) else _filled(box, record) for mask, box in zip(masks, record.boxes, strict=True)]
-    return replace(record, masks=known, difficult=record.difficult | (is_bare & ~record.crowd))
+    return record._replace(masks=known, difficult=record.difficult | (is_bare & ~record.crowd))
 
 
 def _covers(mask: RunLengths | None) -> bool:

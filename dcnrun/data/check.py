@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from dcnrun.config.groups import Labels
+from dcnrun.config.groups import LABELS_IN_WORDS, Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
 from dcnrun.console import console, printable
 from dcnrun.data.bands import settle
@@ -50,9 +50,9 @@ def check_data(
     if wrong := problems(config):
         raise ConfigError(wrong)
     labels = labels or DATASETS[config.source].usual_labels
-    if not images and not (labels == "boxes" and isinstance(config, BoxFilesConfig)):
+    if not images and (labels == "masks" or not isinstance(config, BoxFilesConfig)):
         raise UsageError(
-            f"data.source={config.source} has no {labels} that can be checked without images; leave out --no-images"
+            f"data.source={config.source} has no {LABELS_IN_WORDS[labels]} that can be checked without images; leave out --no-images"
         )
     looked_at = {split: _check_split(config, split, labels, samples if images else 0, out, images) for split in splits}
     checked = {split: found.report for split, found in looked_at.items()}

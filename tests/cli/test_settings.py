@@ -42,13 +42,13 @@ def test_data_check(replaced):
     calls = replaced("dcnrun.data.check", "check_data")
     assert run("data", "check").exit_code == 0
     assert run("data", "check", "model=retinanet").exit_code == 0
-    more = ["--labels", "boxes", "--samples", "3", "--out", "a"]
+    more = ["--labels", "boxes", "--samples", "3", "--out", "a", "--no-images"]
     assert run("data", "check", "data.image_size=64", *more).exit_code == 0
     splits = ("train", "val")
     assert calls == [
-        (compose([]).data, splits, 12, Path("data-check"), None),
-        (compose([]).data, splits, 12, Path("data-check"), "boxes"),
-        (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes"),
+        (compose([]).data, splits, 12, Path("data-check"), None, True),
+        (compose([]).data, splits, 12, Path("data-check"), "boxes", True),
+        (compose(["data.image_size=64"]).data, splits, 3, Path("a"), "boxes", False),
     ]
 
 
