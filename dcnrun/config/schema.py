@@ -412,7 +412,8 @@ class FolderConfig(FilesConfig):
         "colours of the classes in masks, in their order, #rrggbb or r,g,b; further ones are ignored; []: as labelmap has",
     )
     labelmap: Optional[str] = setting(
-        "labelmap.txt", "file below root with the classes' colours, NAME:R,G,B a line; where it is absent or null: none"
+        "labelmap.txt",
+        "file below root with the classes' colours, NAME:R,G,B or R G B NAME a line; where it is absent or null: none",
     )
 
 

@@ -271,7 +271,7 @@ class BoxFileDataset(BoxDataset):
         With data.val_share the records are those of both splits, which are shared here.
         """
         self.notes = list(notes)
-        if config.val_share:
+        if config.val_share and (len(records) > 1 or not flaws):  # else the flaws say why there are too few
             contents = [set(record.labels.tolist()) for record in records]
             records, note = shared(split, config, records, contents)
             self.notes.append(note)

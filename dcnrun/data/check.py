@@ -292,7 +292,19 @@ class _BoxFindings(_Findings):
 
     @staticmethod
     def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
-        return open_box_dataset(_with_every_image(config), split, masks=True)
+        """With masks, but where one can't be used as training on boxes reads it: that never decodes masks."""
+        config = _with_every_image(config)
+        dataset = open_box_dataset(config, split, masks=True)
+        if not dataset.flaws:
+            return dataset
+        boxes = open_box_dataset(config, split)
+        if of_masks := [str(flaw) for flaw in dataset.flaws if flaw not in boxes.flaws]:
+            what = "1 mask" if len(of_masks) == 1 else f"{len(of_masks)} masks"
+            boxes.notes = [
+                *boxes.notes,
+                f"{what} can't be used, which matters to training on masks alone: {first_few(of_masks, 2)}",
+            ]
+        return boxes if of_masks else dataset
 
     @staticmethod
     def summarise(sample: BoxSample) -> _Summary:

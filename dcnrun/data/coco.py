@@ -314,6 +314,8 @@ def _title(entry: AnyAnnotation, image: ListedImage | None) -> str:
 
 
 def _listed(number: Any, key: str, known: Mapping[int, int]) -> int:
+    if isinstance(number, str) and number.isdecimal():
+        number = int(number)
     if type(number) is not int or number not in known:
         raise ValueError(f"its {key} is {number!r}, which the file does not list")
     return known[number]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Colour = tuple[int, int, int]
 
 _MOST_NAMED = 5
+_COLOUR_FIRST = re.compile(r"(\d+\s+\d+\s+\d+)\s+([^:]*)")
 
 
 class ColourTable:
@@ -51,7 +52,7 @@ def as_hex(colour: Sequence[int]) -> str:
 
 
 def parse_labelmap(lines: Sequence[str]) -> dict[str, Colour]:
-    """Return the colour of each class in a labelmap.txt, a line `name:r,g,b:parts:actions` each.
+    """Return the colour of each class in a labelmap.txt, a line `name:r,g,b:parts:actions` or, as CamVid has, `r g b name` each.
 
     ValueError that names the line which is none, or a name or a colour that occurs twice.
     """
@@ -60,6 +61,8 @@ def parse_labelmap(lines: Sequence[str]) -> dict[str, Colour]:
         if line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
+        if match := _COLOUR_FIRST.fullmatch(line):
+            rest, name = match.groups()
         name, colour = name.strip(), parse_colour(rest.split(":")[0])
         if colour is None:
             raise ValueError(f"the line {line!r} has no colour; expected NAME:R,G,B, each 0 to 255")

@@ -22,30 +22,63 @@ from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.coco import classes_of
-from dcnrun.data.coco_json import read_outline
-from dcnrun.data.colours import as_hex
-from dcnrun.data.files import IMAGE_SUFFIXES, Pair, first_few, is_text, read_bytes, read_mask, require_regular
+from dcnrun.data.coco_json import Outline, read_outline
+from dcnrun.data.colours import as_hex, parse_labelmap
+from dcnrun.data.files import (
+    IMAGE_SUFFIXES,
+    Pair,
+    first_few,
+    is_text,
+    read_bytes,
+    read_mask,
+    read_names,
+    require_regular,
+)
 from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
 from dcnrun.data.sample import Split
+from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
-from dcnrun.data.yolo_layout import YAML_NAMES, find_images, read_layout
-from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read_layout
+from dcnrun.errors import DataError, DcnrunError, UsageError
 
 _MOST_ENTRIES = 100_000
 _MOST_READ = 50
 """Files of a kind whose content is looked at."""
 _BEGINNING = 65536
-_TRAIN = ("training", "trainval", "train")
-_VAL = ("validation", "valid", "val", "testing", "test", "dev")
+_TEST = ("test", "testing", "dev")
+_TRAIN = (*SPLIT_NAMES["train"], "trainval")
+_VAL = (*SPLIT_NAMES["val"], *_TEST)
+_PAIRS = (
+    (SPLIT_NAMES["train"], SPLIT_NAMES["val"]),
+    (("trainval", *SPLIT_NAMES["train"]), _TEST),
+    (_TRAIN, ()),
+    ((), _VAL),
+)
+"""Names of what is trained on and of what is validated on, those that belong together in a row, the likeliest first."""
+_NO_SPLIT = "default"
+"""What CVAT and datumaro call the one part of a set without a split."""
 _VAL_SHARE = "data.val_share=0.2"
+_LISTS = "ImageSets/Segmentation"
+"""Where Pascal VOC's layout has the lists of images with masks."""
+_VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
-_YOLO_LINE = re.compile(r"\s*(\d{1,4})(?:\s+[-+.\de]+){4,}\s*$", re.IGNORECASE)
+_UNREAD = (
+    (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
+    (".xml", rb"<polygon>\s*(<username>[^<]*</username>\s*)?<pt>", "an annotation of the LabelMe of MIT"),
+    (".json", rb'"dm_format_version"|"media_type": *\d+, *"items"', "datumaro's own JSON"),
+    (".json", rb'"_via_img_metadata"|"region_attributes"', "a project of the VGG Image Annotator"),
+    (".json", rb'"from_name":|"original_width":', "Label Studio's own JSON"),
+    (".json", rb'"classTitle":', "Supervisely's own JSON"),
+    (".json", rb'"segments_info":', "COCO's panoptic JSON"),
+    (".json", rb'"coordinates": *\{', "CreateML's JSON"),
+)
+"""Endings of files, what they hold, and the format that this is of."""
 _PLAIN = re.compile(r"[\w./@%+~-]+")
 
 
@@ -81,12 +114,28 @@ def discover(path: Path) -> list[Reading]:
             continue  # an annotation file in a folder of its own: the images are beside that
         if readings := [reading for look in _LOOKS for reading in look(folder, listing)]:
             return readings
-    counts = [f"{len(names)} in {place or '.'}" for place, names in _listing(folders[0]).items() if names]
+    listing = _listing(folders[0])
+    counts = [f"{len(names)} in {place or '.'}" for place, names in listing.items() if names]
+    if known := next(_unread(folders[0], listing), None):
+        raise UsageError(
+            f"{path}: {known}, which is not read; export it as COCO, YOLO or Pascal VOC, or as masks, from there"
+        )
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
         " labelme (.json), images with masks, VOC2012 and Cityscapes;"
         f" there are files: {first_few(counts) if counts else 'none'}"
     )
+
+
+def _unread(folder: Path, listing: Mapping[str, list[str]]) -> Iterator[str]:
+    """Yield which tools' own formats there are."""
+    for suffix, mark, tool in _UNREAD:
+        for file in _files(listing, suffix)[:_MOST_READ]:
+            with suppress(OSError):
+                require_regular(folder / file)
+                with (folder / file).open("rb") as opened:
+                    if re.search(mark, opened.read(_BEGINNING)):
+                        yield f"{file} is {tool}"
 
 
 Listing = Mapping[str, list[str]]
@@ -134,19 +183,30 @@ def _quoted(text: str) -> str:
 
 
 def _split_word(text: str, words: Sequence[str]) -> str | None:
-    """Return the first of the words that stands in a path as a word of its own, digits after it apart."""
-    return next((word for word in words if re.search(rf"(?<![a-zA-Z]){word}(?![a-zA-Z])", text)), None)
+    """Return the first of the words that stands in a path as a word of its own, as it is written there, digits after it apart."""
+    found = (re.search(rf"(?<![a-zA-Z]){word}(?![a-zA-Z])", text, re.IGNORECASE) for word in words)
+    return next((match[0] for match in found if match), None)
 
 
 def _pair(names: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the names for training and for validation among several that a split may have."""
-    train = next((name for word in _TRAIN for name in names if name == word), None) or next(
-        (name for name in names if _split_word(name, _TRAIN)), None
-    )
-    val = next((name for word in _VAL for name in names if name == word), None) or next(
-        (name for word in _VAL for name in names if _split_word(name, [word])), None
-    )
-    return train, val
+    ways = [*((pair, _called) for pair in _PAIRS[:2]), *((pair, _named) for pair in _PAIRS)]
+    for (of_train, of_val), find in ways:
+        train, val = find(names, of_train), find(names, of_val)
+        if (train or not of_train) and (val or not of_val):
+            return train, val
+    return None, None
+
+
+def _called(names: Sequence[str], words: Sequence[str]) -> str | None:
+    """Return the first name that is one of the words."""
+    return next((name for word in words for name in names if name.lower() == word), None)
+
+
+def _named(names: Sequence[str], words: Sequence[str]) -> str | None:
+    """Return the first name that is one of the words, or else has one."""
+    has_word = (name for word in words for name in names if _split_word(name, [word]))
+    return _called(names, words) or next(has_word, None)
 
 
 def _has_images(names: Sequence[str]) -> bool:
@@ -164,27 +224,29 @@ def _cityscapes(root: Path, listing: Listing) -> Iterator[Reading]:
 
 
 def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
-    lists = "VOCdevkit/VOC2012/ImageSets/Segmentation"
-    if listing.get(lists) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
+    if listing.get(_VOC2012_LISTS) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
         overrides = ["data=voc2012", _override("data.root", str(root)), "model=deeplab"]
-        yield Reading("Pascal VOC 2012, masks", lists, overrides, list(VOC2012), _in_words("train", "val"))
+        yield Reading("Pascal VOC 2012, masks", _VOC2012_LISTS, overrides, list(VOC2012), _in_words("train", "val"))
 
 
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
     files: dict[str, tuple[list[str], str]] = {}
+    counts: dict[str, int] = {}
     for file in _files(listing, ".json"):
-        if outline := read_outline(root / file):
+        if (outline := read_outline(root / file)) and _has_objects(outline):
             names = [str(entry.name) for entry in classes_of(outline.categories, outline.annotations)]
             files[file] = names, _image_folder(listing, file, [str(entry.file_name) for entry in outline.images])
-    train, val = _pair([*(f for f in files if "instances" in f), *(f for f in files if "instances" not in f)])
+            counts[file] = len(outline.annotations)
+    files = dict(sorted(files.items(), key=lambda item: ("instances" not in item[0], -counts[item[0]])))
+    train, val = _pair(list(files))
     if not files:
         return
     train = train or next(file for file in files if file != val or len(files) == 1)
     val = val if val != train else None
     classes, folder = files[train]
     parts = _coco_parts(train, folder, val, files[val][1]) if val else None
-    if parts is None and val and files[val][1] == folder:
-        parts = "SPLIT", folder, train, val
+    if parts is None and val:  # by their names alone, where they are in several folders
+        parts = "SPLIT", os.path.commonpath([folder, files[val][1]]) or ".", train, val
     if parts is None:
         val, parts = None, ("SPLIT", folder, train, "")
     annotations, images_in, *splits = parts
@@ -199,6 +261,12 @@ def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
         overrides.append(_VAL_SHARE)
     because = f"{first_few(list(files))} with images, annotations and categories"
     yield Reading("COCO", because, overrides, classes, _in_words(train, val))
+
+
+def _has_objects(outline: Outline) -> bool:
+    """Whether a file may hold objects: COCO's files of captions and of image sizes have no classes, its panoptic ones no class for each."""
+    has_class = any(entry.category_id is not None for entry in outline.annotations)
+    return bool(outline.images and outline.categories) and (has_class or not outline.annotations)
 
 
 def _coco_parts(train: str, train_images: str, val: str, val_images: str) -> tuple[str, str, str, str] | None:
@@ -269,7 +337,7 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
                     YoloConfig(root=str(root / place), yaml=name), f"{place}/{name}".lstrip("/") + " with names"
                 )
                 return
-    numbers = [_class_numbers(root / file) for file in _files(listing, ".txt")]
+    numbers = [class_numbers(root / file) for file in _files(listing, ".txt")]
     if any(numbers) and any(map(_has_images, listing.values())):
         config = YoloConfig(root=str(root))
         try:
@@ -303,15 +371,6 @@ def _yolo_images(config: YoloConfig, split: Split) -> list[Path]:
         return []
 
 
-def _class_numbers(file: Path) -> list[int]:
-    """Return the classes of a file's objects; none unless each of its lines is one."""
-    with suppress(OSError):
-        lines = read_bytes(file).decode("utf-8", "replace").splitlines()
-        found = [_YOLO_LINE.match(line) for line in lines if line.strip()]
-        return [int(match[1]) for match in found if match] if all(found) else []
-    return []
-
-
 def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     classes: set[str] = set()
     places: list[str] = []
@@ -335,22 +394,22 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
-    places = [PurePosixPath(file).parent for file in _files(listing, ".xml") if _is_annotation(root / file)]
-    if not places:
+    with_boxes = {file: found for file in _files(listing, ".xml") if (found := _has_boxes(root / file)) is not None}
+    if not with_boxes or not all(with_boxes.values()):
         return
+    places = [PurePosixPath(file).parent for file in with_boxes]
     sets = [place for place in listing if place.endswith("ImageSets/Main")]
     if sets:
         format, because = "Pascal VOC", "Annotations/*.xml, ImageSets/Main/{}.txt"
         folder = sets[0].removesuffix("ImageSets/Main").strip("/")
         names = [name.removesuffix(".txt") for name in listing[sets[0]] if name.endswith(".txt")]
-        inside = f"{PurePosixPath(folder).name or root.resolve().name}/"
+        inside = f"{PurePosixPath(folder).name}/" if folder else ""
     else:
         format, because = "Pascal VOC without ImageSets", f".xml files in {first_few(sorted(set(map(str, places))))}"
         names, inside = list(dict.fromkeys(map(_entry_of, places))), ""
-        if _pair([name.lower() for name in names])[0] is None:
+        if _pair(names)[0] is None:
             names = [name for name in listing.get("", ()) if name.endswith(".txt")]
-    by_word = {name.lower(): name for name in names}
-    train, val = (by_word.get(word or "") for word in _pair(list(by_word)))
+    train, val = _pair(names)
     train = train or (names[0] if sets and names else None)
     chosen = [f"{inside}{train}" if train else "."]
     try:
@@ -364,29 +423,31 @@ def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
     yield Reading(format, because.format(train), overrides, classes, split)
 
 
-def _is_annotation(file: Path) -> bool:
+def _has_boxes(file: Path) -> bool | None:
+    """Whether each object of an annotation has a box (that of LabelMe has none); None where the file is no annotation."""
     try:
-        parse(file)
+        annotation = parse(file)
     except (OSError, ValueError, ElementTree.ParseError):
-        return False
-    return True
+        return None
+    return all(element.find("bndbox") is not None for element in annotation.findall("object"))
 
 
 def _entry_of(place: PurePosixPath) -> str:
     """Return the folder of data.train for annotations: that of their split, without those that say what is in them."""
     parts = part_of(place / "_").parent.parts
-    words = [_split_word(part.lower(), (*_TRAIN, *_VAL)) for part in parts]
+    words = [_split_word(part, (*_TRAIN, *_VAL)) for part in parts]
     end = max((number for number, word in enumerate(words, start=1) if word), default=0)
     return "/".join(parts[:end]) or "."
 
 
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in the layouts that the reader of folders knows."""
-    if any(place.endswith("ImageSets/Segmentation") for place in listing):
-        return  # Pascal VOC's own layout, which has a reader of its own
+    if listing.get(_VOC2012_LISTS):
+        return  # the challenge's own layout, which has a reader of its own
     for place in list(listing)[:_MOST_READ]:
         base = root / place
-        found = _split_of_masks(base, [name for name in listing[place] if name.endswith(".txt")])
+        lists = [*listing[place], *(f"{_LISTS}/{name}" for name in listing.get(f"{place}/{_LISTS}".lstrip("/"), ()))]
+        found = _split_of_masks(base, [name for name in lists if name.endswith(".txt")])
         if found is None:
             continue
         layout, train, val = found
@@ -406,7 +467,7 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
 
 def _split_of_masks(base: Path, lists: Sequence[str]) -> tuple[Layout, str, str | None] | None:
     """Return where images and masks are, and what is trained and validated on: folders, else lists, else all of it."""
-    for word in _TRAIN:
+    for word in (*_TRAIN, _NO_SPLIT):
         for layout, train in find_layouts(base, word):
             others = [val for other in _VAL for found, val in find_layouts(base, other) if found == layout]
             return layout, train, next(iter(others), None)
@@ -432,13 +493,14 @@ def _pairs_or_none(config: FolderConfig) -> list[Pair]:
 
 
 def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Return the names in labelmap.txt or classes.txt, else made up for the values of the first masks; and overrides for these."""
-    for name in ("labelmap.txt", "classes.txt"):
-        if name in names:
-            lines = read_bytes(root / name).decode("utf-8", "replace").splitlines()
-            found = [line.split(":")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
-            if len(found) > 1:
-                return [text for text in found if text.lower() not in IGNORED_NAMES], []
+    """Return the names in a labelmap or classes.txt, else made up for the values of the first masks; and overrides for these."""
+    default = FolderConfig().labelmap
+    for file in [root / "_classes.csv", *(mask.parent / "_classes.csv" for mask in masks[:1])]:
+        if file.is_file() and len(found := _classes_by_value(file)) > 1:
+            return found, []
+    for name in ("labelmap.txt", "label_colors.txt", "classes.txt"):
+        if name in names and len(found := _listed_classes(root / name)) > 1:
+            return found, [] if name in (default, "classes.txt") else [_override("data.labelmap", name)]
     try:
         numbers = sorted({int(value) for mask in masks for value in np.unique(read_mask(mask)[0])})
     except DcnrunError:
@@ -452,6 +514,29 @@ def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tu
     if len(below) > 1 and below[-1] >= _SPREAD * len(below):
         return _made_up(len(numbers)), [f"data.mask_values=[{','.join(map(str, numbers))}]"]
     return _made_up(max(below, default=0) + 1), []
+
+
+def _classes_by_value(file: Path) -> list[str]:
+    """Return the names in Roboflow's table of values and classes, where the values are 0, 1, 2 ..."""
+    try:
+        rows = [line.partition(",") for line in read_names(file)[1:]]
+    except DataError:
+        return []
+    is_row = [value.strip() for value, _, _ in rows] == [str(number) for number in range(len(rows))]
+    return [name.strip() for _, _, name in rows] if is_row else []
+
+
+def _listed_classes(file: Path) -> list[str]:
+    """Return the names of classes in a labelmap, or in a list of names a line."""
+    try:
+        lines = read_names(file)
+    except DataError:
+        return []
+    try:
+        names = list(parse_labelmap(lines))
+    except ValueError:  # it has no colours
+        names = [line.split(":")[0].strip() for line in lines if not line.startswith("#")]
+    return [name for name in names if name.lower() not in IGNORED_NAMES]
 
 
 def _made_up(count: int) -> list[str]:

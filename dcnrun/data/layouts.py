@@ -18,14 +18,14 @@ from dcnrun.data.files import (
 )
 from dcnrun.data.mask_names import files_in, masks_beside, masks_of
 from dcnrun.data.sample import Split
+from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "images_png", "jpegimages", "data")
 MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "segmentationclass"),
-    *("groundtruth", "ground_truth"),
+    *("groundtruth", "ground_truth", "masks_png", "masks_machine"),
 )
-_OTHER_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 _SEPARATORS = "\t,; "
 """Between the two files of a line, the first that makes two files of it."""
 
@@ -84,7 +84,7 @@ def _found(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[L
     default, setting = FolderConfig(), f"data.{split}={part}"
     layout = Layout(config.images, config.masks)
     if layout == (default.images, default.masks) and root.is_dir():
-        names = _OTHER_NAMES[split] if part == split else (part,)
+        names = SPLIT_NAMES[split] if part == split else (part,)
         layouts = [found for name in names for found in find_layouts(root, name)]
         if not layouts and config.val_share and part == split:
             layouts = find_layouts(root, ".")

@@ -102,9 +102,11 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
         corner, colour = (x1 - 0.5, y1 - 0.5), _colour(label)
         axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1, **style))
         if len(classes) > 1 and len(drawn) <= _MOST_NAMED:
+            is_right = x1 + x2 > pixels.shape[1]  # so that long names don't run out of the image
             axes.annotate(
                 short_name(classes[label]),
-                corner,
+                (x2 - 0.5, y1 - 0.5) if is_right else corner,
+                horizontalalignment="right" if is_right else "left",
                 fontsize=5,
                 color="white",
                 parse_math=False,

@@ -11,6 +11,9 @@ from dcnrun.errors import UsageError
 
 ItemT = TypeVar("ItemT")
 
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
+"""What a folder or list of either split may be called, the usual name first."""
+
 
 def named_split(split: Split, config: FilesConfig) -> Split:
     """Return the split whose setting, data.train or data.val, names the files that a split is read from."""

@@ -55,9 +55,9 @@ class VocBoxDataset(BoxFileDataset):
         layout = VocLayout(config)
         setting = named_split(split, config)
         items, notes = layout.items(config.train if setting == "train" else config.val)
-        annotations = [_read(item) for item in items]
+        annotations, bare = _read_all(items)
         first, note = _first_corner(config, annotations, layout, setting)
-        notes += note + _notes_of_names(annotations)
+        notes += bare + note + _notes_of_names(annotations)
         records: list[Record] = []
         flaws: list[Flaw] = []
         for annotation in annotations:
@@ -113,6 +113,20 @@ class _Annotation:
     objects: list[_Object] = field(default_factory=list)
     flaw: Flaw | None = None
     """Why the file can't be used."""
+
+
+def _read_all(items: Sequence[Item]) -> tuple[list[_Annotation], list[str]]:
+    """Read annotations, and return a note of the images that have none: tools such as datumaro write no file without objects."""
+    bare = {item for item in items if not item.annotation.exists() and item.image.is_file()}
+    if len(bare) == len(items):
+        bare = set()
+    annotations = [_Annotation(item) if item in bare else _read(item) for item in items]
+    if not bare:
+        return annotations, []
+    return annotations, [
+        f"{len(bare)} of {len(items)} images have no .xml file, such as {min(item.annotation.name for item in bare)}:"
+        " taken as images without objects (an .xml file without objects says so)"
+    ]
 
 
 def _read(item: Item) -> _Annotation:

@@ -10,7 +10,7 @@ from dcnrun.data.box_files import AnnotatedObject, BoxFileDataset, Flaw, Record,
 from dcnrun.data.coco_masks import area, run_lengths
 from dcnrun.data.files import first_few, image_size, read_bytes
 from dcnrun.data.sample import Rule, Split
-from dcnrun.data.yolo_layout import Layout, find_images, label_places, read_layout
+from dcnrun.data.yolo_layout import Layout, find_images, label_places, labels_without_image, read_layout
 from dcnrun.errors import UsageError
 
 _SURELY_PIXELS = 2.0
@@ -41,6 +41,7 @@ class YoloDataset(BoxFileDataset):
         images = find_images(layout, config, split)
         labelled = [_read(layout, image) for image in images]
         _note_missing(layout, labelled, split)
+        _note_unused(layout, labelled)
         has_masks = masks and any(item.mask for entry in labelled for item in entry.objects)
         records: list[Record] = []
         flaws: list[Flaw] = []
@@ -149,3 +150,11 @@ def _note_missing(layout: Layout, labelled: Sequence[_Labelled], split: Split) -
             f"{len(missing)} of {len(labelled)} images have no label file, such as {layout.relative(missing[0])}:"
             " taken as images without objects (an empty .txt says so)"
         )
+
+
+def _note_unused(layout: Layout, labelled: Sequence[_Labelled]) -> None:
+    """Say how many label files beside those that are used have no image."""
+    used = [entry.file for entry in labelled if entry.file is not None]
+    if unused := labels_without_image(layout, [entry.image for entry in labelled], used):
+        what = "1 label file has" if len(unused) == 1 else f"{len(unused)} label files have"
+        layout.notes.append(f"{what} no image, such as {layout.relative(unused[0])}: not read")

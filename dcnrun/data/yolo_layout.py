@@ -1,7 +1,7 @@
 """Where a data set in the layout of YOLO has its class names, images and label files.
 
-What is read: the .yaml of ultralytics, Roboflow, CVAT and others; without one, folders named as the splits and a file of
-class names. Paths in these files are often those of the machine that wrote them: what is not there is looked for by the
+What is read: the .yaml of ultralytics, Roboflow, CVAT and others, or darknet's obj.data; without one, folders named as the splits
+and a file of class names. Paths in these files are often those of the machine that wrote them: what is not there is looked for by the
 end of its path below data.root.
 """
 
@@ -16,7 +16,7 @@ from dcnrun.config.schema import YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.files import IMAGE_SUFFIXES, first_few, read_names, require_below, root_folder
 from dcnrun.data.sample import Split
-from dcnrun.data.splits import named_split
+from dcnrun.data.splits import SPLIT_NAMES, named_split
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -24,13 +24,15 @@ _CLASS_FILES = (
     "classes.txt",
     "data/obj.names",
     "obj.names",
+    "labels.txt",
     "labels/classes.txt",
     "images/classes.txt",
     "train/classes.txt",
     "labels/train/classes.txt",
     "train/_darknet.labels",
 )
-_OTHER_NAMES = {"val": ("valid", "validation"), "valid": ("val", "validation")}
+_DARKNET = ".data"
+_LINE = re.compile(r"\s*(\d{1,4})(?:\s+[-+.\de]+){4,}\s*$", re.IGNORECASE)
 _NOTHING = ("", "~", "null", "Null", "NULL")
 """How YAML writes that a key has no value."""
 
@@ -41,6 +43,7 @@ class Layout:
 
     root: Path
     yaml: Path | None
+    """Or darknet's obj.data."""
     content: dict[str, Any]
     """Of the .yaml: its keys, with texts, lists and mappings of texts."""
     classes: list[str]
@@ -72,7 +75,7 @@ def find_images(layout: Layout, config: YoloConfig, split: Split) -> list[Path]:
     """Return the images of a split in order; UsageError where there are none. What was assumed is added to the notes."""
     setting = named_split(split, config)
     part = config.train if setting == "train" else config.val
-    keys = (part, *_OTHER_NAMES.get(part, ()))
+    keys = _names_of(part)
     key = next((key for key in keys if _is_given(layout.content.get(key))), None)
     if key is not None:
         places = list(_places_in_yaml(layout, config, setting, key))
@@ -85,6 +88,13 @@ def find_images(layout: Layout, config: YoloConfig, split: Split) -> list[Path]:
             f" {' '.join(IMAGE_SUFFIXES)}"
         )
     return list(dict.fromkeys(images))
+
+
+def _names_of(part: str) -> list[str]:
+    """Return what the keys and folders of a part may be called: where it is a split, by other names and in capitals too."""
+    others = next((names for names in SPLIT_NAMES.values() if part in names), ())
+    names = dict.fromkeys([part, *others])
+    return [*names, *(name.capitalize() for name in names if others)]
 
 
 def label_places(layout: Layout, image: Path) -> Iterator[Path]:
@@ -104,6 +114,27 @@ def label_places(layout: Layout, image: Path) -> Iterator[Path]:
     yield base.joinpath("labels", *folders, name)
 
 
+def class_numbers(file: Path) -> list[int]:
+    """Return the classes of a file's objects; none unless each of its lines is one."""
+    try:
+        lines = read_names(file)
+    except DataError:
+        return []
+    found = [_LINE.match(line) for line in lines]
+    return [int(match[1]) for match in found if match] if all(found) else []
+
+
+def labels_without_image(layout: Layout, images: Iterable[Path], labels: Iterable[Path]) -> list[Path]:
+    """Return the label files beside those that are used whose name no image below data.root has, in order."""
+    stems = {file.stem for file in images}
+    beside = [
+        file for folder in {file.parent for file in labels} for file in folder.glob("*.txt") if file.stem not in stems
+    ]
+    if beside:
+        stems |= {file.stem for file in layout.root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
+    return sorted(file for file in beside if file.stem not in stems and class_numbers(file))
+
+
 def _find_yaml(root: Path, name: str) -> Path | None:
     if name:
         file = require_below(root, root, name, Path("data.yaml"), may_leave=False)
@@ -119,7 +150,8 @@ def _find_yaml(root: Path, name: str) -> Path | None:
             f"data.root={root}: {first_few([file.name for file in others])} could all be the data set's; say which it is"
             f" with data.yaml={others[0].name}"
         )
-    return others[0] if others else None
+    darknet = root / f"obj{_DARKNET}"
+    return others[0] if others else darknet if darknet.is_file() else None
 
 
 def _has_names(file: Path) -> bool:
@@ -131,6 +163,9 @@ def _has_names(file: Path) -> bool:
 
 
 def _read_mapping(yaml: Path) -> dict[str, Any]:
+    if yaml.suffix == _DARKNET:
+        pairs = [line.partition("=") for line in read_names(yaml) if not line.startswith("#")]
+        return {"nc" if key.strip() == "classes" else key.strip(): value.strip() for key, _, value in pairs}
     content = read_texts(yaml)
     if not isinstance(content, dict):
         raise DataError(f"{yaml}: it has no keys; expected names, train and val, as YOLO's data.yaml has")
@@ -144,7 +179,7 @@ def _is_given(value: Any) -> bool:
 def _class_names(layout: Layout) -> list[str]:
     count = _count(layout)
     if _is_given(names := layout.content.get("names")):
-        classes = _in_order(names, layout.yaml)
+        classes = _in_order(names, layout)
         if count is not None and count != len(classes):
             raise DataError(
                 f"{layout.yaml}: nc is {count} but names has {len(classes)}; correct one, or give data.classes"
@@ -183,8 +218,14 @@ def _count(layout: Layout) -> int | None:
     return int(text)
 
 
-def _in_order(names: Any, yaml: Path | None) -> list[str]:
-    """Return the class names, given as a list or by their numbers."""
+def _in_order(names: Any, layout: Layout) -> list[str]:
+    """Return the class names, given as a list, by their numbers, or, in darknet's file, by the path of a list."""
+    yaml = layout.yaml
+    if yaml is not None and yaml.suffix == _DARKNET:
+        file, _ = _locate(str(names), [layout.root], layout.root, may_leave=False)
+        if file is None or not file.is_file():
+            raise UsageError(f"{yaml}: names: {names} is not there; expected a list of class names, or data.classes")
+        return read_names(file)
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return names
     if isinstance(names, dict) and all(isinstance(name, str) for name in names.values()):

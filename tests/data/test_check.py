@@ -189,14 +189,19 @@ class TestWhatIsWrong:
         nothing = {"size": [30, 47], "counts": [30 * 47]}
         broken = [
             annotation(1, 7, 90, [1, 1, 3, 3], segmentation=nothing),
-            annotation(2, 7, 90, [1, 1, 3, 3], segmentation="square"),
+            annotation(2, 7, 90, [1, 2, 3, 3], segmentation="square"),
             annotation(3, 7, 20, [1, 1, 3, 3], segmentation=[]),
             annotation(4, 7, 20, [1, 1, 3, 4], segmentation=[[1, 1, 4, 1, 4, 5, 1, 5]]),
         ]
         save_json(root, "val", load_json(root, "val") | {"annotations": broken})
+        report = of_val(CocoConfig(root=str(root)), labels="masks")
+        assert "annotation 2 of 'val_7.png': its mask can't be used" in str(report["first_problems"])
         report = of_val(CocoConfig(root=str(root)))
-        assert report["problems"] == 1
-        assert "annotation 2 of 'val_7.png': its mask can't be used" in report["first_problems"][0]
+        assert (report["problems"], report["objects"]) == (0, 4)  # training on boxes reads no masks
+        assert "1 mask can't be used, which matters to training on masks alone: " in report["notes"][-1]
+        assert "annotation 2 of 'val_7.png'" in report["notes"][-1]
+        save_json(root, "val", load_json(root, "val") | {"annotations": [broken[0], *broken[2:]]})
+        report = of_val(CocoConfig(root=str(root)))
         assert (report["objects"], report["objects_without_mask"]) == (3, 2)
 
     def test_objects_that_are_all_set_aside(self, tmp_path):

@@ -189,6 +189,13 @@ BAD = {
 }
 
 
+def test_ids_as_text(root):
+    """VGG Image Annotator writes them so."""
+    change(root, annotations=[*ONE, annotation(2, "7", "20", [1, 2, 3, 4])])
+    sample = build_box_dataset(CocoConfig(root=str(root)), "val")[0]
+    assert sample["boxes"][-1].tolist() == [1, 2, 4, 6]
+
+
 class TestBadBoxes:
     @pytest.mark.parametrize("name", BAD)
     def test_are_errors_that_name_file_and_annotation(self, root, name):

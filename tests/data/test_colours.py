@@ -30,6 +30,10 @@ def test_a_labelmap():
     assert parse_labelmap(lines) == {"background": (0, 0, 0), "big cat": (250, 50, 83)}
 
 
+def test_a_labelmap_of_camvid():
+    assert parse_labelmap(["0 0 0\tVoid", "250 50 83 big cat"]) == {"Void": (0, 0, 0), "big cat": (250, 50, 83)}
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -7,6 +7,7 @@ from shutil import rmtree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.data.discover import discover
@@ -114,6 +115,32 @@ class TestCoco:
         assert sorted(reading.classes) == ["apple", "zebra"]
         assert len(opened(reading, open_box_dataset, "val")) == 3
 
+    def test_files_of_other_tasks_are_passed_over(self, tmp_path):
+        """As datumaro writes all tasks of one set: sizes of images without classes, panoptic masks."""
+        save_coco(tmp_path / "annotations/instances_default.json", ["a.png", "b.png"])
+        whole = json.loads((tmp_path / "annotations/instances_default.json").read_text())
+        panoptic = [{"image_id": n, "file_name": f"{n}.png", "segments_info": []} for n in range(2)]
+        for name, more in (("image_info", {"categories": []}), ("a_panoptic", {"annotations": panoptic})):
+            (tmp_path / f"annotations/{name}_default.json").write_text(json.dumps(whole | more))
+        for name in "ab":
+            save_image(tmp_path / f"images/default/{name}.png")
+        reading = only(tmp_path)
+        assert {"data.train=annotations/instances_default.json", "data.val_share=0.2"} < set(reading.overrides)
+        (tmp_path / "annotations/instances_default.json").unlink()
+        with pytest.raises(UsageError, match=r"panoptic_default.json is COCO's panoptic JSON, which is not read"):
+            discover(tmp_path)
+
+    @pytest.mark.parametrize("images", ["images/{}", "images/{} set"])
+    def test_capitals_and_images_in_other_folders(self, tmp_path, images):
+        for split, name in (("Train", "a"), ("Validation", "b")):
+            save_coco(tmp_path / f"annotations/instances_{split}.json", [f"{name}.png"])
+            save_image(tmp_path / images.format(split if images == "images/{}" else split.lower()) / f"{name}.png")
+        reading = only(tmp_path)
+        assert [opened(reading, open_box_dataset, split).name(0)[-5:] for split in ("train", "val")] == [
+            "a.png",
+            "b.png",
+        ]
+
 
 class TestMasks:
     def test_images_and_masks(self, tmp_path):
@@ -125,6 +152,48 @@ class TestMasks:
         folder_tree(tmp_path)
         (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nsky:0,0,0::\nroad:1,2,3::\n")
         assert only(tmp_path).classes == ["sky", "road"]
+
+    @pytest.mark.parametrize("form", ["segmentation mask", "CamVid", "default"])
+    def test_exports_of_cvat(self, tmp_path, form):
+        """Masks in colours, with lists or folders, and the colours of the classes in a file of their own."""
+        colours = np.array([[0, 0, 0], [250, 50, 83], [51, 221, 255]], np.uint8)
+        for nth, name in enumerate("abcd"):
+            split = {"default": "default"}.get(form, "val" if name == "d" else "train")
+            image, mask = (
+                (split, f"{split}annot") if form != "segmentation mask" else ("JPEGImages", "SegmentationClass")
+            )
+            save_image(tmp_path / image / f"{name}.jpg", seed=nth)
+            (tmp_path / mask).mkdir(exist_ok=True)
+            Image.fromarray(colours[labels(values=(0, 1, 2), seed=nth)]).save(tmp_path / mask / f"{name}.png")
+        if form == "segmentation mask":
+            (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+            (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\nb\nc\n")
+            (tmp_path / "ImageSets/Segmentation/val.txt").write_text("d\n")
+            (tmp_path / "labelmap.txt").write_text(
+                "# label:color_rgb:parts:actions\nground:0,0,0::\ncat:250,50,83::\ndog:51,221,255::\n"
+            )
+        else:
+            (tmp_path / "label_colors.txt").write_text("0 0 0 ground\n250 50 83 cat\n51 221 255 dog\n")
+        reading = only(tmp_path)
+        assert reading.classes == ["ground", "cat", "dog"]
+        val = opened(reading, open_dataset, "val")
+        seed = "abcd".index(val.name(0))
+        assert (len(val), len(opened(reading, open_dataset, "train"))) == (1, 3)
+        assert np.array_equal(val[0]["mask"], labels(values=(0, 1, 2), seed=seed))
+
+    def test_names_in_a_table_of_roboflow(self, tmp_path):
+        for split in ("train", "valid"):
+            save_image(tmp_path / split / "a.jpg")
+            save_mask(tmp_path / split / "a_mask.png", labels(values=(0, 1)))
+            (tmp_path / split / "_classes.csv").write_text("Pixel Value, Class\n0, ground\n1, cat\n")
+        assert only(tmp_path).classes == ["ground", "cat"]
+
+    @pytest.mark.parametrize("folders", [("data", "labels"), ("images_png", "masks_png"), ("img", "masks_machine")])
+    def test_folders_of_fiftyone_loveda_and_supervisely(self, tmp_path, folders):
+        for split in ("train", "val"):
+            save_image(tmp_path / split / folders[0] / "a.png")
+            save_mask(tmp_path / split / folders[1] / "a.png", labels())
+        assert len(opened(only(tmp_path), open_dataset, "val")) == 1
 
     def test_other_names_of_folders(self, tmp_path):
         for split in ("training", "validation"):
@@ -209,7 +278,7 @@ class TestVoc:
         for name, image in (("train", "a"), ("train_files", "a.jpg"), ("cat_train", "a"), ("val", "b"), ("val_x", "b")):
             save_image_set(folder, name, image)
         reading = only(folder)
-        assert {"data.train=[set/train]", "data.val=[set/val]", "data.classes=[cat]"} < set(reading.overrides)
+        assert {"data.train=[train]", "data.val=[val]", "data.classes=[cat]"} < set(reading.overrides)
         assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
     @pytest.mark.parametrize(
@@ -249,6 +318,14 @@ class TestVoc:
         reading = only(tmp_path)
         assert {"data.train=[.]", "data.val_share=0.2"} < set(reading.overrides)
         assert [len(opened(reading, open_box_dataset, split)) for split in ("train", "val")] == [2, 1]
+
+    def test_lists_that_belong_together(self, tmp_path):
+        """The images of trainval are those of train and of val."""
+        for name in "ab":
+            save_voc_image(tmp_path, name, voc_object("cat", (1, 1, 9, 9)))
+        for name, images in (("train", "a"), ("val", "b"), ("trainval", "ab"), ("test", "b")):
+            save_image_set(tmp_path, name, *images)
+        assert {"data.train=[train]", "data.val=[val]"} < set(only(tmp_path).overrides)
 
     def test_lists_beside_the_folders(self, tmp_path):
         for name in "ab":
@@ -306,6 +383,15 @@ class TestYolo:
         assert reading.overrides[1:] == [f"data.root={tmp_path}/deep", "model=faster_rcnn", "data.yaml=coco8.yaml"]
         assert len(opened(reading, open_box_dataset)) == 2
 
+    def test_names_in_capitals(self, tmp_path):
+        save_yolo(tmp_path, "images/Train/a.png", LINE)
+        save_yolo(tmp_path, "images/Validation/b.png", LINE, seed=1)
+        (tmp_path / "data.yaml").write_text("Train: Train.txt\nValidation: Validation.txt\nnames: [cat]\n")
+        for split, name in (("Train", "a"), ("Validation", "b")):
+            (tmp_path / f"{split}.txt").write_text(f"data/images/{split}/{name}.png\n")
+        reading = only(tmp_path)
+        assert [opened(reading, open_box_dataset, split).name(0)[-5] for split in ("train", "val")] == ["a", "b"]
+
     def test_text_that_is_no_label(self, tmp_path):
         save_image(tmp_path / "a.png")
         (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\nthis is a cat\n")
@@ -336,6 +422,31 @@ class TestLabelme:
         reading = only(tmp_path)
         assert reading.overrides[3:] == more
         assert len(opened(reading, open_box_dataset, "val")) > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "tool"),
+    [
+        (
+            "annotations.xml",
+            '<annotations><version>1.1</version><image id="0" name="a.png"/></annotations>',
+            "CVAT's own XML",
+        ),
+        (
+            "a.xml",
+            "<annotation><object><name>cat</name><polygon><pt><x>1</x></pt></polygon></object></annotation>",
+            "LabelMe of MIT",
+        ),
+        ("via.json", '{"_via_settings": {}, "_via_img_metadata": {}}', "VGG Image Annotator"),
+        ("tasks.json", '[{"id": 1, "annotations": [{"result": [{"from_name": "label"}]}]}]', "Label Studio's own JSON"),
+        ("a.png.json", '{"size": {}, "objects": [{"classTitle": "cat"}]}', "Supervisely's own JSON"),
+    ],
+)
+def test_formats_that_tools_keep_for_themselves(tmp_path, file, content, tool):
+    save_image(tmp_path / "a.png")
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UsageError, match=rf"{file} is .*{tool}, which is not read; export it as COCO"):
+        discover(tmp_path)
 
 
 def test_what_is_not_there(tmp_path):

@@ -127,6 +127,18 @@ class TestKindsOfLabels:
         drawn = [(patch.get_linestyle(), patch.get_hatch()) for patch in figure.axes[0].patches]
         assert drawn == [("--", "//"), (":", ".."), ("solid", None)]
 
+    def test_names_of_classes_stay_in_a_small_image(self, monkeypatch):
+        """Beside boxes on the right they are written leftwards."""
+        sample = build_box_dataset(ShapesConfig(val_images=1, objects_min=2, objects_max=2, image_size=64), "val")[0]
+        sample["boxes"][:] = torch.tensor([[1.0, 20, 9, 30], [50, 40, 62, 50]])
+        _, figure = self.legend(monkeypatch, [sample], ["a name that is quite long"] * 6)
+        figure.canvas.draw()
+        image = figure.axes[0].get_window_extent()
+        for text in figure.axes[0].texts:
+            extent = text.get_window_extent()
+            assert image.x0 <= extent.x0
+            assert extent.x1 <= image.x1
+
     def test_ignored_pixels_are_striped_and_in_the_legend(self, monkeypatch):
         sample = build_dataset(ShapesConfig(val_images=1), "val")[0]
         classes = [str(number) for number in range(9)]

@@ -124,6 +124,20 @@ class TestConvention:
         assert sample["boxes"].shape == (0, 4)
         assert sample["labels"].shape == sample["crowd"].shape == sample["area"].shape == (0,)
 
+    def test_a_listed_image_without_an_annotation_has_no_objects(self, folder):
+        """As datumaro and CVAT write none for an image without objects; that all are missing is an error."""
+        save_voc_image(folder, "a", voc_object("cat", (1, 1, 9, 9)))
+        save_voc_image(folder, "b", voc_object("cat", (1, 1, 9, 9)))
+        save_image_set(folder, "test", "b", "a")
+        (folder / "Annotations/b.xml").unlink()
+        config = VocConfig(root=str(folder.parent))
+        dataset = build_box_dataset(config, "val")
+        assert [(dataset.name(index), len(dataset[index]["boxes"])) for index in range(2)] == [("b", 0), ("a", 1)]
+        assert "1 of 2 images have no .xml file, such as b.xml: taken as images without objects" in dataset.notes[0]
+        (folder / "Annotations/a.xml").unlink()
+        with pytest.raises(DataError, match=r"2 problems .*b.xml: can't be read"):
+            build_box_dataset(config, "val")
+
     def test_own_classes(self, folder):
         sample = read(folder, voc_object("tree", (1, 1, 5, 5)), classes=["bush", "tree"])
         assert sample["labels"].tolist() == [1]

@@ -32,6 +32,15 @@ class TestYolo(DatasetSuite):
         ]
         assert len(build_box_dataset(config, "train")) == 2
 
+    def test_labels_without_an_image_are_said(self, config, tmp_path):
+        """Also if the image of a label is in the other split it has one; text is no label."""
+        (tmp_path / "labels/val/lost.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+        (tmp_path / "labels/val/notes.txt").write_text("labelled by hand\n")
+        save_yolo(tmp_path, "images/train/e.png", seed=9)
+        (tmp_path / "labels/val/e.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+        notes = build_box_dataset(config, "val").notes
+        assert notes[-1] == "1 label file has no image, such as labels/val/lost.txt: not read"
+
     def test_classes_keep_the_numbers_of_the_files(self, config):
         dataset = build_box_dataset(config, "val")
         assert [dataset.category_id(label) for label in (0, 1)] == [0, 1]

@@ -28,6 +28,33 @@ def save(root, *images, yaml=None):
         (root / "data.yaml").write_text(yaml)
 
 
+class TestDarknet:
+    """obj.data with names and lists of its own, as CVAT's YOLO 1.1 and darknet have it."""
+
+    def test_lists_and_names(self, tmp_path):
+        save(tmp_path, "obj_train_data/a.png", "obj_val_data/b.png")
+        (tmp_path / "obj.data").write_text(
+            "classes = 2\ntrain = data/mine.txt\nvalid=data/rest.txt\nnames = data/my.names\nbackup = x/\n"
+        )
+        (tmp_path / "my.names").write_text("cat\ndog\n")
+        (tmp_path / "mine.txt").write_text("data/obj_train_data/a.png\n")
+        (tmp_path / "rest.txt").write_text("data/obj_val_data/b.png\n")
+        assert opened(tmp_path).classes == ("cat", "dog")
+        assert [names(tmp_path, split) for split in ("train", "val")] == [
+            ["obj_train_data/a.png"],
+            ["obj_val_data/b.png"],
+        ]
+
+    def test_names_that_are_not_there(self, tmp_path):
+        save(tmp_path, "obj_train_data/a.png")
+        (tmp_path / "obj.data").write_text("classes = 1\ntrain = train.txt\nnames = obj.names\n")
+        with pytest.raises(UsageError, match=r"obj.data: names: obj.names is not there"):
+            opened(tmp_path)
+        (tmp_path / "obj.names").write_text("cat\ndog\n")
+        with pytest.raises(DataError, match=r"nc is 1 but names has 2"):
+            opened(tmp_path)
+
+
 class TestClasses:
     @pytest.mark.parametrize(
         ("yaml", "expected"),
