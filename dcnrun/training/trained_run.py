@@ -13,7 +13,7 @@ from dcnrun.data import LabelledDataset
 from dcnrun.data.class_order import in_order_of
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.models.weights import misfit
-from dcnrun.runs import CheckpointChoice, RunFolder, per_class_of
+from dcnrun.runs import CheckpointChoice, RunFolder, RunStatus, per_class_of
 from dcnrun.tasks.build import BuiltModel, build_model
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import BatchT, SampleT
@@ -65,7 +65,24 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     check_saved(config, folder)
     path = folder.checkpoint(which)
     state = checkpoint.load(path)
-    return TrainedRun(config, path, state, learnt_classes(state, folder))
+    trained = TrainedRun(config, path, state, learnt_classes(state, folder))
+    if (expected := _step_of(folder, which)) not in (None, trained.step):
+        why = f"holds the weights of step {trained.step}, but the {which} are those of step {expected}"
+        console.print(f"Warning: {path} {why}, by {folder.summary_file}.", markup=False, soft_wrap=True)
+    return trained
+
+
+def _step_of(folder: RunFolder, which: CheckpointChoice) -> int | None:
+    """Return the step that a run ended with, or had its best metric at; None if its summary doesn't say or is older than that."""
+    try:
+        summary = folder.read_summary()
+    except RunError:
+        return None
+    if which is CheckpointChoice.best:
+        step = None if summary.get("status") == RunStatus.running else (summary.get("best") or {}).get("step")
+    else:
+        step = summary.get("step") if summary.get("status") in (RunStatus.completed, RunStatus.stopped) else None
+    return None if step is None else int(step)
 
 
 def check_saved(config: Config, folder: RunFolder) -> None:

@@ -63,6 +63,19 @@ def test_a_run_whose_config_was_changed_is_said(stopped, capsys):
     assert f"Warning: {stopped.config_file} is not as the run wrote it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("which", list(CheckpointChoice))
+def test_a_checkpoint_of_another_step_than_its_name_says_is_told_of(which, stopped, capsys):
+    """The numbers of the weights are others, and nothing else would tell."""
+    load_trained_run(stopped.path, which)
+    assert "Warning" not in capsys.readouterr().out
+    shutil.copy(stopped.previous_checkpoint, stopped.checkpoint(which))
+    load_trained_run(stopped.path, which)
+    assert (
+        f"Warning: {stopped.checkpoint(which)} holds the weights of step 4, but the {which} are"
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize("read", [resume, lambda run: load_trained_run(run, CheckpointChoice.last)])
 def test_a_config_out_of_range_is_refused_with_its_file(read, stopped):
     stopped.config_file.write_text(stopped.config_file.read_text().replace("lr: 0.05", "lr: -1"))
