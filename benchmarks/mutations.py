@@ -601,14 +601,19 @@ def copy_of(finished: Path, stopped: Path, command: str, to: Path) -> Path:
     return Path(shutil.copytree(stopped if command == "resume" else finished, to))
 
 
-def mutation(number: int, bases: Bases, folder: Path) -> dict[str, Any]:
-    """One case: what was damaged, how, and what came of it."""
+def draw(number: int) -> tuple[Target, str, str, RANDOM]:
+    """Return what a case damages, the command that reads it, the damage, and what the rest is drawn from."""
     rng = RANDOM(f"mutation {number}")
     target = rng.choices(TARGETS, [target.weight for target in TARGETS])[0]
     command = rng.choice(target.commands)
     if command in ("visualize", "export") and rng.random() < 0.7:  # slow, and they read a run as evaluate does
         command = rng.choice(target.commands)
-    kind = rng.choice(sorted(target.damages))
+    return target, command, rng.choice(sorted(target.damages)), rng
+
+
+def mutation(number: int, bases: Bases, folder: Path) -> dict[str, Any]:
+    """One case: what was damaged, how, and what came of it."""
+    target, command, kind, rng = draw(number)
     run_folder = copy_of(bases.finished, bases.stopped, command, folder / "work")
     file = run_folder / target.file
     what = {"number": number, "file": target.file, "damage": kind.strip(), "command": command}
