@@ -424,7 +424,9 @@ def run(arguments: Sequence[str], longest: float = 4 * LONGEST_S) -> Ran:
 
 def _run_here(arguments: Sequence[str], files: Sequence[Path]) -> None:
     from dcnrun.cli import app
+    from dcnrun.console import console
 
+    console.width = 1000  # a line is judged as it was meant, whatever the length of the folder's name
     code = 1
     try:
         for file, descriptor in zip(files, (1, 2), strict=True):
