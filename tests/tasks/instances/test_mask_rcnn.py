@@ -36,7 +36,6 @@ OURS = mask_rcnn(
 )
 PLAIN, DEFORMABLE, MODULATED = RoiPool
 POOLINGS = [
-    (mask_rcnn, PLAIN, PLAIN),
     (mask_rcnn, DEFORMABLE, PLAIN),
     (mask_rcnn, PLAIN, MODULATED),
     (mask_rcnn, MODULATED, MODULATED),
@@ -101,6 +100,7 @@ def test_poolings_are_set_apart():
     assert (heads.box_roi_pool.output_size, heads.mask_roi_pool.output_size) == ((3, 3), (4, 4))
 
 
+@pytest.mark.slow
 def test_a_mask_is_learnt_from():
     """A triangle in its box: no answer that is the same for all cells has a loss below that of the share it covers."""
     network = built(mask_rcnn(anchor_sizes=[16, 24, 32, 48, 64]))
