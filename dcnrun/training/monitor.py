@@ -51,6 +51,8 @@ class OffsetMonitor:
             with torch.no_grad():
                 sampling = self.layers[name].sampling(*args, **kwargs, branch=branch)
                 if not sampling.offset.numel():  # no region of an object to pool
+                    for measured in (self._outside, self._lost, self._size):
+                        measured.pop(name, None)
                     return
                 lies_outside = outside(sampling.y, sampling.x, sampling.size)
                 self._outside[name] = lies_outside.float().mean()

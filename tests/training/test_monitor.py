@@ -199,3 +199,16 @@ def test_measuring_changes_nothing():
     monitor.measure = True
     assert all(torch.equal(a, b) for a, b in zip(alone, gradients(), strict=True))
     assert len(monitor.values()) == 4
+
+
+def test_a_step_without_a_region_to_pool_measures_nothing_there():
+    """As where no image has an object, whose mask would be learnt."""
+    network, maps = Pooling(DeformRoIPool, 0.5), feature_maps(torch.ones)
+    monitor = OffsetMonitor(network)
+    monitor.measure = True
+    network(maps)
+    assert monitor.values()["train/roi_offset_abs"] > 0
+    network.pool(maps, [torch.zeros(0, 4)], [(64, 64)])
+    assert monitor.values() == {}
+    assert monitor.runaway_layers() == {}
+    assert monitor.first_not_finite() is None
