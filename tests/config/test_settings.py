@@ -61,7 +61,7 @@ def test_types_in_words_and_their_values():
 def test_settings_that_only_some_kinds_have():
     assert kinds_with("data.warp") == ["shapes"]
     assert kinds_with("data.flip") == list(Source)
-    assert kinds_with("model.anchor_sizes") == ["faster_rcnn", "retinanet"]
+    assert kinds_with("model.anchor_sizes") == ["faster_rcnn", "retinanet", "mask_rcnn"]
     assert kinds_with("data.nothing") == []
     assert kinds_with("optim.lr") == kinds_with("seed") == []
 

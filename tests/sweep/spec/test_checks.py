@@ -53,7 +53,7 @@ def test_groups_and_settings_of_every_type():
     ("parameter", "expected"),
     [
         ("optim.ofset_lr_mult: {value: 1}", "optim.ofset_lr_mult: there is no setting optim.ofset_lr_mult; did you mean optim.offs"),
-        ("model.fpn: {value: true}", "model.fpn=true: model.fpn is a setting of model=faster_rcnn only"),
+        ("model.fpn: {value: true}", "model.fpn=true: model.fpn is a setting of model=faster_rcnn or mask_rcnn only"),
         ("conv: {values: [deformable, deformabel]}", "conv=deformabel: conv is one of deformable, dilated, modulated, standard; did"),
         ("conv: {min: 1, max: 2}", "conv: takes `values`, some of deformable, dilated"),
         ("logger.csv: {values: [true, false]}", "logger.csv: has no effect on what a run finds"),
