@@ -51,20 +51,33 @@ EXPORT int dcnrun_deform_conv2d_unit() { return int(unit_state()); }
 
 // Forward --------------------------------------------------------------------------------------------------------------
 
+// Calls act(weight's offset in elements, sampling point, channel of the block, output channel of the group) for each weight
+// of a block of input channels and output channels [first, end), in small blocks so that both sides stay in the cache.
+template <typename Act>
+static void for_each_weight(const Problem& problem, const View& weight, const Block& block, int64_t first, int64_t end, Act act) {
+    constexpr int64_t kAtOnce = 32, kChannelsAtOnce = 128;
+    const int64_t out_first = block.group * problem.group_out_channels(), in_first = block.first - block.group * problem.group_channels();
+    for (int64_t o0 = first; o0 < end; o0 += kAtOnce)
+        for (int64_t c0 = 0; c0 < block.count; c0 += kChannelsAtOnce)
+            for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
+                for (int64_t o = o0; o < std::min(o0 + kAtOnce, end); o++) {
+                    const int64_t offset = (out_first + o) * weight.strides[0] + in_first * weight.strides[1] +
+                                           y * weight.strides[2] + x * weight.strides[3];
+                    for (int64_t c = c0; c < std::min(c0 + kChannelsAtOnce, block.count); c++)
+                        act(offset + c * weight.strides[1], point, c, o);
+                }
+            });
+}
+
 // Weights of a block of channels for one panel of output channels: (sampling point and channel of the block, output channel).
 static void pack_panel(const Problem& problem, const Block& block, int64_t panel, entry* packed) {
-    const int64_t first = panel * kBlockColumns, group_first = block.first - block.group * problem.group_channels();
-    const int64_t count = std::min<int64_t>(kBlockColumns, problem.group_out_channels() - first);
+    const int64_t first = panel * kBlockColumns, end = std::min(first + kBlockColumns, problem.group_out_channels());
     const int64_t depth = problem.points() * block.count, whole = rounded_up(depth, kDepthStep);
-    if (count < kBlockColumns || depth < whole) std::fill(packed, packed + whole * kBlockColumns, entry());
-    for (int64_t j0 = 0; j0 < count; j0 += kLanes)
-        for (int64_t c = 0; c < block.count; c++)
-            for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
-                const scalar* from = &problem.weight.at(block.group * problem.group_out_channels() + first, group_first + c, y, x);
-                entry* to = packed + panel_position(point * block.count + c, 0);
-                for (int64_t j = j0; j < std::min(j0 + kLanes, count); j++)
-                    to[j * kPacked] = as_entry(from[j * problem.weight.strides[0]]);
-            });
+    if (end - first < kBlockColumns || depth < whole) std::fill(packed, packed + whole * kBlockColumns, entry());
+    const scalar* weight = &problem.weight.at(0);
+    for_each_weight(problem, problem.weight, block, first, end, [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
+        packed[panel_position(point * block.count + c, o - first)] = as_entry(weight[offset]);
+    });
 }
 
 // One thread's memory to compute a tile of the output in.
@@ -95,8 +108,8 @@ static void fill_columns(const Block& block, const Tile& tile, int64_t start, in
     // Pixel by pixel, since neighbouring sampling points of a pixel read nearly the same rows.
     for (int64_t p = 0; p < tile.count; p++) {
         entry* columns = space.columns.data + p * space.column_step;
-        for (int64_t k = start; k < end;) {
-            int64_t point = k / block.count, channel = k % block.count, count = std::min(block.count - channel, end - k);
+        for (int64_t k = start, point = start / block.count, channel = start % block.count; k < end; point++, channel = 0) {
+            int64_t count = std::min(block.count - channel, end - k);
             sample(space.samples, point * space.sample_step + p, {features.data + block.first + channel, features.step}, zeros,
                    count, columns + k - start);
             k += count;
@@ -222,6 +235,7 @@ constexpr int64_t kUnits = 16;  // at least so many pieces of work where the ima
 // for a matrix unit also rows of pixels.
 struct OutputGradient {
     int64_t groups, pixels, tiles, out_step, pixel_step, out_rows;
+    bool as_it_is;  // read where it lies: its rows are such that whole blocks of the product stay within them
     MemoryOf<entry> by_pixel, by_channel;
 
     explicit OutputGradient(const Problem& problem)
@@ -231,27 +245,38 @@ struct OutputGradient {
           out_step(padded(problem.group_out_channels())),
           pixel_step(rounded_up(pixels, kDepthStep) + kLanes),
           out_rows(rounded_up(problem.group_out_channels(), kBlockRows)),
-          by_pixel(problem.batch * tiles * groups * pixels * out_step),
-          by_channel(kMatrixUnit ? problem.batch * tiles * groups * out_rows * pixel_step : 0) {}
+          as_it_is(kMatrixUnit && problem.output.has_rows_of_channels(problem.out_width) &&
+                   problem.out_pixels() % kBlockRows == 0 && problem.group_out_channels() % kDepthStep == 0),
+          by_pixel(as_it_is ? 0 : pieces(problem) * pixels * out_step),
+          by_channel(kMatrixUnit ? pieces(problem) * out_rows * pixel_step : 0) {}
 
     int64_t pieces(const Problem& problem) const { return problem.batch * tiles * groups; }
 
     int64_t piece(const Tile& tile, int64_t group) const { return (tile.image * tiles + tile.first / pixels) * groups + group; }
 
-    entry* pixel_rows(int64_t piece) const { return by_pixel.data + piece * pixels * out_step; }
+    Rows pixel_rows(const Problem& problem, const Tile& tile, int64_t group) const {
+        if (!as_it_is) return {by_pixel.data + piece(tile, group) * pixels * out_step, out_step};
+        const View& view = problem.output;
+        const scalar* first = &view.at(tile.image, group * problem.group_out_channels()) + tile.first * view.strides[3];
+        return {reinterpret_cast<const entry*>(first), view.strides[3]};
+    }
 
-    entry* channel_rows(int64_t piece) const { return by_channel.data + piece * out_rows * pixel_step; }
+    Rows channel_rows(const Tile& tile, int64_t group) const {
+        return {by_channel.data + piece(tile, group) * out_rows * pixel_step, pixel_step};
+    }
 
     void read(const Problem& problem, int64_t piece) {
         const int64_t group = piece % groups, first = piece / groups % tiles * pixels, channels = problem.group_out_channels();
         const Tile tile = {piece / groups / tiles, first, std::min(pixels, problem.out_pixels() - first)};
-        copy_to_rows(problem.output, problem.out_width, tile, group * channels, channels, pixel_rows(piece), out_step);
+        if (!as_it_is)
+            copy_to_rows(problem.output, problem.out_width, tile, group * channels, channels,
+                         by_pixel.data + piece * pixels * out_step, out_step);
         if constexpr (kMatrixUnit) {
-            const int64_t whole = rounded_up(tile.count, kDepthStep);
-            entry* rows = channel_rows(piece);
-            copy_matrix(pixel_rows(piece), out_step, 1, rows, 1, pixel_step, tile.count, channels, [](entry value) { return value; });
+            const Rows from = pixel_rows(problem, tile, group);
+            entry* rows = by_channel.data + piece * out_rows * pixel_step;
+            copy_matrix(from.data, from.step, 1, rows, 1, pixel_step, tile.count, channels, [](entry value) { return value; });
             for (int64_t o = 0; o < channels; o++)
-                std::fill(rows + o * pixel_step + tile.count, rows + o * pixel_step + whole, entry());
+                std::fill(rows + o * pixel_step + tile.count, rows + o * pixel_step + rounded_up(tile.count, kDepthStep), entry());
         }
     }
 };
@@ -301,16 +326,12 @@ struct BackwardSpace {
 // Weights of a block of channels for the product with the gradient of the output: panels of columns, which are ordered
 // by sampling point and then channel of the block.
 static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, entry* packed) {
-    const int64_t out_channels = problem.group_out_channels(), step = block.step();
-    const int64_t group_first = block.first - block.group * problem.group_channels();
-    std::fill(packed, packed + blocks(problem.points() * step, kBlockColumns) * panel_step, entry());
-    for (int64_t o = 0; o < out_channels; o++)
-        for (int64_t c = 0; c < block.count; c++)
-            for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
-                uint64_t column = point * step + c;
-                packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] =
-                    as_entry(problem.weight.at(block.group * out_channels + o, group_first + c, y, x));
-            });
+    std::fill(packed, packed + blocks(problem.points() * block.step(), kBlockColumns) * panel_step, entry());
+    const scalar* weight = &problem.weight.at(0);
+    for_each_weight(problem, problem.weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
+        uint64_t column = point * block.step() + c;
+        packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] = as_entry(weight[offset]);
+    });
 }
 
 // Where a block of one image is found as rows of channels: in the input itself, or copied to the thread's space.
@@ -320,28 +341,33 @@ static Rows block_rows(const Problem& problem, const Block& block, int64_t image
     return {space, block.step()};
 }
 
-// Pairs of rows (depth, columns) as panels of operands; `depth` is filled up with a row of zeros.
-static void pack_pairs(const entry* rows, int64_t row_step, int64_t depth, int64_t columns, int64_t panel_step, entry* panels) {
-    for (int64_t k = 0; k < rounded_up(depth, kDepthStep); k += kPacked)
-        for (int64_t column = 0; column < columns; column++) {
-            entry* to = panels + column / kBlockColumns * panel_step + panel_position(k, column % kBlockColumns);
-            for (int64_t i = 0; i < kPacked; i++) to[i] = k + i < depth ? rows[(k + i) * row_step + column] : entry();
-        }
+// Rows (depth, columns) as panels of operands; the depth is filled up with rows of zeros. Columns are whole vectors.
+static void pack_rows(const entry* rows, int64_t row_step, int64_t depth, int64_t columns, const entry* zeros,
+                      int64_t panel_step, entry* panels) {
+    for (int64_t k = 0; k < rounded_up(depth, kDepthStep); k += kPacked) {
+        const entry* first = k < depth ? rows + k * row_step : nullptr;
+        const entry* second = k + 1 < depth ? first + row_step : nullptr;
+        for (int64_t column = 0; column < columns; column += kLanes)
+            store_pairs(panels + column / kBlockColumns * panel_step + panel_position(k, column % kBlockColumns),
+                        first ? first + column : zeros, second ? second + column : zeros);
+    }
 }
 
 // Adds what a tile of columns contributes to the gradient of a block's weights.
-static void add_weight_gradients(const Problem& problem, const OutputGradient& grad_output, int64_t piece, const Tile& tile,
+static void add_weight_gradients(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, int64_t group,
                                  int64_t columns, BackwardSpace& space) {
     const int64_t out_channels = problem.group_out_channels();
     if constexpr (kMatrixUnit) {
-        pack_pairs(reinterpret_cast<entry*>(space.column.data), space.columns * kPacked, tile.count, columns, space.pair_step, space.pairs.data);
-        multiply<false>({grad_output.channel_rows(piece), grad_output.pixel_step, kPacked},
+        pack_rows(reinterpret_cast<entry*>(space.column.data), space.columns * kPacked, tile.count, columns, space.zeros.data,
+                  space.pair_step, space.pairs.data);
+        const Rows rows = grad_output.channel_rows(tile, group);
+        multiply<false>({rows.data, rows.step, kPacked},
                         {space.pairs.data, kBlockColumns * kPacked, space.pair_step}, out_channels, columns,
                         rounded_up(tile.count, kDepthStep), space.weights.data, space.columns);
     } else {
-        multiply<false>({reinterpret_cast<entry*>(space.column.data), 1, space.columns},
-                        {grad_output.pixel_rows(piece), grad_output.out_step, kBlockColumns}, columns, out_channels,
-                        tile.count, space.weights.data, grad_output.out_step);
+        const Rows rows = grad_output.pixel_rows(problem, tile, group);
+        multiply<false>({reinterpret_cast<entry*>(space.column.data), 1, space.columns}, {rows.data, rows.step, kBlockColumns},
+                        columns, out_channels, tile.count, space.weights.data, grad_output.out_step);
     }
 }
 
@@ -349,8 +375,9 @@ static void add_weight_gradients(const Problem& problem, const OutputGradient& g
 // weights', and adds to `slopes` (point, [y, x, mask], pixel of the image) or starts them afresh.
 static void backward_tile(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, const Block& block,
                           Rows features, real* slopes, bool fresh, BackwardSpace& space) {
-    const int64_t step = block.step(), columns = problem.points() * step, piece = grad_output.piece(tile, block.group);
-    multiply<true>({grad_output.pixel_rows(piece), grad_output.out_step, kPacked},
+    const int64_t step = block.step(), columns = problem.points() * step;
+    const Rows rows = grad_output.pixel_rows(problem, tile, block.group);
+    multiply<true>({rows.data, rows.step, kPacked},
                    {space.packed.data, kBlockColumns * kPacked, space.panel_step}, tile.count, columns,
                    rounded_up(problem.group_out_channels(), kDepthStep), space.column.data, space.columns);
 
@@ -370,7 +397,7 @@ static void backward_tile(const Problem& problem, const OutputGradient& grad_out
             }
         }
     }
-    add_weight_gradients(problem, grad_output, piece, tile, columns, space);
+    add_weight_gradients(problem, grad_output, tile, block.group, columns, space);
 }
 
 static void backward_image(const Problem& problem, const OutputGradient& grad_output, int64_t image, const Block& block,
@@ -433,18 +460,13 @@ static void write_slopes(const Problem& problem, const std::vector<Team>& teams,
 // Adds up the weight gradients of a block of channels over the splits of the images, and writes them.
 static void write_weights(const Problem& problem, const Block& block, const WeightSums& sums, const real* weights,
                           int64_t splits, int64_t split_step) {
-    const int64_t out_channels = problem.group_out_channels();
-    const int64_t group_first = block.first - block.group * problem.group_channels();
-    for (int64_t o0 = 0; o0 < out_channels; o0 += kBlockColumns)
-        for (int64_t c = 0; c < block.count; c++)
-            for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
-                const real* from = weights + (point * block.step() + c) * sums.column_step;
-                for (int64_t o = o0; o < std::min(o0 + kBlockColumns, out_channels); o++) {
-                    real total = from[o * sums.out_step];
-                    for (int64_t split = 1; split < splits; split++) total += from[split * split_step + o * sums.out_step];
-                    problem.grad_weight.at(block.group * out_channels + o, group_first + c, y, x) = to_scalar(total);
-                }
-            });
+    scalar* gradient = &problem.grad_weight.at(0);
+    for_each_weight(problem, problem.grad_weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
+        const real* from = weights + (point * block.step() + c) * sums.column_step + o * sums.out_step;
+        real total = from[0];
+        for (int64_t split = 1; split < splits; split++) total += from[split * split_step];
+        gradient[offset] = to_scalar(total);
+    });
 }
 
 // Into how many parts the images are split, each with its own sums of weight gradients: so many that there are enough
@@ -457,8 +479,9 @@ static int64_t image_splits(const Problem& problem, int64_t teams, int64_t split
 
 EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const Problem& problem = *arguments;
-    // At least two blocks, so that one image has work for two threads.
-    const int64_t channels = std::min(kBlockChannels, rounded_up(blocks(problem.channels, 2), kLanes));
+    // At least two blocks, so that one image has work for two threads; with a matrix unit, what is done once for each block and
+    // sample costs more than that gains.
+    const int64_t channels = std::min(kBlockChannels, rounded_up(blocks(problem.channels, kMatrixUnit ? 1 : 2), kLanes));
     const std::vector<Block> all = channel_blocks(problem, channels);
     const std::vector<Team> teams = teams_of(all, channels);
     const int64_t blocks_count = int64_t(all.size()), teams_count = int64_t(teams.size());

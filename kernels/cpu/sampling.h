@@ -110,6 +110,9 @@ inline void sample(const Samples& samples, int64_t i, Rows features, const entry
     real weights[4];
     for (int k = 0; k < 4; k++) weights[k] = samples.weight[k][i];
     int64_t c = 0;
+    for (; c + kRun <= count; c += kRun)
+        store_run(column + c, load_run(corners.row[0] + c) * weights[0] + load_run(corners.row[1] + c) * weights[1] +
+                                  load_run(corners.row[2] + c) * weights[2] + load_run(corners.row[3] + c) * weights[3]);
     for (; c + kLanes <= count; c += kLanes)
         store(column + c, load(corners.row[0] + c) * weights[0] + load(corners.row[1] + c) * weights[1] +
                               load(corners.row[2] + c) * weights[2] + load(corners.row[3] + c) * weights[3]);
@@ -150,6 +153,7 @@ inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features
     vec left_slope = products[2] - products[0], right_slope = products[3] - products[1];
     vec upper_slope = products[1] - products[0], lower_slope = products[3] - products[2];
     vec upper = products[0] + upper_slope * right, lower = products[2] + lower_slope * right;
-    return {sum(left_slope + (right_slope - left_slope) * right) * factor,
-            sum(upper_slope + (lower_slope - upper_slope) * down) * factor, sum(upper + (lower - upper) * down)};
+    Sums total = sums(left_slope + (right_slope - left_slope) * right, upper_slope + (lower_slope - upper_slope) * down,
+                      upper + (lower - upper) * down);
+    return {total.of[0] * factor, total.of[1] * factor, total.of[2]};
 }

@@ -94,4 +94,16 @@ inline Sums sums(const vec values[4]) {
     }
 }
 
+// The sums of the lanes of three vectors at once, each added in the order of `sum`.
+inline Sums sums(vec first, vec second, vec third) {
+    if constexpr (kLanes < 16) {
+        return {sum(first), sum(second), sum(third), 0};
+    } else {
+        vec total = paired<4>(paired<8>(first, second), third + exchanged<8>(third));
+        total += exchanged<2>(total);
+        total += exchanged<1>(total);
+        return {total[0], total[8], total[4], 0};
+    }
+}
+
 inline int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }

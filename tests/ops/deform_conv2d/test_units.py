@@ -74,7 +74,8 @@ def test_kernels_of_many_points(unit, kernel, channels):
 
 
 MAPS = [
-    {"channels": 130, "out_channels": 33, "size": (17, 19), "offset_groups": 2},
+    {"channels": 70, "out_channels": 33, "size": (9, 15), "offset_groups": 2},
+    {"channels": 64, "out_channels": 32, "size": (8, 8)},
     {"channels": 12, "out_channels": 9, "size": (16, 16), "groups": 3, "offset_groups": 2, "masked": False},
 ]
 
