@@ -28,6 +28,8 @@ class ConvKind(StrEnum):
     dilated = "dilated"
     deformable = "deformable"
     modulated = "modulated"
+    dcnv3 = "dcnv3"
+    dcnv4 = "dcnv4"
 
 
 class Dilation(Enum):
@@ -52,11 +54,14 @@ class ConvTraits:
     """In figures, for print in grey: one of matplotlib's."""
     learns_offsets: bool = False
     """Whether it has a branch that learns offsets."""
+    has_kernel: bool = True
+    """Whether it has weights of its own for each sampling point; without, the layer's input alone says how a point counts."""
     settings: tuple[str, ...] = ()
     """Settings that have an effect with this kind, and with no kind that does not list them."""
 
 
-_OFFSET_SETTINGS = ("conv.offset_groups", "optim.offset_lr_mult", "optim.offset_bias_lr_mult")
+_RATES = ("optim.offset_lr_mult", "optim.offset_bias_lr_mult")
+_OFFSET_SETTINGS = ("conv.offset_groups", *_RATES)
 
 CONV_TRAITS: dict[ConvKind, ConvTraits] = {
     ConvKind.standard: ConvTraits(Dilation.none, "#000000", "o"),
@@ -64,6 +69,12 @@ CONV_TRAITS: dict[ConvKind, ConvTraits] = {
     ConvKind.deformable: ConvTraits(Dilation.optional, "#0072B2", "^", learns_offsets=True, settings=_OFFSET_SETTINGS),
     ConvKind.modulated: ConvTraits(
         Dilation.optional, "#009E73", "D", learns_offsets=True, settings=(*_OFFSET_SETTINGS, "conv.mask_start")
+    ),
+    ConvKind.dcnv3: ConvTraits(
+        Dilation.optional, "#E69F00", "v", learns_offsets=True, has_kernel=False, settings=_RATES
+    ),
+    ConvKind.dcnv4: ConvTraits(
+        Dilation.optional, "#56B4E9", "P", learns_offsets=True, has_kernel=False, settings=_RATES
     ),
 }
 
@@ -174,12 +185,14 @@ class WandbMode(StrEnum):
 class ConvConfig:
     """Which convolution stands in the last 3x3 layers of the backbone."""
 
-    kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1) or modulated (DCNv2)")
+    kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1), modulated (DCNv2), dcnv3 or dcnv4")
     layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
     dilation: Optional[int] = setting(
         None, "of the replaced layers; null: each layer's own (from output_stride)", ge=1, most=4096
     )
-    groups: int = setting(1, "weight groups of the replaced layers, for every kind", ge=1)
+    groups: int = setting(
+        1, "weight groups of the replaced layers; dcnv3, dcnv4: groups of channels with points of their own", ge=1
+    )
     offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)", ge=1)
     mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
 

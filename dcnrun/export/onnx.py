@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +66,10 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         DcnrunError: a library is missing.
     """
     _libraries()
-    return {torch.ops.dcnrun.deform_conv2d.default: _deform_conv}
+    return {
+        torch.ops.dcnrun.deform_conv2d.default: _deform_conv,
+        torch.ops.dcnrun.deform_sample2d.default: _deform_sample,
+    }
 
 
 def export_onnx(
@@ -169,6 +173,67 @@ def _deform_conv(
         offset_group=offset.shape[1] // (2 * kernel[0] * kernel[1]),
     )
     return opset19.Cast(output, to=input.dtype) if mixed else output
+
+
+def _deform_sample(
+    input: Any,
+    offset: Any,
+    mask: Any,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    offset_scale: float,
+    softmax: bool,
+    remove_center: bool,
+) -> Any:
+    """Translate `dcnrun::deform_sample2d` to DeformConv with as many groups as channels, and weights of one."""
+    from onnxscript import FLOAT, opset19
+
+    stored = input.dtype
+    if mixed := any(operand is not None and operand.dtype != stored for operand in (offset, mask)):
+        input, offset, mask = (
+            None if operand is None else opset19.Cast(operand, to=FLOAT.dtype) for operand in (input, offset, mask)
+        )
+    number = (FLOAT.dtype if mixed else stored).numpy()
+
+    def constant(values: Any, dtype: Any = number) -> Any:
+        onnx, _, _ = _libraries()
+        return opset19.Constant(value=onnx.numpy_helper.from_array(np.asarray(values, dtype)))
+
+    high, wide = kernel_size
+    channels, all_points = int(input.shape[1]), high * wide
+    kept = [point for point in range(all_points) if not remove_center or point != all_points // 2]
+    groups = int(offset.shape[1]) // (2 * len(kept))
+    weight = np.zeros(all_points)
+    weight[kept] = 1
+    if softmax:
+        by_group = opset19.Reshape(mask, constant([0, groups, len(kept), -1], np.int64))
+        mask = opset19.Reshape(opset19.Softmax(by_group, axis=2), opset19.Shape(mask))
+    if offset_scale != 1:
+        lines = np.stack(np.divmod(kept, wide), 1) * dilation
+        steps = lines - [distance * (side - 1) // 2 for distance, side in zip(dilation, kernel_size, strict=True)]
+        moves = np.tile((offset_scale - 1) * steps.ravel(), groups).reshape(1, -1, 1, 1)
+        offset = opset19.Add(opset19.Mul(offset, constant(offset_scale)), constant(moves))
+    if remove_center:  # its weight is zero: any point may stand for it
+        taken = np.array([min(point - (point > all_points // 2), len(kept) - 1) for point in range(all_points)])
+        of_groups = (np.arange(groups)[:, None] * len(kept) + taken).ravel()
+        offset = opset19.Gather(offset, constant((2 * of_groups[:, None] + [0, 1]).ravel(), np.int64), axis=1)
+        mask = None if mask is None else opset19.Gather(mask, constant(of_groups, np.int64), axis=1)
+    output = opset19.DeformConv(
+        input,
+        constant(np.tile(weight.reshape(1, 1, high, wide), (channels, 1, 1, 1))),
+        offset,
+        None,
+        mask,
+        kernel_shape=kernel_size,
+        strides=stride,
+        pads=[*padding, *padding],
+        dilations=dilation,
+        group=channels,
+        offset_group=groups,
+    )
+    return opset19.Cast(output, to=stored) if mixed else output
 
 
 def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:

@@ -1,7 +1,7 @@
 """The family of convolutions that dcnrun compares: one signature, one name for every weight.
 
 The deformable ones are plain convolutions with an offset branch, so weights of one kind load into another and a
-backbone's published weights stay valid.
+backbone's published weights stay valid. The layers of DCNv3 and DCNv4 have no such weights: `dcnrun.models.deform_sampling`.
 """
 
 from math import prod
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
+from dcnrun.models.deform_sampling import DCNv3, DCNv4, DeformSampling2d
 from dcnrun.models.sampling import SamplingConv, checked_mask_start, modulation_mask
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.common.checks import pair
@@ -228,11 +229,13 @@ class ModulatedDeformConv2d(DeformConv2d):
         return f"{super().extra_repr()}, mask_start={self.mask_start}"
 
 
-CONV_LAYERS: dict[ConvKind, type[PlainConv2d]] = {
+CONV_LAYERS: dict[ConvKind, type[PlainConv2d] | type[DeformSampling2d]] = {
     ConvKind.standard: PlainConv2d,
     ConvKind.dilated: PlainConv2d,
     ConvKind.deformable: DeformConv2d,
     ConvKind.modulated: ModulatedDeformConv2d,
+    ConvKind.dcnv3: DCNv3,
+    ConvKind.dcnv4: DCNv4,
 }
 
 
@@ -248,8 +251,8 @@ def make_conv(
     groups: int = 1,
     bias: bool = True,
     **settings: Any,
-) -> PlainConv2d:
-    """Build a convolution of the given kind.
+) -> PlainConv2d | DeformSampling2d:
+    """Build a convolution of the given kind, or what stands in its place.
 
     Args:
         kind: of the layer.
@@ -259,7 +262,7 @@ def make_conv(
         stride: along y and x.
         padding: zeros above and below, left and right.
         dilation: along y and x.
-        groups: of the weights.
+        groups: of the weights, or of the channels that sample at points of their own.
         bias: whether there is one.
         **settings: settings of `conv` that some kinds have, such as `offset_groups` and `mask_start`; those that this kind
             does not have are ignored.

@@ -28,7 +28,7 @@ class Points:
     x: Tensor
     """(P,) float64, likewise."""
     strength: Tensor
-    """(P,): the product of mask x point_weight along the path; sums to 1."""
+    """(P,): the product of |mask| x point_weight along the path; sums to 1."""
     group: Tensor
     """(P, n): the offset group at each layer, from the last (the output's) to the first."""
     path: Tensor
@@ -132,7 +132,7 @@ def _through(layer: Layer, points: Points) -> Points:
     y, x = y + offset_y, x + offset_x
     strength = points.strength[:, None, None] * layer.point_weight
     if layer.mask is not None:
-        strength = strength * _interpolate(layer.mask, points)
+        strength = strength * _interpolate(layer.mask, points).abs()
 
     def for_each(column: Tensor, new: Tensor) -> Tensor:
         """Append this layer's column to those (P, n) of the path so far."""

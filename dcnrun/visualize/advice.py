@@ -15,13 +15,18 @@ MASK_IS_ZERO = 0.05
 MASK_IS_CONSTANT = 0.1
 
 
-def layer_warnings(health: LayerHealth, offset_lr_mult: float) -> list[str]:
-    """Return a line for each problem of a layer, with settings that may fix it; `offset_lr_mult` is that of its run."""
-    problems = *_offset_problems(health, offset_lr_mult), *_mask_problems(health.mask)
+def layer_warnings(health: LayerHealth, offset_lr_mult: float, has_kernel: bool = True) -> list[str]:
+    """Return a line for each problem of a layer, with settings that may fix it; `offset_lr_mult` is that of its run.
+
+    Where a layer has no kernel (DCNv3, DCNv4), masks take the place of its weights: such ones as would do nothing beside weights
+    are then no problem.
+    """
+    masks = _mask_problems(health.mask) if has_kernel else ()
+    problems = *_offset_problems(health, offset_lr_mult, has_kernel), *masks
     return [f"{health.name}: {line}" for line in problems]
 
 
-def _offset_problems(health: LayerHealth, offset_lr_mult: float) -> Iterator[str]:
+def _offset_problems(health: LayerHealth, offset_lr_mult: float, has_kernel: bool) -> Iterator[str]:
     if not isfinite(health.offset_max):
         yield (
             "some offsets are infinite or not numbers: training has diverged. A lower optim.lr or optim.offset_lr_mult (now "
@@ -30,7 +35,7 @@ def _offset_problems(health: LayerHealth, offset_lr_mult: float) -> Iterator[str
     if health.still >= NEVER_LEFT_ZERO:
         yield (
             f"the offsets never left 0: {health.still:.1%} of the sampling points move by less than {HARDLY_MOVES} px, so it "
-            f"is still a plain convolution. A higher optim.offset_lr_mult (now {offset_lr_mult:g}) or longer training may move "
+            f"{'is still a plain convolution' if has_kernel else 'still samples the plain grid'}. A higher optim.offset_lr_mult (now {offset_lr_mult:g}) or longer training may move "
             "them."
         )
         return
@@ -42,8 +47,8 @@ def _offset_problems(health: LayerHealth, offset_lr_mult: float) -> Iterator[str
         )
     if health.group_similarity is not None and health.group_similarity > GROUPS_ALIKE:
         yield (
-            f"the offset groups all do the same (similarity {health.group_similarity:.2f}): a lower conv.offset_groups "
-            "would give the same for less."
+            f"the offset groups all do the same (similarity {health.group_similarity:.2f}): a lower "
+            f"{'conv.offset_groups' if has_kernel else 'conv.groups'} would give the same for less."
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.progress import track
 
+from dcnrun.config.schema import CONV_TRAITS
 from dcnrun.console import console
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import UsageError
@@ -125,6 +126,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
                 own.add(layer, example.objects)
     histories = read_histories(run.folder)
     offset_lr_mult = 1.0 if run.config.optim.offset_lr_mult is None else run.config.optim.offset_lr_mult
+    has_kernel = CONV_TRAITS[run.config.conv.kind].has_kernel
     return Measures(
         run=str(run.folder.path),
         checkpoint=run.checkpoint,
@@ -134,7 +136,7 @@ def measure(run: LoadedRun, limit: int | None = None, thresholds: Thresholds | N
         objects=objects,
         objects_from=run.dataset.objects_from,
         thresholds=thresholds,
-        layers=tuple(own.result(histories.get(name), offset_lr_mult) for name, own in gathered.items()),
+        layers=tuple(own.result(histories.get(name), offset_lr_mult, has_kernel) for name, own in gathered.items()),
     )
 
 
@@ -151,7 +153,7 @@ class _LayerStatistics:
         if self._health is not None:
             self._health.add(layer)
 
-    def result(self, history: History | None, offset_lr_mult: float) -> LayerMeasures:
+    def result(self, history: History | None, offset_lr_mult: float, has_kernel: bool) -> LayerMeasures:
         per_object = self._dilation.per_object()
         health = None if self._health is None else self._health.result()
         return LayerMeasures(
@@ -164,5 +166,5 @@ class _LayerStatistics:
             correlation=per_object.correlation(),
             health=health,
             history=history,
-            warnings=[] if health is None else layer_warnings(health, offset_lr_mult),
+            warnings=[] if health is None else layer_warnings(health, offset_lr_mult, has_kernel),
         )

@@ -6,8 +6,8 @@ import torch
 from dcnrun.config.compose import compose
 from dcnrun.config.inactive import has_offset_branches, has_roi_offset_branch, inactive_settings, settings_of
 from dcnrun.errors import ConfigError
-from dcnrun.models.conv import OffsetBranch
 from dcnrun.models.roi_pool import RoIOffsetBranch
+from dcnrun.models.sampling import SamplingConv
 from dcnrun.tasks.build import build_model
 from dcnrun.tasks.validate import check
 
@@ -19,14 +19,14 @@ def settings(*overrides):
     return settings_of(compose(list(overrides)))
 
 
-@pytest.mark.parametrize("conv", ["standard", "dilated", "deformable", "modulated"])
+@pytest.mark.parametrize("conv", ["standard", "dilated", "deformable", "modulated", "dcnv4"])
 @pytest.mark.parametrize("layers", ["0", "1"])
 @pytest.mark.parametrize("roi_pool", ["align", "modulated"])
 def test_branches_are_those_of_the_network(conv, layers, roi_pool):
     config = compose([*NARROW, *DETECTOR, f"conv={conv}", f"conv.layers={layers}", f"model.roi_pool={roi_pool}"])
     with torch.device("meta"):
         modules = list(build_model(config, 2).network.modules())
-    assert has_offset_branches(settings_of(config)) == any(isinstance(m, OffsetBranch) for m in modules)
+    assert has_offset_branches(settings_of(config)) == any(isinstance(m, SamplingConv) for m in modules)
     assert has_roi_offset_branch(settings_of(config)) == any(isinstance(m, RoIOffsetBranch) for m in modules)
 
 

@@ -13,16 +13,22 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from dcnrun.config.schema import CONV_TRAITS, ConvConfig, ConvKind
-from dcnrun.models.conv import CONV_LAYERS, DeformConv2d, ModulatedDeformConv2d, OffsetBranch, make_conv
+from dcnrun.models.conv import CONV_LAYERS, DeformConv2d, ModulatedDeformConv2d, OffsetBranch, PlainConv2d, make_conv
 from dcnrun.models.convert import convert
 from tests.models.conformance import ConvKindConformance
 
 DEFORMABLE = [ConvKind.deformable, ConvKind.modulated]
+WITH_A_KERNEL = [kind for kind, layer in CONV_LAYERS.items() if issubclass(layer, PlainConv2d)]
 
 
-@pytest.mark.parametrize("kind", list(ConvKind))
+@pytest.mark.parametrize("kind", WITH_A_KERNEL)
 class TestEveryKind(ConvKindConformance):
     pass
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ConvKind if kind not in WITH_A_KERNEL])
+class TestEveryKindWithoutAKernel(ConvKindConformance):
+    starts_as_plain_convolution = False
 
 
 def test_every_kind_has_a_layer():

@@ -18,7 +18,7 @@ def add_conv_kind(package):
     ConvKind.bounded: ConvTraits(
         Dilation.optional,
         colour="#CC79A7",
-        marker="v",
+        marker="*",
         learns_offsets=True,
         settings=(*_OFFSET_SETTINGS, "conv.offset_bound"),
     ),
@@ -31,7 +31,7 @@ def add_conv_kind(package):
     )
     package.insert_before(
         "dcnrun/models/conv.py",
-        "CONV_LAYERS: dict[ConvKind, type[PlainConv2d]] = {\n",
+        "CONV_LAYERS: dict[ConvKind, type[PlainConv2d] | type[DeformSampling2d]] = {\n",
         '''\
 class BoundedDeformConv2d(DeformConv2d):
     """Deformable convolution whose offsets stay within `offset_bound` pixels, which tanh takes care of.
@@ -93,7 +93,7 @@ def test_a_kind_is_trained_compared_drawn_and_exported(package, recipes):
         ),
     )
     listed, plan, trained, *_ = outputs
-    assert "bounded, deformable, dilated" in listed
+    assert "bounded, dcnv3, dcnv4, deformable, dilated" in listed
     assert "conv.offset_bound=2" in listed
     assert "Layers that become bounded" in plan
     assert "lr_offset 0.1 " in trained  # base 0.001, a hundred times

@@ -85,3 +85,17 @@ def test_says_where_training_diverged(wrong):
         (line,) = layer_warnings(found, 0.5)
         assert "some offsets are infinite or not numbers" in line
         assert "optim.offset_lr_mult (now 0.5)" in line
+
+
+def test_a_layer_without_a_kernel_is_told_of_its_own_settings():
+    """There masks stand for weights: that they are alike is no problem."""
+    found = health(
+        hand_made(
+            noise(2, 9, 2, 6, 7)[:1].expand(2, -1, -1, -1, -1), offset_groups=2, mask=torch.full((2, 9, 6, 7), 0.1)
+        )
+    )
+    (line,) = layer_warnings(found, 1.0, has_kernel=False)
+    assert "a lower conv.groups would give the same" in line
+    still = health(hand_made(mask=torch.full((1, 9, 6, 7), 0.1)))
+    (line,) = layer_warnings(still, 1.0, has_kernel=False)
+    assert "so it still samples the plain grid" in line

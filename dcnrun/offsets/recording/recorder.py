@@ -29,7 +29,7 @@ class Recorder:
         self._convolutions = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, nn.Conv2d) and module not in in_branches
+            if isinstance(module, nn.Conv2d | SamplingConv) and module not in in_branches
         }
         self._poolings = {name: module for name, module in model.named_modules() if isinstance(module, PlainRoIPool)}
         self._requested = set(requested)
@@ -76,7 +76,7 @@ class Recorder:
         return None, None
 
     def _on_convolution(self, name: str) -> Any:
-        def record(module: nn.Conv2d, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        def record(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             offset, mask = self._offsets_of(module)
             feature_map = args[0] if args else kwargs["input"]
             kernel_size, stride, padding, dilation = _geometry(module)
@@ -159,7 +159,7 @@ def _unique(name: str, taken: dict[str, Any]) -> str:
     return f"{name}:{calls + 1}" if calls else name
 
 
-def _geometry(module: nn.Conv2d) -> _Geometry:
+def _geometry(module: Any) -> _Geometry:
     """Return kernel size, stride, padding above and to the left, and dilation."""
     padding: Any = module.padding
     if isinstance(padding, str) or module.padding_mode != "zeros":
@@ -169,8 +169,13 @@ def _geometry(module: nn.Conv2d) -> _Geometry:
     return cast(_Geometry, (module.kernel_size, module.stride, padding, module.dilation))
 
 
-def _point_weight(module: nn.Conv2d, offset_groups: int) -> Tensor:
-    """Return (offset_groups, K): the norm of all weights that read a sampling point in the channels of a group."""
+def _point_weight(module: nn.Module, offset_groups: int) -> Tensor:
+    """Return (offset_groups, K): the norm of all weights that read a sampling point in the channels of a group.
+
+    Ones of a layer that has no weights of a kernel: there the factors alone weigh the points.
+    """
+    if not isinstance(module, nn.Conv2d):
+        return torch.ones(offset_groups, prod(cast(Pair, module.kernel_size)))
     weight = module.weight.detach().float().cpu()
     per_channel = weight.reshape(module.groups, -1, *weight.shape[1:]).square().sum(1)  # (groups, C / groups, kh, kw)
     return per_channel.reshape(offset_groups, -1, prod(module.kernel_size)).sum(1).sqrt()

@@ -57,7 +57,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class MaskHealth:
-    """The modulation of one layer."""
+    """The modulation of one layer, by its size: factors of DCNv4 may be negative."""
 
     quantiles: dict[float, float]
     """Quantiles by share, accurate to 0.001."""
@@ -130,8 +130,9 @@ class HealthStatistics:
         by_group = layer.offset.double().flatten(1)
         self._products += by_group @ by_group.T
         if self._masks is not None and layer.mask is not None:
-            self._masks.add(layer.mask)
-            for by_point, mask in zip(self._masks_by_point, layer.mask.flatten(0, 1), strict=True):
+            sizes = layer.mask.abs()
+            self._masks.add(sizes)
+            for by_point, mask in zip(self._masks_by_point, sizes.flatten(0, 1), strict=True):
                 by_point.add(mask)
 
     def result(self) -> LayerHealth:

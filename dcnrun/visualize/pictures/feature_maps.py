@@ -52,11 +52,17 @@ def plot_masks(title: str, picture: Picture, layers: Sequence[Layer]) -> Figure 
         return None
     masks = [layer.mask.numpy().mean(0, dtype=np.float64) for layer in layers if layer.mask is not None]
     fields = [_columns(layer, mask) for layer, mask in zip(modulated, masks, strict=True)]
-    # 2 x sigmoid or sigmoid, by `conv.mask_start`: the scale is that of what the masks may be
-    most = 2.0 if max(field.max() for by_name in fields for field in by_name.values()) > 1 else 1.0
-    doubled = ", 2 twice that" if most > 1 else ""
-    title = f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all, as without a mask{doubled}"
-    colours = {"cmap": "cividis", "vmin": 0, "vmax": most}
+    drawn_fields = [field for by_name in fields for field in by_name.values()]
+    if min(field.min() for field in drawn_fields) < 0:  # factors of DCNv4
+        largest = float(max(np.abs(field[np.isfinite(field)]).max(initial=0) for field in drawn_fields)) or 1.0
+        title = f"{title}\nMasks, mean over groups: blue is subtracted, white lets nothing through, red is added"
+        colours: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
+    else:
+        # 2 x sigmoid or sigmoid, by `conv.mask_start`: the scale is that of what the masks may be
+        most = 2.0 if max(field.max() for field in drawn_fields) > 1 else 1.0
+        doubled = ", 2 twice that" if most > 1 else ""
+        title = f"{title}\nMasks, mean over groups: 0 lets nothing through, 1 all, as without a mask{doubled}"
+        colours = {"cmap": "cividis", "vmin": 0, "vmax": most}
     drawn, shown = _layer_panels(title, picture, modulated, fields, _BESIDE_MASKS, **colours)
     width = drawn.size[0]
     drawn.thumbnail(picture, width - _BESIDE_MASKS + 0.1, drawn.top, _BESIDE_MASKS - 0.9)

@@ -145,8 +145,8 @@ def _offsets(layer: Layer) -> dict[str, Any]:
 
 
 def _mask(mask: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Encode masks as integer multiples of `step`, uint8."""
-    mask = _finite(mask).clip(0.0)
+    """Encode the sizes of masks, which say how strong a point is, as integer multiples of `step`, uint8."""
+    mask = np.abs(_finite(mask))
     step = float(mask.max(initial=0.0)) / MASK_STEPS or 1.0
     return {"step": step, "steps": _base64(np.rint(mask / step).astype(np.uint8).tobytes())}
 

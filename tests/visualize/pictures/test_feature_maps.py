@@ -98,3 +98,14 @@ def test_masks():
     assert figure.axes[0].get_ylabel() == "own"
     assert "1 all, as without a mask, 2 twice that" in figure.texts[0].get_text()
     assert plot_masks("title", PICTURE, layers[:1]) is None
+
+
+def test_masks_that_subtract():
+    """The factors of DCNv4: a scale with nothing in its middle."""
+    mask = torch.full((1, 9, 6, 7), 0.25)
+    mask[:, 0] = -3.0
+    figure = plot_masks("title", PICTURE, [hand_made(name="own", mask=mask, grid=GRID)])
+    maps = [axes.images[0] for axes in figure.axes[:6]]
+    assert {image.get_clim() for image in maps} == {(-3, 3)}
+    np.testing.assert_allclose(maps[1].get_array(), -3.0)
+    assert "blue is subtracted" in figure.texts[0].get_text()
