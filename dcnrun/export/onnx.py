@@ -303,9 +303,11 @@ def _with_random_offsets(network: nn.Module) -> nn.Module | None:
     layers = sampling_layers(deformed).values()
     generator = torch.Generator().manual_seed(_SEED)
     with torch.no_grad():
-        for parameter in (parameter for layer in layers for parameter in layer.offset_branch.parameters()):
+        for layer, parameter in ((each, parameter) for each in layers for parameter in each.offset_branch.parameters()):
             std = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else _OFFSET_PIXELS  # weights, or biases
-            parameter.normal_(std=std, generator=generator)
+            # Random factors that nothing bounds would grow from layer to layer, and rounding errors with them.
+            rows = parameter if layer.mask_is_bounded else parameter[: 2 * len(parameter) // 3]
+            rows.normal_(std=std, generator=generator)
     return deformed if layers else None
 
 

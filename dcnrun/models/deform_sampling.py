@@ -283,6 +283,7 @@ class DCNv4(DeformSampling2d):
     """
 
     softmax = False
+    mask_is_bounded = False
 
     def make_branch(self, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Module:
         """Make a linear layer of each pixel."""

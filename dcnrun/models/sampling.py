@@ -37,6 +37,8 @@ class SamplingLayer(ABC):
     branch_name: ClassVar[str]
     """Name of the branch's kind: of the optimizer's parameter group, of its setting `optim.<name>_lr_mult`, and of the logged
     means `train/<name>_abs` and `train/<name>_outside`."""
+    mask_is_bounded: ClassVar[bool] = True
+    """Whether the mask stays within a range whatever the branch predicts; else it is the last third of what that predicts."""
     offset_branch: nn.Module
     """What predicts offsets, and mask logits where there are masks; called once in each forward pass."""
 
