@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.config.inactive import DILATION, traits_of
-from dcnrun.config.schema import Dilation
+from dcnrun.config.schema import Dilation, Match
 from dcnrun.statistics import LEVEL
 from dcnrun.tasks.registry import metric_title
 
@@ -37,6 +37,8 @@ def footnotes(comparison: Comparison) -> list[str]:
         )
     if len(comparison.variants) > 2:
         notes.append("Each interval stands for itself: among many variants, some exclude 0 by chance.")
+    if any(not traits_of(variant.settings).has_kernel for variant in comparison.variants):
+        notes.append(_what_is_matched(comparison.variants))
     sources = dict.fromkeys(figure.source for figure in published_figures(comparison).values())
     if sources:
         notes.append(
@@ -46,6 +48,18 @@ def footnotes(comparison: Comparison) -> list[str]:
     devices = sorted({str(run.summary.get("device")) for run in runs})
     notes.append(f"Speed and memory: means over the runs, on {' and '.join(devices)}.")
     return notes
+
+
+def _what_is_matched(variants: Sequence[VariantResult]) -> str:
+    """Return what the layers that have no weights of a kernel have as much of as the convolutions in whose place they stand."""
+    words = {
+        Match.layers: "one layer for one convolution, with fewer parameters and FLOPs",
+        Match.parameters: "so wide that it has the convolution's parameters",
+        Match.flops: "so wide that it has the convolution's FLOPs",
+    }
+    without = [variant for variant in variants if not traits_of(variant.settings).has_kernel]
+    matches = {variant.name: Match(variant.settings.get("conv.match", Match.layers)) for variant in without}
+    return "conv.match: " + "; ".join(f"{name} is {match}, {words[match]}" for name, match in matches.items()) + "."
 
 
 def warnings(comparison: Comparison) -> list[str]:

@@ -71,12 +71,21 @@ CONV_TRAITS: dict[ConvKind, ConvTraits] = {
         Dilation.optional, "#009E73", "D", learns_offsets=True, settings=(*_OFFSET_SETTINGS, "conv.mask_start")
     ),
     ConvKind.dcnv3: ConvTraits(
-        Dilation.optional, "#E69F00", "v", learns_offsets=True, has_kernel=False, settings=_RATES
+        Dilation.optional, "#E69F00", "v", learns_offsets=True, has_kernel=False, settings=(*_RATES, "conv.match")
     ),
     ConvKind.dcnv4: ConvTraits(
-        Dilation.optional, "#56B4E9", "P", learns_offsets=True, has_kernel=False, settings=_RATES
+        Dilation.optional, "#56B4E9", "P", learns_offsets=True, has_kernel=False, settings=(*_RATES, "conv.match")
     ),
 }
+
+
+class Match(StrEnum):
+    """What a layer without weights of a kernel has as much of as the 3x3 convolution in whose place it stands."""
+
+    layers = "layers"
+    """One layer for one convolution, as published, with far fewer parameters and FLOPs."""
+    parameters = "parameters"
+    flops = "flops"
 
 
 class Architecture(StrEnum):
@@ -194,6 +203,9 @@ class ConvConfig:
         1, "weight groups of the replaced layers; dcnv3, dcnv4: groups of channels with points of their own", ge=1
     )
     offset_groups: int = setting(1, "groups of input channels with offsets of their own (deformable groups)", ge=1)
+    match: Match = setting(
+        Match.layers, "dcnv3, dcnv4: as wide as the convolution (layers), or with as many parameters or flops as it"
+    )
     mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
 
 

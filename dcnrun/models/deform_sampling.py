@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dcnrun.config.schema import Match
 from dcnrun.models.sampling import SamplingConv
 from dcnrun.ops import deform_sample2d
 from dcnrun.ops.common.checks import pair
@@ -130,10 +131,11 @@ class DeformSampling2d(nn.Module, SamplingConv):
     """What DCNv3 and DCNv4 have in common: projection, deformable sampling, projection; with the arguments of `nn.Conv2d`.
 
     It starts as the mean of each window between two projections, the first of which is the identity. So a layer that
-    takes a convolution's place gives what that one gave on an even feature map (`take_weights`).
+    takes a convolution's place gives what that one gave on an even feature map (`take_weights`). Where more channels are sampled
+    than the input has (`match`), the first projection starts orthogonal, so that this holds as well.
 
     Args:
-        in_channels: channels of the input, and of the sampling.
+        in_channels: channels of the input.
         out_channels: channels of the output, which the second projection makes.
         kernel_size: height and width of the undeformed grid, or one number for both; so for the next three.
         stride: pixels of the input from one output pixel to the next.
@@ -146,6 +148,8 @@ class DeformSampling2d(nn.Module, SamplingConv):
         dtype: of the parameters.
         offset_scale: multiplies the offsets, and the distances of the sampling points from the kernel's centre.
         remove_center: whether the point in the middle of the kernel is left out.
+        match: how many channels are sampled: "layers", as many as the input has; "parameters" or "flops", so many that the layer
+            has as many of these as a convolution of this kernel size without groups, to the nearest that `groups` divides.
     """
 
     softmax: ClassVar[bool]
@@ -167,6 +171,7 @@ class DeformSampling2d(nn.Module, SamplingConv):
         *,
         offset_scale: float = 1.0,
         remove_center: bool = False,
+        match: str = Match.layers,
     ) -> None:
         super().__init__()
         self.kernel_size: _Pair = pair(kernel_size, "kernel_size", 1)
@@ -183,9 +188,13 @@ class DeformSampling2d(nn.Module, SamplingConv):
         self.padding_mode, self.offset_scale, self.remove_center = padding_mode, offset_scale, remove_center
         self.offset_groups = groups
         self.offset_branch = self.make_branch(device, dtype)
-        self.value_proj = nn.Conv2d(in_channels, in_channels, 1, bias=bias, device=device, dtype=dtype)
-        self.output_proj = nn.Conv2d(in_channels, out_channels, 1, bias=bias, device=device, dtype=dtype)
-        nn.init.dirac_(self.value_proj.weight)
+        self.sampled_channels = self._sampled_channels(Match(match))
+        self.value_proj = nn.Conv2d(in_channels, self.sampled_channels, 1, bias=bias, device=device, dtype=dtype)
+        self.output_proj = nn.Conv2d(self.sampled_channels, out_channels, 1, bias=bias, device=device, dtype=dtype)
+        if self.sampled_channels == in_channels:
+            nn.init.dirac_(self.value_proj.weight)
+        else:
+            nn.init.orthogonal_(self.value_proj.weight)
         for projection in (self.value_proj, self.output_proj):
             if projection.bias is not None:
                 nn.init.zeros_(projection.bias)
@@ -205,6 +214,22 @@ class DeformSampling2d(nn.Module, SamplingConv):
         high, wide = (self.dilation[axis] * (self.kernel_size[axis] - 1) // 2 for axis in (0, 1))
         return high, wide
 
+    def _sampled_channels(self, match: Match) -> int:
+        """Return how many channels are sampled for as many parameters, or FLOPs an output pixel, as the convolution has."""
+        per_point = self.in_channels * self.out_channels
+        branch = list(self.offset_branch.parameters())
+        match match:
+            case Match.layers:
+                return self.in_channels
+            case Match.parameters:
+                left = prod(self.kernel_size) * per_point - sum(parameter.numel() for parameter in branch)
+                of_channel = self.in_channels + self.out_channels
+            case Match.flops:  # two for each weight of a convolution, and nine for each sample
+                weights = sum(parameter.numel() for parameter in branch if parameter.dim() == 4)
+                left = 2 * (prod(self.kernel_size) * per_point - weights)
+                of_channel = 2 * self.in_channels * prod(self.stride) + 9 * self.num_points + 2 * self.out_channels
+        return max(round(left / of_channel / self.groups), 1) * self.groups
+
     @property
     def zeros_before(self) -> _Pair:
         """Lines of zeros above and to the left of the input."""
@@ -217,7 +242,8 @@ class DeformSampling2d(nn.Module, SamplingConv):
         """
         if old.groups == 1:
             with torch.no_grad():
-                self.output_proj.weight.copy_(old.weight.sum((2, 3), keepdim=True))
+                total = old.weight.sum((2, 3)) @ self.value_proj.weight.flatten(1).T
+                self.output_proj.weight.copy_(total[:, :, None, None])
         if old.bias is not None:
             self.output_proj.bias = old.bias
 
@@ -261,6 +287,8 @@ class DeformSampling2d(nn.Module, SamplingConv):
         """The settings of `nn.Conv2d` and those of its own that are not the default."""
         said = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         said += f", padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
+        if self.sampled_channels != self.in_channels:
+            said += f", sampled_channels={self.sampled_channels}"
         if self.offset_scale != 1:
             said += f", offset_scale={self.offset_scale}"
         return said + (", remove_center=True" if self.remove_center else "")

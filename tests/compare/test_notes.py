@@ -81,3 +81,14 @@ def test_speed_on_different_devices_is_warned_of(tmp_path):
         [variant(tmp_path, "a", ["conv=standard"]), variant(tmp_path, "b", ["conv=dilated"], device="gpu")]
     )
     assert any("different devices" in warning for warning in warnings(comparison))
+
+
+def test_what_layers_without_a_kernel_are_matched_by(tmp_path):
+    """Never without a word: they have far fewer parameters."""
+    plain = variant(tmp_path, "standard", ["conv=standard"])
+    four = variant(tmp_path, "dcnv4", ["conv=dcnv4"])
+    wide = variant(tmp_path, "wide", ["conv=dcnv4", "conv.match=parameters"])
+    text = " ".join(footnotes(compare([plain, four, wide])))
+    assert "dcnv4 is layers, one layer for one convolution, with fewer parameters and FLOPs" in text
+    assert "wide is parameters, so wide that it has the convolution's parameters" in text
+    assert "conv.match" not in " ".join(footnotes(compare([plain, variant(tmp_path, "v2", ["conv=modulated"])])))

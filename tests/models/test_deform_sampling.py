@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.export import export_onnx
 from dcnrun.models.deform_sampling import DCNv3, DCNv4, from_dcnv3_state, from_dcnv4_state
@@ -52,6 +53,43 @@ def test_a_convolution_with_groups_leaves_the_projection_as_drawn(kind):
     drawn = layer.output_proj.weight.clone()
     layer.take_weights(nn.Conv2d(8, 8, 3, groups=2))
     assert torch.equal(layer.output_proj.weight, drawn)
+
+
+# As much as a convolution has ---------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [(64, 64), (48, 96)])
+def test_as_many_parameters_or_flops_as_the_convolution(kind, stride, channels):
+    """To half a group's step: PyTorch's counts of one and the other."""
+    plain, x = nn.Conv2d(*channels, 3, stride, 1, bias=False), torch.randn(1, channels[0], 12, 12)
+
+    def counts(layer):
+        with FlopCounterMode(display=False) as flops:
+            layer(x)
+        return torch.tensor([sum(p.numel() for p in layer.parameters()), flops.get_total_flops()])
+
+    def made(match, groups):
+        return kind(*channels, 3, stride, 1, groups=groups, bias=False, match=match)
+
+    for index, match in enumerate(("parameters", "flops")):
+        layer = made(match, 4)
+        step = (counts(made(match, 4)) - counts(made("layers", 4)))[index] / (layer.sampled_channels - channels[0]) * 4
+        assert layer.sampled_channels % 4 == 0
+        assert abs(counts(layer) - counts(plain))[index] <= 0.5 * step + 1
+        assert counts(made("layers", 4))[index] < counts(plain)[index]
+
+
+@BOTH
+def test_a_wider_layer_starts_like_the_convolution_too(kind):
+    torch.manual_seed(0)
+    old, layer = nn.Conv2d(32, 24, 3), kind(32, 24, 3, groups=2, match="parameters")
+    assert layer.sampled_channels > 32
+    layer.take_weights(old)
+    x = torch.randn(2, 32, 1, 1).expand(-1, -1, 5, 5)
+    torch.testing.assert_close(layer(x), old(x), rtol=1e-4, atol=1e-5)
+    assert f"sampled_channels={layer.sampled_channels}" in str(layer)
 
 
 # Where they sample ---------------------------------------------------------------------------------------------------------
