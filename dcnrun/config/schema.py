@@ -43,6 +43,15 @@ class Dilation(Enum):
     """It may be given; else each layer keeps the network's."""
 
 
+class Match(StrEnum):
+    """What a layer without weights of a kernel has as much of as the 3x3 convolution in whose place it stands."""
+
+    layers = "layers"
+    """One layer for one convolution, as published, with far fewer parameters and FLOPs."""
+    parameters = "parameters"
+    flops = "flops"
+
+
 @dataclass(frozen=True)
 class ConvTraits:
     """What the rest of the package asks of a kind of convolution."""
@@ -77,15 +86,6 @@ CONV_TRAITS: dict[ConvKind, ConvTraits] = {
         Dilation.optional, "#56B4E9", "P", learns_offsets=True, has_kernel=False, settings=(*_RATES, "conv.match")
     ),
 }
-
-
-class Match(StrEnum):
-    """What a layer without weights of a kernel has as much of as the 3x3 convolution in whose place it stands."""
-
-    layers = "layers"
-    """One layer for one convolution, as published, with far fewer parameters and FLOPs."""
-    parameters = "parameters"
-    flops = "flops"
 
 
 class Architecture(StrEnum):
