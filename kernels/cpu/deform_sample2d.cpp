@@ -12,7 +12,7 @@
 #include "grid.h"
 #include "work.h"
 
-constexpr int64_t kTilePixels = 64;
+constexpr int64_t kTilePixels = 128;  // of the output at once: long runs of offsets, whose samples stay in the L2 cache
 constexpr int kMostVectors = 8;                               // of a row, so that sums over sampling points stay in registers
 constexpr int64_t kMostChannels = kMostVectors * kLanes;
 constexpr int64_t kLeastChannels = std::min<int64_t>(64, kMostChannels);  // of a part of a group
