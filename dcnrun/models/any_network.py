@@ -10,6 +10,7 @@ from torch import nn
 from dcnrun.config.schema import CONV_TRAITS, ConvKind, Dilation
 from dcnrun.models.conv import PlainConv2d, make_conv
 from dcnrun.models.convert import ReplacedLayer
+from dcnrun.models.deform_sampling import DeformSampling2d
 from dcnrun.models.sampling import sampling_layers
 
 _PLAIN = (nn.Conv2d, PlainConv2d)
@@ -28,11 +29,11 @@ def convert(
     """Replace convolutions of any network, in place, by another kind, and return which they were.
 
     A new layer has the old one's weights (the same parameters), stride and output size: a deformable one computes what the
-    old one did until it is trained. To be called before the optimizer is made, since new layers have parameters of their own.
+    old one did until it is trained, "dcnv3" and "dcnv4" only what it did on an even feature map. To be called before the optimizer is made, since new layers have parameters of their own.
 
     Args:
         network: the network, of whatever library; on whatever device.
-        kind: "standard", "dilated", "deformable" (DCNv1) or "modulated" (DCNv2).
+        kind: "standard", "dilated", "deformable" (DCNv1), "modulated" (DCNv2), "dcnv3" or "dcnv4" (in as many groups as the old one).
         layers: how many, the last ones in the order of `named_modules` (which is that of the forward pass in most networks): of
             convolutions with a kernel larger than 1x1 whose weights are in one group. Or the names of layers, or patterns
             such as "layer4.*.conv2"; these find convolutions with several groups too.
@@ -102,7 +103,7 @@ def _chosen(network: nn.Module, layers: int | str | Sequence[str]) -> Mapping[st
 
 def _made_from(
     name: str, old: nn.Conv2d, kind: ConvKind, dilation: int | None, settings: Mapping[str, Any]
-) -> PlainConv2d:
+) -> PlainConv2d | DeformSampling2d:
     """Make the layer that takes the place of an old one."""
     if old.padding_mode != "zeros":
         raise ValueError(f"layer {name} has padding_mode={old.padding_mode!r}; expected 'zeros'")

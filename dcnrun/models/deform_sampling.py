@@ -267,7 +267,8 @@ class DeformSampling2d(nn.Module, SamplingConv):
         """
         offset, mask = self._split(output)
         by_group = self.offset_groups, self.num_points
-        offset, mask = offset.unflatten(-3, (*by_group, 2)), mask.unflatten(-3, by_group)
+        batch, size = output.shape[:-3], output.shape[-2:]
+        offset, mask = offset.reshape(*batch, *by_group, 2, *size), mask.reshape(*batch, *by_group, *size)
         if self.softmax:
             mask = mask.softmax(-3)
         if self.remove_center:
@@ -341,8 +342,8 @@ def from_dcnv4_state(state: Mapping[str, Tensor], layer: DCNv4) -> dict[str, Ten
             raise ValueError(
                 f"offset_mask.{name} has {rows.shape[0]} rows, but {groups} groups of {points} points need {wanted}"
             )
-        by_group = rows[: 3 * groups * points].unflatten(0, (groups, 3 * points))
-        offsets = by_group[:, : 2 * points].unflatten(1, (points, 2))[:, order].flip(2)
+        by_group = rows[: 3 * groups * points].reshape(groups, 3 * points, *rows.shape[1:])
+        offsets = by_group[:, : 2 * points].reshape(groups, points, 2, *rows.shape[1:])[:, order].flip(2)
         joined = torch.cat([offsets.flatten(0, 2), by_group[:, 2 * points :][:, order].flatten(0, 1)])
         converted[f"offset_branch.{name}"] = joined[:, :, None, None] if name == "weight" else joined
     return converted
@@ -370,8 +371,9 @@ def from_dcnv3_state(state: Mapping[str, Tensor], layer: DCNv3) -> dict[str, Ten
                 f"offset.{name} and mask.{name} have {offset.shape[0]} and {mask.shape[0]} rows, but {groups} groups of "
                 f"{points} points need {2 * groups * points} and {groups * points}"
             )
-        offsets = offset.unflatten(0, (groups, points, 2))[:, order].flip(2)
-        joined = torch.cat([offsets.flatten(0, 2), mask.unflatten(0, (groups, points))[:, order].flatten(0, 1)])
+        offsets = offset.reshape(groups, points, 2, *offset.shape[1:])[:, order].flip(2)
+        masks = mask.reshape(groups, points, *mask.shape[1:])[:, order]
+        joined = torch.cat([offsets.flatten(0, 2), masks.flatten(0, 1)])
         converted[f"offset_branch.linear.{name}"] = joined[:, :, None, None] if name == "weight" else joined
     return converted
 

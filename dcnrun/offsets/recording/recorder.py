@@ -29,7 +29,7 @@ class Recorder:
         self._convolutions = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, nn.Conv2d | SamplingConv) and module not in in_branches
+            if _is_convolution(module) and module not in in_branches
         }
         self._poolings = {name: module for name, module in model.named_modules() if isinstance(module, PlainRoIPool)}
         self._requested = set(requested)
@@ -152,6 +152,10 @@ class Recorder:
             if source is not None:
                 kept.update(between)
         return kept
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d | SamplingConv)
 
 
 def _unique(name: str, taken: dict[str, Any]) -> str:
