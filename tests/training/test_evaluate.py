@@ -140,6 +140,6 @@ def test_predictions_are_in_pixels_of_the_data_set(tiny_detector, tmp_path):
 
 
 def test_segmentation_has_no_such_file(finished, tmp_path, capsys):
-    with pytest.raises(UsageError, match="for boxes only"):
+    with pytest.raises(UsageError, match="for boxes or masks of objects only"):
         evaluate(finished.path, CheckpointChoice.last, predictions=tmp_path / "found.json")
     assert "val/miou" not in capsys.readouterr().out, "said before the evaluation"
