@@ -130,31 +130,25 @@ class ObjectTable:
     """What messages call an object."""
 
 
-def make_record(
-    name: str,
-    image: Path,
-    size: tuple[int, int] | None,
-    image_id: int,
-    objects: Sequence[AnnotatedObject],
-    file: Path,
-    *,
-    tolerance: float = 0.0,
-    has_masks: bool = False,
-) -> tuple[Record, list[Flaw]]:
-    """Return the record of an image, its boxes clipped and the impossible ones left out; and what was wrong with them.
+class AnnotatedImage(NamedTuple):
+    """An image with all of its objects, as a reader of a file for each image has it."""
 
-    Args:
-        name: what messages and results call the image.
-        image: its file.
-        size: (height, width) that the objects were annotated at, if known.
-        image_id: its id in files of results.
-        objects: all of its objects.
-        file: the annotation file, for messages.
-        tolerance: pixels that a box may reach beyond the image (data.tolerance).
-        has_masks: whether the record keeps the objects' masks.
+    image: ListedImage
+    objects: Sequence[AnnotatedObject]
+    flaws: Sequence[Flaw]
+    """What is wrong with other objects of it."""
+
+
+def records_of(
+    images: Sequence[AnnotatedImage], tolerance: float, *, has_masks: bool = False
+) -> tuple[list[Record], list[Flaw]]:
+    """Return the record of each image, and what is wrong, image by image, as `make_records` does.
+
+    `has_masks`: whether the records keep the objects' masks.
     """
+    objects = [item for entry in images for item in entry.objects]
     table = ObjectTable(
-        image=np.zeros(len(objects), np.int64),
+        image=np.repeat(np.arange(len(images)), [len(entry.objects) for entry in images]),
         label=np.array([item.label for item in objects], np.int64),
         box=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
         crowd=np.array([item.crowd for item in objects], np.bool_),
@@ -163,14 +157,20 @@ def make_record(
         masks=[item.mask for item in objects] if has_masks else None,
         title=lambda row: objects[row].title,
     )
-    (record,), flaws = make_records([ListedImage(name, image, size, image_id, file)], table, tolerance)
-    return record, flaws
+    records, wrong = make_records([entry.image for entry in images], table, tolerance)
+    numbers = {entry.image.annotations: number for number, entry in enumerate(images)}
+    flaws = [(number, flaw) for number, entry in enumerate(images) for flaw in entry.flaws]
+    flaws += [(numbers[flaw.file], flaw) for flaw in wrong]
+    return records, [flaw for _, flaw in sorted(flaws, key=lambda item: item[0])]
 
 
 def make_records(
     images: Sequence[ListedImage], objects: ObjectTable, tolerance: float
 ) -> tuple[list[Record], list[Flaw]]:
-    """Return the record of each image, as `make_record` does."""
+    """Return the record of each image, its boxes clipped and the impossible ones left out; and what was wrong with them.
+
+    `tolerance`: pixels that a box may reach beyond the image (data.tolerance).
+    """
     order = np.argsort(objects.image, kind="stable")
     image, label, box = objects.image[order], objects.label[order], objects.box[order]
     unknown = (np.nan, np.nan)
@@ -308,7 +308,7 @@ class BoxFileDataset(BoxDataset):
     def image(self, index: int, bands: Sequence[int]) -> Image:
         """Read bands of the image at `index`; DataError if it can't be read or has another size than its annotations say."""
         record = self._records[index]
-        image = read_image(record.image, bands)
+        image = self._read_image(record.image, bands)
         size = image.shape[1], image.shape[2]
         if record.size is not None and record.size != size:
             raise DataError(
@@ -316,6 +316,9 @@ class BoxFileDataset(BoxDataset):
                 f" {width_x_height(record.size)} (width x height); expected the same size"
             )
         return image
+
+    def _read_image(self, file: Path, bands: Sequence[int]) -> Image:
+        return read_image(file, bands)
 
     def __getitem__(self, index: int) -> BoxSample:
         record, image = self._records[index], self.image(index, self.bands)

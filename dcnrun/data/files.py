@@ -1,5 +1,6 @@
 """Data sets that are pairs of files, an image and its mask; whatever is wrong with a file is a DataError naming it."""
 
+import io
 import os
 import stat
 import warnings
@@ -155,16 +156,17 @@ def root_folder(config: DataConfig, content: str) -> Path:
     return Path(config.root).expanduser()
 
 
-def read_image(path: Path, bands: Sequence[int] = ()) -> Image:
+def read_image(path: Path, bands: Sequence[int] = (), content: bytes | None = None) -> Image:
     """Read an image (C, H, W), upright: uint8, or float32 where its file has other numbers than 8 bits.
 
     `bands` are those that are taken, counted from 0, alpha last; without them 8-bit images are RGB, and others have all
-    their bands but alpha. Unsigned integers of other than 8 bits become 0 to 1 by their range.
+    their bands but alpha. Unsigned integers of other than 8 bits become 0 to 1 by their range. `content` is an image file of
+    8 bits that lies in the file at `path`.
     """
-    if (layout := _deep_layout(path)) is not None:
+    if content is None and (layout := _deep_layout(path)) is not None:
         pixels, colours = _read_deep(path, pages_are_bands=bool(bands)), layout.colours
     else:
-        picture = _read(path, _IMAGE_MODES, _IMAGE_EXPECTED)
+        picture = _read(path, _IMAGE_MODES, _IMAGE_EXPECTED, content=content)
         ImageOps.exif_transpose(picture, in_place=True)
         mode = _mode_without_alpha(picture) if bands else "RGB"
         colours = len(mode)
@@ -367,13 +369,19 @@ def read_names(file: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _read(path: Path, modes: Sequence[str], expected: str, formats: tuple[str, ...] = _FORMATS) -> Any:
+def _read(
+    path: Path,
+    modes: Sequence[str],
+    expected: str,
+    formats: tuple[str, ...] = _FORMATS,
+    content: bytes | None = None,
+) -> Any:
     """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
         require_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # up to MOST_PIXELS, images may be large
-            with Pillow.open(path, formats=formats) as picture:
+            with Pillow.open(path if content is None else io.BytesIO(content), formats=formats) as picture:
                 _require_one_picture(picture)
                 picture.load()
     except FileNotFoundError:
@@ -383,7 +391,8 @@ def _read(path: Path, modes: Sequence[str], expected: str, formats: tuple[str, .
             f"{path}: it claims to have more than {MOST_PIXELS:,} pixels; expected a smaller image"
         ) from None
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
-        raise DataError(f"{path}: can't be read ({error}); expected {expected}") from error
+        why = error if content is None else type(error).__name__  # which would name an object in memory
+        raise DataError(f"{path}: can't be read ({why}); expected {expected}") from error
     if picture.mode not in modes:
         raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
     return picture

@@ -1,5 +1,6 @@
 """Boxes and masks of objects in labelme's JSON files: one for each image, with its shapes."""
 
+import base64
 import json
 import os
 import re
@@ -10,14 +11,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from torchvision.tv_tensors import Image
+
 from dcnrun.config.schema import LabelmeConfig, Rectangles
-from dcnrun.data.box_files import AnnotatedObject, BoxFileDataset, Flaw, Record, listed, make_record
+from dcnrun.data.box_files import (
+    AnnotatedImage,
+    AnnotatedObject,
+    BoxFileDataset,
+    Flaw,
+    ListedImage,
+    listed,
+    records_of,
+)
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     first_few,
     image_size,
     is_text,
     read_bytes,
+    read_image,
     require_below,
     root_folder,
     stated_size,
@@ -25,7 +37,7 @@ from dcnrun.data.files import (
 from dcnrun.data.labelme_shapes import NO_OBJECTS, joined, kind_of, read_part
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
-from dcnrun.errors import UsageError
+from dcnrun.errors import DataError, UsageError
 
 
 def rules(config: LabelmeConfig) -> Iterator[Rule]:
@@ -58,18 +70,24 @@ class LabelmeDataset(BoxFileDataset):
         counts = _Counts()
         drawn = [(drawing, *_objects(drawing, classes, config.rectangles, counts)) for drawing in drawings]
         has_masks = masks and any(item.mask for _, objects, _ in drawn for item in objects)
-        records: list[Record] = []
-        for number, (drawing, objects, wrong) in enumerate(drawn, start=1):
-            name, image, size, file = drawing.name, drawing.image, drawing.size, drawing.file
-            record, found = make_record(
-                name, image, size, number, objects, file, tolerance=config.tolerance, has_masks=has_masks
-            )
-            records.append(record)
-            flaws += [*wrong, *found]
+        images = [
+            AnnotatedImage(ListedImage(drawing.name, drawing.image, drawing.size, number, drawing.file), objects, wrong)
+            for number, (drawing, objects, wrong) in enumerate(drawn, start=1)
+        ]
+        records, found = records_of(images, config.tolerance, has_masks=has_masks)
+        flaws += found
         if part.endswith(".txt"):
             records = listed(records, root / part)
         notes += [*_notes_on_files(drawings, folder), *counts.notes(has_masks, config.rectangles)]
         super().__init__(config, split, classes, records, flaws, notes=notes)
+
+    def _read_image(self, file: Path, bands: Sequence[int]) -> Image:
+        if file.suffix.lower() != ".json":
+            return super()._read_image(file, bands)
+        try:
+            return _image_inside(file, json.loads(read_bytes(file)).get("imageData"), bands)
+        except (OSError, ValueError, AttributeError, RecursionError) as error:  # it was fine when it was listed
+            raise DataError(f"{file}: can't be read any more ({error})") from error
 
 
 class _Drawing(NamedTuple):
@@ -188,15 +206,31 @@ def _read(file: Path, images: _Images) -> _Drawing:
         raise ValueError(f"its imagePath is {text!r}; expected the image's path")
     image, is_elsewhere = images.find(file, text)
     if image is None:
-        inside = (
-            " but inside the file (imageData): save it beside the file under that name"
-            if document.get("imageData")
-            else ""
-        )
-        raise ValueError(f"its image {text!r} is not there{inside}")
-    size = stated_size(document.get("imageHeight"), document.get("imageWidth")) or image_size(image)
+        if not document.get("imageData"):
+            raise ValueError(f"its image {text!r} is not there, nor inside the file (imageData)")
+        image, is_elsewhere = file, False
+    size = stated_size(document.get("imageHeight"), document.get("imageWidth"))
+    if size is None and image != file:
+        size = image_size(image)
+    elif size is None:
+        try:
+            height, width = _image_inside(file, document["imageData"], ()).shape[-2:]
+        except DataError as error:
+            raise ValueError(f"its imageData {str(error).removeprefix(f'{file}: ')}") from None
+        size = height, width
     name = (image.relative_to(images.root) if image.is_relative_to(images.root) else image).as_posix()
     return _Drawing(file, name, image, is_elsewhere, size, shapes)
+
+
+def _image_inside(file: Path, text: Any, bands: Sequence[int]) -> Image:
+    """Return the image that a file holds as text; ValueError or DataError if it can't be read."""
+    if not isinstance(text, str):
+        raise ValueError("its imageData is no text; expected an image in base64")
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"its imageData can't be read ({error}); expected an image in base64") from None
+    return read_image(file, bands, content)
 
 
 def _labels(root: Path, folder: Path, config: LabelmeConfig, drawings: Sequence[_Drawing]) -> list[str]:
@@ -256,6 +290,9 @@ def _notes_on_files(drawings: Sequence[_Drawing], folder: Path) -> Iterator[str]
             f"{len(elsewhere)} of {len(drawings)} images are not where imagePath says: found by their names, such as"
             f" {example.name} for {example.file.name}"
         )
+    inside = sum(drawing.image == drawing.file for drawing in drawings)
+    if inside:
+        yield f"{inside} of {len(drawings)} images are inside their .json files (imageData), since there is no image file"
     images = {drawing.image for drawing in drawings}
     bare = [file for file in _files(folder, IMAGE_SUFFIXES) if file not in images]
     if bare:

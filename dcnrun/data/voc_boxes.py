@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from dcnrun.config.messages import nearest
 from dcnrun.config.schema import VocConfig
-from dcnrun.data.box_files import AnnotatedObject, Box, BoxFileDataset, Flaw, Record, make_record
+from dcnrun.data.box_files import AnnotatedImage, AnnotatedObject, Box, BoxFileDataset, Flaw, ListedImage, records_of
 from dcnrun.data.files import first_few, image_size, read_bytes
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
@@ -58,15 +58,10 @@ class VocBoxDataset(BoxFileDataset):
         annotations, bare = _read_all(items)
         first, note = _first_corner(config, annotations, layout, setting)
         notes += bare + note + _notes_of_names(annotations)
-        records: list[Record] = []
-        flaws: list[Flaw] = []
-        for annotation in annotations:
-            if annotation.flaw is not None:
-                flaws.append(annotation.flaw)
-                continue
-            record, found = _record(annotation, classes, first, len(records) + 1, config.tolerance)
-            records.append(record)
-            flaws += found
+        readable = [annotation for annotation in annotations if annotation.flaw is None]
+        images = [_image(annotation, classes, first, number) for number, annotation in enumerate(readable, start=1)]
+        records, flaws = records_of(images, config.tolerance)
+        flaws = [*(annotation.flaw for annotation in annotations if annotation.flaw), *flaws]
         if split == "train" and all(flaw.is_bad_box or flaw.is_repeated for flaw in flaws):
             _require_classes(config, _names_in(annotations))
         super().__init__(config, split, classes, records, flaws, notes=notes)
@@ -146,10 +141,8 @@ def _read(item: Item) -> _Annotation:
     return _Annotation(item, _size(root), _text(root, "filename"), objects)
 
 
-def _record(
-    annotation: _Annotation, classes: Sequence[str], first: int, image_id: int, tolerance: float
-) -> tuple[Record, list[Flaw]]:
-    """Return an image's record, its corners counted from `first`; and what is wrong."""
+def _image(annotation: _Annotation, classes: Sequence[str], first: int, image_id: int) -> AnnotatedImage:
+    """Return an image with its objects, their corners counted from `first`."""
     item = annotation.item
     objects: list[AnnotatedObject] = []
     flaws: list[Flaw] = []
@@ -165,8 +158,7 @@ def _record(
         box = x1 - first, y1 - first, x2, y2
         objects.append(AnnotatedObject(title, classes.index(found.class_name), box, difficult=found.difficult))
     size = annotation.size or image_size(item.image)
-    record, more = make_record(item.name, item.image, size, image_id, objects, item.annotation, tolerance=tolerance)
-    return record, flaws + more
+    return AnnotatedImage(ListedImage(item.name, item.image, size, image_id, item.annotation), objects, flaws)
 
 
 def _first_corner(

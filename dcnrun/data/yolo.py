@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcnrun.config.schema import YoloConfig
-from dcnrun.data.box_files import AnnotatedObject, BoxFileDataset, Flaw, Record, make_record
+from dcnrun.data.box_files import AnnotatedImage, AnnotatedObject, BoxFileDataset, Flaw, ListedImage, records_of
 from dcnrun.data.coco_masks import area, run_lengths
 from dcnrun.data.files import first_few, image_size, read_bytes
 from dcnrun.data.sample import Rule, Split
@@ -38,20 +38,15 @@ class YoloDataset(BoxFileDataset):
     def __init__(self, config: YoloConfig, split: Split, masks: bool = False) -> None:
         """UsageError if images, labels or class names are not there; DataError if a file is not like YOLO's."""
         layout = read_layout(config)
-        images = find_images(layout, config, split)
-        labelled = [_read(layout, image) for image in images]
+        labelled = [_read(layout, image) for image in find_images(layout, config, split)]
         _note_missing(layout, labelled, split)
         _note_unused(layout, labelled)
         has_masks = masks and any(item.mask for entry in labelled for item in entry.objects)
-        records: list[Record] = []
-        flaws: list[Flaw] = []
-        for number, (image, file, size, objects, wrong) in enumerate(labelled, start=1):
-            name = layout.relative(image)
-            record, found = make_record(
-                name, image, size, number, objects, file or image, tolerance=config.tolerance, has_masks=has_masks
-            )
-            records.append(record)
-            flaws += [*wrong, *found]
+        images = [
+            AnnotatedImage(ListedImage(layout.relative(image), image, size, number, file or image), objects, wrong)
+            for number, (image, file, size, objects, wrong) in enumerate(labelled, start=1)
+        ]
+        records, flaws = records_of(images, config.tolerance, has_masks=has_masks)
         classes = layout.classes
         super().__init__(config, split, classes, records, flaws, category_ids=range(len(classes)), notes=layout.notes)
 

@@ -8,13 +8,14 @@ import torch
 
 from dcnrun.config.schema import BadBoxes, BoxFilesConfig, Source
 from dcnrun.data.box_files import (
+    AnnotatedImage,
     AnnotatedObject,
     BoxFileDataset,
     Flaw,
     ListedImage,
     ObjectTable,
-    make_record,
     make_records,
+    records_of,
 )
 from dcnrun.errors import DataError, UsageError
 from tests.data.factories import save_image
@@ -25,7 +26,12 @@ FILE = Path("notes.xml")
 
 def record_of(*boxes, size=(HEIGHT, WIDTH), image=Path("a.png"), **more):
     objects = [AnnotatedObject(f"object {number}", 0, box, **more) for number, box in enumerate(boxes, start=1)]
-    return make_record("a", image, size, 1, objects, FILE)
+    return one_record(objects, image=image, size=size)
+
+
+def one_record(objects, tolerance=0.0, image=Path("a.png"), size=(HEIGHT, WIDTH)):
+    (record,), flaws = records_of([AnnotatedImage(ListedImage("a", image, size, 1, FILE), objects, [])], tolerance)
+    return record, flaws
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -64,7 +70,7 @@ def test_what_is_accepted_beyond_the_image_is_clipped_and_counted(beyond, tolera
     box = [3.0, 4.0, 9.0, 9.0]
     box[side] = [-beyond, -beyond, WIDTH + beyond, HEIGHT + beyond][side]
     objects = [AnnotatedObject("one", 0, tuple(box)), AnnotatedObject("two", 0, (1.0, 1.0, 2.0, 2.0))]
-    record, flaws = make_record("a", Path("a.png"), (HEIGHT, WIDTH), 1, objects, FILE, tolerance=tolerance)
+    record, flaws = one_record(objects, tolerance)
     assert (record.clipped, len(flaws)) == (clipped, wrong)
     expected = [max(box[0], 0), max(box[1], 0), min(box[2], WIDTH), min(box[3], HEIGHT)]
     assert record.boxes.tolist() == [expected, [1, 1, 2, 2]]
@@ -102,13 +108,30 @@ def test_records_are_those_of_each_image_alone():
             )
             for row in np.flatnonzero(image == number)
         ]
-        record, found = make_record(listed.name, listed.file, listed.size, number, objects, FILE, tolerance=1.0)
+        (record,), found = records_of([AnnotatedImage(listed, objects, [])], 1.0)
         wrong += found
         for column in ("boxes", "labels", "crowd", "difficult", "area"):
             assert np.array_equal(getattr(record, column), getattr(records[number], column))
         assert (record.name, record.clipped) == (records[number].name, records[number].clipped)
     assert len(wrong) > 100
     assert sorted(flaws) == sorted(wrong)
+
+
+def test_flaws_are_listed_image_by_image():
+    """Those that the reader found come first, then those of the boxes."""
+    inverted = AnnotatedObject("inverted", 0, (5.0, 5.0, 2.0, 2.0))
+    files = [Path(f"{name}.xml") for name in "ab"]
+    images = [
+        AnnotatedImage(
+            ListedImage("", Path(), (HEIGHT, WIDTH), 1, file), [inverted], [Flaw(file, "read", is_bad_box=True)]
+        )
+        for file in files
+    ]
+    records, flaws = records_of(images, 0.0)
+    assert [len(record.boxes) for record in records] == [0, 0]
+    assert [(flaw.file, flaw.what.split(":")[0]) for flaw in flaws] == [
+        (file, what) for file in files for what in ("read", "inverted")
+    ]
 
 
 def test_objects_that_are_there_twice_are_named():

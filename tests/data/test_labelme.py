@@ -1,5 +1,6 @@
 """Objects of labelme's files: where images are, what makes up an object, and whatever can be wrong with a file."""
 
+import base64
 import json
 
 import numpy as np
@@ -92,6 +93,37 @@ class TestClasses:
 
 
 class TestImages:
+    @pytest.mark.parametrize("stated", [True, False])
+    def test_inside_the_file(self, tmp_path, stated):
+        """Where there is no image file, the one that labelme may keep in the annotation is read."""
+        more = {} if stated else {"imageHeight": None, "imageWidth": None}
+        for split, seed in (("train", 1), ("val", 2)):
+            pixels = save_image(tmp_path / "a.png", seed=seed)
+            text = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+            save_labelme(tmp_path, f"{split}/a.json", drawn("cat", SQUARE), image=False, imageData=text, **more)
+            (tmp_path / "a.png").unlink()
+        dataset = opened(tmp_path, masks=True)
+        assert np.array_equal(dataset[0]["image"].permute(1, 2, 0), pixels)
+        assert dataset[0]["masks"].shape == (1, 30, 40)
+        assert (
+            dataset.notes[0] == "1 of 1 images are inside their .json files (imageData), since there is no image file"
+        )
+        assert np.array_equal(build_dataset(LabelmeConfig(root=str(tmp_path)), "val")[0]["image"], dataset[0]["image"])
+
+    @pytest.mark.parametrize(
+        ("data", "said"),
+        [
+            (None, "nor inside the file"),
+            (7, "imageData is no text"),
+            ("*", "imageData can't be read"),
+            ("YWJj", "a.json: its imageData can't be read"),
+        ],
+    )
+    def test_inside_the_file_but_damaged(self, tmp_path, data, said):
+        save_labelme(tmp_path, "val/a.json", drawn("cat", SQUARE), image=False, imageData=data, imageHeight=None)
+        with pytest.raises(DataError, match=said):
+            opened(tmp_path)
+
     @pytest.mark.parametrize(
         ("path", "image", "is_elsewhere"),
         [
