@@ -111,13 +111,17 @@ class TestWithoutImages:
         document["annotations"] += [
             annotation(4, 5, 90, [1, 1, 3, 3], segmentation=[]),
             annotation(5, 5, 90, [50, 1, 3, 3], segmentation=[]),
-            annotation(6, 5, 90, [2, 2, 3, 3], segmentation=[[2, 2, 3]]),
         ]
         save_json(tmp_path, "train", document)
         whole, alone = (check_data(config, images=images) for images in (True, False))
         assert whole == alone
         assert whole["splits"]["train"]["objects_without_mask"] == 1
-        assert whole["problems"] == 2
+        document["annotations"].append(annotation(6, 5, 90, [2, 2, 3, 3], segmentation=[[2, 2, 3]]))
+        save_json(tmp_path, "train", document)
+        whole, alone = (check_data(config, images=images) for images in (True, False))
+        assert whole == alone
+        assert "1 mask can't be used" in whole["splits"]["train"]["notes"][-1]
+        assert whole["problems"] == 1
 
     def test_no_image_is_opened(self, tmp_path, monkeypatch):
         monkeypatch.setattr("dcnrun.data.box_files.read_image", lambda *_: pytest.fail("an image was read"))

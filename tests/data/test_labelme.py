@@ -160,13 +160,6 @@ class TestImages:
         with pytest.raises(DataError, match=r"x.json: its image '/srv/a.png' is not there"):
             opened(tmp_path)
 
-    def test_inside_the_file_alone(self, tmp_path):
-        save_labelme(tmp_path, "val/x.json", drawn("cat", SQUARE), image=False, imageData="aGVsbG8=")
-        with pytest.raises(
-            DataError, match=r"'x.png' is not there but inside the file \(imageData\): save it beside the file"
-        ):
-            opened(tmp_path)
-
     def test_size_of_the_image_where_the_file_has_none(self, tmp_path):
         save_labelme(tmp_path, "val/x.json", drawn("cat", SQUARE), imageHeight=None, imageWidth=None)
         assert opened(tmp_path, masks=True)[0]["masks"].sum() == 16 * 12
