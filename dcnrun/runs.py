@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from dcnrun.errors import RunError, UsageError
 
 _TAIL = 4096
+_LONGEST_LINE = 2**24  # bytes of a line of metrics that is looked for from the end
 _LARGEST = 2**30  # bytes of a file that is read whole; metrics of a million steps have half as many
 _MOST_SAID = 5  # lines of a file that a message names
 _CHECKSUMS = "checksums"
@@ -190,18 +191,18 @@ class RunFolder:
     def last_step(self) -> int:
         """Return the last step that was logged, 0 before the first; reads the end of the file alone."""
         try:
-            require_regular(self.metrics_file)
+            _require_readable(self.metrics_file)
             with self.metrics_file.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                tail = min(_TAIL, size)
+                tail, longest = min(_TAIL, size), min(_LONGEST_LINE, size)
                 while True:
                     file.seek(size - tail)
                     for line in reversed(file.read(tail).splitlines()):
                         if record := _read_line(line)[0]:
                             return record.step
-                    if tail == size:
+                    if tail == longest:
                         return 0
-                    tail = min(2 * tail, size)
+                    tail = min(2 * tail, longest)
         except OSError:
             return 0
 
@@ -278,7 +279,7 @@ class CurveReader:
         self.close()
         self._curve, self._torn = {}, b""
         try:
-            require_regular(self._path)
+            _require_readable(self._path)
             self._file = self._path.open("rb")
         except OSError:
             self._file = None
@@ -409,10 +410,14 @@ def require_regular(path: Path) -> None:
 
 def read_bytes(path: Path) -> bytes:
     """Read a file; OSError where it is not there, no regular file, or too large to be one of a run."""
+    _require_readable(path)
+    return path.read_bytes()
+
+
+def _require_readable(path: Path) -> None:
     require_regular(path)
     if path.stat().st_size > _LARGEST:
         raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
-    return path.read_bytes()
 
 
 def new_run_folder(runs_dir: Path, name: str) -> RunFolder:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -265,6 +266,18 @@ def test_the_last_step_is_read_from_the_end_of_the_metrics(tmp_path):
         metrics_of(tmp_path, "".join(line(step, filling="x" * filling) for step in range(50)) + '{"step": 50')
         assert folder.last_step() == 49
     assert metrics_of(tmp_path, "null\n[1]\n").last_step() == 0
+
+
+@pytest.mark.parametrize("size", [2**29, 2**33])
+def test_of_a_file_that_is_a_hole_little_is_read(tmp_path, size):
+    """As a crash of the file system leaves it: `sweep --status` took minutes, and as much memory."""
+    folder = metrics_of(tmp_path, line(1))
+    os.truncate(folder.metrics_file, size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert folder.last_step() == 0
+    if size > 2**30:
+        assert CurveReader(folder, METRIC).read() == ()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
 def test_finite_values_of_the_metric_alone_are_on_a_curve(tmp_path):
