@@ -16,7 +16,7 @@ from yaml import YAMLError
 from dcnrun.config.groups import config_dirs, yaml_files
 from dcnrun.config.messages import explain
 from dcnrun.config.schema import KINDS, Config
-from dcnrun.config.yaml_files import require_bounded
+from dcnrun.config.yaml_files import read_yaml, require_bounded
 from dcnrun.errors import ConfigError
 from dcnrun.resources import resource_dir
 
@@ -42,6 +42,8 @@ def _composed(chosen: tuple[tuple[str, str], ...], config_dir: Path | None) -> D
     ours, *users = config_dirs(config_dir)
     for file in (folder / name for folder in users for name in yaml_files(folder)):
         require_bounded(file)  # Hydra's reader repeats aliases without end
+    for file, group in ((folder / group / f"{choice}.yaml", group) for folder in users for group, choice in chosen):
+        _require_one_length(file, group)
     search_path = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in users]
     overrides = [f"{group}={choice}" for group, choice in chosen]
     try:
@@ -49,6 +51,17 @@ def _composed(chosen: tuple[tuple[str, str], ...], config_dir: Path | None) -> D
             return compose("config", [*overrides, f"hydra.searchpath=[{','.join(search_path)}]"])
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigError([_explain_composition(error, config_dir)]) from error
+
+
+def _require_one_length(file: Path, group: str) -> None:
+    """Raise ConfigError for a file that says twice how long to train: the epochs would count, and the steps nothing."""
+    try:
+        content = read_yaml(file) if file.is_file() else None
+    except ConfigError:  # Hydra says what is wrong with it
+        return
+    trainer = content.get("trainer") if isinstance(content, dict) and group != "trainer" else content
+    if isinstance(trainer, dict) and all(trainer.get(key) is not None for key in ("steps", "epochs")):
+        raise ConfigError([f"{file}: trainer.steps and trainer.epochs both say how long to train: give one of them."])
 
 
 @cache

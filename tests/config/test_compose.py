@@ -392,6 +392,23 @@ def test_steps_or_epochs_whichever_was_asked_for(tmp_path):
     assert compose(["trainer.steps=7", "trainer.epochs=null"]).trainer.steps == 7
 
 
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ("experiment=mine", "# @package _global_\ntrainer: {steps: 50, epochs: 3}\n"),
+        ("trainer=mine", "defaults: [default]\nsteps: 50\nepochs: 3\n"),
+    ],
+)
+def test_a_file_that_says_twice_how_long_is_refused_by_name(tmp_path, choice, text):
+    file = tmp_path / choice.replace("=", "/")
+    file.parent.mkdir()
+    file.with_suffix(".yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: trainer\.steps and trainer\.epochs both say"):
+        compose([choice], tmp_path)
+    file.with_suffix(".yaml").write_text(text.replace("epochs: 3", "epochs: null"))
+    assert compose([choice], tmp_path).trainer.steps == 50
+
+
 @pytest.mark.parametrize(("epochs", "images", "wanted"), [(1, 17, 3), (2.5, 16, 5), (0.1, 16, 1), (None, 16, 1000)])
 def test_epochs_become_steps(epochs, images, wanted):
     asked = [] if epochs is None else [f"trainer.epochs={epochs}"]
