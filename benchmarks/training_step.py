@@ -1,18 +1,18 @@
 """What deformable convolution and deformable RoI pooling add to a training step, on the CPU.
 
-    python benchmarks/training_step.py deeplab benchmarks/results/training_step.json [rounds]
-    python benchmarks/training_step.py faster_rcnn benchmarks/results/detection_step.json [rounds]
+    python benchmarks/training_step.py deeplab benchmarks/results/training_step.json [rounds] [--dtype bfloat16]
+    python benchmarks/training_step.py faster_rcnn benchmarks/results/detection_step.json [rounds] [--dtype bfloat16]
 
 `deeplab`: ResNet-18, its last six 3x3 layers deformable, 8 images of 128x128. `faster_rcnn`: ResNet-18 with a feature pyramid,
 its last three 3x3 layers deformable, 2 images of 320x320 with 10 boxes each. A step is forward pass, loss, backward pass and
-SGD, in fp32. The standard network is the denominator; a peer is the same network with torchvision's operator. All take their
+SGD, in fp32, or under autocast in bf16. The standard network is the denominator; a peer is the same network with torchvision's operator. All take their
 steps in turn in one process. Offset branches are drawn at random, so that taps and bins lie between pixels, as they do in
 training.
 """
 
+import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ PROBLEMS = {
 
 
 def training_step(
-    problem: Problem, overrides: list[str], backend: str, memory_format: torch.memory_format
+    problem: Problem, overrides: list[str], backend: str, memory_format: torch.memory_format, dtype: torch.dtype
 ) -> Callable[[], None]:
     # A small learning rate, so that the last step has the offsets of the first.
     config = compose([*problem.settings, *overrides, "optim.lr=1e-5"])
@@ -111,7 +111,8 @@ def training_step(
     def step() -> None:
         os.environ["DCNRUN_BACKEND"] = backend
         torch.manual_seed(0)  # of the regions that a detector draws
-        loss = sum(model.task.losses(network, batch, world_size=1).values(), torch.zeros(()))
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+            loss = sum(model.task.losses(network, batch, world_size=1).values(), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -120,12 +121,18 @@ def training_step(
 
 
 def main() -> None:
-    name, out, *more = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=PROBLEMS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("rounds", type=int, nargs="?", default=ROUNDS)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    asked = parser.parse_args()
+    name, out, rounds, dtype = asked.network, asked.out, asked.rounds, getattr(torch, asked.dtype)
     problem = PROBLEMS[name]
-    rounds = int(more[0]) if more else ROUNDS
-    machine = describe() | {"kernel": describe_kernel(torch.float32)}
+    machine = describe() | {"kernel": describe_kernel(dtype)}
+    print(f"{asked.dtype}, unit: {machine['kernel'].get('unit', 'vectors')}")
     steps = {
-        (layout, variant): training_step(problem, *made, FORMATS[layout])
+        (layout, variant): training_step(problem, *made, FORMATS[layout], dtype)
         for layout in problem.layouts
         for variant, made in problem.variants.items()
     }
@@ -145,10 +152,10 @@ def main() -> None:
         "settings": problem.settings,
         "batch": problem.images,
         "size": problem.side,
-        "dtype": "float32",
+        "dtype": asked.dtype,
         "rounds": rounds,
     }
-    Path(out).write_text(json.dumps({"machine": machine, **setting, "results": results}, indent=1) + "\n")
+    out.write_text(json.dumps({"machine": machine, **setting, "results": results}, indent=1) + "\n")
     for layout, variants in results.items():
         for variant, result in variants.items():
             median = result["step_ms"]["median"]

@@ -94,9 +94,13 @@ class Cpu(Device):
         Case(2, 64, 32, kernel=7),
     )
     ours = (op.OURS, op.OURS_NCHW)
-    peers = (op.TORCHVISION, op.ONNXRUNTIME, op.CONV2D)
+    peers = (op.TORCHVISION, op.ONNXRUNTIME, op.OPENVINO, op.DEFORMOPS, op.CONV2D)
     passes = (op.FORWARD, op.BOTH)
-    time = ((op.OURS, op.CONV2D), (op.OURS_NCHW, op.CONV2D), (op.TORCHVISION, op.OURS), (op.ONNXRUNTIME, op.OURS))
+    time = (
+        (op.OURS, op.CONV2D),
+        (op.OURS_NCHW, op.CONV2D),
+        *((peer, op.OURS) for peer in (op.TORCHVISION, op.ONNXRUNTIME, op.OPENVINO, op.DEFORMOPS)),
+    )
     memory = ((op.OURS, COLUMNS), (op.OURS, op.TORCHVISION))
     clock = WALL_CLOCK
 

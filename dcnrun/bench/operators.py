@@ -15,10 +15,11 @@ from dcnrun.ops import deform_conv2d
 
 OURS, OURS_NCHW, OURS_DETERMINISTIC = "ours", "ours, NCHW", "ours, deterministic"
 TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32 = "torchvision", "torchvision fp16", "torchvision fp32"
-ONNXRUNTIME, CONV2D = "onnxruntime", "conv2d"
+ONNXRUNTIME, OPENVINO, DEFORMOPS, CONV2D = "onnxruntime", "openvino", "deformops", "conv2d"
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward + backward"
 CPU = torch.device("cpu")
 _TORCHVISIONS = (TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32)
+_NCHW = (*_TORCHVISIONS, ONNXRUNTIME, OPENVINO, OURS_NCHW)
 # Images that torchvision makes columns of at once.
 _TORCHVISION_IMAGES = 32
 
@@ -78,7 +79,7 @@ def make_candidate(
 
     `positions` is the dtype of offsets and masks, where it is another.
     """
-    memory_format = torch.contiguous_format if name in (*_TORCHVISIONS, ONNXRUNTIME, OURS_NCHW) else torch.channels_last
+    memory_format = torch.contiguous_format if name in _NCHW else torch.channels_last
     dtype = dtype_of(name, dtype)
     operands = _operands(case, dtype, positions or dtype, memory_format, device)
     input, offset, mask, weight, grad_output = operands
@@ -87,7 +88,9 @@ def make_candidate(
         return _in_torch(lambda: F.conv2d(input, weight, padding=padding), [input, weight], grad_output)
     if name == ONNXRUNTIME:
         return _in_onnxruntime(case, input, offset, mask, weight)
-    function = torchvision.ops.deform_conv2d if name in _TORCHVISIONS else deform_conv2d
+    if name == OPENVINO:
+        return _in_openvino(case, input, offset, mask, weight)
+    function = _function(name)
 
     def convolve() -> Tensor:
         output: Tensor = function(input, offset, weight, padding=padding, mask=mask)
@@ -95,6 +98,17 @@ def make_candidate(
 
     candidate = _in_torch(convolve, [input, offset, mask, weight], grad_output)
     return _deterministic(candidate) if name == OURS_DETERMINISTIC else candidate
+
+
+def _function(name: str) -> Callable[..., Tensor]:
+    """Return what computes a candidate, with the arguments of torchvision's function."""
+    if name in _TORCHVISIONS:
+        return torchvision.ops.deform_conv2d  # type: ignore[no-any-return]
+    if name == DEFORMOPS:
+        from deformops.integrations.torchvision import deform_conv2d as function
+
+        return function  # type: ignore[no-any-return]
+    return deform_conv2d
 
 
 def dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
@@ -211,5 +225,34 @@ def _in_onnxruntime(case: Case, input: Tensor, offset: Tensor, mask: Tensor, wei
     def forward() -> list[Any]:
         outputs: list[Any] = session.run(["output"], fed)
         return outputs
+
+    return {FORWARD: forward}
+
+
+def _in_openvino(case: Case, input: Tensor, offset: Tensor, mask: Tensor, weight: Tensor) -> Passes:
+    """Make a model of one DeformableConvolution-8 node, its weight a constant, that samples as all others do."""
+    import openvino
+    from openvino import opset8
+
+    fed = [input.numpy(), offset.numpy(), mask.numpy()]
+    parameters = [opset8.parameter(array.shape, array.dtype) for array in fed]
+    half = [case.kernel // 2] * 2
+    node = opset8.deformable_convolution(
+        *parameters[:2],
+        opset8.constant(weight.numpy()),
+        strides=[1, 1],
+        pads_begin=half,
+        pads_end=half,
+        dilations=[1, 1],
+        mask=parameters[2],
+        deformable_group=case.offset_groups,
+        bilinear_interpolation_pad=True,
+    )
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(openvino.Model([node], parameters), "CPU", threads)
+    request = compiled.create_infer_request()
+
+    def forward() -> list[Any]:
+        return [*request.infer(fed, share_inputs=True, share_outputs=True).values()]
 
     return {FORWARD: forward}

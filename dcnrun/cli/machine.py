@@ -60,7 +60,8 @@ def bench_ops(
 ) -> dict[str, Any]:
     """Compare deformable convolution with its peers.
 
-    Ours, torchvision's, onnxruntime's (on the CPU) and the plain convolution in turn; then the peak memory of each.
+    Ours, torchvision's, on the CPU those of onnxruntime, OpenVINO and deformops where they are installed, and the plain
+    convolution in turn; then the peak memory of each.
     """
     from dcnrun.bench.ops import bench_ops as compare_operators
 

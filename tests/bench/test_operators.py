@@ -10,8 +10,10 @@ from dcnrun.bench.operators import (
     BOTH,
     CONV2D,
     CPU,
+    DEFORMOPS,
     FORWARD,
     ONNXRUNTIME,
+    OPENVINO,
     OURS,
     OURS_DETERMINISTIC,
     OURS_NCHW,
@@ -34,10 +36,10 @@ def results(name, pass_, case=SMALL, dtype=torch.float32, positions=None):
 
 
 @pytest.mark.parametrize("case", [SMALL, Case(1, 3, 5, kernel=1), Case(1, 2, 9, kernel=7)], ids=lambda case: case.name)
-@pytest.mark.parametrize("name", [OURS_NCHW, TORCHVISION, ONNXRUNTIME])
+@pytest.mark.parametrize("name", [OURS_NCHW, TORCHVISION, ONNXRUNTIME, OPENVINO, DEFORMOPS])
 def test_forward_passes_agree(name, case):
-    if name == ONNXRUNTIME:
-        pytest.importorskip("onnxruntime")
+    if name in (ONNXRUNTIME, OPENVINO, DEFORMOPS):
+        pytest.importorskip(name)
     torch.testing.assert_close(results(name, FORWARD, case), results(OURS, FORWARD, case), rtol=1e-4, atol=1e-4)
 
 
