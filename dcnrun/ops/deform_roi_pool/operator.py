@@ -1,11 +1,12 @@
 """Deformable RoI pooling as operators of PyTorch: `dcnrun::deform_roi_pool` and `dcnrun::deform_roi_pool_backward`.
 
-Registered with torch.library for every device, so they run under autograd (again and again), autocast, torch.compile
-and torch.export, and count their FLOPs.
+Registered with torch.library for every device, so they run under autograd (again and again), autocast, torch.compile,
+torch.export and torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -125,17 +126,63 @@ torch.library.register_autograd(
 )
 
 
+# vmap: the mapped dimension becomes more images, and RoIs of their own in them -----------------------------------------
+
+
+def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    size, settings = info.batch_size, arguments[4:]
+    output = call(*_folded_operands(size, in_dims[:4], *arguments[:4]), *settings)
+    return output.unflatten(0, (size, -1)), 0
+
+
+def _vmap_backward(
+    call: Any, info: Any, in_dims: tuple[int | None, ...], grad_output: Tensor, *arguments: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    size, wanted = info.batch_size, arguments[-1]
+    operands = _folded_operands(size, in_dims[1:5], *arguments[:4])
+    grads = call(common.folded(grad_output, in_dims[0], size, 0), *operands, *arguments[4:])
+    unfolded = (
+        grad.unflatten(0, (size, -1)) if want else grad.new_empty(size, 0)
+        for grad, want in zip(grads, wanted, strict=True)
+    )
+    return tuple(unfolded), (0, 0, 0)
+
+
+def _folded_operands(size: int, in_dims: tuple[int | None, ...], *operands: Tensor | None) -> tuple[Tensor | None, ...]:
+    input, rois, offset, mask = (common.folded(*each, size, 0) for each in zip(operands, in_dims, strict=True))
+    assert input is not None
+    assert rois is not None
+    images, per_image = len(input) // size, len(rois) // size
+    first = torch.arange(0, len(input), images, device=rois.device).repeat_interleave(per_image)
+    numbers, boxes = rois.split([1, 4], dim=1)
+    return input, torch.cat([numbers + first[:, None], boxes], dim=1), offset, mask
+
+
+for _name, _rule in (("deform_roi_pool", _vmap_forward), ("deform_roi_pool_backward", _vmap_backward)):
+    torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
+
+
 # torch.func -------------------------------------------------------------------------------------------------------------
 
 
-_pool_transformed = common.as_function("deform_roi_pool", torch.ops.dcnrun.deform_roi_pool, _save, _gradients)
+_pool_transformed = common.as_function(
+    "deform_roi_pool",
+    torch.ops.dcnrun.deform_roi_pool,
+    _save,
+    _gradients,
+    lambda *arguments: _vmap_forward(pool, *arguments),
+)
 _differentiate_transformed = common.as_function(
-    "deform_roi_pool", torch.ops.dcnrun.deform_roi_pool_backward, _save_for_second, _second_gradients
+    "deform_roi_pool",
+    torch.ops.dcnrun.deform_roi_pool_backward,
+    _save_for_second,
+    _second_gradients,
+    lambda *arguments: _vmap_backward(_differentiate, *arguments),
 )
 
 
 def pool(*arguments: Any) -> Tensor:
-    """`torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func but for vmap; forward mode is refused."""
+    """`torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func; forward mode is refused."""
     call: Callable[..., Any] = torch.ops.dcnrun.deform_roi_pool
     if common.transforms_are_active():
         call = _autocast if common.autocast_is_on(arguments[0].device.type) else _pool_transformed

@@ -124,3 +124,46 @@ def test_flops_worked_out_by_hand(ratio, samples):
     with FlopCounterMode(display=False) as backward:
         output.sum().backward()
     assert backward.get_total_flops() == 5 * 6 * 4 * samples * 16
+
+
+@pytest.mark.parametrize(
+    "mapped",
+    [("input", "rois", "offset", "mask"), ("input",), ("rois", "offset", "mask"), ("rois",), ("offset", "mask")],
+    ids="-".join,
+)
+@pytest.mark.parametrize("settings", [{"masked": True}, {"channels": 6, "groups": 3, "position_sensitive": True}])
+def test_vmap_and_gradients_under_it_are_a_loop(mapped, settings):
+    """RoIs of the second image too: each of the mapped ones has images of its own."""
+    names = ("input", "rois", "offset", "mask")
+    problems = [make_problem(**settings, seed=seed) for seed in range(3)]
+    held = {
+        name: torch.stack([each[name] for each in problems]) if name in mapped else problems[0][name] for name in names
+    }
+    in_dims = tuple(0 if name in mapped else None for name in names)
+
+    def pooled(*operands):
+        return compute(**problems[0] | dict(zip(names, operands, strict=True)))
+
+    def loss(*operands):
+        return pooled(*operands).square().sum()
+
+    def of(index):
+        return [held[name][index] if name in mapped else held[name] for name in names]
+
+    got = torch.func.vmap(pooled, in_dims)(*held.values())
+    torch.testing.assert_close(got, torch.stack([pooled(*of(index)) for index in range(3)]))
+    wanted = [torch.func.grad(loss, (0, 2, 3))(*of(index)) for index in range(3)]
+    for gradient, each in zip(
+        torch.func.vmap(torch.func.grad(loss, (0, 2, 3)), in_dims)(*held.values()),
+        zip(*wanted, strict=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, torch.stack(each))
+
+
+def test_vmap_of_the_operator_itself():
+    problem = make_problem(shifted=False, masked=False)
+    inputs = torch.stack([problem["input"], 2 * problem["input"]])
+    got = torch.func.vmap(lambda x: OPERATOR(x, problem["rois"], None, None, [3, 2], 0.5, 0, 0.1, True, False))(inputs)
+    wanted = compute(**problem)
+    torch.testing.assert_close(got, torch.stack([wanted, 2 * wanted]))
