@@ -229,7 +229,7 @@ def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
         except KernelUnavailable as problem:
             problems[problem.reason] = problem.remedy
         except DcnrunError as error:
-            problems[str(error)] = "unset DCNRUN_BACKEND"
+            problems.setdefault(str(error), "unset DCNRUN_BACKEND")
         return "none"
 
     rows = []

@@ -119,6 +119,17 @@ def test_what_is_wrong_with_the_kernels(sandbox, spoil, state, problem, remedy):
     assert text.endswith(f"Problem: {found['problem']}\n  Remedy: {found['remedy']}\n")
 
 
+def test_a_unit_that_does_not_exist(sandbox, monkeypatch):
+    monkeypatch.setattr(dispatch, "backend_for", lambda device, dtype: dispatch.cpu.load(dtype) and "kernel")
+    monkeypatch.setenv("DCNRUN_CPU_UNITS", "tpu")
+    report, _ = doctor()
+    [found] = report["problems"]
+    assert found["problem"].startswith("DCNRUN_CPU_UNITS is 'tpu': it must be one of auto, amx")
+    assert found["remedy"] == "unset DCNRUN_CPU_UNITS"
+    assert report["bf16_units"] == []
+    assert report["backends"][0]["bfloat16"] == "none"
+
+
 def test_a_backend_that_does_not_exist(sandbox, monkeypatch):
     def refuse(device, dtype):
         raise UsageError("DCNRUN_BACKEND is 'quick'")
