@@ -461,6 +461,8 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
                 overrides.append(_override(f"data.{key}", name))
         overrides += [] if val else [_VAL_SHARE]
         because = f"images in {layout.images} with masks in {layout.masks}"
+        if classes == _made_up(len(classes)) and not values:
+            because += "; 0 is taken for a class, the background: data.ignore_label=0 if it stands for nothing"
         yield Reading("folders of images and masks", because, overrides, classes, _in_words(train, val))
         return
 

@@ -147,6 +147,7 @@ class TestMasks:
         reading = only(folder_tree(tmp_path, values=(0, 1, 2, 255)))
         assert reading.classes == ["background", "class1", "class2"]
         assert len(opened(reading, open_dataset, "val")) == 3
+        assert reading.because.endswith("data.ignore_label=0 if it stands for nothing")
 
     def test_names_of_classes(self, tmp_path):
         folder_tree(tmp_path)
