@@ -136,6 +136,7 @@ def test_one_image_without_a_batch(kind):
     torch.testing.assert_close((alone.y, alone.x), (batch.y, batch.x))
 
 
+@pytest.mark.slow  # two exports; that of the usual grid is tested of every kind
 def test_export_of_another_grid(tmp_path):
     """Written only if onnxruntime gives the layer's own output; the usual grid is tested of every kind."""
     for library in ("onnx", "onnxruntime", "onnxscript"):
