@@ -242,7 +242,7 @@ struct OutputGradient {
         : groups(problem.groups),
           pixels(std::min(kBackwardPixels, rounded_up(problem.out_pixels(), kBlockRows))),
           tiles(blocks(problem.out_pixels(), pixels)),
-          out_step(padded(problem.group_out_channels())),
+          out_step(padded(rounded_up(problem.group_out_channels(), kDepthStep))),
           pixel_step(rounded_up(pixels, kDepthStep) + kLanes),
           out_rows(rounded_up(problem.group_out_channels(), kBlockRows)),
           as_it_is(kMatrixUnit && problem.output.has_rows_of_channels(problem.out_width) &&
