@@ -21,7 +21,7 @@ test-fast:  ## without the tests that take more than some ten seconds
 	$(PYTEST) -m 'not slow and not alone'
 
 SANITIZED = tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_conv2d/test_units.py tests/ops/deform_roi_pool/test_deform_roi_pool.py \
-	tests/ops/deform_roi_pool/test_cpu.py tests/ops/cuda_emulation
+	tests/ops/deform_roi_pool/test_cpu.py tests/ops/deform_sample2d/test_deform_sample2d.py tests/ops/cuda_emulation
 
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
 	.ci/sanitized $(PYTHON) -m pytest -n 2 --dist worksteal $(SANITIZED) --hypothesis-profile=few \
