@@ -140,7 +140,7 @@ def completed(program, shell, line):
 
 def test_completion_in_zsh_and_fish(program):
     zsh = completed(program, "zsh", "dcnrun train conv=d")
-    assert re.findall(r'"(conv=\w+)"', zsh) == ["conv=deformable", "conv=dilated"]
+    assert re.findall(r'"(conv=\w+)"', zsh) == ["conv=dcnv3", "conv=dcnv4", "conv=deformable", "conv=dilated"]
     fish = completed(program, "fish", "dcnrun train optim.s")
     assert [line.split("\t")[0] for line in fish.splitlines()] == [
         "optim.schedule=",
@@ -162,7 +162,7 @@ def test_completion_is_quick(program):
     words = {"COMP_WORDS": "dcnrun\ntrain\nconv\n=\nd", "COMP_CWORD": "4", "_DCNRUN_COMPLETE": "complete_bash"}
 
     def complete():
-        assert run_process(str(program / "dcnrun"), **words).stdout == "deformable\ndilated\n"
+        assert run_process(str(program / "dcnrun"), **words).stdout == "dcnv3\ndcnv4\ndeformable\ndilated\n"
 
     assert median_seconds(complete, "completion") < 1.0
 
