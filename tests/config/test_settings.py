@@ -51,8 +51,8 @@ def test_types_in_words_and_their_values():
     by_key = all_settings()
     assert by_key["optim.lr"].allowed == "a number, at least 0"
     assert by_key["conv.dilation"].allowed == "an integer, at least 1, or null"
-    assert by_key["conv.kind"].allowed == "one of standard, dilated, deformable, modulated"
-    assert by_key["conv.kind"].values == ["standard", "dilated", "deformable", "modulated"]
+    assert by_key["conv.kind"].allowed == "one of standard, dilated, deformable, modulated, dcnv3, dcnv4"
+    assert by_key["conv.kind"].values == ["standard", "dilated", "deformable", "modulated", "dcnv3", "dcnv4"]
     assert by_key["logger.csv"].values == ["true", "false"]
     assert by_key["optim.lr"].values == []
     assert by_key["data.mean"].default == ShapesConfig().mean

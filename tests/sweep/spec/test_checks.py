@@ -54,8 +54,8 @@ def test_groups_and_settings_of_every_type():
     [
         ("optim.ofset_lr_mult: {value: 1}", "optim.ofset_lr_mult: there is no setting optim.ofset_lr_mult; did you mean optim.offs"),
         ("model.fpn: {value: true}", "model.fpn=true: model.fpn is a setting of model=faster_rcnn or mask_rcnn only"),
-        ("conv: {values: [deformable, deformabel]}", "conv=deformabel: conv is one of deformable, dilated, modulated, standard; did"),
-        ("conv: {min: 1, max: 2}", "conv: takes `values`, some of deformable, dilated"),
+        ("conv: {values: [deformable, deformabel]}", "conv=deformabel: conv is one of dcnv3, dcnv4, deformable, dilated, modulated, standard; did"),
+        ("conv: {min: 1, max: 2}", "conv: takes `values`, some of dcnv3, dcnv4, deformable, dilated"),
         ("logger.csv: {values: [true, false]}", "logger.csv: has no effect on what a run finds"),
         ("runs_dir: {values: [a, b]}", "runs_dir: has no effect on what a run finds"),
         ("optim.lr: {values: [0.1, fast]}", "optim.lr=fast: optim.lr is a number"),
