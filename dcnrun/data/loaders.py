@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,6 +30,7 @@ LoadedT = TypeVar("LoadedT")
 _ORDER, _AUGMENTATION = 0, 1
 
 _LOOKED_AT_TOGETHER = 16
+_SECONDS_BETWEEN_LOOKS = 5.0
 
 # Forking is quick: a worker neither imports torch again nor receives a copy of the data set. It is safe with the thread
 # pool that torch keeps for its operators, which does not survive a fork, since a worker runs everything in one thread.
@@ -159,7 +160,7 @@ def _loaded(dataset: Dataset[LoadedT], places: Iterable[Any], workers: int) -> G
         num_workers=workers,
         collate_fn=_as_it_is,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
+        worker_init_fn=partial(_start_worker, parent=os.getpid()),
         multiprocessing_context=_START_METHOD if workers else None,
         # DataLoader draws a seed for its workers: not from the generator that the training process uses.
         generator=torch.Generator(),
@@ -201,15 +202,21 @@ def _started(loader: DataLoader[LoadedT]) -> Iterator[LoadedT]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(_: int, parent: int) -> None:
     torch.set_num_threads(1)
     if sys.platform == "linux":
-        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+        threading.Thread(target=_end_with_the_parent, args=(parent,), daemon=True).start()
 
 
-def _end_when_the_parent_says() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+def _end_with_the_parent(parent: int) -> None:
+    """End this process when its parent says so, or is gone.
+
+    PyTorch looks for it too, but takes for the parent whoever that is when a worker begins: not one that was killed before.
+    """
+    while os.getppid() == parent:
+        told = signal.sigtimedwait({signal.SIGTERM}, _SECONDS_BETWEEN_LOOKS)
+        if told is not None and told.si_pid == parent:
+            break
     os._exit(0)
 
 

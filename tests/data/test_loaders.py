@@ -1,10 +1,12 @@
 """Batches: the same at a step however one gets there, every sample as often as it should be, errors that stay clear."""
 
 import multiprocessing
+import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 import weakref
 from collections import Counter
 
@@ -14,9 +16,15 @@ from torchvision import tv_tensors
 
 from dcnrun.config.schema import DataConfig, FolderConfig, ShapesConfig
 from dcnrun.data import IGNORE, SegmentationDataset, build_dataset, eval_batches, train_batches
-from dcnrun.data.loaders import _PreparedBatches
+from dcnrun.data.loaders import _PreparedBatches, _start_worker
 from dcnrun.errors import DataError, UsageError
 from tests.data.factories import folder_tree, labels, save_image, save_mask
+
+
+def _begin_and_wait(parent):
+    _start_worker(0, parent)
+    time.sleep(60)
+    os._exit(1)
 
 
 class Numbered(SegmentationDataset):
@@ -234,6 +242,15 @@ class TestWorkers:
         for worker in workers:
             worker.join(timeout=10)
             assert worker.exitcode == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="PyTorch alone looks for the parent elsewhere")
+    def test_end_where_the_training_process_was_killed_before_they_began(self):
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        worker = multiprocessing.get_context("fork").Process(target=_begin_and_wait, args=(dead.pid,))
+        worker.start()
+        worker.join(timeout=10)
+        assert worker.exitcode == 0
 
     @pytest.mark.parametrize(
         "failure", ["raise RuntimeError('loss')", "os.kill(workers[0].pid, signal.SIGKILL); list(batches)"]
