@@ -298,7 +298,8 @@ class _BoxFindings(_Findings):
         if not dataset.flaws:
             return dataset
         boxes = open_box_dataset(config, split)
-        if of_masks := [str(flaw) for flaw in dataset.flaws if flaw not in boxes.flaws]:
+        of_boxes = set(boxes.flaws)
+        if of_masks := [str(flaw) for flaw in dataset.flaws if flaw not in of_boxes]:
             what = "1 mask" if len(of_masks) == 1 else f"{len(of_masks)} masks"
             boxes.notes = [
                 *boxes.notes,

@@ -168,6 +168,15 @@ def as_function(
     return apply
 
 
+def transformable(operator: Callable[..., Any], transformed: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls an operator, or under transforms of torch.func its form of `as_function`."""
+
+    def call(*arguments: Any) -> Any:
+        return (transformed if transforms_are_active() else operator)(*arguments)
+
+    return call
+
+
 def folded(tensor: Tensor | None, mapped: int | None, size: int, dim: int) -> Tensor | None:
     """Make the dimension that vmap maps the slower part of `dim`; a tensor that is not mapped is repeated."""
     if tensor is None:

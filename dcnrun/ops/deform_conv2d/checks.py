@@ -18,7 +18,7 @@ def check_deform_conv2d(operands: Operands) -> None:
     for name, tensor in present.items():
         check_dtype(name, tensor, input, positions=name in ("offset", "mask"))
 
-    n, channels, height, width = input.shape
+    channels = input.shape[1]
     out_channels, channels_per_group, kernel_h, kernel_w = weight.shape
     if 0 in (channels, out_channels, channels_per_group, kernel_h, kernel_w):
         raise ValueError(
@@ -44,22 +44,46 @@ def check_deform_conv2d(operands: Operands) -> None:
         raise ValueError(f"offset has {offset_groups} offset groups, which do not divide input's {channels} channels")
 
     size = operands.output_shape[2:]
+    check_positions(input, offset, mask, size, (kernel_h, kernel_w), padding, dilation, points)
+
+
+def check_positions(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    size: Pair,
+    kernel_size: Pair,
+    padding: Pair,
+    dilation: Pair,
+    points: int,
+) -> None:
+    """Raise ValueError unless offsets, and masks if there are any, fit an output of `size` and each other.
+
+    Args:
+        input: (N, C, H, W).
+        offset: its channels are a multiple of 2 * `points`.
+        mask: factors of the samples.
+        size: height and width of the output.
+        kernel_size: of the kernel, as are the next two.
+        padding: for messages.
+        dilation: for messages.
+        points: sampling points of one output pixel in a group.
+    """
+    batch, _, height, width = input.shape
     # Without min(), which would tie a compiled graph to the longer side of its first feature map.
     if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
         raise ValueError(
-            f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
+            f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_size[0]}x{kernel_size[1]} with dilation {dilation}"
         )
-    _check_positions("offset", offset, n, size)
-    if mask is not None:
-        _check_positions("mask", mask, n, size)
-        if mask.shape[1] != offset_groups * points:
-            raise ValueError(
-                f"mask has {mask.shape[1]} channels, but offset's {offset_groups} groups x {points} sampling points need {offset_groups * points}"
-            )
-
-
-def _check_positions(name: str, tensor: Tensor, batch: int, size: Pair) -> None:
-    if tensor.shape[0] != batch:
-        raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
-    if tuple(tensor.shape[2:]) != size:
-        raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")
+    for name, tensor in (("offset", offset), ("mask", mask)):
+        if tensor is None:
+            continue
+        if tensor.shape[0] != batch:
+            raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
+        if tuple(tensor.shape[2:]) != size:
+            raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")
+    groups = offset.shape[1] // (2 * points)
+    if mask is not None and mask.shape[1] != groups * points:
+        raise ValueError(
+            f"mask has {mask.shape[1]} channels, but offset's {groups} groups x {points} sampling points need {groups * points}"
+        )

@@ -4,7 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -205,11 +205,9 @@ def convolve(*arguments: Any) -> Tensor:
     return output
 
 
-def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
-    transformed = common.transforms_are_active()
-    call = _differentiate_transformed if transformed else torch.ops.dcnrun.deform_conv2d_backward
-    grads: tuple[Tensor, ...] = call(*arguments)
-    return grads
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
+    torch.ops.dcnrun.deform_conv2d_backward, _differentiate_transformed
+)
 
 
 # Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------

@@ -190,11 +190,9 @@ def pool(*arguments: Any) -> Tensor:
     return output
 
 
-def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
-    transformed = common.transforms_are_active()
-    call = _differentiate_transformed if transformed else torch.ops.dcnrun.deform_roi_pool_backward
-    grads: tuple[Tensor, ...] = call(*arguments)
-    return grads
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
+    torch.ops.dcnrun.deform_roi_pool_backward, _differentiate_transformed
+)
 
 
 # Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------

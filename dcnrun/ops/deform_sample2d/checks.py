@@ -2,23 +2,21 @@
 
 import math
 
-from torch import Tensor
-
 from dcnrun.ops.common.checks import check_dtype, check_sides, check_tensor
-from dcnrun.ops.deform_conv2d.arguments import Pair
+from dcnrun.ops.deform_conv2d.checks import check_positions
 from dcnrun.ops.deform_sample2d.arguments import Operands
 
 
 def check_deform_sample2d(operands: Operands) -> None:
     """Raise ValueError or TypeError naming the argument and both values when the operands don't fit together."""
     input, offset, mask = operands[:3]
-    (kernel_h, kernel_w), padding, dilation = operands.kernel_size, operands.padding, operands.dilation
+    kernel_h, kernel_w = operands.kernel_size
     present = {"offset": offset} | ({} if mask is None else {"mask": mask})
     check_tensor("input", input, input, 4)
     for name, tensor in present.items():
         check_tensor(name, tensor, input, 4)
         check_dtype(name, tensor, input, positions=True)
-    n, channels, height, width = input.shape
+    channels = input.shape[1]
     if channels == 0:
         raise ValueError(f"input of shape {tuple(input.shape)} must have no empty channel")
     if operands.remove_center and (kernel_h * kernel_w == 1 or not (kernel_h % 2 and kernel_w % 2)):
@@ -42,22 +40,4 @@ def check_deform_sample2d(operands: Operands) -> None:
         raise ValueError(f"offset has {groups} groups, which do not divide input's {channels} channels")
 
     size = operands.output_shape[2:]
-    # Without min(), which would tie a compiled graph to the longer side of its first feature map.
-    if size[0] < 0 or size[1] < 0 or (0 in size and 0 not in (height, width)):
-        raise ValueError(
-            f"input of {height}x{width} with padding {padding} is smaller than the kernel {kernel_h}x{kernel_w} with dilation {dilation}"
-        )
-    _check_positions("offset", offset, n, size)
-    if mask is not None:
-        _check_positions("mask", mask, n, size)
-        if mask.shape[1] != groups * points:
-            raise ValueError(
-                f"mask has {mask.shape[1]} channels, but offset's {groups} groups x {points} sampling points need {groups * points}"
-            )
-
-
-def _check_positions(name: str, tensor: Tensor, batch: int, size: Pair) -> None:
-    if tensor.shape[0] != batch:
-        raise ValueError(f"{name} has batch size {tensor.shape[0]}, but input has {batch}")
-    if tuple(tensor.shape[2:]) != size:
-        raise ValueError(f"{name} is {tensor.shape[2]}x{tensor.shape[3]}, but the output is {size[0]}x{size[1]}")
+    check_positions(input, offset, mask, size, operands.kernel_size, operands.padding, operands.dilation, points)

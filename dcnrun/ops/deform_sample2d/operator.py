@@ -4,6 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -162,11 +163,9 @@ def sample(*arguments: Any) -> Tensor:
     return output
 
 
-def _differentiate(*arguments: Any) -> tuple[Tensor, ...]:
-    transformed = common.transforms_are_active()
-    call = _differentiate_transformed if transformed else torch.ops.dcnrun.deform_sample2d_backward
-    grads: tuple[Tensor, ...] = call(*arguments)
-    return grads
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
+    torch.ops.dcnrun.deform_sample2d_backward, _differentiate_transformed
+)
 
 
 # Autocast: the input in its dtype, positions and factors in fp32 --------------------------------------------------------

@@ -15,6 +15,7 @@ from dcnrun.sweep.dry_run import show_plan
 from dcnrun.sweep.engines.engine import Options, Sampler, SweepEngine
 from dcnrun.sweep.objective import ENDED
 from dcnrun.sweep.plan import Plan, Searching
+from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.command import read_command
 from dcnrun.sweep.spec.parameters import with_values_for_exponents
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
@@ -73,9 +74,10 @@ class LocalEngine(SweepEngine):
         console.print(f"{sweep.name}: {extent(sweep, cap)}, in {folder}", markup=False, soft_wrap=True)
         specs = agent_specs(options.agents, groups, folder / "logs", {STORAGE: storage} if storage else {})
         command = [*self._program, *agent_arguments(ledger, folder, storage)]
-        if not _progress(ledger, plan, folder).is_over:
-            self._run_agents(command, specs, lambda: _progress(ledger, plan, folder))
-        progress = _progress(ledger, plan, folder)
+        search = Searching(plan).search
+        if not _progress(ledger, plan, folder, search).is_over:
+            self._run_agents(command, specs, lambda: _progress(ledger, plan, folder, search))
+        progress = _progress(ledger, plan, folder, search)
         repeated = None
         self.write_report(plan, progress, None)
         _require_success(progress)
@@ -83,7 +85,7 @@ class LocalEngine(SweepEngine):
             batch = create_repeats(ledger, plan, folder, storage)
             repeated = self._repeat(command, specs, progress, batch, options)
             self.write_report(plan, progress, repeated)
-        _say_if_exhausted(plan, progress)
+        _say_if_exhausted(plan, search, progress)
         return _report(progress, repeated)
 
     def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class LocalEngine(SweepEngine):
     def show_status(self, sweep: str, options: Options) -> dict[str, Any]:
         """Print and return how a sweep stands, wherever it was started."""
         ledger, plan, folder = open_ledger(sweep, storage_url(options.storage), options.out)
-        progress = _progress(ledger, plan, folder)
+        progress = _progress(ledger, plan, folder, Searching(plan).search)
         show_once(progress)
         return as_json(progress)
 
@@ -172,14 +174,12 @@ def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:
             yield f"parameters.{parameter.name}", "is set in `command` too: leave it out there."
 
 
-def _progress(ledger: Ledger, plan: Plan, folder: Path) -> Progress:
-    space = Searching(plan).search.space
-    settings = None if space is None else space.size
+def _progress(ledger: Ledger, plan: Plan, folder: Path, search: Search) -> Progress:
+    settings = None if search.space is None else search.space.size
     return Progress(plan.sweep.name, folder, plan.sweep.metric, ledger.cap, ledger.jobs(), settings=settings)
 
 
-def _say_if_exhausted(plan: Plan, progress: Progress) -> None:
-    search = Searching(plan).search
+def _say_if_exhausted(plan: Plan, search: Search, progress: Progress) -> None:
     if plan.sweep.method is not Method.grid and search.space is not None and search.is_exhausted(progress.jobs):
         everything = f"Each of the {search.space.size} settings that the sweep file allows was tried"
         console.print(f"{everything}: a run of the same settings gives the same result.", markup=False, soft_wrap=True)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dcnrun.ops import deform_conv2d
 from dcnrun.ops.deform_conv2d.arguments import output_size
-from tests.ops.factories import random_like
+from tests.ops.factories import output_and_gradients
 
 OPERANDS = ("input", "offset", "weight", "bias", "mask")
 
@@ -87,11 +87,7 @@ def problems(draw, dtype=torch.float64, channels=CHANNELS, least_side=1, spare=1
 
 def results(problem, function=deform_conv2d, grad_output=None):
     """The output, and the gradient of each operand that is there, by name."""
-    names = [name for name in OPERANDS if problem[name] is not None]
-    leaves = {name: problem[name].detach().requires_grad_() for name in names}
-    output = function(**problem | leaves)
-    grads = torch.autograd.grad(output, leaves.values(), random_like(output) if grad_output is None else grad_output)
-    return {"output": output.detach()} | dict(zip(names, grads, strict=True))
+    return output_and_gradients(function, problem, OPERANDS, grad_output)
 
 
 def compute(**problem):

@@ -391,7 +391,7 @@ for _ in range(2):
 for parameter, grad in zip(network.parameters(), wanted, strict=True):
     torch.testing.assert_close(parameter.grad, grad)
 torch.distributed.destroy_process_group()
-print("same")
+print("same\\n", end="")  # in one piece: both processes write to one pipe
 if second:
     assert os.waitpid(second, 0)[1] == 0
 """

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
 from dcnrun.ops.deform_roi_pool.arguments import Operands
-from tests.ops.factories import random_like
+from tests.ops.factories import output_and_gradients
 
 OPERANDS = ("input", "offset", "mask")
 LAYOUTS = {
@@ -136,11 +136,7 @@ def compute(**problem):
 
 def results(problem, function=compute, grad_output=None):
     """The output, and the gradient of each operand that is there, by name."""
-    names = [name for name in OPERANDS if problem[name] is not None]
-    leaves = {name: problem[name].detach().requires_grad_() for name in names}
-    output = function(**problem | leaves)
-    grads = torch.autograd.grad(output, leaves.values(), random_like(output) if grad_output is None else grad_output)
-    return {"output": output.detach()} | dict(zip(names, grads, strict=True))
+    return output_and_gradients(function, problem, OPERANDS, grad_output)
 
 
 def away_from_integer_positions(**settings):

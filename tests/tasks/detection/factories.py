@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import MultiScaleRoIAlign
 
 from dcnrun.config.schema import ConvConfig, ConvKind, FasterRcnnConfig, RetinaNetConfig
 from dcnrun.models.backbones import build_backbone
@@ -132,6 +134,8 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 TORCHVISION_SIZES = [(128, 128), (100, 128)]
 TORCHVISION_RATIOS = ((0.5, 1.0, 2.0),) * 5
 TORCHVISION_ANCHORS = [32, 64, 128, 256, 512]
+PYRAMID = ["p2", "p3", "p4", "p5"]
+"""The maps that regions are pooled from."""
 _NAMES = {"classification": "loss_classifier", "bbox_regression": "loss_box_reg"}
 
 
@@ -145,6 +149,27 @@ class Maps(nn.Module):
 
     def forward(self, image):
         return self.maps(image)
+
+
+def torchvisions(kind, network, **more):
+    """torchvision's Faster R-CNN, or a subclass of it, with the weights of a network of ours."""
+    theirs = kind(
+        Maps(network),
+        CLASSES + 1,
+        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in TORCHVISION_ANCHORS), TORCHVISION_RATIOS),
+        rpn_pre_nms_top_n_train=40,
+        rpn_post_nms_top_n_train=20,
+        rpn_pre_nms_top_n_test=20,
+        rpn_post_nms_top_n_test=20,
+        rpn_batch_size_per_image=32,
+        box_batch_size_per_image=16,
+        box_score_thresh=0.01,
+        box_roi_pool=MultiScaleRoIAlign(PYRAMID, output_size=7, sampling_ratio=2),
+        **more,
+    )
+    theirs.rpn.load_state_dict(network.rpn.state_dict())
+    theirs.roi_heads.load_state_dict(network.roi_heads.state_dict())
+    return theirs
 
 
 class NoTransform(nn.Module):

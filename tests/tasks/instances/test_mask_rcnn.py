@@ -7,21 +7,20 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
 from dcnrun.config.schema import ConvKind, RoiPool
 from tests.tasks.detection.factories import (
     CLASSES,
+    PYRAMID,
     TORCHVISION_ANCHORS,
-    TORCHVISION_RATIOS,
-    Maps,
     assert_detections_are_theirs,
     assert_losses_are_theirs,
     built,
     detections,
     image,
     nothing,
+    torchvisions,
 )
 from tests.tasks.detection.factories import losses as losses_of
 from tests.tasks.instances.factories import dilated_c5, losses, mask_rcnn, object_masks
@@ -44,24 +43,7 @@ POOLINGS = [
 
 
 def theirs_of(network):
-    levels = ["p2", "p3", "p4", "p5"]
-    theirs = MaskRCNN(
-        Maps(network),
-        CLASSES + 1,
-        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in TORCHVISION_ANCHORS), TORCHVISION_RATIOS),
-        rpn_pre_nms_top_n_train=40,
-        rpn_post_nms_top_n_train=20,
-        rpn_pre_nms_top_n_test=20,
-        rpn_post_nms_top_n_test=20,
-        rpn_batch_size_per_image=32,
-        box_batch_size_per_image=16,
-        box_score_thresh=0.01,
-        box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
-        mask_roi_pool=MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=2),
-    )
-    theirs.rpn.load_state_dict(network.rpn.state_dict())
-    theirs.roi_heads.load_state_dict(network.roi_heads.state_dict())
-    return theirs
+    return torchvisions(MaskRCNN, network, mask_roi_pool=MultiScaleRoIAlign(PYRAMID, output_size=14, sampling_ratio=2))
 
 
 def test_losses_are_torchvisions():
