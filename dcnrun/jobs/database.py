@@ -1,10 +1,14 @@
 """The database that a ledger is in: a SQLite file, or PostgreSQL for agents on several machines."""
 
 import os
+import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from sqlalchemy import URL, ColumnElement, Connection, Double, Engine, create_engine, event, literal_column, make_url
@@ -81,7 +85,7 @@ class Database:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('dcnrun tables'))")
 
     def _in_transaction(self, action: Callable[[Connection], T], begin: str | None) -> T:
-        with self._engine.begin() as connection:
+        with _interrupts_wait() if self._is_sqlite else nullcontext(), self._engine.begin() as connection:
             if begin:
                 connection.exec_driver_sql(begin)
             return action(connection)
@@ -153,6 +157,32 @@ def _create_engine(url: URL) -> Engine:
 def _read_any_text(connection: sqlite3.Connection, _: object) -> None:
     """Have SQLite give text that is no UTF-8, as something else may have written it, instead of an error of all rows."""
     connection.text_factory = lambda data: data.decode(errors="replace")
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Have SIGINT and SIGTERM wait until a transaction is over, in the main thread, where they become exceptions.
+
+    One within it could leave its connection open, with a lock that this process then waits for itself, and all others with it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def wait(number: int, _: FrameType | None) -> None:
+        waiting.append(number)
+
+    on_interrupt, on_termination = (signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        try:
+            signal.signal(signal.SIGINT, on_interrupt or signal.SIG_DFL)
+        finally:
+            signal.signal(signal.SIGTERM, on_termination or signal.SIG_DFL)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 def _is_locked(error: DBAPIError) -> bool:

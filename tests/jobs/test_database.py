@@ -1,4 +1,5 @@
 import re
+import signal
 import sqlite3
 import sys
 import threading
@@ -9,6 +10,7 @@ from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs import database
 from dcnrun.jobs.database import STORAGE, sqlite_url, storage_url
 from dcnrun.jobs.ledger import Ledger
+from dcnrun.jobs.process import sigterm_as_interrupt
 from tests.jobs.factories import draw
 from tests.postgres import PASSWORD
 
@@ -40,6 +42,24 @@ def test_a_file_that_is_called_locked_at_once_is_tried_again(tmp_path, impatienc
     finally:
         thread.join()
         other.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_the_end_of_a_transaction_in_a_file(tmp_path, number):
+    store = database.Database(sqlite_url(tmp_path / "ledger.db"))
+    store.write(lambda connection: connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER)"))
+
+    def write(connection):
+        connection.exec_driver_sql("INSERT INTO numbers VALUES (1)")
+        signal.raise_signal(number)
+        connection.exec_driver_sql("INSERT INTO numbers VALUES (2)")
+
+    with sigterm_as_interrupt():
+        handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+        with pytest.raises(KeyboardInterrupt):
+            store.write(write)
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert store.read(lambda connection: connection.exec_driver_sql("SELECT number FROM numbers").all()) == [(1,), (2,)]
 
 
 def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, impatience):
