@@ -77,6 +77,12 @@ _UNREAD = (
     (".json", rb'"classTitle":', "Supervisely's own JSON"),
     (".json", rb'"segments_info":', "COCO's panoptic JSON"),
     (".json", rb'"coordinates": *\{', "CreateML's JSON"),
+    (".json", rb'"predicted_iou":', "Segment Anything's JSON"),
+    (".json", rb'"box2d":', "BDD100K's JSON"),
+    (".csv", rb"\AImageID,", "a table of Open Images"),
+    (".csv", rb"(?i)\A.*\bxmin\b", "a table of boxes"),
+    (".txt", rb"(?m)^[A-Za-z][\w-]*( -?\d+(\.\d+)?){14,15}\r?$", "a label file of KITTI"),
+    (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
 )
 """Endings of files, what they hold, and the format that this is of."""
 _PLAIN = re.compile(r"[\w./@%+~-]+")

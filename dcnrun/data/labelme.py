@@ -39,6 +39,9 @@ from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.errors import DataError, UsageError
 
+_IGNORED = "__ignore__"
+"""The label of regions that nobody is to be right or wrong in, as in labelme's own converters."""
+
 
 def rules(config: LabelmeConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
@@ -48,6 +51,8 @@ def rules(config: LabelmeConfig) -> Iterator[Rule]:
 
 class LabelmeDataset(BoxFileDataset):
     """Objects drawn as polygons, rectangles, circles or masks; shapes of one label and one group_id are one object.
+
+    Shapes with the label `__ignore__` are a crowd of each class: ignored, whatever is found there.
 
     A split is a folder of .json files with all folders below it, or a list of images' names (`train: train.txt`). Points,
     lines and line strips are no objects. An image without a .json file is not read: nobody has said what is in it.
@@ -75,7 +80,7 @@ class LabelmeDataset(BoxFileDataset):
             for number, (drawing, objects, wrong) in enumerate(drawn, start=1)
         ]
         records, found = records_of(images, config.tolerance, has_masks=has_masks)
-        flaws += found
+        flaws += dict.fromkeys(found)  # an ignored region is there once for each class
         if part.endswith(".txt"):
             records = listed(records, root / part)
         notes += [*_notes_on_files(drawings, folder), *counts.notes(has_masks, config.rectangles)]
@@ -108,6 +113,7 @@ class _Counts:
 
     objects: int = 0
     rectangles: int = 0
+    ignored: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def notes(self, has_masks: bool, rectangles: Rectangles) -> Iterator[str]:
@@ -116,6 +122,8 @@ class _Counts:
                 f"{self.rectangles} of {self.objects} objects are rectangles: taken as masks that fill them"
                 " (data.rectangles=boxes: only their box is known)"
             )
+        if self.ignored:
+            yield f"{self.ignored} regions have the label {_IGNORED}: ignored, as a crowd of each class is"
         if self.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.left_out.items()))
             yield f"{self.left_out.total()} shapes are no objects and are left out: {kinds}"
@@ -239,7 +247,7 @@ def _labels(root: Path, folder: Path, config: LabelmeConfig, drawings: Sequence[
     read = [_read_all(root, other, config.allow_outside)[0] for other in others if other.is_dir()]
     shapes = [shape for drawn in (drawings, *read) for drawing in drawn for shape in drawing.shapes]
     labels = {_label(shape) for shape in shapes if isinstance(shape, dict) and kind_of(shape) not in NO_OBJECTS}
-    return sorted(label for label in labels if label is not None)
+    return sorted(label for label in labels - {_IGNORED} if label is not None)
 
 
 def _label(shape: dict[str, Any]) -> str | None:
@@ -269,12 +277,16 @@ def _objects(
         numbers = ", ".join(str(number) for number, _ in members)
         title = f"shape{'s' if len(members) > 1 else ''} {numbers} ({label!r})"
         try:
-            if label not in classes:
+            if label not in classes and label != _IGNORED:
                 raise ValueError(f"it is none of the classes {first_few(classes, 30)} (data.classes)")
             parts = [read_part(shape, drawing.size, rectangles) for _, shape in members]
         except ValueError as error:
             flaws.append(Flaw(drawing.file, f"{title}: {error}", is_bad_box=True))
         else:
+            if label == _IGNORED:
+                objects += [joined(title, each, parts)._replace(crowd=True) for each in range(len(classes))]
+                counts.ignored += 1
+                continue
             objects.append(joined(title, classes.index(label), parts))
             counts.objects += 1
             counts.rectangles += all(kind_of(shape) == "rectangle" for _, shape in members)

@@ -441,12 +441,44 @@ class TestLabelme:
         ("via.json", '{"_via_settings": {}, "_via_img_metadata": {}}', "VGG Image Annotator"),
         ("tasks.json", '[{"id": 1, "annotations": [{"result": [{"from_name": "label"}]}]}]', "Label Studio's own JSON"),
         ("a.png.json", '{"size": {}, "objects": [{"classTitle": "cat"}]}', "Supervisely's own JSON"),
+        (
+            "sa_1.json",
+            '{"image": {}, "annotations": [{"bbox": [0, 0, 1, 1], "predicted_iou": 0.9}]}',
+            "Segment Anything",
+        ),
+        (
+            "det_train.json",
+            '[{"name": "a.png", "labels": [{"category": "car", "box2d": {"x1": 1}}]}]',
+            "BDD100K's JSON",
+        ),
+        (
+            "boxes.csv",
+            "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax\na,xclick,/m/0,1,0,1,0,1\n",
+            "Open Images",
+        ),
+        (
+            "_annotations.csv",
+            "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,9,9,cat,1,1,3,3\n",
+            "a table of boxes",
+        ),
+        (
+            "label_2/a.txt",
+            "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10\n"
+            "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29\n",
+            "a label file of KITTI",
+        ),
+        (
+            "labelTxt/a.txt",
+            "imagesource:GoogleEarth\ngsd:0.146343590398\n2753.0 2408.0 2861.0 2385.0 2888.0 2468.0 2805.0 2502.0 plane 0\n",
+            "a label file of DOTA",
+        ),
     ],
 )
 def test_formats_that_tools_keep_for_themselves(tmp_path, file, content, tool):
     save_image(tmp_path / "a.png")
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
-    with pytest.raises(UsageError, match=rf"{file} is .*{tool}, which is not read; export it as COCO"):
+    with pytest.raises(UsageError, match=rf"{file} is .*{tool}.*, which is not read; export it as COCO"):
         discover(tmp_path)
 
 

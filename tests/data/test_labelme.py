@@ -86,6 +86,26 @@ class TestClasses:
         with pytest.raises(DataError, match=r"shape 1 \('dog'\): it is none of the classes cat \(data.classes\)"):
             opened(tmp_path, classes=["cat"])
 
+    def test_ignored_regions_are_a_crowd_of_each(self, tmp_path):
+        """labelme's own converters leave `__ignore__` out of COCO files, and write 255 for it in masks of classes."""
+        ignored = drawn("__ignore__", [[20, 20], [30, 20], [30, 28], [20, 28]])
+        save_labelme(tmp_path, "val/a.json", drawn("cat", SQUARE), ignored, drawn("dog", SQUARE))
+        dataset = opened(tmp_path, masks=True)
+        assert dataset.classes == ("cat", "dog")
+        sample = dataset[0]
+        assert sample["labels"].tolist() == [0, 0, 1, 1]
+        assert sample["crowd"].tolist() == [False, True, True, False]
+        assert dataset.notes == ["1 regions have the label __ignore__: ignored, as a crowd of each class is"]
+        mask = build_dataset(LabelmeConfig(root=str(tmp_path)), "val")[0]["mask"]
+        assert (mask[20:28, 20:30] == IGNORE).all()
+        assert int((mask == IGNORE).sum()) == 80
+
+    def test_an_ignored_region_outside_the_image_is_said_once(self, tmp_path):
+        outside = drawn("__ignore__", [[60, 3], [70, 3], [70, 9]])
+        save_labelme(tmp_path, "val/a.json", drawn("cat", SQUARE), outside, drawn("dog", SQUARE))
+        with pytest.raises(DataError, match=r"1 problem .*shape 2 \('__ignore__'\).* is outside the image of 40x30"):
+            opened(tmp_path)
+
     def test_none(self, tmp_path):
         save_labelme(tmp_path, "val/a.json", drawn("mark", [[1, 1]], "point"))
         with pytest.raises(UsageError, match=r"no shape is an object with a label"):
