@@ -1,5 +1,6 @@
 """What every test starts from."""
 
+import gc
 import signal
 import sys
 
@@ -9,6 +10,14 @@ from tests.postgres import postgres  # noqa: F401  a fixture
 
 # A job in the background of a shell starts with Ctrl-C ignored; the tests of Ctrl-C need it as on a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Modules and tests stay: looking for garbage among them would take a fifth of the collection, and more at each later look.
+gc.disable()
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

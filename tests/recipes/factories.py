@@ -2,6 +2,7 @@
 
 import difflib
 import filecmp
+import gc
 import importlib
 import io
 import json
@@ -190,6 +191,7 @@ def _serve() -> None:
     """Read folders and commands, and run them in children of this process, one after the other."""
     for library in _LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # no child looks for garbage among the libraries, nor copies their memory by that
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -2,16 +2,18 @@
 
 import ctypes
 import functools
+import hashlib
+import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
 from dcnrun.ops.jit import KernelUnavailable
-from dcnrun.ops.jit.compiler import Flags, compile_library, find_compiler, kernel_flags
+from dcnrun.ops.jit.build import find_or_build, work_folder
+from dcnrun.ops.jit.compiler import SECONDS_TO_COMPILE, Flags, compile_library, find_compiler, kernel_flags
 from dcnrun.resources import resource_dir
 
 INCLUDE = Path(__file__).parent / "include"
@@ -67,18 +69,25 @@ def _compiled(name, define, architecture):
 
 
 def compiled_text(text, define="DCNRUN_FLOAT32", architecture=900, folder=INCLUDE):
-    """A library of the kernels in a CUDA source, each under its name after `emulated_`."""
+    """A library of the kernels in a CUDA source, each under its name after `emulated_`; from the kernels' cache, if it is there."""
     kernels = _KERNEL.findall(text)
     assert kernels, "the source has no kernels"
+    lines = ['#include "emulation.h"', text, *(f"EMULATED({kernel})" for kernel in kernels)]
     flags = (
         *kernel_flags(define).needed,
         *("-O1", "-fno-strict-aliasing", "-Wall", "-Wno-sign-compare", "-U_FORTIFY_SOURCE"),
-        *(f"-D__CUDA_ARCH__={architecture}", f"-I{INCLUDE}", f"-I{folder}"),
-        f"-I{resource_dir('kernels')}",
+        f"-D__CUDA_ARCH__={architecture}",
     )
-    with tempfile.TemporaryDirectory() as work:
-        unit, library = Path(work) / "unit.cpp", Path(work) / "unit.so"
-        lines = ['#include "emulation.h"', text, *(f"EMULATED({kernel})" for kernel in kernels)]
+    folders, compiler = (INCLUDE, folder, resource_dir("kernels")), find_compiler()
+
+    def compile(library):
+        unit = library.with_suffix(".cpp")
         unit.write_text("\n".join(lines), "utf-8")
-        compile_library(find_compiler(), Flags(flags, ()), unit, library)
-        return ctypes.CDLL(str(library))
+        return compile_library(compiler, Flags((*flags, *(f"-I{each}" for each in folders)), ()), unit, library)
+
+    headers = [header.read_text("utf-8") for each in folders for header in sorted(each.rglob("*.h"))]
+    decides = json.dumps([lines, headers, flags, compiler.command, compiler.version])
+    file_name = f"emulated_cuda-{hashlib.sha256(decides.encode()).hexdigest()[:12]}.so"
+    with work_folder() as work:
+        built = find_or_build(file_name, compile, work, SECONDS_TO_COMPILE)
+        return ctypes.CDLL(str(built.file))

@@ -29,10 +29,13 @@ def wanted_in_fp32(problem, grad_output=None):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@both_ways
-@examples(25)
-@given(problem=problems(dtype=torch.float32, counts=(1, 2, 5, 9), authors=False), positions=st.booleans())
-def test_equals_the_definition(gpu, dtype, in_order, problem, positions):
+@examples(30)
+@given(
+    problem=problems(dtype=torch.float32, counts=(1, 2, 5, 9), authors=False),
+    positions=st.booleans(),
+    in_order=st.booleans(),
+)
+def test_equals_the_definition(gpu, dtype, problem, positions, in_order):
     narrow = ("input", "rois", "offset", "mask") if positions else ("input",)
     problem |= {name: problem[name].to(dtype) for name in narrow if problem[name] is not None}
     grad_output = random_like(compute(**problem))
@@ -50,11 +53,14 @@ def test_equals_the_definition(gpu, dtype, in_order, problem, positions):
 @pytest.mark.parametrize("dtype", DTYPES)
 @both_ways
 def test_parity(gpu, shape, dtype, in_order):
-    """What the parity suite checks on a GPU."""
-    for rois in ROIS:
-        case = Case(shape, rois, dtype, in_order)
-        found = errors(case, seed=7, device="cpu")
-        assert max(found.values()) <= TOLERANCES[dtype], (str(case), found)
+    """What the parity suite checks on a GPU; every kind of RoIs with every shape, and with every dtype and order.
+
+    Each of the three decides code of its own; on a GPU all combinations of them are computed.
+    """
+    shift = list(SHAPES).index(shape) + 2 * DTYPES.index(dtype) + in_order
+    case = Case(shape, ROIS[shift % len(ROIS)], dtype, in_order)
+    found = errors(case, seed=7, device="cpu")
+    assert max(found.values()) <= TOLERANCES[dtype], (str(case), found)
 
 
 def test_gpus_without_vector_reductions(gpu):
