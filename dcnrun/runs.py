@@ -405,7 +405,7 @@ def _canonical(summary: Mapping[str, Any]) -> bytes:
 def require_regular(path: Path) -> None:
     """Raise OSError unless a path is a file: reading a FIFO, say, would wait for ever."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device")
+        raise OSError(errno.EINVAL, "it is no file, but a folder, a pipe or a device", str(path))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -417,7 +417,7 @@ def read_bytes(path: Path) -> bytes:
 def _require_readable(path: Path) -> None:
     require_regular(path)
     if path.stat().st_size > _LARGEST:
-        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB", str(path))
 
 
 def new_run_folder(runs_dir: Path, name: str) -> RunFolder:

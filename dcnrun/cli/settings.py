@@ -85,16 +85,19 @@ def data_check(
 
 def _readings(paths: list[str]) -> list["Reading"]:
     """Print what the folder of a command line holds, and return it, the likeliest first."""
-    there = [path for path in map(Path, paths) if path.is_dir() or path.suffix in (".json", ".yaml", ".yml")]
-    if not there or len(there) < len(paths):
-        return []  # what is neither a folder nor a setting is refused with the settings
-    if len(there) > 1:
+    if not paths:
+        return []
+    for path in map(Path, paths):
+        if not path.is_dir() and not (path.is_file() and path.suffix in (".json", ".yaml", ".yml")):
+            what = "is no folder and no .json or .yaml" if path.exists() else "there is no such folder"
+            raise UsageError(f"{path}: {what}; an override is written key=value.")
+    if len(paths) > 1:
         raise UsageError(f"{' '.join(paths)}: expected one folder to look at.")
     from dcnrun.console import console, printable
     from dcnrun.data.discover import discover
     from dcnrun.data.files import first_few
 
-    readings = discover(there[0].expanduser())
+    readings = discover(Path(paths[0]))
     for number, reading in enumerate(readings):
         lines = [
             f"{'It may also be' if number else 'Format'}: {reading.format} ({reading.because})",

@@ -10,7 +10,7 @@ from dcnrun.config.inactive import settings_of
 from dcnrun.config.paths import find_paths, is_path
 from dcnrun.config.schema import Config
 from dcnrun.errors import DcnrunError
-from dcnrun.runs import RunFolder, write_text
+from dcnrun.runs import RunFolder, read_bytes, write_text
 
 _DEEPEST = 3
 """Folders below `runs_dir`: a trial is in sweeps/NAME/trial-0000."""
@@ -84,7 +84,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 def _listed(runs_dir: Path) -> list[Path]:
     try:
-        lines = (runs_dir / _COMPARISONS).read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(runs_dir / _COMPARISONS).decode().splitlines()
     except (OSError, ValueError):
         return []
     return [Path(line) for line in lines if Path(line, GRID_FILE).is_file()]

@@ -80,4 +80,4 @@ def _likeness(word: str, name: str) -> float:
 
 
 def _ratio(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other).ratio()
+    return SequenceMatcher(None, one.lower(), other.lower()).ratio()

@@ -28,6 +28,8 @@ from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     Pair,
     first_few,
+    is_file,
+    is_folder,
     is_text,
     read_bytes,
     read_mask,
@@ -168,9 +170,9 @@ def _listing(folder: Path) -> Listing:
             count += 1
             if entry.name.startswith(".") or not is_text(entry.name):
                 continue
-            if entry.is_dir():
+            if is_folder(entry):
                 waiting.append(f"{place}/{entry.name}".lstrip("/"))
-            elif entry.is_file():
+            elif is_file(entry):
                 names.append(entry.name)
     return found
 

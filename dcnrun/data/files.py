@@ -310,6 +310,16 @@ def require_regular(path: Path) -> None:
         raise OSError("it is no file, but a folder, a pipe or a device")
 
 
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is one; a link in a circle, or to where one may not look, leads nowhere."""
+    return Path(entry).is_dir() if entry.is_symlink() else entry.is_dir()
+
+
+def is_file(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is a file, on the same terms."""
+    return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a file; OSError where it is not there or no regular file."""
     require_regular(path)

@@ -12,6 +12,7 @@ from dcnrun.data.files import (
     MASK_SUFFIXES,
     Pair,
     first_few,
+    is_folder,
     read_names,
     require_below,
     root_folder,
@@ -124,7 +125,7 @@ def _places(root: Path) -> Iterator[str]:
 def _subfolders(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
+            return sorted(entry.name for entry in entries if entry.name[0] != "." and is_folder(entry))
     except OSError:
         return []
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torchvision.datasets import VOCDetection
 
 from dcnrun.config.schema import VocConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, read_names, require_below, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_file, read_names, require_below, root_folder
 from dcnrun.errors import DataError, UsageError
 
 _FETCHED = {
@@ -220,7 +220,7 @@ def _images_in(folder: Path) -> dict[str, Path]:
     """Return the images in a folder by name without ending."""
     try:
         with os.scandir(folder) as entries:
-            return _images_among(folder, [entry.name for entry in entries if entry.is_file()])
+            return _images_among(folder, [entry.name for entry in entries if is_file(entry)])
     except OSError:
         return {}
 

@@ -14,6 +14,7 @@ import psutil
 
 from dcnrun.jobs import parent_death_signal
 from dcnrun.jobs.database import STORAGE
+from dcnrun.runs import require_regular
 
 SECONDS_TO_SAVE = 30.0
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -27,6 +28,8 @@ def start_process(
 
     It runs in a session of its own, so that Ctrl-C reaches it once, from here. It inherits the file descriptors `keep_open`.
     """
+    if log.exists():
+        require_regular(log)
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-I", str(Path(parent_death_signal.__file__)), str(os.getpid()), *command],

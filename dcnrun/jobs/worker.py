@@ -13,7 +13,7 @@ from dcnrun.jobs.ledger import Draw, Job, Ledger, State
 from dcnrun.jobs.owner import this_process
 from dcnrun.jobs.process import SECONDS_TO_SAVE, run_process, sigterm_as_interrupt
 from dcnrun.jobs.train import log_of, reason_of, train_job
-from dcnrun.runs import CurveReader, RunFolder
+from dcnrun.runs import CurveReader, RunFolder, require_regular
 
 BEATS_BEFORE_LOST = 12  # one in 5 s
 FAILURES_TO_GIVE_UP = 3
@@ -266,6 +266,8 @@ def _locked_folder(path: Path, meanwhile: Callable[[], None]) -> Iterator[int]:
     """
     lock = path.with_name(f".{path.name}.lock")
     end = time.monotonic() + SECONDS_FOR_AN_ORPHAN
+    if lock.exists():
+        require_regular(lock)
     with lock.open("w") as file:
         while not _try_lock(file.fileno()):
             if time.monotonic() > end:

@@ -10,7 +10,7 @@ import psutil
 from dcnrun.errors import UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import Ledger
-from dcnrun.runs import remove_leftovers, write_text
+from dcnrun.runs import read_bytes, remove_leftovers, write_text
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.plan import Plan, plan_from
 from dcnrun.sweep.spec.sweep_file import SweepFile
@@ -127,8 +127,10 @@ def _explaining(folder: Path) -> Iterator[None]:
 
 def _require_same_sweep(folder: Path, plan: Plan) -> None:
     held = folder / _PLAN
-    with _explaining(folder):
-        is_of_another = held.exists() and held.read_bytes() != plan.as_text().encode()
+    try:
+        is_of_another = held.exists() and read_bytes(held) != plan.as_text().encode()
+    except OSError as error:
+        raise UsageError(f"{held} can't be read: {error.strerror}. Give another --out, or move it away.") from error
     if is_of_another and any(folder.glob(_TRIALS)):
         raise UsageError(
             f"{folder} holds another sweep: {held.name} there has other settings, other overrides, another --seed or another "

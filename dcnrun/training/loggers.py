@@ -21,6 +21,7 @@ from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config, LoggerConfig, WandbMode
 from dcnrun.console import console
 from dcnrun.errors import RunError
+from dcnrun.masking import masked_urls
 from dcnrun.runs import RunFolder, RunStatus, json_ready, read_bytes, write_json, write_text
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _id_and_group(folder: RunFolder) -> dict[str, str | None]:
     try:
         kept = json.loads(read_bytes(folder.wandb_file).decode())
         return {"id": str(kept["id"]), "group": kept["group"] and str(kept["group"])}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         pass
     # Runs from before there was such a file have the folder's name.
     own = folder.path.name[:64] if (folder.path / "wandb").is_dir() else secrets.token_hex(8)
@@ -219,7 +220,7 @@ def start_wandb(folder: RunFolder, **arguments: Any) -> "wandb.Run":
         return wandb.init(dir=folder.path, settings=wandb.Settings(console="off", silent=True), **arguments)
     except Exception as error:  # no login, no network: the client raises many kinds
         raise RunError(
-            f"Weights & Biases can't start a run ({error}). Log in with `wandb login`, or set logger.wandb_mode=offline."
+            f"Weights & Biases can't start a run ({masked_urls(str(error))}). Log in with `wandb login`, or set logger.wandb_mode=offline."
         ) from error
 
 

@@ -71,4 +71,10 @@ class TestDataCheckOfAFolder:
 
     def test_of_which_there_is_one(self, tmp_path):
         assert run("data", "check", str(tmp_path), str(tmp_path)).exit_code == 2
-        assert run("data", "check", str(tmp_path / "absent")).exit_code == 2
+
+    def test_that_is_not_there_or_no_folder(self, tmp_path):
+        (tmp_path / "a.png").touch()
+        for name, what in (("absent", "there is no such folder"), ("a.png", "is no folder and no .json or .yaml")):
+            result = run("data", "check", str(tmp_path / name))
+            assert result.exit_code == 2
+            assert f"error: {tmp_path / name}: {what}; an override is written key=value." in result.stderr

@@ -1,8 +1,11 @@
 """Runs that need not be trained again are found by their configs."""
 
+import os
 from pathlib import Path
 
-from dcnrun.compare.earlier_runs import GRID_FILE
+import pytest
+
+from dcnrun.compare.earlier_runs import GRID_FILE, find_completed
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.grid_cells import grid_cells
 from dcnrun.config.compose import compose
@@ -33,6 +36,13 @@ def test_completed_runs_of_the_same_config_are_taken_from_elsewhere(tmp_path):
     assert [cell.is_elsewhere for cell in cells] == [True, True, False, True]
     write_run(folder / "standard-seed0", ["conv=standard"], seed=0, status="stopped")
     assert not grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)[0].is_elsewhere
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_list_of_comparisons_is_not_waited_for(tmp_path):
+    (tmp_path / "runs").mkdir()
+    os.mkfifo(tmp_path / "runs" / "comparisons.txt")
+    assert find_completed(["a"], tmp_path / "runs", tmp_path / "comparison") == {}
 
 
 def test_a_run_of_other_data_is_none_of_the_same_config(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from dcnrun.errors import ConfigError
         ("batchsize", "data.batch_size"),
         ("modle", "model"),
         ("experimnet", "experiment"),
+        ("Optim.LR", "optim.lr"),
     ],
 )
 def test_the_first_suggestion_is_what_was_meant(word, meant):

@@ -496,6 +496,7 @@ def test_several_readings(tmp_path):
 def test_nothing_to_recognise_links_in_circles_and_pipes(tmp_path):
     (tmp_path / "below").mkdir()
     (tmp_path / "below/circle").symlink_to(tmp_path)
+    (tmp_path / "below/itself").symlink_to("itself")  # which the system refuses to follow
     (tmp_path / "notes.md").touch()
     for name in ("pipe.json", "pipe.yaml", "pipe.xml", "pipe.png"):
         os.mkfifo(tmp_path / name)

@@ -41,6 +41,12 @@ def test_folders(tmp_path, images, masks, forced):
         assert found(tmp_path, **settings) == (pairs, [])
 
 
+def test_a_link_to_itself_hides_no_other_folder(tmp_path):
+    touch(tmp_path, "train/images/a.jpg", "train/masks/a.png")
+    (tmp_path / "itself").symlink_to("itself")
+    assert found(tmp_path)[0] == [("a", "train/images/a.jpg", "train/masks/a.png")]
+
+
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_names_of_the_validation_images(tmp_path, name):
     touch(tmp_path, f"{name}/images/a.jpg", f"{name}/masks/a_mask.tif", "train/images/b.jpg", "train/masks/b.png")

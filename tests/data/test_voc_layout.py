@@ -99,6 +99,8 @@ class TestFolders:
         (tmp_path / "set/train").symlink_to(tmp_path / "data/train")
         assert list(found(tmp_path / "data", "train")[0]) == ["a"]
         assert list(found(tmp_path / "set", "train")[0]) == ["a"]
+        (tmp_path / "data/train/itself.jpg").symlink_to("itself.jpg")  # which the system refuses to follow
+        assert found(tmp_path / "data", "train")[0] == {"a": ("train/a.xml", "train/a.jpg")}
 
     @pytest.mark.timeout(20)
     def test_pipes_are_not_waited_for(self, tmp_path):

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import pytest
@@ -22,6 +23,13 @@ def test_the_exit_status_and_the_end_of_what_was_printed(tmp_path):
     assert run_process([sys.executable, "-c", script], log) == 1
     assert last_lines(log, start) == "d e f g h"
     assert log.read_text().startswith("of an earlier run\na\n")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_log_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(OSError, match="it is no file"):
+        run_process([sys.executable, "-c", ""], tmp_path / "log")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process itself is killed")

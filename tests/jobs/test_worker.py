@@ -234,6 +234,15 @@ def test_no_job_is_started_while_an_orphan_of_it_still_saves(batch, during):
     assert beats[0] > 0.1  # it showed that it lives while it waited
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_the_lock_is_not_waited_for(batch):
+    runs = batch("steps=1")
+    os.mkfifo(runs.folder / ".trial-0.lock")
+    with pytest.raises(OSError, match="it is no file"):
+        runs.work()
+    assert runs.states() == [State.waiting]
+
+
 def test_an_orphan_that_does_not_end_fails_the_job(batch, monkeypatch):
     monkeypatch.setattr(worker, "SECONDS_FOR_AN_ORPHAN", 0.1)
     runs = batch("steps=1")

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import psutil
@@ -60,6 +61,15 @@ def test_a_folder_with_trials_is_one_sweeps(other):
     assert open_ledger("out", None)[0].text == plan().as_text()
     assert Path("out/sweep.yaml").read_text() == TEXT
     assert not Path("elsewhere.db").exists()
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_what_tells_which_sweep_it_is_is_not_waited_for():
+    begun(Path("out"))
+    Path("out/sweep.json").unlink()
+    os.mkfifo("out/sweep.json")
+    with pytest.raises(UsageError, match=r"^out/sweep\.json can't be read: it is no file"):
+        occupy(Path("out"), plan())
 
 
 def begun(folder):

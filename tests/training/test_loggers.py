@@ -133,6 +133,23 @@ def test_each_run_has_an_id_and_a_group_that_a_resume_keeps(tmp_path, monkeypatc
     assert started[0]["tags"] == ["mine", "dilated", "deeplab", "shapes"]
 
 
+@pytest.mark.parametrize("damaged", ["[" * 100_000, '{"id": 1', "[]", "{}"], ids=["deep", "torn", "list", "empty"])
+def test_a_damaged_id_is_made_anew(tmp_path, started, damaged):
+    (tmp_path / "wandb.json").write_text(damaged)
+    for _ in range(2):
+        WandbLogger(RunFolder(tmp_path), compose(["logger=wandb"]))
+    assert started[0]["id"] == started[1]["id"] == json.loads((tmp_path / "wandb.json").read_text())["id"]
+
+
+def test_a_start_that_fails_tells_no_password(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError("no answer from https://me:hunter2@wandb.example/graphql")
+
+    monkeypatch.setattr("wandb.init", refuse)
+    with pytest.raises(RunError, match=r"can't start a run \(no answer from https://\*\*\*@wandb\.example/graphql\)\."):
+        loggers.start_wandb(RunFolder(tmp_path))
+
+
 def test_scores_of_classes_are_in_the_summary(tmp_path, started):
     logger = WandbLogger(RunFolder(tmp_path), compose(["logger=wandb"]))
     logger.log_classes({"val/map": {"cat": 0.5, "dog": math.nan}, "val/map_50": {"cat": 0.75}})

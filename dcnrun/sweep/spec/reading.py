@@ -11,6 +11,7 @@ from typing import Any
 from dcnrun.config.messages import did_you_mean
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.resources import resource_dir
+from dcnrun.runs import read_bytes
 from dcnrun.sweep.spec.command import MACROS, read_command, unknown_macros
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform
 from dcnrun.sweep.spec.document import Document, Where, read_document
@@ -36,7 +37,7 @@ def read_sweep(path: Path) -> SweepFile:
     if may_be_shipped := not path.is_file() and path.parent in (Path(), Path("sweeps")):
         path = shipped.get(path.name.removesuffix(".yaml"), path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path).decode()
     except OSError as error:
         hint = f" There are {', '.join(shipped)} that ship with dcnrun." if may_be_shipped else ""
         hint = " The sweep file comes first, overrides after it." if "=" in str(path) else hint

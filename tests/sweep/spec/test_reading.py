@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,16 @@ def test_a_file_that_is_not_there(tmp_path):
         UsageError, match=r"^seed=3 can't be read: .* The sweep file comes first, overrides after it\.$"
     ):
         read_sweep(Path("seed=3"))
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_neither_waited_for_nor_read_without_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", tmp_path, Path("/dev/zero")):
+        with pytest.raises(
+            UsageError, match=rf"^{path} can't be read: it is no file, but a folder, a pipe or a device\."
+        ):
+            read_sweep(path)
 
 
 @pytest.mark.parametrize("name", ["offset_lr_bayes", "offset_lr_bayes.yaml", "sweeps/offset_lr_bayes.yaml"])
