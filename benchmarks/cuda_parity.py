@@ -1,5 +1,5 @@
-"""Whether our CUDA kernels compute on this GPU what the definition does in fp64, for each operator's `PARITY`: that of the
-convolution in dcnrun/ops/deform_conv2d/dispatch.py, that of RoI pooling in dcnrun/ops/deform_roi_pool/dispatch.py.
+"""Whether our CUDA kernels compute on this GPU what the definition does in fp64, for each operator's `PARITY`: in
+the dispatch.py of its folder in dcnrun/ops/.
 
     python -m benchmarks.cuda_parity [--only PART] [benchmarks/results/cuda_parity_sm_90.json]
 
@@ -27,9 +27,12 @@ from dcnrun.bench.operators import one_line
 from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
 from dcnrun.ops.deform_roi_pool import cuda as roi_cuda
 from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
+from dcnrun.ops.deform_sample2d import cuda as sample_cuda
+from dcnrun.ops.deform_sample2d import dispatch as sample_dispatch
 from tests.ops.deform_conv2d import parity
 from tests.ops.deform_conv2d.parity import TF32_TOLERANCE, TOLERANCES, watched_kernels
 from tests.ops.deform_roi_pool import parity as roi_parity
+from tests.ops.deform_sample2d import parity as sample_parity
 
 Row = dict[str, Any]
 
@@ -57,6 +60,13 @@ def roi_poolings() -> list[Check]:
     return [
         Check(str(case), partial(roi_parity.errors, case), TOLERANCES[case.dtype])
         for case in roi_parity.cases(roi_parity.SHAPES | roi_parity.LARGE_SHAPES)
+    ]
+
+
+def samplings() -> list[Check]:
+    return [
+        Check(str(case), partial(sample_parity.errors, case), TOLERANCES[case.dtype])
+        for case in sample_parity.cases(sample_parity.SHAPES | sample_parity.LARGE_SHAPES)
     ]
 
 
@@ -109,8 +119,9 @@ def main() -> int:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_DETERMINISTIC)
     conv_dispatch.KERNELS["cuda"] = watched_kernels()
     roi_dispatch.KERNELS["cuda"] = watched_kernels(roi_cuda)
+    sample_dispatch.KERNELS["cuda"] = watched_kernels(sample_cuda)
     machine = describe() | describe_gpu(torch.device("cuda", torch.cuda.current_device()))
-    checks = {"deform_conv2d": convolutions(), "deform_roi_pool": roi_poolings()}
+    checks = {"deform_conv2d": convolutions(), "deform_roi_pool": roi_poolings(), "deform_sample2d": samplings()}
     return 0 if run(checks, machine, asked.file or Path(default), asked.only) else 1
 
 

@@ -237,21 +237,12 @@ def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
         taken = {dtype_name(dtype): used(operator, device, dtype) for dtype in CPU_DTYPES}
         own = [row for row in kernels if row["kernel"] == operator and row["device"].startswith(device)]
         loads = all(row["state"] != _UNAVAILABLE for row in own)
-        rows.append(
-            {
-                "operator": operator,
-                "device": device,
-                **taken,
-                "why": _why(device, taken, loads, device in DISPATCH[operator].KERNELS),
-            }
-        )
+        rows.append({"operator": operator, "device": device, **taken, "why": _why(device, taken, loads)})
     return rows
 
 
-def _why(device: str, backends: dict[str, str], loads: bool, exists: bool) -> str:
+def _why(device: str, backends: dict[str, str], loads: bool) -> str:
     asked = os.environ.get("DCNRUN_BACKEND", "auto")
-    if not exists:
-        return f"there is no kernel of ours for {device} yet"
     if asked != "auto":
         return f"DCNRUN_BACKEND is {asked}"
     if not loads:

@@ -181,7 +181,6 @@ def test_why_a_gpu_does_not_run_our_kernel(sandbox, gpus, monkeypatch):
         return of_gpus(doctor()[0]["backends"])[0]["why"]
 
     assert "has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda" in why()
-    assert "there is no kernel of ours for cuda yet" in of_gpus(doctor()[0]["backends"])[-1]["why"]
     sandbox.forget()
     sandbox.cuda_source.write_text("int x = ;")
     report, _ = doctor()

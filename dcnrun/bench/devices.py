@@ -118,7 +118,7 @@ class Cuda(Device):
         for batch, channels, size in ((8, 256, 64), (8, 64, 64), (8, 512, 32), (2, 128, (100, 167)))
         for offset_groups in (1, 4)
     )
-    ours = (op.OURS, op.OURS_DETERMINISTIC)
+    ours = (op.OURS, op.OURS_DETERMINISTIC, op.SAMPLING)
     peers = (op.TORCHVISION_FP16, op.TORCHVISION_FP32, op.CONV2D)
     passes = (op.FORWARD, op.BACKWARD, op.BOTH)
     time = (

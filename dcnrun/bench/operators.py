@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dcnrun.bench.memory import Sized, peak_extra_bytes
-from dcnrun.ops import deform_conv2d
+from dcnrun.ops import deform_conv2d, deform_sample2d
 
 OURS, OURS_NCHW, OURS_DETERMINISTIC = "ours", "ours, NCHW", "ours, deterministic"
+SAMPLING = "ours, sampling"  # of DCNv3 and DCNv4, which have no weights: another function, of the same feature map
 TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32 = "torchvision", "torchvision fp16", "torchvision fp32"
 ONNXRUNTIME, OPENVINO, DEFORMOPS, CONV2D = "onnxruntime", "openvino", "deformops", "conv2d"
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward + backward"
@@ -22,6 +23,7 @@ _TORCHVISIONS = (TORCHVISION, TORCHVISION_FP16, TORCHVISION_FP32)
 _NCHW = (*_TORCHVISIONS, ONNXRUNTIME, OPENVINO, OURS_NCHW)
 # Images that torchvision makes columns of at once.
 _TORCHVISION_IMAGES = 32
+_CHANNELS_OF_GROUP = 16  # as DCNv3 and DCNv4 have
 
 
 # Of an operator with its operands: each gives its results, the output and then the gradients.
@@ -81,6 +83,8 @@ def make_candidate(
     """
     memory_format = torch.contiguous_format if name in _NCHW else torch.channels_last
     dtype = dtype_of(name, dtype)
+    if name == SAMPLING:
+        case = replace(case, offset_groups=max(1, case.channels // _CHANNELS_OF_GROUP))
     operands = _operands(case, dtype, positions or dtype, memory_format, device)
     input, offset, mask, weight, grad_output = operands
     padding = case.kernel // 2
@@ -90,6 +94,9 @@ def make_candidate(
         return _in_onnxruntime(case, input, offset, mask, weight)
     if name == OPENVINO:
         return _in_openvino(case, input, offset, mask, weight)
+    if name == SAMPLING:
+        sample = functools.partial(deform_sample2d, input, offset, mask, case.kernel, padding=padding)
+        return _in_torch(sample, [input, offset, mask], grad_output)
     function = _function(name)
 
     def convolve() -> Tensor:

@@ -21,7 +21,7 @@ __device__ void sample_columns(const Problem& problem, Sample* samples) {
         for (unsigned i = threadIdx.y; i < tile.samples(); i += blockDim.y, column += column_step) {
             const Sample sample = samples[i];
             Raw<kWidth> corners[4];
-            for (int k = 0; k < 4; k++) corners[k] = read_corner<kWidth>(problem, input, sample.corner[k]);
+            for (int k = 0; k < 4; k++) corners[k] = read_corner<kWidth>(input, problem.input_step, sample.corner[k]);
             Channels<kWidth> sampled = {};
             for (int k = 0; k < 4; k++) sampled.add(sample.weight[k], converted(corners[k]));
             store(column, sampled);
@@ -30,21 +30,6 @@ __device__ void sample_columns(const Problem& problem, Sample* samples) {
 }
 
 // Backward: what the gradient of the columns means for input, offset and mask ------------------------------------------------
-
-// The gradients of one sample's position and mask.
-struct Slopes {
-    float y, x, factor;
-
-    // From the products of the column's gradient with each corner, summed over channels.
-    __device__ Slopes(const float (&products)[4], const Fraction& sample) {
-        const float left = products[2] - products[0], right = products[3] - products[1];
-        const float upper = products[1] - products[0], lower = products[3] - products[2];
-        const float above = products[0] + upper * sample.right, below = products[2] + lower * sample.right;
-        y = (left + (right - left) * sample.right) * sample.factor;
-        x = (upper + (lower - upper) * sample.down) * sample.factor;
-        factor = above + (below - above) * sample.down;
-    }
-};
 
 // What the slopes of a tile's samples are made of.
 struct Findings {
@@ -88,7 +73,7 @@ __device__ void scatter_gradients(const Problem& problem, Sample* samples, Findi
             const Raw<kWidth> raw = has_channels ? read<kWidth>(column) : Raw<kWidth>{};
             Raw<kWidth> corners[4];
             for (int k = 0; k < 4; k++)
-                corners[k] = read_corner<kWidth>(problem, input, sample.corner[k], has_channels && reads_input);
+                corners[k] = read_corner<kWidth>(input, problem.input_step, sample.corner[k], has_channels && reads_input);
 
             const Channels<kWidth> column_grad = converted(raw);
             if (reads_input) {
@@ -144,6 +129,50 @@ inline __device__ void write_lists(const Problem& problem, Sample* samples) {
     }
 }
 
+// What is added up at level 0: the rows are those of the columns' gradient, each multiplied by its corner's weight.
+struct Corners {
+    Problem problem;
+    const long long* order;  // the entry, as list_corners numbers them, at each position of the order
+    Runs runs;
+};
+
+template <int kWidth>
+struct CornerRows {
+    typedef Raw<kWidth> Row;
+    const Corners& corners;
+
+    __device__ Entry entry(int i, int key) const {
+        const Problem& problem = corners.problem;
+        const unsigned corner = corners.order[i], sample = corner / 4, points = problem.points;
+        const unsigned offset_group = sample / points % problem.offset_groups, row = sample / points / problem.offset_groups;
+        const int first = offset_group * problem.offset_group_channels;
+        return {problem.column_start(row, sample % points, first), key, problem.corner_weights[corner]};
+    }
+
+    __device__ Row row(const Entry& entry, int channel) const {
+        return read<kWidth>(corners.problem.columns + channel + entry.start);
+    }
+};
+
+// The same where the weight has groups, each with its own sampling points: an offset group may be cut by them.
+template <int kWidth>
+struct GroupedRows : CornerRows<kWidth> {
+    __device__ Raw<kWidth> row(const Entry& entry, int channel) const {
+        const Problem& problem = this->corners.problem;
+        const int first = max(entry.key, 0) % problem.offset_groups * problem.offset_group_channels;
+        const long long step = problem.group_step(first + channel) - problem.group_step(first);
+        return read<kWidth>(problem.columns + channel + entry.start + step);
+    }
+};
+
+template <int kWidth>
+__device__ void sum_corners(const Corners& corners, Entry* entries) {
+    if (corners.problem.groups == 1)
+        sum_runs<kWidth>(corners.runs, CornerRows<kWidth>{corners}, entries);
+    else
+        sum_runs<kWidth>(corners.runs, GroupedRows<kWidth>{{corners}}, entries);
+}
+
 // The kernels ----------------------------------------------------------------------------------------------------------------
 
 // Most in two widths, see channels.h. Shared memory is declared here and not in templates, where the tests' emulation would not
@@ -177,28 +206,22 @@ extern "C" __global__ void __launch_bounds__(kThreads) list_corners(const __grid
     write_lists(problem, samples);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads, 4) sum_corners_wide(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads, 4) sum_corners_wide(const __grid_constant__ Corners corners) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    if (runs.problem.groups == 1)
-        sum_runs<kWide, CornerRows>(runs, entries);
-    else
-        sum_runs<kWide, GroupedRows>(runs, entries);
+    sum_corners<kWide>(corners, entries);
 }
 
-extern "C" __global__ void __launch_bounds__(kThreads) sum_corners_single(const __grid_constant__ Runs runs) {
+extern "C" __global__ void __launch_bounds__(kThreads) sum_corners_single(const __grid_constant__ Corners corners) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    if (runs.problem.groups == 1)
-        sum_runs<1, CornerRows>(runs, entries);
-    else
-        sum_runs<1, GroupedRows>(runs, entries);
+    sum_corners<1>(corners, entries);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) sum_partials_wide(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<kWide, PartialRows>(runs, entries);
+    sum_runs<kWide>(runs, PartialRows<kWide>{runs}, entries);
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) sum_partials_single(const __grid_constant__ Runs runs) {
     __shared__ Entry entries[kMostTeams * kSegment];
-    sum_runs<1, PartialRows>(runs, entries);
+    sum_runs<1>(runs, PartialRows<1>{runs}, entries);
 }

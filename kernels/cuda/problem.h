@@ -1,13 +1,7 @@
 // The arguments of the kernels that sample, as dcnrun/ops/deform_conv2d/cuda.py lays them out.
 #pragma once
 
-#include "channels.h"
-
-// Positions, masks or their gradients, (N, channels, Ho, Wo) in fp32: memory and its strides in elements; no data where there is none.
-struct View {
-    float* data;
-    long long image, channel, row, column;
-};
+#include "bilinear.h"
 
 // Inputs are read as rows of channels, (N, H, W, C). Columns are (rows, groups, sampling points, channels of a group), one
 // row for each output pixel of a chunk: a run of the pixels of all images, which may begin and end within an image.
@@ -37,9 +31,3 @@ struct Problem {
     // How much further it lies than it would with one group.
     __device__ long long group_step(int channel) const { return channel / group_channels * (points - 1LL) * group_channels; }
 };
-
-// The channels of a pixel, where `first` are those of pixel 0 and `step` is in bytes: one multiplication, of 32 bits.
-template <typename T>
-inline __device__ T* of_pixel(T* first, unsigned pixel, unsigned step) {
-    return (T*)((char*)first + (unsigned long long)pixel * step);
-}

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "problem.h"
-#include "team.h"
 
 // What a block works on: some output pixels, and for one offset group some of their sampling points. Neighbouring threads take
 // neighbouring pixels where they read positions and write their gradients, and neighbouring teams do where they sample. Blocks
@@ -48,38 +47,14 @@ struct SampleIndex {
     }
 };
 
-// How far a sample lies below the upper and right of the left corners; the mask, 1 without one.
-struct Fraction {
-    float down, right, factor;
-};
-
-// What a sample is made of: the same for all channels.
-struct alignas(16) Sample {
-    int corner[4];   // pixels top left, top right, bottom left, bottom right of the chunk's images; -1: outside the feature map, zero
-    float weight[4];  // each corner's weight in the sample
-};
-
-// A sample from one pixel outside the feature map on is zero; one at a NaN position has no corners, and weights that are
-// NaN.
 inline __device__ Sample sample_at(const Problem& problem, const SampleIndex& index, Fraction& fraction) {
     const unsigned kernel_width = problem.kernel_width;
     float y = index.y * problem.stride[0] + index.point / kernel_width * problem.dilation[0] - problem.padding[0];
     float x = index.x * problem.stride[1] + index.point % kernel_width * problem.dilation[1] - problem.padding[1];
     y += index.in(problem, problem.offset, 2, 0);
     x += index.in(problem, problem.offset, 2, 1);
-    if (y <= -1 || y >= problem.height || x <= -1 || x >= problem.width) y = x = -2;
-
-    const bool number = y == y && x == x;
-    const float top = floorf(number ? y : -2), left = floorf(number ? x : -2);
-    const int row = top, column = left, pixel = index.image * problem.pixels() + row * problem.width + column;
-    const bool upper = row >= 0 && row < problem.height, lower = row >= -1 && row < problem.height - 1;
-    const bool near = column >= 0 && column < problem.width, far = column >= -1 && column < problem.width - 1;
-    const float down = y - top, right = x - left, factor = problem.mask.data ? index.in(problem, problem.mask, 1, 0) : 1;
-    fraction = {down, right, factor};
-    return {{upper && near ? pixel : -1, upper && far ? pixel + 1 : -1, lower && near ? pixel + problem.width : -1,
-             lower && far ? pixel + problem.width + 1 : -1},
-            {(1 - down) * (1 - right) * factor, (1 - down) * right * factor, down * (1 - right) * factor,
-             down * right * factor}};
+    const float factor = problem.mask.data ? index.in(problem, problem.mask, 1, 0) : 1;
+    return bilinear_sample(y, x, factor, problem.height, problem.width, index.image * problem.pixels(), fraction);
 }
 
 // Fills in the samples of a tile, and the fractions where these are wanted, by all threads of the block.
@@ -91,10 +66,4 @@ inline __device__ void place_samples(const Problem& problem, const Tile& tile, S
         if (fractions) fractions[i] = fraction;
     }
     __syncthreads();
-}
-
-// A corner's channels, as the thread reads them; zero where they are not there.
-template <int kWidth>
-inline __device__ Raw<kWidth> read_corner(const Problem& problem, const scalar* input, int corner, bool there = true) {
-    return there && corner >= 0 ? read<kWidth>(of_pixel(input, corner, problem.input_step)) : Raw<kWidth>{};
 }

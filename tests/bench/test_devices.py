@@ -14,6 +14,7 @@ from dcnrun.bench.operators import (
     FORWARD,
     OURS,
     OURS_DETERMINISTIC,
+    SAMPLING,
     TORCHVISION,
     TORCHVISION_FP16,
     TORCHVISION_FP32,
@@ -61,7 +62,7 @@ def test_the_plan_for_a_gpu():
     assert set(Cuda.dtypes) == {torch.bfloat16, torch.float16, torch.float32}
     assert Cuda.passes == (FORWARD, BACKWARD, BOTH)
     gpu = stand_in()
-    assert gpu.candidates == (OURS, OURS_DETERMINISTIC, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D)
+    assert gpu.candidates == (OURS, OURS_DETERMINISTIC, SAMPLING, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D)
 
 
 @pytest.mark.parametrize("device", [Cpu, stand_in])

@@ -13,6 +13,7 @@ from dcnrun.bench.operators import (
     FORWARD,
     OURS,
     OURS_DETERMINISTIC,
+    SAMPLING,
     TINY,
     TORCHVISION_FP16,
     TORCHVISION_FP32,
@@ -23,7 +24,7 @@ from dcnrun.bench.timing import interleaved
 from dcnrun.errors import UsageError
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
-CANDIDATES = {OURS, OURS_DETERMINISTIC, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D}
+CANDIDATES = {OURS, OURS_DETERMINISTIC, SAMPLING, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D}
 PASSES = (FORWARD, BACKWARD, BOTH)
 
 

@@ -1,9 +1,11 @@
 """The operators that are compared compute the same, from the same operands."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+import torchvision.ops
 
 from dcnrun.bench.operators import (
     BACKWARD,
@@ -17,6 +19,7 @@ from dcnrun.bench.operators import (
     OURS,
     OURS_DETERMINISTIC,
     OURS_NCHW,
+    SAMPLING,
     TORCHVISION,
     TORCHVISION_FP16,
     TORCHVISION_FP32,
@@ -55,6 +58,16 @@ def test_gradients_agree(name):
         (4, 4, 3, 3),
     ]
     torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_sampling_has_groups_of_16_channels_and_no_weight():
+    case = Case(1, 32, 5)
+    output, *gradients = results(SAMPLING, BOTH, case)
+    assert [tuple(each.shape) for each in gradients] == [(1, 32, 5, 5), (1, 36, 5, 5), (1, 18, 5, 5)]
+    groups = replace(case, offset_groups=2)
+    input, offset, mask, *_ = _operands(groups, torch.float32, torch.float32, torch.channels_last, CPU)
+    one_each = torch.ones(32, 1, 3, 3)
+    torch.testing.assert_close(output, torchvision.ops.deform_conv2d(input, offset, one_each, padding=1, mask=mask))
 
 
 @pytest.mark.parametrize("name", [OURS, OURS_DETERMINISTIC, TORCHVISION, CONV2D])

@@ -21,6 +21,7 @@ from dcnrun.bench.operators import (
     OURS,
     OURS_DETERMINISTIC,
     OURS_NCHW,
+    SAMPLING,
     TORCHVISION,
     TORCHVISION_FP16,
     TORCHVISION_FP32,
@@ -170,7 +171,7 @@ def test_a_gpu(gpu, capsys):
     assert list(results) == ["bfloat16", "float16", "float32"]
     result = results["float32"]
     missing = {name for name in (TORCHVISION_FP16,) if name in result["unavailable"]}
-    candidates = {OURS, OURS_DETERMINISTIC, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D} - missing
+    candidates = {OURS, OURS_DETERMINISTIC, SAMPLING, TORCHVISION_FP16, TORCHVISION_FP32, CONV2D} - missing
     assert [row["shape"] for row in result["results"]] == [case.name for case in Cuda.cases]
     for row in result["results"]:
         for quantity in ("milliseconds", "extra_bytes"):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from benchmarks.cuda_parity import Check, convolutions, roi_poolings, run
+from benchmarks.cuda_parity import Check, convolutions, roi_poolings, run, samplings
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_a_part_of_the_cases(file):
 
 
 def test_names_are_unique_and_tell_the_operators_apart():
-    ours, rois = convolutions(), roi_poolings()
-    names = [check.name for check in (*ours, *rois)]
+    ours, rois, samples = convolutions(), roi_poolings(), samplings()
+    names = [check.name for check in (*ours, *rois, *samples)]
     assert len(set(names)) == len(names)
-    assert all("RoI pooling" in check.name for check in rois)
-    assert not any("RoI pooling" in check.name for check in ours)
+    for part, those in (("RoI pooling", rois), ("sampling", samples)):
+        assert {check.name for check in those} == {name for name in names if part in name}
     assert {check.tolerance for check in ours if check.tf32} == {1e-3}

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor
 
 from dcnrun.ops.common import cuda_call
-from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, zero_sums
+from dcnrun.ops.common.cuda_call import (
+    BLOCKS_PER_MULTIPROCESSOR,
+    MOST_INT,
+    Runs,
+    Team,
+    View,
+    room_in_fp32,
+    starts_whole,
+    sum_in_order,
+    view,
+    zero_sums,
+)
 from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
 from dcnrun.ops.jit import CudaModule, load_cuda
@@ -21,10 +32,9 @@ from dcnrun.ops.jit.build_spec import CUDA_DTYPES
 
 DTYPES = CUDA_DTYPES
 
-# As in kernels/cuda: sampling.h and runs.h.
+# As in kernels/cuda/sampling.h.
 _TILE_PIXELS = 32
 _MOST_TILE_POINTS = 9
-_SEGMENT = 64
 _LEAST_GIVING = 4  # threads of a team that adds up products
 
 # A line of the L1 cache, read in accesses of 16 bytes, keeps so many threads busy. A tile's window on so few channels stays
@@ -36,18 +46,12 @@ _SHARE_OF_L2 = 0.8
 _MOST_COLUMN_BYTES = 2**28
 
 
-class _View(ctypes.Structure):
-    """`struct View`: a tensor's memory and its strides in elements; no data where the tensor is absent."""
-
-    _fields_ = [("data", c_void_p), *((name, c_int64) for name in ("image", "channel", "row", "column"))]
-
-
 class _Problem(ctypes.Structure):
     """`struct Problem`. It has addresses only, so the tensors must be kept beside it."""
 
     _fields_ = [
         *((name, c_void_p) for name in ("input", "columns", "grad_input", "keys", "corner_weights")),
-        *((name, _View) for name in ("offset", "mask", "grad_offset", "grad_mask")),
+        *((name, View) for name in ("offset", "mask", "grad_offset", "grad_mask")),
         *((name, c_int64 * 2) for name in ("stride", "padding", "dilation")),
         *((name, c_int32) for name in ("channels", "group_channels", "offset_group_channels")),
         *((name, c_uint32) for name in ("input_step", "grad_input_step")),
@@ -58,14 +62,10 @@ class _Problem(ctypes.Structure):
     ]
 
 
-class _Runs(ctypes.Structure):
-    """`struct Runs`, with addresses only too."""
+class _Corners(ctypes.Structure):
+    """`struct Corners`, with addresses only too."""
 
-    _fields_ = [
-        ("problem", _Problem),
-        *((name, c_void_p) for name in ("keys", "order", "rows", "next_keys", "next_rows")),
-        *((name, c_int32) for name in ("count", "outside")),
-    ]
+    _fields_ = [("problem", _Problem), ("order", c_void_p), ("runs", Runs)]
 
 
 class _Chunk(NamedTuple):
@@ -113,7 +113,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     call, weights = _Call(operands), _transposed_weights(operands).mT
     grad_rows = None if grad_input is None else grad_input.permute(0, 2, 3, 1)
     input_sums = None if grad_rows is None else zero_sums(grad_rows)
-    slopes = _room_in_fp32(grad_offset), _room_in_fp32(grad_mask)
+    slopes = room_in_fp32(grad_offset), room_in_fp32(grad_mask)
     call.want(*slopes, columns=grad_weight is not None)
     in_order = torch.are_deterministic_algorithms_enabled()
     atomic_sums = None if in_order else input_sums
@@ -188,13 +188,13 @@ class _Call:
         columns = input.new_empty(plan.column_shape)
         self.problem.columns = columns.data_ptr()
         self.columns = columns if columns.ndim == 2 else columns.transpose(0, 1)
-        self.problem.offset = _view(offset)
+        self.problem.offset = view(offset)
         if mask is not None:
-            self.problem.mask = _view(mask)
+            self.problem.mask = view(mask)
 
     def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
         """What `scatter_gradients` writes beside the input's gradient."""
-        self.problem.grad_offset, self.problem.grad_mask = _view(grad_offset), _view(grad_mask)
+        self.problem.grad_offset, self.problem.grad_mask = view(grad_offset), view(grad_mask)
         self.problem.writes_columns = columns
 
     def columns_of(self, chunk: _Chunk) -> Tensor:
@@ -220,23 +220,11 @@ class _Call:
         weights = torch.empty(count, dtype=torch.float32, device=input_sums.device)
         self.problem.keys, self.problem.corner_weights = keys.data_ptr(), weights.data_ptr()
         self._launch_tiles("list_corners", self.teams.sampling, chunk)
-        keys, order = torch.sort(keys, stable=True)
-
-        runs = _Runs(problem=self.problem, order=order.data_ptr(), outside=chunk.images * self.plan.image_rows)
-        runs.problem.grad_input = chunk.address(input_sums)
-        kernel, rows = "sum_corners", None
-        while True:
-            runs.keys, runs.count, runs.rows = keys.data_ptr(), count, None if rows is None else rows.data_ptr()
-            segments = -(-count // _SEGMENT)
-            if segments == 1:
-                runs.next_keys = runs.next_rows = None
-                self._launch_segments(kernel, segments, runs)
-                break
-            count = 2 * segments
-            next_keys, next_rows = keys.new_empty(count), weights.new_empty(count, self.plan.row_channels)
-            runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
-            self._launch_segments(kernel, segments, runs)
-            kernel, keys, rows = "sum_partials", next_keys, next_rows
+        corners = _Corners(problem=self.problem)
+        corners.runs.outside = chunk.images * self.plan.image_rows
+        corners.runs.row_channels = self.plan.row_channels
+        corners.runs.sums = chunk.address(input_sums)
+        sum_in_order(self.module, self.teams.summing, corners, keys)
 
     def _launch_tiles(self, kernel: str, team: Team, chunk: _Chunk) -> None:
         problem = self.problem
@@ -244,12 +232,6 @@ class _Call:
         _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
         blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
         self.module.launch(kernel, (blocks, 1, 1), team.block, problem)
-
-    def _launch_segments(self, kernel: str, segments: int, runs: _Runs) -> None:
-        team = self.teams.summing
-        parts = -(-self.plan.row_channels // team.channels)
-        grid = -(-segments // team.small_block[1]), parts, 1
-        self.module.launch(kernel + team.suffix, grid, team.small_block, runs)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -390,14 +372,3 @@ def _product_in_fp32(left: Tensor, right: Tensor) -> Tensor:
     if left.dtype == torch.float32:
         return multiply(left, right)
     return multiply(left, right, out_dtype=torch.float32)
-
-
-def _room_in_fp32(grad: Tensor | None) -> Tensor | None:
-    """Return memory for the gradients of positions and masks: the gradients themselves if they are fp32."""
-    if grad is None or grad.dtype == torch.float32:
-        return grad
-    return torch.empty_like(grad, dtype=torch.float32)
-
-
-def _view(tensor: Tensor | None) -> _View:
-    return _View() if tensor is None else _View(tensor.data_ptr(), *tensor.stride())

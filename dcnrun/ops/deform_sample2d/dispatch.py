@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, write_gradients, write_zeros
-from dcnrun.ops.deform_sample2d import cpu
+from dcnrun.ops.deform_sample2d import cpu, cuda
 from dcnrun.ops.deform_sample2d.arguments import Operands
 from dcnrun.ops.deform_sample2d.reference import deform_sample2d_backward_reference, deform_sample2d_reference
 
-KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu}
-# Architectures on which CUDA kernels have passed `make parity`: there are none yet, and GPUs run the definition.
+KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu, "cuda": cuda}
+# Architectures on which all cases of `make parity` have passed, and the file that says so. Without them GPUs run the definition.
 PARITY: dict[str, str] = {}
 
 DISPATCHER = Dispatcher(KERNELS, PARITY, "deformable sampling runs in plain PyTorch, many times slower")

@@ -9,6 +9,8 @@ from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
 from dcnrun.ops.deform_roi_pool import cuda as roi_cuda
 from dcnrun.ops.deform_roi_pool import dispatch as roi_dispatch
 from dcnrun.ops.deform_roi_pool import operator as roi_operator
+from dcnrun.ops.deform_sample2d import cuda as sample_cuda
+from dcnrun.ops.deform_sample2d import dispatch as sample_dispatch
 from tests.ops.cuda_emulation.fakes import EmulatedModule, skip_without_emulation
 from tests.ops.deform_conv2d.parity import watched_kernels
 
@@ -40,7 +42,8 @@ def gpu(monkeypatch):
     skip_without_emulation()
     emulated = EmulatedGpu()
     monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-    for dispatch, kernels in ((conv_dispatch, conv_cuda), (roi_dispatch, roi_cuda)):
+    calls = ((conv_dispatch, conv_cuda), (roi_dispatch, roi_cuda), (sample_dispatch, sample_cuda))
+    for dispatch, kernels in calls:
         monkeypatch.setitem(dispatch.KERNELS, "cpu", watched_kernels(kernels))
         monkeypatch.setattr(kernels, "load_cuda", emulated.load)
     # On a GPU nobody looks at the RoIs' images.

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dcnrun.ops import deform_conv2d
+from dcnrun.ops.common import cuda_call
 from dcnrun.ops.deform_conv2d import cuda
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from tests.ops.conformance import assert_close, assert_same_bits
@@ -202,12 +203,12 @@ def test_a_row_is_added_to_by_one_segment_alone(gpu, lengths, outside, channels)
     """Blocks run at the same time on a GPU, which shows in no result of the emulation."""
     keys = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).int()
     rows = torch.randn(len(keys), channels)
-    segments = -(-len(keys) // cuda._SEGMENT)
+    segments = -(-len(keys) // cuda_call.SEGMENT)
     sums, next_keys = torch.zeros(len(lengths), channels), torch.full((segments, 2), 99).int()
     next_rows = torch.full((segments, 2, channels), torch.nan)
-    runs = cuda._Runs(keys=keys.data_ptr(), rows=rows.data_ptr(), count=len(keys), outside=outside)
+    runs = cuda_call.Runs(keys=keys.data_ptr(), rows=rows.data_ptr(), count=len(keys), outside=outside)
     runs.next_keys, runs.next_rows = next_keys.data_ptr(), next_rows.data_ptr()
-    runs.problem.grad_input, runs.problem.offset_group_channels = sums.data_ptr(), channels
+    runs.sums, runs.row_channels = sums.data_ptr(), channels
     module = gpu.load("deform_conv2d", torch.float32, None)
     module.launch("sum_partials_single", (-(-segments // 4), 1, 1), (4, 4, 1), runs)
 
@@ -215,11 +216,11 @@ def test_a_row_is_added_to_by_one_segment_alone(gpu, lengths, outside, channels)
     wanted_rows = torch.zeros_like(next_rows)
     for key in range(min(outside, len(lengths))):
         entries = (keys == key).nonzero().flatten()
-        touched = sorted({int(entry) // cuda._SEGMENT for entry in entries})
+        touched = sorted({int(entry) // cuda_call.SEGMENT for entry in entries})
         if len(touched) == 1:
             wanted_sums[key] = rows[entries].sum(0)
         for segment in touched if len(touched) > 1 else []:
-            own = entries[entries // cuda._SEGMENT == segment]
+            own = entries[entries // cuda_call.SEGMENT == segment]
             sides = [side for side, crossed in ((0, segment > touched[0]), (1, segment < touched[-1])) if crossed]
             wanted_keys[segment, sides] = key
             wanted_rows[segment, sides[0]] = rows[own].sum(0)

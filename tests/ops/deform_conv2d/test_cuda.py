@@ -183,6 +183,8 @@ from tests.ops.deform_conv2d.parity import SHAPES, Case, deterministic, moved
 from tests.ops.deform_conv2d.factories import results
 from tests.ops.deform_roi_pool import parity as roi_parity
 from tests.ops.deform_roi_pool.factories import results as roi_results
+from tests.ops.deform_sample2d import parity as sample_parity
+from tests.ops.deform_sample2d.factories import results as sample_results
 for dtype in (getattr(torch, name) for name in sys.argv[1:]):
     for in_order in (False, True):
         with deterministic(in_order):
@@ -190,6 +192,8 @@ for dtype in (getattr(torch, name) for name in sys.argv[1:]):
                 results(moved(Case(shape, "std 4", dtype).problem(0), "cuda"))
             for shape in roi_parity.SHAPES:
                 roi_results(moved(roi_parity.Case(shape, "odd", dtype).problem(0), "cuda"))
+            for shape in sample_parity.SHAPES:
+                sample_results(moved(sample_parity.Case(shape, "std 4", dtype).problem(0), "cuda"))
 torch.cuda.synchronize()
 print("computed")
 """
@@ -213,7 +217,7 @@ print("computed")
     ids=["memcheck", "synccheck", "racecheck"],
 )
 def test_compute_sanitizer(options, dtypes):
-    for name, dtype in itertools.product(("deform_conv2d", "deform_roi_pool"), DTYPES):
+    for name, dtype in itertools.product(("deform_conv2d", "deform_roi_pool", "deform_sample2d"), DTYPES):
         load_cuda(name, dtype, torch.device("cuda"))  # so that it need not be compiled there
     done = subprocess.run(
         ["compute-sanitizer", "--error-exitcode=9", *options, sys.executable, "-c", SMALL, *map(dtype_name, dtypes)],

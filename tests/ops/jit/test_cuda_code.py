@@ -52,6 +52,17 @@ LIMITS = {
         "gather_wide": Limits(128, 37 * 1024, wide_loads=1),
         "gather_single": Limits(96, 37 * 1024),
     },
+    "deform_sample2d": {
+        "sum_samples_wide": Limits(64, 11 * 1024, wide_loads=4, in_flight=4, loop=100),
+        "sum_samples_single": Limits(48, 11 * 1024),
+        "scatter_gradients_wide": Limits(80, 19 * 1024, wide_loads=5, in_flight=4, loop=240, reductions=4),
+        "scatter_gradients_single": Limits(64, 19 * 1024),
+        "list_corners": Limits(48, 11 * 1024),
+        "sum_corners_wide": Limits(64, 17 * 1024, wide_loads=9, in_flight=4, loop=420),
+        "sum_corners_single": Limits(48, 17 * 1024),
+        "sum_partials_wide": Limits(80, 17 * 1024, wide_loads=9, in_flight=4),
+        "sum_partials_single": Limits(40, 17 * 1024),
+    },
 }
 
 
