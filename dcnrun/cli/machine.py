@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import Device, Dtype, Json
 
 
@@ -12,7 +13,8 @@ def doctor(as_json: Json = False) -> dict[str, Any]:
 
     Versions, devices, compiler, kernels and their cache, and what computes each operator.
     """
-    from dcnrun.doctor import doctor as examine
+    with kept_imports():
+        from dcnrun.doctor import doctor as examine
 
     return examine()
 
@@ -36,7 +38,8 @@ def build_kernels(
 
     For example: dcnrun kernels build --dtype float32
     """
-    from dcnrun.ops.jit.aot import build_kernels as build
+    with kept_imports():
+        from dcnrun.ops.jit.aot import build_kernels as build
 
     return build(dtype or [], cuda or [])
 
@@ -63,6 +66,7 @@ def bench_ops(
     Ours, torchvision's, on the CPU those of onnxruntime, OpenVINO and deformops where they are installed, and the plain
     convolution in turn; then the peak memory of each.
     """
-    from dcnrun.bench.ops import bench_ops as compare_operators
+    with kept_imports():
+        from dcnrun.bench.ops import bench_ops as compare_operators
 
     return compare_operators(device.value, dtype or [], threads, rounds, shapes)

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import Checkpoint, Json, Overrides
 from dcnrun.runs import CheckpointChoice
 
@@ -22,7 +23,8 @@ def evaluate(
 
     For example: dcnrun evaluate runs/20250101-120000-dilated-nuclei --checkpoint last
     """
-    from dcnrun.training.evaluate import evaluate as evaluate_run
+    with kept_imports():
+        from dcnrun.training.evaluate import evaluate as evaluate_run
 
     return evaluate_run(run, checkpoint, overrides or [], save_predictions)
 
@@ -43,7 +45,8 @@ def export(
     It is compared with PyTorch in onnxruntime first, and written only if they agree.
     For example: dcnrun export runs/20250101-120000-deformable-nuclei --out model.onnx
     """
-    from dcnrun.export.run import export_run
+    with kept_imports():
+        from dcnrun.export.run import export_run
 
     return export_run(run, out, checkpoint, opset, size, overrides or [])
 
@@ -83,8 +86,9 @@ def visualize_offsets(
 
     For example: dcnrun visualize-offsets runs/20250101-120000-deformable-nuclei photo.jpg
     """
-    from dcnrun.visualize.command import visualize_offsets as show
-    from dcnrun.visualize.options import Options, parse_query_point
+    with kept_imports():
+        from dcnrun.visualize.command import visualize_offsets as show
+        from dcnrun.visualize.options import Options, parse_query_point
 
     overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
     return show(

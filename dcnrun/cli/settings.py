@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import ConfigDir, Json, Overrides
 from dcnrun.config.groups import Labels
 from dcnrun.errors import ProblemsError, UsageError
@@ -65,8 +66,10 @@ def data_check(
     For example: dcnrun data check data=treecrowns, or dcnrun data check my-data
     """
     from dcnrun.config.compose import compose
-    from dcnrun.data.check import check_data
     from dcnrun.tasks.registry import labels_for
+
+    with kept_imports():
+        from dcnrun.data.check import check_data
 
     overrides = overrides or []
     readings = _readings([text for text in overrides if "=" not in text])

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import ConfigDir, DryRun, Json, Overrides
 from dcnrun.errors import UsageError
 
@@ -32,14 +33,16 @@ def train(
     if resume is not None:
         if config_dir or dry_run or run_dir:
             raise UsageError("--resume continues a run as it was set up: give no other options.")
-        from dcnrun.training.run import resume as resume_run
+        with kept_imports():
+            from dcnrun.training.run import resume as resume_run
 
         return resume_run(resume, overrides or [])
 
     from dcnrun.training.loggers import under_wandb_agent
 
     if under_wandb_agent() and not dry_run:
-        from dcnrun.training.wandb_agent import train as train_for_agent
+        with kept_imports():
+            from dcnrun.training.wandb_agent import train as train_for_agent
 
         return train_for_agent(overrides or [], config_dir, run_dir)
 
@@ -49,11 +52,13 @@ def train(
     if dry_run:
         if run_dir:
             raise UsageError("--dry-run makes no run folder: leave out --run-dir.")
-        from dcnrun.training.prepare import dry_run as show_plan
+        with kept_imports():
+            from dcnrun.training.prepare import dry_run as show_plan
 
         return show_plan(config)
 
-    from dcnrun.training.run import train as train_run
+    with kept_imports():
+        from dcnrun.training.run import train as train_run
 
     return train_run(config, overrides or [], run_dir)
 
@@ -74,6 +79,8 @@ def lr(
     For example: dcnrun lr conv=deformable data=nuclei optim=adamw
     """
     from dcnrun.config.compose import compose
-    from dcnrun.training.lr_range import lr_range_test
+
+    with kept_imports():
+        from dcnrun.training.lr_range import lr_range_test
 
     return lr_range_test(compose(overrides or [], config_dir), low, high, steps, out)

@@ -81,7 +81,7 @@ MAPS = [
 
 
 @pytest.mark.parametrize("settings", MAPS, ids=str)
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_the_same_bits_on_every_run_for_any_number_of_threads_and_split_of_the_batch(unit, settings, format, threads):
     problem = in_bf16(make_problem(3, **settings))
     problem["input"] = problem["input"].contiguous(memory_format=format)
