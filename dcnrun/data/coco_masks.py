@@ -34,7 +34,7 @@ def run_lengths(segmentation: Any, size: tuple[int, int]) -> RunLengths:
             _require_size(segmentation, size)
             if not all(type(count) is int and count >= 0 for count in counts) or sum(counts) != height * width:
                 raise ValueError(f"its run lengths are not integers that make up {height * width} pixels")
-            return dict(coco_mask.frPyObjects(segmentation, height, width))
+            return dict(coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width))
         case {"counts": str(counts)}:
             _require_size(segmentation, size)
             lengths = {"size": [height, width], "counts": counts.encode()}

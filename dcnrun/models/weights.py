@@ -22,7 +22,8 @@ from dcnrun.runs import RunFolder, require_regular
 _STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
 _BACKBONE = "backbone."  # the backbone's names in our networks
-_FIRST, _SECOND = "conv1.weight", "layer1.0.conv1.weight"  # of every backbone
+_FIRST, _SECOND = "conv1.weight", "layer1.0.bn1.weight"  # of every backbone, whatever its kind of convolution
+_PROJECTION = "value_proj.weight"  # in a layer without weights of a kernel, such as those of DCNv3 and DCNv4
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8
 RGB = 3
@@ -94,8 +95,8 @@ class Weights:
         """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own."""
         wanted = backbone.state_dict()
         self.prefix = self._prefix_of(wanted)
-        missing = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
-        if missing:
+        absent = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
+        if missing := [key for key in absent if not self._has_layer_without_kernel(key)]:
             there = _listed(self.tensors) if self.tensors else "nothing"
             raise UsageError(
                 f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
@@ -109,6 +110,11 @@ class Weights:
                     f"needs {tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
                 )
         self._load(backbone, self.prefix, wanted)
+
+    def _has_layer_without_kernel(self, key: str) -> bool:
+        """Return whether a network of ours has such a layer in the place of a convolution: `load_into_network` loads that."""
+        layer = self.prefix + key.removesuffix("weight")
+        return self.prefix.endswith(_BACKBONE) and layer + _PROJECTION in self.tensors
 
     def _adapt_first(self, wanted: Tensor) -> None:
         """Fit the first convolution to the bands of the images, as timm does (`adapt_input_conv`); from RGB alone.

@@ -100,6 +100,12 @@ def test_what_is_wrong_with_one_of_many_masks_is_found(wrong):
 PIXELS = SIZE[0] * SIZE[1]
 
 
+def test_a_size_may_be_written_with_a_point():
+    numbers = {"size": list(SIZE), "counts": [PIXELS - 8, 8]}
+    for counts in (numbers["counts"], reference.frPyObjects(numbers, *SIZE)["counts"].decode()):
+        assert area(run_lengths({"counts": counts, "size": [float(side) for side in SIZE]}, SIZE)) == 8
+
+
 @pytest.mark.timeout(20)  # the decoder does not come back from numbers that are not finite
 @pytest.mark.parametrize(
     ("segmentation", "message"),

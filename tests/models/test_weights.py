@@ -75,6 +75,25 @@ def test_a_network_of_ours_is_loaded_whole(tmp_path):
     assert "not in it, and as before training: backbone.layer*.*.conv*.offset_branch.bias (3)" in from_standard.loaded
 
 
+@pytest.mark.parametrize("layers", [3, 16])
+def test_so_is_one_whose_layers_have_no_kernel(tmp_path, layers):
+    own = ["conv=dcnv4", "conv.groups=2", f"conv.layers={layers}"]
+    wanted = build_model(compose([*TINY, *own, "seed=7"]), 4).network.state_dict()
+    path = saved(tmp_path / "best.pt", {"step": 3, "network": wanted})
+    same = build(path, *own)
+    assert all(torch.equal(value, wanted[name]) for name, value in same.network.state_dict().items())
+    assert same.loaded == f"model.weights={path}: {len(wanted)} of its {len(wanted)} tensors are loaded."
+    others = build(path, "model=fcn", *own)
+    got = others.network.backbone.state_dict()
+    assert all(torch.equal(value, wanted[f"backbone.{name}"]) for name, value in got.items())
+    to_standard = build(path, "conv=standard")
+    assert f"not used: backbone.layer*.*.conv*.offset_branch.bias ({layers})" in to_standard.loaded
+    assert f"not in it, and as before training: backbone.layer*.*.conv*.weight ({layers})" in to_standard.loaded
+    del wanted["backbone.layer4.1.conv2.value_proj.weight"]
+    with pytest.raises(UsageError, match=r"lacks 1 of .* resnet18, layer4\.1\.conv2\.weight"):
+        build(saved(path, {"step": 3, "network": wanted}), *own)
+
+
 def test_what_is_in_a_file_and_not_used_is_listed(tmp_path, plain):
     """As in a checkpoint of mmdetection with deformable layers, whose offsets have names of their own."""
     state = {f"backbone.{name}": value for name, value in plain.items()}

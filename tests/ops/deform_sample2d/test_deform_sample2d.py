@@ -9,6 +9,7 @@ import torchvision.ops
 from hypothesis import given
 
 from dcnrun.ops import deform_conv2d, deform_sample2d
+from dcnrun.ops.deform_sample2d import cpu
 from dcnrun.ops.deform_sample2d.arguments import Operands
 from dcnrun.ops.deform_sample2d.reference import deform_sample2d_reference
 from tests.ops.conformance import HALF, ResultSuite, assert_close, assert_same_bits
@@ -257,3 +258,23 @@ def test_a_sample_outside_the_map_reads_nothing(backend, position):
     offset = torch.zeros(1, 2, 4, 4)
     offset[0, 0] = position - torch.arange(4.0)[:, None]
     assert not deform_sample2d(x, offset, mask, 1).any()
+
+
+def at_the_end_of(side):
+    """A row of a map sampled at its last pixel; what lies beside it would spoil the sample."""
+    memory = torch.zeros(side + 64)
+    memory[side - 1], memory[side:] = 5, math.nan
+    offset = torch.tensor([0.0, side - 1]).reshape(1, 2, 1, 1)
+    input = memory.as_strided((1, 1, 1, side), (side, 1, side, 1))
+    return Operands(input, offset, None, (1, 1), (1, side), (0, 0), (1, 1), 1.0, False, False)
+
+
+@with_kernel
+@pytest.mark.parametrize("side", [2**24, 2**24 + 3])
+def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend, side):
+    output = torch.zeros(1, 1, 1, 1)
+    cpu.forward(at_the_end_of(side), output)
+    assert output.item() == 5
+    if side > 2**24:
+        with pytest.raises(ValueError, match=r"input is 1x16777219: positions in torch.float32 .* use torch.float64"):
+            deform_sample2d(*at_the_end_of(side))
