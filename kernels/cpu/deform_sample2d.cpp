@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "grid.h"
+#include "rows.h"
 #include "work.h"
 
 constexpr int64_t kTilePixels = 128;  // of the output at once: long runs of offsets, whose samples stay in the L2 cache
@@ -54,21 +55,23 @@ static void with_vectors(const Block& block, Act act) {
 
 // One thread's memory, for blocks whose rows have at most `step` channels.
 //
-// A feature map has one row more, before its first: pixel -1 is what lies outside it, zeros, or gradients that nobody wants.
+// Features are bordered with zeros, and their gradients with what nobody wants.
 struct Space {
+    Bordered map;
     int64_t points, tile_step;
     Memory features, grad_features, tile, positions, products, sample_memory;
-    Samples samples;
+    Placed samples;
 
     Space(const Sampling& sampling, int64_t step, bool backward)
-        : points(sampling.points()),
+        : map(sampling),
+          points(sampling.points()),
           tile_step(rounded_up(std::min(kTilePixels, sampling.out_pixels()), kLanes)),
-          features((sampling.pixels() + 1) * step),
-          grad_features(backward ? (sampling.pixels() + 1) * step : 0),
+          features(map.rows() * step),
+          grad_features(backward ? map.rows() * step : 0),
           tile(tile_step * step),
           positions(2 * tile_step),
           products(backward ? 4 * points * tile_step : 0),
-          sample_memory(Samples::kArrays * points * tile_step),
+          sample_memory(Placed::kArrays * points * tile_step),
           samples(sample_memory.data, points, tile_step) {}
 
     bool ready() const {
@@ -81,9 +84,21 @@ struct Space {
     // Copies a block of an image to rows of channels.
     void read_features(const Sampling& sampling, const Block& block, int64_t image) {
         const int64_t step = block.step();
-        std::fill(features.data, features.data + step, real(0));
-        copy_to_rows(sampling.input, sampling.width, {image, 0, sampling.pixels()}, block.first, block.count,
-                     features.data + step, step);
+        auto clear = [&](int64_t from, int64_t to) { std::fill(features.data + from * step, features.data + to * step, real(0)); };
+        clear(0, map.row(0));
+        for (int64_t y = 0; y < map.height; y++) {
+            read_rows(sampling.input, map.width, {image, y * map.width, map.width}, block.first, block.count,
+                      features.data + map.row(y) * step, step);
+            clear(map.row(y) + map.width, map.row(y + 1));
+        }
+        clear(map.row(map.height), map.rows());
+    }
+
+    void write_grad_features(const Sampling& sampling, const Block& block, int64_t image) const {
+        const int64_t step = block.step();
+        for (int64_t y = 0; y < map.height; y++)
+            write_rows(grad_features.data + map.row(y) * step, step, sampling.grad_input, map.width,
+                       {image, y * map.width, map.width}, block.first, block.count);
     }
 };
 
@@ -119,23 +134,27 @@ static int for_each_block(const Sampling& sampling, const std::vector<Block>& al
 
 // Forward --------------------------------------------------------------------------------------------------------------
 
-// The sums of the samples at the pixels of a tile, in rows of kVectors vectors that lie result_step apart. `outside` is the row
-// before the features.
+// The sums of the samples at the pixels of a tile, in rows of kVectors vectors that lie result_step apart.
 template <int kVectors>
-static void sample_tile(const Samples& samples, int64_t points, int64_t count, const real* outside, real* result, int64_t result_step) {
+static void sample_tile(const Space& space, int64_t count, real* result, int64_t result_step) {
     constexpr int64_t kStep = kVectors * kLanes;
     constexpr int kSums = kVectors < 4 ? 4 / kVectors : 1;  // so many at once that none waits for the one before
-    const real* features = outside + kStep;
+    const Placed& samples = space.samples;
+    const int64_t line = space.map.line;
     for (int64_t p = 0; p < count; p++) {
         vec sums[kSums][kVectors] = {};
-        for (int64_t i = p; i < points * samples.step; i += samples.step)
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; v++) __builtin_prefetch(result + (p + kAhead) * result_step + v * kLanes, 1);
+        for (int64_t i = p; i < space.points * samples.step; i += samples.step) {
+            const real* first = space.features.data + int64_t(samples.row[i]) * kStep;
 #pragma GCC unroll 4
             for (int corner = 0; corner < 4; corner++) {
-                const real* row = features + int64_t(samples.corner[corner][i]) * kStep;
+                const real* row = first + Placed::distance(corner, line) * kStep;
                 const real weight = samples.weight[corner][i];
 #pragma GCC unroll 8
                 for (int v = 0; v < kVectors; v++) sums[corner % kSums][v] += load(row + v * kLanes) * weight;
             }
+        }
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) {
             vec sum = sums[0][v];
@@ -159,10 +178,9 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
             real* rows = in_place ? reinterpret_cast<real*>(&output.at(image, block.first)) + tile.first * output.strides[3]
                                   : space.tile.data;
             with_vectors(block, [&](auto vectors) {
-                sample_tile<vectors>(space.samples, space.points, tile.count, space.features.data, rows,
-                                     in_place ? output.strides[3] : block.step());
+                sample_tile<vectors>(space, tile.count, rows, in_place ? output.strides[3] : block.step());
             });
-            if (!in_place) copy_from_rows(rows, block.step(), output, sampling.out_width, tile, block.first, block.count);
+            if (!in_place) write_rows(rows, block.step(), output, sampling.out_width, tile, block.first, block.count);
         });
     });
 }
@@ -174,20 +192,20 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
 template <int kVectors>
 static void scatter_tile(const Space& space, int64_t count) {
     constexpr int64_t kStep = kVectors * kLanes;
-    const Samples& samples = space.samples;
-    const real* features = space.features.data + kStep;
-    real* grad_features = space.grad_features.data + kStep;
+    const Placed& samples = space.samples;
+    const int64_t line = space.map.line;
     for (int64_t p = 0; p < count; p++) {
         vec grad[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) grad[v] = load(space.tile.data + p * kStep + v * kLanes);
         for (int64_t i = p; i < space.points * samples.step; i += samples.step) {
             vec products[4] = {};
+            const int64_t first = int64_t(samples.row[i]) * kStep;
 #pragma GCC unroll 4
             for (int corner = 0; corner < 4; corner++) {
-                const int64_t pixel = samples.corner[corner][i];
-                const real* row = features + pixel * kStep;
-                real* grad_row = grad_features + pixel * kStep;
+                const int64_t start = first + Placed::distance(corner, line) * kStep;
+                const real* row = space.features.data + start;
+                real* grad_row = space.grad_features.data + start;
                 const real weight = samples.weight[corner][i];
 #pragma GCC unroll 8
                 for (int v = 0; v < kVectors; v++) {
@@ -204,7 +222,7 @@ static void scatter_tile(const Space& space, int64_t count) {
 
 // The products become the gradients of offsets (y in the place of the first corner, x of the second) and mask (third).
 static void finish_slopes(const Sampling& sampling, const Space& space, int64_t count) {
-    const Samples& samples = space.samples;
+    const Placed& samples = space.samples;
     real* products[4];
     for (int corner = 0; corner < 4; corner++) products[corner] = space.products_of(corner);
     const real scale = real(sampling.offset_scale);
@@ -296,17 +314,15 @@ EXPORT int dcnrun_deform_sample2d_backward(const Sampling* arguments) {
     const int status = for_each_block(sampling, all, true, [&](int64_t image, const Block& block, Space& space) {
         const int64_t step = block.step();
         space.read_features(sampling, block, image);
-        std::fill(space.grad_features.data, space.grad_features.data + (sampling.pixels() + 1) * step, real(0));
+        std::fill(space.grad_features.data, space.grad_features.data + space.map.rows() * step, real(0));
         for_each_tile(sampling, image, [&](const Tile& tile) {
-            copy_to_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
+            read_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
             plan(sampling, tile, block.group, space.positions.data, space.samples);
             with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, tile.count); });
             finish_slopes(sampling, space, tile.count);
             slopes.write(sampling, block, tile, space);
         });
-        if (sampling.grad_input.data)
-            copy_from_rows(space.grad_features.data + step, step, sampling.grad_input, sampling.width,
-                           {image, 0, sampling.pixels()}, block.first, block.count);
+        if (sampling.grad_input.data) space.write_grad_features(sampling, block, image);
     });
     if (!status) slopes.add_up(sampling);
     return status;

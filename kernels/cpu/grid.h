@@ -3,6 +3,7 @@
 
 #include "sampling.h"
 #include "softmax.h"
+#include "work.h"
 
 struct Sampling {
     View input, offset, mask, output;  // backward: output is the gradient of the output
@@ -26,8 +27,73 @@ struct Sampling {
     }
 };
 
+// The features of a block of channels as rows, with zeros around the feature map: so all four corners of any sample that is not
+// zero are there, side by side in two lines. A line more, before the others, is where samples outside the map lie.
+struct Bordered {
+    int64_t height, width, line;  // of the feature map, and the rows of a line
+
+    explicit Bordered(const Sampling& sampling) : height(sampling.height), width(sampling.width), line(width + 2) {}
+
+    int64_t rows() const { return (height + 3) * line; }
+    int64_t row(int64_t y) const { return (y + 2) * line + 1; }  // of the first pixel in line y of the feature map
+};
+
+// Samples of one group at the pixels of a tile: arrays over (sampling point, pixel), the points `step` apart.
+struct Placed {
+    int64_t step;
+    integer* row;      // of the top left corner; the others are 1, a line, and a line and 1 further on
+    real* weight[4];   // of the corners top left, top right, bottom left and bottom right, the factor included
+    real *down, *right;  // how far the position is below the upper and right of the left corners
+    real* factor;
+
+    static constexpr int kArrays = 8;
+
+    // Divides memory for kArrays * points * step numbers among the arrays.
+    Placed(real* memory, int64_t points, int64_t step) : step(step) {
+        auto next = [&] { return std::exchange(memory, memory + points * step); };
+        row = reinterpret_cast<integer*>(next());
+        for (real*& array : weight) array = next();
+        down = next(), right = next(), factor = next();
+    }
+
+    // How far the corners' rows lie from the first one's.
+    static int64_t distance(int corner, int64_t line) { return corner / 2 * line + corner % 2; }
+};
+
+// From positions to rows and weights, from sample `at` on, in whole vectors. A sample from one pixel outside the feature map on is
+// zero; one at a NaN position has weights that are NaN.
+inline void place(const Bordered& map, const real* ys, const real* xs, int64_t count, int64_t at, const Placed& placed) {
+    const vec height = all(real(map.height)), width = all(real(map.width)), none = all(-2);
+    for (int64_t p = 0; p < count; p += kLanes) {
+        const vec factor = load(placed.factor + at + p);
+        vec y = load(ys + p), x = load(xs + p);
+        const integer_vec outside = (y <= -1) | (y >= height) | (x <= -1) | (x >= width);
+        y = choose(outside, none, y), x = choose(outside, none, x);
+        const integer_vec inside = ~outside & (y == y) & (x == x);
+        const vec top = floor_of(choose(inside, y, none)), left = floor_of(choose(inside, x, none));
+        const vec down = y - top, right = x - left;
+        // In integers, since `real` may round the number of a row.
+        const integer_vec row = __builtin_convertvector(top, integer_vec), column = __builtin_convertvector(left, integer_vec);
+        store(placed.row + at + p, ((row + 2) * integer(map.line) + column + 1) & inside);
+        store(placed.weight[0] + at + p, (1 - down) * (1 - right) * factor);
+        store(placed.weight[1] + at + p, (1 - down) * right * factor);
+        store(placed.weight[2] + at + p, down * (1 - right) * factor);
+        store(placed.weight[3] + at + p, down * right * factor);
+        store(placed.down + at + p, down);
+        store(placed.right + at + p, right);
+    }
+}
+
+// Requests what `read_channel` will read, where it is one run.
+inline void prefetch_channel(const View& view, int64_t channel, int64_t width, const Tile& tile) {
+    if (view.strides[3] != 1 || view.strides[2] != width) return;
+    const real* from = static_cast<const real*>(view.data) + tile.image * view.strides[0] + channel * view.strides[1] + tile.first;
+    for (int64_t i = 0; i < tile.count; i += kAlignment / int64_t(sizeof(real))) __builtin_prefetch(from + i);
+}
+
 // All sampling points of one group at the pixels of a tile, and their factors; `positions` has room for 2 * samples.step values.
-inline void plan(const Sampling& sampling, const Tile& tile, int64_t group, real* positions, const Samples& samples) {
+inline void plan(const Sampling& sampling, const Tile& tile, int64_t group, real* positions, const Placed& samples) {
+    const Bordered map(sampling);
     const int64_t points = sampling.points();
     for (int64_t point = 0; point < points; point++) {
         real* factor = samples.factor + point * samples.step;
@@ -43,6 +109,10 @@ inline void plan(const Sampling& sampling, const Tile& tile, int64_t group, real
     real *y = positions, *x = positions + samples.step;
     for (int64_t point = 0; point < points; point++) {
         const int64_t channel = 2 * (group * points + point);
+        if (point + 1 < points) {
+            prefetch_channel(sampling.offset, channel + 2, sampling.out_width, tile);
+            prefetch_channel(sampling.offset, channel + 3, sampling.out_width, tile);
+        }
         read_channel(sampling.offset, channel, sampling.out_width, tile, y);
         read_channel(sampling.offset, channel + 1, sampling.out_width, tile, x);
 
@@ -60,6 +130,6 @@ inline void plan(const Sampling& sampling, const Tile& tile, int64_t group, real
             }
             p += run;
         }
-        place_samples(y, x, sampling.height, sampling.width, tile.count, point * samples.step, samples);
+        place(map, y, x, tile.count, point * samples.step, samples);
     }
 }

@@ -1,0 +1,91 @@
+// Copies between feature maps and rows of whole vectors of channels: vector by vector, or turned block by block.
+#pragma once
+
+#include "tensor.h"
+#include "vector.h"
+
+constexpr int64_t kAhead = 16;  // rows that are requested ahead, since processors don't foresee how far apart they are
+
+// Exchanges lane i + kDistance of row i with lane i of row i + kDistance, and so on for all pairs of such blocks.
+template <int kDistance>
+inline void exchange_blocks(vec (&rows)[kLanes]) {
+    if constexpr (kDistance < kLanes) {
+        integer_vec second;
+        for (int i = 0; i < kLanes; i++) second[i] = (i & kDistance) ? -1 : 0;
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; i++) {
+            if (i & kDistance) continue;
+            const vec upper = rows[i], lower = rows[i + kDistance];
+            rows[i] = choose(second, exchanged<kDistance>(lower), upper);
+            rows[i + kDistance] = choose(second, lower, exchanged<kDistance>(upper));
+        }
+    }
+}
+
+// Copies a block of kLanes x kLanes numbers, its rows made columns.
+inline void copy_turned(const real* from, int64_t from_step, real* to, int64_t to_step) {
+    vec rows[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) rows[i] = load(from + i * from_step);
+    exchange_blocks<1>(rows), exchange_blocks<2>(rows), exchange_blocks<4>(rows), exchange_blocks<8>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) store(to + i * to_step, rows[i]);
+}
+
+// Calls act(first pixel, first channel) for blocks of kLanes of both, which cover all: the last pixels' may overlap those before.
+template <typename Act>
+static void for_each_block_of_lanes(int64_t pixels, int64_t channels, Act act) {
+    for (int64_t p = 0; p < pixels; p += kLanes)
+        for (int64_t c = 0; c < channels; c += kLanes) act(std::min(p, pixels - kLanes), c);
+}
+
+// How the pixels of a tile lie in memory, if they are evenly apart and stored as they are computed.
+struct EvenPixels {
+    real* data;  // null if they are not
+    int64_t pixel, channel;
+
+    EvenPixels(const View& view, int64_t width, const Tile& tile, int64_t first)
+        : data(nullptr), pixel(view.strides[3]), channel(view.strides[1]) {
+        const int64_t y = tile.first / width, x = tile.first % width;
+        if (kStoredAsReal && (tile.count <= width - x || view.strides[2] == width * pixel))
+            data = reinterpret_cast<real*>(&view.at(tile.image, first, y, x));
+    }
+    bool is_rows() const { return data && channel == 1; }
+    bool can_be_turned(const Tile& tile) const { return data && pixel == 1 && tile.count >= kLanes; }
+};
+
+// Copies channels [first, first + count) of the tile's pixels to rows of `step` numbers, whole vectors; the rest of a row is zero.
+static void read_rows(const View& view, int64_t width, const Tile& tile, int64_t first, int64_t count, real* rows, int64_t step) {
+    const EvenPixels even(view, width, tile, first);
+    if (count == step && even.is_rows()) {
+        for (int64_t p = 0; p < tile.count; p++)
+            for (int64_t c = 0; c < count; c += kLanes) {
+                __builtin_prefetch(even.data + (p + kAhead) * even.pixel + c);
+                store(rows + p * step + c, load(even.data + p * even.pixel + c));
+            }
+    } else if (count == step && even.can_be_turned(tile)) {
+        for_each_block_of_lanes(tile.count, count, [&](int64_t p, int64_t c) {
+            copy_turned(even.data + c * even.channel + p, even.channel, rows + p * step + c, step);
+        });
+    } else {
+        copy_to_rows(view, width, tile, first, count, rows, step);
+    }
+}
+
+// Copies the first `count` numbers of each row to channels [first, first + count) of the tile's pixels.
+static void write_rows(const real* rows, int64_t step, const View& view, int64_t width, const Tile& tile, int64_t first, int64_t count) {
+    const EvenPixels even(view, width, tile, first);
+    if (count % kLanes == 0 && even.is_rows()) {
+        for (int64_t p = 0; p < tile.count; p++)
+            for (int64_t c = 0; c < count; c += kLanes) {
+                __builtin_prefetch(even.data + (p + kAhead) * even.pixel + c, 1);
+                store(even.data + p * even.pixel + c, load(rows + p * step + c));
+            }
+    } else if (count % kLanes == 0 && even.can_be_turned(tile)) {
+        for_each_block_of_lanes(tile.count, count, [&](int64_t p, int64_t c) {
+            copy_turned(rows + p * step + c, step, even.data + c * even.channel + p, even.channel);
+        });
+    } else {
+        copy_from_rows(rows, step, view, width, tile, first, count);
+    }
+}
