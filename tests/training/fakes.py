@@ -1,5 +1,6 @@
 """The command line in processes of its own, as a terminal or torchrun starts it."""
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -58,6 +59,7 @@ class Forked:
 def _run_command(arguments: list[str], output: list[Path], environment: dict[str, str]) -> None:
     from dcnrun.cli import main
 
+    gc.freeze()  # what was imported before the fork, as the command itself does with its imports
     for path, descriptor in zip(output, (1, 2), strict=True):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)

@@ -217,7 +217,7 @@ def test_read_from_a_file(tmp_path):
     ),
     st.sampled_from(["method", "metric", "parameters", "early_terminate", "run_cap", "command", "scheduler", "controller", "metrics"]),
 )  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nonsense_is_refused_with_a_line_and_nothing_else(nonsense, key):
     whole = yaml.safe_load(WHOLE)
     text = yaml.safe_dump({**whole, key: nonsense})
