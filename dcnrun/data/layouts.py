@@ -27,6 +27,7 @@ MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "segmentationclass"),
     *("groundtruth", "ground_truth", "masks_png", "masks_machine"),
 )
+_LONGEST_PAIR = 2 * 4096  # letters: a polygon in a line of YOLO's can have a million, and be split at any
 _SEPARATORS = "\t,; "
 """Between the two files of a line, the first that makes two files of it."""
 
@@ -196,6 +197,8 @@ def _listed(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[
 
 def _pair_in(config: FolderConfig, root: Path, file: Path, line: str) -> Pair | None:
     """Return the image and mask that a line names, below root or below their folders; None where it names no two files."""
+    if len(line) > _LONGEST_PAIR:
+        return None
     for separator in _SEPARATORS:
         for place in (index for index, letter in enumerate(line) if letter == separator):
             names = line[:place].strip(), line[place + 1 :].strip()
