@@ -115,7 +115,7 @@ class TestLists:
     def test_a_line_with_a_polygon_of_many_points_is_no_list_of_images(self, tmp_path):
         touch(tmp_path, "images/a.jpg", "masks/a.png")
         (tmp_path / "train.txt").write_text("0 " + "0.1 0.2 " * 200_000)
-        with pytest.raises(DataError, match="1 of 1 names in .* have no image"):
+        with pytest.raises(DataError, match=r"1 of 1 names in .* have no image"):
             found(tmp_path, train="train.txt")
 
     @pytest.mark.parametrize("line", ["../a.jpg ../a.png", "../a", "../a.jpg"])
