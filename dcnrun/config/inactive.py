@@ -5,7 +5,17 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from dcnrun.config.schema import CONV_TRAITS, Architecture, Config, ConvKind, ConvTraits, Optimizer, RoiPool, Schedule
+from dcnrun.config.schema import (
+    CONV_TRAITS,
+    Architecture,
+    Config,
+    ConvKind,
+    ConvTraits,
+    Optimizer,
+    RoiPool,
+    Schedule,
+    stages_in,
+)
 
 Settings = Mapping[str, Any]
 """A config as `{"conv.kind": "dilated", "conv.dilation": 4, ...}`, enums by their plain names."""
@@ -14,6 +24,7 @@ DILATION = "conv.dilation"
 LAYERS = "conv.layers"
 MAY_BE_INACTIVE = {LAYERS, "data.val"}
 """What may be set and do nothing: layers are chosen for plain convolutions too, and data sets name images to validate on."""
+_COUNTING = ("conv.where", "conv.depthwise")
 _ROI_POOLS = ("model.roi_pool", "model.mask_roi_pool")
 # Each in the order of the kinds, once.
 _OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))
@@ -58,6 +69,11 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         why = " and ".join(f"{key}=align" for key in _ROI_POOLS if key in settings) or "model.roi_pool=align"
         yield from ((key, why) for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
     head = settings["model.head"]
+    layers = str(settings[LAYERS]).strip()
+    if head != Architecture.smp.value:
+        yield from ((key, f"model={head}") for key in _COUNTING)
+    elif not layers.isdecimal():
+        yield from ((key, f"{LAYERS}={layers}") for key in _COUNTING if key == "conv.where" or not stages_in(layers))
     if head != Architecture.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:

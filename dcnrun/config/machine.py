@@ -6,7 +6,7 @@ Imports torch in the function alone, so that commands that ask nothing of the ma
 import os
 from collections.abc import Iterator
 
-from dcnrun.config.schema import Accelerator, Config, Precision, TrainerConfig
+from dcnrun.config.schema import Accelerator, Config, Precision, ResNetModelConfig, TrainerConfig
 
 # Input channels from which oneDNN's gradient of a strided 1x1 convolution's weights is right on channels-last maps.
 _LEAST_WIDTH = 16
@@ -44,8 +44,9 @@ def _problems(config: Config, trainer: TrainerConfig, are_started: bool) -> Iter
     if config.data.batch_size % max(processes, 1):
         yield f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes"
 
-    if trainer.channels_last and config.model.width < _LEAST_WIDTH:
+    model = config.model
+    if trainer.channels_last and isinstance(model, ResNetModelConfig) and model.width < _LEAST_WIDTH:
         yield (
-            f"model.width={config.model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
+            f"model.width={model.width} must be at least {_LEAST_WIDTH}, or trainer.channels_last=false: on narrower "
             "channels-last maps, oneDNN writes past its memory (uxlfoundation/oneDNN#6035)"
         )

@@ -5,6 +5,7 @@ The YAML files under `conf/` fill these dataclasses; nothing outside them gets i
 
 # ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -94,9 +95,18 @@ class Architecture(StrEnum):
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
     fcn = "fcn"
+    smp = "smp"
     faster_rcnn = "faster_rcnn"
     retinanet = "retinanet"
     mask_rcnn = "mask_rcnn"
+
+
+class Where(StrEnum):
+    """The part of a network whose convolutions are counted."""
+
+    encoder = "encoder"
+    decoder = "decoder"
+    all = "all"
 
 
 class RoiPool(StrEnum):
@@ -192,10 +202,14 @@ class WandbMode(StrEnum):
 
 @dataclass
 class ConvConfig:
-    """Which convolution stands in the last 3x3 layers of the backbone."""
+    """Which convolution stands in the last layers of the backbone with a kernel larger than 1x1, or in those that are named."""
 
     kind: ConvKind = setting(MISSING, "standard, dilated, deformable (DCNv1), modulated (DCNv2), dcnv3 or dcnv4")
-    layers: str = setting("3", "the last N 3x3 convolutions (3), or stages (c3,c4,c5 or c3-c5)")
+    layers: str = setting(
+        "3", "the last N convolutions larger than 1x1 (3), stages (c3,c4,c5 or c3-c5), or names (layer4.*.conv2)"
+    )
+    where: Where = setting(Where.encoder, "what conv.layers=N counts the convolutions of: encoder, decoder or all")
+    depthwise: bool = setting(False, "also depth-wise and grouped convolutions; names find these in any case")
     dilation: Optional[int] = setting(
         None, "of the replaced layers; null: each layer's own (from output_stride)", ge=1, most=4096
     )
@@ -209,24 +223,41 @@ class ConvConfig:
     mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
 
 
+def stages_in(layers: str) -> list[str] | None:
+    """Return the stages that a value of conv.layers names, such as c3,c4 or c3-c5; None for a number or names."""
+    names = ["c2", "c3", "c4", "c5"]
+    value = layers.replace(" ", "")
+    if match := re.fullmatch(r"(c[2-5])-(c[2-5])", value):
+        return names[names.index(match[1]) : names.index(match[2]) + 1] or None
+    chosen = value.split(",")
+    return chosen if all(stage in names for stage in chosen) else None
+
+
 @dataclass
 class ModelConfig:
-    """A ResNet backbone and what stands on it."""
+    """A network."""
 
     head: Architecture = setting(
-        MISSING, "deeplab (as in DCN), deeplabv3, fcn; for boxes faster_rcnn, retinanet; for masks of objects mask_rcnn"
+        MISSING,
+        "deeplab (as in DCN), deeplabv3, fcn, smp (any of a library); for boxes faster_rcnn, retinanet; for masks of objects mask_rcnn",
     )
+    weights: Optional[str] = setting(
+        None,
+        "null (random), a published name such as DEFAULT, a .pt file or a run's folder",
+        is_path=True,
+    )
+
+
+@dataclass
+class ResNetModelConfig(ModelConfig):
+    """A ResNet backbone and what stands on it."""
+
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(
         64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1, most=65536
     )
     output_stride: int = setting(8, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
-    weights: Optional[str] = setting(
-        None,
-        "null (random), a torchvision name such as DEFAULT, a .pt file or a run's folder",
-        is_path=True,
-    )
     frozen_stages: int = setting(
         0, "first stages that don't learn (1: conv1, 2: also c2, ...)", ge=0, le=5, note="none to the whole backbone"
     )
@@ -234,7 +265,7 @@ class ModelConfig:
 
 
 @dataclass
-class SegmentationModelConfig(ModelConfig):
+class SegmentationModelConfig(ResNetModelConfig):
     """A network for class scores of every pixel."""
 
     head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1, most=65536)
@@ -243,7 +274,16 @@ class SegmentationModelConfig(ModelConfig):
 
 
 @dataclass
-class DetectionModelConfig(ModelConfig):
+class SmpConfig(ModelConfig):
+    """A network of segmentation_models.pytorch: an architecture on an encoder."""
+
+    head: Architecture = setting(Architecture.smp, "the network")
+    arch: str = setting("unet", "its architecture, such as unet, fpn, deeplabv3plus, upernet or segformer")
+    encoder: str = setting("resnet34", "its encoder, such as resnet34 or mit_b0; tu-NAME for one of timm")
+
+
+@dataclass
+class DetectionModelConfig(ResNetModelConfig):
     """A network for boxes of objects."""
 
     output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
@@ -304,6 +344,7 @@ MODEL_SCHEMAS: dict[Architecture, type[ModelConfig]] = {
     Architecture.deeplab: SegmentationModelConfig,
     Architecture.deeplabv3: SegmentationModelConfig,
     Architecture.fcn: SegmentationModelConfig,
+    Architecture.smp: SmpConfig,
     Architecture.faster_rcnn: FasterRcnnConfig,
     Architecture.retinanet: RetinaNetConfig,
     Architecture.mask_rcnn: MaskRcnnConfig,

@@ -1,20 +1,14 @@
 """For networks of other libraries: convolutions that learn where to sample in the place of plain ones, and their learning rate."""
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 
 from dcnrun.config.schema import CONV_TRAITS, ConvKind, Dilation
-from dcnrun.models.conv import PlainConv2d, make_conv
-from dcnrun.models.convert import ReplacedLayer
-from dcnrun.models.deform_sampling import DeformSampling2d
+from dcnrun.models.convert import ReplacedLayer, matching, plain_convolutions, put_in_place, replacement
 from dcnrun.models.sampling import sampling_layers
-
-_PLAIN = (nn.Conv2d, PlainConv2d)
-"""What is replaced, subclasses apart: those of other libraries compute something else."""
 
 
 def convert(
@@ -36,7 +30,7 @@ def convert(
         kind: "standard", "dilated", "deformable" (DCNv1), "modulated" (DCNv2), "dcnv3" or "dcnv4" (in as many groups as the old one).
         layers: how many, the last ones in the order of `named_modules` (which is that of the forward pass in most networks): of
             convolutions with a kernel larger than 1x1 whose weights are in one group. Or the names of layers, or patterns
-            such as "layer4.*.conv2"; these find convolutions with several groups too.
+            such as "layer4.*.conv2", of layers or of modules that hold them; these find convolutions with several groups too.
         dilation: of the new layers; None: the old one's. The dilated kind needs one.
         offset_groups: groups of input channels with offsets of their own.
         mask_start: initial mask of the modulated kind: 1, or 0.5 as in the paper.
@@ -47,18 +41,13 @@ def convert(
         raise ValueError(f"kind={kind!r} must be one of {', '.join(ConvKind)}")
     if CONV_TRAITS[ConvKind(kind)].dilation is Dilation.required and dilation is None:
         raise ValueError(f"kind={kind!r} needs a dilation")
-    chosen = _chosen(network, layers)
     settings = {"offset_groups": offset_groups, "mask_start": mask_start}
-    made = {name: _made_from(name, old, ConvKind(kind), dilation, settings) for name, old in chosen.items()}
-    places = {id(old): made[name] for name, old in chosen.items()}
-    for parent in list(network.modules()):
-        for leaf, child in list(parent.named_children()):
-            if id(child) in places:
-                setattr(parent, leaf, places[id(child)])
-    return [
-        ReplacedLayer(name, new.in_channels, new.out_channels, new.stride[0], new.dilation[0])
-        for name, new in made.items()
-    ]
+    with torch.random.fork_rng(devices=[]):  # weights that are drawn and not kept
+        made = {
+            name: replacement(name, old, ConvKind(kind), dilation, old.groups, settings)
+            for name, old in _chosen(network, layers).items()
+        }
+    return put_in_place(network, made)
 
 
 def offset_parameter_groups(network: nn.Module, lr: float, offset_lr_mult: float = 1.0) -> list[dict[str, Any]]:
@@ -79,11 +68,7 @@ def offset_parameter_groups(network: nn.Module, lr: float, offset_lr_mult: float
 
 def _chosen(network: nn.Module, layers: int | str | Sequence[str]) -> Mapping[str, nn.Conv2d]:
     """Return the convolutions that are meant, by name, in the order of `named_modules`."""
-    found = {
-        name: module
-        for name, module in network.named_modules()
-        if name and type(module) in _PLAIN and isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1
-    }
+    found = plain_convolutions(network)
     if isinstance(layers, int):
         dense = [name for name, module in found.items() if module.groups == 1]
         if not 0 <= layers <= len(dense):
@@ -93,43 +78,9 @@ def _chosen(network: nn.Module, layers: int | str | Sequence[str]) -> Mapping[st
         return {name: found[name] for name in dense[len(dense) - layers :]}
     patterns = [layers] if isinstance(layers, str) else layers
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in found):
+        if not matching(found, [pattern]):
             some = ", ".join(list(found)[-5:]) or "none"
             raise ValueError(
                 f"layers={pattern!r} is no convolution with a kernel larger than 1x1; the last ones of the network are: {some}"
             )
-    return {name: module for name, module in found.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
-
-
-def _made_from(
-    name: str, old: nn.Conv2d, kind: ConvKind, dilation: int | None, settings: Mapping[str, Any]
-) -> PlainConv2d | DeformSampling2d:
-    """Make the layer that takes the place of an old one."""
-    if old.padding_mode != "zeros":
-        raise ValueError(f"layer {name} has padding_mode={old.padding_mode!r}; expected 'zeros'")
-    new_dilation = old.dilation if dilation is None else (dilation,) * 2
-    padding: Any = old.padding
-    if not isinstance(padding, str) and new_dilation != old.dilation:
-        grown = [(new - was) * (k - 1) for new, was, k in zip(new_dilation, old.dilation, old.kernel_size, strict=True)]
-        padding = tuple(sides + more // 2 for sides, more in zip(padding, grown, strict=True))
-        if any(more % 2 for more in grown) or min(padding) < 0:
-            raise ValueError(
-                f"layer {name} has another output size with dilation={dilation}, its kernel {old.kernel_size}"
-            )
-    geometry: Any = {"stride": old.stride, "padding": padding, "dilation": new_dilation}
-    try:
-        with torch.random.fork_rng(devices=[]):  # weights that are drawn and not kept
-            new = make_conv(
-                kind,
-                old.in_channels,
-                old.out_channels,
-                old.kernel_size,  # type: ignore[arg-type]
-                **geometry,
-                groups=old.groups,
-                bias=old.bias is not None,
-                **settings,
-            )
-    except ValueError as error:
-        raise ValueError(f"layer {name}: {error}") from None
-    new.take_weights(old)
-    return new.to(old.weight.device, old.weight.dtype).train(old.training)
+    return {name: found[name] for name in matching(found, patterns)}

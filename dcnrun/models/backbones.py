@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ModelConfig
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig
 from dcnrun.models.weights import RGB, Weights, read_weights
 
 BACKBONES: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -61,7 +61,7 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
         return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
 
 
-def build_backbone(model: ModelConfig, weights: Weights | None = None, bands: int = RGB) -> ResNetBackbone:
+def build_backbone(model: ResNetModelConfig, weights: Weights | None = None, bands: int = RGB) -> ResNetBackbone:
     """Build the backbone of a config for images of so many bands: weights loaded, then dilated to its output stride, then frozen as it says.
 
     `weights` are those that the config names, where they were read before.
@@ -111,7 +111,7 @@ def freeze(backbone: ResNetBackbone, stages: int, norm: bool) -> None:
             backbone.set_submodule(name, frozen)
 
 
-def freezing_problems(model: ModelConfig, replaced: Sequence[str]) -> list[str]:
+def freezing_problems(model: ResNetModelConfig, replaced: Sequence[str]) -> list[str]:
     """Return what is wrong with the stages that a config freezes, each problem a line.
 
     `replaced` are the layers under comparison, which must learn.

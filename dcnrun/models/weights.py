@@ -14,15 +14,18 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Backbone, ModelConfig
+from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, SmpConfig
 from dcnrun.console import printable
 from dcnrun.errors import UsageError
+from dcnrun.models.encoders import published_weights
 from dcnrun.runs import RunFolder, require_regular
 
 _STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
-_BACKBONE = "backbone."  # the backbone's names in our networks
-_FIRST, _SECOND = "conv1.weight", "layer1.0.bn1.weight"  # of every backbone, whatever its kind of convolution
+_BACKBONES = (
+    "backbone.",
+    "encoder.",
+)  # what a backbone's names begin with in our networks, and an encoder's in the library's
 _PROJECTION = "value_proj.weight"  # in a layer without weights of a kernel, such as those of DCNv3 and DCNv4
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8
@@ -91,67 +94,80 @@ class Weights:
     adapted_to: int | None = None
     """The bands of images that the first convolution was adapted to, where these are not RGB."""
 
-    def load_into_backbone(self, backbone: nn.Module, name: Backbone) -> None:
-        """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own."""
+    def load_into_backbone(
+        self, backbone: nn.Module, name: str, settings: str = "model.backbone and model.width"
+    ) -> None:
+        """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own.
+
+        `name` is the backbone's and `settings` are those that choose it, for messages.
+        """
         wanted = backbone.state_dict()
+        self.tensors = _renamed(self.tensors, wanted)
         self.prefix = self._prefix_of(wanted)
         absent = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
         if missing := [key for key in absent if not self._has_layer_without_kernel(key)]:
-            there = _listed(self.tensors) if self.tensors else "nothing"
+            there = listed(self.tensors) if self.tensors else "nothing"
             raise UsageError(
-                f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name.value}, "
+                f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name}, "
                 f"{min(missing)} for one: it is not a state dict of this backbone. It holds {there}."
             )
-        self._adapt_first(wanted[_FIRST])
+        self._adapt_first(wanted)
         for key in wanted:
             if self.prefix + key in self.tensors and self._shape(key, self.prefix, wanted) != tuple(wanted[key].shape):
                 raise UsageError(
-                    f"model.weights={self.source}: {key} has shape {self._shape(key, self.prefix, wanted)}, but {name.value} "
-                    f"needs {tuple(wanted[key].shape)}. Set model.backbone and model.width to what the weights were made for."
+                    f"model.weights={self.source}: {key} has shape {self._shape(key, self.prefix, wanted)}, but {name} "
+                    f"needs {tuple(wanted[key].shape)}. Set {settings} to what the weights were made for."
                 )
         self._load(backbone, self.prefix, wanted)
 
     def _has_layer_without_kernel(self, key: str) -> bool:
         """Return whether a network of ours has such a layer in the place of a convolution: `load_into_network` loads that."""
         layer = self.prefix + key.removesuffix("weight")
-        return self.prefix.endswith(_BACKBONE) and layer + _PROJECTION in self.tensors
+        return self.prefix.endswith(_BACKBONES) and layer + _PROJECTION in self.tensors
 
-    def _adapt_first(self, wanted: Tensor) -> None:
+    def _adapt_first(self, wanted: Mapping[str, Tensor]) -> None:
         """Fit the first convolution to the bands of the images, as timm does (`adapt_input_conv`); from RGB alone.
 
-        For one band its filters are summed over RGB; for n they are repeated in turn, and scaled by 3 / n.
+        For one band its filters are summed over RGB; for n they are repeated in turn, and scaled by 3 / n. So are those of
+        convolutions beside the first, in encoders that begin with several.
         """
-        name, bands = self.prefix + _FIRST, wanted.shape[1]
-        weight = self.tensors[name]
-        if not is_plain(weight) or weight.dim() != 4 or weight.shape[1] == bands:
-            return
-        if weight.shape[1] != RGB:
-            raise UsageError(
-                f"model.weights={self.source}: {_FIRST} has shape {tuple(weight.shape)}, for images of other bands than these, which "
-                f"need {tuple(wanted.shape)}. Only weights for RGB are adapted; data.bands chooses as many bands as the weights need."
-            )
-        if bands == 1:
-            weight = weight.sum(1, keepdim=True)
-        else:
-            weight = weight.repeat(1, -(-bands // RGB), 1, 1)[:, :bands] * (RGB / bands)
-        self.tensors = {**self.tensors, name: weight}
-        self.adapted_to = bands
+        first, *others = _kernels(wanted)
+        bands = wanted[first].shape[1]
+        for key in (first, *(key for key in others if wanted[key].shape[1] == bands)):
+            weight = self.tensors.get(self.prefix + key)
+            if weight is None or not is_plain(weight) or weight.dim() != 4 or weight.shape[1] == bands:
+                continue
+            if weight.shape[1] != RGB:
+                raise UsageError(
+                    f"model.weights={self.source}: {key} has shape {tuple(weight.shape)}, for images of other bands than these, which "
+                    f"need {tuple(wanted[key].shape)}. Only weights for RGB are adapted; data.bands chooses as many bands as the weights need."
+                )
+            if bands == 1:
+                weight = weight.sum(1, keepdim=True)
+            else:
+                weight = weight.repeat(1, -(-bands // RGB), 1, 1)[:, :bands] * (RGB / bands)
+            self.tensors = {**self.tensors, self.prefix + key: weight}
+            self.adapted_to = bands
 
-    def load_into_network(self, network: nn.Module) -> str:
+    def load_into_network(self, network: nn.Module, backbone: str = "backbone.") -> str:
         """Load what the network has beside the plain backbone, where the file is of such a network, and say what was loaded.
 
-        Tensors of another shape are left out: those of the head, where the number of classes is another.
+        `backbone` is what the names of the backbone's tensors begin with in the network. Tensors of another shape are left out: those of the head, where the number of classes is another.
         """
         left_out: list[str] = []
         fresh: list[str] = []
-        if self.prefix.endswith(_BACKBONE):
-            root, wanted = self.prefix.removesuffix(_BACKBONE), network.state_dict()
+        uncovered: list[str] = []
+        if self.prefix.endswith(backbone):
+            root, wanted = self.prefix.removesuffix(backbone), network.state_dict()
             new = {key: value for key, value in wanted.items() if root + key not in self.used}
             there = {key for key in new if root + key in self.tensors}
             left_out = [key for key in new if key in there and self._shape(key, root, new) != tuple(new[key].shape)]
             fresh = [key for key in new if key not in there and not key.endswith(_COUNTER)]
             self._load(network, root, {key: new[key] for key in new if key not in left_out})
             self.used |= {root + key for key in left_out}
+        else:
+            parts = {key.partition(".")[0]: None for key in network.state_dict() if not key.startswith(backbone)}
+            uncovered = list(parts)
         loaded = len(self.used) - len(left_out)
         said = [f"model.weights={self.source}: {loaded} of its {len(self.tensors)} tensors are loaded"]
         if self.adapted_to:
@@ -159,19 +175,24 @@ class Weights:
                 f"the first convolution, of RGB, is adapted to {self.adapted_to} band{'s'[: self.adapted_to > 1]}"
             )
         if left_out:
-            said.append(f"of another shape in this network, and left out: {_listed(left_out)}")
+            said.append(f"of another shape in this network, and left out: {listed(left_out)}")
         if unused := self.tensors.keys() - self.used:
-            said.append(f"not used: {_listed(unused)}")
+            said.append(f"not used: {listed(unused)}")
         if fresh:
-            said.append(f"not in it, and as before training: {_listed(fresh)}")
+            said.append(f"not in it, and as before training: {listed(fresh)}")
+        if uncovered:
+            said.append(f"not in it, and as before training: all of {', '.join(uncovered)}")
         if self.classes:
             said.append(f"it learnt the classes {printable(', '.join(self.classes))}")
         return "; ".join(said) + "."
 
     def _prefix_of(self, wanted: Mapping[str, Tensor]) -> str:
         """Return the prefix with which the file has most of these names; UsageError where several have."""
-        found = {name.removesuffix(_FIRST) for name in self.tensors if f".{name}".endswith(f".{_FIRST}")}
-        found = {prefix for prefix in found if prefix + _SECOND in self.tensors}
+        first = _kernels(wanted)[0]
+        norms = [key for key, tensor in wanted.items() if tensor.dim() == 1 and key.endswith("weight")]
+        second = norms[1] if len(norms) > 1 else first  # whatever kind of convolution is where
+        found = {name.removesuffix(first) for name in self.tensors if f".{name}".endswith(f".{first}")}
+        found = {prefix for prefix in found if prefix + second in self.tensors}
         matches = {prefix: sum(prefix + key in self.tensors for key in wanted) for prefix in sorted(found)[:100]}
         best = [prefix for prefix, count in matches.items() if count == max(matches.values())]
         for container in _CONTAINERS:
@@ -204,19 +225,19 @@ class Weights:
 
 
 def names_file(weights: str) -> bool:
-    """Return whether `model.weights` is a path, and not one of torchvision's names."""
+    """Return whether `model.weights` is a path, and not the name of published weights."""
     return bool(Path(weights).suffix) or _exists(Path(weights))
 
 
 def read_weights(model: ModelConfig) -> Weights | None:
-    """Read what `model.weights` names: a file, the best weights of a run's folder, or weights of torchvision; None for null.
+    """Read what `model.weights` names: a file, the best weights of a run's folder, or published ones; None for null.
 
     UsageError says what is wrong with it.
     """
     if model.weights is None:
         return None
     if not names_file(model.weights):
-        return Weights(model.weights, _download(model.backbone, model.weights))
+        return Weights(model.weights, _published(model, model.weights))
     path = Path(model.weights)
     if _exists(path) and RunFolder(path).config_file.is_file():
         path = RunFolder(path).best_checkpoint
@@ -235,6 +256,18 @@ def read_weights(model: ModelConfig) -> Weights | None:
     if not tensors:
         raise UsageError(f"model.weights={path} holds no state dict (names to tensors).")
     return Weights(str(path), tensors, classes=tuple(map(str, learnt)) if isinstance(learnt, list) else ())
+
+
+def _kernels(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the convolutions' weights."""
+    return [name for name, tensor in state.items() if tensor.dim() == 4]
+
+
+def _renamed(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return tensors of a whole timm network by the names that they have in its encoder: `model.stages_0.` for `stages.0.`."""
+    names = {key.removeprefix("model.").replace(".", "_"): key for key in wanted if key.startswith("model.")}
+    there = tensors.keys() & wanted.keys()
+    return {key if key in there else names.get(key.replace(".", "_"), key): tensor for key, tensor in tensors.items()}
 
 
 def _exists(path: Path) -> bool:
@@ -263,7 +296,7 @@ def _problem(value: Any, wanted: Tensor) -> str | None:
     return None
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """Return names, those that differ by their numbers alone as one: `layer*.*.conv2.conv_offset.weight (13)`."""
     by_pattern: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -294,6 +327,13 @@ def _reason(said: str) -> str:
     if "TorchScript" in said:
         return f"is a TorchScript program; {_STATE_DICT}"
     return "is damaged, or not what torch.save writes"
+
+
+def _published(model: ModelConfig, weights: str) -> dict[str, Tensor]:
+    if isinstance(model, SmpConfig):
+        return published_weights(model.encoder, weights)
+    assert isinstance(model, ResNetModelConfig)
+    return _download(model.backbone, weights)
 
 
 def _download(name: Backbone, weights: str) -> dict[str, Tensor]:

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.config.schema import Config
-from dcnrun.models.backbones import build_backbone
 from dcnrun.models.convert import ReplacedLayer, convert
-from dcnrun.models.weights import read_weights
+from dcnrun.models.outline import convolutions_of
+from dcnrun.models.weights import Weights, read_weights
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
+from dcnrun.tasks.segmentation.smp import SmpNetwork
 from dcnrun.tasks.task import AnyTask
 
 
@@ -32,11 +33,18 @@ def build_model(config: Config, num_classes: int) -> BuiltModel:
     weights = read_weights(config.model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = build_backbone(config.model, weights, config.data.channels)
-        network = ARCHITECTURES[config.model.head].build(config.model, backbone, num_classes)
-    replaced = convert(backbone, config.conv, config.seed)
-    loaded = weights.load_into_network(network) if weights else None
+        network = ARCHITECTURES[config.model.head].build(config.model, num_classes, config.data.channels, weights)
+    convolutions = convolutions_of(config.model)
+    replaced = convert(network.get_submodule("backbone"), config.conv, config.seed, convolutions)
+    loaded = _load_rest(weights, network) if weights else None
     return BuiltModel(task_of(config.model), network, replaced, config.data.channels, loaded)
+
+
+def _load_rest(weights: Weights, network: nn.Module) -> str:
+    """Load what stands on the backbone and in its new layers, and say what was loaded."""
+    if isinstance(network, SmpNetwork):  # by the library's names, with or without ours before them
+        return weights.load_into_network(network.backbone, "encoder.")
+    return weights.load_into_network(network)
 
 
 def parameter_count(network: nn.Module) -> int:

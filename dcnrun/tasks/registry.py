@@ -4,6 +4,7 @@ Importing this file imports no torch: comparisons of finished runs and the proce
 here and need none. So what builds a network is imported when one is built.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -15,8 +16,10 @@ from dcnrun.config.schema import (
     FasterRcnnConfig,
     MaskRcnnConfig,
     ModelConfig,
+    ResNetModelConfig,
     RetinaNetConfig,
     SegmentationModelConfig,
+    SmpConfig,
 )
 from dcnrun.scores import as_percent
 from dcnrun.tasks.detection.scores import DETECTION
@@ -28,29 +31,60 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dcnrun.models.backbones import ResNetBackbone
+    from dcnrun.models.weights import Weights
     from dcnrun.tasks.task import AnyTask
 
 ModelConfigT = TypeVar("ModelConfigT", bound=ModelConfig)
 
 
 @dataclass(frozen=True)
-class ArchitectureEntry(Generic[ModelConfigT]):
+class Entry(ABC, Generic[ModelConfigT]):
     """One architecture."""
 
     config: type[ModelConfigT]
     """The class of its settings, as in `MODEL_SCHEMAS`."""
     task: TaskTraits
-    builder: Callable[[ModelConfigT, "ResNetBackbone", int], "nn.Module"]
-    """Builds its network on a backbone, for a number of classes (without background)."""
 
-    def build(self, model: ModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
-        """Build the network on a backbone, its attribute `backbone`; PyTorch's current seed initialises it.
+    def build(self, model: ModelConfig, num_classes: int, bands: int, weights: "Weights | None" = None) -> "nn.Module":
+        """Build the network; in its attribute `backbone` are the layers under comparison. PyTorch's current seed initialises it.
 
-        TypeError for settings of another architecture.
+        Args:
+            model: the settings, TypeError for those of another architecture.
+            num_classes: classes, without background.
+            bands: of its images.
+            weights: those that the settings name, which the backbone starts from; None: random ones.
         """
         if type(model) is not self.config:
             raise TypeError(f"model.head={model.head} has settings {self.config.__name__}, not {type(model).__name__}")
-        return self.builder(model, backbone, num_classes)
+        return self._built(model, num_classes, bands, weights)
+
+    @abstractmethod
+    def _built(self, model: ModelConfigT, num_classes: int, bands: int, weights: "Weights | None") -> "nn.Module": ...
+
+
+ResNetConfigT = TypeVar("ResNetConfigT", bound=ResNetModelConfig)
+
+
+@dataclass(frozen=True)
+class ArchitectureEntry(Entry[ResNetConfigT]):
+    """An architecture on our backbones."""
+
+    builder: Callable[[ResNetConfigT, "ResNetBackbone", int], "nn.Module"]
+    """Builds its network on a backbone, for a number of classes (without background)."""
+
+    def _built(self, model: ResNetConfigT, num_classes: int, bands: int, weights: "Weights | None") -> "nn.Module":
+        from dcnrun.models.backbones import build_backbone
+
+        return self.builder(model, build_backbone(model, weights, bands), num_classes)
+
+
+class SmpEntry(Entry[SmpConfig]):
+    """The networks of segmentation_models.pytorch, which bring encoders of their own."""
+
+    def _built(self, model: SmpConfig, num_classes: int, bands: int, weights: "Weights | None") -> "nn.Module":
+        from dcnrun.tasks.segmentation.smp import SmpNetwork
+
+        return SmpNetwork(model, num_classes, bands, weights)
 
 
 def _deeplab(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
@@ -89,10 +123,11 @@ def _mask_rcnn(model: MaskRcnnConfig, backbone: "ResNetBackbone", num_classes: i
     return MaskRcnn(model, backbone, num_classes)
 
 
-ARCHITECTURES: dict[Architecture, ArchitectureEntry[Any]] = {
+ARCHITECTURES: dict[Architecture, Entry[Any]] = {
     Architecture.deeplab: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplab),
     Architecture.deeplabv3: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplabv3),
     Architecture.fcn: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _fcn),
+    Architecture.smp: SmpEntry(SmpConfig, SEGMENTATION),
     Architecture.faster_rcnn: ArchitectureEntry(FasterRcnnConfig, DETECTION, _faster_rcnn),
     Architecture.retinanet: ArchitectureEntry(RetinaNetConfig, DETECTION, _retinanet),
     Architecture.mask_rcnn: ArchitectureEntry(MaskRcnnConfig, INSTANCES, _mask_rcnn),

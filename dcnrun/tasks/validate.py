@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 from typing import Any
-
-import torch
 
 from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, Config, DataConfig
+from dcnrun.config.schema import PUBLISHED_WIDTH, Config, DataConfig, ResNetModelConfig, SmpConfig
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
@@ -18,8 +15,9 @@ from dcnrun.data.overlap import require_apart
 from dcnrun.data.registry import offered_choices
 from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
-from dcnrun.models.backbones import ResNetBackbone, freezing_problems
+from dcnrun.models.backbones import freezing_problems
 from dcnrun.models.convert import conversion_problems, selected_layers
+from dcnrun.models.outline import convolutions_of
 from dcnrun.models.weights import names_file
 from dcnrun.tasks.registry import task_of
 
@@ -88,25 +86,32 @@ def _why_not_scored(config: Config, metric: str, dataset: LabelledDataset[Any, A
 
 def model_problems(config: Config) -> list[str]:
     """Return what keeps a config's model from being built, each problem a line naming the key and the value."""
-    model, conv = config.model, config.conv
-    problems = []
+    problems = [*_task_problems(config)]
+    if isinstance(config.model, SmpConfig):
+        return problems or _placement_problems(config)
+    model = config.model
+    assert isinstance(model, ResNetModelConfig)
     if model.weights is not None and model.width != PUBLISHED_WIDTH and not names_file(model.weights):
-        problems.append(
-            f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
+        problems.insert(
+            0, f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
         )
-    problems += _task_problems(config)
     if model.width >= 1:
-        backbone = _outline(model.backbone, model.width)
-        of_layers = conversion_problems(backbone, conv)
-        problems += of_layers or freezing_problems(model, selected_layers(backbone, conv.layers))
+        problems += _placement_problems(config)
     return problems
 
 
-@cache
-def _outline(backbone: Backbone, width: int) -> ResNetBackbone:
-    """Lay out a backbone without weights, for the names and channels of its layers; shared, so not to be changed."""
-    with torch.device("meta"):
-        return ResNetBackbone(backbone, width)
+def _placement_problems(config: Config) -> list[str]:
+    model, conv = config.model, config.conv
+    try:
+        convolutions = convolutions_of(model)
+    except ValueError as error:
+        assert isinstance(model, SmpConfig)
+        return [f"model.arch={model.arch} with model.encoder={model.encoder} can't be built: {error}"]
+    if problems := conversion_problems(convolutions, conv):
+        return problems
+    if not isinstance(model, ResNetModelConfig):
+        return []
+    return freezing_problems(model, selected_layers(convolutions, conv))
 
 
 def _task_problems(config: Config) -> Iterator[str]:

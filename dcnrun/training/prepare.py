@@ -14,6 +14,8 @@ from dcnrun.config.compose import to_yaml, with_steps
 from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
 from dcnrun.data.bands import settle
+from dcnrun.models.outline import convolutions_of
+from dcnrun.models.weights import listed
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
@@ -62,10 +64,13 @@ def dry_run(config: Config) -> dict[str, Any]:
     height, width = image_size(training)
     parameters, flops = parameter_count(model.network), forward_flops(model, height, width)
     config = training.config
+    replaced = {layer.name for layer in model.replaced}
+    others = [each.name for each in convolutions_of(config.model) if each.name not in replaced]
     epochs = config.trainer.steps * training.images_per_step / len(training.train_set)
     result = {
         "config": to_yaml(config),
         "replaced": [vars(layer) for layer in model.replaced],
+        "others": others,
         "parameters": parameters,
         "flops": flops,
         "image_size": [height, width],
@@ -82,6 +87,8 @@ def dry_run(config: Config) -> dict[str, Any]:
             layer.name, f"{layer.in_channels} -> {layer.out_channels}", str(layer.stride), str(layer.dilation)
         )
     console.print(table)
+    if others:
+        console.print(f"Others that conv.layers can name: {listed(others)}", markup=False)
     console.print(f"{parameters:,} parameters")
     console.print(f"{flops / 1e9:.2f} GFLOPs for an image of {height}x{width}")
     console.print(

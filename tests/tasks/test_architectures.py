@@ -14,16 +14,20 @@ from dcnrun.data import eval_batches, train_batches
 from dcnrun.tasks.build import build_model, forward_flops
 from dcnrun.tasks.registry import task_of
 
-SMALL = ["model.width=16", "conv=modulated", "conv.layers=1", "trainer.accelerator=cpu"]
+SMALL = ["conv=modulated", "conv.layers=1", "trainer.accelerator=cpu"]
 DATA = ["data.image_size=64", "data.train_images=2", "data.val_images=3", "data.batch_size=2", "data.eval_batch_size=2"]
 
-BOXES = {"model.score_threshold": 0, "model.proposals": 50}  # also what a network that has learnt nothing finds
+OF_SOME = {
+    "model.width": 16,
+    "model.encoder": "tu-test_resnet",
+    **{"model.score_threshold": 0, "model.proposals": 50},  # also what a network that has learnt nothing finds
+}
 
 
 @pytest.fixture(params=Architecture, scope="module")
 def config(request):
-    boxes = [f"{key}={value}" for key, value in BOXES.items() if request.param in kinds_with(key)]
-    return compose(["data=shapes", f"model={request.param}", "data.workers=0", *DATA, *SMALL, *boxes])
+    some = [f"{key}={value}" for key, value in OF_SOME.items() if request.param in kinds_with(key)]
+    return compose(["data=shapes", f"model={request.param}", "data.workers=0", *DATA, *SMALL, *some])
 
 
 @pytest.fixture(scope="module")

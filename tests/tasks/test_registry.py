@@ -8,7 +8,6 @@ import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import MODEL_SCHEMAS, Architecture, FasterRcnnConfig
-from dcnrun.models.backbones import build_backbone
 from dcnrun.tasks.registry import ARCHITECTURES, labels_for, metric_text, metric_title, task_of, task_traits
 
 
@@ -34,10 +33,9 @@ def test_a_row_is_of_one_task(architecture):
 
 def test_settings_derived_from_anothers_do_not_build_that_others_network():
     model = ForgottenConfig(width=8)
-    backbone = build_backbone(model)
     for head in Architecture:
         with pytest.raises(TypeError, match=r"not ForgottenConfig"):
-            ARCHITECTURES[head].build(replace(model, head=head), backbone, 3)
+            ARCHITECTURES[head].build(replace(model, head=head), num_classes=3, bands=3)
 
 
 def test_a_metric_has_one_title_for_all_tasks():

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Architecture, Config, DataConfig, SegmentationModelConfig
+from dcnrun.config.schema import Architecture, Config, DataConfig, SmpConfig
 from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample, SegmentationDataset, build_dataset
 from dcnrun.data.sample import Split
+from dcnrun.models.encoders import name_problems
+from dcnrun.models.outline import learns_from_one_image
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.task import Task
@@ -26,11 +28,18 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
     def problems(self, config: Config) -> Iterator[str]:
         """Settings of the head, and a batch that it can't be trained on."""
         model = config.model
-        assert isinstance(model, SegmentationModelConfig)
+        network = f"model={model.head}"
+        pools = model.head is Architecture.deeplabv3
         processes = config.trainer.devices * config.trainer.nodes
-        if model.head is Architecture.deeplabv3 and config.data.batch_size == processes:
+        few = config.data.batch_size == processes
+        if isinstance(model, SmpConfig):
+            wrong = [*name_problems(model)]
+            yield from wrong
+            network = f"model.arch={model.arch}"
+            pools = few and not wrong and not learns_from_one_image(model)
+        if few and pools:
             yield (
-                f"data.batch_size={config.data.batch_size} must be at least {2 * processes} with model=deeplabv3: it normalises its "
+                f"data.batch_size={config.data.batch_size} must be at least {2 * processes} with {network}: it normalises its "
                 "pooled features, one value for an image, over the images that a process trains on at once"
             )
 

@@ -63,7 +63,7 @@ def test_groups_and_settings_of_every_type():
         ("optim.lr: {distribution: normal, mu: -1}", "optim.lr=-1.0 must be at least 0"),
         ("conv.groups: {distribution: q_uniform, min: 2, max: 8, q: 3}", "conv.groups=3 does not divide the"),
         ("conv.offset_groups: {values: [1, 2, 3]}", "conv.offset_groups=3 does not divide the"),
-        ("conv.layers: {values: [3, 99]}", "conv.layers=99 is more than the backbone's 16 3x3 convolutions"),
+        ("conv.layers: {values: [3, 99]}", "conv.layers=99 is more than the encoder's 16 convolutions"),
         ("conv.kind: {values: [{a: 1}]}", "can't be read as key=value"),
         ("conv.groups: {min: 1, max: 8}", "conv.groups=3 does not divide the"),
         ("conv.groups: {distribution: q_log_uniform_values, min: 1, max: 8, q: 1}", "conv.groups=3 does not divide the"),
