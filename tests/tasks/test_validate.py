@@ -6,7 +6,7 @@ import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError, UsageError
-from dcnrun.tasks import validate
+from dcnrun.models import outline
 from dcnrun.tasks.validate import check, check_images_of, model_problems
 from tests.data.factories import annotation, coco_tree, folder_tree, load_json, save_json
 
@@ -25,7 +25,7 @@ def test_problems_of_layers_are_reported_together():
 def test_a_backbone_is_laid_out_once_for_all_checks(monkeypatch):
     problems = model_problems(wrong_layers())
     assert problems
-    monkeypatch.setattr(validate, "ResNetBackbone", None)
+    monkeypatch.setattr(outline, "ResNetBackbone", None)
     assert model_problems(wrong_layers()) == problems
     assert model_problems(compose(["conv=deformable", "conv.groups=2", "conv.layers=c2-c5"])) == []
 
