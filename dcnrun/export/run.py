@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import dcnrun
 from dcnrun.config.compose import to_yaml
-from dcnrun.config.schema import DataConfig, SegmentationModelConfig
+from dcnrun.config.schema import DataConfig, SegmentationModelConfig, SmpConfig
 from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
@@ -39,7 +39,7 @@ def export_run(
     fixed = None if size is None else parse_size(size)
     trained = load_trained_run(run, which, overrides)
     config = trained.config
-    if not isinstance(config.model, SegmentationModelConfig):
+    if not isinstance(config.model, SegmentationModelConfig | SmpConfig):
         raise UsageError(
             f"{run} is a network for objects (model={config.model.head}), whose output is no tensor of a fixed shape: "
             "`dcnrun export` writes networks for segmentation only."
