@@ -1,7 +1,9 @@
 """What all commands share: --json, errors and exit codes, how quick they start."""
 
+import io
 import json
 import math
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +11,25 @@ from pathlib import Path
 import pytest
 
 import dcnrun
+from dcnrun.cli import main
 from dcnrun.errors import DataError, RunError
 from tests.cli.fakes import ENVIRONMENT, last_object, median_seconds, run, run_process
 
 
 def test_version():
     assert run("--version").stdout == f"dcnrun {dcnrun.__version__}\n"
+
+
+def test_an_interrupt_after_the_command_is_over_ends_it_without_a_word(monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "argv", ["dcnrun", "--version"])
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    try:
+        with pytest.raises(SystemExit):
+            main()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # the system's own end, which prints nothing
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(

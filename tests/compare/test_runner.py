@@ -301,6 +301,9 @@ def test_a_dry_run_prints_the_runs_and_trains_nothing(trainer, tmp_path, capsys)
     assert "dilated 2, seed 1" in out
     assert "6000 steps" in out
     assert "conv.dilation (conv=standard)" in out
+    one = [text for text in trainer.overrides if not text.startswith(("conv=", "seed="))]
+    run_grid([*one, "conv=standard", "seed=0"], dry_run=True, program=trainer.program)
+    assert "1 run in" in capsys.readouterr().out
 
 
 def test_a_wrong_grid_starts_nothing(trainer, tmp_path):
