@@ -69,12 +69,49 @@ static void for_each_weight(const Problem& problem, const View& weight, const Bl
             });
 }
 
+// What is stored as `real`, for loads and stores of whole vectors.
+static const real* reals(const void* values) { return static_cast<const real*>(values); }
+static real* reals(void* values) { return static_cast<real*>(values); }
+
+// The same weights as squares of whole vectors: calls act(offset of the first in elements, first output channel, column) for kLanes
+// output channels and kLanes weights of each that follow each other in memory, where column(i) is the i-th one's sampling point *
+// step + channel of the block. False, without a call, where the weights' type, their order in memory, or the numbers of channels don't
+// allow it.
+template <typename Act>
+static bool for_each_weight_block(const Problem& problem, const View& weight, const Block& block, int64_t step, int64_t first, int64_t end,
+                                  Act act) {
+    const int64_t points = problem.points(), *strides = weight.strides;
+    const bool channels_follow = strides[1] == 1;
+    const bool all_follow = strides[3] == 1 && strides[2] == problem.kernel_width && strides[1] == points;
+    if (!kStoredAsReal || block.count % kLanes || (end - first) % kLanes || !(channels_follow || all_follow)) return false;
+    const int64_t start = block.group * problem.group_out_channels() * strides[0] +
+                          (block.first - block.group * problem.group_channels()) * strides[1];
+    for (int64_t o = first; o < end; o += kLanes) {
+        const int64_t offset = start + o * strides[0];
+        if (channels_follow) {
+            for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
+                for (int64_t c = 0; c < block.count; c += kLanes)
+                    act(offset + y * strides[2] + x * strides[3] + c, o, [=](int64_t i) { return point * step + c + i; });
+            });
+        } else {
+            for (int64_t k = 0; k < points * block.count; k += kLanes)
+                act(offset + k, o, [=](int64_t i) { return (k + i) % points * step + (k + i) / points; });
+        }
+    }
+    return true;
+}
+
 // Weights of a block of channels for one panel of output channels: (sampling point and channel of the block, output channel).
 static void pack_panel(const Problem& problem, const Block& block, int64_t panel, entry* packed) {
     const int64_t first = panel * kBlockColumns, end = std::min(first + kBlockColumns, problem.group_out_channels());
     const int64_t depth = problem.points() * block.count, whole = rounded_up(depth, kDepthStep);
     if (end - first < kBlockColumns || depth < whole) std::fill(packed, packed + whole * kBlockColumns, entry());
     const scalar* weight = &problem.weight.at(0);
+    auto pack = [&](int64_t offset, int64_t o, auto column) {
+        transpose_block([&](int64_t i) { return reals(weight) + offset + i * problem.weight.strides[0]; },
+                        [&](int64_t i) { return reals(packed) + panel_position(column(i), o - first); });
+    };
+    if (for_each_weight_block(problem, problem.weight, block, block.count, first, end, pack)) return;
     for_each_weight(problem, problem.weight, block, first, end, [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
         packed[panel_position(point * block.count + c, o - first)] = as_entry(weight[offset]);
     });
@@ -328,6 +365,13 @@ struct BackwardSpace {
 static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, entry* packed) {
     std::fill(packed, packed + blocks(problem.points() * block.step(), kBlockColumns) * panel_step, entry());
     const scalar* weight = &problem.weight.at(0);
+    auto copy = [&](int64_t offset, int64_t o, auto column) {
+        const uint64_t k = column(0);
+        real* to = reals(packed) + k / kBlockColumns * panel_step + panel_position(o, k % kBlockColumns);
+        for (int64_t i = 0; i < kLanes; i++) store(to + i * kBlockColumns, load(reals(weight) + offset + i * problem.weight.strides[0]));
+    };
+    const bool channels_follow = problem.weight.strides[1] == 1;
+    if (channels_follow && for_each_weight_block(problem, problem.weight, block, block.step(), 0, problem.group_out_channels(), copy)) return;
     for_each_weight(problem, problem.weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
         uint64_t column = point * block.step() + c;
         packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] = as_entry(weight[offset]);
@@ -457,15 +501,21 @@ static void write_slopes(const Problem& problem, const std::vector<Team>& teams,
     }
 }
 
-// Adds up the weight gradients of a block of channels over the splits of the images, and writes them.
-static void write_weights(const Problem& problem, const Block& block, const WeightSums& sums, const real* weights,
-                          int64_t splits, int64_t split_step) {
+// Adds up the weight gradients of a block of channels over the splits of the images, which lie split_step apart, in the first.
+static void add_splits(real* weights, int64_t count, int64_t splits, int64_t split_step) {
+    for (int64_t split = 1; split < splits; split++)
+        for (int64_t i = 0; i < count; i++) weights[i] += weights[split * split_step + i];
+}
+
+static void write_weights(const Problem& problem, const Block& block, const WeightSums& sums, const real* weights) {
     scalar* gradient = &problem.grad_weight.at(0);
+    auto write = [&](int64_t offset, int64_t o, auto column) {
+        transpose_block([&](int64_t i) { return weights + column(i) * sums.column_step + o; },
+                        [&](int64_t i) { return reals(gradient) + offset + i * problem.grad_weight.strides[0]; });
+    };
+    if (for_each_weight_block(problem, problem.grad_weight, block, block.step(), 0, problem.group_out_channels(), write)) return;
     for_each_weight(problem, problem.grad_weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
-        const real* from = weights + (point * block.step() + c) * sums.column_step + o * sums.out_step;
-        real total = from[0];
-        for (int64_t split = 1; split < splits; split++) total += from[split * split_step];
-        gradient[offset] = to_scalar(total);
+        gradient[offset] = to_scalar(weights[(point * block.step() + c) * sums.column_step + o * sums.out_step]);
     });
 }
 
@@ -525,7 +575,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
                         std::copy(space.weights.data, space.weights.data + block_weights,
                                   weights.data + split * split_weights + b * block_weights);
                     else if (problem.grad_weight.data)
-                        write_weights(problem, all[b], sums, space.weights.data, 1, 0);
+                        write_weights(problem, all[b], sums, space.weights.data);
                 }
             }
 #pragma omp for
@@ -534,8 +584,11 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
                              i / problem.points() % problem.offset_groups, i % problem.points());
             if (splits > 1 && problem.grad_weight.data) {
 #pragma omp for
-                for (int64_t b = 0; b < blocks_count; b++)
-                    write_weights(problem, all[b], sums, weights.data + b * block_weights, splits, split_weights);
+                for (int64_t b = 0; b < blocks_count; b++) {
+                    real* first = weights.data + b * block_weights;
+                    add_splits(first, block_weights, splits, split_weights);
+                    write_weights(problem, all[b], sums, first);
+                }
             }
         }
     }

@@ -29,6 +29,8 @@ constexpr int kBlockVectors = 2;
 constexpr int kBlockColumns = kBlockVectors * kLanes;
 constexpr int kBlockRows = kVectorRegisters == 32 ? 14 : 6;
 
+constexpr int kPrefetched = 16;  // steps that rows of B are fetched ahead, which come from the L2 cache and beyond
+
 template <int kRows, bool kFresh>
 __attribute__((noinline)) static void multiply_block(LeftMatrix left, const entry* right, int64_t right_step, int64_t depth, real* result, int64_t result_step) {
     vec block[kRows][kBlockVectors];
@@ -48,7 +50,7 @@ __attribute__((noinline)) static void multiply_block(LeftMatrix left, const entr
 #pragma GCC unroll 2
             for (int j = 0; j < kBlockVectors; j++) block[i][j] = multiply_add(row[j], value, block[i][j]);
         }
-        for (int j = 0; j < kBlockVectors; j++) __builtin_prefetch(right + 8 * right_step + j * kLanes * kPacked);
+        for (int j = 0; j < kBlockVectors; j++) __builtin_prefetch(right + kPrefetched * right_step + j * kLanes * kPacked);
         column += left.depth_step;
         right += right_step;
     }

@@ -106,4 +106,34 @@ inline Sums sums(vec first, vec second, vec third) {
     }
 }
 
+// One step of a transposition: exchanges what lies kDistance lanes and rows apart.
+template <int kDistance>
+inline void exchange_blocks(vec rows[kLanes]) {
+    if constexpr (kDistance < kLanes) {
+        integer_vec second;
+        for (int i = 0; i < kLanes; i++) second[i] = (i & kDistance) ? -1 : 0;
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; i++) {
+            if (i & kDistance) continue;
+            const vec a = rows[i], b = rows[i + kDistance];
+            rows[i] = choose(second, exchanged<kDistance>(b), a);
+            rows[i + kDistance] = choose(second, b, exchanged<kDistance>(a));
+        }
+    }
+}
+
+// Transposes kLanes x kLanes values: from(i) is where row i of them is read, to(i) where their column i is written.
+template <typename From, typename To>
+inline void transpose_block(From from, To to) {
+    vec rows[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) rows[i] = load(from(i));
+    exchange_blocks<1>(rows);
+    exchange_blocks<2>(rows);
+    exchange_blocks<4>(rows);
+    exchange_blocks<8>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) store(to(i), rows[i]);
+}
+
 inline int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }

@@ -125,6 +125,17 @@ def test_more_pixels_than_weights(backend, batch, channels, size, dtype):
     assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
 
 
+@with_kernel
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("groups", "kernel"), [(1, (3, 3)), (2, (2, 1))])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_that_are_copied_in_whole_vectors(backend, format, groups, kernel, dtype):
+    problem = make_problem(3, 32 * groups, 48 * groups, (9, 8), kernel, groups=groups, dtype=dtype)
+    problem["weight"] = problem["weight"].contiguous(memory_format=format)
+    relative = 1e-10 if dtype == torch.float64 else 5e-5
+    assert_close(results(problem), results(problem, torchvision.ops.deform_conv2d), relative)
+
+
 # Half precision: stored so, computed in single precision; on the CPU's units for bf16 see test_units.py -----------------
 
 
