@@ -28,14 +28,16 @@ struct Sampling {
 };
 
 // The features of a block of channels as rows, with zeros around the feature map: so all four corners of any sample that is not
-// zero are there, side by side in two lines. A line more, before the others, is where samples outside the map lie.
+// zero are there, side by side in two lines. Those of a sample outside the map are all zeros.
 struct Bordered {
     int64_t height, width, line;  // of the feature map, and the rows of a line
 
     explicit Bordered(const Sampling& sampling) : height(sampling.height), width(sampling.width), line(width + 2) {}
 
-    int64_t rows() const { return (height + 3) * line; }
-    int64_t row(int64_t y) const { return (y + 2) * line + 1; }  // of the first pixel in line y of the feature map
+    int64_t rows() const { return (height + 2) * line; }
+    int64_t row(int64_t y) const { return (y + 1) * line + 1; }  // of the first pixel in line y of the feature map
+    // The upper right one: next to it comes the zero to the left of line 0, and a line further those beside lines 0 and 1.
+    int64_t outside() const { return line - 1; }
 };
 
 // Samples of one group at the pixels of a tile: arrays over (sampling point, pixel), the points `step` apart.
@@ -74,7 +76,8 @@ inline void place(const Bordered& map, const real* ys, const real* xs, int64_t c
         const vec down = y - top, right = x - left;
         // In integers, since `real` may round the number of a row.
         const integer_vec row = __builtin_convertvector(top, integer_vec), column = __builtin_convertvector(left, integer_vec);
-        store(placed.row + at + p, ((row + 2) * integer(map.line) + column + 1) & inside);
+        const integer_vec first = (row + 1) * integer(map.line) + column + 1;
+        store(placed.row + at + p, (first & inside) | (integer(map.outside()) & ~inside));
         store(placed.weight[0] + at + p, (1 - down) * (1 - right) * factor);
         store(placed.weight[1] + at + p, (1 - down) * right * factor);
         store(placed.weight[2] + at + p, down * (1 - right) * factor);
