@@ -2,8 +2,10 @@
 
     python benchmarks/training_step.py deeplab benchmarks/results/training_step.json [rounds] [--dtype bfloat16]
     python benchmarks/training_step.py faster_rcnn benchmarks/results/detection_step.json [rounds] [--dtype bfloat16]
+    python benchmarks/training_step.py unet benchmarks/results/unet_step.json [rounds] [--dtype bfloat16]
 
-`deeplab`: ResNet-18, its last six 3x3 layers deformable, 8 images of 128x128. `faster_rcnn`: ResNet-18 with a feature pyramid,
+`deeplab`: ResNet-18, its last six 3x3 layers deformable, 8 images of 128x128. `unet`: a U-Net on a ResNet-34, the last three layers of its decoder
+deformable, on such images (needs the extra `dcnrun[smp]`). `faster_rcnn`: ResNet-18 with a feature pyramid,
 its last three 3x3 layers deformable, 2 images of 320x320 with 10 boxes each. A step is forward pass, loss, backward pass and
 SGD, in fp32, or under autocast in bf16. The standard network is the denominator; a peer is the same network with torchvision's operator. All take their
 steps in turn in one process. Offset branches are drawn at random, so that taps and bins lie between pixels, as they do in
@@ -73,6 +75,19 @@ PROBLEMS = {
             "modulated, torchvision": (["conv=modulated"], "torchvision"),
         },
         labels=masks,
+    ),
+    "unet": Problem(
+        ["model=smp", "model.encoder=resnet34", "conv.where=decoder", "conv.layers=3"],
+        images=8,
+        side=128,
+        variants={
+            "standard": (["conv=standard"], "auto"),
+            "dilated": (["conv=dilated", "conv.dilation=2"], "auto"),
+            "deformable": (["conv=deformable"], "auto"),
+            "modulated": (["conv=modulated"], "auto"),
+        },
+        labels=masks,
+        layouts=("channels-last",),  # as training has it unless asked
     ),
     "faster_rcnn": Problem(
         ["model=faster_rcnn", "conv.layers=3"],
