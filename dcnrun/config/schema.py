@@ -200,6 +200,16 @@ class WandbMode(StrEnum):
     online = "online"
 
 
+def stages_in(layers: str) -> list[str] | None:
+    """Return the stages that a value of conv.layers names, such as c3,c4 or c3-c5; None for a number or names."""
+    names = ["c2", "c3", "c4", "c5"]
+    value = layers.replace(" ", "")
+    if match := re.fullmatch(r"(c[2-5])-(c[2-5])", value):
+        return names[names.index(match[1]) : names.index(match[2]) + 1] or None
+    chosen = value.split(",")
+    return chosen if all(stage in names for stage in chosen) else None
+
+
 @dataclass
 class ConvConfig:
     """Which convolution stands in the last layers of the backbone with a kernel larger than 1x1, or in those that are named."""
@@ -221,16 +231,6 @@ class ConvConfig:
         Match.layers, "dcnv3, dcnv4: as wide as the convolution (layers), or with as many parameters or flops as it"
     )
     mask_start: float = setting(1.0, "initial mask: 1 (2 x sigmoid) or 0.5 (sigmoid, as in DCNv2)", one_of=(0.5, 1))
-
-
-def stages_in(layers: str) -> list[str] | None:
-    """Return the stages that a value of conv.layers names, such as c3,c4 or c3-c5; None for a number or names."""
-    names = ["c2", "c3", "c4", "c5"]
-    value = layers.replace(" ", "")
-    if match := re.fullmatch(r"(c[2-5])-(c[2-5])", value):
-        return names[names.index(match[1]) : names.index(match[2]) + 1] or None
-    chosen = value.split(",")
-    return chosen if all(stage in names for stage in chosen) else None
 
 
 @dataclass

@@ -98,7 +98,7 @@ def _pixels(maps: dict[str, Tensor]) -> list[int]:
     package.insert_before("dcnrun/tasks/registry.py", "    ModelConfig,\n", "    FcosConfig,\n")
     package.insert_before(
         "dcnrun/tasks/registry.py",
-        "ARCHITECTURES: dict[Architecture, ArchitectureEntry[Any]] = {\n",
+        "ARCHITECTURES: dict[Architecture, Entry[Any]] = {\n",
         """\
 def _fcos(model: FcosConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.detection.fcos import Fcos
@@ -131,14 +131,13 @@ import torch
 from torch.testing import assert_close
 
 from dcnrun.config.schema import Backbone, FcosConfig
-from dcnrun.models.backbones import build_backbone
 from dcnrun.tasks.registry import ARCHITECTURES
 
 
 def test_an_object_is_learnt_and_found():
     torch.manual_seed(0)
     model = FcosConfig(backbone=Backbone.resnet18, width=16, fpn_channels=32, anchor_sizes=[8, 16, 32, 64, 128])
-    network = ARCHITECTURES[model.head].build(model, build_backbone(model), 2).train()
+    network = ARCHITECTURES[model.head].build(model, num_classes=2, bands=3).train()
     image, sizes = torch.zeros(2, 3, 64, 64), [(64, 64)] * 2
     box = torch.tensor([[16.0, 8.0, 48.0, 40.0]])
     targets = [{"boxes": box, "labels": torch.tensor([1])}] * 2

@@ -212,7 +212,7 @@ def most_frequent(mask: Tensor) -> int:
         '''
 
 @dataclass
-class ClassificationConfig(ModelConfig):
+class ClassificationConfig(ResNetModelConfig):
     """A network for the class of an image."""
 
     head: Architecture = setting(Architecture.classification, "the network")
@@ -234,7 +234,7 @@ class ClassificationConfig(ModelConfig):
     )
     package.insert_before(
         "dcnrun/tasks/registry.py",
-        "ARCHITECTURES: dict[Architecture, ArchitectureEntry[Any]] = {\n",
+        "ARCHITECTURES: dict[Architecture, Entry[Any]] = {\n",
         """\
 def _classification(model: ClassificationConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.classification.task import Classifier

@@ -8,7 +8,6 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from dcnrun.config.schema import ConvConfig, ConvKind, FasterRcnnConfig, RetinaNetConfig
-from dcnrun.models.backbones import build_backbone
 from dcnrun.models.convert import convert
 from dcnrun.tasks.detection.coco import ImageResult
 from dcnrun.tasks.registry import ARCHITECTURES
@@ -39,9 +38,8 @@ def built(model, kind=ConvKind.standard, layers="3", seed=0):
     conv = ConvConfig(kind=kind, layers=layers, dilation=2 if kind is ConvKind.dilated else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build_backbone(model)
-        network = ARCHITECTURES[model.head].build(model, backbone, CLASSES)
-    convert(backbone, conv, seed)
+        network = ARCHITECTURES[model.head].build(model, num_classes=CLASSES, bands=3)
+    convert(network.backbone, conv, seed)
     return network
 
 
