@@ -3,7 +3,7 @@
 import torch
 
 from dcnrun.config.schema import CocoConfig, FolderConfig
-from dcnrun.data import IGNORE, build_box_dataset, build_dataset
+from dcnrun.data import IGNORE, build_box_dataset, build_dataset, build_instance_dataset, eval_batches
 from dcnrun.data.class_order import in_order_of
 from tests.data.factories import coco_tree, folder_tree
 
@@ -29,6 +29,19 @@ def test_objects_have_the_numbers_of_their_names_and_results_the_ids_of_the_file
         assert renumbered.category_id(label) == {"apple": 20, "zebra": 90}[name]
     assert [renumbered.image_id(index) for index in range(3)] == [7, 3, 5]
     assert torch.equal(renumbered.areas(1), dataset.areas(1))
+
+
+def test_masks_of_objects_stay_with_their_objects(tmp_path):
+    config = CocoConfig(root=str(coco_tree(tmp_path)))
+    dataset = build_instance_dataset(config, "val")
+    renumbered = in_order_of(dataset, ("zebra", "apple"))
+    before, after = dataset[1], renumbered[1]
+    assert after["labels"].tolist() == [1, 0]
+    assert after["masks"].any((1, 2)).all()
+    for name in ("masks", "boxes"):
+        assert torch.equal(after[name], before[name])
+    (batch,) = (batch for batch in eval_batches(renumbered, config) if 1 in batch["index"])
+    assert batch["truth"][batch["index"].index(1)]["labels"].tolist() == [1, 0]
 
 
 def test_other_names_do_not_fit(tmp_path):

@@ -325,6 +325,23 @@ def test_export_for_any_batch_and_size():
         torch.testing.assert_close(exported.module()(x), network(x))
 
 
+@pytest.mark.slow  # since another process imports PyTorch
+def test_a_saved_program_is_loaded_after_the_operators_alone(tmp_path):
+    network, x = Network().eval(), torch.randn(2, 3, 9, 8)
+    torch.export.save(torch.export.export(network, (x,)), tmp_path / "program.pt2")
+    torch.save(x, tmp_path / "x.pt")
+    script = """
+import sys
+import torch
+import dcnrun.ops
+
+x = torch.load(sys.argv[1] + "/x.pt", weights_only=True)
+torch.save(torch.export.load(sys.argv[1] + "/program.pt2").module()(x), sys.argv[1] + "/y.pt")
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=100)
+    torch.testing.assert_close(torch.load(tmp_path / "y.pt", weights_only=True), network(x))
+
+
 # Autocast ----------------------------------------------------------------------------------------------------------------
 
 
