@@ -6,30 +6,9 @@
 
 constexpr int64_t kAhead = 16;  // rows that are requested ahead, since processors don't foresee how far apart they are
 
-// Exchanges lane i + kDistance of row i with lane i of row i + kDistance, and so on for all pairs of such blocks.
-template <int kDistance>
-inline void exchange_blocks(vec (&rows)[kLanes]) {
-    if constexpr (kDistance < kLanes) {
-        integer_vec second;
-        for (int i = 0; i < kLanes; i++) second[i] = (i & kDistance) ? -1 : 0;
-#pragma GCC unroll 16
-        for (int i = 0; i < kLanes; i++) {
-            if (i & kDistance) continue;
-            const vec upper = rows[i], lower = rows[i + kDistance];
-            rows[i] = choose(second, exchanged<kDistance>(lower), upper);
-            rows[i + kDistance] = choose(second, lower, exchanged<kDistance>(upper));
-        }
-    }
-}
-
 // Copies a block of kLanes x kLanes numbers, its rows made columns.
 inline void copy_turned(const real* from, int64_t from_step, real* to, int64_t to_step) {
-    vec rows[kLanes];
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; i++) rows[i] = load(from + i * from_step);
-    exchange_blocks<1>(rows), exchange_blocks<2>(rows), exchange_blocks<4>(rows), exchange_blocks<8>(rows);
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; i++) store(to + i * to_step, rows[i]);
+    transpose_block([&](int64_t i) { return from + i * from_step; }, [&](int64_t i) { return to + i * to_step; });
 }
 
 // Calls act(first pixel, first channel) for blocks of kLanes of both, which cover all: the last pixels' may overlap those before.

@@ -101,6 +101,18 @@ def test_groups_that_are_cut_into_parts(backend, channels, groups, dtype):
 
 
 @with_kernel
+@pytest.mark.parametrize("width", [15, 16, 37])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_maps_wider_than_vectors(backend, width, dtype):
+    """Contiguous ones are turned block by block, the last of which overlaps another: the same bits as in channels-last."""
+    problem = make_problem(1, 64, (3, width), groups=2, dtype=dtype)
+    got = results(problem)
+    assert_close(got, results(problem, defined), 1e-10 if dtype == torch.float64 else 5e-5)
+    last = problem | {"input": problem["input"].contiguous(memory_format=torch.channels_last)}
+    assert_same_bits(results(last), got)
+
+
+@with_kernel
 def test_logits_that_overflow_without_care(backend):
     problem = make_problem(softmax=True, dtype=torch.float32)
     problem["mask"] = 200 * problem["mask"]
