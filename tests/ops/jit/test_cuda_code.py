@@ -73,17 +73,21 @@ def test_every_kernel_has_limits():
         assert set(re.findall(r"__global__ void (?:__launch_bounds__\(.*?\) )?(\w+)\(", source)) == set(limits)
 
 
-# All in fp32; in half precision those between the first and the last would tell nothing more.
-COMPILED = [
-    pytest.param(dtype, architecture, id=f"{dtype_name(dtype)}-{architecture}")
-    for dtype in CUDA_DTYPES
-    for architecture in (ARCHITECTURES if dtype == torch.float32 else (ARCHITECTURES[0], ARCHITECTURES[-1]))
-]
+def compiled():
+    """Every kernel in every dtype and for every architecture: all of these in fp32, in half precision the first and the last.
+
+    bf16 has the first and fp16 the last, and with the next kernel the other one: they differ in how a number is converted.
+    """
+    ends = ARCHITECTURES[0], ARCHITECTURES[-1]
+    for i, name in enumerate(LIMITS):
+        half = {torch.bfloat16: ends[i % 2], torch.float16: ends[(i + 1) % 2]}
+        assert half.keys() == set(CUDA_DTYPES) - {torch.float32}
+        for dtype, architecture in [*((torch.float32, each) for each in ARCHITECTURES), *half.items()]:
+            yield pytest.param(name, dtype, architecture, id=f"{name}-{dtype_name(dtype)}-{architecture}")
 
 
 @needs_tools
-@pytest.mark.parametrize(("dtype", "architecture"), COMPILED)
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize(("name", "dtype", "architecture"), list(compiled()))
 def test_the_code(name, dtype, architecture, tmp_path):
     file = tmp_path / "code.cubin"
 

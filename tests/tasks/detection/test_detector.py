@@ -51,7 +51,7 @@ def every_two_together():
         yield pytest.param(retinanet(fpn_norm=i % 2 == 0), kind, id=f"retinanet-{kind}")
 
 
-@pytest.mark.parametrize(("model", "kind"), every_two_together())
+@pytest.mark.parametrize(("model", "kind"), list(every_two_together()))
 def test_every_combination_trains_and_finds(model, kind):
     network = built(replace(model, score_threshold=0.001), kind)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
