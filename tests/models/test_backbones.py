@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, ModelConfig
+from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, ResNetModelConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import (
     BACKBONES,
@@ -65,7 +65,7 @@ def test_features_are_the_stages_outputs():
 @pytest.mark.parametrize("stages", list(LEARNING_BELOW))
 @pytest.mark.parametrize("norm", [False, True])
 def test_frozen_parts_stay_as_they_are_and_the_others_learn(stages, norm):
-    network = build_backbone(ModelConfig(width=8, frozen_stages=stages, frozen_norm=norm)).train()
+    network = build_backbone(ResNetModelConfig(width=8, frozen_stages=stages, frozen_norm=norm)).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if learning:
@@ -91,7 +91,7 @@ def test_frozen_normalisation_computes_with_published_statistics(tmp_path, stage
     source(image)  # moves the statistics
     torch.save(source.state_dict(), tmp_path / "weights.pt")
     weights = str(tmp_path / "weights.pt")
-    model = ModelConfig(width=8, output_stride=32, weights=weights, frozen_stages=stages, frozen_norm=norm)
+    model = ResNetModelConfig(width=8, output_stride=32, weights=weights, frozen_stages=stages, frozen_norm=norm)
     frozen = build_backbone(model)
     assert any(isinstance(module, FrozenBatchNorm2d) for module in frozen.modules())
     torch.testing.assert_close(frozen.eval()(image), source.eval()(image), rtol=1e-4, atol=1e-5)
@@ -110,12 +110,12 @@ def test_layers_under_comparison_must_not_be_frozen():
         network = ResNetBackbone(Backbone.resnet18, 8)
     last, last_six = selected_layers(network, "3"), selected_layers(network, "6")
     for stages in range(5):
-        assert freezing_problems(ModelConfig(frozen_stages=stages), last) == []
-    assert freezing_problems(ModelConfig(frozen_stages=5), []) == []
-    (problem,) = freezing_problems(ModelConfig(frozen_stages=5), last)
+        assert freezing_problems(ResNetModelConfig(frozen_stages=stages), last) == []
+    assert freezing_problems(ResNetModelConfig(frozen_stages=5), []) == []
+    (problem,) = freezing_problems(ResNetModelConfig(frozen_stages=5), last)
     assert "model.frozen_stages=5 keeps 3 of the layers" in problem
     assert "layer4.0.conv2 for one" in problem
-    assert "keeps 2 of" in freezing_problems(ModelConfig(frozen_stages=4), last_six)[0]
+    assert "keeps 2 of" in freezing_problems(ResNetModelConfig(frozen_stages=4), last_six)[0]
 
 
 # Strides and dilation.
@@ -137,7 +137,7 @@ def test_dilation_for_stride_keeps_what_weights_mean(backbone, output_stride):
 
 
 def test_without_atrous_all_convolutions_are_plain():
-    network = build_backbone(ModelConfig(width=8, output_stride=8, atrous=False))
+    network = build_backbone(ResNetModelConfig(width=8, output_stride=8, atrous=False))
     assert {m.dilation for m in network.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
     assert network(torch.randn(2, 3, 64, 64)).shape[-2:] == (8, 8)
 
@@ -162,13 +162,13 @@ def test_width_64_is_torchvisions_network():
 def test_weights_from_a_file(tmp_path):
     source = ResNetBackbone(Backbone.resnet18, 8)
     torch.save({"state_dict": source.state_dict()}, tmp_path / "weights.pt")
-    backbone = build_backbone(ModelConfig(width=8, weights=str(tmp_path / "weights.pt")))
+    backbone = build_backbone(ResNetModelConfig(width=8, weights=str(tmp_path / "weights.pt")))
     assert all(torch.equal(a, b) for a, b in zip(backbone.parameters(), source.parameters(), strict=True))
 
 
 def test_wrong_weights_are_explained(tmp_path):
     def load(**model):
-        return build_backbone(ModelConfig(**({"width": 8} | model)))
+        return build_backbone(ResNetModelConfig(**({"width": 8} | model)))
 
     with pytest.raises(UsageError, match="no such file"):
         load(weights=str(tmp_path / "none.pt"))
@@ -193,4 +193,4 @@ class Evil:
 def test_weights_are_never_unpickled_into_code(tmp_path):
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UsageError, match="can't be read"):
-        build_backbone(ModelConfig(width=8, weights=str(tmp_path / "evil.pt")))
+        build_backbone(ResNetModelConfig(width=8, weights=str(tmp_path / "evil.pt")))
