@@ -16,7 +16,7 @@ from dcnrun.models.backbones import (
     freezing_problems,
     set_output_stride,
 )
-from dcnrun.models.convert import convert, selected_layers
+from dcnrun.models.convert import convert, resnet_convolutions, selected_layers
 
 
 def test_every_backbone_has_a_row_and_published_weights():
@@ -108,7 +108,10 @@ def test_a_replaced_layer_of_a_later_stage_learns_all_of_itself():
 def test_layers_under_comparison_must_not_be_frozen():
     with torch.device("meta"):
         network = ResNetBackbone(Backbone.resnet18, 8)
-    last, last_six = selected_layers(network, "3"), selected_layers(network, "6")
+    last, last_six = (
+        selected_layers(resnet_convolutions(network), ConvConfig(kind=ConvKind.standard, layers=layers))
+        for layers in ("3", "6")
+    )
     for stages in range(5):
         assert freezing_problems(ResNetModelConfig(frozen_stages=stages), last) == []
     assert freezing_problems(ResNetModelConfig(frozen_stages=5), []) == []
