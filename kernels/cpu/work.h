@@ -6,35 +6,22 @@
 
 #include "scalar.h"
 
-#ifdef __linux__
-#include <sys/mman.h>
-#endif
-
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 constexpr int kNotEnoughMemory = 1;
 constexpr int64_t kAlignment = 64;  // bytes, a cache line
-constexpr int64_t kHugePage = 2 << 20;  // bytes
 
-// Aligned memory, not initialised; null when there is none left. Large memory is asked for in huge pages: it is new at each call, and
-// the kernel makes and looks up one of these faster than five hundred small ones.
-inline void* aligned_memory(int64_t bytes) {
-    const bool large = bytes >= kHugePage;
-    void* memory = nullptr;
-    if (posix_memalign(&memory, large ? kHugePage : kAlignment, bytes)) return nullptr;
-#ifdef __linux__
-    if (large) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);  // where it fails, pages are small
-#endif
-    return memory;
-}
-
-// Memory for `count` numbers; data is null when there is none left.
+// Aligned memory for `count` numbers, not initialised; data is null when there is none left.
 template <typename Number>
 struct MemoryOf {
-    Number* data;
+    Number* data = nullptr;
 
-    // At least one, since null stands for failure.
-    explicit MemoryOf(int64_t count) : data(static_cast<Number*>(aligned_memory(std::max<int64_t>(count, 1) * sizeof(Number)))) {}
+    explicit MemoryOf(int64_t count) {
+        void* memory = nullptr;
+        // At least one, since null stands for failure.
+        if (posix_memalign(&memory, kAlignment, std::max<int64_t>(count, 1) * sizeof(Number)) == 0)
+            data = static_cast<Number*>(memory);
+    }
     ~MemoryOf() { std::free(data); }
     MemoryOf(const MemoryOf&) = delete;
     MemoryOf& operator=(const MemoryOf&) = delete;
