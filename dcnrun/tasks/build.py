@@ -11,7 +11,7 @@ from dcnrun.models.convert import ReplacedLayer, convert
 from dcnrun.models.outline import convolutions_of
 from dcnrun.models.weights import Weights, read_weights
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
-from dcnrun.tasks.segmentation.smp import SmpNetwork
+from dcnrun.tasks.segmentation.heads import SmpNetwork
 from dcnrun.tasks.task import AnyTask
 
 

@@ -82,7 +82,7 @@ class SmpEntry(Entry[SmpConfig]):
     """The networks of segmentation_models.pytorch, which bring encoders of their own."""
 
     def _built(self, model: SmpConfig, num_classes: int, bands: int, weights: "Weights | None") -> "nn.Module":
-        from dcnrun.tasks.segmentation.smp import SmpNetwork
+        from dcnrun.tasks.segmentation.heads import SmpNetwork
 
         return SmpNetwork(model, num_classes, bands, weights)
 

@@ -1,11 +1,15 @@
-"""Networks for segmentation: a backbone, and a head that gives class scores of every pixel."""
+"""Networks for segmentation: a backbone with a head that gives class scores of every pixel, or a network of a library."""
+
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from dcnrun.config.schema import SegmentationModelConfig
+from dcnrun.config.schema import SegmentationModelConfig, SmpConfig
 from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.encoders import build_network
+from dcnrun.models.weights import Weights
 
 
 class SegmentationNetwork(nn.Module):
@@ -63,3 +67,28 @@ def fcn(model: SegmentationModelConfig, in_channels: int, num_classes: int) -> n
         nn.Dropout(0.1),
         nn.Conv2d(model.head_channels, num_classes, 1),
     )
+
+
+class SmpNetwork(nn.Module):
+    """An architecture of segmentation_models.pytorch on one of its encoders, for images of any size.
+
+    `backbone` is the library's network as a whole, with `encoder`, `decoder` and `segmentation_head`: what is in it can be
+    replaced.
+    """
+
+    def __init__(self, model: SmpConfig, num_classes: int, bands: int, weights: Weights | None) -> None:
+        super().__init__()
+        network: Any = build_network(model, bands, num_classes)
+        if weights:
+            weights.load_into_backbone(network.encoder, model.encoder, "model.encoder")
+        self.backbone = network
+        self.stride: int = network.encoder.output_stride
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, bands, H, W) normalised image to (N, classes, H, W) logits.
+
+        Zeros at the right and below bring it to the sides that the library takes, multiples of its last feature map's stride.
+        """
+        height, width = image.shape[-2:]
+        scores: Tensor = self.backbone(F.pad(image, (0, -width % self.stride, 0, -height % self.stride)))
+        return scores[..., :height, :width].float()
