@@ -25,9 +25,13 @@ def footnotes(comparison: Comparison) -> list[str]:
     images_per_step = settings["data.batch_size"] * settings["trainer.accumulate"]
     images = {len(run.images.names) for run in runs if run.images is not None}
     validated = f"{images.pop()} validation images" if len(images) == 1 else "the validation images"
+    steps, patience = settings["trainer.steps"], settings["trainer.patience"]
+    budget, last = f"{steps} steps of {images_per_step} images for every run", "the last step"
+    if patience is not None:
+        budget, last = f"at most {budget}, which trainer.patience={patience} may end earlier", "its last step"
     notes = [
-        f"Equal budget: {settings['trainer.steps']} steps of {images_per_step} images for every run, scored at "
-        f"the last step on {validated}. {metric_title(comparison.metric)} in percent, ± the standard deviation over seeds (n - 1).",
+        f"Equal budget: {budget}, scored at {last} on {validated}. {metric_title(comparison.metric)} in percent, "
+        "± the standard deviation over seeds (n - 1).",
     ]
     if len(comparison.variants) > 1:
         notes.append(
@@ -73,6 +77,7 @@ def warnings(comparison: Comparison) -> list[str]:
         *_without_images(comparison),
         *_absent_classes(comparison),
         *_still_rising(comparison.variants),
+        *_different_lengths(comparison.variants),
         *_different_devices(comparison),
     ]
 
@@ -148,13 +153,26 @@ def _still_rising(variants: Sequence[VariantResult]) -> list[str]:
 
 def _is_rising(variant: VariantResult) -> bool:
     """Whether the mean curve over seeds still rose at the last validation by more than the deviation over seeds."""
-    curves = [dict(run.curve) for run in variant.runs]
+    whole = [run for run in variant.runs if run.steps >= variant.settings["trainer.steps"]]  # others had stopped rising
+    curves = [dict(run.curve) for run in whole]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     if len(steps) < 2:
         return False
     means = [sum(curve[step] for curve in curves) / len(curves) for step in steps]
     threshold = variant.std if variant.std is not None else _STILL_RISING_WITHOUT_STD
     return means[-1] - max(means[:-1]) > threshold
+
+
+def _different_lengths(variants: Sequence[VariantResult]) -> list[str]:
+    patience = variants[0].settings["trainer.patience"]
+    steps = {variant.name: sorted({run.steps for run in variant.runs}) for variant in variants if variant.runs}
+    if patience is None or len(set().union(*steps.values())) < 2:
+        return []
+    lengths = [f"{name} {own[0]}" + (f" to {own[-1]}" if len(own) > 1 else "") for name, own in steps.items()]
+    return [
+        f"trainer.patience={patience} ended runs after different numbers of steps ({', '.join(lengths)}): part of a difference may "
+        "be that of the length of training."
+    ]
 
 
 def _different_devices(comparison: Comparison) -> list[str]:

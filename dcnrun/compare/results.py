@@ -39,6 +39,12 @@ class FinishedRun:
         return int(self.settings["seed"])
 
     @property
+    def steps(self) -> int:
+        """The steps that it trained for: fewer than trainer.steps where trainer.patience ended it."""
+        step = self.summary.get("step")
+        return int(self.settings["trainer.steps"] if step is None else step)
+
+    @property
     def score(self) -> float:
         """The metric at the last step, 0 to 1."""
         return float(self.summary["metrics"][self.metric])

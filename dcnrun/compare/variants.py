@@ -23,13 +23,16 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 
 def task(settings: Settings) -> dict[str, Any]:
-    """Return what must be equal for results to be comparable: data, steps, metric, and what is found in an image."""
+    """Return what must be equal for results to be comparable: data, steps, what ends a run earlier, metric, and what is found
+    in an image."""
+    ends_by = ["trainer.patience", *(["trainer.eval_every"] if settings["trainer.patience"] is not None else [])]
     return {
         "what is found": ARCHITECTURES[Architecture(settings["model.head"])].task.finds,
         **{
             key: value
             for key, value in identity(settings).items()
-            if key in ("trainer.steps", "trainer.metric") or (key.startswith("data.") and key not in _OF_SPEED_ONLY)
+            if key in ("trainer.steps", "trainer.metric", *ends_by)
+            or (key.startswith("data.") and key not in _OF_SPEED_ONLY)
         },
     }
 
@@ -49,6 +52,8 @@ def difference_of_tasks(names: Sequence[str], all_settings: Sequence[Settings]) 
             own, its = as_typed(first.get(key)), as_typed(other.get(key))
             if own != its:
                 found.setdefault(key, f"{key} is {own} for {names[0]} but {its} for {name}")
+    if "trainer.patience" in found:  # where one has none, how often it validates does not matter
+        found.pop("trainer.eval_every", None)
     return list(found.values())
 
 

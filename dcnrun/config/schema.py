@@ -661,6 +661,9 @@ class TrainerConfig:
     metric: Optional[str] = setting(
         None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map, instances: val/mask_map)"
     )
+    patience: Optional[int] = setting(
+        None, "validations in a row without a better trainer.metric that end the run; null: all trainer.steps", ge=1
+    )
     save_every: int = setting(
         250, "steps between checkpoints; the last step is always saved", ge=1, changes_numbers=False
     )
@@ -701,6 +704,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("checkpoint_every", "save_interval"), ("trainer.save_every",)),
     **dict.fromkeys(("log_interval", "log_every_n_steps"), ("trainer.log_every",)),
     **dict.fromkeys(("monitor", "best_metric"), ("trainer.metric",)),
+    **dict.fromkeys(("early_stopping", "early_stop", "early_stopping_patience"), ("trainer.patience",)),
     **dict.fromkeys(("device", "accelerators"), ("trainer.accelerator",)),
     **dict.fromkeys(("gpus", "num_gpus", "n_gpus"), ("trainer.devices",)),
     **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision", "dtype", "half"), ("trainer.precision",)),

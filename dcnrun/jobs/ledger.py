@@ -82,7 +82,7 @@ class Job:
     attempts: int = 0  # times it was started
     owner: str | None = None  # the agent that holds it, or held it last
     history: tuple[tuple[int, float], ...] = ()  # (step, metric) of each report so far; finite values alone
-    reason: str | None = None  # why it was stopped or failed
+    reason: str | None = None  # why it was stopped, failed or was completed before its last step
     band: int | None = None  # at which it was stopped
     started: float | None = None  # when first claimed: seconds, the database's clock
     ended: float | None = None
@@ -299,7 +299,7 @@ class Ledger:
             job: The job.
             owner: The agent that reports it.
             state: Completed, stopped or failed.
-            reason: Why it was stopped or failed.
+            reason: Why it was stopped, failed or was completed before its last step.
             band: The band at which it was stopped.
         """
         return self._write_own(job, owner, state=state, reason=reason, band=band, ended=self._database.now)

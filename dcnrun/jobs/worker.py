@@ -209,11 +209,16 @@ def _run(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat", command: 
         status = run_process(command, log, look, [lock], agent.seconds_to_save, agent.environment)
     except _StopRequested as request:
         if RunFolder(path).is_completed():  # it ended by itself in that moment
-            return _Outcome(State.completed)
+            return _completed(path)
         return _Outcome(State.stopped, request.verdict.reason, request.verdict.band)
     if status == 0 and RunFolder(path).is_completed():
-        return _Outcome(State.completed)
+        return _completed(path)
     return _Outcome(State.failed, reason_of(path, status, began, start_of_output))
+
+
+def _completed(path: Path) -> _Outcome:
+    """Return that a run is completed, with the reason where it ended before its last step."""
+    return _Outcome(State.completed, RunFolder(path).read_summary().get("reason"))
 
 
 class _Heartbeat:

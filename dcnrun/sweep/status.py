@@ -300,7 +300,7 @@ def _sentence(progress: Progress, job: Job) -> str:
         case State.waiting:
             return "waiting"
         case State.completed:
-            return f"completed{score}"
+            return f"completed{score}" + (f": {one_line(job.reason)}" if job.reason else "")
         case State.stopped | State.failed:
             return f"{job.state.value}{score}: {one_line(job.reason or '')}"
 

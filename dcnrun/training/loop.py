@@ -102,6 +102,26 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         """How often the training images have been seen."""
         return self.step * self.images_per_step / len(self.train_set)
 
+    @property
+    def ended_early(self) -> str | None:
+        """Why training is over before the last step of the config: `trainer.patience` validations without a better metric; else None.
+
+        The best validation and the step tell, so that a resumed run ends where one that was never interrupted does.
+        """
+        trainer, best = self.config.trainer, int(self.best.get("step", self.step))
+        stale = self.step // trainer.eval_every - best // trainer.eval_every
+        if trainer.patience is None or stale < trainer.patience or self.step >= trainer.steps:
+            return None
+        return (
+            f"ended after {self.step} of {trainer.steps} steps, since {self.task.traits.metric(self.config)} was no better in "
+            f"{stale} validations than at step {best} (trainer.patience={trainer.patience})"
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further step is to be taken."""
+        return self.step >= self.config.trainer.steps or self.ended_early is not None
+
     def state(self) -> checkpoint.State:
         """Return everything a resumed run needs; collective over processes."""
         return {
@@ -153,7 +173,7 @@ def fit(
     loggers: Sequence[Logger],
     random_state: checkpoint.State | None,
 ) -> None:
-    """Train from `training.step` to the last step of the config.
+    """Train from `training.step` to the last step of the config, or until `training.ended_early`.
 
     Stopped is raised, state saved, when the process is asked to stop. RunError when loss or offsets stop being finite.
     """
@@ -175,7 +195,7 @@ def fit(
     shown = TrainingProgress(steps, first_step, fabric.is_global_zero)
     # Closed, else a worker that dies while an error is reported would raise another there.
     with stop_on_signals() as stop, shown as progress, closing(batches):
-        while training.step < steps:
+        while not training.is_over:
             started = time.perf_counter()
             of_step = list(islice(batches, accumulate))
             arrived = time.perf_counter()
@@ -192,9 +212,9 @@ def fit(
             if training.step % trainer.eval_every == 0 or training.step == steps:
                 _validate_and_keep_best(training, folder, loggers, progress)
             stopping = _any_process(fabric, stop.is_set())
-            if training.step % trainer.save_every == 0 or training.step == steps or stopping:
+            if training.step % trainer.save_every == 0 or training.is_over or stopping:
                 _save(training, folder, loggers)
-            if stopping and training.step < steps:
+            if stopping and not training.is_over:
                 raise Stopped
     if training.last is None:  # killed after its last checkpoint, before the end was recorded
         training.last = validate(training)
@@ -320,7 +340,7 @@ def _validate_and_keep_best(
         training.best = {"step": training.step, metric: metrics[metric]}
         if training.fabric.is_global_zero:
             save_best(training, folder)
-    if training.step == training.config.trainer.steps and training.fabric.is_global_zero:
+    if training.is_over and training.fabric.is_global_zero:
         result.images.save(folder.per_image_file)
 
 

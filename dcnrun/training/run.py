@@ -114,7 +114,7 @@ def _run(
             loggers = open_loggers(folder, config)
         fit(training, folder, loggers, random_state)
         costs["inference_images_per_second"] = inference_speed(training)
-        status = RunStatus.completed
+        status, reason = RunStatus.completed, training.ended_early
     except Stopped:
         status, reason = RunStatus.stopped, f"asked to stop after step {training.step}"
         say(fabric, f"Stopped. Resume with: dcnrun train --resume {folder.path}")
@@ -131,7 +131,7 @@ def _run(
     finally:
         if fabric.is_global_zero:
             _close(training, folder, loggers, costs, status, reason)
-    say(fabric, f"Done: {folder.path}")
+    say(fabric, f"Done, {reason}: {folder.path}" if reason else f"Done: {folder.path}")
     return folder.read_summary() if fabric.is_global_zero else {}
 
 

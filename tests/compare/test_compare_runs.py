@@ -34,6 +34,7 @@ def test_a_comparison_of_runs_goes_beside_them(tmp_path):
     [
         (["data.warp=0.5"], r"data\.warp is 0\.3 for .*/one but 0\.5 for .*/two"),
         (["trainer.steps=5"], r"trainer\.steps is 1000 for .*/one but 5 for .*/two"),
+        (["trainer.patience=5"], r"trainer\.patience is null for .*/one but 5 for .*/two"),
     ],
 )
 def test_runs_of_another_task_are_refused(tmp_path, overrides, problem):

@@ -66,6 +66,21 @@ def test_training_that_still_rose_is_warned_of(tmp_path):
     assert "converged for rising:" in warning
 
 
+def test_runs_that_ended_after_different_numbers_of_steps_are_warned_of(tmp_path):
+    """A mean curve over runs of different lengths ends where the shortest does: that tells nothing of convergence."""
+    patient = ["trainer.patience=2"]
+    plain = variant(tmp_path, "plain", ["conv=standard", *patient], step=500, curve=(0.1, 0.2))
+    whole = variant(tmp_path, "whole", ["conv=dilated", *patient], curve=(0.1, 0.9))
+    (warning,) = warnings(compare([plain, whole]))
+    assert "trainer.patience=2 ended runs after different numbers of steps (plain 500, whole 1000)" in warning
+    assert (
+        "at most 1000 steps of 8 images for every run, which trainer.patience=2 may end"
+        in footnotes(compare([plain, whole]))[0]
+    )
+    assert warnings(compare([whole])) == []
+    assert "at most" not in footnotes(compare([variant(tmp_path, "a", ["conv=standard"])]))[0]
+
+
 def test_a_reference_without_runs_and_missing_images_are_warned_of(tmp_path):
     nothing = without_runs(tmp_path, "standard", ["conv=standard"])
     dilated = variant(tmp_path, "dilated", ["conv=dilated"])

@@ -58,6 +58,18 @@ def test_other_data_or_steps_are_another_task(override):
     assert problem == f"{key} is {default} for one but {value} for two"
 
 
+def test_what_ends_a_run_early_must_be_equal():
+    """And, beside it, how often a run validates, which says what a patience of 3 is."""
+    none, three, five = settings(), settings("trainer.patience=3"), settings("trainer.patience=5")
+    often = settings("trainer.patience=3", "trainer.eval_every=10")
+    assert difference_of_tasks(["one", "two", "three"], [none, often, five]) == [
+        "trainer.patience is null for one but 3 for two"
+    ]
+    assert difference_of_tasks(["one", "two"], [three, often]) == ["trainer.eval_every is 250 for one but 10 for two"]
+    assert difference_of_tasks(["one", "two"], [three, three]) == []
+    assert difference_of_tasks(["one", "two"], [none, settings("trainer.eval_every=10")]) == []
+
+
 def test_another_metric_or_result_is_another_task():
     masks, boxes = settings("trainer.metric=val/pixel_acc"), settings("model=faster_rcnn")
     assert difference_of_tasks(["one", "two"], [settings(), masks]) == [

@@ -2,7 +2,7 @@
 
 It logs `val/score` at each of its steps, saves after each, stops on SIGTERM and resumes from its last step, as training
 does. Settings: steps, pause (seconds a step), value (of step 1, then + 0.01 a step), crash_at, die_at (SIGKILL), deaf (to SIGTERM), save
-(seconds that it takes to stop). Each start leaves a line in `starts`; two at once in one folder leave a file `twice`. It imports the standard library alone, so that it starts at once.
+(seconds that it takes to stop), early (its summary says that it ended so). Each start leaves a line in `starts`; two at once in one folder leave a file `twice`. It imports the standard library alone, so that it starts at once.
 """
 
 import fcntl
@@ -51,7 +51,7 @@ def train(run: Path, settings: dict[str, float]) -> int:
             time.sleep(settings.get("save", 0))
             write_summary(run, "stopped", f"asked to stop after step {step}")
             return 130
-    write_summary(run, "completed", None)
+    write_summary(run, "completed", "ended early" if settings.get("early") else None)
     return 0
 
 

@@ -91,6 +91,11 @@ def test_an_exit_without_a_completed_run_is_a_failure(batch):
     assert (job.state, job.reason) == (State.failed, "exit status 0")
 
 
+def test_a_run_that_ended_early_is_completed_and_says_why(batch):
+    (job,) = batch("steps=1 early=1").work()
+    assert (job.state, job.reason) == (State.completed, "ended early")
+
+
 def test_a_job_without_a_command_fails_for_that_reason(batch):
     def refuse(job, path):
         raise RunError("no such thing")

@@ -2,8 +2,12 @@
 
 import math
 import os
+import random
 import signal
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +16,8 @@ from dcnrun.config.compose import compose
 from dcnrun.data import IGNORE, train_batches
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder
-from dcnrun.training import checkpoint
-from dcnrun.training.loop import stop_on_signals, train_step
+from dcnrun.training import checkpoint, loop
+from dcnrun.training.loop import fit, stop_on_signals, train_step
 from dcnrun.training.prepare import prepare
 from dcnrun.training.run import train
 
@@ -66,6 +70,47 @@ def test_batches_of_a_step_count_as_one_batch_would(tiny):
     assert values[1] == pytest.approx(wanted, rel=1e-5)
     assert values[4] == pytest.approx(wanted, rel=1e-4)
     torch.testing.assert_close(weights[4], weights[1], rtol=1e-3, atol=1e-4)
+
+
+def test_patience_ends_a_run_where_a_count_of_validations_does_also_a_resumed_one(tiny, tmp_path, monkeypatch):
+    """Steps and scores are made up; the count is kept as usual, over the whole run."""
+    rng, every, steps = random.Random(0), 2, 17
+    scores: dict[int, float] = {}
+    images = SimpleNamespace(absent_classes=(), save=lambda path: None)
+    result = SimpleNamespace(images=images, per_class={}, metrics=defaultdict(float))
+
+    def step(training, *batches):
+        training.step += 1
+        return 0.0
+
+    def validated(training):
+        result.metrics["val/miou"] = scores[training.step]
+        return result
+
+    for name, fake in {"train_step": step, "validate": validated, "save_best": lambda *_: None}.items():
+        monkeypatch.setattr(loop, name, fake)
+    monkeypatch.setattr(loop, "_save", lambda *_: None)
+    monkeypatch.setattr(loop, "train_batches", lambda *_, **__: (None for _ in range(steps)))
+    training, _ = prepare(compose([*tiny, "conv=standard", f"trainer.eval_every={every}"]))
+    trainer = training.config.trainer
+    for _ in range(60):
+        scores |= {at: float(rng.randrange(5)) for at in [*range(every, steps, every), steps]}
+        trainer.patience = rng.choice([None, 1, 2, 3])
+        ends, best, stale = steps, -1.0, 0
+        for at, score in sorted(scores.items()):
+            best, stale = (score, 0) if score > best else (best, stale + 1)
+            if stale == trainer.patience:
+                ends = at
+                break
+        training.step, training.best = 0, {}
+        for last in (rng.randrange(1, steps), steps):  # as if it was killed, and resumed with the best so far
+            trainer.steps = steps
+            with monkeypatch.context() as killed:
+                killed.setattr(loop, "_any_process", lambda fabric, _, last=last: training.step == last != steps)
+                with suppress(loop.Stopped):
+                    fit(training, RunFolder(tmp_path), [], None)
+        assert training.step == ends
+        assert (training.ended_early is None) == (ends == steps)
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "SIGXCPU"])

@@ -1,8 +1,10 @@
 """Runs that are killed, stopped or short of disk resume with the numbers of one that never was."""
 
 import contextlib
+import dataclasses
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -15,9 +17,10 @@ import torch
 from dcnrun.config.compose import compose
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.runs import CheckpointChoice, RunFolder
-from dcnrun.training import checkpoint
+from dcnrun.training import checkpoint, loop
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import resume, train
+from dcnrun.training.validation import validate
 from tests.data.factories import folder_tree
 from tests.fakes import locked_elsewhere
 from tests.training.factories import TINY, metrics
@@ -165,6 +168,38 @@ def test_a_longer_run_is_the_one_that_was_longer_from_the_start(tiny, tmp_path):
     assert same_weights(tmp_path / "longer", tmp_path / "whole")
     assert metrics(tmp_path / "longer", "train") == metrics(tmp_path / "whole", "train")
     assert resume(tmp_path / "longer", ["trainer.steps=2"])["step"] == 2, "it is completed"
+
+
+def test_a_run_that_ends_early_is_completed_and_resumes_to_the_same_end(tiny, tmp_path, monkeypatch, capsys):
+    """Killed before its last checkpoint, and between that and its summary."""
+    scores = {1: 0.3, 2: 0.3, 3: 0.2}
+
+    def scored(training):
+        result = validate(training)
+        return dataclasses.replace(result, metrics=result.metrics | {"val/miou": scores[training.step]})
+
+    monkeypatch.setattr(loop, "validate", scored)
+    overrides = [*tiny, "conv=standard", "trainer.eval_every=1", "trainer.patience=2", "data.image_size=32"]
+    whole = RunFolder(tmp_path / "whole")
+    wanted = train(compose(overrides), overrides, whole.path)
+    assert (wanted["status"], wanted["step"], wanted["steps"]) == ("completed", 3, 6)
+    said = capsys.readouterr().out.replace("\n", " ")
+    why = "ended after 3 of 6 steps, since val/miou was no better in 2 validations than at step 1 (trainer.patience=2)"
+    assert wanted["reason"] == why
+    assert said.rstrip().endswith(f"Done, {why}: {whole.path}")
+    assert whole.per_image_file.exists()
+    assert resume(whole.path) == wanted
+    for name, lost in (("earlier", True), ("end", False)):
+        again = RunFolder(shutil.copytree(whole.path, tmp_path / name))
+        again.write_summary(wanted | {"status": "running", "reason": None, "metrics": {}})
+        if lost:
+            again.last_checkpoint.unlink()
+        got = resume(again.path)
+        assert [got[key] for key in ("status", "reason", "step", "metrics", "best")] == [
+            wanted[key] for key in ("status", "reason", "step", "metrics", "best")
+        ]
+        assert metrics(again.path) == metrics(whole.path)
+        assert same_weights(again.path, whole.path)
 
 
 def test_what_is_lost_of_a_run_is_said(finished, stopped, capsys):

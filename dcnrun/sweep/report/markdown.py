@@ -130,7 +130,7 @@ def _importance(found: Importance) -> list[str]:
 
 
 def _ended_early(plan: Plan, progress: Progress) -> list[str]:
-    jobs = [job for job in progress.jobs if job.state in (State.stopped, State.failed)]
+    jobs = [job for job in progress.jobs if job.state in (State.stopped, State.failed) or job.reason]
     rule = plan.sweep.early_terminate
     if not jobs and rule is None:
         return []
@@ -144,7 +144,7 @@ def _ended_early(plan: Plan, progress: Progress) -> list[str]:
             f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved).",
             *([""] if reasons else []),
         ]
-    return ["## Stopped and failed", "", *saved, *reasons, *more]
+    return ["## Stopped, ended early and failed", "", *saved, *reasons, *more]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -25,13 +25,15 @@ def test_the_best_settings_are_a_command_that_makes_the_same_config(tmp_path):
 
 
 def test_what_people_read_says_what_was_stopped_and_that_one_run_is_not_a_ranking(tmp_path):
-    jobs = trials(3, parabola)
+    jobs = trials(4, parabola)
+    jobs[3] = replace(jobs[3], reason="ended after 6 of 9 steps")
     jobs[1] = replace(jobs[1], state=State.stopped, band=1, reason="band 1: val/miou 0.1 is worse than 0.4")
     jobs[2] = replace(jobs[2], state=State.failed, reason="ValueError: <b>|no|</b> *luck*")
     sweep = replace(sweep_of(), early_terminate=EarlyTerminate(min_iter=1, eta=3.0))
     _, text = write(jobs, tmp_path, sweep, draw=lambda *_: {})
     assert "- trial 1, stopped: band 1: val/miou 0.1 is worse than 0.4" in text
     assert r"- trial 2, failed: ValueError: \<b\>\|no\|\</b\> \*luck\*" in text
+    assert "- trial 3, completed: ended after 6 of 9 steps" in text
     assert "are not a ranking" in text
     assert "--repeats" in text
     assert "without the stop rule" in text
