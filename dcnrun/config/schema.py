@@ -628,6 +628,12 @@ class OptimConfig:
     step_gamma: float = setting(0.1, "step schedule: factor of each drop", ge=0)
     warmup_steps: int = setting(0, "steps of linear warm-up, part of trainer.steps", ge=0)
     clip_norm: Optional[float] = setting(None, "largest norm of the whole gradient; null: no clipping", gt=0)
+    ema: Optional[float] = setting(
+        None,
+        "decay, at each step, of an average of the weights that is evaluated and kept in their place; null: none",
+        gt=0,
+        lt=1,
+    )
 
     @property
     def offset_multiplier(self) -> float:
@@ -694,6 +700,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("lr_scheduler", "lr_schedule"), ("optim.schedule",)),
     **dict.fromkeys(("warmup", "warmup_iters"), ("optim.warmup_steps",)),
     **dict.fromkeys(("grad_clip", "clip", "max_norm", "gradient_clip_val", "max_grad_norm"), ("optim.clip_norm",)),
+    **dict.fromkeys(("ema_decay", "model_ema", "model_ema_decay", "ema_momentum"), ("optim.ema",)),
     **dict.fromkeys(("max_steps", "iterations", "iters", "max_iters", "max_iter", "num_steps"), ("trainer.steps",)),
     **dict.fromkeys(("epoch", "max_epochs", "num_epochs", "n_epochs"), ("trainer.epochs",)),
     **dict.fromkeys(

@@ -17,6 +17,8 @@ State = dict[str, Any]
 
 _OF_TRAINING = {"optimizer": dict, "scaler": dict, "random": list, "losses": dict, "clock": dict}
 """What a state of training has beside the network and its step."""
+IN_TRAINING = "in_training"
+"""The weights in training, where `network` is their average (`optim.ema`)."""
 
 
 def save_last(folder: RunFolder, state: State) -> None:
@@ -93,9 +95,10 @@ def _is_of_a_run(state: State) -> bool:
     return step >= 0 and all(map(is_plain, network.values())) and all(isinstance(name, str) for name in classes)
 
 
-def require_state_of_training(state: State) -> None:
+def require_state_of_training(state: State, has_average: bool = False) -> None:
     """Raise RunError for a state that training can't continue from, such as that of a `best.pt`."""
-    wrong = [key for key, kinds in _OF_TRAINING.items() if not isinstance(state.get(key), kinds)]
+    expected = _OF_TRAINING | ({IN_TRAINING: dict} if has_average or IN_TRAINING in state else {})
+    wrong = [key for key, kinds in expected.items() if not isinstance(state.get(key), kinds)]
     wrong += [key for key, fits in _FITS.items() if key not in wrong and not fits(state[key])]
     if wrong:
         raise RunError(f"The checkpoint is not the state of a run in training: it has no {', '.join(wrong)}.")

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from dcnrun.data import LabelledDataset, train_batches
 from dcnrun.data.files import first_few
@@ -28,7 +29,7 @@ from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT
 from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
 from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, suggest_fixes
-from dcnrun.training.optim import learning_rates, set_learning_rates
+from dcnrun.training.optim import learning_rates, set_learning_rates, update_average
 from dcnrun.training.progress import TrainingProgress
 from dcnrun.training.validation import WARM_UP_BATCHES, Inference, on_device, validate
 
@@ -86,11 +87,17 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
     optimizer: Optimizer
     train_set: LabelledDataset[SampleT, BatchT]
     monitor: OffsetMonitor
+    average: AveragedModel | None = None  # of the weights, where optim.ema is set
     step: int = 0
     losses: LossMeans = field(default_factory=LossMeans)
     best: dict[str, float] = field(default_factory=dict)
     last: Evaluation | None = None
     clock: Clock = field(default_factory=Clock)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: the average of the weights where there is one."""
+        return self.raw_model if self.average is None else self.average.module
 
     @property
     def images_per_step(self) -> int:
@@ -123,11 +130,16 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
         return self.step >= self.config.trainer.steps or self.ended_early is not None
 
     def state(self) -> checkpoint.State:
-        """Return everything a resumed run needs; collective over processes."""
+        """Return everything a resumed run needs; collective over processes.
+
+        `network` is what is evaluated. Where that is an average, the weights in training are beside it.
+        """
+        in_training = {} if self.average is None else {checkpoint.IN_TRAINING: self.raw_model.state_dict()}
         return {
             "step": self.step,
             "classes": list(self.train_set.classes),
-            "network": self.raw_model.state_dict(),
+            "network": self.evaluated.state_dict(),
+            **in_training,
             "optimizer": self.optimizer.state_dict(),
             "scaler": dict(self._scaler.state_dict()) if self._scaler is not None else {},
             "random": _gathered(self.fabric, checkpoint.random_state()),
@@ -143,11 +155,16 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
                 f"The images are not those that the run began with (training, validation: {_counts(state['images'])} then, "
                 f"{_counts(self._images)} now). Put them back as they were, or start a new run."
             )
-        checkpoint.require_state_of_training(state)
-        if wrong := misfit(self.raw_model, state["network"]):
-            raise RunError(f"The checkpoint does not fit the run's config: {wrong}.")
+        checkpoint.require_state_of_training(state, has_average=self.average is not None)
+        in_training = state.get(checkpoint.IN_TRAINING, state["network"])
+        for weights in (state["network"], in_training):
+            if wrong := misfit(self.raw_model, weights):
+                raise RunError(f"The checkpoint does not fit the run's config: {wrong}.")
         try:
-            self.raw_model.load_state_dict(state["network"])
+            self.raw_model.load_state_dict(in_training)
+            if self.average is not None:
+                self.average.module.load_state_dict(state["network"])
+                self.average.n_averaged.fill_(state["step"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
             self.losses = LossMeans(**state["losses"])
@@ -245,6 +262,8 @@ def train_step(training: Training[SampleT, BatchT, PredictionT], *batches: Batch
     if config.optim.clip_norm is not None:
         fabric.clip_gradients(training.network, optimizer, max_norm=config.optim.clip_norm, error_if_nonfinite=False)
     optimizer.step()
+    if training.average is not None:
+        update_average(training.average, training.raw_model)
     training.losses.add(values)
     return values["loss"]
 
@@ -345,11 +364,11 @@ def _validate_and_keep_best(
 
 
 def save_best(training: Training[SampleT, BatchT, PredictionT], folder: RunFolder) -> None:
-    """Keep the weights as they are now as the best ones."""
+    """Keep the weights that are evaluated, as they are now, as the best ones."""
     state: checkpoint.State = {
         "step": training.step,
         "classes": list(training.val_set.classes),
-        "network": training.raw_model.state_dict(),
+        "network": training.evaluated.state_dict(),
         "best": dict(training.best),
     }
     checkpoint.save_best(folder, state)

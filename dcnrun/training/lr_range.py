@@ -78,7 +78,7 @@ def lr_range_test(config: Config, low: float, high: float, steps: int, out: Path
         raise UsageError(f"--from {low:g} --to {high:g}: two rates above 0, the smaller first.")
     config = replace(config, trainer=replace(config.trainer, devices=1, nodes=1))
     check(config)
-    constant = replace(config.optim, schedule=Schedule.constant, warmup_steps=0)
+    constant = replace(config.optim, schedule=Schedule.constant, warmup_steps=0, ema=None)
     tested = replace(config, optim=constant, trainer=replace(config.trainer, steps=steps, epochs=None))
     result = _train(tested, [low * (high / low) ** (step / (steps - 1)) for step in range(steps)])
     suggestion = result.suggestion(steps)

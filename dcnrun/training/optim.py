@@ -2,8 +2,10 @@
 
 import math
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dcnrun.config.schema import CONV_TRAITS, OptimConfig, Schedule
 from dcnrun.config.schema import Optimizer as OptimizerName
@@ -50,6 +52,24 @@ def build_optimizer(network: nn.Module, optim: OptimConfig, device_type: str = "
             fused = device_type == "cpu"
             optimizer = AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=fused)
     return optimizer
+
+
+def build_average(network: nn.Module, decay: float, device: torch.device) -> AveragedModel:
+    """Return what keeps an exponential moving average of a network's weights: decay x average + (1 - decay) x weights at each
+    step, from the weights after the first step on (PyTorch's `AveragedModel`).
+
+    Running statistics of batch normalisation are averaged with the same decay, since those of the trained network are
+    of other weights than the average's; buffers of whole numbers, such as a count of batches, are copied.
+    """
+    return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def update_average(average: AveragedModel, network: nn.Module) -> None:
+    """Take the weights and buffers of a network after a step into its average."""
+    average.update_parameters(network)
+    for kept, learnt in zip(average.module.buffers(), network.buffers(), strict=True):
+        if not learnt.is_floating_point():  # PyTorch would average and truncate it
+            kept.copy_(learnt)
 
 
 def _unmatched(optim: OptimConfig, has_offset_branches: bool, has_roi_offset_branch: bool) -> list[str]:

@@ -23,7 +23,7 @@ from dcnrun.tasks.validate import check, check_images
 from dcnrun.training.launch import launch
 from dcnrun.training.loop import Training
 from dcnrun.training.monitor import OffsetMonitor
-from dcnrun.training.optim import build_optimizer, learning_rates
+from dcnrun.training.optim import build_average, build_optimizer, learning_rates
 from dcnrun.training.trained_run import matched_by_name, without_weights
 from dcnrun.training.validation import image_size, in_memory_format
 
@@ -51,9 +51,11 @@ def prepare(
     config = with_steps(config, len(train_set))
     model = build_model(config if pretrained else without_weights(config), len(train_set.classes))
     raw_model = in_memory_format(model.network, config)
+    ema = config.optim.ema  # before hooks are on the network, which would be copied
+    average = None if ema is None else build_average(raw_model, ema, fabric.device)
     network, optimizer = fabric.setup(raw_model, build_optimizer(raw_model, config.optim, fabric.device.type))
     monitor = OffsetMonitor(raw_model)
-    return Training(config, task, fabric, raw_model, val_set, network, optimizer, train_set, monitor), model
+    return Training(config, task, fabric, raw_model, val_set, network, optimizer, train_set, monitor, average), model
 
 
 def dry_run(config: Config) -> dict[str, Any]:
@@ -117,6 +119,10 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
     ]
     warmup = f"{optim.warmup_steps} steps of warm-up, then " if optim.warmup_steps else ""
     say(training.fabric, f"Learning rates: {'  '.join(rates)}, times the schedule ({warmup}{optim.schedule.value})")
+    if optim.ema is not None:
+        window, steps = 1 / (1 - optim.ema), config.trainer.steps
+        early = ", in which the first steps weigh much: a smaller optim.ema forgets them" if 3 * window > steps else ""
+        say(training.fabric, f"Evaluated and kept: the average of the weights over about {window:.0f} steps{early}")
 
 
 def data_notes(training: AnyTraining) -> dict[str, list[str]]:

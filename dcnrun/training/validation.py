@@ -29,6 +29,11 @@ class Inference(Generic[SampleT, BatchT, PredictionT]):
     raw_model: nn.Module  # without Fabric's wrappers: names and weights
     val_set: LabelledDataset[SampleT, BatchT]
 
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network whose scores and speed are measured."""
+        return self.raw_model
+
 
 def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
     """Return the network, its weights in the memory format that the config gives feature maps."""
@@ -37,7 +42,7 @@ def in_memory_format(network: nn.Module, config: Config) -> nn.Module:
 
 def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
     """Score the validation images; each counts once, over any number of processes."""
-    fabric, network = inference.fabric, inference.raw_model
+    fabric, network = inference.fabric, inference.evaluated
     evaluator = inference.task.evaluator(inference.val_set)
     was_training = network.training
     network.eval()
@@ -60,13 +65,13 @@ def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float
     """Return the images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
     batch = on_device(inference, first_batch(inference, inference.config.data.eval_batch_size))
-    inference.raw_model.eval()
+    inference.evaluated.eval()
     times = []
     with torch.inference_mode(), fabric.autocast():
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
             _wait_for(fabric)
             started = time.perf_counter()
-            inference.task.predict(inference.raw_model, batch)
+            inference.task.predict(inference.evaluated, batch)
             _wait_for(fabric)
             times.append(time.perf_counter() - started)
     return len(batch["image"]) / statistics.median(times[WARM_UP_BATCHES:])
@@ -98,7 +103,7 @@ def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT)
 def _share_running_statistics(inference: Inference[SampleT, BatchT, PredictionT]) -> None:
     """Give every process the batch-norm statistics of the first, which are the ones that checkpoints hold."""
     if inference.fabric.world_size > 1:
-        for buffer in inference.raw_model.buffers():
+        for buffer in inference.evaluated.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 

@@ -72,6 +72,26 @@ def test_batches_of_a_step_count_as_one_batch_would(tiny):
     torch.testing.assert_close(weights[4], weights[1], rtol=1e-3, atol=1e-4)
 
 
+def test_an_average_takes_each_step_once_in_mixed_precision_and_over_several_batches(tiny):
+    overrides = [
+        "conv=deformable",
+        "optim.ema=0.75",
+        "trainer.precision=bf16",
+        "trainer.accumulate=2",
+        "data.batch_size=2",
+    ]
+    training, _ = prepare(compose([*tiny, *overrides]))
+    data, weights = training.config.data, []
+    batches = iter(train_batches(training.train_set, data, seed=0, first_step=0, steps=4))
+    for _ in range(2):
+        train_step(training, next(batches), next(batches))
+        weights.append([parameter.detach().clone() for parameter in training.raw_model.parameters()])
+    for kept, first, second in zip(training.evaluated.parameters(), *weights, strict=True):
+        assert kept.dtype == torch.float32
+        torch.testing.assert_close(kept.detach(), 0.75 * first + 0.25 * second)
+    assert any(not torch.equal(first, second) for first, second in zip(*weights, strict=True))
+
+
 def test_patience_ends_a_run_where_a_count_of_validations_does_also_a_resumed_one(tiny, tmp_path, monkeypatch):
     """Steps and scores are made up; the count is kept as usual, over the whole run."""
     rng, every, steps = random.Random(0), 2, 17

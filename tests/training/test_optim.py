@@ -8,7 +8,14 @@ from dcnrun.config.schema import OptimConfig, Optimizer, Schedule
 from dcnrun.errors import ConfigError
 from dcnrun.models.conv import DeformConv2d
 from dcnrun.models.roi_pool import DeformRoIPool
-from dcnrun.training.optim import build_optimizer, learning_rates, lr_scale, set_learning_rates
+from dcnrun.training.optim import (
+    build_average,
+    build_optimizer,
+    learning_rates,
+    lr_scale,
+    set_learning_rates,
+    update_average,
+)
 
 
 class Renamed(nn.Module):
@@ -84,6 +91,30 @@ def test_the_whole_branch_of_roi_pooling_learns_at_a_rate_of_its_own(multiplier,
     assert group["lr_mult"] == wanted
     assert {id(parameter) for parameter in group["params"]} == {id(p) for p in network["pool"].parameters()}
     assert [len(group["params"]) for group in built.param_groups] == [4, 1, 1, 4]
+
+
+def test_the_average_of_weights_is_its_definition_and_statistics_go_with_them():
+    """In fp64, by the sum over all steps; the count of batches is that of the network."""
+    torch.manual_seed(0)
+    network, decay = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 0.7
+    network[0].bias.requires_grad_(False)
+    average = build_average(network, decay, torch.device("cpu"))
+    seen = []
+    for _ in range(5):
+        network(torch.randn(2, 3, 8, 8))
+        with torch.no_grad():
+            for parameter in filter(lambda each: each.requires_grad, network.parameters()):
+                parameter += torch.randn_like(parameter)
+        update_average(average, network)
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+    shares = [decay**4, *((1 - decay) * decay**age for age in (3, 2, 1, 0))]
+    for name, value in average.module.state_dict().items():
+        if value.is_floating_point():
+            wanted = sum(share * state[name].double() for share, state in zip(shares, seen, strict=True))
+            torch.testing.assert_close(value.double(), wanted, rtol=1e-5, atol=1e-6)
+        else:
+            assert value == seen[-1][name] == 5
+    assert torch.equal(average.module[0].bias, network[0].bias), "what is frozen is as it was, to the bit"
 
 
 def test_what_is_frozen_is_in_no_group():

@@ -19,6 +19,7 @@ from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.training import checkpoint, loop
 from dcnrun.training.evaluate import evaluate
+from dcnrun.training.optim import update_average
 from dcnrun.training.run import resume, train
 from dcnrun.training.validation import validate
 from tests.data.factories import folder_tree
@@ -202,6 +203,45 @@ def test_a_run_that_ends_early_is_completed_and_resumes_to_the_same_end(tiny, tm
         assert same_weights(again.path, whole.path)
 
 
+def test_the_average_of_weights_is_what_is_kept_and_a_resumed_run_has_the_same(finished, tiny, tmp_path, monkeypatch):
+    """Training itself is that of the run without it, `finished`, to the bit."""
+    overrides, decay = [*tiny, "conv=deformable", "optim.ema=0.5"], 0.5
+    wanted: dict[int, dict[str, torch.Tensor]] = {}
+
+    def recorded(average, network):
+        update_average(average, network)
+        now = {name: value.double() for name, value in network.state_dict().items()}
+        before = wanted[max(wanted)] if wanted else now
+        wanted[len(wanted) + 1] = {name: decay * before[name] + (1 - decay) * now[name] for name in now}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "update_average", recorded)
+        train(compose(overrides), overrides, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert metrics(folder.path, "train") == metrics(finished.path, "train")
+    last, without = (checkpoint.load(run.last_checkpoint) for run in (folder, finished))
+    assert all(torch.equal(last[checkpoint.IN_TRAINING][name], value) for name, value in without["network"].items())
+    for state in (last, checkpoint.load(folder.best_checkpoint)):
+        for name, value in state["network"].items():
+            if value.is_floating_point():
+                torch.testing.assert_close(value.double(), wanted[state["step"]][name], rtol=1e-4, atol=1e-6)
+    summary = folder.read_summary()
+    assert evaluate(folder.path, CheckpointChoice.last)["metrics"] == summary["metrics"]
+    again = RunFolder(shutil.copytree(folder.path, tmp_path / "again"))
+    again.last_checkpoint.unlink()
+    again.write_summary(summary | {"status": "stopped"})
+    assert resume(again.path)["metrics"] == summary["metrics"]
+    assert metrics(again.path) == metrics(folder.path)
+    resumed = checkpoint.load(again.last_checkpoint)
+    for part in ("network", checkpoint.IN_TRAINING):
+        assert all(torch.equal(resumed[part][name], value) for name, value in last[part].items())
+    del resumed[checkpoint.IN_TRAINING]
+    checkpoint.save_last(again, resumed)
+    again.write_summary(summary | {"status": "stopped"})
+    with pytest.raises(RunError, match="it has no in_training"):
+        resume(again.path)
+
+
 def test_what_is_lost_of_a_run_is_said(finished, stopped, capsys):
     stopped.best_checkpoint.write_bytes(stopped.best_checkpoint.read_bytes()[:-100])
     lines = stopped.metrics_file.read_text().splitlines(keepends=True)
@@ -304,7 +344,7 @@ def test_full_disk_is_a_clear_error_and_the_last_good_checkpoint_stays(tiny, tmp
 def test_two_processes_count_each_validation_image_once_and_resume(tiny, forked, tmp_path):
     """Five images on two processes; the gradient of the whole batch, so the weights are close to one process's."""
     run = tmp_path / "run"
-    overrides = [*tiny, "conv=deformable", "trainer.devices=2", "trainer.accelerator=cpu"]
+    overrides = [*tiny, "conv=deformable", "optim.ema=0.5", "trainer.devices=2", "trainer.accelerator=cpu"]
     under_torchrun("train", *overrides, "--run-dir", run)
     folder = RunFolder(run)
     assert np.load(folder.per_image_file)["confusion"].sum((1, 2)).tolist() == [48 * 48] * 5
