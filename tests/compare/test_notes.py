@@ -69,7 +69,7 @@ def test_training_that_still_rose_is_warned_of(tmp_path):
 def test_runs_that_ended_after_different_numbers_of_steps_are_warned_of(tmp_path):
     """A mean curve over runs of different lengths ends where the shortest does: that tells nothing of convergence."""
     patient = ["trainer.patience=2"]
-    plain = variant(tmp_path, "plain", ["conv=standard", *patient], step=500, curve=(0.1, 0.2))
+    plain = variant(tmp_path, "plain", ["conv=standard", *patient], skill=0.6, step=500, curve=(0.1, 0.2))
     whole = variant(tmp_path, "whole", ["conv=dilated", *patient], curve=(0.1, 0.9))
     (warning,) = warnings(compare([plain, whole]))
     assert "trainer.patience=2 ended runs after different numbers of steps (plain 500, whole 1000)" in warning
