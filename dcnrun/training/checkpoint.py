@@ -97,7 +97,7 @@ def _is_of_a_run(state: State) -> bool:
 
 def require_state_of_training(state: State, has_average: bool = False) -> None:
     """Raise RunError for a state that training can't continue from, such as that of a `best.pt`."""
-    expected = _OF_TRAINING | ({IN_TRAINING: dict} if has_average or IN_TRAINING in state else {})
+    expected = _OF_TRAINING | ({IN_TRAINING: dict} if has_average else {})
     wrong = [key for key, kinds in expected.items() if not isinstance(state.get(key), kinds)]
     wrong += [key for key, fits in _FITS.items() if key not in wrong and not fits(state[key])]
     if wrong:

@@ -156,7 +156,7 @@ class Training(Inference[SampleT, BatchT, PredictionT]):
                 f"{_counts(self._images)} now). Put them back as they were, or start a new run."
             )
         checkpoint.require_state_of_training(state, has_average=self.average is not None)
-        in_training = state.get(checkpoint.IN_TRAINING, state["network"])
+        in_training = state[checkpoint.IN_TRAINING if self.average is not None else "network"]
         for weights in (state["network"], in_training):
             if wrong := misfit(self.raw_model, weights):
                 raise RunError(f"The checkpoint does not fit the run's config: {wrong}.")

@@ -61,7 +61,8 @@ def build_average(network: nn.Module, decay: float, device: torch.device) -> Ave
     Running statistics of batch normalisation are averaged with the same decay, since those of the trained network are
     of other weights than the average's; buffers of whole numbers, such as a count of batches, are copied.
     """
-    return AveragedModel(network, device, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    moving = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]  # PyTorch's has no types
+    return AveragedModel(network, device, multi_avg_fn=moving, use_buffers=True)
 
 
 def update_average(average: AveragedModel, network: nn.Module) -> None:
