@@ -99,7 +99,7 @@ def walk(standard: Config, modulated: Config) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     losses = []
     for batch in train_batches(train_set, modulated.data, seed=0, first_step=0, steps=2):
-        loss = torch.stack([*task.losses(network.train(), batch, 1).values()]).sum()
+        loss = torch.stack([*task.losses(network.train(), batch, modulated, 1).values()]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -127,7 +127,7 @@ def training_step(
         os.environ["DCNRUN_BACKEND"] = backend
         torch.manual_seed(0)  # of the regions that a detector draws
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-            loss = sum(model.task.losses(network, batch, world_size=1).values(), torch.zeros(()))
+            loss = sum(model.task.losses(network, batch, config, world_size=1).values(), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

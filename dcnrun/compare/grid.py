@@ -1,9 +1,10 @@
 """Expand overrides with several values into the variants and seeds of a comparison."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs, variant_names
 from dcnrun.config.compose import compose, with_steps
@@ -141,22 +142,24 @@ def _without_foreign(
 def _as_their_runs(
     configs: Sequence[tuple[tuple[str, ...], Config]],
 ) -> Iterator[tuple[tuple[str, ...], Config]]:
-    """Yield each config as its run will have it, where only the training images tell: steps of its epochs, bands and their mean."""
-    found: dict[str, tuple[DataConfig, int]] = {}
+    """Yield each config as its run will have it, where only the training images tell: steps of its epochs, bands and their mean, and
+    whatever else is auto."""
+    found: dict[str, tuple[DataConfig, Mapping[str, Any], int]] = {}
     for overrides, config in configs:
         has_epochs = config.trainer.epochs is not None
-        if has_epochs or isinstance(config.data, FilesConfig) or not (config.data.mean and config.data.std):
-            from dcnrun.tasks.validate import settled_data  # imports torch, which most agents don't need
+        auto = [key for key, value in settings_of(config).items() if value == [] and all_settings()[key].may_be_auto]
+        if has_epochs or isinstance(config.data, FilesConfig) or auto:
+            from dcnrun.tasks.validate import settled  # imports torch, which most agents don't need
 
-            data = repr((config.model.head, config.data))
+            asked = repr((config.model.head, config.data, auto))
             try:
-                found[data] = found.get(data) or settled_data(config)
+                found[asked] = found.get(asked) or settled(config)
             except DcnrunError:
                 if has_epochs:
                     raise
-                found[data] = config.data, 0  # images that can't be opened from here are left to the runs
-            settled, images = found[data]
-            config = with_steps(replace(config, data=settled), images)
+                found[asked] = config.data, {}, 0  # images that can't be opened from here are left to the runs
+            data, of_model, images = found[asked]
+            config = with_steps(replace(config, data=data, model=replace(config.model, **of_model)), images)
         yield overrides, config
 
 

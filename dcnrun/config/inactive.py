@@ -11,6 +11,7 @@ from dcnrun.config.schema import (
     Config,
     ConvKind,
     ConvTraits,
+    Loss,
     Optimizer,
     RoiPool,
     Schedule,
@@ -78,6 +79,12 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:
         yield "model.head_dilation", "model.head_kernel=1"
+
+    loss = str(settings.get("model.loss"))
+    if Loss.focal.value not in loss:
+        yield "model.focal_gamma", f"model.loss={loss}"
+        if Loss.cross_entropy.value not in loss:
+            yield "model.class_weights", f"model.loss={loss}"
 
     if settings.get("data.val_share"):
         yield "data.val", f"data.val_share={settings['data.val_share']:g}"

@@ -5,6 +5,7 @@ The YAML files under `conf/` fill these dataclasses; nothing outside them gets i
 
 # ruff: noqa: RUF009  setting() makes a dataclass field, a new one each time
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -117,6 +118,15 @@ class RoiPool(StrEnum):
     modulated = "modulated"
 
 
+class Loss(StrEnum):
+    """What networks for segmentation minimise; `model.loss` is a sum of them."""
+
+    cross_entropy = "cross_entropy"
+    dice = "dice"
+    focal = "focal"
+    lovasz = "lovasz"
+
+
 class Backbone(StrEnum):
     """ResNets of torchvision."""
 
@@ -210,6 +220,25 @@ def stages_in(layers: str) -> list[str] | None:
     return chosen if all(stage in names for stage in chosen) else None
 
 
+def loss_terms(loss: str) -> dict[Loss, float]:
+    """Return the factor of each loss in a value of model.loss, such as cross_entropy+0.5*dice.
+
+    ValueError with the term that is no loss, comes twice, or has a factor that is not above 0.
+    """
+    terms: dict[Loss, float] = {}
+    for term in (part.strip() for part in loss.split("+")):
+        factor, times, name = term.rpartition("*")
+        name = name.strip()
+        try:
+            value = float(factor) if times else 1.0
+        except ValueError:
+            value = math.nan
+        if name not in list(Loss) or Loss(name) in terms or not 0 < value < math.inf:
+            raise ValueError(term)
+        terms[Loss(name)] = value
+    return terms
+
+
 @dataclass
 class ConvConfig:
     """Which convolution stands in the last layers of the backbone with a kernel larger than 1x1, or in those that are named."""
@@ -265,8 +294,24 @@ class ResNetModelConfig(ModelConfig):
 
 
 @dataclass
-class SegmentationModelConfig(ResNetModelConfig):
-    """A network for class scores of every pixel."""
+class MaskModelConfig(ModelConfig):
+    """A network that learns class scores of every pixel from masks."""
+
+    loss: str = setting(
+        "cross_entropy", "cross_entropy, dice, focal, lovasz, or a sum with factors such as cross_entropy+0.5*dice"
+    )
+    class_weights: Optional[list[float]] = setting(
+        None,
+        "what cross_entropy and focal weigh pixels by, one per class; null: all alike, auto: by inverse frequency",
+        ge=0,
+        auto=True,
+    )
+    focal_gamma: float = setting(2.0, "exponent of focal: the higher, the less well-classified pixels count", ge=0)
+
+
+@dataclass
+class SegmentationModelConfig(ResNetModelConfig, MaskModelConfig):
+    """A network for class scores of every pixel, on a ResNet of torchvision."""
 
     head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1, most=65536)
     head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view", one_of=(1, 3))
@@ -274,7 +319,7 @@ class SegmentationModelConfig(ResNetModelConfig):
 
 
 @dataclass
-class SmpConfig(ModelConfig):
+class SmpConfig(MaskModelConfig):
     """A network of segmentation_models.pytorch: an architecture on an encoder."""
 
     head: Architecture = setting(Architecture.smp, "the network")
@@ -732,6 +777,8 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("pretrained", "checkpoint", "ckpt"), ("model.weights",)),
     **dict.fromkeys(("network", "architecture"), ("model.backbone", "model", "model.arch")),
     **dict.fromkeys(("encoder_name",), ("model.encoder",)),
+    **dict.fromkeys(("criterion", "loss_fn", "loss_function"), ("model.loss",)),
+    **dict.fromkeys(("class_weight", "loss_weights"), ("model.class_weights",)),
     **dict.fromkeys(("out", "output", "output_dir", "out_dir", "save_dir", "work_dir"), ("runs_dir",)),
     **dict.fromkeys(("run_name", "experiment_name"), ("name",)),
     **dict.fromkeys(("random_seed", "manual_seed"), ("seed",)),

@@ -53,7 +53,7 @@ class Setting:
         plain = _without_null(self.type)
         null = ["null"] if plain is not self.type else []
         if self.may_be_auto:
-            return [AUTO]
+            return [AUTO, *null]
         if plain is bool:
             return ["true", "false", *null]
         if isinstance(plain, type) and issubclass(plain, Enum):

@@ -4,13 +4,13 @@ A task is a folder beside this file with a subclass of `Task` and its `TaskTrait
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Config, DataConfig
+from dcnrun.config.schema import Config, DataConfig, ModelConfig
 from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Split
 from dcnrun.scores import PerImage
 from dcnrun.tasks.traits import TaskTraits
@@ -71,11 +71,18 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
     def problems(self, config: Config) -> Iterator[str]:
         """Yield what keeps the config from being this task's, each problem a line naming the key and the value."""
 
+    def settled(self, model: ModelConfig, dataset: LabelledDataset[SampleT, BatchT]) -> Mapping[str, Any]:
+        """Return the settings of the network that it leaves to the training images, with the values that these give.
+
+        UsageError where others don't fit the images.
+        """
+        return {}
+
     @abstractmethod
-    def losses(self, network: nn.Module, batch: BatchT, world_size: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: BatchT, config: Config, world_size: int) -> dict[str, Tensor]:
         """Return the parts of the loss by name; training minimises their sum."""
 
-    def weight(self, batch: BatchT) -> int:
+    def weight(self, batch: BatchT, config: Config) -> float:
         """Return what a batch counts for where the losses of several are averaged: its images, or what its losses are means over."""
         return len(batch["image"])
 

@@ -1,6 +1,6 @@
 """Everything that keeps a config from running, checked together before anything is built."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -48,14 +48,17 @@ def check_images_of(config: Config) -> None:
         _check_metric(config, val_set)
     if train_set is not None:
         train_set.require_every_class()
+        task_of(config.model).settled(config.model, train_set)  # refuses what does not fit the classes
     if train_set is not None and val_set is not None:
         require_apart(config.data, train_set, val_set)
 
 
-def settled_data(config: Config) -> tuple[DataConfig, int]:
-    """Return the settings of the data as a run has them, with bands, mean and deviation of its training images, and how many there are."""
-    train_set = task_of(config.model).dataset(config.data, "train")
-    return settle(config.data, train_set)[0], len(train_set)
+def settled(config: Config) -> tuple[DataConfig, Mapping[str, Any], int]:
+    """Return what a run's training images settle: the settings of the data, with bands, mean and deviation; those of the network
+    that are left to the images; and how many images there are."""
+    task = task_of(config.model)
+    train_set = task.dataset(config.data, "train")
+    return settle(config.data, train_set)[0], task.settled(config.model, train_set), len(train_set)
 
 
 def why_not_scored(config: Config, metric: str) -> str | None:

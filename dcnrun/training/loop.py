@@ -250,7 +250,7 @@ def train_step(training: Training[SampleT, BatchT, PredictionT], *batches: Batch
         batch = on_device(training, batch)
         is_last = number == len(batches)
         with fabric.no_backward_sync(training.network, enabled=not is_last):  # type: ignore[arg-type]  # set up by Fabric
-            parts = training.task.losses(training.network, batch, fabric.world_size)
+            parts = training.task.losses(training.network, batch, config, fabric.world_size)
             loss = torch.stack([*parts.values()]).sum()
             # Together: each transfer would wait for the device.
             numbers = torch.stack([loss, *parts.values()]).tolist()
@@ -272,10 +272,11 @@ def _shares(training: Training[SampleT, BatchT, PredictionT], batches: Sequence[
     """Return what each batch counts for in the mean over all, on all processes."""
     if len(batches) == 1:
         return [1.0]
-    weights = torch.tensor([training.task.weight(batch) for batch in batches], device=training.fabric.device).double()
+    counted = [training.task.weight(batch, training.config) for batch in batches]
+    weights = torch.tensor(counted, device=training.fabric.device, dtype=torch.float64)
     if training.fabric.world_size > 1:
         torch.distributed.all_reduce(weights)
-    return [float(share) for share in weights / weights.sum().clamp(min=1)]
+    return [float(share) for share in weights / (weights.sum() or 1)]
 
 
 @contextmanager
@@ -390,7 +391,7 @@ def _check_finite(training: Training[SampleT, BatchT, PredictionT], loss: float,
     if np.isfinite(loss) and deformed is None:
         return
     first = first_layer_not_finite(
-        training.raw_model, lambda: training.task.losses(training.raw_model, batch, world_size=1)
+        training.raw_model, lambda: training.task.losses(training.raw_model, batch, training.config, world_size=1)
     )
     if first is not None:  # offsets that are not finite only because their layer's input is not are not to blame
         deformed = monitor.with_branch(first)

@@ -47,6 +47,10 @@ def prepare(
     train_set.notes = [*train_set.notes, *notes]
     if classes is not None:
         train_set = matched_by_name(train_set, classes, "the run", fabric.is_global_zero)
+    settled = task.settled(config.model, train_set)
+    measured = [f"measured on the training images: model.{key}={value}" for key, value in settled.items()]
+    train_set.notes = [*train_set.notes, *measured]
+    config = replace(config, model=replace(config.model, **settled))
     val_set = matched_by_name(val_set, train_set.classes, "the images to train on", fabric.is_global_zero)
     config = with_steps(config, len(train_set))
     model = build_model(config if pretrained else without_weights(config), len(train_set.classes))

@@ -169,7 +169,7 @@ class Classification(Task[Sample, MaskBatch, int]):
         """Nothing: every combination will do."""
         yield from ()
 
-    def losses(self, network: nn.Module, batch: MaskBatch, world_size: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: MaskBatch, config: Config, world_size: int) -> dict[str, Tensor]:
         """Cross-entropy of the images, a mean over a process's own."""
         truth = torch.tensor([most_frequent(mask) for mask in batch["mask"]], device=batch["mask"].device)
         return {"loss": F.cross_entropy(network(batch["image"]), truth)}

@@ -58,7 +58,7 @@ def test_the_network_has_the_backbone_with_the_layers_under_comparison(model):
 def test_losses_are_finite_and_reach_every_parameter_that_learns(config, task, model):
     (batch,) = train_batches(task.dataset(config.data, "train"), config.data, seed=0, first_step=0, steps=1)
     torch.manual_seed(0)
-    losses = task.losses(model.network.train(), batch, world_size=1)
+    losses = task.losses(model.network.train(), batch, config, world_size=1)
     assert losses
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
     torch.stack([*losses.values()]).sum().backward()

@@ -30,7 +30,7 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         assert isinstance(config.model, DetectionModelConfig)
         yield from detector_problems(config.model)
 
-    def losses(self, network: nn.Module, batch: BoxBatch, world_size: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: BoxBatch, config: Config, world_size: int) -> dict[str, Tensor]:
         """Of proposals and of regions, classes and boxes, as torchvision weighs them: each a mean over a process's images."""
         losses: dict[str, Tensor] = network(batch["image"], batch["sizes"], self.targets(batch))
         return losses

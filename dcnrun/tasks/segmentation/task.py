@@ -1,17 +1,20 @@
 """Semantic segmentation: which data, networks, loss and scores it has."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Architecture, Config, DataConfig, SmpConfig
+from dcnrun.config.schema import Architecture, Config, DataConfig, MaskModelConfig, ModelConfig, SmpConfig
+from dcnrun.config.validate import must_be
 from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample, SegmentationDataset, build_dataset
 from dcnrun.data.sample import Split
+from dcnrun.errors import UsageError
 from dcnrun.models.encoders import name_problems
 from dcnrun.models.outline import learns_from_one_image
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
+from dcnrun.tasks.segmentation.losses import balanced_weights, loss_problems, pixel_losses, pixel_weight
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
 from dcnrun.tasks.task import Task
 
@@ -26,8 +29,10 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         return build_dataset(data, split)
 
     def problems(self, config: Config) -> Iterator[str]:
-        """Settings of the head, and a batch that it can't be trained on."""
+        """Settings of the head and the loss, and a batch that it can't be trained on."""
         model = config.model
+        assert isinstance(model, MaskModelConfig)
+        yield from loss_problems(model)
         network = f"model={model.head}"
         pools = model.head is Architecture.deeplabv3
         processes = config.trainer.devices * config.trainer.nodes
@@ -43,13 +48,26 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
                 "pooled features, one value for an image, over the images that a process trains on at once"
             )
 
-    def losses(self, network: nn.Module, batch: MaskBatch, world_size: int) -> dict[str, Tensor]:
-        """Cross-entropy of the pixels."""
-        return {"loss": pixel_loss(network(batch["image"]), batch["mask"], world_size)}
+    def settled(self, model: ModelConfig, dataset: LabelledDataset[Sample, MaskBatch]) -> Mapping[str, Any]:
+        """The weights of the classes, where they are auto."""
+        assert isinstance(model, MaskModelConfig)
+        weights = model.class_weights
+        if weights == []:
+            return {"class_weights": balanced_weights(dataset)}
+        if weights is not None and len(weights) != len(dataset.classes):
+            count = len(dataset.classes)
+            raise UsageError(must_be("model.class_weights", weights, f"{count} numbers, one per class, or auto"))
+        return {}
 
-    def weight(self, batch: MaskBatch) -> int:
-        """The pixels that have a class."""
-        return int((batch["mask"] != IGNORE).sum())
+    def losses(self, network: nn.Module, batch: MaskBatch, config: Config, world_size: int) -> dict[str, Tensor]:
+        """The terms of `model.loss`, each times its factor; one alone is called loss."""
+        assert isinstance(config.model, MaskModelConfig)
+        return pixel_losses(network(batch["image"]), batch["mask"], config.model, world_size)
+
+    def weight(self, batch: MaskBatch, config: Config) -> float:
+        """The pixels that have a class, each times the weight of it."""
+        assert isinstance(config.model, MaskModelConfig)
+        return pixel_weight(batch["mask"], config.model)
 
     def predict(self, network: nn.Module, batch: MaskBatch) -> list[Tensor]:
         """The class of every pixel (h, w) of the images as the data set has them, whatever size the network saw them in."""
@@ -74,17 +92,3 @@ def _resized(scores: Tensor, size: Sequence[int]) -> Tensor:
     if scores.shape[1:] == size:
         return scores
     return F.interpolate(scores[None], size, mode="bilinear", align_corners=False)[0]
-
-
-def pixel_loss(scores: Tensor, mask: Tensor, world_size: int = 1) -> Tensor:
-    """Mean cross-entropy over labelled pixels; 0 for a batch without any.
-
-    Over several processes the mean is over all their pixels, so that the gradient is that of one process with the whole
-    batch: each divides by the mean number of labelled pixels.
-    """
-    total = F.cross_entropy(scores, mask, ignore_index=IGNORE, reduction="sum")
-    labelled = (mask != IGNORE).sum().to(total.dtype)
-    if world_size > 1:
-        torch.distributed.all_reduce(labelled)
-        labelled = labelled / world_size
-    return total / labelled.clamp(min=1)

@@ -1,4 +1,4 @@
-"""Predictions are in pixels of the images as the data set has them; the loss is that of labelled pixels."""
+"""Predictions are in pixels of the images as the data set has them."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE, SegmentationDataset, eval_batches
-from dcnrun.tasks.segmentation.task import Segmentation, pixel_loss
+from dcnrun.tasks.segmentation.task import Segmentation
 
 SIZES = [(30, 40), (36, 24), (19, 17)]  # height, width
 
@@ -76,15 +76,3 @@ def test_a_batch_that_cannot_be_normalised(head, batch_size, devices, least):
 
 def settings(**values):
     return DataConfig(workers=0, mean=[0.0] * 3, std=[1.0] * 3, **values)
-
-
-def test_loss_counts_labelled_pixels_only():
-    scores = torch.randn(2, 3, 4, 4, requires_grad=True)
-    mask = torch.randint(0, 3, (2, 4, 4))
-    mask[0, 0] = 255
-    wanted = torch.nn.functional.cross_entropy(scores, mask, ignore_index=255)
-    torch.testing.assert_close(pixel_loss(scores, mask), wanted)
-    nothing = pixel_loss(scores, torch.full_like(mask, 255))
-    assert float(nothing.detach()) == 0
-    nothing.backward()
-    assert scores.grad.isfinite().all()
