@@ -443,6 +443,20 @@ class DataConfig:
     scale_max: float = setting(1.0, "largest random resize of training images (factor)", gt=0)
     flip: float = setting(0.5, "probability of a horizontal flip", ge=0, le=1, note="a probability")
     vertical_flip: float = setting(0.0, "probability of a vertical flip", ge=0, le=1, note="a probability")
+    quarter_turns: bool = setting(False, "turn training images by 0, 90, 180 or 270 degrees, at random")
+    random_rotation: float = setting(
+        0.0,
+        "largest random rotation of training images, degrees either way; objects need masks",
+        ge=0,
+        le=180,
+        note="degrees",
+    )
+    elastic: float = setting(
+        0.0,
+        "deviation of random displacements at 3 x 3 points, pixels (U-Net: 10); objects need masks",
+        ge=0,
+        most=LARGEST_SIDE,
+    )
     color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation", ge=0, le=1)
     bands: list[int] = setting(
         [],
@@ -771,9 +785,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("crop",), ("data.crop_size",)),
     **dict.fromkeys(("hflip", "fliplr", "horizontal_flip"), ("data.flip",)),
     **dict.fromkeys(("vflip", "flipud"), ("data.vertical_flip",)),
-    **dict.fromkeys(("rotate", "rotations", "degrees"), ("data.rotation", "data.flip", "data.vertical_flip")),
+    **dict.fromkeys(("rotate", "rotations", "degrees", "max_rotation"), ("data.random_rotation", "data.quarter_turns")),
+    **dict.fromkeys(("rot90", "rotate90", "random_rotate90"), ("data.quarter_turns",)),
+    **dict.fromkeys(("elastic_transform", "elastic_deformation", "deformation"), ("data.elastic",)),
     **dict.fromkeys(("jitter", "colorjitter"), ("data.color_jitter",)),
-    **dict.fromkeys(("augment", "augmentation"), ("data.flip", "data.scale_min", "data.color_jitter")),
+    **dict.fromkeys(("augment", "augmentation"), ("data.flip", "data.scale_min", "data.random_rotation")),
     **dict.fromkeys(("pretrained", "checkpoint", "ckpt"), ("model.weights",)),
     **dict.fromkeys(("network", "architecture"), ("model.backbone", "model", "model.arch")),
     **dict.fromkeys(("encoder_name",), ("model.encoder",)),

@@ -13,13 +13,11 @@ from torchvision.transforms import v2
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.coco_masks import RunLengths, encode
 from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
-from dcnrun.data.transforms import augmentation, evaluation_size, normalised
+from dcnrun.data.transforms import LEAST_SHARE, augmentation, evaluation_size, normalised
 
 MULTIPLE = 32
 """Batches of images have sides that are multiples of this, the largest stride of a ResNet."""
 
-_LEAST_SHARE = 0.25
-"""An object of which a crop leaves a smaller share of its box is none to be found, and is dropped."""
 _LEAST_SIDE = 1.0
 """Smaller boxes, in pixels of the image that the network sees, are dropped."""
 
@@ -107,7 +105,7 @@ class TrainingTransform(Transform):
         prepared = super().__call__({**sample, "boxes": unclipped})
         height, width = prepared.image.shape[-2:]
         boxes = clip_boxes_to_image(prepared.boxes, (height, width))
-        left = box_area(boxes) >= _LEAST_SHARE * box_area(prepared.boxes)
+        left = box_area(boxes) >= LEAST_SHARE * box_area(prepared.boxes)
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = ~(sample["crowd"] | sample["difficult"]) & left & (sides >= _LEAST_SIDE).all(1)
         if prepared.masks is not None:
@@ -143,6 +141,10 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
         Objects of which only the box is known become difficult, with a mask that fills the box. UsageError where no object
         has a mask.
         """
+
+    def without_mask(self) -> int:
+        """Return how many objects to be found have no mask, where the data set was opened with masks."""
+        return 0
 
     def areas(self, index: int) -> Tensor:
         """Return the areas (n,), in pixels, of the objects to be found at `index`: neither crowds nor difficult ones."""

@@ -360,6 +360,9 @@ class BoxFileDataset(BoxDataset):
         record = self._records[index]
         return torch.tensor(record.area[~(record.crowd | record.difficult)])
 
+    def without_mask(self) -> int:  # noqa: D102
+        return sum(int((_is_bare(record) & ~(record.crowd | record.difficult)).sum()) for record in self._records)
+
     def require_masks(self) -> None:  # noqa: D102
         total = sum(len(record.boxes) for record in self._records)
         bare = total - sum(_covers(mask) for record in self._records for mask in record.masks or [])
@@ -399,9 +402,13 @@ def _with_masks(record: Record) -> Record:
     """Return the record with a mask for each object: one that fills the box where that is all that is known, of an object
     that is then difficult."""
     masks = record.masks or [None] * len(record.boxes)
-    is_bare = np.array([not _covers(mask) for mask in masks], np.bool_)
     known = [mask if _covers(mask) else _filled(box, record) for mask, box in zip(masks, record.boxes, strict=True)]
-    return record._replace(masks=known, difficult=record.difficult | (is_bare & ~record.crowd))
+    return record._replace(masks=known, difficult=record.difficult | (_is_bare(record) & ~record.crowd))
+
+
+def _is_bare(record: Record) -> NDArray[np.bool_]:
+    """Return which of a record's objects have a box alone."""
+    return np.array([not _covers(mask) for mask in record.masks or [None] * len(record.boxes)], np.bool_)
 
 
 def _covers(mask: RunLengths | None) -> bool:

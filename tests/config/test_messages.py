@@ -38,7 +38,7 @@ def test_the_first_suggestion_is_what_was_meant(word, meant):
         ("batch_size", "data.batch_size"),
         ("data.batch", "data.batch_size"),
         ("lr", "optim.lr"),
-        ("data.rotate", "data.rotation or data.flip or data.vertical_flip"),
+        ("data.rotate", "data.random_rotation or data.quarter_turns"),
         ("fp16", "trainer.precision"),
         ("dataset", "data or data.root"),
     ],

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.ops import masks_to_boxes
 
 from dcnrun.config.schema import DataConfig, ShapesConfig
 from dcnrun.data import BoxDataset, build_box_dataset, eval_batches, train_batches
 from dcnrun.data.box_batches import EvaluationTransform, TrainingTransform
 from dcnrun.data.coco_masks import decode
+from dcnrun.errors import UsageError
 
 HEIGHT, WIDTH = 60, 84
 GREYS = torch.arange(60, 250, 30, dtype=torch.uint8)
@@ -48,6 +50,8 @@ GEOMETRY = [
     {"scale_min": 0.5, "scale_max": 2.0},
     {"short_sides": [40, 90, 120]},
     {"short_sides": [90], "long_side_max": 100},
+    {"quarter_turns": True},
+    {"quarter_turns": True, "crop_size": 100, "flip": 0.5},
     {"short_sides": [40, 80], "scale_min": 0.8, "scale_max": 1.2, "crop_size": 50, "flip": 0.5, "vertical_flip": 0.5},
 ]
 
@@ -79,6 +83,65 @@ def test_image_boxes_and_masks_stay_in_step(settings, seed):
         whole = (BOXES[label][2] - BOXES[label][0]) * (BOXES[label][3] - BOXES[label][1])
         scale = max(settings.get("short_sides", [HEIGHT])) / HEIGHT * settings.get("scale_max", 1)
         assert left <= 0.25 * whole * scale**2
+
+
+def share_left(sample, seen, label):
+    """Of an object's pixels, those that are found in the image by their grey."""
+    grey = (seen.image[0] * 255).round()
+    return ((grey - GREYS[label]).abs() <= 1).sum() / sample["masks"][label].sum()
+
+
+@pytest.mark.parametrize(
+    "warp", [{"random_rotation": 60.0}, {"elastic": 4.0}, {"random_rotation": 60.0, "elastic": 2.0}], ids=str
+)
+def test_boxes_of_rotated_and_deformed_objects_are_those_of_their_masks(warp):
+    sample = sample_with(BOXES)
+    transform = TrainingTransform(config(flip=0.5, quarter_turns=True, **warp))
+    dropped = 0
+    for seed in range(12):
+        torch.manual_seed(seed)
+        seen = transform(sample)
+        assert len(seen.boxes) == len(seen.labels) == len(seen.masks) > 0
+        first_and_last = masks_to_boxes(seen.masks)
+        assert torch.equal(seen.boxes, first_and_last + torch.tensor([0, 0, 1, 1]))
+        grey = (seen.image[0] * 255).round()
+        for label, mask in zip(seen.labels, seen.masks, strict=True):
+            # where colours mix with black or with the mean beyond the image, the mask has the nearest
+            assert ((grey[mask > 0] - GREYS[label]).abs() <= 1).float().mean() > 0.5
+            assert mask.sum() >= 0.25 * sample["masks"][label].sum()
+        missing = set(range(len(BOXES))) - set(seen.labels.tolist())
+        assert all(share_left(sample, seen, label) <= 0.3 for label in missing)
+        dropped += len(missing)
+    assert dropped > 0 or "random_rotation" not in warp
+
+
+def test_rotation_needs_masks_and_quarter_turns_do_not():
+    sample = sample_with(BOXES, masks=False)
+    for warp in ({"random_rotation": 1.0}, {"elastic": 1.0}):
+        with pytest.raises(UsageError, match=r"data.random_rotation and data.elastic need the masks of objects"):
+            TrainingTransform(config(**warp))(sample)
+        assert TrainingTransform(config(**warp))(sample_with([], masks=False)).boxes.shape == (0, 4)
+        assert TrainingTransform(config(**warp))(sample_with([])).masks.shape == (0, HEIGHT, WIDTH)
+    assert len(TrainingTransform(config(quarter_turns=True))(sample).boxes) == len(BOXES)
+
+
+def test_quarter_turns_of_boxes_are_those_of_painted_objects():
+    """By numpy.rot90 of what is painted, in an image that is not square."""
+    sample = sample_with(BOXES)
+    transform = TrainingTransform(config(quarter_turns=True))
+    found = set()
+    for seed in range(16):
+        torch.manual_seed(seed)
+        seen = transform(sample)
+        turned = [np.rot90(sample["image"], turns, (1, 2)) for turns in range(4)]
+        (turns,) = (n for n in range(4) if np.array_equal((seen.image * 255).round(), turned[n]))
+        masks = np.rot90(sample["masks"], turns, (1, 2))
+        assert np.array_equal(seen.masks, masks)
+        for box, mask in zip(seen.boxes.tolist(), masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        found.add(turns)
+    assert found == {0, 1, 2, 3}
 
 
 def test_a_flip_mirrors_the_boxes():

@@ -89,6 +89,8 @@ def test_sound_settings_have_no_problems(name):
         ("folder", "flip", 1.5),
         ("folder", "vertical_flip", float("nan")),
         ("folder", "color_jitter", -0.1),
+        ("folder", "random_rotation", 181.0),
+        ("folder", "elastic", -1.0),
         ("folder", "mean", [0.5, 0.5]),
         ("folder", "mean", [0.5, 0.5, 120.0]),
         ("folder", "std", [0.2, 0.0, 0.2]),

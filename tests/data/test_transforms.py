@@ -1,13 +1,16 @@
 """Augmentation and normalisation: image and mask in step, padding told apart, values exact."""
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import max_pool2d
 from torchvision import tv_tensors
+from torchvision.transforms.v2.functional import elastic, rotate
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE
 from dcnrun.data.mask_batches import evaluation_transform, training_transform
-from dcnrun.data.transforms import ShortSide
+from dcnrun.data.transforms import ShortSide, augmentation, displacement
 
 
 def config(**settings):
@@ -132,6 +135,104 @@ def test_flips(setting, dimension):
     )
     assert torch.equal(plain.image.flip(dimension), turned.image)
     assert torch.equal(plain.mask.flip(dimension), turned.mask)
+
+
+def test_quarter_turns_are_those_of_numpy():
+    sample = coded_sample()
+    transform = training_transform(config(flip=0.0, quarter_turns=True))
+    plain = training_transform(config(flip=0.0))(sample)
+    seen = set()
+    for seed in range(16):
+        torch.manual_seed(seed)
+        image, mask, _ = transform(sample)
+        (turns,) = (n for n in range(4) if np.array_equal(np.rot90(plain.mask, n), mask))
+        assert np.array_equal(np.rot90(plain.image, turns, (1, 2)), image)
+        seen.add(turns)
+    assert seen == {0, 1, 2, 3}
+
+
+NOWHERE = torch.zeros(2, 3, 3)
+
+
+@pytest.mark.parametrize("degrees", [-130.0, -20.0, 7.5, 45.0, 90.0])
+def test_a_mask_turns_to_the_left_about_the_centre(degrees):
+    """A disc and a square against their own turned outlines, to half a pixel, and torchvision's rotation."""
+    height, width, radius, half = 80, 100, 9, 8
+    y, x = (torch.arange(side) - (side - 1) / 2 for side in (height, width))
+    x, y = x.expand(height, width), y[:, None].expand(height, width)
+    angle = torch.deg2rad(torch.tensor(degrees))
+    disc = ((x - 15) ** 2 + (y + 10) ** 2).sqrt() - radius
+    square = torch.maximum((x + 12).abs(), (y - 5).abs()) - half
+    masks = tv_tensors.Mask((torch.stack([disc, square]) <= 0).to(torch.uint8))
+    moved = elastic(masks, displacement(height, width, degrees, NOWHERE), fill=0)
+    # y points down: to the left, a point (x, y) comes to (x cos + y sin, y cos - x sin)
+    disc_x, disc_y = 15 * angle.cos() - 10 * angle.sin(), -10 * angle.cos() - 15 * angle.sin()
+    turned_disc = ((x - disc_x) ** 2 + (y - disc_y) ** 2).sqrt() - radius
+    square_x, square_y = -12 * angle.cos() + 5 * angle.sin(), 5 * angle.cos() + 12 * angle.sin()
+    along = (x - square_x) * angle.cos() - (y - square_y) * angle.sin()
+    across = (x - square_x) * angle.sin() + (y - square_y) * angle.cos()
+    turned_square = torch.maximum(along.abs(), across.abs()) - half
+    for mask, outside in zip(moved, (turned_disc, turned_square), strict=True):
+        assert (mask[outside < -0.75] == 1).all()
+        assert (mask[outside > 0.75] == 0).all()
+        assert mask.sum() > 200
+    assert (moved != rotate(masks, degrees)).float().mean() < 0.002  # ties
+
+
+def test_points_are_displaced_by_what_was_drawn():
+    points = torch.arange(18.0).view(2, 3, 3)
+    field = displacement(41, 61, 0.0, points)[0]
+    in_pixels = field * torch.tensor([61, 41]) / 2
+    at_points = in_pixels[[0, 20, 40]][:, [0, 30, 60]]
+    torch.testing.assert_close(at_points.permute(2, 0, 1), points, atol=1e-4, rtol=0)
+
+
+def test_an_even_displacement_shifts_whole_pixels():
+    mask = tv_tensors.Mask(torch.randint(0, 5, (40, 56), dtype=torch.uint8))
+    points = torch.tensor([3.0, -2.0])[:, None, None].expand(2, 3, 3)
+    moved = elastic(mask, displacement(40, 56, 0.0, points), fill=IGNORE)
+    assert torch.equal(moved[2:, :-3], mask[:-2, 3:])
+    assert (moved[:2] == IGNORE).all()
+    assert (moved[:, -3:] == IGNORE).all()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize(
+    "warp", [{"random_rotation": 45.0}, {"elastic": 4.0}, {"random_rotation": 45.0, "elastic": 4.0}]
+)
+def test_rotation_and_deformation_move_image_and_mask_together_and_ignore_what_is_beyond(warp, deep):
+    sample = coded_sample(64, 96)
+    if deep:
+        sample["image"] = tv_tensors.Image(sample["image"].float() / 255)
+    settings = config(flip=0.0, **warp)
+    beyond = 0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        image, mask, truth = training_transform(settings)(sample)
+        assert image.shape[1:] == mask.shape == (64, 96)
+        assert torch.equal(truth, sample["mask"])
+        assert set(mask.unique().tolist()) <= {0, 1, 2, 3, 4, IGNORE}, "labels are never mixed"
+        outside = mask == IGNORE
+        # away from the borders of the blocks, where colours mix
+        near = (bytes_of(image, settings) - 50 * mask).abs() < 1
+        assert near[:, ~outside].float().mean() > 0.5
+        far = -max_pool2d(-outside[None].float(), 3, 1, 1)[0] > 0
+        assert (image[:, far].abs() <= 0.5 / 255 / torch.tensor(settings.std)[:, None] + 1e-5).all()
+        beyond += int(far.sum())
+    assert beyond > 20
+
+
+def test_what_is_off_draws_nothing():
+    """Runs from before these settings see what they saw."""
+    (only,) = augmentation(config(), mask_padding=IGNORE)
+    assert type(only).__name__ == "RandomHorizontalFlip"
+    sample = coded_sample()
+    torch.manual_seed(0)
+    training_transform(config())(sample)
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    torch.rand(1)  # whether to flip
+    assert torch.equal(after, torch.rand(1))
 
 
 def test_colours_jitter_without_moving_labels():

@@ -6,14 +6,21 @@ from math import inf
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig
-from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset
+from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset, labels_of
 from dcnrun.data.sample import Split
+from dcnrun.data.transforms import needs_masks
+from dcnrun.errors import UsageError
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
 from dcnrun.tasks.task import Task
 
 _PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
+
+_WARPED_BOXES = (
+    "the box of a rotated or deformed object is known from its mask alone. Leave data.random_rotation and data.elastic at 0"
+    " (data.quarter_turns and flips keep boxes exact)"
+)
 
 
 class Detection(Task[BoxSample, BoxBatch, Detections]):
@@ -22,12 +29,18 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
     traits = DETECTION
 
     def dataset(self, data: DataConfig, split: Split) -> BoxDataset:
-        """Images with boxes."""
-        return build_box_dataset(data, split)
+        """Images with boxes; to train on with the masks that augmentation needs, UsageError where an object has none."""
+        opens_masks = split == "train" and needs_masks(data)
+        dataset = build_box_dataset(data, split, masks=opens_masks)
+        if opens_masks and (bare := dataset.without_mask()):
+            raise UsageError(f"{_warp(data)}: {bare} of the training objects have a box and no mask; {_WARPED_BOXES}")
+        return dataset
 
     def problems(self, config: Config) -> Iterator[str]:
-        """Settings of the network."""
+        """Settings of the network, and augmentation that needs masks where there can be none."""
         assert isinstance(config.model, DetectionModelConfig)
+        if needs_masks(config.data) and "instances" not in labels_of(config.data):
+            yield f"{_warp(config.data)}: data={config.data.source} has no masks of objects; {_WARPED_BOXES}"
         yield from detector_problems(config.model)
 
     def losses(self, network: nn.Module, batch: BoxBatch, config: Config, world_size: int) -> dict[str, Tensor]:
@@ -64,6 +77,11 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         """All but suppression, with as many regions as `model.proposals`."""
         assert isinstance(network, DetectionNetwork)
         network.dense_forward(image)
+
+
+def _warp(data: DataConfig) -> str:
+    keys = ("random_rotation", "elastic")
+    return ", ".join(f"data.{key}={getattr(data, key):g}" for key in keys if getattr(data, key))
 
 
 def _rescaled(boxes: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> Tensor:

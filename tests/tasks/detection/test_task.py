@@ -2,8 +2,12 @@
 
 import pytest
 
-from dcnrun.config.schema import RoiPool
-from dcnrun.tasks.detection.task import detector_problems
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import RoiPool, YoloConfig
+from dcnrun.errors import UsageError
+from dcnrun.tasks.detection.task import Detection, detector_problems
+from dcnrun.tasks.validate import model_problems
+from tests.data.factories import save_yolo, yolo_tree
 from tests.tasks.detection.factories import dilated_c5, faster_rcnn, retinanet
 
 
@@ -30,3 +34,26 @@ def test_settings_that_fit_have_no_problems():
         faster_rcnn(roi_gamma=0.2, roi_pool=RoiPool.modulated),
     ]
     assert [list(detector_problems(model)) for model in fitting] == [[]] * len(fitting)
+
+
+@pytest.mark.parametrize("warp", ["data.random_rotation=5", "data.elastic=2.5"])
+def test_data_without_masks_can_be_turned_by_quarters_alone(warp):
+    voc = ["model=retinanet", "data=voc", "data.quarter_turns=true"]
+    (said,) = model_problems(compose([*voc, warp]))
+    assert said.startswith(f"{warp}: data=voc has no masks of objects; the box of a rotated or deformed object")
+    assert model_problems(compose(voc)) == model_problems(compose(["model=retinanet", "data=coco", warp])) == []
+
+
+def test_masks_are_opened_where_boxes_are_taken_from_them_and_objects_without_are_refused(tmp_path):
+    plain, warped = (YoloConfig(root=str(yolo_tree(tmp_path)), elastic=pixels) for pixels in (0.0, 2.5))
+    task = Detection()
+    assert task.dataset(plain, "train")[0]["masks"] is None
+    assert task.dataset(warped, "val")[0]["masks"] is None
+    sample = task.dataset(warped, "train")[0]
+    assert sample["masks"].flatten(1).any(1).all()
+    save_yolo(tmp_path, "images/train/e.png", "0 0.5 0.5 0.5 0.5")
+    with pytest.raises(
+        UsageError, match=r"data.elastic=2.5: 1 of the training objects have a box and no mask; the box"
+    ):
+        task.dataset(warped, "train")
+    task.dataset(plain, "train")
