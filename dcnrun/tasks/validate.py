@@ -70,6 +70,8 @@ def why_not_scored(config: Config, metric: str) -> str | None:
 def _images(config: Config, split: Split) -> LabelledDataset[Any, Any] | None:
     try:
         return task_of(config.model).dataset(replace(config.data, download=False), split)
+    except ConfigError:  # the images are here, and settings don't fit them
+        raise
     except DcnrunError:
         return None
 

@@ -9,7 +9,7 @@ from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, Faste
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset, labels_of
 from dcnrun.data.sample import Split
 from dcnrun.data.transforms import needs_masks
-from dcnrun.errors import UsageError
+from dcnrun.errors import ConfigError
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
@@ -29,11 +29,11 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
     traits = DETECTION
 
     def dataset(self, data: DataConfig, split: Split) -> BoxDataset:
-        """Images with boxes; to train on with the masks that augmentation needs, UsageError where an object has none."""
+        """Images with boxes; to train on with the masks that augmentation needs, ConfigError where an object has none."""
         opens_masks = split == "train" and needs_masks(data)
         dataset = build_box_dataset(data, split, masks=opens_masks)
         if opens_masks and (bare := dataset.without_mask()):
-            raise UsageError(f"{_warp(data)}: {bare} of the training objects have a box and no mask; {_WARPED_BOXES}")
+            raise ConfigError([f"{_warp(data)}: {bare} training objects have a box and no mask; {_WARPED_BOXES}"])
         return dataset
 
     def problems(self, config: Config) -> Iterator[str]:
