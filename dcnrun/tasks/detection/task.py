@@ -33,7 +33,7 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         opens_masks = split == "train" and needs_masks(data)
         dataset = build_box_dataset(data, split, masks=opens_masks)
         if opens_masks and (bare := dataset.without_mask()):
-            raise ConfigError([f"{_warp(data)}: {bare} training objects have a box and no mask; {_WARPED_BOXES}"])
+            raise ConfigError([f"{_warp(data)}: training objects without a mask: {bare}; {_WARPED_BOXES}"])
         return dataset
 
     def problems(self, config: Config) -> Iterator[str]:

@@ -4,9 +4,9 @@ import pytest
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import RoiPool, YoloConfig
-from dcnrun.errors import UsageError
+from dcnrun.errors import ConfigError
 from dcnrun.tasks.detection.task import Detection, detector_problems
-from dcnrun.tasks.validate import model_problems
+from dcnrun.tasks.validate import check_images_of, model_problems
 from tests.data.factories import save_yolo, yolo_tree
 from tests.tasks.detection.factories import dilated_c5, faster_rcnn, retinanet
 
@@ -52,8 +52,8 @@ def test_masks_are_opened_where_boxes_are_taken_from_them_and_objects_without_ar
     sample = task.dataset(warped, "train")[0]
     assert sample["masks"].flatten(1).any(1).all()
     save_yolo(tmp_path, "images/train/e.png", "0 0.5 0.5 0.5 0.5")
-    with pytest.raises(
-        UsageError, match=r"data.elastic=2.5: 1 of the training objects have a box and no mask; the box"
-    ):
-        task.dataset(warped, "train")
+    before_any_run = compose(["model=retinanet", "data=yolo", f"data.root={tmp_path}", "data.elastic=2.5"])
+    for refused in (lambda: task.dataset(warped, "train"), lambda: check_images_of(before_any_run)):
+        with pytest.raises(ConfigError, match=r"data.elastic=2.5: training objects without a mask: 1; the box"):
+            refused()
     task.dataset(plain, "train")
