@@ -141,7 +141,7 @@ class RandomWarp(v2.Transform):  # type: ignore[misc]
         return tv_tensors.wrap(masks if isinstance(inpt, tv_tensors.Mask) else boxes_around(masks), like=inpt)
 
     def _moved(self, mask: Tensor, moving: Tensor) -> Tensor:
-        parts = mask.reshape(-1, *mask.shape[-2:]).split(_MASKS_AT_ONCE)
+        parts = torch.split(mask.reshape(-1, *mask.shape[-2:]), _MASKS_AT_ONCE)
         filled = [v2.functional.elastic_mask(part, moving, fill=self._mask_padding) for part in parts]
         moved = torch.cat(filled).reshape(mask.shape)
         if mask.ndim == 3:  # of objects
