@@ -204,6 +204,7 @@ def test_a_run_that_ends_early_is_completed_and_resumes_to_the_same_end(tiny, tm
         assert same_weights(again.path, whole.path)
 
 
+@pytest.mark.slow
 def test_the_average_of_weights_is_what_is_kept_and_a_resumed_run_has_the_same(finished, tiny, tmp_path, monkeypatch):
     """Training itself is that of the run without it, `finished`, to the bit."""
     overrides, decay = [*tiny, "conv=deformable", "optim.ema=0.5"], 0.5
