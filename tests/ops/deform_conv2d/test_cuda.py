@@ -45,7 +45,7 @@ def ours(monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", "cuda")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     monkeypatch.setitem(dispatch.KERNELS, "cuda", watched_kernels())
-    monkeypatch.setattr(torch.dispatch.cuda.matmul, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 def fresh_seed():
@@ -67,7 +67,7 @@ def test_parity(shape, offsets, dtype, in_order):
 
 @pytest.mark.parametrize("shape", [*SHAPES, *LARGE_SHAPES])
 def test_fp32_follows_the_setting_of_tf32(shape, monkeypatch):
-    monkeypatch.setattr(torch.dispatch.cuda.matmul, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     found = errors(Case(shape, "std 1", torch.float32), fresh_seed(), "cuda")
     assert max(found.values()) <= TF32_TOLERANCE, found
 
