@@ -23,6 +23,7 @@ from tests.ops.deform_conv2d.parity import (
     deterministic,
     error,
     errors,
+    kind_in_turn,
     on_grid,
     stored_as,
     to_one_pixel,
@@ -85,12 +86,8 @@ def scales(problem, grad_output):
 @pytest.mark.parametrize("dtype", DTYPES)
 @both_ways
 def test_parity(gpu, shape, dtype, in_order):
-    """What the parity suite checks on a GPU; every kind of offsets with every shape, and with every dtype and order.
-
-    Each of the three decides code of its own; on a GPU all combinations of them are computed.
-    """
-    shift = list(SHAPES).index(shape) + 2 * DTYPES.index(dtype) + in_order
-    case = Case(shape, OFFSETS[shift % len(OFFSETS)], dtype, in_order)
+    """What the parity suite checks on a GPU, each combination with one kind of offsets."""
+    case = Case(shape, kind_in_turn(OFFSETS, SHAPES, shape, dtype, in_order), dtype, in_order)
     found = errors(case, seed=7, device="cpu")
     assert max(found.values()) <= TOLERANCES[dtype], (str(case), found)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dcnrun.ops.deform_sample2d import cuda
 from tests.ops.conformance import assert_close, assert_same_bits
-from tests.ops.deform_conv2d.parity import DTYPES, OFFSETS, TOLERANCES, deterministic, on_grid
+from tests.ops.deform_conv2d.parity import OFFSETS, TOLERANCES, deterministic, kind_in_turn, on_grid
 from tests.ops.deform_sample2d.factories import OPERANDS, Operands, compute, make_problem, problems, results
 from tests.ops.deform_sample2d.parity import SHAPES, Case, errors, wanted
 from tests.ops.factories import examples, random_like
@@ -52,12 +52,8 @@ def test_equals_the_definition(gpu, dtype, problem, positions, in_order):
 @every_dtype
 @both_ways
 def test_parity(gpu, shape, dtype, in_order):
-    """What the parity suite checks on a GPU; every kind of offsets with every shape, and with every dtype and order.
-
-    Each of the three decides code of its own; on a GPU all combinations of them are computed.
-    """
-    shift = list(SHAPES).index(shape) + 2 * DTYPES.index(dtype) + in_order
-    case = Case(shape, OFFSETS[shift % len(OFFSETS)], dtype, in_order)
+    """What the parity suite checks on a GPU, each combination with one kind of offsets."""
+    case = Case(shape, kind_in_turn(OFFSETS, SHAPES, shape, dtype, in_order), dtype, in_order)
     found = errors(case, seed=7, device="cpu")
     assert max(found.values()) <= TOLERANCES[dtype], (str(case), found)
 

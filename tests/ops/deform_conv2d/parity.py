@@ -69,6 +69,14 @@ def cases(shapes):
     return [Case(*each) for each in itertools.product(shapes, OFFSETS, DTYPES, (False, True))]
 
 
+def kind_in_turn(kinds, shapes, shape, dtype, in_order):
+    """One of the kinds of positions for a combination: each meets every shape, and every dtype and order.
+
+    Each of the three decides code of its own; on a GPU all combinations of them are computed.
+    """
+    return kinds[(list(shapes).index(shape) + 2 * DTYPES.index(dtype) + in_order) % len(kinds)]
+
+
 def offsets(kind, problem):
     """Offsets of a kind for a problem whose own have a standard deviation of 2."""
     random = problem["offset"] / 2
@@ -136,8 +144,13 @@ def wanted(problem, grad_output):
 def errors(case, seed, device):
     """The largest error of each result, as a part of its largest value; infinite where NaN or infinity differ."""
     problem = moved(case.problem(seed), device)
-    output = torch.empty(problem["input"].shape[0], problem["weight"].shape[0], *problem["offset"].shape[2:])
-    grad_output = random_like(output.to(case.dtype)).to(device)
+    size = problem["input"].shape[0], problem["weight"].shape[0], *problem["offset"].shape[2:]
+    return errors_of(case, problem, size, results, wanted)
+
+
+def errors_of(case, problem, output_size, results, wanted):
+    """The same of a case's problem, where its operator has `results` and its definition `wanted`."""
+    grad_output = random_like(torch.empty(output_size, dtype=case.dtype)).to(problem["input"].device)
     with deterministic(case.deterministic):
         got = results(problem, grad_output=grad_output)
     return {name: error(got[name], value) for name, value in wanted(problem, grad_output).items()}

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
-from tests.ops.deform_conv2d.parity import DTYPES, deterministic, error, moved, on_grid
+from tests.ops.deform_conv2d.parity import DTYPES, errors_of, moved, on_grid
 from tests.ops.deform_roi_pool.factories import OPERANDS, make_problem, operands_of, results
-from tests.ops.factories import random_like
 
 ROIS = ("usual", "all in one place", "odd", "images not there", "some no numbers")
 SHAPES = {
@@ -105,8 +104,4 @@ def wanted(problem, grad_output, dtype=torch.float64):
 def errors(case, seed, device):
     """The largest error of each result, as a part of its largest value; infinite where NaN or infinity differ."""
     problem = moved(case.problem(seed), device)
-    output = torch.empty(operands_of(problem).output_shape)
-    grad_output = random_like(output.to(case.dtype)).to(device)
-    with deterministic(case.deterministic):
-        got = results(problem, grad_output=grad_output)
-    return {name: error(got[name], value) for name, value in wanted(problem, grad_output).items()}
+    return errors_of(case, problem, operands_of(problem).output_shape, results, wanted)

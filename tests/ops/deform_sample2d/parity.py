@@ -1,16 +1,14 @@
 """What the CUDA kernels of deformable sampling must compute as the definition does in fp64: on a GPU, and emulated without one."""
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 
 from dcnrun.ops.deform_conv2d.reference import sampling_points
 from dcnrun.ops.deform_sample2d.reference import deform_sample2d_backward_reference, deform_sample2d_reference
 from tests.ops.deform_conv2d import parity
-from tests.ops.deform_conv2d.parity import DTYPES, OFFSETS, deterministic, error, moved, on_grid
+from tests.ops.deform_conv2d.parity import DTYPES, OFFSETS, errors_of, moved, on_grid
 from tests.ops.deform_sample2d.factories import OPERANDS, Operands, make_problem, results
-from tests.ops.factories import random_like
 
 SHAPES = {
     "DCNv4": {"channels": 64, "size": (12, 13), "groups": 4},
@@ -34,18 +32,11 @@ LARGE_SHAPES = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(parity.Case):
     """One problem, and the way in which it is computed."""
 
-    shape: str
-    offsets: str
-    dtype: torch.dtype
-    deterministic: bool = False
-
     def __str__(self):
-        name = f"sampling, {self.shape}, offsets {self.offsets}, {str(self.dtype).removeprefix('torch.')}"
-        return f"{name}, deterministic" if self.deterministic else name
+        return f"sampling, {super().__str__()}"
 
     def problem(self, seed):
         """Random operands, the offsets and masks of half-precision inputs in fp32."""
@@ -90,8 +81,4 @@ def wanted(problem, grad_output, dtype=torch.float64):
 def errors(case, seed, device):
     """The largest error of each result, as a part of its largest value; infinite where NaN or infinity differ."""
     problem = moved(case.problem(seed), device)
-    output = torch.empty(Operands(**problem).output_shape)
-    grad_output = random_like(output.to(case.dtype)).to(device)
-    with deterministic(case.deterministic):
-        got = results(problem, grad_output=grad_output)
-    return {name: error(got[name], value) for name, value in wanted(problem, grad_output).items()}
+    return errors_of(case, problem, Operands(**problem).output_shape, results, wanted)
