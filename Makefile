@@ -11,8 +11,9 @@ install:  ## the package and everything to work on it, in .venv
 	.venv/bin/python -m pip install --quiet --upgrade pip # Python 3.11's own takes twice the time to choose among versions
 	.venv/bin/python -m pip install --quiet --no-compile --editable '.[dev]' # to bytecode: a minute for modules that nobody imports
 
-# Two processes with a thread each, as for two cores: more threads would only wait for each other's.
-PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist worksteal
+# For two cores: a thread each, since more would only wait for each other's; three processes, since tests of commands, servers and
+# time limits wait too (two took a quarter more time).
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist worksteal
 
 test:  ## the whole suite; what measures seconds runs by itself
 	$(PYTEST) -m 'not alone'
