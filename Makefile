@@ -26,10 +26,11 @@ SANITIZED = tests/ops/deform_conv2d/test_deform_conv2d.py tests/ops/deform_conv2
 	tests/ops/deform_roi_pool/test_cpu.py tests/ops/deform_sample2d/test_deform_sample2d.py tests/ops/cuda_emulation
 
 # Of the units' repeated computations one memory format, of the emulated CUDA kernels the strides that they read: all else that
-# these are tested with are other numbers in the same places.
+# these are tested with are other numbers in the same places. So are operands that are no numbers, and other numbers of threads.
 sanitize:  ## our kernels, stopped at the first access out of bounds or undefined behaviour; skipped without such a compiler
 	.ci/sanitized $(PYTHON) -m pytest -n 2 --dist worksteal $(SANITIZED) --hypothesis-profile=few \
 		-k "kernel and not cuda_emulation and not gives_the_bits_of_the_unit and not (threads_and_split and contiguous) \
+		and not no_numbers and not (number_of_threads and not threads_and_split) \
 		or cuda_emulation and (definition or parity and odd or layout and conv2d and (offset or mask))" \
 		--capture=sys -p no:faulthandler || [ $$? -eq 77 ]
 

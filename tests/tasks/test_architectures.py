@@ -40,9 +40,16 @@ def val_set(config, task):
     return task.dataset(config.data, "val")
 
 
+def built(config, val_set):
+    model = build_model(config, len(val_set.classes))
+    if config.model.head is Architecture.mask_rcnn:
+        model.network.roi_heads.detections_per_img = 8  # the masks of a hundred take seconds
+    return model
+
+
 @pytest.fixture(scope="module")
 def model(config, val_set):
-    return build_model(config, len(val_set.classes))
+    return built(config, val_set)
 
 
 def test_the_settings_have_no_problems(config, task):
@@ -134,7 +141,7 @@ def test_its_cost_grows_with_the_image(model):
 
 
 def test_weights_make_the_same_network_again(config, model, val_set):
-    again = build_model(config, len(val_set.classes))
+    again = built(config, val_set)
     states = model.network.state_dict(), again.network.state_dict()
     assert states[0].keys() == states[1].keys()
     again.network.load_state_dict(states[0])
