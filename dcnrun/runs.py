@@ -68,6 +68,7 @@ class RunFolder:
         self.csv_file = self.path / "metrics.csv"  # the same metrics, when asked for
         self.summary_file = self.path / "summary.json"  # status, last and best metrics, cost
         self.per_image_file = self.path / "per_image.npz"  # results on each validation image at the last step
+        self.tensorboard = self.path / "tensorboard"  # TensorBoard's files of them, likewise
         self.wandb_file = self.path / "wandb.json"  # the run's id and group at Weights & Biases, kept for a resume
         self.confusion_file = self.path / "val_confusion.npz"  # what older runs have in place of per_image_file
         self.best_checkpoint = self.checkpoint(CheckpointChoice.best)

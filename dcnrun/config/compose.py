@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
-from dcnrun.config.groups import EXPERIMENT, SECTIONS, choices, config_dirs
+from dcnrun.config.groups import EXPERIMENT, JOINED, SECTIONS, choices, config_dirs
 from dcnrun.config.inactive import settings_of
 from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, one_value, unknown_key
 from dcnrun.config.overrides import Parsed, parse
@@ -102,10 +102,11 @@ def _require_choice(change: Parsed, config_dir: Path | None) -> None:
     if change.key == EXPERIMENT and change.elements == [None]:
         return
     available = choices(change.key, config_dir)
-    choice = change.values[0]
-    if choice not in available:
-        hint = did_you_mean(choice, available) or "."
-        raise ConfigError([f"{change.text}: {change.key} is one of {', '.join(available)}{hint}"])
+    chosen = change.elements[0]
+    for choice in chosen if isinstance(chosen, list) and change.key in JOINED else change.values[:1]:
+        if choice not in available:
+            hint = did_you_mean(str(choice), available) or "."
+            raise ConfigError([f"{change.text}: {change.key} is one of {', '.join(available)}{hint}"])
 
 
 def _chosen(changes: list[Parsed]) -> dict[str, str]:

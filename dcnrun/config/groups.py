@@ -14,6 +14,9 @@ EXPERIMENT = "experiment"
 
 GROUPS = (*SECTIONS, EXPERIMENT)
 
+JOINED = ("logger",)
+"""Groups of which several choices may be made at once: `logger=[csv,wandb]`."""
+
 Labels = Literal["masks", "boxes", "instances"]
 """What a choice of `data` may give of an image beside its pixels, and a choice of `model` learns from.
 

@@ -5,6 +5,7 @@ Imports torch in the function alone, so that commands that ask nothing of the ma
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 from dcnrun.config.schema import Accelerator, Config, Precision, ResNetModelConfig, TrainerConfig
 
@@ -43,6 +44,9 @@ def _problems(config: Config, trainer: TrainerConfig, are_started: bool) -> Iter
         )
     if config.data.batch_size % max(processes, 1):
         yield f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes"
+
+    if config.logger.tensorboard and find_spec("tensorboard") is None:
+        yield "logger.tensorboard=true needs the package of that name: pip install 'dcnrun[tensorboard]'"
 
     model = config.model
     if trainer.channels_last and isinstance(model, ResNetModelConfig) and model.width < _LEAST_WIDTH:

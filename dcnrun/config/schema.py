@@ -747,6 +747,7 @@ class LoggerConfig:
     """Where metrics go beside metrics.jsonl, which is always written."""
 
     csv: bool = setting(False, "also write metrics.csv", changes_numbers=False)
+    tensorboard: bool = setting(False, "also log to TensorBoard's files", changes_numbers=False)
     wandb: bool = setting(False, "also log to Weights & Biases", changes_numbers=False)
     wandb_project: str = setting("dcnrun", "project on Weights & Biases", changes_numbers=False)
     wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online", changes_numbers=False)

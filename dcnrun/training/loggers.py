@@ -1,4 +1,4 @@
-"""Where metrics go: metrics.jsonl always, CSV and Weights & Biases when asked.
+"""Where metrics go: metrics.jsonl always, CSV, TensorBoard and Weights & Biases when asked.
 
 Another logger is a subclass of `Logger` and a row of `LOGGERS`.
 """
@@ -140,6 +140,71 @@ class CsvLogger(Logger):
         return [f"{folder.csv_file}: {lost} lines are no rows and were left out."] if lost else []
 
 
+class TensorBoardLogger(Logger):
+    """Event files for TensorBoard: curves, the settings and what they led to (its HParams page), the config as text."""
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = folder.tensorboard
+        with _full_disk_explained(self._path):
+            self._writer = SummaryWriter(str(self._path))
+        text = to_yaml(config)
+        self._settings = _flat(yaml.safe_load(text))
+        self._step = 0
+        self._writer.add_text(
+            "config", "".join(f"    {line}\n" for line in text.splitlines())
+        )  # indented: as it stands
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Add a point to each curve; the first validation says which of them the settings are judged by."""
+        self._step = step
+        with _full_disk_explained(self._path):
+            for name, value in {**values, **({"epoch": epoch} if split == "train" else {})}.items():
+                if value is not None:
+                    self._writer.add_scalar(name, value, step)
+            if split == "val":
+                self._log_settings(values)
+                self._writer.flush()
+
+    def log_classes(self, scores: Mapping[str, Values]) -> None:
+        """Add a point to the curve of each class that can be scored, `val/miou/road`."""
+        with _full_disk_explained(self._path):
+            for metric, own in scores.items():
+                for name, value in own.items():
+                    if not isnan(value):
+                        self._writer.add_scalar(f"{metric}/{name}", value, self._step)
+
+    def sync(self) -> None:
+        """Write what waits in memory."""
+        with _full_disk_explained(self._path):
+            self._writer.flush()
+
+    def close(self, status: RunStatus) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    @classmethod
+    def forget_after(cls, folder: RunFolder, step: int) -> list[str]:
+        """Have TensorBoard show nothing past a step: a mark in its files, to which it only ever adds."""
+        if not folder.tensorboard.is_dir():
+            return []
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return [f"{folder.tensorboard} still shows what was logged past step {step}: tensorboard isn't installed."]
+        with _full_disk_explained(folder.tensorboard), SummaryWriter(str(folder.tensorboard), purge_step=step + 1):
+            return []
+
+    def _log_settings(self, values: Values) -> None:
+        if self._settings:
+            from torch.utils.tensorboard.summary import hparams
+
+            for summary in hparams(self._settings, dict.fromkeys(values)):  # type: ignore[no-untyped-call]
+                self._writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]  # there since add_text
+            self._settings = {}
+
+
 class WandbLogger(Logger):
     """A run on Weights & Biases: offline unless the config says online, or an agent of a sweep started it."""
 
@@ -227,6 +292,7 @@ def start_wandb(folder: RunFolder, **arguments: Any) -> "wandb.Run":
 LOGGERS: Mapping[type[Logger], Callable[[LoggerConfig], bool]] = {
     JsonLinesLogger: lambda _: True,
     CsvLogger: lambda logger: logger.csv,
+    TensorBoardLogger: lambda logger: logger.tensorboard,
     WandbLogger: lambda logger: logger.wandb or under_wandb_agent(),
 }
 """Every logger, and whether a config asks for it."""
@@ -244,6 +310,17 @@ def open_loggers(folder: RunFolder, config: Config) -> list[Logger]:
 def forget_after(folder: RunFolder, step: int) -> list[str]:
     """Drop what was logged past a step, which a resumed run will log again; return what there is to say of the rest."""
     return [line for logger in LOGGERS for line in logger.forget_after(folder, step)]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:
+    """Return the settings of a config's sections by key, `optim.lr`; what TensorBoard has no type for is text."""
+    flat: dict[str, str | float | bool] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, str | float | int) else json.dumps(value)
+    return flat
 
 
 @contextmanager

@@ -117,6 +117,7 @@ def test_stages_are_one_setting(layers):
         ("conv=deformabel", ["standard", "did you mean deformable?"]),
         ("conv=null", ["conv is one of"]),
         ("conv=[standard]", ["conv is one of"]),
+        ("logger=[csv,tensorbord]", ["logger is one of", "tensorboard"]),
         ("experiment={a: 1}", ["experiment is one of"]),
         ("schema/data=folder", ["no setting schema/data"]),
         ("trainer.steps=many", ["trainer.steps is an integer", "training steps"]),

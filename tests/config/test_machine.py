@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from dcnrun.config import machine
 from dcnrun.config.compose import compose
 from dcnrun.config.machine import machine_problems
 
@@ -50,6 +51,12 @@ def test_as_many_processes_as_the_config_names(monkeypatch, overrides, started, 
     found = machine_problems(compose([*CPU, *overrides]))
     assert len(found) == len(problems)
     assert all(line.startswith(beginning) for line, beginning in zip(found, problems, strict=True))
+
+
+def test_a_logger_whose_package_is_missing(monkeypatch):
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    (problem,) = machine_problems(compose([*CPU, "logger=tensorboard"]))
+    assert problem.endswith("pip install 'dcnrun[tensorboard]'")
 
 
 def test_its_import_needs_no_torch():

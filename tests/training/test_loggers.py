@@ -12,7 +12,15 @@ from dcnrun.config.compose import compose
 from dcnrun.errors import RunError
 from dcnrun.runs import RunFolder, RunStatus
 from dcnrun.training import loggers
-from dcnrun.training.loggers import LOGGERS, CsvLogger, JsonLinesLogger, WandbLogger, forget_after, open_loggers
+from dcnrun.training.loggers import (
+    LOGGERS,
+    CsvLogger,
+    JsonLinesLogger,
+    TensorBoardLogger,
+    WandbLogger,
+    forget_after,
+    open_loggers,
+)
 from tests.training.factories import run
 
 
@@ -71,6 +79,11 @@ def test_a_file_that_is_deleted_meanwhile_is_missed_at_the_next_line(tmp_path):
         ([], {}, [JsonLinesLogger]),
         (["logger.csv=true"], {}, [JsonLinesLogger, CsvLogger]),
         (["logger=wandb"], {}, [JsonLinesLogger, WandbLogger]),
+        (
+            ["logger=[jsonl,csv,wandb,tensorboard]"],
+            {},
+            [JsonLinesLogger, CsvLogger, TensorBoardLogger, WandbLogger],
+        ),
         ([], {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r"}, [JsonLinesLogger, WandbLogger]),
         ([], {"WANDB_SWEEP_ID": "s"}, [JsonLinesLogger]),
     ],
@@ -82,6 +95,48 @@ def test_a_config_asks_for_loggers(monkeypatch, overrides, agent, wanted):
         monkeypatch.setenv(name, value)
     config = compose(overrides)
     assert [logger for logger, is_wanted in LOGGERS.items() if is_wanted(config.logger)] == wanted
+
+
+@pytest.fixture
+def tensorboard():
+    """What TensorBoard itself reads of a run's folder: the points of each curve, the plugins' data, the texts."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def read(folder):
+        events = accumulator.EventAccumulator(str(folder.tensorboard))
+        events.Reload()
+        curves = {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.scalars.Keys()}
+        text, *_ = events.Tensors("config/text_summary")  # one of each time that the run was started
+        return curves, events.summary_metadata, text.tensor_proto.string_val[0].decode()
+
+    return read
+
+
+def test_tensorboard_shows_what_was_logged_and_not_what_a_resumed_run_logs_again(tmp_path, tensorboard):
+    folder, config = RunFolder(tmp_path), compose(["conv=dilated", "optim.lr=0.25", "data.mean=[0.5,0.5,0.25]"])
+    for first, loss in ((1, 2.0), (4, 1.0)):
+        logger = TensorBoardLogger(folder, config)
+        for step in range(first, 6):
+            logger.log(step, step / 2, "train", {"train/loss": loss, "train/images_per_second": None})
+            logger.log(step, step / 2, "val", {"val/miou": step / 8})
+            logger.log_classes({"val/miou": {"<road>": step / 4, "sky": math.nan}})
+        logger.close(RunStatus.stopped)
+        assert forget_after(folder, 3 if first == 1 else 5) == []
+    curves, metadata, text = tensorboard(folder)
+    assert curves == {
+        "train/loss": [(1, 2.0), (2, 2.0), (3, 2.0), (4, 1.0), (5, 1.0)],
+        "epoch": [(step, step / 2) for step in range(1, 6)],
+        "val/miou": [(step, step / 8) for step in range(1, 6)],
+        "val/miou/<road>": [(step, step / 4) for step in range(1, 6)],
+    }
+    assert "    conv:\n      kind: dilated\n" in text
+    from tensorboard.plugins.hparams import metadata as hparams
+
+    content = metadata[hparams.SESSION_START_INFO_TAG].plugin_data.content
+    settings = hparams.parse_session_start_info_plugin_data(content).hparams
+    assert settings["optim.lr"].number_value == 0.25
+    assert settings["conv.kind"].string_value == "dilated"
+    assert settings["data.mean"].string_value == "[0.5, 0.5, 0.25]"
 
 
 def test_wandb_logs_offline_and_leaves_no_key(tiny, tmp_path, monkeypatch, capsys):
