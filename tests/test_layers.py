@@ -27,11 +27,12 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"config", "data", "ops", "models", "tasks"},
     "export": {"config", "data", "models", "training"},
     "visualize": {"config", "data", "tasks", "training", "offsets"},
+    "predict": {"config", "data", "tasks", "training"},
     "compare": {"config", "tasks", "jobs"},
     "sweep": {"config", "tasks", "jobs", "compare"},
     "cli": {
         *("config", "data", "tasks", "ops", "doctor", "training", "compare", "sweep", "jobs", "export", "bench"),
-        "visualize",
+        *("visualize", "predict"),
     },
 }
 # What a part must not reach through others either.

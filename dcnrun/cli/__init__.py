@@ -118,6 +118,7 @@ def _expanded(value: Any) -> Any:
 app.command()(_command(train.train, "Preparing a run"))
 app.command()(_command(train.lr, "Preparing a range of learning rates"))
 app.command()(_command(run_folder.evaluate, "Reading a run, to evaluate it"))
+app.command()(_command(run_folder.predict, "Reading runs, to predict with them"))
 app.command()(_command(run_folder.export, "Reading a run, to export it"))
 app.command()(_command(compare.compare, "Preparing a comparison"))
 app.command()(_command(sweep.sweep, "Reading a sweep"))

@@ -1,4 +1,4 @@
-"""Commands that read a trained run: `dcnrun evaluate`, `export` and `visualize-offsets`."""
+"""Commands that read a trained run: `dcnrun evaluate`, `predict`, `export` and `visualize-offsets`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,8 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from dcnrun.cli.imports import kept_imports
-from dcnrun.cli.options import Checkpoint, Json, Overrides
+from dcnrun.cli.options import Checkpoint, Device, Json, Overrides
+from dcnrun.predict.options import RunSplit
 from dcnrun.runs import CheckpointChoice
+from dcnrun.tasks.found import PredictionFormat
 
 
 def evaluate(
@@ -27,6 +29,61 @@ def evaluate(
         from dcnrun.training.evaluate import evaluate as evaluate_run
 
     return evaluate_run(run, checkpoint, overrides or [], save_predictions)
+
+
+def predict(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|IMAGE|FOLDER|data|OVERRIDE",
+            help="Folders of trained runs; image files, folders of images, or the word data for the images of the run's data set; "
+            "settings that differ (data.root=...).",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where all is written.")],
+    formats: Annotated[
+        list[PredictionFormat] | None,
+        typer.Option(
+            "--format", help="What is written, once or more; by default all that there is for what the network finds."
+        ),
+    ] = None,
+    split: Annotated[RunSplit | None, typer.Option(help="Which images `data` stands for; by default val.")] = None,
+    checkpoint: Checkpoint = CheckpointChoice.best,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Leave out objects that score less; by default 0.5.", show_default=False),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The most images, or tiles, that a network sees at once; by default data.eval_batch_size."
+        ),
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="By default as the run's settings say.")] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Write what trained networks find in images: masks, overlays, COCO's and YOLO's files.
+
+    What is done already is skipped. For example: dcnrun predict runs/20250101-120000-deformable-nuclei photos --out found
+    """
+    with kept_imports():
+        from dcnrun.predict.command import predict as predict_images
+        from dcnrun.predict.options import Options
+
+    overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    return predict_images(
+        [argument for argument in arguments if argument not in overrides],
+        overrides,
+        Options(
+            out=out,
+            formats=tuple(formats or ()),
+            split=split,
+            checkpoint=checkpoint,
+            min_score=min_score,
+            batch=batch,
+            device=device,
+        ),
+    )
 
 
 def export(

@@ -84,6 +84,11 @@ def encode(inside: NDArray[np.bool_]) -> RunLengths:
     return dict(coco_mask.encode(np.asfortranarray(inside, np.uint8)))
 
 
+def as_json(mask: RunLengths) -> dict[str, Any]:
+    """Return a mask as COCO's files have it."""
+    return {"size": list(mask["size"]), "counts": mask["counts"].decode()}
+
+
 def union(masks: Sequence[RunLengths]) -> RunLengths:
     """Return the mask of all pixels that are in any of the masks of one image."""
     return dict(coco_mask.merge(list(masks)))

@@ -56,7 +56,7 @@ def draw_samples(samples: Sequence[Any], classes: Sequence[str], path: Path) -> 
         axes.set_title(short_name(sample["name"]) + more, fontsize=7, parse_math=False)
     for axes in figure.axes:
         axes.axis("off")
-    handles = [Patch(color=_colour(label), label=" ") for label in sorted(shown)[:_MOST_IN_LEGEND]]
+    handles = [Patch(color=class_colour(label), label=" ") for label in sorted(shown)[:_MOST_IN_LEGEND]]
     names = [short_name(classes[label]) for label in sorted(shown)[:_MOST_IN_LEGEND]]
     for kind, style in _STYLES.items():
         if any(sample[kind].any() for sample in samples if "boxes" in sample):
@@ -90,16 +90,16 @@ def _draw_boxes(axes: Axes, sample: BoxSample, classes: Sequence[str]) -> set[in
     drawn = even_indices(len(labels), _MOST_OBJECTS)
     masks = [] if sample["masks"] is None else [sample["masks"][index].numpy() > 0 for index in drawn]
     for index, mask in zip(drawn, masks, strict=False):
-        pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(_colour(labels[index])) - pixels[mask])
+        pixels[mask] += _OBJECT_MASK_STRENGTH * (np.array(class_colour(labels[index])) - pixels[mask])
     axes.imshow(pixels)
     for index, mask in zip(drawn, masks, strict=False):
-        _draw_outline(axes, mask, _colour(labels[index]))
+        _draw_outline(axes, mask, class_colour(labels[index]))
     set_aside = {"crowd": sample["crowd"], "difficult": sample["difficult"]}
     for index in drawn:
         (x1, y1, x2, y2), label = sample["boxes"][index].tolist(), labels[index]
         style = next((style for kind, style in _STYLES.items() if set_aside[kind][index]), {})
         # imshow has the centre of the first pixel at 0, boxes have its corner there
-        corner, colour = (x1 - 0.5, y1 - 0.5), _colour(label)
+        corner, colour = (x1 - 0.5, y1 - 0.5), class_colour(label)
         axes.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1, **style))
         if len(classes) > 1 and len(drawn) <= _MOST_NAMED:
             is_right = x1 + x2 > pixels.shape[1]  # so that long names don't run out of the image
@@ -127,7 +127,7 @@ def _draw_outline(axes: Axes, mask: NDArray[np.bool_], colour: tuple[float, floa
 
 def _draw_mask(axes: Axes, sample: Sample, classes: int) -> set[int]:
     pixels, mask = _pixels(sample), sample["mask"].numpy()
-    colours = np.array([_colour(label) for label in range(classes)])
+    colours = np.array([class_colour(label) for label in range(classes)])
     width = max(max(mask.shape) // 60, 1)
     is_stripe = np.add.outer(np.arange(mask.shape[0]), np.arange(mask.shape[1])) // width % 3 == 0
     ignored = np.where(is_stripe[..., None], _STRIPE, _IGNORED)
@@ -156,7 +156,7 @@ def shown_colours(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.clip(np.round(colours), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _colour(label: int) -> tuple[float, float, float]:
+def class_colour(label: int) -> tuple[float, float, float]:
     """One of twenty, as far apart as they go for the first ten."""
     red, green, blue, _ = colormaps["tab20"]((2 * label) % 20 + (label // 10) % 2)
     return red, green, blue

@@ -11,8 +11,9 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, ModelConfig
-from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Split
+from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Size, Split
 from dcnrun.scores import PerImage
+from dcnrun.tasks.found import Found
 from dcnrun.tasks.traits import TaskTraits
 
 SampleT = TypeVar("SampleT", bound=ImageSample)
@@ -97,6 +98,18 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
     def lacking(self, metric: str, dataset: LabelledDataset[SampleT, BatchT]) -> str | None:
         """Return what a metric is a score of and no image has, such as `a large object`; None where it can be had."""
         return None
+
+    @property
+    def samples(self) -> type[LabelledDataset[SampleT, BatchT]]:
+        """The class of its data sets, which prepares images of which nothing is known; for tasks with formats of predictions."""
+        raise NotImplementedError
+
+    def found(self, prediction: PredictionT, size: Size, min_score: float) -> Found:
+        """Return a prediction of an image of that size as it is written and drawn; for tasks with formats of predictions.
+
+        Objects that score less than `min_score` are left out.
+        """
+        raise NotImplementedError
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """Compute all of the network whose cost does not depend on what it sees, to count FLOPs."""

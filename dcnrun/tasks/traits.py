@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dcnrun.config.groups import Labels
 from dcnrun.config.schema import Config
 from dcnrun.scores import PerImage
+from dcnrun.tasks.found import PredictionFormat
 
 if TYPE_CHECKING:
     from dcnrun.tasks.task import AnyTask
@@ -43,6 +44,9 @@ class TaskTraits:
 
     load: Callable[[], "AnyTask"]
     """Import the task itself, and torch with it."""
+
+    formats: tuple[PredictionFormat, ...] = ()
+    """What `dcnrun predict` can write of what its networks find; () where it can't be asked."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _inference(trained: TrainedRun) -> Inference[Any, Any, Any]:
 
 def _first_not_finite(inference: Inference[Any, Any, Any]) -> str | None:
     """Return the first layer whose outputs for the first validation image are not finite, if any."""
-    batch, network = on_device(inference, first_batch(inference, 1)), inference.raw_model
+    batch, network = on_device(first_batch(inference, 1), inference.fabric, inference.config), inference.raw_model
     network.eval()
     return first_layer_not_finite(network, lambda: inference.task.predict(network, batch))
 

@@ -247,7 +247,7 @@ def train_step(training: Training[SampleT, BatchT, PredictionT], *batches: Batch
     optimizer.zero_grad()
     values: dict[str, float] = {}
     for number, (batch, share) in enumerate(zip(batches, _shares(training, batches), strict=True), start=1):
-        batch = on_device(training, batch)
+        batch = on_device(batch, fabric, config)
         is_last = number == len(batches)
         with fabric.no_backward_sync(training.network, enabled=not is_last):  # type: ignore[arg-type]  # set up by Fabric
             parts = training.task.losses(training.network, batch, config, fabric.world_size)

@@ -49,3 +49,42 @@ class TrainingProgress:
         """Print a line that stays."""
         if self._is_shown:
             console.print(message, markup=False)
+
+
+class ImageProgress:
+    """Shows how many images of how many are done, and the time that is left."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._done = 0
+        self._started = self._last_line = time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console)
+            self._task = self._bar.add_task("images", total=images)
+
+    def __enter__(self) -> "ImageProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self) -> None:
+        """Count an image."""
+        self._done += 1
+        now = time.monotonic()
+        if self._bar:
+            self._bar.update(self._task, completed=self._done)
+        elif now - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            rate = self._done / (now - self._started)
+            left = (self._images - self._done) / rate
+            console.print(f"image {self._done}/{self._images}  {rate:.3g} a second  {left:.0f} s left")
+
+    def say(self, message: str) -> None:
+        """Print a line that stays."""
+        console.print(message, markup=False, soft_wrap=True)

@@ -52,7 +52,7 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
     )
     with torch.inference_mode(), closing(batches):
         for loaded in batches:
-            batch = on_device(inference, loaded)
+            batch = on_device(loaded, fabric, inference.config)
             # the raw model: evaluation needs none of DDP's synchronisation, and ranks may have different counts
             with fabric.autocast():
                 predictions = inference.task.predict(network, batch)
@@ -64,7 +64,8 @@ def validate(inference: Inference[SampleT, BatchT, PredictionT]) -> Evaluation:
 def inference_speed(inference: Inference[SampleT, BatchT, PredictionT]) -> float:
     """Return the images a second that one process infers, from the median time of a validation batch; nothing else runs beside it."""
     fabric = inference.fabric
-    batch = on_device(inference, first_batch(inference, inference.config.data.eval_batch_size))
+    config = inference.config
+    batch = on_device(first_batch(inference, config.data.eval_batch_size), fabric, config)
     inference.evaluated.eval()
     times = []
     with torch.inference_mode(), fabric.autocast():
@@ -92,10 +93,10 @@ def first_batch(inference: Inference[SampleT, BatchT, PredictionT], size: int) -
     return next(iter(eval_batches(inference.val_set, data)))
 
 
-def on_device(inference: Inference[SampleT, BatchT, PredictionT], batch: BatchT) -> BatchT:
+def on_device(batch: BatchT, fabric: Fabric, config: Config) -> BatchT:
     """Return the batch on the network's device, in its memory format."""
-    moved: BatchT = inference.fabric.to_device(batch)
-    if inference.config.trainer.channels_last:
+    moved: BatchT = fabric.to_device(batch)
+    if config.trainer.channels_last:
         moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
 

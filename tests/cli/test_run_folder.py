@@ -1,5 +1,8 @@
 from pathlib import Path
 
+from dcnrun.predict.options import Options as PredictOptions
+from dcnrun.runs import CheckpointChoice
+from dcnrun.tasks.found import PredictionFormat
 from dcnrun.visualize.options import Options as OffsetOptions
 from tests.cli.fakes import run
 
@@ -13,6 +16,25 @@ def test_evaluate(replaced, tmp_path):
         (tmp_path, "best", [], None),
         (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json")),
     ]
+
+
+def test_predict(replaced, tmp_path):
+    calls = replaced("dcnrun.predict.command", "predict")
+    assert run("predict", "runs/a", "photos", "--out", "found").exit_code == 0
+    more = ["--format", "coco", "--format", "png", "--split", "train", "--checkpoint", "last"]
+    more += ["--min-score", "0.25", "--batch", "4", "--device", "cpu"]
+    assert run("predict", "runs/a", "runs/b", "data", "data.root=x", "--out", "found", *more).exit_code == 0
+    formats = (PredictionFormat.coco, PredictionFormat.png)
+    assert calls == [
+        (["runs/a", "photos"], [], PredictOptions(Path("found"))),
+        (
+            ["runs/a", "runs/b", "data"],
+            ["data.root=x"],
+            PredictOptions(Path("found"), formats, "train", CheckpointChoice.last, 0.25, 4, "cpu"),
+        ),
+    ]
+    assert run("predict", "runs/a", "photos", "--out", "found", "--min-score", "1.5").exit_code == 2
+    assert run("predict", "runs/a", "photos").exit_code == 2
 
 
 def test_export(replaced):

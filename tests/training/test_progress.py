@@ -3,7 +3,7 @@
 import pytest
 
 from dcnrun.training import progress
-from dcnrun.training.progress import TrainingProgress
+from dcnrun.training.progress import ImageProgress, TrainingProgress
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(-1.0, 3), (3600.0, 0)])
@@ -24,3 +24,18 @@ def test_other_processes_say_nothing(monkeypatch, capsys):
         silent.step(1, loss=0.5)
         silent.say("anything")
     assert capsys.readouterr().out == ""
+
+
+def test_lines_of_images_say_how_long_it_takes(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 9.0)
+    clock = iter(range(0, 100, 5))  # an image every five seconds
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with ImageProgress(images=8) as shown:
+        for _ in range(4):
+            shown.advance()
+        shown.say("[bad].jpg is damaged")
+    assert capsys.readouterr().out.splitlines() == [
+        "image 2/8  0.2 a second  30 s left",
+        "image 4/8  0.2 a second  20 s left",
+        "[bad].jpg is damaged",
+    ]

@@ -10,7 +10,7 @@ from faster_coco_eval import COCO
 from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from faster_coco_eval.core.mask import iou as coco_iou
 
-from dcnrun.data.coco_masks import RunLengths
+from dcnrun.data.coco_masks import RunLengths, as_json
 from dcnrun.tasks.detection.scores import COCO_IOUS, mask_metric
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ def coco_predictions(results: Sequence[ImageResult], category_id: Callable[[int]
             "image_id": result.image_id,
             "category_id": category_id(label),
             "bbox": [x1, y1, x2 - x1, y2 - y1],
-            **({"segmentation": _as_text(result.masks[i])} if result.masks else {}),
+            **({"segmentation": as_json(result.masks[i])} if result.masks else {}),
             "score": score,
         }
         for result in results
@@ -172,17 +172,12 @@ def _annotations(results: Sequence[ImageResult], ids: Sequence[int], shape: Shap
             "image_id": result.image_id,
             "category_id": ids[result.object_labels[i]],
             "bbox": _xywh(result.object_boxes[i]).tolist(),
-            **({"segmentation": _as_text(result.object_masks[i])} if shape == "segm" else {}),
+            **({"segmentation": as_json(result.object_masks[i])} if shape == "segm" else {}),
             "area": _AREA_OF_IGNORED if result.difficult[i] else float(result.object_areas[i]),
             "iscrowd": int(result.crowd[i]),
         }
         for number, (result, i) in enumerate(objects, start=1)  # 0 would say that nothing matched
     ]
-
-
-def _as_text(mask: RunLengths) -> dict[str, Any]:
-    """A mask as JSON has it."""
-    return {"size": list(mask["size"]), "counts": mask["counts"].decode()}
 
 
 def _mean(precision: Floats) -> float:

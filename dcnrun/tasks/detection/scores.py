@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
 if TYPE_CHECKING:
@@ -279,4 +280,5 @@ DETECTION = TaskTraits(
     per_image=MatchesPerImage,
     saves_predictions=True,
     load=_load,
+    formats=(PredictionFormat.coco, PredictionFormat.yolo, PredictionFormat.overlay),
 )

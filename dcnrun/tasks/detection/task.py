@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from math import inf
+from typing import cast
 
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset, labels_of
-from dcnrun.data.sample import Split
+from dcnrun.data.sample import Size, Split
 from dcnrun.data.transforms import needs_masks
 from dcnrun.errors import ConfigError
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
+from dcnrun.tasks.found import Found, FoundObjects
 from dcnrun.tasks.task import Task
 
 _PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
@@ -60,6 +62,17 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
             for detections, size, truth in zip(seen, batch["sizes"], batch["truth"], strict=True)
         ]
 
+    @property
+    def samples(self) -> type[BoxDataset]:
+        """Images with boxes."""
+        return BoxDataset
+
+    def found(self, prediction: Detections, size: Size, min_score: float) -> Found:
+        """The boxes, their scores and classes."""
+        chosen = surest(prediction, min_score)
+        boxes, scores = (chosen[key].double().cpu().numpy() for key in ("boxes", "scores"))
+        return Found(size, objects=FoundObjects(boxes, scores, chosen["labels"].cpu().numpy(), masks=None))
+
     def evaluator(self, dataset: LabelledDataset[BoxSample, BoxBatch]) -> DetectionEvaluator:
         """Matches of detections and objects in every image."""
         return DetectionEvaluator(dataset)
@@ -77,6 +90,13 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         """All but suppression, with as many regions as `model.proposals`."""
         assert isinstance(network, DetectionNetwork)
         network.dense_forward(image)
+
+
+def surest(found: Detections, min_score: float) -> Detections:
+    """Return the detections that score at least `min_score`, the surest first."""
+    order = found["scores"].argsort(descending=True, stable=True)
+    order = order[found["scores"][order] >= min_score]
+    return cast(Detections, {key: values[order] for key, values in cast(dict[str, Tensor], found).items()})
 
 
 def _warp(data: DataConfig) -> str:

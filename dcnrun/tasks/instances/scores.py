@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from dcnrun.tasks.detection.scores import BOX_RULES, COCO_RULES, DETECTION, MatchesPerImage, Rule, mask_metric
+from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
 if TYPE_CHECKING:
@@ -45,4 +46,5 @@ INSTANCES = TaskTraits(
     per_image=InstanceMatchesPerImage,
     saves_predictions=True,
     load=_load,
+    formats=(*DETECTION.formats, PredictionFormat.png),
 )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
 if TYPE_CHECKING:
@@ -120,4 +121,5 @@ SEGMENTATION = TaskTraits(
     per_image=ConfusionPerImage,
     saves_predictions=False,
     load=_load,
+    formats=(PredictionFormat.png, PredictionFormat.overlay),
 )

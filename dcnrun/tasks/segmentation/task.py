@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Architecture, Config, DataConfig, MaskModelConfig, ModelConfig, SmpConfig
 from dcnrun.config.validate import must_be
 from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample, SegmentationDataset, build_dataset
-from dcnrun.data.sample import Split
+from dcnrun.data.sample import Size, Split
 from dcnrun.errors import UsageError
 from dcnrun.models.encoders import name_problems
 from dcnrun.models.outline import learns_from_one_image
+from dcnrun.tasks.found import Found
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
 from dcnrun.tasks.segmentation.losses import balanced_weights, loss_problems, pixel_losses, pixel_weight
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
@@ -76,6 +78,15 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
             _resized(of_image[:, : size.height, : size.width], truth.shape).argmax(0)
             for of_image, size, truth in zip(scores, batch["sizes"], batch["truth"], strict=True)
         ]
+
+    @property
+    def samples(self) -> type[SegmentationDataset]:
+        """Images with masks."""
+        return SegmentationDataset
+
+    def found(self, prediction: Tensor, size: Size, min_score: float) -> Found:
+        """The class of every pixel."""
+        return Found(size, classes=prediction.to(torch.uint8).cpu().numpy())
 
     def evaluator(self, dataset: LabelledDataset[Sample, MaskBatch]) -> SegmentationEvaluator:
         """Confusion matrices of every image."""

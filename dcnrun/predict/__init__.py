@@ -1,0 +1,1 @@
+"""`dcnrun predict`: what trained networks find in images, as files for people and for other tools."""

@@ -1,0 +1,103 @@
+"""The images to predict on: files, all files of folders, or those of a run's data set; and the names of their results."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from torchvision.tv_tensors import Image
+
+from dcnrun.data import LabelledDataset
+from dcnrun.data.files import IMAGE_SUFFIXES, read_image
+from dcnrun.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One image to predict on."""
+
+    key: str
+    """What it is called: its file relative to the folder of all, or its name in the data set."""
+    result: str
+    """Where its results stand in each folder of them, without an ending: unlike any other's, and never outside."""
+    read: Callable[[tuple[int, ...]], Image]
+    """Reads these bands of it; DataError where that can't be done."""
+    image_id: int | None = None
+    """Its id in the data set, where it is of one."""
+
+
+def images_in(words: Sequence[str], out: Path) -> tuple[Path, list[ImageInput]]:
+    """Return the folder that holds all images which the words name, files or folders, and the images, in order of their names.
+
+    Folders are searched through, but for `out` and what is hidden. UsageError for a word that is neither, and where there is
+    no image.
+    """
+    out = out.resolve()
+    files: dict[Path, None] = {}
+    folders = []
+    for word in words:
+        path = Path.cwd() / os.path.normpath(word)
+        if path.is_dir():
+            if path.resolve() == out:
+                raise UsageError(
+                    f"--out {word} is the folder of the images themselves: give another, which may be inside it."
+                )
+            found = sorted(_below(path, out))
+            if not found:
+                raise UsageError(f"{word} holds no images ({', '.join(IMAGE_SUFFIXES)}), nor do the folders in it.")
+            files.update(dict.fromkeys(found))
+            folders.append(path)
+        elif path.exists():
+            files[path] = None
+            folders.append(path.parent)
+        else:
+            raise UsageError(f"{word} is neither a run folder, an image file nor a folder of images.")
+    root = Path(os.path.commonpath(folders))
+    keys = sorted(str(file.relative_to(root)) for file in files)
+    results = result_names(keys)
+    return root, [
+        ImageInput(key, result, lambda bands, file=root / key: read_image(file, bands))  # type: ignore[misc]
+        for key, result in zip(keys, results, strict=True)
+    ]
+
+
+def images_of(dataset: LabelledDataset[Any, Any]) -> list[ImageInput]:
+    """Return the images of a data set, which must have been opened with the bands that are asked for."""
+    keys = [dataset.name(index) for index in range(len(dataset))]
+    return [
+        ImageInput(key, result, lambda _, index=index: dataset[index]["image"], dataset.image_id(index))  # type: ignore[misc]
+        for index, (key, result) in enumerate(zip(keys, result_names(keys), strict=True))
+    ]
+
+
+def result_names(keys: Sequence[str]) -> list[str]:
+    """Return the path of each image's results without an ending: its own without the ending of an image file.
+
+    Where several would get the same, all keep their endings. What leads upwards or to the root is left out.
+    """
+    inside = ["/".join(part for part in PurePath(key).parts if part not in ("/", "..")) or "image" for key in keys]
+    bare = [_without_suffix(name) for name in inside]
+    for names in ([n if count == 1 else whole for n, whole, count in _counted(bare, inside)], inside):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{name}-{number}" for number, name in enumerate(inside)]  # names of a data set that differ in .. alone
+
+
+def _counted(bare: Sequence[str], whole: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    counts = Counter(bare)
+    return ((name, all_of_it, counts[name]) for name, all_of_it in zip(bare, whole, strict=True))
+
+
+def _without_suffix(name: str) -> str:
+    suffix = PurePath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _below(folder: Path, out: Path) -> Iterator[Path]:
+    """Yield the image files in a folder and those inside it, without `out` and hidden ones; links to folders are not followed."""
+    for where, inside, names in os.walk(folder):
+        here = Path(where)
+        inside[:] = [name for name in inside if not name.startswith(".") and (here / name).resolve() != out]
+        yield from (here / name for name in names if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))

@@ -1,0 +1,63 @@
+"""Which images words name, and what their results are called."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcnrun.errors import UsageError
+from dcnrun.predict.images import images_in, result_names
+from tests.predict.factories import photo
+
+
+def test_a_folder_is_searched_through_but_for_results_and_hidden_files(tmp_path):
+    for name in ("a/x.png", "b/x.PNG", "c.jpg", "out/overlays/x.jpg", ".cache/x.png", "._c.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root, images = images_in([str(tmp_path)], tmp_path / "out")
+    assert root == tmp_path
+    assert [(image.key, image.result) for image in images] == [("a/x.png", "a/x"), ("b/x.PNG", "b/x"), ("c.jpg", "c")]
+
+
+def test_files_and_folders_are_named_below_the_folder_of_all(tmp_path):
+    first, second = photo(tmp_path / "a" / "x.png"), photo(tmp_path / "b" / "x.png", seed=1)
+    root, images = images_in([str(first), str(second.parent), str(first)], tmp_path / "out")
+    assert (root, [image.key for image in images]) == (tmp_path, ["a/x.png", "b/x.png"])
+    assert (images[1].read(()) != images[0].read(())).any()
+    root, images = images_in([str(first)], tmp_path / "out")
+    assert (root, [image.result for image in images]) == (tmp_path / "a", ["x"])
+
+
+def test_a_folder_in_a_circle_is_left(tmp_path):
+    photo(tmp_path / "x.png")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert len(images_in([str(tmp_path)], tmp_path / "out")[1]) == 1
+
+
+def test_a_name_that_is_not_text_is_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    photo(tmp_path / name)
+    _, (image,) = images_in([str(tmp_path)], tmp_path / "out")
+    assert image.key == name
+    assert image.read(()).shape == (3, 40, 56)
+
+
+@pytest.mark.parametrize(
+    ("word", "out", "expected"),
+    [("nowhere", "out", "neither a run folder"), (".", "out", "holds no images"), (".", ".", "the images themselves")],
+)
+def test_words_without_images_are_refused(word, out, expected, tmp_path):
+    with pytest.raises(UsageError, match=expected):
+        images_in([str(tmp_path / word)], tmp_path / out)
+
+
+def test_results_keep_their_endings_where_they_would_be_mixed_up():
+    assert result_names(["a.jpg", "b.jpg", "b.png", "c.v1"]) == ["a", "b.jpg", "b.png", "c.v1"]
+
+
+@given(st.lists(st.text("ab./", min_size=1, max_size=7).map(lambda name: f"{name}.png"), unique=True, max_size=8))
+def test_results_are_apart_and_inside(keys):
+    files = {os.path.normpath(f"/out/masks/{name}.png") for name in result_names(keys)}
+    assert len(files) == len(keys)
+    assert all(file.startswith("/out/masks/") for file in files)

@@ -1,0 +1,66 @@
+"""A run's network sees images as in evaluation, and images of other sizes beside it change nothing."""
+
+import pytest
+import torch
+from torchvision.tv_tensors import Image
+
+from dcnrun.config.compose import load
+from dcnrun.data import build_box_dataset, eval_batches
+from dcnrun.errors import UsageError
+from dcnrun.predict.network import load_predictors, run_names
+from dcnrun.predict.options import Options
+from dcnrun.runs import RunFolder
+from tests.predict.factories import pixels, saved_run
+
+
+def loaded(tmp_path, *runs, words=("photos",), overrides=(), **options):
+    return load_predictors([str(run) for run in runs], words, overrides, Options(tmp_path / "out", **options))
+
+
+def test_images_are_prepared_as_in_evaluation(detector, tmp_path):
+    resized = ["data.eval_short_side=64", "data.eval_batch_size=3", "data.val_images=3"]
+    (run,) = loaded(tmp_path, detector, overrides=resized)
+    dataset = build_box_dataset(run.config.data, "val")
+    (batch,) = eval_batches(dataset, run.config.data)
+    mine = run.batch([run.prepared(dataset[index]["image"], "x") for index in range(3)])
+    assert (mine["image"] == batch["image"]).all()
+    assert mine["sizes"] == batch["sizes"]
+
+
+def test_what_is_found_does_not_depend_on_the_images_beside(segmenter, tmp_path):
+    (run,) = loaded(tmp_path, segmenter)
+    images = [Image(torch.from_numpy(pixels(size).transpose(2, 0, 1))) for size in ((40, 56), (33, 70), (40, 56))]
+    prepared = [run.prepared(image, "x") for image in images]
+    together = dict(run.predict(prepared))
+    for index, one in enumerate(prepared):
+        ((_, alone),) = run.predict([one])
+        assert (together[index] == alone).float().mean() > 0.999  # sums of other sizes of batches may round otherwise
+        assert alone.shape == one.size
+    assert len(together[0].unique()) > 1
+
+
+def test_options_are_settings(segmenter, tmp_path):
+    (run,) = loaded(tmp_path, segmenter, batch=7, device="cpu")
+    assert run.config.data.eval_batch_size == 7
+    assert run.fabric.device.type == "cpu"
+    assert run.dataset is None
+    assert len(run.digest()) == 16
+
+
+def test_the_images_of_a_data_set_are_those_of_the_split(segmenter, tmp_path):
+    (run,) = loaded(tmp_path, segmenter, words=("data",), split="train", overrides=["data.train_images=6"])
+    assert len(run.dataset) == 6
+    (run,) = loaded(tmp_path, segmenter, words=("data",))
+    assert len(run.dataset) == load(RunFolder(segmenter).config_file).data.val_images
+
+
+def test_runs_that_cannot_be_side_by_side_are_refused(segmenter, detector, tmp_path):
+    with pytest.raises(UsageError, match="segmenter finds masks, detector boxes"):
+        loaded(tmp_path, segmenter, detector)
+    others = saved_run(tmp_path / "others", classes=("background", "cat"))
+    with pytest.raises(UsageError, match="give runs with the same"):
+        loaded(tmp_path, segmenter, others)
+
+
+def test_runs_of_one_name_have_numbers():
+    assert run_names(["a", "b", "a", "a-2"]) == ["a", "b", "a-2", "a-2-2"]
