@@ -186,8 +186,15 @@ class RunFolder:
 
     def curve(self, metric: str) -> tuple[tuple[int, float], ...]:
         """Return step and value of each record that has the metric, by step; of two at one step, the later."""
-        records = ((record.step, record.values.get(metric)) for record in self.read_metrics())
-        return tuple(sorted({step: value for step, value in records if value is not None}.items()))
+        return self.curves(metric)[metric]
+
+    def curves(self, *metrics: str) -> dict[str, tuple[tuple[int, float], ...]]:
+        """Return the curves of several metrics, which takes reading the file once."""
+        found: dict[str, dict[int, float]] = {metric: {} for metric in metrics}
+        for record in self.read_metrics():
+            for metric in found.keys() & record.values.keys():
+                found[metric][record.step] = record.values[metric]
+        return {metric: tuple(sorted(curve.items())) for metric, curve in found.items()}
 
     def last_step(self) -> int:
         """Return the last step that was logged, 0 before the first; reads the end of the file alone."""

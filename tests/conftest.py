@@ -1,6 +1,7 @@
 """What every test starts from."""
 
 import gc
+import shutil
 import signal
 import sys
 
@@ -39,3 +40,16 @@ def torchlib_parsed_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnxscript_apis, "get_torchlib_ops", lambda: functions)
         yield
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """The browser that pages are tested in."""
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not chromedriver:
+        pytest.skip("no chromium and chromedriver: apt-get install chromium chromium-driver")
+    from tests.browser import Browser  # imports Selenium
+
+    started = Browser(chromium, chromedriver, tmp_path_factory.mktemp("profile"))
+    yield started
+    started.quit()

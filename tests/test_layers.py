@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dcnrun"
 # Modules that know of no part.
-COMMON = {"errors", "console", "runs", "scores", "statistics", "plotting", "resources", "masking"}
+COMMON = {"errors", "console", "runs", "scores", "statistics", "plotting", "pages", "resources", "masking"}
 # What each part may import, beside itself and COMMON.
 ALLOWED: dict[str, set[str]] = {
     "config": set(),

@@ -20,7 +20,7 @@ OTHER_FILES = {
     "ops/deform_roi_pool/parity.py": "tolerances and cases of the tests on a GPU, which benchmarks/cuda_parity.py shares",
     "ops/deform_sample2d/parity.py": "tolerances and cases of the tests on a GPU, which benchmarks/cuda_parity.py shares",
     "ops/jit/cubin.py": "a reader of compiled GPU code",
-    "visualize/viewer/browser.py": "a browser without a window, as readers of a page use it",
+    "browser.py": "a browser without a window, as readers of a page use it",
 }
 """Files below tests/ that are neither tests nor helpers of those names, and what they are."""
 

@@ -1,4 +1,4 @@
-"""The files of a comparison: compare.json, compare.md and compare.png."""
+"""The files of a comparison: compare.json, compare.md, compare.html and compare.png."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -8,6 +8,7 @@ from typing import Any
 import dcnrun
 from dcnrun.compare.figure import plot_comparison
 from dcnrun.compare.notes import footnotes, warnings
+from dcnrun.compare.page import PAGE_NAME, write_comparison
 from dcnrun.compare.published import published
 from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import Difference
@@ -22,10 +23,11 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "faster-coco-eval")
 
 
 def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    """Write the three files, each beside and renamed, and return what is in compare.json."""
+    """Write the four files, each beside and renamed, and return what is in compare.json."""
     report: dict[str, Any] = json_ready(as_dict(comparison, folder))
     write_json(folder / "compare.json", report)
     write_text(folder / "compare.md", markdown(comparison))
+    write_comparison(comparison, folder / PAGE_NAME)
     save_png(plot_comparison(comparison), folder / FIGURE_NAME)
     return report
 
@@ -33,7 +35,9 @@ def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
 def print_report(comparison: Comparison, folder: Path) -> None:
     """Print the tables, the notes and where the files are."""
     console.print(terminal(comparison))
-    console.print(f"Written: {folder}/compare.md, compare.json, {FIGURE_NAME}", markup=False, soft_wrap=True)
+    console.print(
+        f"Written: {folder}/compare.md, {PAGE_NAME}, compare.json, {FIGURE_NAME}", markup=False, soft_wrap=True
+    )
 
 
 def as_dict(comparison: Comparison, folder: Path) -> dict[str, Any]:

@@ -12,16 +12,21 @@ from dcnrun.config.compose import load
 from dcnrun.config.inactive import Settings, settings_of
 from dcnrun.config.schema import Architecture
 from dcnrun.errors import RunError
+from dcnrun.pages.curves import averaged
 from dcnrun.runs import RunFolder, RunStatus, per_class_of
 from dcnrun.scores import PerImage
 from dcnrun.tasks.registry import ARCHITECTURES
+
+LOSS = "train/loss"
+MOST_LOSSES = 400
+"""Of a run that are kept: a comparison may have hundreds of runs with thousands of losses."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
     """A completed run: what it was, what it reached and what it cost.
 
-    `metric` is what it went by, `curve` (step, score) of each validation.
+    `metric` is what it went by, `curve` (step, score) of each validation, `losses` (step, loss) of training.
     """
 
     folder: Path
@@ -32,6 +37,8 @@ class FinishedRun:
     curve: tuple[tuple[int, float], ...]
     problems: tuple[str, ...] = ()
     """What is wrong with its files, a line each."""
+    losses: tuple[tuple[int, float], ...] = ()
+    """At most MOST_LOSSES, means over stretches of steps."""
 
     @property
     def seed(self) -> int:
@@ -134,13 +141,16 @@ def read_finished(path: Path) -> FinishedRun:
         raise RunError(f"{folder.summary_file} has no {metric}.")
     settings = settings_of(load(folder.config_file))
     images = _read_images(folder, settings, metric, float(score))
-    curve = folder.curve(metric)
+    curves = folder.curves(metric, LOSS)
+    curve = curves[metric]
     problems = [*folder.changed_files(), *folder.metrics_problems()]
     if images is None and folder.per_image_file.exists():
         problems.append(f"{folder.per_image_file} is damaged, or has another {metric} than {folder.summary_file.name}.")
     if curve and curve[-1][0] == summary.get("step") and not isclose(curve[-1][1], score, abs_tol=1e-6):
         problems.append(f"{folder.metrics_file} has another {metric} than {folder.summary_file.name} at the last step.")
-    return FinishedRun(path, settings, summary, metric, images, curve, tuple(problems))
+    return FinishedRun(
+        path, settings, summary, metric, images, curve, tuple(problems), averaged(curves[LOSS], MOST_LOSSES)
+    )
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:

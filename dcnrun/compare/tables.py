@@ -68,7 +68,7 @@ def terminal(comparison: Comparison) -> RenderableType:
     cost = _table(("variant", *COST_COLUMNS), [(row.accuracy[0], *row.cost) for row in lines])
     notes = [Text(printable(note), style="dim") for note in footnotes(comparison)]
     cautions = [Text(printable(f"Warning: {warning}"), style="yellow") for warning in warnings(comparison)]
-    missing = [Text(printable(_missing(run)), style="red" if run.failed else "") for run in comparison.unfinished]
+    missing = [Text(printable(missing_text(run)), style="red" if run.failed else "") for run in comparison.unfinished]
     return Group(accuracy, cost, *notes, *cautions, *missing)
 
 
@@ -85,7 +85,7 @@ def markdown(comparison: Comparison) -> str:
         "",
         *(f"- {escape(note)}" for note in footnotes(comparison)),
         *(f"- **Warning:** {escape(warning)}" for warning in warnings(comparison)),
-        *(f"- {escape(_missing(run))}" for run in comparison.unfinished),
+        *(f"- {escape(missing_text(run))}" for run in comparison.unfinished),
     ]
     return "\n".join(lines) + "\n"
 
@@ -144,7 +144,8 @@ def _digits(number: float) -> str:
     return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
-def _missing(run: Unfinished) -> str:
+def missing_text(run: Unfinished) -> str:
+    """Say which run is not in the comparison, and why."""
     seed = "" if run.seed is None else f", seed {run.seed}"
     return f"{'Failed' if run.failed else 'Not included'}: {run.name}{seed} ({run.folder}): {run.reason}"
 

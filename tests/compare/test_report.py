@@ -7,7 +7,9 @@ from dcnrun.compare.report import write_report
 
 def test_files_hold_everything(comparison, tmp_path):
     report = write_report(comparison, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.json", "compare.md", "compare.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("compare.html", "compare.json", "compare.md", "compare.png")
+    ]
     assert json.loads((tmp_path / "out" / "compare.json").read_text()) == report
     deformable = report["variants"][2]
     assert deformable["difference"]["verdict"] == "higher"

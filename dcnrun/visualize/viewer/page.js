@@ -374,13 +374,6 @@
   $("plain").addEventListener("change", requestDraw);
   $("dim").addEventListener("change", requestDraw);
   $("help").addEventListener("click", () => $("keys").showModal());
-  $("theme").addEventListener("click", otherTheme);
-
-  function otherTheme() {
-    const style = document.documentElement.style, dark = matchMedia("(prefers-color-scheme: dark)").matches;
-    const now = style.colorScheme || (dark ? "dark" : "light");
-    style.colorScheme = now === "dark" ? "light" : "dark";
-  }
 
   // ---- mouse and touch ----
 

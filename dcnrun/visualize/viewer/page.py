@@ -1,17 +1,10 @@
-"""Assemble the page: page.html with its style, its scripts and the data of the runs, in one file.
-
-The page may load nothing and connect nowhere: its content security policy allows only the scripts and the style that were
-put into it, by their hashes, and pictures from `data:` addresses. Names are passed as JSON and only ever set as text.
-"""
+"""Assemble the page: page.html with its style, its scripts and the data of the runs, in one file. Names are only ever set as text."""
 
 import base64
-import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -20,10 +13,11 @@ from PIL import Image
 
 from dcnrun.offsets.geometry import chain_to
 from dcnrun.offsets.layers import Capture, Layer
-from dcnrun.runs import write_text
+from dcnrun.pages import page as pages
+from dcnrun.pages.page import Html
 
 _FILES = Path(__file__).parent
-_STYLE, _SCRIPTS = "page.css", ("geometry.js", "drawing.js", "page.js")
+_STYLE, _SCRIPTS = _FILES / "page.css", [_FILES / name for name in ("geometry.js", "drawing.js", "page.js")]
 LONGEST_CHAIN = 3
 JPEG_QUALITY = 90
 # Offsets are encoded as integer multiples of a step in 16 bits, masks in 8; NaN and infinity have a value of their own.
@@ -69,18 +63,8 @@ def write_page(path: Path, runs: Sequence[PageRun]) -> None:
 
     ValueError for nothing to show, or for a picture that is not as large as what the network saw.
     """
-    style = (_FILES / _STYLE).read_text(encoding="utf-8")
-    script = "".join((_FILES / name).read_text(encoding="utf-8") for name in _SCRIPTS)
-    # Without `<` and non-ASCII characters no `</script>` or `<!--` in a name ends the data.
-    data = json.dumps(_data(runs), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    template = Template((_FILES / "page.html").read_text(encoding="utf-8"))
-    hashes = {"style_hash": _hash(style), "script_hash": _hash(script)}
-    write_text(path, template.substitute(hashes, style=style, script=script, data=data))
-
-
-def _hash(text: str) -> str:
-    """Return the hash by which a content security policy allows a text."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    body = Html((_FILES / "page.html").read_text(encoding="utf-8"))
+    pages.write_page(path, "Sampling points", body, _data(runs), [_STYLE], _SCRIPTS)
 
 
 def _data(runs: Sequence[PageRun]) -> dict[str, Any]:

@@ -130,5 +130,12 @@ class Browser:
         shot = base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(float)
 
+    def whole_page(self):
+        """The page from top to bottom as a PNG file."""
+        size = self.run("const root = document.documentElement; return [root.scrollWidth, root.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
+        shot = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+        return base64.b64decode(shot["data"])
+
     def quit(self):
         self.driver.quit()

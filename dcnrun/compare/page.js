@@ -1,0 +1,43 @@
+/* The charts of a comparison: `shown` holds the numbers of the variants that are ticked. Names are only ever set as text. */
+(() => {
+  const MOST_SHOWN = 8, MOST_CLASSES = 40;
+  const data = JSON.parse(document.getElementById("data").textContent), [reference] = data.variants;
+
+  /** The reference and the best, as many as a chart can hold at first. */
+  function firstShown() {
+    const best = data.variants.slice(1).sort((a, b) => (b.mean ?? -Infinity) - (a.mean ?? -Infinity));
+    return new Set([reference, ...best.slice(0, MOST_SHOWN - 1)].map((variant) => variant.number));
+  }
+
+  const shown = firstShown(), percent = `${data.title} (%)`;
+  const series = () => data.variants.filter((variant) => shown.has(variant.number));
+  const curves = (kind) => series().map((variant) => ({ ...variant, curves: variant[kind].seeds, mean: variant[kind].mean }));
+  const against = (cost) => series().map((variant) => ({ ...variant, x: variant[cost], y: variant.mean, spread: variant.std }));
+
+  const redraws = [
+    charts.place("scores", `${percent} of each seed`, (width) => charts.rows(width, series().map((variant) => ({
+      ...variant, label: `${variant.number}. ${variant.name}`, rings: variant.scores, dot: variant.mean,
+    })), { label: percent, zero: data.reference })),
+    charts.place("curves", `${percent} by training step`, (width) => charts.lines(width, curves("curves"), { x: { label: "step" }, y: {} })),
+    charts.place("losses", "Loss by training step", (width) => charts.lines(width, curves("losses"), { x: { label: "step" }, y: { log: true } })),
+    charts.place("speed", `${percent} against speed`, (width) => charts.points(width, against("speed"), { x: { label: "images a second" }, y: {} })),
+    charts.place("flops", `${percent} against FLOPs`, (width) => charts.points(width, against("flops"), { x: { label: "FLOPs" }, y: {} })),
+  ];
+  charts.legend(document.getElementById("variants"), data.variants, shown, () => redraws.forEach((redraw) => redraw()));
+
+  const pick = document.getElementById("of-classes");
+  if (pick) {
+    pick.append(...data.variants.slice(1).map((variant) => new Option(`${variant.number}. ${variant.name}`, variant.number)));
+    const redraw = charts.place("classes", "Differences of the classes in points", (width) => {
+      const variant = data.variants.find((each) => each.number === Number(pick.value));
+      const rows = data.classes.map((name, i) => ({ ...variant, label: name, name, rings: variant.classes[i], interval: null, mean: mean(variant.classes[i]) }));
+      const largest = rows.filter((row) => row.rings.length).sort((a, b) => Math.abs(b.mean) - Math.abs(a.mean)).slice(0, MOST_CLASSES);
+      return charts.rows(width, rows.filter((row) => largest.includes(row)).map((row) => ({ ...row, bar: [0, row.mean] })), { label: "points", zero: 0 });
+    });
+    pick.addEventListener("change", redraw);
+  }
+
+  function mean(values) {
+    return values.reduce((sum, value) => sum + value, 0) / values.length;
+  }
+})();
