@@ -77,7 +77,7 @@ def result_names(keys: Sequence[str]) -> list[str]:
 
     Where several would get the same, all keep their endings. What leads upwards or to the root is left out.
     """
-    inside = ["/".join(part for part in PurePath(key).parts if part not in ("/", "..")) or "image" for key in keys]
+    inside = ["/".join(part for part in key.split("/") if part not in ("", ".", "..")) or "image" for key in keys]
     bare = [_without_suffix(name) for name in inside]
     for names in ([n if count == 1 else whole for n, whole, count in _counted(bare, inside)], inside):
         if len(set(names)) == len(names):
