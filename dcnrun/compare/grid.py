@@ -11,7 +11,7 @@ from dcnrun.config.compose import compose, with_steps
 from dcnrun.config.inactive import DILATION, MAY_BE_INACTIVE, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import CONV_TRAITS, Config, DataConfig, Dilation, FilesConfig
-from dcnrun.config.settings import all_settings, as_typed
+from dcnrun.config.settings import all_settings, as_typed, default_of
 from dcnrun.config.validate import range_problems
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
 
@@ -133,7 +133,7 @@ def _without_foreign(
     """Undo what a YAML file sets and this kind does not have, by further overrides."""
     settings = settings_of(config)
     defaults = {
-        key: all_settings()[key].default for key in sorted(_foreign(config, control=False).keys() - MAY_BE_INACTIVE)
+        key: default_of(config, key) for key in sorted(_foreign(config, control=False).keys() - MAY_BE_INACTIVE)
     }
     undone = tuple(f"{key}={as_typed(value)}" for key, value in defaults.items() if settings[key] != value)
     return (overrides + undone, compose(overrides + undone, config_dir)) if undone else (overrides, config)

@@ -25,7 +25,7 @@ DILATION = "conv.dilation"
 LAYERS = "conv.layers"
 MAY_BE_INACTIVE = {LAYERS, "data.val"}
 """What may be set and do nothing: layers are chosen for plain convolutions too, and data sets name images to validate on."""
-_COUNTING = ("conv.where", "conv.depthwise")
+_OF_RESNETS = ("model.backbone", "model.width", "model.output_stride", "model.atrous", "model.frozen_stages")
 _ROI_POOLS = ("model.roi_pool", "model.mask_roi_pool")
 # Each in the order of the kinds, once.
 _OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))
@@ -69,12 +69,18 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
     if not has_roi_offset_branch(settings):
         why = " and ".join(f"{key}=align" for key in _ROI_POOLS if key in settings) or "model.roi_pool=align"
         yield from ((key, why) for key in ("optim.roi_offset_lr_mult", "model.roi_gamma"))
-    head = settings["model.head"]
+    head, encoder = settings["model.head"], settings.get("model.encoder")
     layers = str(settings[LAYERS]).strip()
+    if encoder is None:
+        yield "conv.depthwise", f"model={head}"
+    elif not layers.isdecimal() and not stages_in(layers):
+        yield "conv.depthwise", f"{LAYERS}={layers}"
     if head != Architecture.smp.value:
-        yield from ((key, f"model={head}") for key in _COUNTING)
+        yield "conv.where", f"model={head}"
+        if encoder is not None:
+            yield from ((key, f"model.encoder={encoder}") for key in _OF_RESNETS)
     elif not layers.isdecimal():
-        yield from ((key, f"{LAYERS}={layers}") for key in _COUNTING if key == "conv.where" or not stages_in(layers))
+        yield "conv.where", f"{LAYERS}={layers}"
     if head != Architecture.deeplab.value:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:

@@ -332,6 +332,9 @@ class DetectionModelConfig(ResNetModelConfig):
     """A network for boxes of objects."""
 
     output_stride: int = setting(32, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
+    encoder: Optional[str] = setting(
+        None, "in place of model.backbone an encoder as of model=smp, such as tu-convnext_tiny; null: the ResNet"
+    )
     fpn_channels: int = setting(256, "channels of every level of the feature pyramid", ge=1, most=65536)
     fpn_norm: bool = setting(
         False, "group normalisation in the pyramid, RetinaNet's head and the mask head, to train from no weights"
@@ -652,6 +655,11 @@ def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:
 _DATA_SCHEMAS = {schema.source: schema for schema in _subclasses(DataConfig) if "source" in vars(schema)}
 DATA_SCHEMAS: dict[Source, type[DataConfig]] = {source: _DATA_SCHEMAS[source] for source in Source}
 """The settings of each source: of the class whose own default of `source` it is."""
+
+
+def encoder_of(model: ModelConfig) -> str | None:
+    """Return the encoder of segmentation_models.pytorch or timm that a network stands on; None where it is a ResNet of torchvision."""
+    return model.encoder if isinstance(model, SmpConfig | DetectionModelConfig) else None
 
 
 class Kinds(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from enum import Enum
 from functools import cache
 from itertools import product
@@ -69,6 +69,13 @@ def settings(schemas: Mapping[str, type]) -> list[Setting]:
 def schemas_of(config: Config) -> dict[str, type]:
     """Return the schemas of a config's sections that have several kinds."""
     return {section: type(getattr(config, section)) for section in KINDS}
+
+
+def default_of(config: Config, key: str) -> Any:
+    """Return the default of a setting of this config: kinds of data sets and models have other ones of some."""
+    section, _, name = key.rpartition(".")
+    of_section = fields(getattr(config, section) if section else config)
+    return next(_default(field) for field in of_section if field.name == name)
 
 
 @cache
@@ -143,9 +150,12 @@ def _settings_of(schema: type, prefix: str, schemas: Mapping[str, type]) -> Iter
         if not prefix and field.name in SECTIONS:
             yield from _settings_of(schemas.get(field.name, types[field.name]), f"{key}.", schemas)
         else:
-            default = field.default if field.default_factory is NO_DEFAULT else field.default_factory()
             facts = {name: field.metadata[name] for name in ("meaning", "range", "is_path", "changes_numbers")}
-            yield Setting(key, types[field.name], default, **facts)
+            yield Setting(key, types[field.name], _default(field), **facts)
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is NO_DEFAULT else field.default_factory()
 
 
 def _without_null(annotation: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from dcnrun.config.inactive import MAY_BE_INACTIVE, inactive_settings, settings_of
 from dcnrun.config.ranges import range_of
 from dcnrun.config.schema import CONV_TRAITS, Config, Dilation
-from dcnrun.config.settings import all_settings, as_typed
+from dcnrun.config.settings import as_typed, default_of
 
 
 def config_problems(config: Config) -> list[str]:
@@ -62,6 +62,5 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield f"optim.warmup_steps={optim.warmup_steps} must be less than trainer.steps={config.trainer.steps}"
     settings = settings_of(config)
     for key, why in inactive_settings(settings).items():
-        default = all_settings()[key].default
-        if key not in MAY_BE_INACTIVE and settings[key] != default:
+        if key not in MAY_BE_INACTIVE and settings[key] != (default := default_of(config, key)):
             yield f"{key}={as_typed(settings[key])} does nothing with {why}: leave it out, or at {as_typed(default)}"

@@ -1,12 +1,15 @@
-"""ResNets of torchvision as backbones: any width, dilated to the wanted output stride, with given weights."""
+"""Backbones: ResNets of torchvision of any width, dilated to the wanted output stride, and encoders of other libraries."""
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig, encoder_of
+from dcnrun.models.encoders import STAGE_STRIDES, build_encoder, freeze_norm
 from dcnrun.models.weights import RGB, Weights, read_weights
 
 BACKBONES: dict[Backbone, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
@@ -61,16 +64,64 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
         return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
 
 
-def build_backbone(model: ResNetModelConfig, weights: Weights | None = None, bands: int = RGB) -> ResNetBackbone:
+class EncoderBackbone(nn.Module):
+    """An encoder of segmentation_models.pytorch or timm, whose last four feature maps are the stages.
+
+    Described as a ResNet's are: by `channels`, `strides` and `out_channels`.
+    """
+
+    def __init__(self, name: str, bands: int = RGB) -> None:
+        super().__init__()
+        encoder: Any = build_encoder(name, bands)
+        self.encoder = encoder
+        self.strides = dict(STAGE_STRIDES)
+        self.channels = dict(zip(self.strides, encoder.out_channels[-len(self.strides) :], strict=True))
+        self.out_channels = self.channels["c5"]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, bands, H, W) to (N, out_channels, H / 32, W / 32), rounded up."""
+        return self.features(image)["c5"]
+
+    def features(self, image: Tensor) -> dict[str, Tensor]:
+        """(N, bands, H, W) to each stage's (N, channels, H / stride, W / stride), rounded up: the finest, c2, first.
+
+        Encoders take multiples of their last stride: zeros at the right and below bring the image there.
+        """
+        height, width = image.shape[-2:]
+        last = self.strides["c5"]
+        maps = self.encoder(pad(image, (0, -width % last, 0, -height % last)))[-len(self.strides) :]
+        return {
+            stage: features[..., : -(-height // stride), : -(-width // stride)]
+            for (stage, stride), features in zip(self.strides.items(), maps, strict=True)
+        }
+
+
+StagedBackbone: TypeAlias = ResNetBackbone | EncoderBackbone
+"""What computes the features of stages."""
+
+
+def build_backbone(model: ResNetModelConfig, weights: Weights | None = None, bands: int = RGB) -> StagedBackbone:
     """Build the backbone of a config for images of so many bands: weights loaded, then dilated to its output stride, then frozen as it says.
 
     `weights` are those that the config names, where they were read before.
     """
+    weights = weights or read_weights(model)
+    if (encoder := encoder_of(model)) is not None:
+        return _build_encoder_backbone(encoder, weights, bands, model.frozen_norm)
     backbone = ResNetBackbone(model.backbone, model.width, bands)
-    if weights := weights or read_weights(model):
+    if weights:
         weights.load_into_backbone(backbone, model.backbone)
     set_output_stride(backbone, model.output_stride, model.atrous)
     freeze(backbone, model.frozen_stages, model.frozen_norm)
+    return backbone
+
+
+def _build_encoder_backbone(name: str, weights: Weights | None, bands: int, frozen_norm: bool) -> EncoderBackbone:
+    backbone = EncoderBackbone(name, bands)
+    if weights:
+        weights.load_into_backbone(backbone.encoder, name, "model.encoder")
+    if frozen_norm:
+        freeze_norm(backbone)
     return backbone
 
 

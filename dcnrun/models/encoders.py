@@ -18,6 +18,8 @@ from dcnrun.errors import UsageError
 TIMM = "tu-"
 """What the library has before the names of timm's encoders."""
 DEFAULT = "DEFAULT"
+STAGE_STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
+"""The input pixels per pixel of the last four feature maps of an encoder, the stages."""
 _EXTRA = "pip install 'dcnrun[smp]'"
 
 
@@ -30,7 +32,9 @@ def smp() -> Any:
             import segmentation_models_pytorch
             import timm  # noqa: F401  which is more often the one that is missing
     except ImportError as error:
-        raise UsageError(f"model=smp needs segmentation_models.pytorch and timm ({error}): {_EXTRA}") from error
+        raise UsageError(
+            f"model=smp and model.encoder need segmentation_models.pytorch and timm ({error}): {_EXTRA}"
+        ) from error
     return segmentation_models_pytorch
 
 
@@ -44,17 +48,27 @@ def name_problems(model: SmpConfig) -> Iterator[str]:
     if model.arch not in architectures:
         near = did_you_mean(model.arch, architectures) or f": it has {', '.join(architectures)}"
         yield f"model.arch={model.arch} is no architecture of segmentation_models.pytorch{near}"
-    if not is_encoder(model.encoder):
-        near = did_you_mean(model.encoder, [*smp().encoders.get_encoder_names(), *_timm_names()])
-        yield f"model.encoder={model.encoder} is no encoder of segmentation_models.pytorch, nor {TIMM}NAME one of timm{near}"
+    yield from encoder_name_problems(model.encoder)
+
+
+def encoder_name_problems(encoder: str) -> Iterator[str]:
+    """Yield what is wrong with the name of an encoder, in a line with the nearest right ones."""
+    try:
+        known = is_encoder(encoder)
+    except UsageError as error:
+        yield str(error)
+        return
+    if not known:
+        near = did_you_mean(encoder, [*smp().encoders.get_encoder_names(), *_timm_names()])
+        yield f"model.encoder={encoder} is no encoder of segmentation_models.pytorch, nor {TIMM}NAME one of timm{near}"
 
 
 def is_encoder(name: str) -> bool:
     """Return whether there is an encoder of this name; with a timm encoder's may be the tag of its weights (`tu-resnet18.a1_in1k`)."""
-    import timm
-
     if name in smp().encoders.get_encoder_names():
         return True
+    import timm
+
     return name.startswith(TIMM) and timm.is_model(name.removeprefix(TIMM))
 
 
@@ -71,6 +85,14 @@ def build_network(model: SmpConfig, bands: int, num_classes: int) -> nn.Module:
 def build_encoder(name: str, bands: int) -> nn.Module:
     """Build an encoder from random weights with all its strides; ValueError, in the library's words, where it has no stages."""
     return _built(smp().encoders.get_encoder, name, {"weights": None, "in_channels": bands})
+
+
+def freeze_norm(network: nn.Module) -> None:
+    """Keep batch normalisation, timm's with an activation among it, from learning, in place: its statistics and scales stay."""
+    smp()
+    from timm.layers import freeze_batch_norm_2d
+
+    freeze_batch_norm_2d(network)
 
 
 def _built(make: Callable[..., nn.Module], encoder: str, settings: Mapping[str, Any]) -> nn.Module:

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, SmpConfig, Where
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, SmpConfig, Where, encoder_of
+from dcnrun.models.backbones import EncoderBackbone, ResNetBackbone
 from dcnrun.models.convert import Convolution, plain_convolutions, resnet_convolutions
-from dcnrun.models.encoders import build_encoder, build_network, first_line
+from dcnrun.models.encoders import STAGE_STRIDES, build_encoder, build_network, first_line
 from dcnrun.models.weights import RGB
 
 _SIDE = 160  # of an image: 32 x 5, and the only size that no encoder takes
-_STAGES = {4: "c2", 8: "c3", 16: "c4", 32: "c5"}  # input pixels per pixel of a stage's output
+_STAGES = {stride: stage for stage, stride in STAGE_STRIDES.items()}
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _PARTS = {"encoder": Where.encoder, "decoder": Where.decoder}
 
 
@@ -25,6 +27,8 @@ def convolutions_of(model: ModelConfig) -> list[Convolution]:
     if isinstance(model, SmpConfig):
         return _of_library(model.arch, model.encoder)
     assert isinstance(model, ResNetModelConfig)
+    if (encoder := encoder_of(model)) is not None:
+        return _of_encoder(encoder)
     return _of_resnet(model.backbone, model.width)
 
 
@@ -65,11 +69,22 @@ def _of_library(arch: str, encoder: str) -> list[Convolution]:
     ]
 
 
+@cache
+def _of_encoder(name: str) -> list[Convolution]:
+    """Return the convolutions of a backbone of this encoder; ValueError where its last feature maps don't have the strides of stages."""
+    backbone = _without_weights(lambda: EncoderBackbone(name))
+    layers, sides = plain_convolutions(backbone), _output_sides(backbone)
+    strides = [_SIDE // features.shape[-2] for features in _run(backbone.encoder)[-len(backbone.strides) :]]
+    if strides != list(backbone.strides.values()):
+        raise ValueError(f"its last feature maps have strides {', '.join(map(str, strides))}")
+    return [Convolution(name, layers[name], stage=_STAGES.get(_SIDE // side)) for name, side in sides.items()]
+
+
 def _encoder(name: str) -> nn.Module:
     return _without_weights(lambda: build_encoder(name, RGB))
 
 
-def _without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+def _without_weights(build: Callable[[], ModuleT]) -> ModuleT:
     """Build a network on the meta device, or where it needs numbers on the CPU."""
     with torch.random.fork_rng(devices=[]):
         try:
@@ -100,8 +115,8 @@ def _output_sides(network: nn.Module) -> dict[str, int]:
     return sides
 
 
-def _run(network: nn.Module) -> None:
-    """Pass an image through a network."""
+def _run(network: nn.Module) -> Any:
+    """Pass an image through a network and return what it makes of it."""
     device = next(network.parameters()).device
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network(torch.zeros(1, RGB, _SIDE, _SIDE, device=device))
+        return network(torch.zeros(1, RGB, _SIDE, _SIDE, device=device))

@@ -14,7 +14,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, SmpConfig
+from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, encoder_of
 from dcnrun.console import printable
 from dcnrun.errors import UsageError
 from dcnrun.models.encoders import published_weights
@@ -330,8 +330,8 @@ def _reason(said: str) -> str:
 
 
 def _published(model: ModelConfig, weights: str) -> dict[str, Tensor]:
-    if isinstance(model, SmpConfig):
-        return published_weights(model.encoder, weights)
+    if (encoder := encoder_of(model)) is not None:
+        return published_weights(encoder, weights)
     assert isinstance(model, ResNetModelConfig)
     return _download(model.backbone, weights)
 

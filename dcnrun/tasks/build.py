@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.config.schema import Config
+from dcnrun.models.backbones import EncoderBackbone
 from dcnrun.models.convert import ReplacedLayer, convert
 from dcnrun.models.outline import convolutions_of
 from dcnrun.models.weights import Weights, read_weights
@@ -44,6 +45,8 @@ def _load_rest(weights: Weights, network: nn.Module) -> str:
     """Load what stands on the backbone and in its new layers, and say what was loaded."""
     if isinstance(network, SmpNetwork):  # by the library's names, with or without ours before them
         return weights.load_into_network(network.backbone, "encoder.")
+    if isinstance(network.get_submodule("backbone"), EncoderBackbone):
+        return weights.load_into_network(network, "backbone.encoder.")
     return weights.load_into_network(network)
 
 

@@ -30,7 +30,7 @@ from dcnrun.tasks.traits import TaskTraits
 if TYPE_CHECKING:
     from torch import nn
 
-    from dcnrun.models.backbones import ResNetBackbone
+    from dcnrun.models.backbones import StagedBackbone
     from dcnrun.models.weights import Weights
     from dcnrun.tasks.task import AnyTask
 
@@ -69,7 +69,7 @@ ResNetConfigT = TypeVar("ResNetConfigT", bound=ResNetModelConfig)
 class ArchitectureEntry(Entry[ResNetConfigT]):
     """An architecture on our backbones."""
 
-    builder: Callable[[ResNetConfigT, "ResNetBackbone", int], "nn.Module"]
+    builder: Callable[[ResNetConfigT, "StagedBackbone", int], "nn.Module"]
     """Builds its network on a backbone, for a number of classes (without background)."""
 
     def _built(self, model: ResNetConfigT, num_classes: int, bands: int, weights: "Weights | None") -> "nn.Module":
@@ -87,37 +87,37 @@ class SmpEntry(Entry[SmpConfig]):
         return SmpNetwork(model, num_classes, bands, weights)
 
 
-def _deeplab(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _deeplab(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.segmentation.heads import SegmentationNetwork, deeplab
 
     return SegmentationNetwork(backbone, deeplab(model, backbone.out_channels, num_classes))
 
 
-def _deeplabv3(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _deeplabv3(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.segmentation.heads import SegmentationNetwork, deeplabv3
 
     return SegmentationNetwork(backbone, deeplabv3(model, backbone.out_channels, num_classes))
 
 
-def _fcn(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _fcn(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.segmentation.heads import SegmentationNetwork, fcn
 
     return SegmentationNetwork(backbone, fcn(model, backbone.out_channels, num_classes))
 
 
-def _faster_rcnn(model: FasterRcnnConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _faster_rcnn(model: FasterRcnnConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.detection.faster_rcnn import FasterRcnn
 
     return FasterRcnn(model, backbone, num_classes)
 
 
-def _retinanet(model: RetinaNetConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _retinanet(model: RetinaNetConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.detection.retinanet import RetinaNet
 
     return RetinaNet(model, backbone, num_classes)
 
 
-def _mask_rcnn(model: MaskRcnnConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _mask_rcnn(model: MaskRcnnConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.instances.mask_rcnn import MaskRcnn
 
     return MaskRcnn(model, backbone, num_classes)

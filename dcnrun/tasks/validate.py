@@ -6,7 +6,7 @@ from typing import Any
 
 from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
-from dcnrun.config.schema import PUBLISHED_WIDTH, Config, DataConfig, ResNetModelConfig, SmpConfig
+from dcnrun.config.schema import PUBLISHED_WIDTH, Config, DataConfig, ResNetModelConfig, SmpConfig, encoder_of
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
@@ -92,9 +92,9 @@ def _why_not_scored(config: Config, metric: str, dataset: LabelledDataset[Any, A
 def model_problems(config: Config) -> list[str]:
     """Return what keeps a config's model from being built, each problem a line naming the key and the value."""
     problems = [*_task_problems(config)]
-    if isinstance(config.model, SmpConfig):
-        return problems or _placement_problems(config)
     model = config.model
+    if encoder_of(model) is not None:
+        return problems or _placement_problems(config)
     assert isinstance(model, ResNetModelConfig)
     if model.weights is not None and model.width != PUBLISHED_WIDTH and not names_file(model.weights):
         problems.insert(
@@ -110,12 +110,17 @@ def _placement_problems(config: Config) -> list[str]:
     try:
         convolutions = convolutions_of(model)
     except ValueError as error:
-        assert isinstance(model, SmpConfig)
-        return [f"model.arch={model.arch} with model.encoder={model.encoder} can't be built: {error}"]
+        if isinstance(model, SmpConfig):
+            return [f"model.arch={model.arch} with model.encoder={model.encoder} can't be built: {error}"]
+        return [
+            f"model.encoder={encoder_of(model)} can't carry a feature pyramid: {str(error).rstrip('.')}. One with feature maps of strides 4, 8, "
+            "16 and 32 of images of any size can: those of ConvNeXt, EfficientNet, MobileNet, RegNet, ResNet, Swin and most others with stages"
+        ]
     if problems := conversion_problems(convolutions, conv):
         return problems
-    if not isinstance(model, ResNetModelConfig):
+    if encoder_of(model) is not None:
         return []
+    assert isinstance(model, ResNetModelConfig)
     return freezing_problems(model, selected_layers(convolutions, conv))
 
 

@@ -14,7 +14,7 @@ from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 import dcnrun
-from dcnrun.config.schema import Accelerator, Config, Precision
+from dcnrun.config.schema import Accelerator, Config, Precision, encoder_of
 from dcnrun.masking import masked_urls
 from dcnrun.ops.jit.processor import cpu_model
 
@@ -39,11 +39,13 @@ def launch(config: Config) -> Fabric:
     warnings.filterwarnings("ignore", module="lightning_fabric.*")
     # One process needs no cluster. Fabric would ask SLURM's variables, which speak of all tasks of a job.
     many = trainer.devices * trainer.nodes > 1
+    # of an encoder of a library some layers may lead to none of the feature maps that are used
+    ddp = "ddp" if encoder_of(config.model) is None else "ddp_find_unused_parameters_true"
     fabric = Fabric(
         accelerator=trainer.accelerator.value,
         devices=trainer.devices,
         num_nodes=trainer.nodes,
-        strategy="ddp" if many else "auto",
+        strategy=ddp if many else "auto",
         plugins=[*_precision(config), *([] if many else [LightningEnvironment()])],
     )
     fabric.launch()

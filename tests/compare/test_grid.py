@@ -130,6 +130,15 @@ def test_settings_of_learnt_pooling_are_left_out_elsewhere():
     assert grid.left_out == ("optim.roi_offset_lr_mult (model.roi_pool=align)",)
 
 
+def test_settings_of_resnets_are_left_out_of_detectors_on_other_encoders():
+    grid = build_grid(["model=retinanet", "data=treecrowns", "model.encoder=null,resnet18", "model.width=16,32"])
+    assert [(variant.config.model.encoder, variant.config.model.width) for variant in grid.variants] == [
+        *((None, 16), (None, 32), ("resnet18", 64)),
+    ]
+    assert {variant.config.model.output_stride for variant in grid.variants} == {32}  # detectors' own default
+    assert grid.left_out == ("model.width (model.encoder=resnet18)",)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seeds_that_no_run_would_take(seed):
     with pytest.raises(ConfigError, match=f"seed={seed} must be from 0 to 4294967295"):

@@ -1,4 +1,6 @@
-"""ResNets: the features of their stages, what is frozen, strides traded for dilation, and weights that are loaded."""
+"""ResNets: the features of their stages, what is frozen, strides traded for dilation, and weights that are loaded; other encoders."""
+
+from math import ceil
 
 import pytest
 import torch
@@ -6,10 +8,11 @@ import torchvision
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, ResNetModelConfig
+from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, FasterRcnnConfig, ResNetModelConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import (
     BACKBONES,
+    EncoderBackbone,
     ResNetBackbone,
     build_backbone,
     freeze,
@@ -197,3 +200,55 @@ def test_weights_are_never_unpickled_into_code(tmp_path):
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(UsageError, match="can't be read"):
         build_backbone(ResNetModelConfig(width=8, weights=str(tmp_path / "evil.pt")))
+
+
+# Encoders of other libraries.
+
+FAMILIES = [
+    *("vgg11_bn", "densenet121", "inceptionv4", "xception", "dpn68", "mit_b0", "mobileone_s0", "mobilenet_v2", "se_resnet50"),
+    *("tu-swin_tiny_patch4_window7_224", "tu-hrnet_w18_small", "tu-regnety_002", "tu-mobilenetv3_small_050", "tu-pvt_v2_b0"),
+    *("tu-efficientvit_b0", "tu-mobilevit_xxs", "tu-edgenext_xx_small", "tu-fastvit_t8", "tu-ghostnet_050", "tu-res2net50_14w_8s"),
+    *("tu-resnest14d", "tu-poolformer_s12", "tu-repvgg_a0", "tu-davit_tiny", "tu-nextvit_small", "tu-dla34", "tu-tresnet_m"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "tu-test_convnext", "tu-test_efficientnet", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)]
+)  # fmt: skip
+def test_stages_of_an_encoder_are_as_they_are_described(name):
+    backbone = EncoderBackbone(name).eval()
+    x = torch.randn(1, 3, 50, 77)
+    with torch.inference_mode():
+        features = backbone.features(x)
+        assert torch.equal(backbone(x), features["c5"])
+    assert list(features) == ["c2", "c3", "c4", "c5"]
+    for (stage, found), stride in zip(features.items(), (4, 8, 16, 32), strict=True):
+        assert backbone.strides[stage] == stride
+        assert found.shape == (1, backbone.channels[stage], ceil(50 / stride), ceil(77 / stride))
+
+
+def test_timms_resnet_is_torchvisions_with_the_same_weights():
+    torch.manual_seed(0)
+    timms, torchvisions = EncoderBackbone("tu-resnet50").eval(), ResNetBackbone(Backbone.resnet50, 64).eval()
+    names = {f"model.{name}": tensor for name, tensor in torchvisions.state_dict().items()}
+    timms.encoder.load_state_dict(names)
+    assert (timms.channels, timms.strides) == (torchvisions.channels, torchvisions.strides)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(timms.features(x), torchvisions.features(x))
+
+
+@pytest.mark.parametrize("name", ["tu-test_resnet", "tu-test_efficientnet"])  # the second has timm's own normalisation
+def test_frozen_normalisation_of_an_encoder_keeps_its_statistics_and_scales(name):
+    torch.manual_seed(0)
+    frozen = build_backbone(FasterRcnnConfig(encoder=name, frozen_norm=True)).train()
+    torch.manual_seed(0)
+    free = build_backbone(FasterRcnnConfig(encoder=name))
+    norms = [name for name, module in free.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    scales = {f"{norm}.{leaf}" for norm in norms for leaf in ("weight", "bias")}
+    assert {name for name, _ in frozen.named_parameters()} == {name for name, _ in free.named_parameters()} - scales
+    before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}
+    x = torch.randn(2, 3, 64, 64)
+    features = frozen.features(x)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in frozen.state_dict().items())
+    torch.testing.assert_close(features, free.eval().features(x))

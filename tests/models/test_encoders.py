@@ -8,9 +8,11 @@ import timm
 import torch
 from timm.models import adapt_input_conv
 
+from dcnrun.config.compose import compose
+from dcnrun.errors import ConfigError
 from dcnrun.models import encoders
 from dcnrun.models.weights import read_weights
-from dcnrun.tasks.validate import model_problems
+from dcnrun.tasks.validate import check, model_problems
 from tests.models.factories import TINY, config
 
 
@@ -58,6 +60,26 @@ def test_what_cannot_be_built_is_said_in_a_line(overrides, problem):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("encoder", "problem"),
+    [
+        ("tu-test_vit", "can't carry a feature pyramid: Unsupported model downsampling pattern. One with feature maps of strides 4, 8, 16 and 32"),
+        ("restnet34", "is no encoder of segmentation_models.pytorch, nor tu-NAME one of timm; did you mean resnet34"),
+        (f"{TINY} conv.layers=99", "conv.layers=99 is more than the encoder's 10 convolutions"),
+        (f"{TINY} model.width=16", "model.width=16 does nothing with model.encoder=tu-test_resnet: leave it out, or at 64"),
+        (f"{TINY} model.output_stride=8", "model.output_stride=8 does nothing with model.encoder=tu-test_resnet: leave it out, or at 32"),
+        (f"{TINY} model.frozen_stages=2", "model.frozen_stages=2 does nothing with model.encoder=tu-test_resnet"),
+        (f"{TINY} model.fpn=false", "model.encoder=tu-test_resnet does not fit model.fpn=false"),
+    ],
+)  # fmt: skip
+def test_what_a_detector_cannot_stand_on_is_said_in_a_line(encoder, problem):
+    with pytest.raises(ConfigError) as error:
+        check(compose(["model=faster_rcnn", "data=shapes", "conv=modulated", *f"model.encoder={encoder}".split()]))
+    (said,) = error.value.problems
+    assert problem in said
+    assert "\n" not in said
+
+
 def test_without_the_library_a_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     encoders.smp.cache_clear()
@@ -66,5 +88,5 @@ def test_without_the_library_a_line_says_what_to_install(monkeypatch):
     finally:
         monkeypatch.undo()
         encoders.smp.cache_clear()
-    assert said.startswith("model=smp needs segmentation_models.pytorch and timm")
+    assert said.startswith("model=smp and model.encoder need segmentation_models.pytorch and timm")
     assert said.endswith("pip install 'dcnrun[smp]'")

@@ -4,6 +4,8 @@ from itertools import pairwise
 
 import pytest
 
+from dcnrun.config.compose import compose
+from dcnrun.config.schema import Where
 from dcnrun.models.outline import convolutions_of
 from tests.models.factories import TINY, config, images, library
 
@@ -28,3 +30,13 @@ def test_convolutions_are_in_the_order_in_which_they_run():
     found = [order.index(each.name) for each in convolutions_of(model)]
     assert all(one < other for one, other in pairwise(found))
     assert not any(each.name.startswith("segmentation_head") for each in convolutions_of(model))
+
+
+@pytest.mark.parametrize("encoder", [TINY, "tu-test_convnext", "tu-test_efficientnet"])
+def test_a_detector_on_an_encoder_has_the_convolutions_that_a_unet_has_there(encoder):
+    of_unet = [each for each in convolutions_of(config(encoder=encoder).model) if each.part is Where.encoder]
+    found = convolutions_of(compose(["model=retinanet", f"model.encoder={encoder}"]).model)
+    assert [(each.name, each.part, each.stage) for each in found] == [
+        (each.name, each.part, each.stage) for each in of_unet
+    ]
+    assert {each.stage for each in found} >= {"c4", "c5"}

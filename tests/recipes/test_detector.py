@@ -40,7 +40,7 @@ from torch import Tensor
 from torchvision.models.detection.image_list import ImageList
 
 from dcnrun.config.schema import FcosConfig
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, retinanet_pyramid
 
@@ -50,7 +50,7 @@ class Fcos(DetectionNetwork, torchvision.models.detection.FCOS):  # type: ignore
 
     anchor_generator: Anchors
 
-    def __init__(self, model: FcosConfig, backbone: ResNetBackbone, num_classes: int) -> None:
+    def __init__(self, model: FcosConfig, backbone: StagedBackbone, num_classes: int) -> None:
         neck = retinanet_pyramid(backbone, model.fpn_channels, model.fpn_norm)
         super().__init__(
             backbone,
@@ -100,7 +100,7 @@ def _pixels(maps: dict[str, Tensor]) -> list[int]:
         "dcnrun/tasks/registry.py",
         "ARCHITECTURES: dict[Architecture, Entry[Any]] = {\n",
         """\
-def _fcos(model: FcosConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _fcos(model: FcosConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.detection.fcos import Fcos
 
     return Fcos(model, backbone, num_classes)

@@ -43,9 +43,9 @@ def context(model: SegmentationModelConfig, in_channels: int, num_classes: int) 
     package.insert_before("dcnrun/tasks/segmentation/heads.py", "import torch.nn.functional as F\n", "import torch\n")
     package.insert_before(
         "dcnrun/tasks/registry.py",
-        'def _fcn(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":\n',
+        'def _fcn(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":\n',
         """\
-def _context(model: SegmentationModelConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _context(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.segmentation.heads import SegmentationNetwork, context
 
     return SegmentationNetwork(backbone, context(model, backbone.out_channels, num_classes))

@@ -93,7 +93,7 @@ from torch import Tensor, nn
 from dcnrun.config.schema import Config, DataConfig
 from dcnrun.data import IGNORE, LabelledDataset, MaskBatch, Sample, SegmentationDataset, build_dataset
 from dcnrun.data.sample import Split
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.tasks.classification.scores import CLASSIFICATION, ClassPerImage
 from dcnrun.tasks.gather import gathered
 from dcnrun.tasks.task import Task
@@ -102,7 +102,7 @@ from dcnrun.tasks.task import Task
 class Classifier(nn.Module):
     """A layer on the mean of a backbone's features."""
 
-    def __init__(self, backbone: ResNetBackbone, num_classes: int, dropout: float) -> None:
+    def __init__(self, backbone: StagedBackbone, num_classes: int, dropout: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.scores = nn.Sequential(nn.Dropout(dropout), nn.Linear(backbone.out_channels, num_classes))
@@ -236,7 +236,7 @@ class ClassificationConfig(ResNetModelConfig):
         "dcnrun/tasks/registry.py",
         "ARCHITECTURES: dict[Architecture, Entry[Any]] = {\n",
         """\
-def _classification(model: ClassificationConfig, backbone: "ResNetBackbone", num_classes: int) -> "nn.Module":
+def _classification(model: ClassificationConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.classification.task import Classifier
 
     return Classifier(backbone, num_classes, model.dropout)

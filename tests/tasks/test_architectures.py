@@ -1,4 +1,4 @@
-"""What every architecture must keep: a new one inherits this suite by its name in the enum."""
+"""What every architecture must keep: a new one inherits this suite by its name in the enum. So do detectors on encoders of timm."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -18,16 +18,25 @@ SMALL = ["conv=modulated", "conv.layers=1", "trainer.accelerator=cpu"]
 DATA = ["data.image_size=64", "data.train_images=2", "data.val_images=3", "data.batch_size=2", "data.eval_batch_size=2"]
 
 OF_SOME = {
-    "model.width": 16,
-    "model.encoder": "tu-test_resnet",
+    "model.roi_channels": 64,
+    "model.mask_channels": 16,
     **{"model.score_threshold": 0, "model.proposals": 50},  # also what a network that has learnt nothing finds
 }
+ON_ENCODERS = [
+    (Architecture.smp, "tu-test_resnet"),
+    (Architecture.faster_rcnn, "tu-test_efficientnet"),
+    (Architecture.retinanet, "tu-test_resnet"),
+    (Architecture.mask_rcnn, "tu-test_convnext"),
+]
+ON_RESNETS = [(each, None) for each in Architecture if each is not Architecture.smp]
 
 
-@pytest.fixture(params=Architecture, scope="module")
+@pytest.fixture(params=[*ON_RESNETS, *ON_ENCODERS], ids=lambda param: "-".join(filter(None, param)), scope="module")
 def config(request):
-    some = [f"{key}={value}" for key, value in OF_SOME.items() if request.param in kinds_with(key)]
-    return compose(["data=shapes", f"model={request.param}", "data.workers=0", *DATA, *SMALL, *some])
+    head, encoder = request.param
+    some = [f"{key}={value}" for key, value in OF_SOME.items() if head in kinds_with(key)]
+    some += [f"model.encoder={encoder}", "conv.depthwise=true"] if encoder else ["model.width=16"]
+    return compose(["data=shapes", f"model={head}", "data.workers=0", *DATA, *SMALL, *some])
 
 
 @pytest.fixture(scope="module")

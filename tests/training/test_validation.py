@@ -35,3 +35,21 @@ def test_two_processes_score_each_image_once(tiny_detector, forked, tmp_path):
     assert json_ready(evaluate(folder, CheckpointChoice.last)["metrics"]) == pytest.approx(
         summary["metrics"], abs=1e-6, nan_ok=True
     )
+
+
+@pytest.mark.slow
+def test_layers_of_an_encoder_that_lead_to_no_used_map_are_no_error_in_two_processes(tiny_detector, forked, tmp_path):
+    """RetinaNet has no use for c2, which HRNet computes by layers of its own."""
+    settings = [each for each in tiny_detector if not each.startswith("model") or "fpn" in each]
+    encoder = ["model=retinanet", "model.encoder=tu-hrnet_w18_small", "conv=modulated"]
+    on_two_ranks(
+        forked,
+        "train",
+        *settings,
+        *encoder,
+        "trainer.devices=2",
+        "trainer.accelerator=cpu",
+        "--run-dir",
+        tmp_path / "run",
+    )
+    assert RunFolder(tmp_path / "run").read_summary()["status"] == "completed"

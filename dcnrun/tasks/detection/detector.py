@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 
 
 class Detections(TypedDict):
@@ -41,7 +41,7 @@ class DetectionNetwork(nn.Module, ABC):
     twos past 256 pixels.
     """
 
-    backbone: ResNetBackbone
+    backbone: StagedBackbone
     neck: nn.Module
 
     def forward(

@@ -8,7 +8,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops.poolers import LevelMapper
 
 from dcnrun.config.schema import FasterRcnnConfig
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.models.roi_pool import PlainRoIPool, build_roi_pool
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, DilatedC5, Pyramid, faster_rcnn_pyramid
@@ -23,7 +23,7 @@ class FasterRcnn(DetectionNetwork):
 
     neck: Pyramid | DilatedC5
 
-    def __init__(self, model: FasterRcnnConfig, backbone: ResNetBackbone, num_classes: int) -> None:
+    def __init__(self, model: FasterRcnnConfig, backbone: StagedBackbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         if model.fpn:

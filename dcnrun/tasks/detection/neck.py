@@ -9,7 +9,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool, LastLevelP6P7
 
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 
 
 class Pyramid(FeaturePyramidNetwork):  # type: ignore[misc]
@@ -21,7 +21,7 @@ class Pyramid(FeaturePyramidNetwork):  # type: ignore[misc]
 
     def __init__(
         self,
-        backbone: ResNetBackbone,
+        backbone: StagedBackbone,
         stages: list[str],
         channels: int,
         norm: bool,
@@ -42,12 +42,12 @@ class Pyramid(FeaturePyramidNetwork):  # type: ignore[misc]
         return levels
 
 
-def faster_rcnn_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> Pyramid:
+def faster_rcnn_pyramid(backbone: StagedBackbone, channels: int, norm: bool) -> Pyramid:
     """Levels p2 to p5, and p6 for proposals alone: every second pixel of p5 (Lin et al. 2017)."""
     return Pyramid(backbone, ["c2", "c3", "c4", "c5"], channels, norm, LastLevelMaxPool(), ["pool"])
 
 
-def retinanet_pyramid(backbone: ResNetBackbone, channels: int, norm: bool) -> Pyramid:
+def retinanet_pyramid(backbone: StagedBackbone, channels: int, norm: bool) -> Pyramid:
     """Levels p3 to p5, and p6 and p7 by strided convolutions of p5, as torchvision has it."""
     return Pyramid(backbone, ["c3", "c4", "c5"], channels, norm, _P6P7(channels, channels), ["p6", "p7"])
 
@@ -73,7 +73,7 @@ class _P6P7(LastLevelP6P7):  # type: ignore[misc]
 class DilatedC5(nn.Module):
     """The maps of DCNv1's Faster R-CNN (Dai et al. 2017, section 4.1): c4, and c5 at the same stride in fewer channels."""
 
-    def __init__(self, backbone: ResNetBackbone, channels: int) -> None:
+    def __init__(self, backbone: StagedBackbone, channels: int) -> None:
         super().__init__()
         self.strides = {stage: backbone.strides[stage] for stage in ("c4", "c5")}
         self.channels = {"c4": backbone.channels["c4"], "c5": channels}

@@ -7,7 +7,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import RetinaNetHead
 
 from dcnrun.config.schema import RetinaNetConfig
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.neck import Anchors, group_norm, retinanet_pyramid
 
@@ -21,7 +21,7 @@ class RetinaNet(DetectionNetwork, torchvision.models.detection.RetinaNet):  # ty
     anchor_generator: Anchors
     head: RetinaNetHead
 
-    def __init__(self, model: RetinaNetConfig, backbone: ResNetBackbone, num_classes: int) -> None:
+    def __init__(self, model: RetinaNetConfig, backbone: StagedBackbone, num_classes: int) -> None:
         neck = retinanet_pyramid(backbone, model.fpn_channels, model.fpn_norm)
         sizes = [[size * scale for scale in _OCTAVE] for size in model.anchor_sizes]
         anchors = Anchors(sizes, model.anchor_ratios, list(neck.strides.values()))

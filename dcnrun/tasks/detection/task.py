@@ -11,6 +11,7 @@ from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_
 from dcnrun.data.sample import Size, Split
 from dcnrun.data.transforms import needs_masks
 from dcnrun.errors import ConfigError
+from dcnrun.models.encoders import encoder_name_problems
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
@@ -112,6 +113,8 @@ def _rescaled(boxes: Tensor, size: tuple[int, int], wanted: tuple[int, int]) -> 
 
 def detector_problems(model: DetectionModelConfig) -> Iterator[str]:
     """Return what keeps a detector from being built, each problem a line naming the key and the value."""
+    if model.encoder is not None:
+        yield from encoder_name_problems(model.encoder)
     if isinstance(model, FasterRcnnConfig):
         yield from _faster_rcnn_problems(model)
     if not isinstance(model, FasterRcnnConfig) or model.fpn:
@@ -129,7 +132,12 @@ def _pyramid_problems(model: DetectionModelConfig) -> Iterator[str]:
 def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
     if model.fpn:
         return
-    if model.output_stride != 16:
+    if model.encoder is not None:
+        yield (
+            f"model.encoder={model.encoder} does not fit model.fpn=false, which pools from a c5 dilated to c4's stride, as a ResNet's can "
+            "be: leave one of them out"
+        )
+    elif model.output_stride != 16:
         yield (
             f"model.output_stride={model.output_stride} does not fit model.fpn=false, which pools from a c5 dilated to c4's "
             "stride: set model.output_stride=16"

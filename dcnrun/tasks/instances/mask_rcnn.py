@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from dcnrun.config.schema import MaskRcnnConfig
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.tasks.detection.faster_rcnn import FasterRcnn, roi_pool
 from dcnrun.tasks.detection.neck import group_norm
 
@@ -19,7 +19,7 @@ class MaskRcnn(FasterRcnn):
     It has four 3x3 convolutions, one that doubles the resolution, and a mask for each class.
     """
 
-    def __init__(self, model: MaskRcnnConfig, backbone: ResNetBackbone, num_classes: int) -> None:
+    def __init__(self, model: MaskRcnnConfig, backbone: StagedBackbone, num_classes: int) -> None:
         # made before any learnt pooling, so that all kinds start alike
         norm_layer = group_norm if model.fpn_norm else None
         head = MaskRCNNHeads(model.fpn_channels, [model.mask_channels] * _MASK_LAYERS, 1, norm_layer)

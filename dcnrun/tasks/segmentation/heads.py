@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from dcnrun.config.schema import SegmentationModelConfig, SmpConfig
-from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.backbones import StagedBackbone
 from dcnrun.models.encoders import build_network
 from dcnrun.models.weights import Weights
 
@@ -15,7 +15,7 @@ from dcnrun.models.weights import Weights
 class SegmentationNetwork(nn.Module):
     """Scores of the head, brought back to the image's size by bilinear interpolation."""
 
-    def __init__(self, backbone: ResNetBackbone, head: nn.Module) -> None:
+    def __init__(self, backbone: StagedBackbone, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
