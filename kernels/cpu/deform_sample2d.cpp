@@ -13,8 +13,7 @@
 #include "rows.h"
 #include "work.h"
 
-constexpr int64_t kTilePixels = 128;  // of the output at once: long runs of offsets, whose samples stay in the L2 cache
-constexpr int kMostVectors = 8;                               // of a row, so that sums over sampling points stay in registers
+constexpr int kMostVectors = 8;  // of a row, so that sums over sampling points stay in registers
 constexpr int64_t kMostChannels = kMostVectors * kLanes;
 constexpr int64_t kLeastChannels = std::min<int64_t>(64, kMostChannels);  // of a part of a group
 constexpr int64_t kUnits = 16;                                // so many blocks of an image, where groups can be cut into parts
@@ -58,28 +57,21 @@ static void with_vectors(const Block& block, Act act) {
 // Features are bordered with zeros, and their gradients with what nobody wants.
 struct Space {
     Bordered map;
-    int64_t points, tile_step;
-    Memory features, grad_features, tile, positions, products, sample_memory;
-    Placed samples;
+    int64_t points;
+    Memory features, grad_features, tile;
+    MemoryOf<Placed> samples;
+    MemoryOf<Products> products;
 
     Space(const Sampling& sampling, int64_t step, bool backward)
         : map(sampling),
           points(sampling.points()),
-          tile_step(rounded_up(std::min(kTilePixels, sampling.out_pixels()), kLanes)),
           features(map.rows() * step),
           grad_features(backward ? map.rows() * step : 0),
-          tile(tile_step * step),
-          positions(2 * tile_step),
-          products(backward ? 4 * points * tile_step : 0),
-          sample_memory(Placed::kArrays * points * tile_step),
-          samples(sample_memory.data, points, tile_step) {}
+          tile(kTilePixels * step),
+          samples(points),
+          products(backward ? points : 0) {}
 
-    bool ready() const {
-        return features.data && grad_features.data && tile.data && positions.data && products.data && sample_memory.data;
-    }
-
-    // For the samples of a tile, the products of one of their corners with the gradient of the output.
-    real* products_of(int corner) const { return products.data + corner * points * tile_step; }
+    bool ready() const { return features.data && grad_features.data && tile.data && samples.data && products.data; }
 
     // Copies a block of an image to rows of channels.
     void read_features(const Sampling& sampling, const Block& block, int64_t image) {
@@ -134,23 +126,63 @@ static int for_each_block(const Sampling& sampling, const std::vector<Block>& al
 
 // Forward --------------------------------------------------------------------------------------------------------------
 
+// What the next tile will read of offsets and factors: lines of as many pixels, in channels that are far apart.
+//
+// Always inlined, since GCC takes a function that only requests memory for one that does nothing, and drops its calls.
+struct Upcoming {
+    static constexpr int64_t kLine = kAlignment / int64_t(sizeof(real));  // pixels
+
+    struct Channels {
+        const real* data;
+        int64_t count, step;
+
+        // None where pixels are not side by side, or are the image's last ones.
+        Channels(const View& view, int64_t first, int64_t count, const Sampling& sampling, const Tile& tile)
+            : data(static_cast<const real*>(view.data)), count(count), step(view.strides[1]) {
+            const int64_t pixel = tile.first + tile.count;
+            if (!data || view.strides[3] != 1 || view.strides[2] != sampling.out_width || pixel == sampling.out_pixels())
+                this->count = 0;
+            else
+                data += tile.image * view.strides[0] + first * step + pixel;
+        }
+
+        // At pixel p of this tile, those of the next one's channels whose turn it is.
+        __attribute__((always_inline)) void request(int64_t p) const {
+            for (int64_t c = p % kLine; c < count; c += kLine) __builtin_prefetch(data + c * step + (p - p % kLine));
+        }
+    };
+    Channels offset, mask;
+
+    Upcoming(const Sampling& sampling, const Tile& tile, int64_t group)
+        : offset(sampling.offset, 2 * group * sampling.points(), 2 * sampling.points(), sampling, tile),
+          mask(sampling.mask, group * sampling.points(), sampling.points(), sampling, tile) {}
+};
+
+// A loop as short as over the points of a 3x3 kernel is written out, since processors would misjudge where it ends.
+constexpr int kUsualPoints = 9, kAnyPoints = 0;
+
 // The sums of the samples at the pixels of a tile, in rows of kVectors vectors that lie result_step apart.
-template <int kVectors>
-static void sample_tile(const Space& space, int64_t count, real* result, int64_t result_step) {
+template <int kVectors, int kPoints>
+static void sample_tile(const Space& space, const Upcoming& upcoming, int64_t count, real* result, int64_t result_step) {
     constexpr int64_t kStep = kVectors * kLanes;
     constexpr int kSums = kVectors < 4 ? 4 / kVectors : 1;  // so many at once that none waits for the one before
-    const Placed& samples = space.samples;
-    const int64_t line = space.map.line;
+    const int64_t points = kPoints == kAnyPoints ? space.points : kPoints;
+    const real* const upper = space.features.data;
+    const real* const lower = upper + space.map.line * kStep;
     for (int64_t p = 0; p < count; p++) {
-        vec sums[kSums][kVectors] = {};
+        upcoming.offset.request(p);
+        upcoming.mask.request(p);
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) __builtin_prefetch(result + (p + kAhead) * result_step + v * kLanes, 1);
-        for (int64_t i = p; i < space.points * samples.step; i += samples.step) {
-            const real* first = space.features.data + int64_t(samples.row[i]) * kStep;
+        vec sums[kSums][kVectors] = {};
+#pragma GCC unroll 9
+        for (int64_t point = 0; point < points; point++) {
+            const Placed& sample = space.samples.data[point];
+            const int64_t first = int64_t(sample.row[p]) * kStep;
 #pragma GCC unroll 4
             for (int corner = 0; corner < 4; corner++) {
-                const real* row = first + Placed::distance(corner, line) * kStep;
-                const real weight = samples.weight[corner][i];
+                const real* row = (corner < 2 ? upper : lower) + first + corner % 2 * kStep;
+                const real weight = sample.weight[corner][p];
 #pragma GCC unroll 8
                 for (int v = 0; v < kVectors; v++) sums[corner % kSums][v] += load(row + v * kLanes) * weight;
             }
@@ -174,11 +206,16 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
         const bool in_place = has_rows && block.count == block.step();
         space.read_features(sampling, block, image);
         for_each_tile(sampling, image, [&](const Tile& tile) {
-            plan(sampling, tile, block.group, space.positions.data, space.samples);
+            plan(sampling, tile, block.group, space.samples.data, nullptr);
+            const Upcoming upcoming(sampling, tile, block.group);
             real* rows = in_place ? reinterpret_cast<real*>(&output.at(image, block.first)) + tile.first * output.strides[3]
                                   : space.tile.data;
+            const int64_t step = in_place ? output.strides[3] : block.step();
             with_vectors(block, [&](auto vectors) {
-                sample_tile<vectors>(space, tile.count, rows, in_place ? output.strides[3] : block.step());
+                if (space.points == kUsualPoints)
+                    sample_tile<vectors, kUsualPoints>(space, upcoming, tile.count, rows, step);
+                else
+                    sample_tile<vectors, kAnyPoints>(space, upcoming, tile.count, rows, step);
             });
             if (!in_place) write_rows(rows, block.step(), output, sampling.out_width, tile, block.first, block.count);
         });
@@ -192,21 +229,21 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
 template <int kVectors>
 static void scatter_tile(const Space& space, int64_t count) {
     constexpr int64_t kStep = kVectors * kLanes;
-    const Placed& samples = space.samples;
-    const int64_t line = space.map.line;
+    const int64_t line = space.map.line * kStep;
     for (int64_t p = 0; p < count; p++) {
         vec grad[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) grad[v] = load(space.tile.data + p * kStep + v * kLanes);
-        for (int64_t i = p; i < space.points * samples.step; i += samples.step) {
+        for (int64_t point = 0; point < space.points; point++) {
+            const Placed& sample = space.samples.data[point];
             vec products[4] = {};
-            const int64_t first = int64_t(samples.row[i]) * kStep;
+            const int64_t first = int64_t(sample.row[p]) * kStep;
 #pragma GCC unroll 4
             for (int corner = 0; corner < 4; corner++) {
-                const int64_t start = first + Placed::distance(corner, line) * kStep;
+                const int64_t start = first + corner / 2 * line + corner % 2 * kStep;
                 const real* row = space.features.data + start;
                 real* grad_row = space.grad_features.data + start;
-                const real weight = samples.weight[corner][i];
+                const real weight = sample.weight[corner][p];
 #pragma GCC unroll 8
                 for (int v = 0; v < kVectors; v++) {
                     products[corner] += load(row + v * kLanes) * grad[v];
@@ -215,30 +252,33 @@ static void scatter_tile(const Space& space, int64_t count) {
             }
             const Sums totals = sums(products);
 #pragma GCC unroll 4
-            for (int corner = 0; corner < 4; corner++) space.products_of(corner)[i] = totals.of[corner];
+            for (int corner = 0; corner < 4; corner++) space.products.data[point].of[corner][p] = totals.of[corner];
         }
     }
 }
 
 // The products become the gradients of offsets (y in the place of the first corner, x of the second) and mask (third).
 static void finish_slopes(const Sampling& sampling, const Space& space, int64_t count) {
-    const Placed& samples = space.samples;
-    real* products[4];
-    for (int corner = 0; corner < 4; corner++) products[corner] = space.products_of(corner);
     const real scale = real(sampling.offset_scale);
-    for (int64_t start = 0; start < space.points * samples.step; start += samples.step)
-        for (int64_t i = start; i < start + count; i += kLanes) {
-            const vec top_left = load(products[0] + i), top_right = load(products[1] + i);
-            const vec bottom_left = load(products[2] + i), bottom_right = load(products[3] + i);
-            const vec down = load(samples.down + i), right = load(samples.right + i), factor = load(samples.factor + i) * scale;
+    Products* const all = space.products.data;
+    for (int64_t point = 0; point < space.points; point++) {
+        Products& products = all[point];
+        for (int64_t p = 0; p < count; p += kLanes) {
+            const vec top_left = load(products.of[0] + p), top_right = load(products.of[1] + p);
+            const vec bottom_left = load(products.of[2] + p), bottom_right = load(products.of[3] + p);
+            const vec down = load(products.down + p), right = load(products.right + p);
+            const vec factor = load(space.samples.data[point].factor + p) * scale;
             const vec left_slope = bottom_left - top_left, right_slope = bottom_right - top_right;
             const vec upper_slope = top_right - top_left, lower_slope = bottom_right - bottom_left;
             const vec upper = top_left + upper_slope * right, lower = bottom_left + lower_slope * right;
-            store(products[0] + i, (left_slope + (right_slope - left_slope) * right) * factor);
-            store(products[1] + i, (upper_slope + (lower_slope - upper_slope) * down) * factor);
-            store(products[2] + i, upper + (lower - upper) * down);
+            store(products.of[0] + p, (left_slope + (right_slope - left_slope) * right) * factor);
+            store(products.of[1] + p, (upper_slope + (lower_slope - upper_slope) * down) * factor);
+            store(products.of[2] + p, upper + (lower - upper) * down);
         }
-    if (sampling.softmax) softmax_gradients(samples.factor, products[2], space.points, samples.step, count);
+    }
+    if (sampling.softmax)
+        softmax_gradients(space.samples.data->factor, sizeof(Placed) / sizeof(real), all->of[2], sizeof(Products) / sizeof(real),
+                          space.points, count);
 }
 
 // Writes one channel at the pixels of a tile.
@@ -272,10 +312,11 @@ struct SlopeParts {
 
     void write(const Sampling& sampling, const Block& block, const Tile& tile, const Space& space) {
         for (int64_t point = 0; point < space.points; point++) {
-            const int64_t channel = block.group * space.points + point, start = point * space.samples.step;
-            write_channel(offset[block.part], 2 * channel, sampling.out_width, tile, space.products_of(0) + start);
-            write_channel(offset[block.part], 2 * channel + 1, sampling.out_width, tile, space.products_of(1) + start);
-            write_channel(mask[block.part], channel, sampling.out_width, tile, space.products_of(2) + start);
+            const int64_t channel = block.group * space.points + point;
+            const auto& gradients = space.products.data[point].of;
+            write_channel(offset[block.part], 2 * channel, sampling.out_width, tile, gradients[0]);
+            write_channel(offset[block.part], 2 * channel + 1, sampling.out_width, tile, gradients[1]);
+            write_channel(mask[block.part], channel, sampling.out_width, tile, gradients[2]);
         }
     }
 
@@ -317,7 +358,7 @@ EXPORT int dcnrun_deform_sample2d_backward(const Sampling* arguments) {
         std::fill(space.grad_features.data, space.grad_features.data + space.map.rows() * step, real(0));
         for_each_tile(sampling, image, [&](const Tile& tile) {
             read_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
-            plan(sampling, tile, block.group, space.positions.data, space.samples);
+            plan(sampling, tile, block.group, space.samples.data, space.products.data);
             with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, tile.count); });
             finish_slopes(sampling, space, tile.count);
             slopes.write(sampling, block, tile, space);

@@ -48,10 +48,12 @@ inline void softmax(real* values, int64_t points, int64_t step, int64_t count) {
 }
 
 // The gradients of the factors become those of the logits.
-inline void softmax_gradients(const real* factors, real* grads, int64_t points, int64_t step, int64_t count) {
+inline void softmax_gradients(const real* factors, int64_t factor_step, real* grads, int64_t grad_step, int64_t points, int64_t count) {
     for (int64_t p = 0; p < count; p += kLanes) {
+        auto factor = [&](int64_t point) { return load(factors + point * factor_step + p); };
+        auto grad = [&](int64_t point) { return grads + point * grad_step + p; };
         vec mean = {};
-        for (int64_t i = p; i < points * step; i += step) mean += load(factors + i) * load(grads + i);
-        for (int64_t i = p; i < points * step; i += step) store(grads + i, load(factors + i) * (load(grads + i) - mean));
+        for (int64_t point = 0; point < points; point++) mean += factor(point) * load(grad(point));
+        for (int64_t point = 0; point < points; point++) store(grad(point), factor(point) * (load(grad(point)) - mean));
     }
 }
