@@ -60,6 +60,13 @@ def predict(
         ),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="By default as the run's settings say.")] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=32, help="Cut larger images into tiles of so many pixels a side; by default none is cut."),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(min=0, help="The pixels that neighbouring tiles share; by default 128.")
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Write what trained networks find in images: masks, overlays, COCO's and YOLO's files.
@@ -82,6 +89,8 @@ def predict(
             min_score=min_score,
             batch=batch,
             device=device,
+            tile=tile,
+            overlap=overlap,
         ),
     )
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from torchvision.tv_tensors import Image
@@ -27,11 +26,10 @@ from dcnrun.training.progress import ImageProgress
 _READERS = 2
 _WRITERS = 2
 _BATCHES_AHEAD = 2
+_PIXELS_AHEAD = 2**25
+"""Pixels of images beyond which no more are read, batched or left to be written: memory is bounded for large images too."""
 _MOST_NAMED = 20
 """Damaged images that the report names; each is named when it is met."""
-
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,12 @@ class _Ready:
     source: ImageInput
     image: Image
     prepared: list[Prepared]
+
+    @property
+    def pixels(self) -> int:
+        """The number of them."""
+        height, width = self.prepared[0].size
+        return height * width
 
 
 def predict(arguments: Sequence[str], overrides: Sequence[str], options: Options) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def _description(
         "images": images,
         "formats": list(formats),
         "min_score": options.min_score,
+        "tiling": options.tiling(),
         "overrides": list(overrides),
     }
 
@@ -136,22 +141,22 @@ class _Job:
         size = self.runs[0].config.data.eval_batch_size
         damaged: list[str] = []
         with _threads(_READERS) as readers, _threads(_WRITERS) as writers, ImageProgress(len(images)) as progress:
-            pending: deque[Future[Record]] = deque()
+            pending: deque[tuple[int, Future[Record]]] = deque()
 
             def finish(most: int) -> None:
-                while len(pending) > most:
-                    self.results.finish_image(pending.popleft().result())
+                while len(pending) > most or sum(pixels for pixels, _ in pending) > min(most, 1) * _PIXELS_AHEAD:
+                    self.results.finish_image(pending.popleft()[1].result())
                     progress.advance()
 
-            read = _ahead(readers, self._read, images, _BATCHES_AHEAD * size)
-            while together := list(islice(read, size)):
+            for together in _batches(_ahead(readers, self._read, images, _BATCHES_AHEAD * size), size):
                 for problem in (item for item in together if isinstance(item, DataError)):
                     progress.say(f"left out: {printable(str(problem))}")
                     damaged.append(str(problem))
                     progress.advance()
                 ready = [item for item in together if isinstance(item, _Ready)]
-                for index, predictions in self._predicted(ready):
-                    pending.append(writers.submit(self._write, ready[index], predictions))
+                for one, predictions in zip(ready, self._predicted(ready), strict=True):
+                    pending.append((one.pixels, writers.submit(self._write, one, predictions)))
+                del together, ready  # they may be large, and the next are read meanwhile
                 finish(most=_BATCHES_AHEAD * size)
             finish(most=0)
         return damaged
@@ -165,12 +170,12 @@ class _Job:
             return error
         return _Ready(source, images[self.runs[0].bands], prepared)
 
-    def _predicted(self, ready: Sequence[_Ready]) -> Iterator[tuple[int, list[Any]]]:
-        """Yield the index of each image and what each network says of it."""
+    def _predicted(self, ready: Sequence[_Ready]) -> list[list[Any]]:
+        """Return what each network says of each image."""
         found: list[dict[int, Any]] = [
             dict(run.predict([image.prepared[number] for image in ready])) for number, run in enumerate(self.runs)
         ]
-        return ((index, [of_run[index] for of_run in found]) for index in range(len(ready)))
+        return [[of_run[index] for of_run in found] for index in range(len(ready))]
 
     def _write(self, ready: _Ready, predictions: Sequence[Any]) -> Record:
         """Write the files of an image, and return its record."""
@@ -229,13 +234,31 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, function: Callable[[ItemT], ResultT], items: Iterable[ItemT], most: int
-) -> Iterator[ResultT]:
-    """Yield what a function makes of each item, in order; a pool computes at most so many ahead."""
-    waiting: deque[Future[ResultT]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) > most:
+    pool: ThreadPoolExecutor, read: Callable[[ImageInput], _Ready | DataError], images: Sequence[ImageInput], most: int
+) -> Iterator[_Ready | DataError]:
+    """Yield what is read of each image, in order; a pool reads at most so many ahead, and fewer large ones."""
+    waiting: deque[Future[_Ready | DataError]] = deque()
+    for image in images:
+        waiting.append(pool.submit(read, image))
+        while len(waiting) > most or (
+            waiting and _pixels(each.result() for each in waiting if each.done()) > _PIXELS_AHEAD
+        ):
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _batches(read: Iterator[_Ready | DataError], most: int) -> Iterator[list[_Ready | DataError]]:
+    """Yield so many at a time, and fewer large ones."""
+    together: list[_Ready | DataError] = []
+    for item in read:
+        together.append(item)
+        if len(together) == most or _pixels(together) > _PIXELS_AHEAD:
+            yield together
+            together = []
+    if together:
+        yield together
+
+
+def _pixels(read: Iterable[_Ready | DataError]) -> int:
+    return sum(item.pixels for item in read if isinstance(item, _Ready))

@@ -3,24 +3,28 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torchvision.tv_tensors import Image
+from torchvision.transforms import v2
+from torchvision.tv_tensors import Image, wrap
 
 from dcnrun.config.schema import Config
 from dcnrun.data import Batch, LabelledDataset
 from dcnrun.data.sample import Preparation, Size, Split
+from dcnrun.data.transforms import evaluation_size
 from dcnrun.errors import UsageError
 from dcnrun.predict.options import DATA, Options
 from dcnrun.tasks.found import Found
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import AnyTask
+from dcnrun.tasks.tiles import Tiling
 from dcnrun.training.launch import launch
 from dcnrun.training.trained_run import TrainedRun, load_trained_run, matched_by_name
 from dcnrun.training.validation import in_memory_format, on_device
@@ -30,9 +34,11 @@ class Prepared(NamedTuple):
     """An image as a network takes it, and its size before."""
 
     transformed: Any
-    """What the preparation made of the image by itself."""
+    """What the preparation made of the image by itself; None of one that is seen in tiles."""
     size: Size
     name: str
+    to_cut: Image | None = None
+    """The image in the size that the network sees, of one that is seen in tiles."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class Predictor:
     classes: tuple[str, ...]
     dataset: LabelledDataset[Any, Any] | None
     """The images of the run's data set, where they are asked for."""
+    tiling: Tiling | None = None
+    """How images are cut that are larger than a tile when the network sees them."""
+    tiles_at_once: int = 1
 
     @property
     def bands(self) -> tuple[int, ...]:
@@ -68,8 +77,12 @@ class Predictor:
 
     def prepared(self, image: Image, name: str) -> Prepared:
         """Prepare an image (C, H, W); DataError where it has other bands than the network sees."""
-        sample = self.task.samples.unlabelled(image, name)
-        return Prepared(self.preparation.transform(sample), Size(*image.shape[-2:]), name)
+        size = Size(*image.shape[-2:])
+        if self.tiling is not None:
+            resized: Image = v2.Compose([*evaluation_size(self.config.data), v2.Identity()])(image)
+            if self.tiling.is_for(Size(*resized.shape[-2:])):
+                return Prepared(None, size, name, resized)
+        return Prepared(self.preparation.transform(self.task.samples.unlabelled(image, name)), size, name)
 
     def predict(self, images: Sequence[Prepared]) -> Iterator[tuple[int, Any]]:
         """Yield the index of each image and the prediction for it.
@@ -78,17 +91,39 @@ class Predictor:
         """
         of_size: dict[Size, list[int]] = defaultdict(list)
         for index, image in enumerate(images):
-            of_size[image.size].append(index)
+            if image.to_cut is not None:
+                yield index, self._stitched(image.to_cut, image)
+            else:
+                of_size[image.size].append(index)
         for indices in of_size.values():
             batch = self.batch([images[index] for index in indices])
             with torch.inference_mode(), self.fabric.autocast():
                 predictions: list[Any] = self.task.predict(self.network, batch)
             yield from zip(indices, predictions, strict=True)
 
+    def _stitched(self, seen: Image, image: Prepared) -> Any:
+        """Return the prediction for an image of which the network sees a few tiles at a time."""
+        assert self.tiling is not None
+        size = Size(*seen.shape[-2:])
+        stitcher = self.task.stitcher(self.tiling, size, image.size, self.config.model)
+        preparation = self.task.samples.evaluation(replace(self.config.data, eval_short_side=0, long_side_max=0))
+        for _, tiles in groupby(self.tiling.tiles(size), lambda tile: tile.size):
+            while together := list(islice(tiles, self.tiles_at_once)):
+                cut = [wrap(seen[:, t.top : t.top + t.height, t.left : t.left + t.width], like=seen) for t in together]
+                samples = [self.task.samples.unlabelled(part, image.name) for part in cut]
+                batch = preparation.batch([(sample, 0) for sample in samples], list(range(len(samples))))
+                with torch.inference_mode(), self.fabric.autocast():
+                    outputs = self.task.tile_outputs(self.network, on_device(batch, self.fabric, self.config))
+                    for tile, output in zip(together, outputs, strict=True):
+                        stitcher.add(tile, output)
+        with torch.inference_mode():
+            return stitcher.result()
+
     def batch(self, images: Sequence[Prepared]) -> Batch:
         """Put images together, on the network's device."""
-        transformed, _, names = zip(*images, strict=True)
-        batch: Batch = self.preparation.collate(transformed, list(range(len(images))), list(names))
+        transformed = [image.transformed for image in images]
+        names = [image.name for image in images]
+        batch: Batch = self.preparation.collate(transformed, list(range(len(images))), names)
         return on_device(batch, self.fabric, self.config)
 
     def found(self, prediction: Any, size: Size, min_score: float) -> Found:
@@ -144,7 +179,20 @@ def _load(run: str, name: str, split: Split | None, overrides: Sequence[str], op
     classes = trained.classes or trained.val_set().classes  # older checkpoints don't say
     fabric = launch(config)
     network = in_memory_format(trained.model(len(classes)).network, config).to(fabric.device).eval()
-    return Predictor(name, trained.path, trained.step, config, task, fabric, network, classes, dataset)
+    tiling = options.tiling()
+    return Predictor(
+        name,
+        trained.path,
+        trained.step,
+        config,
+        task,
+        fabric,
+        network,
+        classes,
+        dataset,
+        None if tiling is None else Tiling(*tiling),
+        options.batch or 1,
+    )
 
 
 def _images(trained: TrainedRun, split: Split) -> LabelledDataset[Any, Any]:

@@ -12,6 +12,12 @@ from dcnrun.tasks.found import PredictionFormat
 DEFAULT_SCORE = 0.5
 """What an object must score to be written, unless asked."""
 
+DEFAULT_OVERLAP = 128
+"""Pixels that neighbouring tiles share, unless asked."""
+
+TILE_MULTIPLE = 32
+"""Sides and overlaps of tiles are multiples of this."""
+
 DATA = "data"
 """The word that stands for the images of a run's data set."""
 
@@ -35,10 +41,31 @@ class Options:
     """The most images that a network sees at once; None: data.eval_batch_size of the run."""
     device: str | None = None
     """cpu or cuda; None: as the run's settings say."""
+    tile: int | None = None
+    """Larger images, as the network sees them, are cut into tiles of so many pixels a side; None: never."""
+    overlap: int | None = None
+    """The pixels that neighbouring tiles share; None: DEFAULT_OVERLAP."""
+
+    def tiling(self) -> tuple[int, int] | None:
+        """Return side and overlap of tiles, if there are to be any; UsageError for values that can't be."""
+        if self.tile is None:
+            if self.overlap is not None:
+                raise UsageError(f"--overlap {self.overlap} is of tiles: give --tile too.")
+            return None
+        overlap = DEFAULT_OVERLAP if self.overlap is None else self.overlap
+        for name, value in (("--tile", self.tile), ("--overlap", overlap)):
+            if value % TILE_MULTIPLE:
+                raise UsageError(
+                    f"{name} {value}: give a multiple of {TILE_MULTIPLE}, the coarsest stride of the networks."
+                )
+        if not 0 <= overlap <= self.tile // 2:
+            raise UsageError(f"--overlap {overlap}: with --tile {self.tile}, give 0 to {self.tile // 2}.")
+        return self.tile, overlap
 
 
 def check(words: Sequence[str], options: Options) -> None:
     """Raise UsageError for words, none of them a run or a setting, and options that don't go together."""
+    options.tiling()
     if not words:
         raise UsageError(
             "Nothing to predict on: give image files, a folder of images, or the word data for the run's validation images."

@@ -14,6 +14,7 @@ from dcnrun.config.schema import Config, DataConfig, ModelConfig
 from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Size, Split
 from dcnrun.scores import PerImage
 from dcnrun.tasks.found import Found
+from dcnrun.tasks.tiles import Stitcher, Tiling
 from dcnrun.tasks.traits import TaskTraits
 
 SampleT = TypeVar("SampleT", bound=ImageSample)
@@ -108,6 +109,21 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
         """Return a prediction of an image of that size as it is written and drawn; for tasks with formats of predictions.
 
         Objects that score less than `min_score` are left out.
+        """
+        raise NotImplementedError
+
+    def tile_outputs(self, network: nn.Module, batch: BatchT) -> list[Any]:
+        """Return what a network says of each tile of a batch, as the task's stitcher takes it; for tasks with formats of predictions."""
+        raise NotImplementedError
+
+    def stitcher(self, tiling: Tiling, seen: Size, size: Size, model: ModelConfig) -> Stitcher[Any, PredictionT]:
+        """Return what puts the tiles of an image together; for tasks with formats of predictions.
+
+        Args:
+            tiling: how the image is cut.
+            seen: the size in which the network sees it.
+            size: its own, whose pixels the prediction is in.
+            model: the network's settings.
         """
         raise NotImplementedError
 

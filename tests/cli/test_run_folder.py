@@ -22,7 +22,7 @@ def test_predict(replaced, tmp_path):
     calls = replaced("dcnrun.predict.command", "predict")
     assert run("predict", "runs/a", "photos", "--out", "found").exit_code == 0
     more = ["--format", "coco", "--format", "png", "--split", "train", "--checkpoint", "last"]
-    more += ["--min-score", "0.25", "--batch", "4", "--device", "cpu"]
+    more += ["--min-score", "0.25", "--batch", "4", "--device", "cpu", "--tile", "512", "--overlap", "64"]
     assert run("predict", "runs/a", "runs/b", "data", "data.root=x", "--out", "found", *more).exit_code == 0
     formats = (PredictionFormat.coco, PredictionFormat.png)
     assert calls == [
@@ -30,7 +30,7 @@ def test_predict(replaced, tmp_path):
         (
             ["runs/a", "runs/b", "data"],
             ["data.root=x"],
-            PredictOptions(Path("found"), formats, "train", CheckpointChoice.last, 0.25, 4, "cpu"),
+            PredictOptions(Path("found"), formats, "train", CheckpointChoice.last, 0.25, 4, "cpu", 512, 64),
         ),
     ]
     assert run("predict", "runs/a", "photos", "--out", "found", "--min-score", "1.5").exit_code == 2

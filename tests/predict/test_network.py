@@ -1,5 +1,7 @@
 """A run's network sees images as in evaluation, and images of other sizes beside it change nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torchvision.tv_tensors import Image
@@ -37,6 +39,34 @@ def test_what_is_found_does_not_depend_on_the_images_beside(segmenter, tmp_path)
         assert (together[index] == alone).float().mean() > 0.999  # sums of other sizes of batches may round otherwise
         assert alone.shape == one.size
     assert len(together[0].unique()) > 1
+
+
+@pytest.mark.parametrize("overrides", [(), ("data.eval_short_side=170",)])
+def test_an_image_in_tiles_is_seen_as_a_whole_one(overrides, segmenter, tmp_path):
+    """Of a network without context: as with any network where the overlap holds its context."""
+    torch.manual_seed(0)
+    pointwise = torch.nn.Conv2d(3, 8, 1)
+    (run,) = loaded(tmp_path, segmenter, overrides=overrides, tile=64, overlap=32, batch=3)
+    run, image = replace(run, network=pointwise), Image(torch.from_numpy(pixels((150, 211)).transpose(2, 0, 1)))
+    assert run.prepared(image, "x").to_cut is not None
+    ((_, tiled),) = run.predict([run.prepared(image, "x")])
+    ((_, whole),) = replace(run, tiling=None).predict([replace(run, tiling=None).prepared(image, "x")])
+    assert tiled.shape == whole.shape == (150, 211)
+    assert (tiled == whole).float().mean() > 0.999
+    assert len(whole.unique()) > 2
+    small = Image(torch.from_numpy(pixels((60, 64)).transpose(2, 0, 1)))
+    assert (run.prepared(small, "x").to_cut is None) == (not overrides)
+
+
+def test_objects_in_tiles_are_found_with_their_masks(instances, tmp_path):
+    (run,) = loaded(tmp_path, instances, tile=64, overlap=32)
+    image = Image(torch.from_numpy(pixels((70, 100)).transpose(2, 0, 1)))
+    ((_, prediction),) = run.predict([run.prepared(image, "x")])
+    objects = run.found(prediction, (70, 100), 0.0).objects
+    assert len(objects) == len(objects.masks) > 0
+    assert (objects.boxes >= 0).all()
+    assert (objects.boxes <= [100, 70, 100, 70]).all()
+    assert objects.boxes[:, 2].max() > 80
 
 
 def test_options_are_settings(segmenter, tmp_path):

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig
+from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig, ModelConfig
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset, labels_of
 from dcnrun.data.sample import Size, Split
 from dcnrun.data.transforms import needs_masks
@@ -15,8 +15,10 @@ from dcnrun.models.encoders import encoder_name_problems
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
+from dcnrun.tasks.detection.stitching import DetectionStitcher
 from dcnrun.tasks.found import Found, FoundObjects
 from dcnrun.tasks.task import Task
+from dcnrun.tasks.tiles import Tiling
 
 _PYRAMID_LEVELS = 5  # p2 to p6 of Faster R-CNN, p3 to p7 of RetinaNet
 
@@ -73,6 +75,15 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         chosen = surest(prediction, min_score)
         boxes, scores = (chosen[key].double().cpu().numpy() for key in ("boxes", "scores"))
         return Found(size, objects=FoundObjects(boxes, scores, chosen["labels"].cpu().numpy(), masks=None))
+
+    def tile_outputs(self, network: nn.Module, batch: BoxBatch) -> list[Detections]:
+        """What was found, in pixels of the tiles."""
+        return self.predict(network, batch)
+
+    def stitcher(self, tiling: Tiling, seen: Size, size: Size, model: ModelConfig) -> DetectionStitcher:
+        """Objects that several tiles see are kept once."""
+        assert isinstance(model, DetectionModelConfig)
+        return DetectionStitcher(model.nms_threshold, seen, size)
 
     def evaluator(self, dataset: LabelledDataset[BoxSample, BoxBatch]) -> DetectionEvaluator:
         """Matches of detections and objects in every image."""

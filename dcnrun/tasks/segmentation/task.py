@@ -18,7 +18,9 @@ from dcnrun.tasks.found import Found
 from dcnrun.tasks.segmentation.evaluator import SegmentationEvaluator
 from dcnrun.tasks.segmentation.losses import balanced_weights, loss_problems, pixel_losses, pixel_weight
 from dcnrun.tasks.segmentation.scores import SEGMENTATION
+from dcnrun.tasks.segmentation.stitching import ScoreStitcher
 from dcnrun.tasks.task import Task
+from dcnrun.tasks.tiles import Tiling
 
 
 class Segmentation(Task[Sample, MaskBatch, Tensor]):
@@ -87,6 +89,14 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
     def found(self, prediction: Tensor, size: Size, min_score: float) -> Found:
         """The class of every pixel."""
         return Found(size, classes=prediction.to(torch.uint8).cpu().numpy())
+
+    def tile_outputs(self, network: nn.Module, batch: MaskBatch) -> list[Tensor]:
+        """The scores (C, h, w)."""
+        return list(network(batch["image"]))
+
+    def stitcher(self, tiling: Tiling, seen: Size, size: Size, model: ModelConfig) -> ScoreStitcher:
+        """Scores are blended where tiles overlap."""
+        return ScoreStitcher(tiling, seen, size)
 
     def evaluator(self, dataset: LabelledDataset[Sample, MaskBatch]) -> SegmentationEvaluator:
         """Confusion matrices of every image."""
