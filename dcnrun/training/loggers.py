@@ -312,14 +312,16 @@ def forget_after(folder: RunFolder, step: int) -> list[str]:
     return [line for logger in LOGGERS for line in logger.forget_after(folder, step)]
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float | bool]:
-    """Return the settings of a config's sections by key, `optim.lr`; what TensorBoard has no type for is text."""
-    flat: dict[str, str | float | bool] = {}
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | float]:
+    """Return the settings of a config's sections by key, `optim.lr`; what is neither text nor a number is text, since TensorBoard shows
+    true as 1.0000."""
+    flat: dict[str, str | float] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value if isinstance(value, str | float | int) else json.dumps(value)
+            is_kept = isinstance(value, str | float | int) and not isinstance(value, bool)
+            flat[prefix + name] = value if is_kept else json.dumps(value)
     return flat
 
 

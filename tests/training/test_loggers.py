@@ -136,6 +136,7 @@ def test_tensorboard_shows_what_was_logged_and_not_what_a_resumed_run_logs_again
     settings = hparams.parse_session_start_info_plugin_data(content).hparams
     assert settings["optim.lr"].number_value == 0.25
     assert settings["conv.kind"].string_value == "dilated"
+    assert settings["data.flip"].string_value == "true"
     assert settings["data.mean"].string_value == "[0.5, 0.5, 0.25]"
 
 
