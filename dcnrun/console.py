@@ -25,3 +25,12 @@ console = PlainConsole(highlight=False)
 def printable(text: str) -> str:
     """Return a text from a data set or file with whatever a terminal would obey written out, such as \\x1b."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration for people: `3 min 12 s`."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

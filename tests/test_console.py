@@ -1,4 +1,4 @@
-"""What is printed of names and texts that come from files."""
+"""What is printed of names and texts that come from files, and of durations."""
 
 import io
 
@@ -6,7 +6,7 @@ import pytest
 from rich.panel import Panel
 from rich.table import Table
 
-from dcnrun.console import PlainConsole, printable
+from dcnrun.console import PlainConsole, in_words, printable
 
 
 @pytest.mark.parametrize("text", ["cat", "дърво", "[red]a[/red]", "a b", "50 % ± 2", "'\\"])
@@ -49,3 +49,8 @@ def test_no_text_reaches_the_terminal_as_a_command(is_terminal):
         assert code not in text
     assert "line\\x1b[31m\nnext" in text
     assert drawn == is_terminal
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.4, "3 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")])
+def test_durations(seconds, text):
+    assert in_words(seconds) == text

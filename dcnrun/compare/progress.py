@@ -11,10 +11,11 @@ from dcnrun.compare.grid import Grid
 from dcnrun.compare.grid_cells import GridCell
 from dcnrun.compare.report import write_report
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
-from dcnrun.console import console, printable
+from dcnrun.console import console, in_words, printable
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, Ledger, State
 from dcnrun.jobs.owner import host_of
+from dcnrun.jobs.time_left import seconds_left
 from dcnrun.jobs.train import log_of
 from dcnrun.jobs.worker import Watcher
 from dcnrun.runs import RunFolder
@@ -50,17 +51,18 @@ class GridProgress(Watcher):
         if not console.is_terminal:
             self._say_that_it_begins(run)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        of_all = TextColumn("{task.fields[left]}")
         self._bar = Progress(
-            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+            *columns, TimeRemainingColumn(), of_all, console=console, transient=True, disable=not console.is_terminal
         )
-        self._bar.add_task(self._place(run), total=run.steps)
+        self._bar.add_task(self._place(run), total=run.steps, left=self._left_for_all())
         self._bar.start()
 
     def looks(self, job: Job) -> None:
         """Move the bar."""
         if self._bar:
             step = RunFolder(self._by_folder[job.folder].path).last_step()
-            self._bar.update(self._bar.task_ids[0], completed=step)
+            self._bar.update(self._bar.task_ids[0], completed=step, left=self._left_for_all())
 
     def ends(self, job: Job) -> None:
         """Print how it ended, and compare the completed runs unless that was the last."""
@@ -72,7 +74,7 @@ class GridProgress(Watcher):
         if run in self._done:
             self._said.add(run)
             now = time.monotonic()
-            self._say(run, f"{_score(self._done[run])}, {duration(now - self._began.get(run, now))}")
+            self._say(run, f"{_score(self._done[run])}, {in_words(now - self._began.get(run, now))}")
         else:
             unfinished = self._unfinished(run, job)
             self._say(run, f"failed: {unfinished.reason}" if unfinished.failed else unfinished.reason)
@@ -154,7 +156,20 @@ class GridProgress(Watcher):
         return "\n".join([title, *reasons])
 
     def _say_that_it_begins(self, run: GridCell) -> None:
-        self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps")
+        left = self._left_for_all()
+        self._say(run, f"{'resuming' if run.is_begun else 'training'}, {run.steps} steps{f', {left}' if left else ''}")
+
+    def _left_for_all(self) -> str:
+        """Say how long the comparison goes on, as far as that is known yet."""
+        jobs = self._jobs()
+        runs = {job.number: run for run, job in jobs.items()}
+
+        def share(job: Job) -> float:
+            run = runs[job.number]
+            return RunFolder(run.path).last_step() / run.steps
+
+        seconds = seconds_left([*jobs.values()], share, lambda job: runs[job.number].variant.name)
+        return "" if seconds is None else f"{in_words(seconds)} left for all"
 
     def _say(self, run: GridCell, words: str) -> None:
         console.print(printable(f"{self._place(run)}: {words}"), markup=False)
@@ -188,12 +203,3 @@ def _unreadable(run: GridCell) -> str:
 
 def _score(run: FinishedRun) -> str:
     return f"{run.metric} {as_percent(run.score)}"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people: `3 min 12 s`."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole // 60 % 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from dcnrun.console import console, printable
+from dcnrun.console import console, in_words, printable
 from dcnrun.errors import RunError
 from dcnrun.jobs.ledger import Job, State
+from dcnrun.jobs.time_left import seconds_left
 from dcnrun.runs import RunFolder
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.objective import ENDED, best_value, target_reached
@@ -86,6 +87,18 @@ class Progress:
         """The number of jobs after which no other comes; None if only the user ends it."""
         limits = [limit for limit in (self.cap, self.settings) if limit is not None]
         return max(min(limits), len(self.jobs)) if limits else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it goes on, if that is known yet: trials to come take what those so far took."""
+        if self.most is None or self.target_reached:
+            return None
+
+        def share(job: Job) -> float | None:
+            step, steps = self.steps(job)
+            return step / steps if steps else None
+
+        return seconds_left(self.jobs, share, to_come=self.most - len(self.jobs))
 
     def steps(self, job: Job) -> tuple[int, int | None]:
         """Return the last step that a job logged and, where its folder is on this machine, the number of its steps."""
@@ -241,7 +254,9 @@ def summary(progress: Progress) -> str:
     number = all_of_them if progress.most is None else f"{len(progress.jobs)} of {all_of_them}"
     best = progress.best
     so_far = f"; the best is {progress.what} {best.number}, {_score(progress, best)}" if best else ""
-    return f"{progress.name}: {number}{': ' if counts else ''}{counts}{so_far}"
+    seconds = progress.seconds_left
+    left = f"; {in_words(seconds)} left" if seconds and any(job.state is State.running for job in progress.jobs) else ""
+    return f"{progress.name}: {number}{': ' if counts else ''}{counts}{so_far}{left}"
 
 
 def several(number: int, what: str = "trial") -> str:
@@ -278,17 +293,21 @@ def one_line(text: str) -> str:
 
 
 class _Lines:
-    """Prints a line for each job whose state has changed."""
+    """Prints a line for each job whose state has changed, and one about all where one has ended."""
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[State, int]] = {}
 
     def __call__(self, progress: Progress) -> None:
+        has_ended = False
         for job in progress.jobs:
             now = (job.state, job.attempts)
             if self._seen.get(job.number) != now:
                 self._seen[job.number] = now
                 console.print(f"{progress.what} {job.number}: {_sentence(progress, job)}", markup=False, soft_wrap=True)
+                has_ended = has_ended or job.state in ENDED
+        if has_ended and not progress.is_over:
+            console.print(summary(progress), markup=False, soft_wrap=True)
 
 
 def _sentence(progress: Progress, job: Job) -> str:

@@ -20,7 +20,7 @@ from dcnrun.runs import write_json
 from dcnrun.tasks.validate import check
 from dcnrun.training.loop import train_step
 from dcnrun.training.prepare import describe, prepare
-from dcnrun.training.progress import TrainingProgress
+from dcnrun.training.progress import TimeLeft, TrainingProgress
 
 FEWEST_STEPS = 10
 _SMOOTHING = 0.9
@@ -125,7 +125,7 @@ def _train(config: Config, rates: Sequence[float]) -> RangeTest:
     losses: list[float] = []
     diverged = False
     training.network.train()
-    with TrainingProgress(steps, 0, is_shown=True) as progress, closing(batches):
+    with TrainingProgress(TimeLeft(steps), 0, is_shown=True) as progress, closing(batches):
         for step, rate in enumerate(rates, start=1):
             training.config.optim.lr = rate
             try:

@@ -1,5 +1,6 @@
 import json
 import random
+import time
 from dataclasses import replace
 from io import StringIO
 
@@ -188,9 +189,21 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path, capsys):
         "trial 0: running, optim.lr=0.1235 conv.groups=0 (node7:12)",
         "trial 0: completed, val/miou 20.0 %",
         "trial 1: running, optim.lr=0.1235 conv.groups=1 (node7:12)",
+        "lr: 2 trials: 1 running, 1 completed; the best is trial 0, val/miou 20.0 %",
         "trial 1: running, attempt 2, optim.lr=0.1235 conv.groups=1 (node7:12)",
         "trial 1: stopped, val/miou 10.0 %: band 1: bad",
+        "lr: 2 trials: 1 completed, 1 stopped; the best is trial 0, val/miou 20.0 %",
     ]
+
+
+def test_the_time_left_is_what_the_trials_so_far_took_for_each_that_is_to_come(tmp_path):
+    """Of five, two took 10 minutes, one has just begun, and two are not drawn yet: three after each other."""
+    now = time.time()
+    ended = [replace(job(number, 0.1), attempts=1, started=now - 600, ended=now) for number in (0, 1)]
+    running = replace(job(2, state=State.running), attempts=1, started=now)
+    told = summary(progress(tmp_path, *ended, running, cap=5))
+    assert "; 30 min 0 s left" in told or "; 29 min 59 s left" in told
+    assert "left" not in summary(progress(tmp_path, *ended, cap=2))
 
 
 def test_on_a_terminal_the_table_is_kept_up_to_date(tmp_path, monkeypatch):
