@@ -4,7 +4,8 @@ Each task has a subclass in its `scores.py`. NumPy only: comparisons of finished
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from math import isnan
 from pathlib import Path
@@ -29,6 +30,34 @@ def as_percent(score: float | None) -> str:
     return "-" if score is None or isnan(score) else f"{in_percent(score)} %"
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """What was taken for what: `counts[i, j]` of what truly is `names[i]` was predicted to be `names[j]`."""
+
+    names: tuple[str, ...]
+    counts: Counts
+    """(len(names), len(names))"""
+    unit: str
+    """What is counted, such as `pixels`."""
+
+
+@dataclass(frozen=True)
+class PrecisionRecall:
+    """The best precision from each of P recalls on, by rising recall, as average precision is computed of it."""
+
+    recall: Floats
+    precision: Floats
+
+    def at(self, recalls: Floats) -> Floats:
+        """Return the best precision at each recall or beyond; 0 beyond the last that is reached."""
+        reached = np.searchsorted(self.recall, recalls - 1e-12)
+        found: Floats = np.append(self.precision, 0.0)[reached]
+        return found
+
+
+_IMAGES_AT_ONCE = 256
+
+
 class PerImage(ABC):
     """One run's results on N validation images, in the order of their sorted names."""
 
@@ -44,10 +73,37 @@ class PerImage(ABC):
     def __init__(self, names: Sequence[str], classes: Sequence[str]) -> None:
         self.names = tuple(sorted(names))
         self.classes = tuple(classes)
+        self._alone: dict[str, Floats] = {}
 
     def score(self, metric: str) -> float:
         """The metric of all images; KeyError for one that is not in `metrics`."""
         return float(self.resampled(metric, np.ones((1, len(self.names)), dtype=np.int64))[0])
+
+    def by_image(self, metric: str) -> Floats:
+        """Return the metric (N,) of each image alone; NaN for an image with nothing to score."""
+        if metric not in self._alone:
+            count = len(self.names)
+            starts = range(0, count, _IMAGES_AT_ONCE)
+            parts = [
+                self.resampled(metric, np.eye(min(_IMAGES_AT_ONCE, count - start), count, start, np.int64))
+                for start in starts
+            ]
+            self._alone[metric] = np.concatenate(parts)
+        return self._alone[metric]
+
+    def worst_images(self, metric: str, most: int) -> list[tuple[str, float]]:
+        """Return the names and scores of the images with the lowest scores, the worst first, without those that have none."""
+        scores = self.by_image(metric)
+        order = [i for i in np.argsort(scores, kind="stable") if not isnan(scores[i])]
+        return [(self.names[i], float(scores[i])) for i in order[:most]]
+
+    def confusion_matrix(self) -> Confusion | None:
+        """Return what was taken for what in all images; None where the results don't tell."""
+        return None
+
+    def precision_recall(self, metric: str) -> Mapping[str, PrecisionRecall]:
+        """Return the curve of each class that there is, at the first overlap that a metric looks at; none for a metric that has no curves."""
+        return {}
 
     @property
     def absent_classes(self) -> tuple[str, ...]:

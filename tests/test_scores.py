@@ -7,8 +7,8 @@ import pytest
 
 from dcnrun.scores import as_percent, in_percent
 from dcnrun.tasks.detection.scores import MatchesPerImage
-from dcnrun.tasks.segmentation.scores import ConfusionPerImage
-from tests.compare.factories import confusions, matches
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage, class_iou
+from tests.compare.factories import confusions, matches, per_image
 
 
 def shuffled():
@@ -92,3 +92,21 @@ def test_scores_are_in_percent_for_people():
         "-",
     ]
     assert [in_percent(score, "+") for score in (0.0126, -0.0126, -0.0001)] == ["+1.3", "-1.3", "+0.0"]
+
+
+@pytest.mark.parametrize(("images", "metric"), [(per_image(confusions(0)), "val/miou"), (matches(0), "val/map_50")])
+def test_each_image_alone_is_scored_as_a_set_of_one(images, metric):
+    alone = images.by_image(metric)
+    for i in range(12):
+        counts = np.zeros((1, 12), np.int64)
+        counts[0, i] = 3  # as often as one likes
+        np.testing.assert_allclose(images.resampled(metric, counts)[0], alone[i], atol=1e-12)
+    worst = images.worst_images(metric, 5)
+    assert [score for _, score in worst] == sorted(alone[~np.isnan(alone)])[:5]
+    assert all(alone[images.names.index(name)] == score for name, score in worst)
+
+
+def test_many_images_are_scored_in_parts():
+    images = per_image(confusions(1, images=600))
+    of_classes = [class_iou(matrix) for matrix in images.confusion]
+    np.testing.assert_allclose(images.by_image("val/miou"), np.nanmean(of_classes, axis=1), atol=1e-12)

@@ -19,6 +19,13 @@ def evaluate(
     save_predictions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the detections here, as a COCO result file (JSON).")
     ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write what it gets wrong here: confusion matrix, scores of classes and sizes, precision and recall, the worst images.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Evaluate a run again, perhaps on other data.
@@ -28,7 +35,7 @@ def evaluate(
     with kept_imports():
         from dcnrun.training.evaluate import evaluate as evaluate_run
 
-    return evaluate_run(run, checkpoint, overrides or [], save_predictions)
+    return evaluate_run(run, checkpoint, overrides or [], save_predictions, errors)
 
 
 def predict(

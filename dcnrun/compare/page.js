@@ -23,19 +23,25 @@
     charts.place("speed", `${percent} against speed`, (width) => charts.points(width, against("speed"), { x: { label: "images a second" }, y: {} })),
     charts.place("flops", `${percent} against FLOPs`, (width) => charts.points(width, against("flops"), { x: { label: "FLOPs" }, y: {} })),
   ];
+  if (document.getElementById("recall")) {
+    redraws.push(charts.place("recall", "Precision by recall", (width) => charts.lines(width, curves("recall"), { x: { label: "recall (%)" }, y: {} })));
+  }
   charts.legend(document.getElementById("variants"), data.variants, shown, () => redraws.forEach((redraw) => redraw()));
 
-  const pick = document.getElementById("of-classes");
-  if (pick) {
-    pick.append(...data.variants.slice(1).map((variant) => new Option(`${variant.number}. ${variant.name}`, variant.number)));
-    const redraw = charts.place("classes", "Differences of the classes in points", (width) => {
-      const variant = data.variants.find((each) => each.number === Number(pick.value));
-      const rows = data.classes.map((name, i) => ({ ...variant, label: name, name, rings: variant.classes[i], interval: null, mean: mean(variant.classes[i]) }));
-      const largest = rows.filter((row) => row.rings.length).sort((a, b) => Math.abs(b.mean) - Math.abs(a.mean)).slice(0, MOST_CLASSES);
-      return charts.rows(width, rows.filter((row) => largest.includes(row)).map((row) => ({ ...row, bar: [0, row.mean] })), { label: "points", zero: 0 });
-    });
-    pick.addEventListener("change", redraw);
+  /** Fill a list with variants; `draw(width, variant)` draws the chosen one. */
+  function chosen(list, variants, id, label, draw) {
+    const pick = document.getElementById(list);
+    if (!pick) return;
+    pick.append(...variants.map((variant) => new Option(`${variant.number}. ${variant.name}`, variant.number)));
+    pick.addEventListener("change", charts.place(id, label, (width) => draw(width, variants.find((variant) => variant.number === Number(pick.value)))));
   }
+
+  chosen("of-classes", data.variants.slice(1), "classes", "Differences of the classes in points", (width, variant) => {
+    const rows = data.classes.map((name, i) => ({ ...variant, label: name, name, rings: variant.classes[i], interval: null, mean: mean(variant.classes[i]) }));
+    const largest = rows.filter((row) => row.rings.length).sort((a, b) => Math.abs(b.mean) - Math.abs(a.mean)).slice(0, MOST_CLASSES);
+    return charts.rows(width, rows.filter((row) => largest.includes(row)).map((row) => ({ ...row, bar: [0, row.mean] })), { label: "points", zero: 0 });
+  });
+  chosen("of-confusion", data.variants, "confusion", "What was taken for what", (width, variant) => charts.matrix(width, data.confusion, variant.confusion, variant.number));
 
   function mean(values) {
     return values.reduce((sum, value) => sum + value, 0) / values.length;

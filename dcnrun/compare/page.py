@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from dcnrun.compare.errors_page import errors_data, errors_sections
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import Difference
@@ -59,6 +60,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         section("Result", _result(comparison)),
         _charts(comparison, title),
         *_classes(comparison),
+        *errors_sections(comparison),
         *_settings(comparison),
         section("How to read it", items([*_HOW_TO_READ, *footnotes(comparison)])),
         _runs(comparison),
@@ -185,9 +187,11 @@ def _data(comparison: Comparison) -> dict[str, Any]:
     points = min(max(_MOST_POINTS // runs, _FEWEST_OF_CURVE), _MOST_OF_CURVE)
     metric, classes = _class_metric(comparison)
     reference = comparison.variants[0]
+    confusion_names, of_errors = errors_data(comparison)
     return {
         "title": metric_title(comparison.metric),
         "reference": _percent(reference.mean),
+        "confusion": confusion_names,
         "classes": [printable(name) for name in classes],
         "variants": [
             {
@@ -202,6 +206,7 @@ def _data(comparison: Comparison) -> dict[str, Any]:
                 "flops": variant.cost("flops"),
                 "curves": _curves([run.curve for run in variant.runs], points, 100),
                 "losses": _curves([run.losses for run in variant.runs], points, 1),
+                **of_errors[number - 1],
                 "classes": [] if metric is None else _class_differences(reference, variant, metric, classes),
             }
             for number, (variant, difference) in enumerate(

@@ -31,7 +31,7 @@ const charts = (() => {
 
   /** From values to pixels. Ends that are equal are moved apart. */
   function scaleOf(low, high, from, to, log = false) {
-    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 1, high + 1];
+    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - (Math.abs(low) / 10 || 1), high + (Math.abs(high) / 10 || 1)];
     const at = log ? Math.log10 : (value) => value, start = at(low), size = at(high) - start;
     return Object.assign((value) => from + ((at(value) - start) / size) * (to - from), { low, high, log });
   }
@@ -112,8 +112,14 @@ const charts = (() => {
   }
 
   function pathOf(curve, { across, up }) {
-    const path = curve[0].map((step, i) => `${i ? "L" : "M"}${across(step).toFixed(1)} ${up(curve[1][i]).toFixed(1)}`).join("");
-    return curve[0].length > 1 ? path : `${path}h.1`; // a point, with round ends
+    return curve[0].map((step, i) => `${i ? "L" : "M"}${across(step).toFixed(1)} ${up(curve[1][i]).toFixed(1)}`).join("");
+  }
+
+  /** A curve as a line, or as a dot where it has a single point. */
+  function drawnCurve(curve, area, thin, dashes) {
+    const [[step], [value]] = curve;
+    if (curve[0].length === 1) return svg("circle", { class: thin ? "ring seed" : "dot", cx: area.across(step), cy: area.up(value), r: thin ? 3.6 : 5 });
+    return svg("path", { class: thin ? "line seed" : "line", d: pathOf(curve, area), ...dashes });
   }
 
   /** Move heights of labels apart, so that none lies on another. */
@@ -135,9 +141,9 @@ const charts = (() => {
     const labels = [];
     for (const each of series) {
       const dashes = { "stroke-dasharray": dashesOf(each.number) };
-      const drawn = each.curves.filter(([steps]) => steps.length).map((curve) => svg("path", { class: each.mean ? "line seed" : "line", d: pathOf(curve, area), ...dashes }));
+      const drawn = each.curves.filter(([steps]) => steps.length).map((curve) => drawnCurve(curve, area, each.mean, dashes));
       const main = each.mean?.[0].length ? each.mean : each.curves.at(-1);
-      if (each.mean?.[0].length) drawn.push(svg("path", { class: "line", d: pathOf(each.mean, area), ...dashes }));
+      if (each.mean?.[0].length) drawn.push(drawnCurve(each.mean, area, false, dashes));
       if (main?.[0].length) labels.push({ each, x: area.across(main[0].at(-1)) + 4, y: area.up(main[1].at(-1)) + 4 });
       area.root.append(group(each, ...drawn));
     }
@@ -196,6 +202,32 @@ const charts = (() => {
     return root;
   }
 
+  /** A cell for each true (row) and predicted (column) class, as dark as its share of the row; numbers where they can be read. */
+  function matrix(width, names, counts, number) {
+    if (!counts.length) return undefined;
+    const longest = Math.max(...names.map((name) => name.length)) * LETTER + 10, left = Math.min(longest, width * 0.3), top = 26;
+    const cell = Math.min((width - left - 4) / names.length, 56), bottom = Math.min(longest, 150);
+    const root = svg("svg", { viewBox: `0 0 ${width} ${top + cell * names.length + bottom}` });
+    root.append(svg("text", { x: left, y: 14 }, "rows: true, columns: predicted; % of the row"));
+    counts.forEach((row, i) => {
+      const sum = row.reduce((total, count) => total + count, 0), at = top + i * cell;
+      const every = Math.ceil(12 / cell); // names that would lie on one another are left out
+      if (i % every === 0) root.append(svg("text", { class: "name", x: left - 6, y: at + cell / 2 + 4, "text-anchor": "end" }, fitted(names[i], left - 6)));
+      if (i % every === 0) {
+        const across = left + (i + 0.5) * cell + 4, below = top + cell * names.length + 8;
+        root.append(svg("text", { class: "name", x: across, y: below, "text-anchor": "end", transform: `rotate(-90 ${across} ${below})` }, fitted(names[i], bottom)));
+      }
+      row.forEach((count, j) => {
+        const share = sum ? count / sum : 0, x = left + j * cell;
+        const drawn = [svg("title", {}, `${names[i]} as ${names[j]}: ${shortNumber(count)} (${(100 * share).toFixed(1)} %)`),
+          svg("rect", { class: "cell", x, y: at, width: cell - 1, height: cell - 1, "fill-opacity": share })];
+        if (cell >= 26 && count) drawn.push(svg("text", { class: share > 0.6 ? "on-cell" : "name", x: x + cell / 2, y: at + cell / 2 + 4, "text-anchor": "middle" }, (100 * share).toFixed(0)));
+        root.append(svg("g", { class: colourOf(number) }, ...drawn));
+      });
+    });
+    return root;
+  }
+
   /** A line in the colour and dashes of a series, for a legend. */
   function swatch(number) {
     return svg("svg", { viewBox: "0 0 30 12", class: colourOf(number), "aria-hidden": "true" },
@@ -236,5 +268,5 @@ const charts = (() => {
 
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => { each.open = true; }));
 
-  return { place, lines, points, rows, legend };
+  return { place, lines, points, rows, matrix, legend };
 })();

@@ -1,6 +1,6 @@
 """`dcnrun evaluate`: the scores of a trained run, the same as its validation gave."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ from dcnrun.runs import CheckpointChoice
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.task import Evaluation
+from dcnrun.training.errors import ERRORS, write_errors
 from dcnrun.training.launch import launch
 from dcnrun.training.monitor import first_layer_not_finite
 from dcnrun.training.trained_run import TrainedRun, load_trained_run
 from dcnrun.training.validation import Inference, first_batch, in_memory_format, on_device, validate
+
+_MOST_PRINTED = 10  # of the worst images
 
 
 def evaluate(
@@ -24,11 +27,12 @@ def evaluate(
     which: CheckpointChoice = CheckpointChoice.best,
     overrides: Sequence[str] = (),
     predictions: Path | None = None,
+    errors: Path | None = None,
 ) -> dict[str, Any]:
     """Score a run's `best` or `last` checkpoint on its validation images, print a table, return the numbers.
 
     Overrides change the run's config first: other data, another batch size. What the network says is written to
-    `predictions`, where one is given.
+    `predictions`, and what it gets wrong into the folder `errors`, where they are given.
     """
     trained = load_trained_run(run, which, overrides)
     task = task_of(trained.config.model)
@@ -55,6 +59,11 @@ def evaluate(
     if predictions is not None:
         result.write_predictions(predictions)
         console.print(f"Written: {predictions}", markup=False, soft_wrap=True)
+    if errors is not None:
+        metric = task.traits.metric(trained.config)
+        found = write_errors(result, task.confusion(result), metric, errors)
+        _print_worst(found["worst_images"][:_MOST_PRINTED], metric)
+        console.print(f"Written: {errors}/{ERRORS} and pictures", markup=False, soft_wrap=True)
     return {
         "run": str(run),
         "checkpoint": which,
@@ -64,6 +73,13 @@ def evaluate(
         "per_class": result.per_class,
         "not_finite": not_finite,
     }
+
+
+def _print_worst(images: Sequence[Mapping[str, Any]], metric: str) -> None:
+    table = Table("image", metric, title="The worst images")
+    for image in images:
+        table.add_row(escape(printable(image["name"])), as_percent(image[metric]))
+    console.print(table)
 
 
 def _inference(trained: TrainedRun) -> Inference[Any, Any, Any]:

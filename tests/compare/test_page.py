@@ -164,7 +164,7 @@ def test_in_a_browser(browser, hostile_page, width, phone, scheme):
     assert browser.run("return document.images.length") == 0
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.run("return [...document.querySelectorAll('.plot svg')].map((e) => e.closest('.plot').id)") == [
-        *("scores", "curves", "speed", "flops", "classes"),
+        *("scores", "curves", "speed", "flops", "classes", "confusion"),
     ]
     for chart, drawn in (("scores", ".ring"), ("curves", ".seed")):  # of three variants, two seeds each
         assert browser.run(f"return document.querySelectorAll('#{chart} {drawn}').length") == 6

@@ -21,9 +21,12 @@ from tests.training.factories import run
 
 
 @pytest.mark.parametrize("which", CheckpointChoice)
-def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys):
+def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys, tmp_path):
     summary = finished.read_summary()
-    result = evaluate(finished.path, which)
+    result = evaluate(finished.path, which, errors=tmp_path)
+    errors = json.loads((tmp_path / "errors.json").read_text())
+    assert errors["score"] == result["metrics"]["val/miou"]
+    assert errors["per_class"] == json_ready(result["per_class"])
     assert ("was chosen by val/miou on the run's own" in " ".join(capsys.readouterr().out.split())) == (
         which is CheckpointChoice.best
     )

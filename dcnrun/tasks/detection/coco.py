@@ -11,6 +11,7 @@ from faster_coco_eval.core.faster_eval_api import COCOeval_faster
 from faster_coco_eval.core.mask import iou as coco_iou
 
 from dcnrun.data.coco_masks import RunLengths, as_json
+from dcnrun.scores import Confusion
 from dcnrun.tasks.detection.scores import COCO_IOUS, mask_metric
 
 Floats = npt.NDArray[np.float64]
@@ -126,6 +127,33 @@ def coco_match(result: ImageResult, found: Ints, there: Ints, shape: Shape = "bb
         taken = np.flatnonzero(chosen[d] >= 0)
         free[taken, chosen[d, taken]] = crowd[chosen[d, taken]]
     return (chosen >= 0) & ~ignored[chosen], beyond | ((chosen >= 0) & ignored[chosen])
+
+
+def coco_confusion(
+    results: Sequence[ImageResult], classes: Sequence[str], score: float, iou: float, shape: Shape = "bbox"
+) -> Confusion:
+    """Count which objects were found as which class, among detections of at least a score; the last name stands for nothing.
+
+    An object and a detection whose overlap is greater than `iou` belong together, those of one class first, then those that overlap most. Objects
+    that are difficult or crowds don't count, nor does what finds nothing but them.
+    """
+    counts = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
+    for result in results:
+        found = np.flatnonzero(result.scores >= score)
+        ignored = result.crowd | result.difficult
+        there, others = np.flatnonzero(~ignored), np.flatnonzero(ignored)
+        labels, object_labels = result.labels[found], result.object_labels[there]
+        as_found, as_there = np.full(len(there), len(classes)), np.full(len(found), len(classes))
+        overlaps = _overlaps(result, found, there, shape)
+        pairs = np.argwhere(overlaps > iou)
+        same = labels[pairs[:, 0]] == object_labels[pairs[:, 1]]
+        for d, g in pairs[np.lexsort((-overlaps[pairs[:, 0], pairs[:, 1]], ~same))]:
+            if as_found[g] == as_there[d] == len(classes):
+                as_found[g], as_there[d] = labels[d], object_labels[g]
+        np.add.at(counts, (object_labels, as_found), 1)
+        false = (as_there == len(classes)) & ~(_overlaps(result, found, others, shape) > iou).any(axis=1)
+        np.add.at(counts, (len(classes), labels[false]), 1)
+    return Confusion((*classes, "nothing"), counts, "objects")
 
 
 def _overlaps(result: ImageResult, found: Ints, there: Ints, shape: Shape) -> Floats:

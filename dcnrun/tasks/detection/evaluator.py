@@ -13,11 +13,15 @@ from torch import Tensor
 
 from dcnrun.data import BoxBatch, BoxSample, BoxTruth, LabelledDataset
 from dcnrun.runs import write_text
-from dcnrun.tasks.detection.coco import CocoScores, ImageResult, coco_predictions, coco_scores
+from dcnrun.scores import Confusion
+from dcnrun.tasks.detection.coco import CocoScores, ImageResult, coco_confusion, coco_predictions, coco_scores
 from dcnrun.tasks.detection.detector import Detections
 from dcnrun.tasks.detection.matches import match
 from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.gather import gathered
+
+CONFUSION_SCORE, CONFUSION_IOU = 0.3, 0.5
+"""From where on detections are looked at in a confusion matrix, and belong to an object."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class DetectionEvaluation:
     def write_predictions(self, path: Path) -> None:
         """Write the detections as COCO result JSON, beside `path` and renamed."""
         write_text(path, json.dumps(self.predictions) + "\n")
+
+    def confusion(self) -> Confusion:
+        """Which objects were found as which class, by boxes, among detections of at least CONFUSION_SCORE."""
+        return coco_confusion(self.results, self.dataset.classes, CONFUSION_SCORE, CONFUSION_IOU)
 
     @cached_property
     def _coco(self) -> CocoScores:

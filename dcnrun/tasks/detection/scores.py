@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.scores import Counts, Floats, PerImage, PrecisionRecall, order_of
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
@@ -153,6 +153,14 @@ class MatchesPerImage(PerImage):
         ]
         return np.concatenate(parts)
 
+    def precision_recall(self, metric: str) -> Mapping[str, PrecisionRecall]:  # noqa: D102
+        column, objects = self.rules[metric].columns[0], self.truth_of_class()
+        return {
+            name: ranked.precision_recall(column, int(count))
+            for name, ranked, count in zip(self.classes, self._ranked, objects, strict=True)
+            if count
+        }
+
     def work(self, metric: str) -> float:  # noqa: D102
         hits = sum(len(ranked.hits[column].image) for ranked in self._ranked for column in self.rules[metric].columns)
         return _WORK_OF_DETECTION * sum(len(ranked.image) for ranked in self._ranked) + _WORK_OF_HIT * hits
@@ -213,6 +221,7 @@ class _Ranked:
         """From `image` (D,), `matched` and `ignored` (D, columns), best first."""
         ends = np.flatnonzero(matched.any(axis=1))
         self.image = image[: ends.max(initial=-1) + 1]
+        self.ends = ends
         self.starts = np.concatenate([[0], ends[:-1] + 1])  # of stretches of detections that end with a hit
         self.hits = [
             _Hits(image[hits], np.searchsorted(ends, hits), image[skipped], np.searchsorted(skipped, hits))
@@ -241,6 +250,13 @@ class _Ranked:
             total += (best_from_here * np.diff(worth, axis=1, prepend=0)).sum(axis=1)
         mean: Floats = total / len(rule.columns)
         return mean
+
+    def precision_recall(self, column: int, objects: int) -> PrecisionRecall:
+        """Return the curve by one rule and IoU, where there are so many objects."""
+        hits = self.hits[column]
+        right = np.arange(1, len(hits.image) + 1)
+        precision = right / (self.ends[hits.stretch] + 1 - hits.ignored_before)
+        return PrecisionRecall(right / objects, np.maximum.accumulate(precision[::-1])[::-1])
 
 
 def _sums(

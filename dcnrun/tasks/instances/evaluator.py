@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from dcnrun.data import BoxTruth
-from dcnrun.tasks.detection.coco import CocoScores, ImageResult, coco_match, coco_scores
+from dcnrun.scores import Confusion
+from dcnrun.tasks.detection.coco import CocoScores, ImageResult, coco_confusion, coco_match, coco_scores
 from dcnrun.tasks.detection.detector import Detections
-from dcnrun.tasks.detection.evaluator import DetectionEvaluation, DetectionEvaluator
+from dcnrun.tasks.detection.evaluator import CONFUSION_IOU, CONFUSION_SCORE, DetectionEvaluation, DetectionEvaluator
 from dcnrun.tasks.detection.matches import match_by, voc_match
 from dcnrun.tasks.gather import gathered
 from dcnrun.tasks.instances.masks import pasted
@@ -33,6 +34,10 @@ class InstanceEvaluation(DetectionEvaluation):
         of_masks = partial(coco_match, shape="segm")
         matchings = coco_match, voc_match, of_masks
         return match_by(matchings, InstanceMatchesPerImage, self.results, self.dataset.classes)
+
+    def confusion(self) -> Confusion:
+        """Which objects were found as which class, by masks."""
+        return coco_confusion(self.results, self.dataset.classes, CONFUSION_SCORE, CONFUSION_IOU, "segm")
 
     @cached_property
     def _of_masks(self) -> CocoScores:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.scores import Counts, Floats, PerImage, order_of
+from dcnrun.scores import Confusion, Counts, Floats, PerImage, order_of
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
@@ -46,6 +46,9 @@ class ConfusionPerImage(PerImage):
     def truth_of_class(self) -> Counts:  # noqa: D102
         pixels: Counts = self.confusion.sum(axis=(0, 2))
         return pixels
+
+    def confusion_matrix(self) -> Confusion:  # noqa: D102
+        return Confusion(self.classes, self.confusion.sum(axis=0), "pixels")
 
     def resampled(self, metric: str, image_counts: Counts) -> Floats:  # noqa: D102
         sums = image_counts.astype(np.float64) @ self._columns

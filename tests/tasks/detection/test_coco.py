@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 import io
+import warnings
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dcnrun.tasks.detection.coco import coco_predictions, coco_scores
+from dcnrun.tasks.detection.coco import ImageResult, coco_confusion, coco_predictions, coco_scores
 from dcnrun.tasks.detection.matches import match
 from tests.tasks.detection.factories import CLASS_NAMES, category_id, results
 
@@ -111,3 +112,45 @@ def test_to_find_a_difficult_object_is_neither_right_nor_wrong_once():
     assert coco_scores([image], CLASS_NAMES, category_id).metrics["val/map_50"] == pytest.approx(1 / 2)
     once = dataclasses.replace(image, boxes=image.boxes[:2], scores=image.scores[:2], labels=image.labels[:2])
     assert coco_scores([once], CLASS_NAMES, category_id).metrics["val/map_50"] == pytest.approx(1)
+
+
+def test_the_confusion_matrix_is_that_of_supervision():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that OpenCV is not installed
+        import supervision
+
+    images = [
+        dataclasses.replace(image, crowd=image.crowd & False, difficult=image.difficult & False)
+        for image in results(5, 30)
+    ]
+    theirs = supervision.ConfusionMatrix.from_detections(
+        predictions=[
+            supervision.Detections(image.boxes, class_id=image.labels, confidence=image.scores) for image in images
+        ],
+        targets=[supervision.Detections(image.object_boxes, class_id=image.object_labels) for image in images],
+        classes=list(CLASS_NAMES),
+        conf_threshold=0.3,
+        iou_threshold=0.5,
+    )
+    ours = coco_confusion(images, CLASS_NAMES, 0.3, 0.5)
+    assert ours.names == (*CLASS_NAMES, "nothing")
+    assert (ours.counts.sum(axis=1) > 0).sum() > 3
+    np.testing.assert_array_equal(ours.counts, theirs.matrix)
+
+
+def test_what_finds_a_difficult_object_or_a_crowd_confuses_nothing():
+    image = ImageResult(
+        "a",
+        1,
+        (100, 100),
+        boxes=np.array([[0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60], [0, 0, 10, 10]], np.float64),
+        scores=np.array([0.9, 0.9, 0.9, 0.2]),
+        labels=np.array([0, 1, 1, 1]),
+        object_boxes=np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float64),
+        object_labels=np.array([1, 1]),
+        object_areas=np.full(2, 100.0),
+        crowd=np.array([False, True]),
+        difficult=np.array([False, False]),
+    )
+    expected = [[0, 0, 0], [1, 0, 0], [0, 1, 0]]  # one found as another class, one where nothing is
+    assert coco_confusion([image], ("a", "b"), 0.3, 0.5).counts.tolist() == expected

@@ -85,3 +85,15 @@ def test_a_resample_is_scored_as_the_images_are_that_often(seed, data):
         copies = as_often(images, row)
         expected = {**coco_scores(copies, CLASS_NAMES, category_id).metrics, **kit_scores(copies, len(CLASS_NAMES))}
         np.testing.assert_allclose(scores, [expected[metric] for metric in matches.metrics], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["val/map_50", "val/map_75"])
+def test_curves_of_precision_and_recall_have_the_librarys_area(metric):
+    images = results(3, 30)
+    curves = match(images, CLASS_NAMES).precision_recall(metric)
+    assert curves.keys() == set(CLASS_NAMES) - {"never there"}
+    scores = coco_scores(images, CLASS_NAMES, category_id)
+    areas = {name: curve.at(np.linspace(0, 1, 101)).mean() for name, curve in curves.items()}
+    assert np.mean(list(areas.values())) == pytest.approx(scores.metrics[metric], abs=1e-9)
+    if metric in scores.per_class:
+        assert areas == pytest.approx({name: scores.per_class[metric][name] for name in areas}, abs=1e-9)
