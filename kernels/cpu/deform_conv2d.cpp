@@ -74,7 +74,7 @@ static const real* reals(const void* values) { return static_cast<const real*>(v
 static real* reals(void* values) { return static_cast<real*>(values); }
 
 // The same weights as squares of whole vectors: calls act(offset of the first in elements, first output channel, column) for kLanes
-// output channels and kLanes weights of each that follow each other in memory, where column(i) is the i-th one's sampling point *
+// output channels and kLanes operands of each that follow each other in memory, where column(i) is the i-th one's sampling point *
 // step + channel of the block. False, without a call, where the weights' type, their order in memory, or the numbers of channels don't
 // allow it.
 template <typename Act>
@@ -82,16 +82,17 @@ static bool for_each_weight_block(const Problem& problem, const View& weight, co
                                   Act act) {
     const int64_t points = problem.points(), *strides = weight.strides;
     const bool channels_follow = strides[1] == 1;
-    const bool all_follow = strides[3] == 1 && strides[2] == problem.kernel_width && strides[1] == points;
-    if (!kStoredAsReal || block.count % kLanes || (end - first) % kLanes || !(channels_follow || all_follow)) return false;
+    const bool all_follow = kPacked == 1 && strides[3] == 1 && strides[2] == problem.kernel_width && strides[1] == points;
+    constexpr int64_t kTogether = kLanes * kPacked;
+    if (!kStoredAsEntry || block.count % kTogether || (end - first) % kLanes || !(channels_follow || all_follow)) return false;
     const int64_t start = block.group * problem.group_out_channels() * strides[0] +
                           (block.first - block.group * problem.group_channels()) * strides[1];
     for (int64_t o = first; o < end; o += kLanes) {
         const int64_t offset = start + o * strides[0];
         if (channels_follow) {
             for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
-                for (int64_t c = 0; c < block.count; c += kLanes)
-                    act(offset + y * strides[2] + x * strides[3] + c, o, [=](int64_t i) { return point * step + c + i; });
+                for (int64_t c = 0; c < block.count; c += kTogether)
+                    act(offset + y * strides[2] + x * strides[3] + c, o, [=](int64_t i) { return point * step + c + i * kPacked; });
             });
         } else {
             for (int64_t k = 0; k < points * block.count; k += kLanes)
@@ -108,8 +109,8 @@ static void pack_panel(const Problem& problem, const Block& block, int64_t panel
     if (end - first < kBlockColumns || depth < whole) std::fill(packed, packed + whole * kBlockColumns, entry());
     const scalar* weight = &problem.weight.at(0);
     auto pack = [&](int64_t offset, int64_t o, auto column) {
-        transpose_block([&](int64_t i) { return reals(weight) + offset + i * problem.weight.strides[0]; },
-                        [&](int64_t i) { return reals(packed) + panel_position(column(i), o - first); });
+        transpose_block([&](int64_t i) { return reals(weight + offset + i * problem.weight.strides[0]); },
+                        [&](int64_t i) { return reals(packed + panel_position(column(i), o - first)); });
     };
     if (for_each_weight_block(problem, problem.weight, block, block.count, first, end, pack)) return;
     for_each_weight(problem, problem.weight, block, first, end, [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
@@ -280,7 +281,7 @@ struct OutputGradient {
           pixels(std::min(kBackwardPixels, rounded_up(problem.out_pixels(), kBlockRows))),
           tiles(blocks(problem.out_pixels(), pixels)),
           out_step(padded(rounded_up(problem.group_out_channels(), kDepthStep))),
-          pixel_step(rounded_up(pixels, kDepthStep) + kLanes),
+          pixel_step(rounded_up(pixels, kDepthStep) + kLanes * kPacked),
           out_rows(rounded_up(problem.group_out_channels(), kBlockRows)),
           as_it_is(kMatrixUnit && problem.output.has_rows_of_channels(problem.out_width) &&
                    problem.out_pixels() % kBlockRows == 0 && problem.group_out_channels() % kDepthStep == 0),
@@ -360,21 +361,38 @@ struct BackwardSpace {
     }
 };
 
+// Columns [first, first + columns) of panels of operands from rows (depth, columns); the depth is filled up with rows of zeros.
+// Both numbers of columns are whole vectors.
+static void pack_rows(const entry* rows, int64_t row_step, int64_t depth, int64_t first, int64_t columns, const entry* zeros,
+                      int64_t panel_step, entry* panels) {
+    for (int64_t k = 0; k < rounded_up(depth, kDepthStep); k += kPacked) {
+        const entry* even = k < depth ? rows + k * row_step : nullptr;
+        const entry* odd = k + 1 < depth ? even + row_step : nullptr;
+        for (int64_t c = 0; c < columns; c += kLanes) {
+            const int64_t column = first + c;
+            store_pairs(panels + column / kBlockColumns * panel_step + panel_position(k, column % kBlockColumns),
+                        even ? even + c : zeros, odd ? odd + c : zeros);
+        }
+    }
+}
+
 // Weights of a block of channels for the product with the gradient of the output: panels of columns, which are ordered
 // by sampling point and then channel of the block.
-static void pack_block(const Problem& problem, const Block& block, int64_t panel_step, entry* packed) {
-    std::fill(packed, packed + blocks(problem.points() * block.step(), kBlockColumns) * panel_step, entry());
-    const scalar* weight = &problem.weight.at(0);
-    auto copy = [&](int64_t offset, int64_t o, auto column) {
-        const uint64_t k = column(0);
-        real* to = reals(packed) + k / kBlockColumns * panel_step + panel_position(o, k % kBlockColumns);
-        for (int64_t i = 0; i < kLanes; i++) store(to + i * kBlockColumns, load(reals(weight) + offset + i * problem.weight.strides[0]));
-    };
-    const bool channels_follow = problem.weight.strides[1] == 1;
-    if (channels_follow && for_each_weight_block(problem, problem.weight, block, block.step(), 0, problem.group_out_channels(), copy)) return;
-    for_each_weight(problem, problem.weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
-        uint64_t column = point * block.step() + c;
-        packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] = as_entry(weight[offset]);
+static void pack_block(const Problem& problem, const Block& block, const entry* zeros, int64_t panel_step, entry* packed) {
+    const View& weight = problem.weight;
+    const int64_t step = block.step(), out_channels = problem.group_out_channels();
+    std::fill(packed, packed + blocks(problem.points() * step, kBlockColumns) * panel_step, entry());
+    if (kStoredAsEntry && weight.strides[1] == 1 && block.count == step) {
+        for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
+            const scalar* first = &weight.at(block.group * out_channels, block.first - block.group * problem.group_channels(), y, x);
+            pack_rows(reinterpret_cast<const entry*>(first), weight.strides[0], out_channels, point * step, step, zeros, panel_step, packed);
+        });
+        return;
+    }
+    const scalar* first = &weight.at(0);
+    for_each_weight(problem, weight, block, 0, out_channels, [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
+        uint64_t column = point * step + c;
+        packed[column / kBlockColumns * panel_step + panel_position(o, column % kBlockColumns)] = as_entry(first[offset]);
     });
 }
 
@@ -385,24 +403,12 @@ static Rows block_rows(const Problem& problem, const Block& block, int64_t image
     return {space, block.step()};
 }
 
-// Rows (depth, columns) as panels of operands; the depth is filled up with rows of zeros. Columns are whole vectors.
-static void pack_rows(const entry* rows, int64_t row_step, int64_t depth, int64_t columns, const entry* zeros,
-                      int64_t panel_step, entry* panels) {
-    for (int64_t k = 0; k < rounded_up(depth, kDepthStep); k += kPacked) {
-        const entry* first = k < depth ? rows + k * row_step : nullptr;
-        const entry* second = k + 1 < depth ? first + row_step : nullptr;
-        for (int64_t column = 0; column < columns; column += kLanes)
-            store_pairs(panels + column / kBlockColumns * panel_step + panel_position(k, column % kBlockColumns),
-                        first ? first + column : zeros, second ? second + column : zeros);
-    }
-}
-
 // Adds what a tile of columns contributes to the gradient of a block's weights.
 static void add_weight_gradients(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, int64_t group,
                                  int64_t columns, BackwardSpace& space) {
     const int64_t out_channels = problem.group_out_channels();
     if constexpr (kMatrixUnit) {
-        pack_rows(reinterpret_cast<entry*>(space.column.data), space.columns * kPacked, tile.count, columns, space.zeros.data,
+        pack_rows(reinterpret_cast<entry*>(space.column.data), space.columns * kPacked, tile.count, 0, columns, space.zeros.data,
                   space.pair_step, space.pairs.data);
         const Rows rows = grad_output.channel_rows(tile, group);
         multiply<false>({rows.data, rows.step, kPacked},
@@ -508,13 +514,21 @@ static void add_splits(real* weights, int64_t count, int64_t splits, int64_t spl
 }
 
 static void write_weights(const Problem& problem, const Block& block, const WeightSums& sums, const real* weights) {
-    scalar* gradient = &problem.grad_weight.at(0);
+    const View& view = problem.grad_weight;
+    scalar* gradient = &view.at(0);
+    if (kMatrixUnit && view.strides[1] == 1) {
+        for_each_point(problem, [&](int64_t point, int64_t y, int64_t x) {
+            scalar* first = &view.at(block.group * problem.group_out_channels(), block.first - block.group * problem.group_channels(), y, x);
+            copy_matrix(weights + point * block.step(), sums.out_step, 1, first, view.strides[0], 1, problem.group_out_channels(), block.count, to_scalar);
+        });
+        return;
+    }
     auto write = [&](int64_t offset, int64_t o, auto column) {
         transpose_block([&](int64_t i) { return weights + column(i) * sums.column_step + o; },
-                        [&](int64_t i) { return reals(gradient) + offset + i * problem.grad_weight.strides[0]; });
+                        [&](int64_t i) { return reals(gradient) + offset + i * view.strides[0]; });
     };
-    if (for_each_weight_block(problem, problem.grad_weight, block, block.step(), 0, problem.group_out_channels(), write)) return;
-    for_each_weight(problem, problem.grad_weight, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
+    if (!kMatrixUnit && for_each_weight_block(problem, view, block, block.step(), 0, problem.group_out_channels(), write)) return;
+    for_each_weight(problem, view, block, 0, problem.group_out_channels(), [&](int64_t offset, int64_t point, int64_t c, int64_t o) {
         gradient[offset] = to_scalar(weights[(point * block.step() + c) * sums.column_step + o * sums.out_step]);
     });
 }
@@ -567,7 +581,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
                 const int64_t t = task / splits, split = task % splits;
                 for (int64_t b = teams[t].first; b < teams[t].end; b++) {
                     std::fill(space.weights.data, space.weights.data + block_weights, real(0));
-                    pack_block(problem, all[b], space.panel_step, space.packed.data);
+                    pack_block(problem, all[b], space.zeros.data, space.panel_step, space.packed.data);
                     for (int64_t image = problem.batch * split / splits; image < problem.batch * (split + 1) / splits; image++)
                         backward_image(problem, grad_output, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
                                        b == teams[t].first, space);

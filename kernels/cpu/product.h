@@ -93,5 +93,5 @@ static void multiply(LeftMatrix left, RightMatrix right, int64_t rows, int64_t c
 inline int64_t panel_position(int64_t k, int64_t j) { return (k / kPacked * kBlockColumns + j) * kPacked + k % kPacked; }
 
 // The distance between rows of a matrix with so many columns: whole panels, and not a power of two, so that rows don't
-// compete for the same cache lines.
-inline int64_t padded(int64_t columns) { return rounded_up(columns, kBlockColumns) + kLanes; }
+// compete for the same cache lines. A row of reals or of entries starts a cache line where the first one does.
+inline int64_t padded(int64_t columns) { return rounded_up(columns, kBlockColumns) + kLanes * kPacked; }

@@ -128,7 +128,7 @@ struct Slopes {
     real y, x, factor;
 };
 
-inline Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count,
+__attribute__((noinline)) static Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count,
                         const real* gradient, entry* column, real* grads, real* dump) {
     Corners corners(samples, i, features, zeros);
     real* grad[4];
