@@ -132,7 +132,7 @@ struct ForwardSpace {
           sample_step(rounded_up(pixels, kLanes)),
           columns(pixels * column_step),
           result(pixels * result_step),
-          positions(2 * sample_step),
+          positions(2 * problem.points() * sample_step),
           sample_memory(Samples::kArrays * problem.points() * sample_step),
           samples(sample_memory.data, problem.points(), sample_step) {}
 
@@ -348,7 +348,7 @@ struct BackwardSpace {
           grad_features(problem.pixels() * channels),
           column(grad_output.pixels * columns),
           weights(WeightSums(problem, problem.points() * channels).count),
-          positions(2 * sample_step),
+          positions(2 * problem.points() * sample_step),
           dump(channels),
           sample_memory(Samples::kArrays * problem.points() * sample_step),
           samples(sample_memory.data, problem.points(), sample_step) {

@@ -63,19 +63,40 @@ inline void place_samples(const real* ys, const real* xs, int64_t height, int64_
     }
 }
 
-// All sampling points of one offset group at the pixels of a tile; `positions` has room for 2 * samples.step values.
-inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group, real* positions, const Samples& samples) {
-    real *y = positions, *x = positions + samples.step;
-    for (int64_t point = 0; point < problem.points(); point++) {
-        int64_t channel = offset_group * problem.points() + point;
-        real* factor = samples.factor + point * samples.step;
-        read_channel(problem.offset, 2 * channel, problem.out_width, tile, y);
-        read_channel(problem.offset, 2 * channel + 1, problem.out_width, tile, x);
-        if (problem.mask.data)
-            read_channel(problem.mask, channel, problem.out_width, tile, factor);
-        else
-            std::fill(factor, factor + tile.count, real(1));
+// Channels [first, first + count) of the positions or masks, at the pixels of a tile: (channel, pixel), the channels `step` apart.
+inline void read_channels(const View& view, int64_t first, int64_t count, int64_t width, const Tile& tile, real* values, int64_t step) {
+    if (view.strides[1] != 1) {
+        for (int64_t c = 0; c < count; c++) read_channel(view, first + c, width, tile, values + c * step);
+        return;
+    }
+    const real* image = static_cast<const real*>(view.data) + tile.image * view.strides[0] + first;
+    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
+        const real* from = image + offset;
+        const int64_t pixel = view.strides[3], end = (run - 1) * pixel + count;
+        int64_t i = 0;
+        // Squares are turned in registers, whose last channels may be those of the next pixels.
+        for (; (i + kLanes - 1) * pixel + rounded_up(count, kLanes) <= end; i += kLanes)
+            for (int64_t c = 0; c < count; c += kLanes) {
+                real unused[kLanes];
+                transpose_block([&](int64_t p) { return from + (i + p) * pixel + c; },
+                                [&](int64_t k) { return c + k < count ? values + (c + k) * step + done + i : unused; });
+            }
+        for (; i < run; i++)
+            for (int64_t c = 0; c < count; c++) values[c * step + done + i] = from[i * pixel + c];
+    });
+}
 
+// All sampling points of one offset group at the pixels of a tile; `positions` has room for 2 * points * samples.step values.
+inline void plan(const Problem& problem, const Tile& tile, int64_t offset_group, real* positions, const Samples& samples) {
+    const int64_t points = problem.points();
+    read_channels(problem.offset, 2 * offset_group * points, 2 * points, problem.out_width, tile, positions, samples.step);
+    if (problem.mask.data)
+        read_channels(problem.mask, offset_group * points, points, problem.out_width, tile, samples.factor, samples.step);
+    else
+        std::fill(samples.factor, samples.factor + points * samples.step, real(1));
+
+    for (int64_t point = 0; point < points; point++) {
+        real *y = positions + 2 * point * samples.step, *x = y + samples.step;
         int64_t point_y = point / problem.kernel_width * problem.dilation[0] - problem.padding[0];
         int64_t point_x = point % problem.kernel_width * problem.dilation[1] - problem.padding[1];
         int64_t out_y = tile.first / problem.out_width, out_x = tile.first % problem.out_width;
@@ -104,6 +125,16 @@ struct Corners {
     }
 };
 
+// Channels [c, count) of a sample, less than a run: apart, so that the loop over runs has all registers.
+__attribute__((noinline)) static void sample_rest(const Corners& corners, const real weights[4], int64_t c, int64_t count, entry* column) {
+    for (; c + kLanes <= count; c += kLanes)
+        store(column + c, load(corners.row[0] + c) * weights[0] + load(corners.row[1] + c) * weights[1] +
+                              load(corners.row[2] + c) * weights[2] + load(corners.row[3] + c) * weights[3]);
+    for (; c < count; c++)
+        column[c] = to_entry(from_entry(corners.row[0][c]) * weights[0] + from_entry(corners.row[1][c]) * weights[1] +
+                             from_entry(corners.row[2][c]) * weights[2] + from_entry(corners.row[3][c]) * weights[3]);
+}
+
 // column[0..count) = the sample of `count` channels
 inline void sample(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count, entry* column) {
     Corners corners(samples, i, features, zeros);
@@ -113,12 +144,7 @@ inline void sample(const Samples& samples, int64_t i, Rows features, const entry
     for (; c + kRun <= count; c += kRun)
         store_run(column + c, load_run(corners.row[0] + c) * weights[0] + load_run(corners.row[1] + c) * weights[1] +
                                   load_run(corners.row[2] + c) * weights[2] + load_run(corners.row[3] + c) * weights[3]);
-    for (; c + kLanes <= count; c += kLanes)
-        store(column + c, load(corners.row[0] + c) * weights[0] + load(corners.row[1] + c) * weights[1] +
-                              load(corners.row[2] + c) * weights[2] + load(corners.row[3] + c) * weights[3]);
-    for (; c < count; c++)
-        column[c] = to_entry(from_entry(corners.row[0][c]) * weights[0] + from_entry(corners.row[1][c]) * weights[1] +
-                             from_entry(corners.row[2][c]) * weights[2] + from_entry(corners.row[3][c]) * weights[3]);
+    if (c < count) sample_rest(corners, weights, c, count, column);
 }
 
 // The backward of `sample`, channels in whole vectors. Scatters the column's gradient to the corners' rows in `grads` (`dump`
