@@ -288,6 +288,12 @@ struct OutputGradient {
           by_pixel(as_it_is ? 0 : pieces(problem) * pixels * out_step),
           by_channel(kMatrixUnit ? pieces(problem) * out_rows * pixel_step : 0) {}
 
+    // Tile i of all images'.
+    Tile tile(const Problem& problem, int64_t i) const {
+        const int64_t first = i % tiles * pixels;
+        return {i / tiles, first, std::min(pixels, problem.out_pixels() - first)};
+    }
+
     int64_t pieces(const Problem& problem) const { return problem.batch * tiles * groups; }
 
     int64_t piece(const Tile& tile, int64_t group) const { return (tile.image * tiles + tile.first / pixels) * groups + group; }
@@ -304,17 +310,21 @@ struct OutputGradient {
     }
 
     void read(const Problem& problem, int64_t piece) {
-        const int64_t group = piece % groups, first = piece / groups % tiles * pixels, channels = problem.group_out_channels();
-        const Tile tile = {piece / groups / tiles, first, std::min(pixels, problem.out_pixels() - first)};
+        const int64_t group = piece % groups, channels = problem.group_out_channels();
+        const Tile read = tile(problem, piece / groups);
         if (!as_it_is)
-            copy_to_rows(problem.output, problem.out_width, tile, group * channels, channels,
+            copy_to_rows(problem.output, problem.out_width, read, group * channels, channels,
                          by_pixel.data + piece * pixels * out_step, out_step);
         if constexpr (kMatrixUnit) {
-            const Rows from = pixel_rows(problem, tile, group);
+            const Rows from = pixel_rows(problem, read, group);
             entry* rows = by_channel.data + piece * out_rows * pixel_step;
-            copy_matrix(from.data, from.step, 1, rows, 1, pixel_step, tile.count, channels, [](entry value) { return value; });
+            int64_t p = 0;
+            for (; channels % kLanes == 0 && p + kPacked * kLanes <= read.count; p += kPacked * kLanes)
+                for (int64_t o = 0; o < channels; o += kLanes)
+                    transpose_entries(from.data + p * from.step + o, from.step, rows + o * pixel_step + p, pixel_step);
+            copy_matrix(from.data + p * from.step, from.step, 1, rows + p, 1, pixel_step, read.count - p, channels, [](entry value) { return value; });
             for (int64_t o = 0; o < channels; o++)
-                std::fill(rows + o * pixel_step + tile.count, rows + o * pixel_step + rounded_up(tile.count, kDepthStep), entry());
+                std::fill(rows + o * pixel_step + read.count, rows + o * pixel_step + rounded_up(read.count, kDepthStep), entry());
         }
     }
 };
@@ -422,7 +432,7 @@ static void add_weight_gradients(const Problem& problem, const OutputGradient& g
 }
 
 // The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to the
-// weights', and adds to `slopes` (point, [y, x, mask], pixel of the image) or starts them afresh.
+// weights', and adds to `slopes` (channel of the offsets, then point of the mask; pixel of the image) or starts them afresh.
 static void backward_tile(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, const Block& block,
                           Rows features, real* slopes, bool fresh, BackwardSpace& space) {
     const int64_t step = block.step(), columns = problem.points() * step;
@@ -440,11 +450,11 @@ static void backward_tile(const Problem& problem, const OutputGradient& grad_out
             Slopes slope = scatter_gradients(space.samples, point * space.sample_step + p, features, space.zeros.data, step,
                                              gradients + point * step, sampled + point * step, space.grad_features.data,
                                              space.dump.data);
-            real* to = slopes + point * 3 * problem.out_pixels() + tile.first + p;
-            for (real value : {slope.y, slope.x, slope.factor}) {
-                *to = fresh ? value : *to + value;
-                to += problem.out_pixels();
-            }
+            auto add = [&](int64_t channel, real value) {
+                real& to = slopes[channel * problem.out_pixels() + tile.first + p];
+                to = fresh ? value : to + value;
+            };
+            add(2 * point, slope.y), add(2 * point + 1, slope.x), add(2 * problem.points() + point, slope.factor);
         }
     }
     add_weight_gradients(problem, grad_output, tile, block.group, columns, space);
@@ -454,10 +464,8 @@ static void backward_image(const Problem& problem, const OutputGradient& grad_ou
                            bool as_it_is, real* slopes, bool fresh, BackwardSpace& space) {
     Rows features = block_rows(problem, block, image, as_it_is, space.features.data);
     std::fill(space.grad_features.data, space.grad_features.data + problem.pixels() * block.step(), real(0));
-    for (int64_t first = 0; first < problem.out_pixels(); first += grad_output.pixels) {
-        Tile tile = {image, first, std::min(grad_output.pixels, problem.out_pixels() - first)};
-        backward_tile(problem, grad_output, tile, block, features, slopes, fresh, space);
-    }
+    for (int64_t i = image * grad_output.tiles; i < (image + 1) * grad_output.tiles; i++)
+        backward_tile(problem, grad_output, grad_output.tile(problem, i), block, features, slopes, fresh, space);
     if (problem.grad_input.data)
         copy_from_rows(space.grad_features.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
                        block.first, block.count);
@@ -482,29 +490,38 @@ static std::vector<Team> teams_of(const std::vector<Block>& all, int64_t channel
     return teams;
 }
 
-// Adds up, team by team, the slopes of one sampling point of an offset group: the gradients of its offsets and mask.
-static void write_slopes(const Problem& problem, const std::vector<Team>& teams, const real* slopes, int64_t image,
-                         int64_t offset_group, int64_t point) {
-    const int64_t pixels = problem.out_pixels(), image_slopes = problem.points() * 3 * pixels;
-    const int64_t channel = offset_group * problem.points() + point;
-    for (int64_t kind = 0; kind < 3; kind++) {
-        const View& view = kind == 2 ? problem.grad_mask : problem.grad_offset;
-        if (!view.data) continue;
-        real* target = static_cast<real*>(view.data) + image * view.strides[0] +
-                    (kind == 2 ? channel : 2 * channel + kind) * view.strides[1];
-        bool fresh = true;
-        for (int64_t t = 0; t < int64_t(teams.size()); t++) {
-            if (teams[t].offset_group != offset_group) continue;
-            const real* from = slopes + (t * problem.batch + image) * image_slopes + (point * 3 + kind) * pixels;
-            for_each_run(view, problem.out_width, 0, pixels, [&](int64_t offset, int64_t done, int64_t run) {
-                for (int64_t i = 0; i < run; i++) {
-                    real& to = target[offset + i * view.strides[3]];
-                    to = fresh ? from[done + i] : to + from[done + i];
-                }
-            });
-            fresh = false;
-        }
+// Writes channels [first, first + count) of the gradients of the offsets or masks at the pixels of a tile: `values` is (channel, pixel of
+// the tile), the channels `step` apart.
+static void write_channels(const View& view, int64_t first, int64_t count, int64_t width, const Tile& tile, const real* values, int64_t step) {
+    real* image = static_cast<real*>(view.data) + tile.image * view.strides[0] + first * view.strides[1];
+    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
+        int64_t i = 0;
+        // Squares are turned in registers; the last channels' may overlap those before.
+        for (; view.strides[1] == 1 && count >= kLanes && i + kLanes <= run; i += kLanes)
+            for (int64_t start = 0; start < count; start += kLanes) {
+                const int64_t c = std::min(start, count - kLanes);
+                transpose_block([&](int64_t k) { return values + (c + k) * step + done + i; },
+                                [&](int64_t p) { return image + offset + (i + p) * view.strides[3] + c; });
+            }
+        copy_matrix(values + done + i, 1, step, image + offset + i * view.strides[3], view.strides[3], view.strides[1], run - i, count,
+                    [](real value) { return value; });
+    });
+}
+
+// Adds up, team by team, the slopes of an offset group at the pixels of a tile: the gradients of its offsets and masks.
+static void write_slopes(const Problem& problem, const std::vector<Team>& teams, real* slopes, const Tile& tile, int64_t offset_group) {
+    const int64_t points = problem.points(), pixels = problem.out_pixels();
+    real* sums = nullptr;
+    for (int64_t t = 0; t < int64_t(teams.size()); t++) {
+        if (teams[t].offset_group != offset_group) continue;
+        real* of_team = slopes + (t * problem.batch + tile.image) * 3 * points * pixels + tile.first;
+        for (int64_t channel = 0; sums && channel < 3 * points; channel++)
+            for (int64_t p = 0; p < tile.count; p++) sums[channel * pixels + p] += of_team[channel * pixels + p];
+        if (!sums) sums = of_team;
     }
+    const View &offset = problem.grad_offset, &mask = problem.grad_mask;
+    if (offset.data) write_channels(offset, 2 * offset_group * points, 2 * points, problem.out_width, tile, sums, pixels);
+    if (mask.data) write_channels(mask, offset_group * points, points, problem.out_width, tile, sums + 2 * points * pixels, pixels);
 }
 
 // Adds up the weight gradients of a block of channels over the splits of the images, which lie split_step apart, in the first.
@@ -593,9 +610,8 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
                 }
             }
 #pragma omp for
-            for (int64_t i = 0; i < problem.batch * problem.offset_groups * problem.points(); i++)
-                write_slopes(problem, teams, slopes.data, i / problem.points() / problem.offset_groups,
-                             i / problem.points() % problem.offset_groups, i % problem.points());
+            for (int64_t i = 0; i < problem.batch * grad_output.tiles * problem.offset_groups; i++)
+                write_slopes(problem, teams, slopes.data, grad_output.tile(problem, i / problem.offset_groups), i % problem.offset_groups);
             if (splits > 1 && problem.grad_weight.data) {
 #pragma omp for
                 for (int64_t b = 0; b < blocks_count; b++) {

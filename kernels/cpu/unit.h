@@ -56,6 +56,16 @@ inline void store_pairs(entry* to, const entry* first, const entry* second) {
     std::memcpy(to, &pairs, sizeof pairs);
 }
 
+// Transposes kPacked * kLanes x kLanes entries.
+inline void transpose_entries(const entry* from, int64_t from_step, entry* to, int64_t to_step) {
+    vec rows[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) rows[i] = (vec)(load_low(from + 2 * i * from_step) | load_low(from + (2 * i + 1) * from_step) << 16);
+    transpose(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) std::memcpy(to + i * to_step, &rows[i], sizeof rows[i]);
+}
+
 // Rounds to the nearest, ties to even.
 inline void store(entry* to, vec value) {
 #ifdef DCNRUN_EMULATED_UNITS
@@ -113,6 +123,10 @@ inline operand_vec load_operands(const entry* from) { return load(from); }
 inline Run load_run(const entry* from) { return load(from); }
 inline void store_run(entry* to, Run run) { store(to, run); }
 inline void store_pairs(entry* to, const entry* first, const entry*) { store(to, load(first)); }
+
+inline void transpose_entries(const entry* from, int64_t from_step, entry* to, int64_t to_step) {
+    transpose_block([&](int64_t i) { return from + i * from_step; }, [&](int64_t i) { return to + i * to_step; });
+}
 
 inline real from_entry(entry value) { return value; }
 inline entry to_entry(real value) { return value; }

@@ -122,16 +122,20 @@ inline void exchange_blocks(vec rows[kLanes]) {
     }
 }
 
+inline void transpose(vec rows[kLanes]) {
+    exchange_blocks<1>(rows);
+    exchange_blocks<2>(rows);
+    exchange_blocks<4>(rows);
+    exchange_blocks<8>(rows);
+}
+
 // Transposes kLanes x kLanes values: from(i) is where row i of them is read, to(i) where their column i is written.
 template <typename From, typename To>
 inline void transpose_block(From from, To to) {
     vec rows[kLanes];
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; i++) rows[i] = load(from(i));
-    exchange_blocks<1>(rows);
-    exchange_blocks<2>(rows);
-    exchange_blocks<4>(rows);
-    exchange_blocks<8>(rows);
+    transpose(rows);
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; i++) store(to(i), rows[i]);
 }
