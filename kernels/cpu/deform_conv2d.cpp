@@ -341,28 +341,30 @@ struct WeightSums {
 
 // What one thread needs for one block of channels.
 struct BackwardSpace {
+    int64_t channels;  // over so many are the slopes of a sample added up at once
     int64_t sample_step, columns, panel_step, pair_step;
     MemoryOf<entry> features, packed, pairs, zeros;
     Memory grad_features, column, weights, positions, dump, sample_memory;
     Samples samples;
 
-    BackwardSpace(const Problem& problem, const OutputGradient& grad_output, int64_t channels, bool as_it_is)
-        : sample_step(rounded_up(grad_output.pixels, kLanes)),
-          columns(padded(problem.points() * channels)),
-          panel_step(rounded_up(problem.group_out_channels(), kDepthStep) * kBlockColumns + kLanes),  // padded too
+    BackwardSpace(const Problem& problem, const OutputGradient& grad_output, int64_t widest, int64_t channels, bool as_it_is)
+        : channels(channels),
+          sample_step(rounded_up(grad_output.pixels, kLanes)),
+          columns(padded(problem.points() * widest)),
+          panel_step(rounded_up(problem.group_out_channels(), kDepthStep) * kBlockColumns + kLanes * kPacked),  // padded too
           pair_step(rounded_up(grad_output.pixels, kDepthStep) * kBlockColumns),
-          features(as_it_is ? 0 : problem.pixels() * channels),
+          features(as_it_is ? 0 : problem.pixels() * widest),
           packed(blocks(columns, kBlockColumns) * panel_step),
           pairs(kMatrixUnit ? blocks(columns, kBlockColumns) * pair_step : 0),
-          zeros(channels),
-          grad_features(problem.pixels() * channels),
+          zeros(widest),
+          grad_features(problem.pixels() * widest),
           column(grad_output.pixels * columns),
-          weights(WeightSums(problem, problem.points() * channels).count),
+          weights(WeightSums(problem, problem.points() * widest).count),
           positions(2 * problem.points() * sample_step),
-          dump(channels),
+          dump(widest),
           sample_memory(Samples::kArrays * problem.points() * sample_step),
           samples(sample_memory.data, problem.points(), sample_step) {
-        if (ready()) std::fill(zeros.data, zeros.data + channels, entry());
+        if (ready()) std::fill(zeros.data, zeros.data + widest, entry());
     }
 
     bool ready() const {
@@ -447,9 +449,14 @@ static void backward_tile(const Problem& problem, const OutputGradient& grad_out
         // The columns take the place of their gradients, point by point.
         entry* sampled = reinterpret_cast<entry*>(space.column.data + p * space.columns);
         for (int64_t point = 0; point < problem.points(); point++) {
-            Slopes slope = scatter_gradients(space.samples, point * space.sample_step + p, features, space.zeros.data, step,
-                                             gradients + point * step, sampled + point * step, space.grad_features.data,
-                                             space.dump.data);
+            Slopes slope = {};
+            for (int64_t c = 0; c < step; c += space.channels) {
+                const int64_t column = point * step + c;
+                Slopes part = scatter_gradients(space.samples, point * space.sample_step + p, {features.data + c, features.step}, space.zeros.data,
+                                                std::min(space.channels, step - c), gradients + column, sampled + column,
+                                                space.grad_features.data + c, step, space.dump.data);
+                slope = {slope.y + part.y, slope.x + part.x, slope.factor + part.factor};
+            }
             auto add = [&](int64_t channel, real value) {
                 real& to = slopes[channel * problem.out_pixels() + tile.first + p];
                 to = fresh ? value : to + value;
@@ -508,6 +515,22 @@ static void write_channels(const View& view, int64_t first, int64_t count, int64
     });
 }
 
+// The input channels in blocks of at most `most`, and in teams of them.
+struct Division {
+    std::vector<Block> blocks;
+    std::vector<Team> teams;
+    int64_t widest;  // the channels of a block, whole vectors
+    WeightSums sums;  // of a block
+
+    Division(const Problem& problem, int64_t most)
+        : blocks(channel_blocks(problem, most)),
+          teams(teams_of(blocks, most)),
+          widest(std::max_element(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.count < b.count; })->step()),
+          sums(problem, problem.points() * widest) {}
+
+    int64_t split_weights() const { return int64_t(blocks.size()) * sums.count; }
+};
+
 // Adds up, team by team, the slopes of an offset group at the pixels of a tile: the gradients of its offsets and masks.
 static void write_slopes(const Problem& problem, const std::vector<Team>& teams, real* slopes, const Tile& tile, int64_t offset_group) {
     const int64_t points = problem.points(), pixels = problem.out_pixels();
@@ -563,19 +586,21 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     // At least two blocks, so that one image has work for two threads; with a matrix unit, what is done once for each block and
     // sample costs more than that gains.
     const int64_t channels = std::min(kBlockChannels, rounded_up(blocks(problem.channels, kMatrixUnit ? 1 : 2), kLanes));
-    const std::vector<Block> all = channel_blocks(problem, channels);
-    const std::vector<Team> teams = teams_of(all, channels);
+    Division division(problem, channels);
+    const int64_t splits = image_splits(problem, int64_t(division.teams.size()), division.split_weights());
+    // Where the images are work enough, the two blocks are one: no bit depends on that, since sums over channels remain those of both.
+    const bool are_enough = splits % problem.threads == 0 || splits >= 4 * problem.threads;
+    if (are_enough && problem.groups == 1 && problem.offset_groups == 1 && problem.channels <= kBlockChannels)
+        division = Division(problem, kBlockChannels);
+    const std::vector<Block>& all = division.blocks;
+    const std::vector<Team>& teams = division.teams;
     const int64_t blocks_count = int64_t(all.size()), teams_count = int64_t(teams.size());
     // Rows of the input itself can be read in whole vectors only.
     const bool full = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
     const bool as_it_is = kStoredAsEntry && full && problem.input.has_rows_of_channels(problem.width);
 
-    const int64_t widest = std::max_element(all.begin(), all.end(), [](const Block& a, const Block& b) {
-                               return a.count < b.count;
-                           })->step();
-    const WeightSums sums(problem, problem.points() * widest);
-    const int64_t block_weights = sums.count, split_weights = blocks_count * block_weights;
-    const int64_t splits = image_splits(problem, teams_count, split_weights);
+    const WeightSums& sums = division.sums;
+    const int64_t block_weights = sums.count, split_weights = division.split_weights();
     const int64_t image_slopes = problem.points() * 3 * problem.out_pixels();
     Memory weights(splits > 1 ? splits * split_weights : 0), slopes(teams_count * problem.batch * image_slopes);
     OutputGradient grad_output(problem);
@@ -585,7 +610,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
 #pragma omp parallel num_threads(problem.threads)
     {
         UnitInUse unit;
-        BackwardSpace space(problem, grad_output, widest, as_it_is);
+        BackwardSpace space(problem, grad_output, division.widest, channels, as_it_is);
         if (!space.ready()) {
 #pragma omp atomic write
             status = kNotEnoughMemory;

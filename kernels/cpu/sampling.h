@@ -147,21 +147,21 @@ inline void sample(const Samples& samples, int64_t i, Rows features, const entry
     if (c < count) sample_rest(corners, weights, c, count, column);
 }
 
-// The backward of `sample`, channels in whole vectors. Scatters the column's gradient to the corners' rows in `grads` (`dump`
-// takes what falls outside the feature map), and writes the column, sampled again, which may be in the gradient's place. Returns
-// the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
+// The backward of `sample`, `count` channels in whole vectors. Scatters the column's gradient to the corners' rows in `grads`, which
+// are grad_step apart (`dump` takes what falls outside the feature map), and writes the column, sampled again, which may be in the
+// gradient's place. Returns the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
 struct Slopes {
     real y, x, factor;
 };
 
 __attribute__((noinline)) static Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count,
-                        const real* gradient, entry* column, real* grads, real* dump) {
+                                                          const real* gradient, entry* column, real* grads, int64_t grad_step, real* dump) {
     Corners corners(samples, i, features, zeros);
     real* grad[4];
     real weights[4];
     for (int k = 0; k < 4; k++) {
         int64_t pixel = samples.corner[k][i];
-        grad[k] = pixel < 0 ? dump : grads + pixel * count;
+        grad[k] = pixel < 0 ? dump : grads + pixel * grad_step;
         weights[k] = samples.weight[k][i];
     }
     vec products[4] = {};
