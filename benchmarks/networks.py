@@ -62,17 +62,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     pairs = [tuple(pair.split(":")) for pair in arguments.only] if arguments.only else all_pairs()
     versions = {"torch": torch.__version__, "smp": smp().__version__, "timm": timm.__version__}
-    done = rows_of(arguments.result, versions)
-    rows = []
+    rows = rows_of(arguments.result, versions)
     for arch, encoder in pairs:
-        row = done.get((arch, encoder)) or {"arch": arch, "encoder": encoder} | outcome(arch, encoder)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-        result = versions | {"settings": SETTINGS, "rows": rows}
+        if (arch, encoder) not in rows:
+            rows[arch, encoder] = {"arch": arch, "encoder": encoder} | outcome(arch, encoder)
+        print(json.dumps(rows[arch, encoder]), flush=True)
+        settings = {"all": SETTINGS, "segmentation": SEGMENTATION_SETTINGS, "detection": DETECTION_SETTINGS}
+        result = versions | {"settings": settings, "rows": [rows[pair] for pair in pairs if pair in rows]}
         arguments.result.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def rows_of(path: Path, versions: dict[str, str]) -> dict[tuple[str, str], dict[str, Any]]:
+def rows_of(path: Path, versions: dict[str, str]) -> dict[tuple[str, ...], dict[str, Any]]:
     """Return the rows of a file that was written with the same versions of the libraries, by architecture and encoder."""
     if not path.exists():
         return {}
@@ -82,14 +82,14 @@ def rows_of(path: Path, versions: dict[str, str]) -> dict[tuple[str, str], dict[
 
 
 def all_pairs() -> list[tuple[str, ...]]:
-    """Every architecture and detector on one encoder, then U-Net and RetinaNet on every encoder."""
+    """Every architecture and detector on one encoder, then RetinaNet and U-Net on every encoder."""
     architectures = [
         (arch, ON_ONE_VIT if arch == "dpt" else ON_ONE_ENCODER) for arch in smp().MODEL_ARCHITECTURES_MAPPING
     ]
     return [
         *architectures,
         *((detector, ON_ONE_ENCODER) for detector in DETECTORS),
-        *((arch, encoder) for arch in ("unet", "retinanet") for encoder in ENCODERS if encoder != ON_ONE_ENCODER),
+        *((arch, encoder) for arch in ("retinanet", "unet") for encoder in ENCODERS if encoder != ON_ONE_ENCODER),
     ]
 
 

@@ -460,6 +460,9 @@ class DataConfig:
         ge=0,
         most=LARGEST_SIDE,
     )
+    mosaic: float = setting(
+        0.0, "probability that a training image is a mosaic, of parts of four images", ge=0, le=1, note="a probability"
+    )
     color_jitter: float = setting(0.0, "strength of random brightness, contrast and saturation", ge=0, le=1)
     bands: list[int] = setting(
         [],
@@ -797,6 +800,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("rotate", "rotations", "degrees", "max_rotation"), ("data.random_rotation", "data.quarter_turns")),
     **dict.fromkeys(("rot90", "rotate90", "random_rotate90"), ("data.quarter_turns",)),
     **dict.fromkeys(("elastic_transform", "elastic_deformation", "deformation"), ("data.elastic",)),
+    **dict.fromkeys(("mosaic_prob", "mosaic_p"), ("data.mosaic",)),
     **dict.fromkeys(("jitter", "colorjitter"), ("data.color_jitter",)),
     **dict.fromkeys(("augment", "augmentation"), ("data.flip", "data.scale_min", "data.random_rotation")),
     **dict.fromkeys(("pretrained", "checkpoint", "ckpt"), ("model.weights",)),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -12,8 +14,9 @@ from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.coco_masks import RunLengths, encode
+from dcnrun.data.mosaic import Mosaic, draw_parts, join_boxes, join_images, join_object_masks
 from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
-from dcnrun.data.transforms import LEAST_SHARE, augmentation, evaluation_size, normalised
+from dcnrun.data.transforms import LEAST_SHARE, augmentation, evaluation_size, normalised, require_bands
 
 MULTIPLE = 32
 """Batches of images have sides that are multiples of this, the largest stride of a ResNet."""
@@ -153,7 +156,8 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
 
     @staticmethod
     def training(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
-        return Preparation(TrainingTransform(config), collate, MULTIPLE)
+        mosaic = Mosaic(config.mosaic, partial(join_samples, config)) if config.mosaic else None
+        return Preparation(TrainingTransform(config), collate, MULTIPLE, mosaic)
 
     @staticmethod
     def evaluation(config: DataConfig) -> Preparation[BoxSample, _Prepared, BoxBatch]:  # noqa: D102
@@ -172,6 +176,32 @@ class BoxDataset(LabelledDataset[BoxSample, BoxBatch]):
             "masks": None,
             "name": name,
         }
+
+
+def join_samples(config: DataConfig, samples: Sequence[BoxSample], rng: np.random.Generator) -> BoxSample:
+    """Return the mosaic of four samples, with the name of the first, without objects of which next to nothing is left.
+
+    DataError where bands differ.
+    """
+    sizes = [(sample["image"].shape[-2], sample["image"].shape[-1]) for sample in samples]
+    parts = draw_parts(sizes, rng)
+    for sample in samples:
+        require_bands(sample["image"], config, sample["name"])
+    boxes, left = join_boxes([sample["boxes"].as_subclass(Tensor) for sample in samples], parts)
+    masks = [sample["masks"] for sample in samples if sample["masks"] is not None]
+    joined = None
+    if len(masks) == len(samples):
+        joined = join_object_masks([each.as_subclass(Tensor) for each in masks], parts)
+    return {
+        "image": join_images([sample["image"] for sample in samples], parts, config.mean),
+        "boxes": tv_tensors.BoundingBoxes(boxes[left], format="XYXY", canvas_size=sizes[0]),
+        "labels": torch.cat([sample["labels"] for sample in samples])[left],
+        "crowd": torch.cat([sample["crowd"] for sample in samples])[left],
+        "difficult": torch.cat([sample["difficult"] for sample in samples])[left],
+        "area": torch.cat([sample["area"] for sample in samples])[left],
+        "masks": None if joined is None else tv_tensors.Mask(joined[left]),
+        "name": samples[0]["name"],
+    }
 
 
 def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> BoxBatch:

@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.data.mosaic import PARTS
 from dcnrun.data.sample import BatchT, LabelledDataset, Preparation, SampleT, batches_of_one_size
 from dcnrun.errors import DataError, UsageError
 
 SeenT = TypeVar("SeenT")
 LoadedT = TypeVar("LoadedT")
 
-_ORDER, _AUGMENTATION = 0, 1
+_ORDER, _AUGMENTATION, _MOSAIC = 0, 1, 2
 
 _LOOKED_AT_TOGETHER = 16
 _SECONDS_BETWEEN_LOOKS = 5.0
@@ -129,7 +130,11 @@ class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
     """
 
     def __init__(
-        self, samples: Dataset[SampleT], preparation: Preparation[SampleT, Any, LoadedT], seed: int, cache: bool
+        self,
+        samples: LabelledDataset[SampleT, Any],
+        preparation: Preparation[SampleT, Any, LoadedT],
+        seed: int,
+        cache: bool,
     ) -> None:
         self._samples = samples
         self._preparation = preparation
@@ -137,11 +142,22 @@ class _PreparedBatches(Dataset[LoadedT | DataError], Generic[SampleT, LoadedT]):
         self._cache: dict[int, SampleT] | None = {} if cache else None
 
     def __getitem__(self, places: list[_Place]) -> LoadedT | DataError:
-        read = ((self._read(place.index), _derived_seed(self._seed, place.position)) for place in places)
+        read = ((self._sample(place), _derived_seed(self._seed, place.position)) for place in places)
         try:
             return self._preparation.batch(read, [place.index for place in places])
         except DataError as error:
             return error
+
+    def _sample(self, place: _Place) -> SampleT:
+        """The sample of a place, in a mosaic with three others where one is drawn."""
+        sample, mosaic = self._read(place.index), self._preparation.mosaic
+        if mosaic is None:
+            return sample
+        rng = np.random.default_rng([self._seed, _MOSAIC, place.position])
+        if rng.random() >= mosaic.probability:
+            return sample
+        others = rng.integers(len(self._samples), size=PARTS - 1)
+        return mosaic.join([sample, *(self._read(int(index)) for index in others)], rng)
 
     def _read(self, index: int) -> SampleT:
         if self._cache is None:

@@ -1,16 +1,19 @@
 """Data sets of images with masks, and batches of them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.data.mosaic import Mosaic, draw_parts, join_images, join_masks
 from dcnrun.data.sample import IGNORE, Batch, LabelledDataset, Preparation, Sample, Size, in_one_block, padded
-from dcnrun.data.transforms import augmentation, evaluation_size, normalised
+from dcnrun.data.transforms import augmentation, evaluation_size, normalised, require_bands
 
 
 class MaskBatch(Batch):
@@ -58,7 +61,8 @@ class SegmentationDataset(LabelledDataset[Sample, MaskBatch]):
 
     @staticmethod
     def training(config: DataConfig) -> Preparation[Sample, _Prepared, MaskBatch]:  # noqa: D102
-        return Preparation(training_transform(config), collate)
+        mosaic = Mosaic(config.mosaic, partial(join_samples, config)) if config.mosaic else None
+        return Preparation(training_transform(config), collate, mosaic=mosaic)
 
     @staticmethod
     def evaluation(config: DataConfig) -> Preparation[Sample, _Prepared, MaskBatch]:  # noqa: D102
@@ -68,6 +72,18 @@ class SegmentationDataset(LabelledDataset[Sample, MaskBatch]):
     def unlabelled(image: tv_tensors.Image, name: str) -> Sample:  # noqa: D102
         nothing = torch.full(image.shape[-2:], IGNORE, dtype=torch.uint8)
         return {"image": image, "mask": tv_tensors.Mask(nothing), "name": name}
+
+
+def join_samples(config: DataConfig, samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
+    """Return the mosaic of four samples, with the name of the first; what no image covers is ignored. DataError where bands differ."""
+    parts = draw_parts([sample["image"].shape[-2:] for sample in samples], rng)
+    for sample in samples:
+        require_bands(sample["image"], config, sample["name"])
+    return {
+        "image": join_images([sample["image"] for sample in samples], parts, config.mean),
+        "mask": join_masks([sample["mask"] for sample in samples], parts, IGNORE),
+        "name": samples[0]["name"],
+    }
 
 
 def collate(prepared: Sequence[_Prepared], index: list[int], name: list[str]) -> MaskBatch:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import DataConfig
+from dcnrun.data.mosaic import Mosaic
 
 Split = Literal["train", "val"]
 
@@ -96,6 +97,8 @@ class Preparation(Generic[SampleT, PreparedT, BatchT]):
     """Makes the batch of prepared samples, their indices in the data set and their names."""
     multiple: int = 1
     """The sides of a batch's images are multiples of this."""
+    mosaic: Mosaic[SampleT] | None = None
+    """What makes one sample of four, before it is transformed."""
 
     def batch_of_one(self, sample: SampleT, index: int = 0) -> BatchT:
         """Make a batch of a single sample."""

@@ -61,13 +61,18 @@ def evaluation_size(config: DataConfig) -> list[Any]:
 
 def normalised(image: torch.Tensor, config: DataConfig, name: str) -> torch.Tensor:
     """Return an image of float32 normalised; DataError, with its name, where it has other bands than the settings."""
+    require_bands(image, config, name)
+    result: torch.Tensor = v2.functional.normalize(image, config.mean, config.std)
+    return result
+
+
+def require_bands(image: torch.Tensor, config: DataConfig, name: str) -> None:
+    """Raise DataError, with the image's name, where it has other bands than the settings."""
     if image.shape[0] != len(config.mean):
         raise DataError(
             f"{name!r}: the image has {image.shape[0]} band{'s'[: image.shape[0] > 1]}, but the training images have {len(config.mean)};"
             " data.bands chooses those that all have"
         )
-    result: torch.Tensor = v2.functional.normalize(image, config.mean, config.std)
-    return result
 
 
 class RandomCrop(v2.RandomCrop):  # type: ignore[misc]
@@ -75,7 +80,7 @@ class RandomCrop(v2.RandomCrop):  # type: ignore[misc]
 
     def __init__(self, side: int, mean: Sequence[float], mask_padding: int) -> None:
         self._mean = list(mean)
-        fill = {tv_tensors.Image: _in_bytes(mean), tv_tensors.Mask: mask_padding}
+        fill = {tv_tensors.Image: in_bytes(mean), tv_tensors.Mask: mask_padding}
         super().__init__(side, pad_if_needed=True, fill=fill)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -133,7 +138,7 @@ class RandomWarp(v2.Transform):  # type: ignore[misc]
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """The image or masks, moved; or the boxes around moved masks."""
         if isinstance(inpt, tv_tensors.Image):
-            fill = self._mean if inpt.is_floating_point() else _in_bytes(self._mean)
+            fill = self._mean if inpt.is_floating_point() else in_bytes(self._mean)
             return v2.functional.elastic(inpt, params["displacement"], fill=fill)
         if not params["masks"]:
             return inpt  # no boxes
@@ -189,7 +194,8 @@ def _turned_boxes(boxes: tv_tensors.BoundingBoxes, turns: int) -> tv_tensors.Bou
     return tv_tensors.wrap(corners, like=boxes, canvas_size=(height, width))
 
 
-def _in_bytes(mean: Sequence[float]) -> list[int]:
+def in_bytes(mean: Sequence[float]) -> list[int]:
+    """Return a mean colour, 0 to 1, as images of 8 bits have it."""
     return [round(255 * value) for value in mean]
 
 

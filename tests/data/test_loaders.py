@@ -55,7 +55,7 @@ def settings(**values):
 
 
 AUGMENTED = {"crop_size": 32, "scale_min": 0.7, "scale_max": 1.4, "color_jitter": 0.4, "vertical_flip": 0.5}
-AUGMENTED |= {"quarter_turns": True, "random_rotation": 20.0, "elastic": 2.0}
+AUGMENTED |= {"quarter_turns": True, "random_rotation": 20.0, "elastic": 2.0, "mosaic": 0.5}
 
 
 def stream(dataset, config, *, first_step=0, steps=6, seed=3, **rank):
