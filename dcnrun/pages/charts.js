@@ -1,6 +1,6 @@
 /*
  * Charts of reports, as SVG that is drawn anew where its place becomes wider or narrower, so that letters keep their size. Names are
- * only ever set as text. A series is `{ number, name, ... }`: its number gives colour and dashes, and stands beside it.
+ * only ever set as text. A series is `{ number, name, ... }`: its number stands beside it and gives dashes and colour, unless `colour` is another number.
  */
 const charts = (() => {
   const NAMESPACE = "http://www.w3.org/2000/svg";
@@ -26,7 +26,7 @@ const charts = (() => {
 
   /** The part of a chart that is one series, with its name as a tooltip. */
   function group(series, ...children) {
-    return svg("g", { class: `series ${colourOf(series.number)}`, "data-number": series.number }, svg("title", {}, series.title ?? series.name), ...children);
+    return svg("g", { class: `series ${colourOf(series.colour ?? series.number)}`, "data-number": series.number }, svg("title", {}, series.title ?? series.name), ...children);
   }
 
   /** From values to pixels. Ends that are equal are moved apart. */
@@ -40,7 +40,7 @@ const charts = (() => {
   function ticks({ low, high, log }, count) {
     if (log && high / low > 8) return powers(low, high, count);
     const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
+    const step = [1, 2, 2.5, 5, 10].map((times) => times * power).find((size) => size >= rough);
     const found = [];
     for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(Number((i * step).toPrecision(12)));
     return found;
@@ -54,8 +54,9 @@ const charts = (() => {
     return found;
   }
 
-  /** A number with a unit prefix, such as 11.2 M. */
+  /** A number with a unit prefix, such as 11.2 M, where it has more than four digits. */
   function shortNumber(value) {
+    if (Math.abs(value) >= 1e3 && Math.abs(value) < 1e4) return `${Number(value.toPrecision(4))}`;
     for (const [size, prefix] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
       if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(3))} ${prefix}`;
     }
@@ -99,13 +100,14 @@ const charts = (() => {
     const left = 52, right = 22, top = 10, bottom = 40;
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}` });
     const across = scaleOf(...x.ends, left, width - right, x.log), up = scaleOf(...y.ends, height - bottom, top, y.log);
-    for (const value of ticks(up, 5)) {
+    for (const value of ticks(up, 6)) {
       root.append(svg("path", { class: "grid", d: `M${left} ${up(value)}H${width - right}` }));
       root.append(svg("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, shortNumber(value)));
     }
-    for (const value of ticks(across, width < NARROW ? 4 : 7).filter((each) => !x.whole || Number.isInteger(each))) {
+    const named = x.names?.map((_, i) => i);
+    for (const value of named ?? ticks(across, width < NARROW ? 4 : 7).filter((each) => !x.whole || Number.isInteger(each))) {
       root.append(svg("path", { class: "grid", d: `M${across(value)} ${height - bottom}v4` }));
-      root.append(svg("text", { x: across(value), y: height - bottom + 17, "text-anchor": "middle" }, shortNumber(value)));
+      root.append(svg("text", { x: across(value), y: height - bottom + 17, "text-anchor": "middle" }, named ? fitted(x.names[value], (width - left) / named.length) : shortNumber(value)));
     }
     root.append(svg("text", { x: width - right, y: height - 6, "text-anchor": "end" }, fitted(x.label, width - left)));
     return { root, across, up };
@@ -113,6 +115,11 @@ const charts = (() => {
 
   function pathOf(curve, { across, up }) {
     return curve[0].map((step, i) => `${i ? "L" : "M"}${across(step).toFixed(1)} ${up(curve[1][i]).toFixed(1)}`).join("");
+  }
+
+  /** The path of a curve that keeps each value until the next. */
+  function stairsOf([steps, values], { across, up }) {
+    return steps.map((step, i) => (i ? `H${across(step)}V${up(values[i])}` : `M${across(step)} ${up(values[i])}`)).join("");
   }
 
   /** A curve as a line, or as a dot where it has a single point. */
@@ -153,18 +160,23 @@ const charts = (() => {
     return area.root;
   }
 
-  /** Points with whiskers: of each series `{ x, y, spread }`. */
-  function points(width, series, { x, y }) {
+  /**
+   * Points with whiskers: of each series `{ x, y, spread, hollow }`; `line` is a curve behind them, and without `numbered` there are no numbers beside
+   * them, where there are too many.
+   */
+  function points(width, series, { x, y, line, numbered = true }) {
     const placed = series.filter((each) => each.x != null && each.y != null);
     if (!placed.length) return undefined;
     const height = Math.round(Math.min(Math.max(width * 0.6, 240), 340));
     const ends = endsOf(placed.flatMap((each) => [each.y - (each.spread ?? 0), each.y + (each.spread ?? 0)]), 0.08);
-    const area = axes(width, height, { ends: endsOf(placed.map((each) => each.x), 0.08), label: x.label }, { ends, label: y.label });
+    const log = Boolean(x.log) && placed.every((each) => each.x > 0);
+    const area = axes(width, height, { ...x, log, ends: x.names ? [-0.5, x.names.length - 0.5] : endsOf(placed.map((each) => each.x), 0.08, log) }, { ends });
+    if (line) area.root.append(svg("path", { class: "zero", d: stairsOf(line, area) }));
     for (const each of placed) {
       const left = area.across(each.x), at = area.up(each.y);
       const whisker = each.spread ? [svg("path", { class: "line seed", d: `M${left} ${area.up(each.y - each.spread)}V${area.up(each.y + each.spread)}` })] : [];
-      area.root.append(group(each, ...whisker, svg("circle", { class: "dot", cx: left, cy: at, r: 6 }),
-        svg("text", { class: "own", x: left + 9, y: at - 5 }, `${each.number}`)));
+      const number = numbered ? [svg("text", { class: "own", x: left + 9, y: at - 5 }, `${each.number}`)] : [];
+      area.root.append(group(each, ...whisker, svg("circle", { class: each.hollow ? "ring" : "dot", cx: left, cy: at, r: numbered ? 6 : 4.5 }), ...number));
     }
     return area.root;
   }

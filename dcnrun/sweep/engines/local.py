@@ -201,7 +201,9 @@ def _report(progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:
     if repeated:
         result["repeats"] = repeated.as_json()
         console.print(f"{repeated.verdict} {repeated.change}", markup=False, soft_wrap=True)
-    console.print(f"Written: {progress.folder}/report.md, report.json, figures", markup=False, soft_wrap=True)
+    console.print(
+        f"Written: {progress.folder}/report.md, report.html, report.json, figures", markup=False, soft_wrap=True
+    )
     if failed := sum(job.state is State.failed for job in progress.jobs):
         console.print(f"{several(failed)} failed: --retry-failed runs {'it' if failed == 1 else 'them'} again.")
     return result

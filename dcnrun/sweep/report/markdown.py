@@ -13,9 +13,11 @@ from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost
 from dcnrun.sweep.status import Progress, in_short, summary
 from dcnrun.tasks.registry import metric_text
 
+REPEAT_COLUMNS = ("", "trial", "by single run", "mean", "95 % of the mean", "to the best (points)", "verdict")
+"""Of the settings that were repeated; the mean is of a metric in percent."""
 _MOST_ROWS = 20
 _MOST_REASONS = 50
-_NOISE = (
+NOISE = (
     "Each value is that of one run. Runs that differ by their seed alone differ too, often by more than settings near the top do: "
     "differences smaller than that are not a ranking."
 )
@@ -67,16 +69,8 @@ def _repeats(repeated: Repeated) -> list[str]:
         repeated.change,
         "",
         *_table(
-            (
-                "",
-                "trial",
-                "by single run",
-                f"mean {repeated.metric} (%)",
-                "95 % of the mean",
-                "to the best (points)",
-                "verdict",
-            ),
-            [_ranked(i + 1, setting) for i, setting in enumerate(repeated.ranking)],
+            [f"mean {repeated.metric} (%)" if name == "mean" else name for name in REPEAT_COLUMNS],
+            [repeat_cells(i + 1, setting) for i, setting in enumerate(repeated.ranking)],
         ),
         "",
         "At the last step (a trial's own value is the best of its reports). The trials' own "
@@ -88,7 +82,8 @@ def _repeats(repeated: Repeated) -> list[str]:
     ]
 
 
-def _ranked(rank: int, row: RankedSetting) -> list[str]:
+def repeat_cells(rank: int, row: RankedSetting) -> list[str]:
+    """Return the cells of a setting that was repeated, under REPEAT_COLUMNS."""
     difference = row.difference
     return [
         str(rank),
@@ -117,7 +112,7 @@ def _ranking(progress: Progress, is_repeated: bool) -> list[str]:
         rows.append([str(i + 1), str(job.number), metric_text(metric, value), job.state.value, *parameters])
     more = [f"{len(ranked) - _MOST_ROWS} more are in report.json."] if len(ranked) > _MOST_ROWS else []
     how = "`--repeats 3` runs the best few again over three seeds and ranks them by their means."
-    said = " ".join([*more, _NOISE, *([] if is_repeated else [how])])
+    said = " ".join([*more, NOISE, *([] if is_repeated else [how])])
     return ["## Ranking by single runs", "", *_table(("", "trial", metric, "state", *names), rows), "", said]
 
 

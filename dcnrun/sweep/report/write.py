@@ -1,4 +1,4 @@
-"""Writes the report of a sweep: report.json, report.md and its figures."""
+"""Writes the report of a sweep: report.json, report.md, report.html and its figures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,13 @@ from dcnrun.sweep.repeats import Repeated
 from dcnrun.sweep.report.content import Importance, content, importance, most_important, varies
 from dcnrun.sweep.report.figures import draw_history, draw_importance, draw_parallel, draw_slice, slice_of
 from dcnrun.sweep.report.markdown import markdown
+from dcnrun.sweep.report.page import write_sweep
 from dcnrun.sweep.spec.sweep_file import SweepFile
 from dcnrun.sweep.status import Progress
 
 JSON = "report.json"
 MARKDOWN = "report.md"
+PAGE = "report.html"
 FIGURES = "figures"
 MOST_COORDINATES = 10
 _NAMES = ("history.png", "importance.png", "parallel.png", "slice.png")
@@ -29,7 +31,7 @@ DrawFigures = Callable[[SweepFile, Progress, Importance, Path], dict[str, str]]
 def write_report(
     plan: Plan, progress: Progress, repeated: Repeated | None = None, draw: DrawFigures | None = None
 ) -> dict[str, Any]:
-    """Write report.json, report.md and the figures into the sweep's folder, each beside and renamed; return the object.
+    """Write report.json, report.md, report.html and the figures into the sweep's folder, each beside and renamed; return the object.
 
     `repeated` are the best settings over several seeds, where they were run; `draw` stands for `write_figures`.
     """
@@ -39,6 +41,7 @@ def write_report(
     write_json(progress.folder / JSON, report)
     pictures = [(f"{FIGURES}/{name}", caption) for name, caption in figures.items()]
     write_text(progress.folder / MARKDOWN, markdown(plan, progress, found, repeated, report["command"], pictures))
+    write_sweep(plan, progress, found, repeated, report["command"], progress.folder / PAGE)
     return report
 
 
