@@ -26,7 +26,7 @@ def test_what_the_wheel_holds(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     viewer = [f"dcnrun/visualize/viewer/page.{kind}" for kind in ("html", "js", "css")]
     pages = [f"dcnrun/pages/{name}" for name in ("frame.html", "base.css", "report.css", "theme.js", "charts.js")]
-    pages += [*viewer, "dcnrun/compare/page.js"]
+    pages += [*viewer, "dcnrun/compare/page.js", "dcnrun/sweep/report/page.js"]
     for name in ("dcnrun/cli/__init__.py", "dcnrun/conf/config.yaml", "dcnrun/conf/conv/deformable.yaml", *pages):
         assert name in names
     samples = ("dcnrun/samples/nuclei/images/train/", "dcnrun/samples/treecrowns/VOC2007/JPEGImages/")
