@@ -34,6 +34,7 @@ PAGE_NAME = "compare.html"
 _SCRIPT = Path(__file__).with_name("page.js")
 # Of all curves of one chart, and the fewest and most of one.
 _MOST_POINTS, _FEWEST_OF_CURVE, _MOST_OF_CURVE = 60_000, 40, 400
+_MOST_WARNINGS = 10  # that are read at once
 _NONE = "-"
 _HOW_TO_READ = (
     "Start with the verdict. Higher or lower is said only where the interval of the difference excludes 0; everything else may be chance.",
@@ -71,7 +72,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 def _cautions(comparison: Comparison) -> Html:
     lines = [*warnings(comparison), *map(missing_text, comparison.unfinished)]
     return (
-        element("section", element("h2", "Before you rely on it"), items(lines), class_="warnings")
+        element("section", element("h2", "Before you rely on it"), items(lines, _MOST_WARNINGS), class_="warnings")
         if lines
         else Html("")
     )

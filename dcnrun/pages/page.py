@@ -78,9 +78,13 @@ def section(title: str, *children: str) -> Html:
     return element("section", element("h2", title), *children)
 
 
-def items(texts: Sequence[str]) -> Html:
-    """Return a list; nothing where there are no texts."""
-    return element("ul", *(element("li", text) for text in texts)) if texts else Html("")
+def items(texts: Sequence[str], most: int | None = None) -> Html:
+    """Return a list; nothing where there are no texts, and those after the first `most` where a reader opens them."""
+    if not texts:
+        return Html("")
+    listed = element("ul", *(element("li", text) for text in texts[:most]))
+    more = texts[most:] if most else []
+    return joined(listed, element("details", element("summary", f"{len(more)} more"), items(more))) if more else listed
 
 
 def chart(name: str, caption: str) -> Html:

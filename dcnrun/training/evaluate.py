@@ -34,6 +34,8 @@ def evaluate(
     Overrides change the run's config first: other data, another batch size. What the network says is written to
     `predictions`, and what it gets wrong into the folder `errors`, where they are given.
     """
+    if errors is not None and errors.exists() and not errors.is_dir():
+        raise UsageError(f"--errors {errors}: it is a file; give a folder, which need not exist.")
     trained = load_trained_run(run, which, overrides)
     task = task_of(trained.config.model)
     if predictions is not None and not task.traits.saves_predictions:

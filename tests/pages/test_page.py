@@ -73,6 +73,13 @@ def test_elements_escape_what_is_no_html():
     assert joined("<", element("b", "&")) == "&lt;<b>&amp;</b>"
 
 
+def test_long_lists_are_opened_by_the_reader():
+    assert items([]) == ""
+    assert "details" not in items(["a", "b"], 2)
+    tags = [tag for tag, _ in Parsed(items(["a", "b", "c"], 1)).elements]
+    assert tags == ["ul", "li", "details", "summary", "ul", "li", "li"]
+
+
 def test_a_table_has_headers_of_rows_and_columns():
     elements = Parsed(table("Scores", ("class", "score", "word"), [("a", "1", "x"), ("b", "2", "y")], (0, 2))).elements
     scopes = [attributes.get("scope") for tag, attributes in elements if tag == "th"]

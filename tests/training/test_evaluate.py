@@ -53,6 +53,9 @@ def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):
         evaluate(finished.path, CheckpointChoice.best, ["data=nuclei"])
     with pytest.raises(UsageError, match="not a run folder"):
         evaluate(tmp_path, CheckpointChoice.best)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file: it is a file; give a folder"):
+        evaluate(finished.path, CheckpointChoice.best, errors=tmp_path / "file")
 
 
 def test_classes_that_have_other_numbers_are_matched_by_name(finished, tmp_path, capsys):

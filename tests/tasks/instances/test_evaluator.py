@@ -13,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from dcnrun.data.coco_masks import decode, encode
 from dcnrun.tasks import gather
+from dcnrun.tasks.detection.coco import coco_confusion
 from dcnrun.tasks.instances.evaluator import InstanceEvaluation, InstanceEvaluator
 from dcnrun.tasks.instances.scores import INSTANCES
 from tests.tasks.detection.factories import CLASS_NAMES, category_id
@@ -148,3 +149,21 @@ def test_a_difficult_mask_is_neither_right_nor_wrong_to_find():
     assert evaluation.metrics["val/mask_map"] == evaluation.images.score("val/mask_map") == pytest.approx(1)
     entries = [each["segmentation"] for each in evaluation.predictions]
     assert np.array_equal(decode(entries, image.size) > 0, [square, other])
+
+
+def test_masks_that_fill_their_boxes_are_confused_as_these_are():
+    images = []
+    for image in results(4, 12):
+        whole = dataclasses.replace(image, size=(400, 400))
+        masks, object_masks = ([encode(filled(box)) for box in boxes] for boxes in (image.boxes, image.object_boxes))
+        images.append(dataclasses.replace(whole, masks=masks, object_masks=object_masks))
+    of_masks = coco_confusion(images, CLASS_NAMES, 0.3, 0.5, "segm")
+    np.testing.assert_array_equal(of_masks.counts, coco_confusion(images, CLASS_NAMES, 0.3, 0.5).counts)
+    assert InstanceEvaluation(images, Made(images)).confusion().counts.tolist() == of_masks.counts.tolist()
+
+
+def filled(box):
+    mask = np.zeros((400, 400), np.bool_)
+    left, top, right, bottom = box.astype(int)
+    mask[top:bottom, left:right] = True
+    return mask
