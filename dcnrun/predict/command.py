@@ -19,6 +19,7 @@ from dcnrun.predict.images import ImageInput, images_in, images_of
 from dcnrun.predict.network import Predictor, Prepared, load_predictors
 from dcnrun.predict.options import DATA, DEFAULT_SCORE, Options, check
 from dcnrun.predict.results import Record, ResultFolder
+from dcnrun.predict.side_by_side import difference, sheet
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.training.progress import ImageProgress
@@ -30,6 +31,8 @@ _PIXELS_AHEAD = 2**25
 """Pixels of images beyond which no more are read, batched or left to be written: memory is bounded for large images too."""
 _MOST_NAMED = 20
 """Damaged images that the report names; each is named when it is met."""
+_MOST_DIFFERING = 5
+"""Images on which several runs differ most that are named; differences.csv has all."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,12 @@ class _Job:
                 found = found.renumbered(np.array([classes.index(name) for name in run.classes]))
             self.results.write(run.name, source.result, found, picture, classes)
             every.append(found)
+        differs = 0.0
+        if len(every) > 1:
+            between = difference(every)
+            names = [run.name for run in self.runs]
+            self.results.write_sheet(source.result, sheet(picture, names, every, between, classes))
+            differs = between.share
         objects = [[] if found.objects is None else coco_objects(found.objects, self.category_id) for found in every]
         return {
             "image": source.key,
@@ -196,6 +205,7 @@ class _Job:
             "size": list(size),
             "id": source.image_id,
             "objects": objects,
+            "differs": differs,
         }
 
 
@@ -213,7 +223,11 @@ def _report(job: _Job, images: int, damaged: Sequence[str]) -> dict[str, Any]:
             else f": {count} objects that score {job.min_score:g} or more"
         )
         console.print(f"{run.name}: {done} images{found}", markup=False, soft_wrap=True)
+    differing = job.results.write_differences()[:_MOST_DIFFERING] if len(job.runs) > 1 else []
+    for image, share in differing:
+        console.print(f"they differ on {100 * share:.1f} %: {printable(image)}", markup=False, soft_wrap=True)
     return {
+        "differing": [{"image": image, "share": share} for image, share in differing],
         "out": str(job.results.path),
         "images": images,
         "done": done,

@@ -19,6 +19,8 @@ from dcnrun.tasks.found import Found, FoundObjects
 Picture = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
 
+Rgb = tuple[int, int, int]
+
 BACKGROUND = ("background", "_background_", "__background__")
 """Names of a class that is not painted."""
 
@@ -53,10 +55,10 @@ class Canvas:
     step: int
 
     @classmethod
-    def of(cls, picture: Picture) -> "Canvas":
-        """Return the canvas of an image."""
+    def of(cls, picture: Picture, most: int = _MOST_SIDE) -> "Canvas":
+        """Return the canvas of an image, whose longer side has at most so many pixels."""
         longest = max(picture.shape[:2])
-        enlarged, step = max(1, ceil(_LEAST_SIDE / longest)), ceil(longest / _MOST_SIDE)
+        enlarged, step = max(1, ceil(_LEAST_SIDE / longest)), ceil(longest / most)
         return cls(_scaled(picture, enlarged, step).copy(), enlarged, step)
 
     @property
@@ -83,11 +85,16 @@ def _scaled(plane: NDArray[Any], enlarged: int, step: int) -> NDArray[Any]:
 def overlay(picture: Picture, found: Found, classes: Sequence[str]) -> Image.Image:
     """Return an image with what was found in it painted on, and a legend of the classes that are there."""
     canvas = Canvas.of(picture)
-    return with_legend(painted(canvas, found, classes), legend_of(found, classes))
+    legend = [
+        (None if label == NOT_PAINTED else palette_colour(label), text) for label, text in legend_of(found, classes)
+    ]
+    return with_legend(painted(canvas, found, classes), legend)
 
 
-def painted(canvas: Canvas, found: Found, classes: Sequence[str]) -> Image.Image:
-    """Return the canvas with what was found painted on."""
+def painted(
+    canvas: Canvas, found: Found, classes: Sequence[str], marked: NDArray[np.bool_] | None = None
+) -> Image.Image:
+    """Return the canvas with what was found painted on; of objects, those that are `marked` with thicker boxes."""
     pixels = canvas.pixels
     if found.classes is not None:
         alpha = np.full(256, _ALPHA, np.uint16)
@@ -97,49 +104,50 @@ def painted(canvas: Canvas, found: Found, classes: Sequence[str]) -> Image.Image
         pixels = _blended(pixels, PALETTE[labels], alpha)
     if found.objects is None:
         return Image.fromarray(pixels)
-    return _with_objects(canvas, pixels, found.objects, found.size, classes)
+    pixels = _with_masks(canvas, pixels, found.objects, found.size)
+    image = Image.fromarray(pixels)
+    draw, objects = ImageDraw.Draw(image), found.objects
+    for i in reversed(range(len(objects))):
+        box = [float(value) * canvas.scale for value in objects.boxes[i]]
+        text = f"{short_name(classes[objects.labels[i]])} {objects.scores[i]:.2f}"
+        if len(objects) > _MOST_LABELLED:
+            text = ""
+        width = 2 if marked is not None and marked[i] else 1
+        draw_box(draw, canvas, box, palette_colour(int(objects.labels[i])), text, width)
+    return image
 
 
-def _with_objects(
-    canvas: Canvas, pixels: Picture, objects: FoundObjects, size: tuple[int, int], classes: Sequence[str]
-) -> Image.Image:
-    surest_last = range(len(objects) - 1, -1, -1)
+def _with_masks(canvas: Canvas, pixels: Picture, objects: FoundObjects, size: tuple[int, int]) -> Picture:
+    if objects.masks is None:
+        return pixels
     pixels = pixels.copy()
-    for i in surest_last if objects.masks is not None else ():
-        assert objects.masks is not None
+    for i in reversed(range(len(objects))):  # the surest on top
         inside = canvas.fitted(decode([objects.masks[i]], size)[0]) > 0
         colour = PALETTE[objects.labels[i]]
         pixels[inside] = _blended(pixels[inside], colour, np.uint16(_MASK_ALPHA))
         pixels[inside & edges(inside, canvas.line)] = colour
-    image = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(image)
-    for i in surest_last:
-        box = [float(value) * canvas.scale for value in objects.boxes[i]]
-        text = f"{short_name(classes[objects.labels[i]])} {objects.scores[i]:.2f}"
-        draw_box(draw, canvas, box, int(objects.labels[i]), text if len(objects) <= _MOST_LABELLED else "")
-    return image
+    return pixels
 
 
 def draw_box(
-    draw: ImageDraw.ImageDraw, canvas: Canvas, box: Sequence[float], label: int, text: str, width: int = 1
+    draw: ImageDraw.ImageDraw, canvas: Canvas, box: Sequence[float], colour: Rgb, text: str, width: int = 1
 ) -> None:
-    """Draw a box (xyxy on the canvas) in the colour of its class, with a text at its upper edge, if there is one.
+    """Draw a box (xyxy on the canvas), with a text at its upper edge, if there is one.
 
     Args:
         draw: what draws on the canvas.
         canvas: the canvas, whose size says how wide lines are.
         box: xyxy in pixels of the canvas.
-        label: the class.
+        colour: of the box.
         text: what is written, in one line.
         width: of the line, as a multiple of the canvas's.
     """
-    colour = _rgb(label)
     corners = (box[0], box[1], max(box[0], box[2] - 1), max(box[1], box[3] - 1))
     around = (corners[0] - 1, corners[1] - 1, corners[2] + 1, corners[3] + 1)
     draw.rectangle(around, outline="black", width=width * canvas.line + 2)  # seen on any colour
     draw.rectangle(corners, outline=colour, width=width * canvas.line)
     if text:
-        letters = font(max(11, 6 * canvas.line + 6))
+        letters = font(letter_size(canvas.pixels.shape))
         left, top, right, bottom = letters.getbbox(text)
         x = min(max(corners[0], 0), max(0, canvas.pixels.shape[1] - (right - left) - 4))
         y = max(0, corners[1] - (bottom - top) - 4)
@@ -182,18 +190,18 @@ def _unpainted(classes: Sequence[str]) -> list[int]:
     return [label for label, name in enumerate(classes) if name.lower() in BACKGROUND]
 
 
-def with_legend(image: Image.Image, entries: Sequence[tuple[int, str]]) -> Image.Image:
-    """Return the image with a legend below: a colour and a text for each class, in a few rows."""
-    size = max(11, round(max(image.size) / 60))
+def with_legend(image: Image.Image, entries: Sequence[tuple[Rgb | None, str]]) -> Image.Image:
+    """Return the image with a legend below: a colour, white for none, and a text for each entry, in a few rows."""
+    size = letter_size(image.size)
     letters, pad = font(size), size // 2
-    rows: list[list[tuple[int, int, str]]] = [[]]
+    rows: list[list[tuple[int, Rgb | None, str]]] = [[]]
     x = pad
-    for label, text in entries or [(NOT_PAINTED, "nothing found")]:
+    for colour, text in entries or [(None, "nothing found")]:
         width = round(letters.getlength(text)) + 2 * size + pad
         if rows[-1] and x + width > image.width:
             rows.append([])
             x = pad
-        rows[-1].append((x, label, text))
+        rows[-1].append((x, colour, text))
         x += width
     rows = rows[:_LEGEND_ROWS]
     row_height = size + pad
@@ -202,11 +210,15 @@ def with_legend(image: Image.Image, entries: Sequence[tuple[int, str]]) -> Image
     draw = ImageDraw.Draw(result)
     for number, row in enumerate(rows):
         y = image.height + pad + number * row_height
-        for x, label, text in row:
-            fill = "white" if label == NOT_PAINTED else _rgb(label)
-            draw.rectangle((x, y, x + size, y + size), fill=fill, outline="#444444")
+        for x, colour, text in row:
+            draw.rectangle((x, y, x + size, y + size), fill=colour or "white", outline="#444444")
             draw.text((x + size + pad, y + size // 2), text, fill="black", font=letters, anchor="lm")
     return result
+
+
+def letter_size(size: Sequence[int]) -> int:
+    """Return the height of letters, in pixels, on a picture whose sides come first in `size`."""
+    return max(11, round(max(size[:2]) / 60))
 
 
 @cache
@@ -215,12 +227,13 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
 
 
-def _rgb(label: int) -> tuple[int, int, int]:
+def palette_colour(label: int) -> Rgb:
+    """Return the colour of a class."""
     red, green, blue = PALETTE[label].tolist()
     return red, green, blue
 
 
-def _readable_on(colour: tuple[int, int, int]) -> str:
+def _readable_on(colour: Rgb) -> str:
     red, green, blue = colour
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 

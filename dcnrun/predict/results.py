@@ -4,11 +4,12 @@
 are in place. So whatever ends a call, the next one goes on, and no file is ever half written.
 """
 
+import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from dcnrun.tasks.found import Found, PredictionFormat
 
 DESCRIPTION, JOURNAL, LOCK = "predict.json", "predict.jsonl", ".lock"
 COCO_FILE, CLASSES_FILE = "coco.json", "classes.txt"
-SIDE_BY_SIDE = "side-by-side"
+SIDE_BY_SIDE, DIFFERENCES_FILE = "side-by-side", "differences.csv"
 FILES = {
     PredictionFormat.png: ("masks", ".png"),
     PredictionFormat.overlay: ("overlays", ".jpg"),
@@ -30,7 +31,7 @@ FILES = {
 
 Record = dict[str, Any]
 """What the journal has of an image: `image`, its key; `result`, the name of its files; `size`, height and width; `id`, its id
-in the data set, if any; `objects`, for each run what COCO's annotations have."""
+in the data set, if any; `objects`, for each run what COCO's annotations have; `differs`, how far several runs differ."""
 
 _QUALITY = 92
 
@@ -153,6 +154,20 @@ class ResultFolder:
                 record = _record(journal.readline())
                 if record is not None:
                     yield record
+
+    def write_sheet(self, result: str, picture: Any) -> None:
+        """Write the sheet of an image on which several runs are side by side."""
+        write_bytes(self.path / SIDE_BY_SIDE / f"{result}.jpg", jpeg(picture))
+
+    def write_differences(self) -> list[tuple[str, float]]:
+        """Write how far the runs differ on each image, as a CSV file, and return it; most of all first."""
+        rows = sorted(((record["image"], record["differs"]) for record in self.records()), key=lambda row: -row[1])
+        table = StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["image", "differs"])
+        writer.writerows((image, f"{share:.6f}") for image, share in rows)
+        write_bytes(self.path / DIFFERENCES_FILE, table.getvalue().encode(errors="surrogateescape"))
+        return rows
 
     def write_coco(self, categories: Mapping[int, str]) -> list[Path]:
         """Write COCO's file of each run, of all images that are done."""

@@ -72,4 +72,4 @@ def test_any_name_can_be_written(name):
 def test_a_long_legend_has_a_few_rows():
     blank = Canvas.of(np.zeros((480, 480, 3), np.uint8))
     image = painted(blank, Found((480, 480), classes=np.zeros((480, 480), np.uint8)), CLASSES)
-    assert with_legend(image, [(label, f"class {label}") for label in range(200)]).height < 600
+    assert with_legend(image, [((1, 2, 3), f"class {label}") for label in range(200)]).height < 600
