@@ -124,8 +124,6 @@ static int for_each_block(const Sampling& sampling, const std::vector<Block>& al
     return status;
 }
 
-// Forward --------------------------------------------------------------------------------------------------------------
-
 // What the next tile will read of offsets and factors: lines of as many pixels, in channels that are far apart.
 //
 // Always inlined, since GCC takes a function that only requests memory for one that does nothing, and drops its calls.
@@ -158,7 +156,9 @@ struct Upcoming {
           mask(sampling.mask, group * sampling.points(), sampling.points(), sampling, tile) {}
 };
 
-// A loop as short as over the points of a 3x3 kernel is written out, since processors would misjudge where it ends.
+// Forward --------------------------------------------------------------------------------------------------------------
+
+// The loop over the points of a 3x3 kernel is written out, where it is short: processors would misjudge where it ends.
 constexpr int kUsualPoints = 9, kAnyPoints = 0;
 
 // The sums of the samples at the pixels of a tile, in rows of kVectors vectors that lie result_step apart.
@@ -212,8 +212,9 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
                                   : space.tile.data;
             const int64_t step = in_place ? output.strides[3] : block.step();
             with_vectors(block, [&](auto vectors) {
-                if (space.points == kUsualPoints)
-                    sample_tile<vectors, kUsualPoints>(space, upcoming, tile.count, rows, step);
+                constexpr int kShort = vectors <= 2 ? kUsualPoints : kAnyPoints;  // each point of wider rows is work enough
+                if (space.points == kShort)
+                    sample_tile<vectors, kShort>(space, upcoming, tile.count, rows, step);
                 else
                     sample_tile<vectors, kAnyPoints>(space, upcoming, tile.count, rows, step);
             });
@@ -227,10 +228,12 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
 // The backward of `sample_tile`: scatters the output's gradient, in the rows of `space.tile`, to the features', and leaves its
 // products with the corners of all samples.
 template <int kVectors>
-static void scatter_tile(const Space& space, int64_t count) {
+static void scatter_tile(const Space& space, const Upcoming& upcoming, int64_t count) {
     constexpr int64_t kStep = kVectors * kLanes;
     const int64_t line = space.map.line * kStep;
     for (int64_t p = 0; p < count; p++) {
+        upcoming.offset.request(p);
+        upcoming.mask.request(p);
         vec grad[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) grad[v] = load(space.tile.data + p * kStep + v * kLanes);
@@ -359,7 +362,8 @@ EXPORT int dcnrun_deform_sample2d_backward(const Sampling* arguments) {
         for_each_tile(sampling, image, [&](const Tile& tile) {
             read_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
             plan(sampling, tile, block.group, space.samples.data, space.products.data);
-            with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, tile.count); });
+            const Upcoming upcoming(sampling, tile, block.group);
+            with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, upcoming, tile.count); });
             finish_slopes(sampling, space, tile.count);
             slopes.write(sampling, block, tile, space);
         });

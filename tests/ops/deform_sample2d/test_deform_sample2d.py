@@ -125,6 +125,21 @@ def test_logits_that_overflow_without_care(backend):
 
 @with_kernel
 @pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_every_number_of_half_precision_is_read_and_rounded_as_by_pytorch(backend, dtype, format):
+    """One sample a pixel, at a pixel with zeros to the right and below, so that the output is its product with the factor."""
+    numbers = torch.arange(2**16).to(torch.uint16).view(dtype).view(1, 32, 64, 32)
+    input = torch.zeros(1, 32, 128, 64, dtype=dtype).to(memory_format=format)
+    input[..., ::2, ::2] = numbers
+    mask = torch.rand(1, 1, 64, 32, generator=torch.Generator().manual_seed(0)) * 3
+    got = deform_sample2d(input, torch.zeros(1, 2, 64, 32), mask, 1, stride=2)
+    torch.testing.assert_close(
+        got, (numbers.float() * mask).to(dtype), rtol=0, atol=0, equal_nan=True, check_stride=False
+    )
+
+
+@with_kernel
+@pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("positions", ["half", "single"])
 @examples(8)
 @given(data=problems(dtype=torch.float32))
