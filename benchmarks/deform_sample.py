@@ -4,7 +4,8 @@
 
 fp32, 3x3, stride 1, offsets N(0, 1), factors given or by softmax. Forward is without gradients; gradients are those of input,
 offsets and factors. The floor is the time in which this machine copies as many bytes as the forward reads and writes at
-least: input, offsets, factors and output, each once. All run in turn in one process. Extra memory is beyond operands and
+least: input, offsets, factors and output, each once; a copy of half of them, read and written past any cache, while our
+operands were in use just before, as between the layers of a network. All run in turn in one process. Extra memory is beyond operands and
 results, as a share of the columns that a convolution by matrix product would make, each in a process of its own. PYTHON is an
 interpreter of an environment with deformops 3 (Python 3.12 or 3.13): its definition in plain PyTorch, what it has for CPUs, then
 runs there on the same tensors, before ours, and must give the same numbers.
