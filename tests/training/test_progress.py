@@ -6,17 +6,27 @@ from dcnrun.training import progress
 from dcnrun.training.progress import ImageProgress, TimeLeft, TrainingProgress
 
 
-@pytest.mark.parametrize(("seconds", "lines"), [(-1.0, 3), (3600.0, 0)])
+class Clock:
+    """A clock that goes on when it is told."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.5, [1, 2, 3]), (1.5, [2]), (3600.0, [])])
 def test_lines_are_that_far_apart(seconds, lines, monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", seconds)
     with TrainingProgress(TimeLeft(9), first_step=0, is_shown=True) as shown:
         for step in (1, 2, 3):
+            clock.now += 1
             shown.step(step, loss=0.5)
         shown.say("step 3: [val] 0.25")
     *steps, last = capsys.readouterr().out.splitlines()
-    assert [line.partition("  0 s left")[0] for line in steps] == [
-        f"step {n}/9  loss 0.5000" for n in range(1, lines + 1)
-    ]
+    assert steps == [f"step {step}/9  loss 0.5000" + ("  6 s left" if step == 3 else "") for step in lines]
     assert last == "step 3: [val] 0.25"
 
 
@@ -41,16 +51,6 @@ def test_lines_of_images_say_how_long_it_takes(monkeypatch, capsys):
         "image 4/8  0.2 a second  20 s left",
         "[bad].jpg is damaged",
     ]
-
-
-class Clock:
-    """A clock that goes on when it is told."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def monotonic(self):
-        return self.now
 
 
 @pytest.mark.parametrize(("guess", "is_right"), [(10.0, True), (0.0, False)])
