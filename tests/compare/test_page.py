@@ -127,6 +127,7 @@ def many(tmp_path, variants=100, seeds=5, validations=1000):
     return replace(compare(results[:1]), variants=tuple(results), differences=(None, *[difference] * (variants - 1)))
 
 
+@pytest.mark.slow
 def test_a_large_comparison_stays_small(tmp_path):
     comparison = many(tmp_path)
     started = time.perf_counter()
