@@ -44,7 +44,7 @@ def test_of_masks(tmp_path):
     assert [image["val/miou"] for image in written["worst_images"]] == sorted(images.by_image("val/miou"))
 
 
-@pytest.mark.parametrize("metric", ["val/map_50", "val/map_small"])
+@pytest.mark.parametrize("metric", ["val/map_50", pytest.param("val/map_small", marks=pytest.mark.slow)])
 def test_of_boxes(tmp_path, metric):
     found = results(3)
     scores = coco_scores(found, CLASS_NAMES, category_id)
