@@ -8,7 +8,7 @@ ResNet-18 DeepLab whose last three 3x3 layers are deformable, with random weight
 speed: 500 images of 512x512, JPEG files, to masks and overlays, as one call; before and after it the network alone on batches of the same
 images, prepared and in memory. Target: at least 0.85 of the images a second of bare inference.
 
-memory: 5,000 images of 512x512, a network of an eighth of the width: resident memory of the process over each tenth of the images after the
+memory: 5,000 images of 256x256, a network of a quarter of the width: resident memory of the process over each tenth of the images after the
 first, whose allocations stay. Target: flat.
 
 tiles: an image of 8000x8000 in tiles of 1024 that share 128, a network of a quarter of the width: the peak of resident memory, target under
@@ -44,7 +44,7 @@ from dcnrun.training.checkpoint import save_best
 
 SETTINGS = ["data=shapes", "model=deeplab", "model.output_stride=16", "conv=deformable", "conv.layers=3"]
 CLASSES = 8
-SIDE, BATCH = 512, 8
+SIDE, MEMORY_SIDE, BATCH = 512, 256, 8
 SPEED_IMAGES, BARE_IMAGES = 500, 96
 MEMORY_IMAGES, TENTHS = 5_000, 10
 LARGE, TILE, OVERLAP = 8_000, 1024, 128
@@ -77,13 +77,13 @@ def picture(path: Path, size: tuple[int, int], seed: int) -> None:
     Image.fromarray((pixels / 4).astype(np.uint8)).save(path, quality=90)
 
 
-def folder_of(parent: Path, count: int) -> Path:
-    """Make a folder of so many images."""
+def folder_of(parent: Path, count: int, side: int) -> Path:
+    """Make a folder of so many square images."""
     parent.mkdir()
     for number in range(count):
         path = parent / f"{number:05d}.jpg"
         if number < _FILES:
-            picture(path, (SIDE, SIDE), number)
+            picture(path, (side, side), number)
         else:
             path.hardlink_to(parent / f"{number % _FILES:05d}.jpg")
     return parent
@@ -105,7 +105,7 @@ def bare_seconds(run: Predictor, folder: Path) -> float:
 
 
 def speed(folder: Path) -> dict[str, Any]:
-    run, photos, out = saved_run(folder / "run", 64), folder_of(folder / "photos", SPEED_IMAGES), folder / "out"
+    run, photos, out = saved_run(folder / "run", 64), folder_of(folder / "photos", SPEED_IMAGES, SIDE), folder / "out"
     (network,) = load_predictors([str(run)], [str(photos)], [], Options(out, batch=BATCH))
     before = bare_seconds(network, photos)
     started = time.perf_counter()
@@ -146,7 +146,7 @@ def watched() -> Iterator[Watch]:
 
 
 def memory(folder: Path) -> dict[str, Any]:
-    run, photos = saved_run(folder / "run", 8), folder_of(folder / "photos", MEMORY_IMAGES)
+    run, photos = saved_run(folder / "run", 16), folder_of(folder / "photos", MEMORY_IMAGES, MEMORY_SIDE)
     started = time.perf_counter()
     with watched() as watch:
         predict([str(run), str(photos)], [], Options(folder / "out", batch=BATCH))

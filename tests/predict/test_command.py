@@ -33,7 +33,7 @@ def test_masks_score_as_evaluation_does(segmenter, tmp_path):
     assert np.mean((np.diag(confusion) / union)[union > 0]) == pytest.approx(metrics["val/miou"])
 
 
-@pytest.mark.parametrize("run", ["detector", "instances"])
+@pytest.mark.parametrize("run", [pytest.param("detector", marks=pytest.mark.slow), "instances"])
 def test_objects_are_those_of_evaluation(run, request, tmp_path):
     run = request.getfixturevalue(run)
     few = ["data.val_images=2", "model.detections_per_image=15"]
