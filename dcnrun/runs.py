@@ -75,6 +75,7 @@ class RunFolder:
         self.last_checkpoint = self.checkpoint(CheckpointChoice.last)
         self.previous_checkpoint = self.path / "checkpoints" / "previous.pt"  # in case the last is damaged
         self.lock_file = self.path / ".lock"  # empty; locked while a process trains here
+        self.pictures = self.path / "pictures"  # a sheet of validation images for each validation, when asked for
         self.figures = self.path / "figures"  # pictures made from this run
 
     def checkpoint(self, choice: CheckpointChoice) -> Path:

@@ -24,10 +24,11 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"config", "ops"},
     "offsets": {"ops", "models"},
     "tasks": {"config", "data", "models"},
-    "training": {"config", "data", "ops", "models", "tasks"},
+    "drawing": {"data", "tasks"},
+    "training": {"config", "data", "ops", "models", "tasks", "drawing"},
     "export": {"config", "data", "models", "training"},
     "visualize": {"config", "data", "tasks", "training", "offsets"},
-    "predict": {"config", "data", "tasks", "training"},
+    "predict": {"config", "data", "tasks", "drawing", "training"},
     "compare": {"config", "tasks", "jobs"},
     "sweep": {"config", "tasks", "jobs", "compare"},
     "cli": {

@@ -737,6 +737,13 @@ class TrainerConfig:
     metric: Optional[str] = setting(
         None, "best checkpoint and comparisons go by it; null: val/miou (boxes: val/map, instances: val/mask_map)"
     )
+    pictures: int = setting(
+        0,
+        "validation images of each kind (best, worst, and any) that a sheet after each validation shows with truth and prediction",
+        ge=0,
+        most=8,
+        changes_numbers=False,
+    )
     patience: Optional[int] = setting(
         None, "validations in a row without a better trainer.metric that end the run; null: all trainer.steps", ge=1
     )

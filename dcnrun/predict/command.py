@@ -13,13 +13,13 @@ from torchvision.tv_tensors import Image
 
 from dcnrun.console import console, printable
 from dcnrun.data.pictures import shown_colours
+from dcnrun.drawing.side_by_side import difference, sheet
 from dcnrun.errors import DataError, ProblemsError, UsageError
 from dcnrun.predict.formats import coco_objects
 from dcnrun.predict.images import ImageInput, images_in, images_of
 from dcnrun.predict.network import Predictor, Prepared, load_predictors
 from dcnrun.predict.options import DATA, DEFAULT_SCORE, Options, check
 from dcnrun.predict.results import Record, ResultFolder
-from dcnrun.predict.side_by_side import difference, sheet
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.training.progress import ImageProgress

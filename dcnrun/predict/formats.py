@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dcnrun.data.coco_masks import area, as_json, decode
-from dcnrun.predict.draw import PALETTE
+from dcnrun.drawing.found import PALETTE
 from dcnrun.runs import replacing
 from dcnrun.tasks.found import Found, FoundObjects
 

@@ -13,8 +13,8 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import IO, Any
 
+from dcnrun.drawing.found import Picture, overlay
 from dcnrun.errors import RunError, UsageError
-from dcnrun.predict.draw import Picture, overlay
 from dcnrun.predict.formats import class_list, mask_png, write_coco, yolo_labels
 from dcnrun.runs import json_ready, locked, read_bytes, remove_leftovers, write_bytes, write_json, write_text
 from dcnrun.tasks.found import Found, PredictionFormat

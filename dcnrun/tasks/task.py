@@ -112,6 +112,13 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
         """
         raise NotImplementedError
 
+    def truth(self, batch: BatchT) -> list[Found]:
+        """Return what there is in each image of a batch of evaluation, as it is drawn; for tasks with formats of predictions.
+
+        Pixels of no class have a number that is none's.
+        """
+        raise NotImplementedError
+
     def tile_outputs(self, network: nn.Module, batch: BatchT) -> list[Any]:
         """Return what a network says of each tile of a batch, as the task's stitcher takes it; for tasks with formats of predictions."""
         raise NotImplementedError

@@ -15,7 +15,9 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
+from PIL import Image
 
 from dcnrun.config.compose import to_yaml
 from dcnrun.config.schema import Config, LoggerConfig, WandbMode
@@ -47,6 +49,9 @@ class Logger(ABC):
 
     def log_classes(self, scores: Mapping[str, Values]) -> None:  # noqa: B027  metrics.jsonl has no place for them
         """Record the newest scores of each class, by metric and class."""
+
+    def log_picture(self, step: int, picture: Path) -> None:  # noqa: B027  most have no place for one
+        """Record the sheet of pictures of a validation, before its values."""
 
     def sync(self) -> None:  # noqa: B027  most have no file of their own
         """Put on disk what was logged, before a checkpoint that counts on it."""
@@ -175,6 +180,11 @@ class TensorBoardLogger(Logger):
                     if not isnan(value):
                         self._writer.add_scalar(f"{metric}/{name}", value, self._step)
 
+    def log_picture(self, step: int, picture: Path) -> None:
+        """Show the sheet as a picture of that step."""
+        with Image.open(picture) as image, _full_disk_explained(self._path):
+            self._writer.add_image("pictures", np.asarray(image), step, dataformats="HWC")
+
     def sync(self) -> None:
         """Write what waits in memory."""
         with _full_disk_explained(self._path):
@@ -214,6 +224,12 @@ class WandbLogger(Logger):
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Send values of one step; those of validation, its last, at once, since sweeps are judged by them."""
         self._run.log({"epoch": epoch, **values}, step=step, commit=True if split == "val" else None)
+
+    def log_picture(self, step: int, picture: Path) -> None:
+        """Upload the sheet with the values of that step."""
+        import wandb
+
+        self._run.log({"pictures": wandb.Image(str(picture))}, step=step)
 
     def log_classes(self, scores: Mapping[str, Values]) -> None:
         """Put them into the run's summary, as `val/miou/road`; classes that can't be scored are left out."""

@@ -149,3 +149,28 @@ def test_images_of_other_bands_are_named_and_16_bits_are_seen(tmp_path, capsys):
         image = (torch.from_numpy(values / 65535).float() - 0.5) / 0.2
         expected = run.network(image[None, None])[0].argmax(0)
     assert (read_mask(tmp_path / "out" / "masks" / "deep.png") == expected.numpy()).mean() > 0.999
+
+
+def test_runs_side_by_side_have_folders_and_a_list_of_where_they_differ(segmenter, tmp_path, capsys):
+    """Also where their classes are in another order: the files have the first run's."""
+    order = [3, 1, 0, 2, 7, 6, 5, 4]
+    names = ("background", "disc", "square", "triangle", "star", "cross", "ring", "horseshoe")
+    other = saved_run(tmp_path / "other", "conv=deformable", seed=1)
+    same = saved_run(tmp_path / "same", "conv=deformable", classes=[names[label] for label in order])
+    photo(tmp_path / "photos" / "x.png")
+    photo(tmp_path / "photos" / "a" / "y.png", seed=2)
+    report = predicted([segmenter, other], [tmp_path / "photos"], tmp_path / "out")
+    assert "they differ on" in capsys.readouterr().out
+    out = tmp_path / "out"
+    files = files_below(out)
+    assert [name for name in files if name.startswith("side-by-side")] == ["side-by-side/a/y.jpg", "side-by-side/x.jpg"]
+    assert {"segmenter/masks/a/y.png", "other/masks/a/y.png", "other/classes.txt"} <= set(files)
+    rows = [line.split(",") for line in (out / "differences.csv").read_text().splitlines()]
+    assert rows[0] == ["image", "differs"]
+    assert [row[0] for row in rows[1:]] == [each["image"] for each in report["differing"]]
+    assert float(rows[1][1]) >= float(rows[2][1])
+    report = predicted([segmenter, same], [tmp_path / "photos" / "x.png"], tmp_path / "renumbered")
+    (shown,) = report["differing"]
+    assert shown["share"] > 0  # the same numbers stand for other classes
+    masks = [read_mask(tmp_path / "renumbered" / run / "masks" / "x.png") for run in ("segmenter", "same")]
+    assert (np.array(order)[masks[0]] == masks[1]).all()

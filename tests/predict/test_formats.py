@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from scipy import ndimage
 
 from dcnrun.data.coco_masks import encode
-from dcnrun.predict.draw import PALETTE
+from dcnrun.drawing.found import PALETTE
 from dcnrun.predict.formats import class_list, coco_objects, mask_png, polygon, write_coco, yolo_labels
 from dcnrun.tasks.found import Found, FoundObjects
 

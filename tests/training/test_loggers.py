@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.errors import RunError
@@ -106,6 +107,7 @@ def tensorboard():
         events = accumulator.EventAccumulator(str(folder.tensorboard))
         events.Reload()
         curves = {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.scalars.Keys()}
+        assert [(picture.step, picture.width, picture.height) for picture in events.Images("pictures")] == [(3, 40, 20)]
         text, *_ = events.Tensors("config/text_summary")  # one of each time that the run was started
         return curves, events.summary_metadata, text.tensor_proto.string_val[0].decode()
 
@@ -114,8 +116,11 @@ def tensorboard():
 
 def test_tensorboard_shows_what_was_logged_and_not_what_a_resumed_run_logs_again(tmp_path, tensorboard):
     folder, config = RunFolder(tmp_path), compose(["conv=dilated", "optim.lr=0.25", "data.mean=[0.5,0.5,0.25]"])
+    Image.new("RGB", (40, 20)).save(tmp_path / "sheet.jpg")
     for first, loss in ((1, 2.0), (4, 1.0)):
         logger = TensorBoardLogger(folder, config)
+        if first == 1:
+            logger.log_picture(3, tmp_path / "sheet.jpg")
         for step in range(first, 6):
             logger.log(step, step / 2, "train", {"train/loss": loss, "train/images_per_second": None})
             logger.log(step, step / 2, "val", {"val/miou": step / 8})
@@ -136,7 +141,7 @@ def test_tensorboard_shows_what_was_logged_and_not_what_a_resumed_run_logs_again
     settings = hparams.parse_session_start_info_plugin_data(content).hparams
     assert settings["optim.lr"].number_value == 0.25
     assert settings["conv.kind"].string_value == "dilated"
-    assert settings["data.flip"].string_value == "true"
+    assert settings["conv.depthwise"].string_value == "false"
     assert settings["data.mean"].string_value == "[0.5, 0.5, 0.25]"
 
 

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from math import inf
 from typing import cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, DetectionModelConfig, FasterRcnnConfig, ModelConfig
 from dcnrun.data import BoxBatch, BoxDataset, BoxSample, LabelledDataset, build_box_dataset, labels_of
+from dcnrun.data.box_batches import BoxTruth
 from dcnrun.data.sample import Size, Split
 from dcnrun.data.transforms import needs_masks
 from dcnrun.errors import ConfigError
@@ -80,6 +82,10 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         chosen = surest(prediction, min_score)
         boxes, scores = (chosen[key].double().cpu().numpy() for key in ("boxes", "scores"))
         return Found(size, objects=FoundObjects(boxes, scores, chosen["labels"].cpu().numpy(), masks=None))
+
+    def truth(self, batch: BoxBatch) -> list[Found]:
+        """The objects that are to be found, each as sure as can be; neither crowds nor difficult ones."""
+        return [_truth_of(objects) for objects in batch["truth"]]
 
     def tile_outputs(self, network: nn.Module, batch: BoxBatch) -> list[Detections]:
         """What was found, in pixels of the tiles."""
@@ -160,3 +166,10 @@ def _faster_rcnn_problems(model: FasterRcnnConfig) -> Iterator[str]:
         )
     if model.fpn_norm:
         yield "model.fpn_norm=true does nothing with model.fpn=false"
+
+
+def _truth_of(objects: BoxTruth) -> Found:
+    wanted = (~(objects["crowd"] | objects["difficult"])).nonzero()[:, 0].tolist()
+    boxes, labels = objects["boxes"][wanted].double().cpu().numpy(), objects["labels"][wanted].cpu().numpy()
+    masks = objects["masks"] and [dict(objects["masks"][index]) for index in wanted]
+    return Found(objects["size"], objects=FoundObjects(boxes, np.ones(len(wanted)), labels, masks or None))

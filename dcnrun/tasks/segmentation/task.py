@@ -90,6 +90,10 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         """The class of every pixel."""
         return Found(size, classes=prediction.to(torch.uint8).cpu().numpy())
 
+    def truth(self, batch: MaskBatch) -> list[Found]:
+        """The masks."""
+        return [Found(Size(*mask.shape), classes=mask.to(torch.uint8).cpu().numpy()) for mask in batch["truth"]]
+
     def tile_outputs(self, network: nn.Module, batch: MaskBatch) -> list[Tensor]:
         """The scores (C, h, w)."""
         return list(network(batch["image"]))

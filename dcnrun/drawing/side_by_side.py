@@ -1,4 +1,4 @@
-"""Several runs on one image: where what they find differs, and a sheet that shows it."""
+"""Several runs on one image, or a run and the truth: where what they find differs, and a sheet that shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 
 from dcnrun.data.pictures import short_name
+from dcnrun.drawing.found import Canvas, Picture, Rgb, draw_box, font, legend_of, painted, palette_colour, with_legend
 from dcnrun.plotting import COLOURS, VERMILION
-from dcnrun.predict.draw import Canvas, Picture, Rgb, draw_box, font, legend_of, painted, palette_colour, with_legend
 from dcnrun.tasks.found import Found, FoundObjects
 
 SAME_OBJECT = 0.5
@@ -69,7 +69,13 @@ def _overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArra
 
 
 def sheet(
-    picture: Picture, names: Sequence[str], found: Sequence[Found], differs: Difference, classes: Sequence[str]
+    picture: Picture,
+    names: Sequence[str],
+    found: Sequence[Found],
+    differs: Difference,
+    classes: Sequence[str],
+    columns: int | None = None,
+    side: int = _PANEL_SIDE,
 ) -> Image.Image:
     """Return the image, what each run found in it, and where that differs, side by side.
 
@@ -79,8 +85,10 @@ def sheet(
         found: what each found.
         differs: where that differs.
         classes: the names of the classes.
+        columns: how many pictures stand in a row; as fits their number where it is None.
+        side: pixels of a picture's longer side at most.
     """
-    canvas = Canvas.of(picture, _PANEL_SIDE)
+    canvas = Canvas.of(picture, side)
     panels = [("image", Image.fromarray(canvas.pixels))]
     for number, (name, each) in enumerate(zip(names, found, strict=True)):
         marked = None if differs.objects is None else differs.objects[number]
@@ -88,7 +96,7 @@ def sheet(
     panels.append((f"they differ: {100 * differs.share:.1f} %", _differing(canvas, names, found, differs, classes)))
     entries = dict.fromkeys(label for each in found for label, _ in legend_of(each, classes) if label >= 0)
     legend = [(palette_colour(label), short_name(classes[label])) for label in entries]
-    return with_legend(_in_rows(panels), legend)
+    return with_legend(_in_rows(panels, columns or (2 if len(panels) == 4 else min(len(panels), _COLUMNS))), legend)
 
 
 def _differing(
@@ -118,11 +126,10 @@ def run_colour(number: int) -> Rgb:
     return red, green, blue
 
 
-def _in_rows(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Return pictures with their titles above them, a few in a row."""
+def _in_rows(panels: Sequence[tuple[str, Image.Image]], columns: int) -> Image.Image:
+    """Return pictures with their titles above them, so many in a row."""
     width, height = (max(sides) for sides in zip(*(panel.size for _, panel in panels), strict=True))
-    columns = 2 if len(panels) == 4 else min(len(panels), _COLUMNS)
-    size = max(12, width // 40)
+    size = max(12, width // 28)
     letters, above = font(size), 2 * size
     rows = -(-len(panels) // columns)
     result = Image.new("RGB", (columns * (width + _GAP) - _GAP, rows * (height + above + _GAP) - _GAP), "white")

@@ -98,7 +98,7 @@ def painted(
     pixels = canvas.pixels
     if found.classes is not None:
         alpha = np.full(256, _ALPHA, np.uint16)
-        alpha[_unpainted(classes)] = 0
+        alpha[[*_unpainted(classes), *range(len(classes), 256)]] = 0  # the last: pixels that have no class
         labels = canvas.fitted(found.classes)
         alpha = np.where(edges(labels, canvas.line), 2 * alpha[labels], alpha[labels])
         pixels = _blended(pixels, PALETTE[labels], alpha)
@@ -172,7 +172,7 @@ def legend_of(found: Found, classes: Sequence[str]) -> list[tuple[int, str]]:
     One that is not painted is NOT_PAINTED.
     """
     if found.classes is not None:
-        counts = np.bincount(found.classes.reshape(-1), minlength=len(classes))
+        counts = np.bincount(found.classes.reshape(-1), minlength=len(classes))[: len(classes)]
         words = [f"{100 * count / found.classes.size:.1f} %" for count in counts]
     else:
         assert found.objects is not None

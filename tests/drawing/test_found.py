@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from dcnrun.data.coco_masks import encode
-from dcnrun.predict.draw import PALETTE, Canvas, edges, legend_of, overlay, painted, with_legend
+from dcnrun.drawing.found import PALETTE, Canvas, edges, legend_of, overlay, painted, with_legend
 from dcnrun.tasks.found import Found, FoundObjects
 from tests.predict.factories import pixels
 

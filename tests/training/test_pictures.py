@@ -1,0 +1,62 @@
+"""The sheet after each validation: which images it shows, and that to draw it changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcnrun.config.compose import compose
+from dcnrun.data import build_dataset
+from dcnrun.tasks.registry import task_of
+from dcnrun.tasks.segmentation.scores import ConfusionPerImage
+from dcnrun.training.pictures import _chosen
+from tests.training.factories import TINY, TINY_DETECTOR, metrics, run
+
+
+@pytest.mark.parametrize("settings", [TINY, TINY_DETECTOR], ids=["segmentation", "detection"])
+def test_each_validation_has_a_sheet_and_the_run_stays_the_same(settings, tmp_path):
+    few = [*settings, "conv=deformable", "trainer.steps=2", "trainer.eval_every=1", "trainer.log_every=1"]
+    plain = run(few, tmp_path / "plain")
+    drawn = run([*few, "trainer.pictures=1"], tmp_path / "drawn")
+    assert metrics(drawn) == metrics(plain)
+    assert not (plain / "pictures").exists()
+    sheets = sorted((drawn / "pictures").iterdir())
+    assert [sheet.name for sheet in sheets] == ["step-000001.jpg", "step-000002.jpg"]
+    with Image.open(sheets[0]) as sheet:
+        assert sheet.width > 4 * 480  # image, truth, network and difference
+        assert sheet.height > 3 * 480  # any, the best and the worst
+
+
+def test_any_images_are_the_same_at_each_validation_and_the_others_are_by_score():
+    """Of ten images i has i of 9 pixels right; of one nothing is labelled."""
+    names = [f"image-{i}" for i in range(10)]
+    confusion = np.array([[[i, 9 - i], [0, 0]] for i in range(9)] + [[[0, 0], [0, 0]]])
+    images, turned = (ConfusionPerImage(names, matrices, ("a", "b")) for matrices in (confusion, confusion[::-1]))
+    shown, later = ([title.split(",")[0] for _, title in _chosen(each, 2, seed=3)] for each in (images, turned))
+    assert shown[2:] == ["best: image-8", "best: image-7", "worst: image-0", "worst: image-1"]
+    assert later[2:] == ["best: image-1", "best: image-2", "worst: image-9", "worst: image-8"]
+    assert shown[:2] == later[:2]
+    assert all(title.startswith("any: ") for title in shown[:2])
+    assert shown[:2] != [title.split(",")[0] for _, title in _chosen(images, 2, seed=4)][:2]
+
+
+def test_the_truth_is_what_the_data_set_has():
+    config = compose([*TINY, "data.val_images=2"])
+    task = task_of(config.model)
+    dataset = task.dataset(config.data, "val")
+    (truth,) = task.truth(task.samples.evaluation(config.data).batch_of_one(dataset[1], 1))
+    assert np.array_equal(truth.classes, build_dataset(config.data, "val")[1]["mask"].numpy())
+
+
+def test_objects_of_the_truth_are_those_to_be_found():
+    config = compose([*TINY_DETECTOR, "data.val_images=2"])
+    task = task_of(config.model)
+    dataset = task.dataset(config.data, "val")
+    batch = task.samples.evaluation(config.data).batch_of_one(dataset[1], 1)
+    (all_of_them,) = task.truth(batch)
+    assert np.array_equal(all_of_them.objects.boxes, dataset[1]["boxes"].numpy())
+    assert np.array_equal(all_of_them.objects.labels, dataset[1]["labels"].numpy())
+    batch["truth"][0]["crowd"][0] = True
+    batch["truth"][0]["difficult"][1] = True
+    (others,) = task.truth(batch)
+    assert torch.equal(torch.tensor(others.objects.boxes), dataset[1]["boxes"][2:].double())
