@@ -10,11 +10,11 @@ from tests.cli.fakes import run
 def test_evaluate(replaced, tmp_path):
     calls = replaced("dcnrun.training.evaluate", "evaluate")
     assert run("evaluate", str(tmp_path)).exit_code == 0
-    more = ["--checkpoint", "last", "--save-predictions", "a.json"]
+    more = ["--checkpoint", "last", "--save-predictions", "a.json", "--errors", "wrong"]
     assert run("evaluate", str(tmp_path), "data.flip=0", *more, "seed=1").exit_code == 0
     assert calls == [
-        (tmp_path, "best", [], None),
-        (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json")),
+        (tmp_path, "best", [], None, None),
+        (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json"), Path("wrong")),
     ]
 
 
