@@ -352,8 +352,9 @@ def _validate_and_keep_best(
     metrics, metric = result.metrics, training.task.traits.metric(training.config)
     if training.config.trainer.pictures and training.fabric.is_global_zero:
         sheet = write_pictures(training, result.images, training.step, folder)
-        for logger in loggers if sheet else ():
-            logger.log_picture(training.step, sheet)
+        if sheet is not None:
+            for logger in loggers:
+                logger.log_picture(training.step, sheet)
     _log(training, folder, loggers, "val", metrics)
     for logger in loggers:
         logger.log_classes(result.per_class)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from dcnrun.data.pictures import short_name, shown_colours
+from dcnrun.data.sample import Size
 from dcnrun.drawing.found import font
 from dcnrun.drawing.side_by_side import difference, sheet
 from dcnrun.runs import RunFolder, replacing
@@ -78,7 +79,7 @@ def _sheet_of(inference: Inference[SampleT, BatchT, PredictionT], index: int) ->
         (prediction,) = task.predict(network, on_device(batch, inference.fabric, config))
     network.train(was_training)
     (truth,) = task.truth(batch)
-    found = task.found(prediction, truth.size, MIN_SCORE)
+    found = task.found(prediction, Size(*truth.size), MIN_SCORE)
     picture = shown_colours(sample["image"].numpy())
     names = ("truth", f"network, {MIN_SCORE:g} or surer" if found.objects is not None else "network")
     differs = difference([truth, _where_there_is_truth(found, truth, len(inference.val_set.classes))])
