@@ -98,7 +98,7 @@ def draw_confusion(axes: Axes, confusion: Confusion) -> None:
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=SMALL_SIZE)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    tidy(axes, "Objects and detections" if of_objects else f"Share of the {confusion.unit} of each true class (%)")
+    tidy(axes, "Objects and detections" if of_objects else f"Share of the {confusion.unit}\nof each true class (%)")
     axes.grid(visible=False)
 
 
