@@ -10,6 +10,7 @@ from PIL import Image, ImageColor, ImageDraw
 from dcnrun.data.pictures import short_name
 from dcnrun.drawing.found import Canvas, Picture, Rgb, draw_box, font, legend_of, painted, palette_colour, with_legend
 from dcnrun.plotting import COLOURS, VERMILION
+from dcnrun.tasks.detection.matches import box_overlaps
 from dcnrun.tasks.found import Found, FoundObjects
 
 SAME_OBJECT = 0.5
@@ -48,7 +49,7 @@ def difference(found: Sequence[Found]) -> Difference:
 
 def matched(mine: FoundObjects, other: FoundObjects) -> NDArray[np.bool_]:
     """Return which objects (n,) of one run are among those of another: the surest first, each taken once."""
-    overlaps = _overlaps(mine.boxes, other.boxes)
+    overlaps = box_overlaps(mine.boxes, other.boxes)
     overlaps[mine.labels[:, None] != other.labels] = 0
     result = np.zeros(len(mine), np.bool_)
     for index in range(len(mine) if len(other) else 0):
@@ -57,15 +58,6 @@ def matched(mine: FoundObjects, other: FoundObjects) -> NDArray[np.bool_]:
             result[index] = True
             overlaps[:, best] = 0
     return result
-
-
-def _overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union (n, m) of boxes xyxy."""
-    low, high = np.maximum(first[:, None, :2], second[:, :2]), np.minimum(first[:, None, 2:], second[:, 2:])
-    shared = (high - low).clip(0).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (first, second)]
-    every: NDArray[np.float64] = shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
-    return every
 
 
 def sheet(

@@ -18,10 +18,10 @@ from dcnrun.errors import DataError, ProblemsError, UsageError
 from dcnrun.predict.formats import coco_objects
 from dcnrun.predict.images import ImageInput, images_in, images_of
 from dcnrun.predict.network import Predictor, Prepared, load_predictors
-from dcnrun.predict.options import DATA, DEFAULT_SCORE, Options, check
+from dcnrun.predict.options import DATA, Options, check
 from dcnrun.predict.results import Record, ResultFolder
 from dcnrun.runs import RunFolder
-from dcnrun.tasks.found import PredictionFormat
+from dcnrun.tasks.found import DEFAULT_SCORE, PredictionFormat
 from dcnrun.training.progress import ImageProgress
 
 _READERS = 2

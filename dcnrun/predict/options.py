@@ -9,9 +9,6 @@ from dcnrun.errors import UsageError
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.found import PredictionFormat
 
-DEFAULT_SCORE = 0.5
-"""What an object must score to be written, unless asked."""
-
 DEFAULT_OVERLAP = 128
 """Pixels that neighbouring tiles share, unless asked."""
 

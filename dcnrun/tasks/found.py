@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+DEFAULT_SCORE = 0.5
+"""What an object must score to be written and drawn, unless another score is asked for."""
+
+
 class PredictionFormat(StrEnum):
     """What predictions are written as."""
 

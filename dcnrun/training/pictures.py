@@ -15,12 +15,9 @@ from dcnrun.drawing.found import font
 from dcnrun.drawing.side_by_side import difference, sheet
 from dcnrun.runs import RunFolder, replacing
 from dcnrun.scores import PerImage, as_percent
-from dcnrun.tasks.found import Found
+from dcnrun.tasks.found import DEFAULT_SCORE, Found
 from dcnrun.tasks.task import BatchT, PredictionT, SampleT
 from dcnrun.training.validation import Inference, on_device
-
-MIN_SCORE = 0.5
-"""What an object must score to be drawn, as in `dcnrun predict`."""
 
 _PANEL_SIDE = 512
 _QUALITY = 90
@@ -79,9 +76,9 @@ def _sheet_of(inference: Inference[SampleT, BatchT, PredictionT], index: int) ->
         (prediction,) = task.predict(network, on_device(batch, inference.fabric, config))
     network.train(was_training)
     (truth,) = task.truth(batch)
-    found = task.found(prediction, Size(*truth.size), MIN_SCORE)
+    found = task.found(prediction, Size(*truth.size), DEFAULT_SCORE)
     picture = shown_colours(sample["image"].numpy())
-    names = ("truth", f"network, {MIN_SCORE:g} or surer" if found.objects is not None else "network")
+    names = ("truth", f"network, {DEFAULT_SCORE:g} or surer" if found.objects is not None else "network")
     differs = difference([truth, _where_there_is_truth(found, truth, len(inference.val_set.classes))])
     return sheet(picture, names, [truth, found], differs, inference.val_set.classes, columns=4, side=_PANEL_SIDE)
 

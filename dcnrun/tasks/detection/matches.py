@@ -74,7 +74,7 @@ def voc_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Boo
     matched = np.zeros((len(found), len(VOC_IOUS)), np.bool_)
     if not len(there):
         return matched, matched.copy()
-    overlaps = _overlaps(result.boxes[found], result.object_boxes[there])
+    overlaps = box_overlaps(result.boxes[found], result.object_boxes[there])
     nearest = overlaps.argmax(axis=1)  # of equal ones the first, as in the kit
     near = overlaps.max(axis=1)[:, None] >= VOC_IOUS
     ignored = near & (result.crowd | result.difficult)[there][nearest][:, None]
@@ -85,7 +85,7 @@ def voc_match(result: ImageResult, found: Ints, there: Ints) -> tuple[Bools, Boo
     return matched & ~ignored, ignored
 
 
-def _overlaps(boxes: Floats, objects: Floats) -> Floats:
+def box_overlaps(boxes: Floats, objects: Floats) -> Floats:
     """Intersection over union (D, G) of boxes (D, 4) and objects (G, 4)."""
     low = np.maximum(boxes[:, None, :2], objects[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
