@@ -118,6 +118,26 @@ class Browser:
         self.command("Input.dispatchMouseEvent", type="mouseMoved", x=right, y=down)
         self.settled()
 
+    def wheel(self, x, y, down):
+        """Turn the mouse's wheel at a place of the window, by so many pixels."""
+        self.command("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=down)
+        self.settled()
+
+    def drag(self, start, end):
+        """Drag with the mouse from one place (x, y) of the window to another."""
+        for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
+            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+        self.settled()
+
+    def touch(self, *steps):
+        """Put fingers down, move them and lift them: each step is where they are, (x, y) each."""
+        for kind, places in zip(
+            ("touchStart", *["touchMove"] * (len(steps) - 1), "touchEnd"), (*steps, ()), strict=True
+        ):
+            points = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(places)]
+            self.command("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+        self.settled()
+
     def on_screen(self, y, x, image_size, panel=0):
         """Where (y, x) of an image of (H, W) is in the window: x, y in CSS pixels."""
         box = self.box(f"section:nth-of-type({panel + 1}) .picture")

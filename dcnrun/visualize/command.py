@@ -88,9 +88,10 @@ def visualize_offsets(arguments: Sequence[str], overrides: Sequence[str], option
     pictures = dict(_draw_images(runs, images, out))
     for run in runs:
         write_arrays({image.name: image.captures[run.name] for image in images}, run.folder / "offsets.npz")
-    page = out / "offsets.html" if options.page and with_layers else None
+    page = out / "offsets.html" if options.page else None
     if page:
-        write_page(page, [PageRun(run.name, [_page_image(run, image) for image in images]) for run in with_layers])
+        with_pools = any(_moves_regions(run.loaded) for run in runs)
+        write_page(page, [PageRun(run.name, [_page_image(run, image, with_pools) for image in images]) for run in runs])
     fields = [row for image in images for row in _field_rows(image)]
     write_json(out / "receptive_fields.json", fields)
     measures = {run.name: measure(run.loaded, limit=options.limit) for run in with_layers} if options.limit else {}
@@ -255,10 +256,12 @@ def _save(figure: Figure, path: Path) -> Path:
     return save_png(figure, path, COMPRESS_LEVEL)
 
 
-def _page_image(run: _Run, image: _ShownImage) -> PageImage:
+def _page_image(run: _Run, image: _ShownImage, with_pools: bool) -> PageImage:
+    """Return an image for the page; `with_pools`: with the bins of RoI pooling, also of a run whose own do not move."""
     objects = image.examples[run.name].objects
     boxes = [PageObject(name, box) for name, box in zip(objects.classes, objects.boxes.tolist(), strict=True)]
-    return PageImage(image.name, image.picture, image.captures[run.name], boxes)
+    capture = image.captures[run.name]
+    return PageImage(image.name, image.picture, capture, boxes, capture.rois if with_pools else ())
 
 
 def _print_location(out: Path, page: Path | None, stale_folders: Sequence[str]) -> None:

@@ -109,8 +109,11 @@ def test_a_run_that_moves_only_regions(detector, tmp_path, capfd):
     regions = trained(tmp_path / "regions", *settings, base=TINY_DETECTOR)
     result = quick([regions, FIRST], out := tmp_path / "out", page=True, limit=1, layers=(), at=())
     picture = f"{FIRST}/regions-roi_heads.box_roi_pool.png"
-    assert written_files(out) == ["offsets.npz", "receptive_fields.json", picture]
-    assert (result["page"], result["receptive_fields"], result["runs"]) == (None, [], [])
+    assert written_files(out) == ["offsets.html", "offsets.npz", "receptive_fields.json", picture]
+    assert (result["receptive_fields"], result["runs"]) == ([], [])
+    with np.load(out / "offsets.npz") as arrays:
+        boxes = arrays["0/roi_heads.box_roi_pool/boxes"].astype(float).round(3).tolist()
+    assert f'"boxes":{json.dumps(boxes, separators=(",", ":"))}' in (out / "offsets.html").read_text()
     assert "compares no layer (conv.layers=0): shown are the regions" in "".join(capfd.readouterr())
     both = quick([regions, detector, FIRST], out := tmp_path / "both", page=True, limit=1, layers=(), at=())
     assert {f"regions/{picture}", f"detector/{FIRST}/points.png", "offsets.html"} <= set(written_files(out))

@@ -1,6 +1,6 @@
 /*
- * Drawing on a canvas. Positions are in pixels of the image, which a view (`viewOf`) converts to the canvas; sizes are in CSS
- * pixels. It does not depend on what is chosen.
+ * Drawing on a canvas, or into an SVG file (svg.js). Positions are in pixels of the image, which a view (`viewOf`) converts to the
+ * canvas; sizes are in CSS pixels. It does not depend on what is chosen.
  */
 const drawing = (() => {
   // Okabe and Ito's colours, which any colour vision can distinguish.
@@ -8,17 +8,29 @@ const drawing = (() => {
   const DARK = "#000b";
   const MARGIN = 0.1; // around the picture, as a share of its longer side
   const SMALLEST_DOT = 1.5;
+  const BLOCKY = 8; // CSS pixels from which on a pixel of the image is drawn as a square
+  const BIN_SHARE = 0.45; // drawn of a bin's side: whole bins would hide each other
+  const BIN_COLOUR = COLOURS[1];
 
   /** The colour of an offset group. */
   function colourOf(group) {
     return COLOURS[group % COLOURS.length];
   }
 
-  /** How image pixels lie on a canvas: as wide as the image and its margin. */
-  function viewOf(canvas, image) {
+  /** How image pixels lie on a canvas, which shows a viewport (see geometry.js) on the image and its margin. */
+  function viewOf(canvas, image, viewport = geometry.WHOLE) {
     const margin = MARGIN * Math.max(...image.size), ratio = canvas.width / canvas.clientWidth || 1;
-    const scale = canvas.width / (image.size[1] + 2 * margin);
-    return { scale, ratio, to: (position) => (position + 0.5 + margin) * scale, from: (pixel) => pixel / scale - 0.5 - margin };
+    const [height, width] = image.size.map((side) => side + 2 * margin), scale = (canvas.width / width) * viewport.factor;
+    return {
+      scale,
+      ratio,
+      y: (position) => (position + 0.5 + margin - viewport.y * height) * scale,
+      x: (position) => (position + 0.5 + margin - viewport.x * width) * scale,
+      /** The position in the image of a place on the canvas, in shares of its height and width. */
+      from: ({ y, x }) => ({ y: (y / viewport.factor + viewport.y) * height - margin - 0.5, x: (x / viewport.factor + viewport.x) * width - margin - 0.5 }),
+      /** The place of a position, likewise. */
+      share: ({ y, x }) => ({ y: ((y + 0.5 + margin) / height - viewport.y) * viewport.factor, x: ((x + 0.5 + margin) / width - viewport.x) * viewport.factor }),
+    };
   }
 
   /** Give a canvas as many pixels as the screen has there, and clear it. */
@@ -38,7 +50,8 @@ const drawing = (() => {
 
   /** A picture (an image element, perhaps still loading) inside the margin. */
   function picture(context, view, image, element, dimmed) {
-    const at = [view.to(-0.5), view.to(-0.5), image.size[1] * view.scale, image.size[0] * view.scale];
+    const at = [view.x(-0.5), view.y(-0.5), image.size[1] * view.scale, image.size[0] * view.scale];
+    context.imageSmoothingEnabled = view.scale < BLOCKY * view.ratio;
     if (element.complete) context.drawImage(element, ...at);
     if (dimmed) {
       context.fillStyle = "#0007";
@@ -51,14 +64,14 @@ const drawing = (() => {
     const strongest = points.strength[points.count - 1] || 1, edge = Math.max(largest, 4) * view.ratio;
     const { width, height } = context.canvas;
     for (let i = 0; i < points.count; i++) {
-      const y = view.to(points.y[i]), x = view.to(points.x[i]), share = Math.sqrt(points.strength[i] / strongest);
+      const y = view.y(points.y[i]), x = view.x(points.x[i]), share = Math.sqrt(points.strength[i] / strongest);
       if (Number.isNaN(y + x)) continue;
       const nearY = Math.min(Math.max(y, edge), height - edge), nearX = Math.min(Math.max(x, edge), width - edge);
       const colour = colourOf(points.group[i]), radius = Math.max(Math.round(4 * largest * share) / 4, SMALLEST_DOT) * view.ratio;
       context.globalAlpha = 0.3 + 0.7 * share;
       if (y === nearY && x === nearX) {
-        const dot = points.inside[i] ? dotStamp(colour, radius, rim * view.ratio) : ringStamp(colour, radius, rim * view.ratio);
-        context.drawImage(dot, x - dot.width / 2, y - dot.height / 2);
+        const paint = points.inside[i] ? dot : ring;
+        paint(context, x, y, colour, radius, rim * view.ratio);
       } else {
         arrowhead(context, nearX, nearY, Math.atan2(y - nearY, x - nearX), edge, colour);
       }
@@ -68,36 +81,47 @@ const drawing = (() => {
 
   const stamps = new Map();
 
-  /** A small picture, made once for all of the thousands of dots that look the same. */
-  function stamp(key, reach, paint) {
-    if (!stamps.has(key)) {
-      const canvas = new OffscreenCanvas(2 * Math.ceil(reach + 1), 2 * Math.ceil(reach + 1)), context = canvas.getContext("2d");
-      context.translate(canvas.width / 2, canvas.height / 2);
+  /**
+   * Paint something small, which reaches so far, around (x, y): on a canvas by a picture that is made once for all of the
+   * thousands of dots that look the same.
+   */
+  function stamp(context, x, y, key, reach, paint) {
+    if (context.isVector) {
+      context.save();
+      context.translate(x, y);
       paint(context);
+      context.restore();
+      return;
+    }
+    if (!stamps.has(key)) {
+      const canvas = new OffscreenCanvas(2 * Math.ceil(reach + 1), 2 * Math.ceil(reach + 1)), own = canvas.getContext("2d");
+      own.translate(canvas.width / 2, canvas.height / 2);
+      paint(own);
       stamps.set(key, canvas);
     }
-    return stamps.get(key);
+    const picture = stamps.get(key);
+    context.drawImage(picture, x - picture.width / 2, y - picture.height / 2);
   }
 
   /** A disc, with a dark rim that sets it off from any picture. */
-  function dotStamp(colour, radius, rim) {
-    return stamp(["dot", colour, radius, rim].join(), radius + rim, (context) => {
+  function dot(context, x, y, colour, radius, rim) {
+    stamp(context, x, y, ["dot", colour, radius, rim].join(), radius + rim, (own) => {
       for (const [size, ink] of [[radius + rim, DARK], [radius, colour]]) {
-        context.beginPath();
-        context.arc(0, 0, size, 0, 2 * Math.PI);
-        context.fillStyle = ink;
-        context.fill();
+        own.beginPath();
+        own.arc(0, 0, size, 0, 2 * Math.PI);
+        own.fillStyle = ink;
+        own.fill();
       }
     });
   }
 
   /** A ring, likewise. */
-  function ringStamp(colour, radius, rim) {
+  function ring(context, x, y, colour, radius, rim) {
     const middle = Math.max(radius, 4 * rim), line = 1 + rim;
-    return stamp(["ring", colour, radius, rim].join(), middle + line, (context) => {
-      context.beginPath();
-      context.arc(0, 0, middle, 0, 2 * Math.PI);
-      outline(context, line, colour, rim);
+    stamp(context, x, y, ["ring", colour, radius, rim].join(), middle + line, (own) => {
+      own.beginPath();
+      own.arc(0, 0, middle, 0, 2 * Math.PI);
+      outline(own, line, colour, rim);
     });
   }
 
@@ -129,7 +153,7 @@ const drawing = (() => {
     context.strokeStyle = DARK;
     context.lineWidth = view.ratio;
     for (let i = 0; i < points.count; i++) {
-      const corner = [view.to(points.x[i]) - length / 2, view.to(points.y[i]) - length / 2], key = corner.join();
+      const corner = [view.x(points.x[i]) - length / 2, view.y(points.y[i]) - length / 2], key = corner.join();
       if (drawn.has(key)) continue; // many paths lead to the same point
       drawn.add(key);
       context.fillRect(...corner, length, length);
@@ -145,8 +169,8 @@ const drawing = (() => {
       const kernelPoint = points.path[i] % plain.count;
       context.strokeStyle = colourOf(points.group[i]);
       context.beginPath();
-      context.moveTo(view.to(plain.x[kernelPoint]), view.to(plain.y[kernelPoint]));
-      context.lineTo(view.to(points.x[i]), view.to(points.y[i]));
+      context.moveTo(view.x(plain.x[kernelPoint]), view.y(plain.y[kernelPoint]));
+      context.lineTo(view.x(points.x[i]), view.y(points.y[i]));
       context.stroke();
     }
     context.globalAlpha = 1;
@@ -157,19 +181,24 @@ const drawing = (() => {
     const arm = 9 * view.ratio, gap = 3 * view.ratio;
     context.beginPath();
     for (const [down, right] of [[0, 1], [0, -1], [1, 0], [-1, 0]]) {
-      context.moveTo(view.to(x) + right * gap, view.to(y) + down * gap);
-      context.lineTo(view.to(x) + right * arm, view.to(y) + down * arm);
+      context.moveTo(view.x(x) + right * gap, view.y(y) + down * gap);
+      context.lineTo(view.x(x) + right * arm, view.y(y) + down * arm);
     }
     if (pinned) {
-      context.moveTo(view.to(x) + arm + gap, view.to(y));
-      context.arc(view.to(x), view.to(y), arm + gap, 0, 2 * Math.PI);
+      context.moveTo(view.x(x) + arm + gap, view.y(y));
+      context.arc(view.x(x), view.y(y), arm + gap, 0, 2 * Math.PI);
     }
     outline(context, 2 * view.ratio, "#fff", view.ratio);
   }
 
+  /** The edges of a box (x1, y1, x2, y2) on the canvas. */
+  function onCanvas(view, [left, top, right, bottom]) {
+    return [view.x(left), view.y(top), view.x(right), view.y(bottom)];
+  }
+
   /** An object's box, and its class. */
   function object(context, view, { name, box }) {
-    const [left, top, right, bottom] = box.map((edge) => view.to(edge - 0.5));
+    const [left, top, right, bottom] = onCanvas(view, box.map((edge) => edge - 0.5)); // in data sets pixel 0 is from 0 to 1
     context.lineWidth = 2 * view.ratio;
     context.setLineDash([6 * view.ratio, 4 * view.ratio]);
     context.strokeStyle = "#fff";
@@ -182,5 +211,34 @@ const drawing = (() => {
     context.fillText(name, left, top - 5 * view.ratio);
   }
 
-  return { colourOf, viewOf, cleared, aspect, picture, dots, squares, moves, cross, object };
+  /** A region's box, its bins where their offsets move them, fainter where their mask is less, and dots where they are without. */
+  function region(context, view, { box, plain, moved, size, strength }) {
+    const [left, top, right, bottom] = onCanvas(view, box);
+    context.beginPath();
+    for (const corner of [[left, top], [right, top], [right, bottom], [left, bottom]]) context.lineTo(...corner);
+    context.closePath();
+    outline(context, 2 * view.ratio, "#fff", view.ratio);
+    context.beginPath();
+    for (let i = 0; i < plain.y.length; i++) {
+      if (Number.isNaN(moved.y[i] + moved.x[i])) continue;
+      context.moveTo(view.x(plain.x[i]), view.y(plain.y[i]));
+      context.lineTo(view.x(moved.x[i]), view.y(moved.y[i]));
+    }
+    outline(context, view.ratio, "#fff", view.ratio / 2);
+    const [height, width] = size.map((side) => side * BIN_SHARE * view.scale);
+    context.lineWidth = view.ratio;
+    context.strokeStyle = "#fff";
+    context.fillStyle = BIN_COLOUR;
+    for (let i = 0; i < plain.y.length; i++) {
+      if (Number.isNaN(moved.y[i] + moved.x[i])) continue;
+      const bin = [view.x(moved.x[i]) - width / 2, view.y(moved.y[i]) - height / 2, width, height];
+      context.globalAlpha = 0.25 + 0.6 * Math.min(strength[i], 1);
+      context.fillRect(...bin);
+      context.globalAlpha = 1;
+      context.strokeRect(...bin);
+    }
+    for (let i = 0; i < plain.y.length; i++) dot(context, view.x(plain.x[i]), view.y(plain.y[i]), "#fff", 1.5 * view.ratio, view.ratio / 2);
+  }
+
+  return { colourOf, viewOf, cleared, aspect, picture, dots, squares, moves, cross, object, region };
 })();

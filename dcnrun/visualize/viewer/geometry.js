@@ -1,7 +1,8 @@
 "use strict";
 /*
  * Sampling points of an output location through one layer or a chain of them: the same geometry as dcnrun/offsets/geometry.py,
- * whose numbers the tests compare these with. No page, no drawing. Positions are (y, x) on feature maps, pixel centres at integers.
+ * whose numbers the tests compare these with; bins of RoI pooling; and which part of a picture is seen. No page, no drawing.
+ * Positions are (y, x) on feature maps, pixel centres at integers.
  */
 const geometry = (() => {
   const NOT_A_NUMBER = -32768;
@@ -182,5 +183,63 @@ const geometry = (() => {
     return Math.min(Math.max(pixel, 0), count - 1);
   }
 
-  return { decodeLayer, points, chosen, undeformed, toImage, nearest };
+  // ---- RoI pooling: boxes are (x1, y1, x2, y2) in pixels of the image, pixel centres at integers ----
+
+  /** A RoI pooling of the page's data with its moves (regions, rows, columns, 2), in pixels of the image, and its mask unpacked. */
+  function decodePool(pool) {
+    return { ...pool, moves: decodeOffsets(pool.moves), mask: decodeMask(pool.mask) };
+  }
+
+  /** A region's box and its bins: their centres without offsets and as these move them, height and width, and strength. */
+  function bins(pool, region) {
+    const box = pool.boxes[region], [rows, columns] = pool.bins, count = rows * columns, first = region * count;
+    const size = [(box[3] - box[1]) / rows, (box[2] - box[0]) / columns], each = [...Array(count).keys()];
+    const plain = {
+      y: each.map((i) => box[1] + (Math.floor(i / columns) + 0.5) * size[0]),
+      x: each.map((i) => box[0] + ((i % columns) + 0.5) * size[1]),
+    };
+    const moved = {
+      y: plain.y.map((y, i) => y + (pool.moves ? pool.moves[2 * (first + i)] : 0)),
+      x: plain.x.map((x, i) => x + (pool.moves ? pool.moves[2 * (first + i) + 1] : 0)),
+    };
+    return { box, plain, moved, size: size.map(Math.abs), strength: each.map((i) => (pool.mask ? pool.mask[first + i] : 1)) };
+  }
+
+  /** The first region that contains a position, which of those that do has the best score; -1 where none does. */
+  function regionAt(pool, { y, x }) {
+    return pool.boxes.findIndex(([left, top, right, bottom]) => left <= x && x <= right && top <= y && y <= bottom);
+  }
+
+  /** The region that overlaps a box most, by intersection over union; -1 where none does. */
+  function regionLike(pool, box) {
+    const overlaps = pool.boxes.map((other) => overlap(box, other)), most = Math.max(0, ...overlaps);
+    return most > 0 ? overlaps.indexOf(most) : -1;
+  }
+
+  /** The intersection over union of two boxes. */
+  function overlap(one, other) {
+    const area = ([left, top, right, bottom]) => Math.max(right - left, 0) * Math.max(bottom - top, 0);
+    const common = area(one.map((side, i) => (i < 2 ? Math.max(side, other[i]) : Math.min(side, other[i]))));
+    return common > 0 ? common / (area(one) + area(other) - common) : 0;
+  }
+
+  // ---- viewports: the part of a picture that is seen, `factor` times as large as the whole, from (y, x) on, in shares of its sides ----
+
+  const WHOLE = { factor: 1, y: 0, x: 0 };
+  const MOST_ENLARGED = 32;
+
+  /** The viewport with everything `by` times as large and what was at `from` brought to `to`, both in shares of the sides of what is seen. */
+  function zoomed(viewport, by, from, to) {
+    const factor = Math.min(Math.max(viewport.factor * by, 1), MOST_ENLARGED);
+    const corner = (axis) => viewport[axis] + from[axis] / viewport.factor - to[axis] / factor;
+    return kept({ factor, y: corner("y"), x: corner("x") });
+  }
+
+  /** The viewport, moved as little as keeps it on the picture. */
+  function kept({ factor, y, x }) {
+    const last = 1 - 1 / factor;
+    return { factor, y: Math.min(Math.max(y, 0), last), x: Math.min(Math.max(x, 0), last) };
+  }
+
+  return { decodeLayer, points, chosen, undeformed, toImage, nearest, decodePool, bins, regionAt, regionLike, WHOLE, zoomed };
 })();

@@ -9,6 +9,10 @@
   const SQUARES = [5, 3, 3]; // of the undeformed grid, likewise
   const POINTS_PER_GROUP = 9 ** 3;
   const ALL = -1, NONE = -1;
+  const POINTS = "points"; // what is shown unless it is a RoI pooling
+  const ZOOM_STEP = 1.5;
+  const EDGE = 0.1; // of what is seen of a picture: the query point is kept so far inside when it moves without the pointer
+  const GAP = 16, HEADING = 24; // CSS pixels between the pictures of an SVG file, and above them
 
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
@@ -20,6 +24,9 @@
     group: ALL,
     queryPoint: { y: 0.5, x: 0.5 }, // as a share of the height and width, for images of any size
     pinned: false,
+    shown: POINTS, // or the name of a RoI pooling, whose bins are shown
+    box: null, // of the object or region that the query point was moved to, in the same shares; its region is shown
+    viewport: geometry.WHOLE, // the part of the pictures that is seen
   };
 
   // ---- what is chosen ----
@@ -40,13 +47,21 @@
     return image.layers.find((layer) => layer.name === name);
   }
 
-  /** The image and the layer whose rows, columns and objects the sliders go by. */
-  function leading() {
-    return shownImages().find((image) => layerOf(image, state.layer));
+  /** The chosen RoI pooling of an image; undefined where sampling points are shown, or the network has none of that name. */
+  function poolOf(image) {
+    return image.pools.find((pool) => pool.name === state.shown);
   }
 
+  /** The image whose objects and regions the sliders go by, and in which the query point moves. */
+  function leading() {
+    const images = shownImages();
+    return images.find((image) => layerOf(image, state.layer)) ?? images[0];
+  }
+
+  /** The layer whose rows and columns the sliders go by, if there is one. */
   function leadingLayer() {
-    return layerOf(leading(), state.layer);
+    const image = leading();
+    return image && layerOf(image, state.layer);
   }
 
   /** The number of the chosen object, from 1 on; 0 where none is. */
@@ -56,9 +71,14 @@
 
   const decoded = new WeakMap();
 
+  /** A layer or RoI pooling as one of geometry's functions unpacks it, once. */
+  function unpackedBy(decode, packed) {
+    if (!decoded.has(packed)) decoded.set(packed, decode(packed));
+    return decoded.get(packed);
+  }
+
   function unpacked(layer) {
-    if (!decoded.has(layer)) decoded.set(layer, geometry.decodeLayer(layer));
-    return decoded.get(layer);
+    return unpackedBy(geometry.decodeLayer, layer);
   }
 
   /** The chain of at most `length` layers that ends in the named one; undefined where the network has none of that name. */
@@ -74,6 +94,16 @@
   /** The query point in pixels of an image, whose first pixel's centre is at 0. */
   function queryPointOn(image) {
     return { y: state.queryPoint.y * image.size[0] - 0.5, x: state.queryPoint.x * image.size[1] - 0.5 };
+  }
+
+  /** A box as shares of the height and width as one in pixels of an image, whose first pixel's centre is at 0. */
+  function boxOn(image, box) {
+    return box.map((share, i) => share * image.size[i % 2 ? 0 : 1] - 0.5);
+  }
+
+  /** The number of the region to show of a RoI pooling: that of the object or region moved to, else the first at the query point. */
+  function regionOn(image, pool) {
+    return state.box ? geometry.regionLike(pool, boxOn(image, state.box)) : geometry.regionAt(pool, queryPointOn(image));
   }
 
   /** A position in pixels of an image as a share of its height and width. */
@@ -140,21 +170,46 @@
   function drawPanel(panel) {
     const image = imageOn(panel.side);
     if (!image) return;
-    const context = drawing.cleared(panel.canvas), view = drawing.viewOf(panel.canvas, image);
+    panel.summary.textContent = paintPanel(drawing.cleared(panel.canvas), image);
+    for (const card of panel.cards) drawCard(card, image, queryPointOn(image));
+  }
+
+  /** Paint what is chosen of an image, and tell it in words. */
+  function paintPanel(context, image) {
+    const view = drawing.viewOf(context.canvas, image, state.viewport);
     drawing.picture(context, view, image, picture(image.picture), $("dim").checked);
-    const chain = chainOf(image, state.layer, state.length), queryPoint = queryPointOn(image);
-    if (chain) {
-      const found = sampling(chain, queryPoint);
-      if ($("plain").checked) drawUndeformed(context, view, chain, found);
-      drawing.dots(context, view, found.dots, DOTS[chain.length - 1]);
-      drawing.cross(context, view, found.centre, state.pinned);
-      panel.summary.textContent = summary(chain, found);
-    } else {
-      panel.summary.textContent = "This run was not recorded at this layer.";
-    }
+    const said = state.shown === POINTS ? paintPoints(context, view, image) : paintRegion(context, view, image);
     const object = image.objects[objectNumber() - 1];
     if (object) drawing.object(context, view, object);
-    for (const card of panel.cards) drawCard(card, image, queryPoint);
+    return said;
+  }
+
+  function paintPoints(context, view, image) {
+    const chain = chainOf(image, state.layer, state.length);
+    if (!chain) return "This run was not recorded at this layer.";
+    const found = sampling(chain, queryPointOn(image));
+    if ($("plain").checked) drawUndeformed(context, view, chain, found);
+    drawing.dots(context, view, found.dots, DOTS[chain.length - 1]);
+    drawing.cross(context, view, found.centre, state.pinned);
+    return summary(chain, found);
+  }
+
+  function paintRegion(context, view, image) {
+    const packed = poolOf(image);
+    if (!packed) return "This run has no such RoI pooling.";
+    const pool = unpackedBy(geometry.decodePool, packed), number = regionOn(image, pool);
+    drawing.cross(context, view, queryPointOn(image), state.pinned);
+    if (number < 0) return `None of ${pool.boxes.length} regions is here.`;
+    const found = geometry.bins(pool, number);
+    drawing.region(context, view, found);
+    return regionSummary(pool, number, found);
+  }
+
+  function regionSummary(pool, number, { box, plain, moved }) {
+    const [left, top, right, bottom] = box.map((side) => side.toFixed());
+    const squares = plain.y.map((y, i) => (moved.y[i] - y) ** 2 + (moved.x[i] - plain.x[i]) ** 2).filter((square) => !Number.isNaN(square));
+    const by = Math.sqrt(squares.reduce((sum, square) => sum + square, 0) / Math.max(squares.length, 1)).toFixed(1);
+    return `Region ${number + 1} of ${pool.boxes.length} at y ${top} to ${bottom}, x ${left} to ${right}: ${pool.bins.join(" x ")} bins${pool.moves ? `, moved by ${by} px` : " that do not move"}`;
   }
 
   /** Draw where the same layers without offsets would read; for one layer, with lines to the moved points. */
@@ -212,7 +267,7 @@
     panel.root.hidden = !run;
     if (!run) return;
     panel.heading.textContent = run.name;
-    panel.canvas.setAttribute("aria-label", `Sampling points of ${run.name} on ${state.image}`);
+    panel.canvas.setAttribute("aria-label", `${state.shown === POINTS ? "Sampling points" : `Bins of ${state.shown}`} of ${run.name} on ${state.image}`);
     panel.canvas.hidden = !image;
     if (image) panel.root.style.setProperty("--aspect", drawing.aspect(image));
     if (!image) panel.summary.textContent = "This run was not recorded on this image.";
@@ -232,7 +287,7 @@
       const button = $("card").content.firstElementChild.cloneNode(true);
       button.querySelector(".name").textContent = short(layer.name);
       button.title = layer.name;
-      button.addEventListener("click", () => choose({ layer: layer.name }));
+      button.addEventListener("click", () => choose({ layer: layer.name, shown: POINTS }));
       return { layer, button, canvas: button.querySelector("canvas"), reach: button.querySelector(".reach") };
     });
     panel.layers.replaceChildren(...panel.cards.map((card) => card.button));
@@ -245,6 +300,15 @@
 
   function layerNames() {
     return [...new Set(shownImages().flatMap((image) => image.layers.map((layer) => layer.name)))];
+  }
+
+  function poolNames() {
+    return [...new Set(shownImages().flatMap((image) => image.pools.map((pool) => pool.name)))];
+  }
+
+  /** What there is to show: sampling points where a layer was recorded, and the bins of each RoI pooling. */
+  function kinds() {
+    return [...(layerNames().length ? [POINTS] : []), ...poolNames()];
   }
 
   // ---- controls ----
@@ -283,6 +347,11 @@
     fillSelect($("right"), [[NONE, "none"], ...data.runs.map((run, i) => [i, run.name])], state.runs[1]);
     fillSelect($("image"), imageNames.map((name) => [name, name]), state.image);
     fillSelect($("layer"), names.map((name) => [name, short(name)]), state.layer);
+    if (!kinds().includes(state.shown)) state.shown = kinds()[0] ?? POINTS;
+    fillChoices($("shown"), kinds().map((kind) => ({ value: kind, text: kind === POINTS ? "sampling points" : `bins of ${kind}` })),
+      state.shown, (shown) => choose({ shown }));
+    for (const part of document.querySelectorAll("[data-of]")) part.hidden = (part.dataset.of === POINTS) !== (state.shown === POINTS);
+    $("kinds").hidden = kinds().length < 2;
     const longest = longestChain(), groups = mostGroups();
     state.length = Math.min(state.length, longest);
     if (state.group >= groups) state.group = ALL;
@@ -291,6 +360,7 @@
     fillChoices($("group"), [{ value: ALL, text: "all" }, ...Array.from({ length: groups }, (_, i) => ({ value: i, text: `${i + 1}`, colour: drawing.colourOf(i) }))],
       state.group, (group) => choose({ group }));
     $("object-slider").hidden = !leading()?.objects.length;
+    for (const id of ["row", "column"]) $(id).parentElement.hidden = !leadingLayer();
     panels.forEach(refreshPanel);
     moved();
   }
@@ -311,47 +381,68 @@
   /** Change what is chosen. */
   function choose(changes) {
     Object.assign(state, changes);
-    if ("image" in changes || "runs" in changes) $("object").value = 0;
+    if ("image" in changes || "runs" in changes) {
+      $("object").value = 0;
+      state.box = null;
+    }
     refresh();
     announce();
   }
 
   /** The query point has changed: show it on the sliders, and draw. */
   function moved() {
-    const image = leading();
-    if (!image) return requestDraw();
-    const layer = leadingLayer(), output = outputAt(layer, queryPointOn(image));
-    [$("row"), $("column")].forEach((slider, axis) => {
-      slider.max = layer.output[axis] - 1;
-      slider.value = output[axis];
-      slider.nextElementSibling.textContent = `${output[axis]} / ${layer.output[axis]}`;
-    });
-    const object = image.objects[objectNumber() - 1];
-    $("object").max = image.objects.length;
-    $("object").nextElementSibling.textContent = object ? `${objectNumber()} / ${image.objects.length} ${object.name}` : `of ${image.objects.length}`;
-    $("object").setAttribute("aria-valuetext", object ? object.name : "none");
+    const image = leading(), layer = leadingLayer();
+    $("whole").textContent = `${Math.round(100 * state.viewport.factor)} %`;
     $("pinned").checked = state.pinned;
     requestDraw();
+    if (layer) {
+      const output = outputAt(layer, queryPointOn(image));
+      [$("row"), $("column")].forEach((slider, axis) => setSlider(slider, output[axis], layer.output[axis] - 1, `${output[axis]} / ${layer.output[axis]}`));
+    }
+    if (!image) return;
+    const object = image.objects[objectNumber() - 1], pool = poolOf(image);
+    setSlider($("object"), objectNumber(), image.objects.length, object ? `${objectNumber()} / ${image.objects.length} ${object.name}` : `of ${image.objects.length}`);
+    $("object").setAttribute("aria-valuetext", object ? object.name : "none");
+    if (pool) setSlider($("region"), regionOn(image, pool) + 1, pool.boxes.length, `${regionOn(image, pool) + 1 || "none"} / ${pool.boxes.length}`);
+  }
+
+  function setSlider(slider, value, most, text) {
+    slider.max = most;
+    slider.value = value;
+    slider.nextElementSibling.textContent = text;
   }
 
   /** Move the query point to a position in pixels of an image. */
   function moveTo(image, position) {
-    state.queryPoint = shareOf(image, position);
+    Object.assign(state, { queryPoint: shareOf(image, position), box: null });
     moved();
   }
 
   function moveToOutput(output) {
     moveTo(leading(), centreOf(leadingLayer(), output));
+    bringIntoSight();
     announce();
+  }
+
+  /** Move the query point to the middle of a box, in shares of the height and width, and stay there. */
+  function moveToBox(box) {
+    const [left, top, right, bottom] = box;
+    Object.assign(state, { pinned: true, queryPoint: { y: (top + bottom) / 2, x: (left + right) / 2 }, box });
+    bringIntoSight();
   }
 
   function moveToObject(number) {
     $("object").value = number;
     const image = leading(), box = image?.objects[number - 1]?.box;
-    if (box) {
-      state.pinned = true;
-      state.queryPoint = { y: (box[1] + box[3]) / 2 / image.size[0], x: (box[0] + box[2]) / 2 / image.size[1] };
-    }
+    state.box = null;
+    if (box) moveToBox(box.map((edge, i) => edge / image.size[i % 2 ? 0 : 1]));
+    moved();
+    announce();
+  }
+
+  function moveToRegion(number) {
+    const image = leading(), box = poolOf(image)?.boxes[number - 1];
+    if (box) moveToBox(box.map((edge, i) => (edge + 0.5) / image.size[i % 2 ? 0 : 1]));
     moved();
     announce();
   }
@@ -368,30 +459,106 @@
   $("image").addEventListener("change", (event) => choose({ image: event.target.value }));
   $("layer").addEventListener("change", (event) => choose({ layer: event.target.value }));
   $("object").addEventListener("input", (event) => moveToObject(Number(event.target.value)));
+  $("region").addEventListener("input", (event) => moveToRegion(Number(event.target.value)));
   $("row").addEventListener("input", () => moveToOutput([Number($("row").value), Number($("column").value)]));
   $("column").addEventListener("input", () => moveToOutput([Number($("row").value), Number($("column").value)]));
   $("pinned").addEventListener("change", (event) => choose({ pinned: event.target.checked }));
   $("plain").addEventListener("change", requestDraw);
   $("dim").addEventListener("change", requestDraw);
   $("help").addEventListener("click", () => $("keys").showModal());
+  $("out").addEventListener("click", () => zoomBy(1 / ZOOM_STEP));
+  $("whole").addEventListener("click", () => see(geometry.WHOLE));
+  $("in").addEventListener("click", () => zoomBy(ZOOM_STEP));
+  $("save").addEventListener("click", save);
+
+  // ---- zoom ----
+
+  /** Show another viewport; returns whether it is another. */
+  function see(viewport) {
+    const changed = ["factor", "y", "x"].some((key) => viewport[key] !== state.viewport[key]);
+    state.viewport = viewport;
+    if (changed) moved();
+    return changed;
+  }
+
+  /** Where the query point is on a picture, in shares of what is seen. */
+  function queryPlace() {
+    const image = leading();
+    return image ? drawing.viewOf(panels[0].canvas, image, state.viewport).share(queryPointOn(image)) : { y: 0.5, x: 0.5 };
+  }
+
+  /** Zoom around the query point, or around the middle where that is out of sight. */
+  function zoomBy(factor) {
+    const place = queryPlace(), inSight = Object.values(place).every((share) => share >= 0 && share <= 1);
+    const around = inSight ? place : { y: 0.5, x: 0.5 };
+    see(geometry.zoomed(state.viewport, factor, around, around));
+  }
+
+  /** See the query point, which has moved without the pointer. */
+  function bringIntoSight() {
+    const inside = (share) => Math.min(Math.max(share, EDGE), 1 - EDGE), place = queryPlace();
+    see(geometry.zoomed(state.viewport, 1, place, { y: inside(place.y), x: inside(place.x) }));
+  }
 
   // ---- mouse and touch ----
 
   for (const panel of panels) {
-    const follow = (event) => {
-      const image = imageOn(panel.side), box = panel.canvas.getBoundingClientRect(), view = drawing.viewOf(panel.canvas, image);
-      const at = [view.from((event.clientY - box.top) * view.ratio), view.from((event.clientX - box.left) * view.ratio)];
-      const [y, x] = at.map((position, axis) => Math.min(Math.max(position, 0), image.size[axis] - 1));
+    const follow = (place) => {
+      const image = imageOn(panel.side), at = drawing.viewOf(panel.canvas, image, state.viewport).from(place);
+      const [y, x] = [at.y, at.x].map((position, axis) => Math.min(Math.max(position, 0), image.size[axis] - 1));
       moveTo(image, { y, x });
     };
-    panel.canvas.addEventListener("pointermove", (event) => {
-      if (!state.pinned || (event.buttons && event.pointerType !== "mouse")) follow(event);
-    });
-    panel.canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "mouse") state.pinned = !state.pinned;
-      follow(event);
+    gestures.listen(panel.canvas, {
+      point: (place, pressed) => {
+        if (pressed || !state.pinned) follow(place);
+      },
+      click: (place) => {
+        state.pinned = !state.pinned;
+        follow(place);
+      },
+      zoom: (factor, from, to) => see(geometry.zoomed(state.viewport, factor, from, to)),
     });
     new ResizeObserver(requestDraw).observe(panel.canvas);
+  }
+
+  // ---- saving ----
+
+  /** Save what is seen as an SVG file. */
+  function save() {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([asSvg()], { type: "image/svg+xml" }));
+    link.download = `${short(state.shown === POINTS ? state.layer : state.shown)}.svg`.replace(/[^\w.-]+/g, "-");
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000); // once it is saved
+  }
+
+  /** The pictures as they are seen, beside each other, as the text of an SVG file. */
+  function asSvg() {
+    const page = getComputedStyle(document.body), parts = [], said = [];
+    let left = 0, height = 0;
+    for (const panel of panels.filter((panel) => imageOn(panel.side))) {
+      const part = svgPart(panel, left, page.color);
+      parts.push(part);
+      said.push([...part.querySelectorAll(":scope > title, :scope > desc")].map((each) => each.textContent).join(": "));
+      left += panel.canvas.clientWidth + GAP;
+      height = Math.max(height, HEADING + panel.canvas.clientHeight);
+    }
+    const width = left - GAP, what = state.shown === POINTS ? `Sampling points of ${state.layer}` : `Bins of ${state.shown}`;
+    return svg.file(svg.element("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
+      svg.element("title", {}, `${what} on ${state.image}`), svg.element("desc", {}, said.join("\n")),
+      svg.element("rect", { width, height, fill: page.backgroundColor }), ...parts));
+  }
+
+  /** A panel's picture with its heading, so far from the left. */
+  function svgPart(panel, left, ink) {
+    const { clientWidth: width, clientHeight: height } = panel.canvas, clip = `picture-${panel.side}`, name = panel.heading.textContent;
+    const shapes = svg.element("g", { "clip-path": `url(#${clip})` }), context = new svg.Context(shapes, width, height);
+    context.fillStyle = getComputedStyle(panel.canvas).backgroundColor;
+    context.fillRect(0, 0, width, height);
+    const said = paintPanel(context, imageOn(panel.side));
+    return svg.element("g", { transform: `translate(${left} ${HEADING})` }, svg.element("title", {}, name), svg.element("desc", {}, said),
+      svg.element("clipPath", { id: clip }, svg.element("rect", { width, height })), shapes,
+      svg.element("text", { y: -8, "font-size": 15, "font-family": "system-ui, sans-serif", fill: ink }, name));
   }
 
   // ---- keyboard ----
@@ -408,16 +575,23 @@
     g: (step) => choose({ group: next([ALL, ...Array(mostGroups()).keys()], state.group, step) }),
     r: (step) => choose({ runs: [state.runs[0], next([NONE, ...runNumbers], state.runs[1], step)] }),
     i: (step) => choose({ image: next(imageNames, state.image, step) }),
+    b: (step) => choose({ shown: next(kinds(), state.shown, step) }),
     o: (step) => moveToObject(next([...Array((leading()?.objects.length ?? 0) + 1).keys()], objectNumber(), step)),
     p: () => $("plain").click(),
     d: otherTheme,
+    s: save,
+    "+": () => zoomBy(ZOOM_STEP),
+    "=": () => zoomBy(ZOOM_STEP), // + without Shift on many keyboards
+    "-": () => zoomBy(1 / ZOOM_STEP),
+    0: () => see(geometry.WHOLE),
     "?": () => $("keys").showModal(),
   };
   const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
   function step([down, right], times) {
-    if (!leading()) return;
-    const layer = leadingLayer(), output = outputAt(layer, queryPointOn(leading()));
+    const layer = leadingLayer();
+    if (!layer) return;
+    const output = outputAt(layer, queryPointOn(leading()));
     state.pinned = true; // or else the resting mouse moves the query point back
     moveToOutput([down, right].map((by, axis) => Math.min(Math.max(output[axis] + by * times, 0), layer.output[axis] - 1)));
   }
@@ -441,5 +615,5 @@
 
   $("accuracy").textContent = accuracy();
   refresh();
-  window.dcnrun = { ...geometry, data };
+  window.dcnrun = { ...geometry, data, asSvg };
 })();

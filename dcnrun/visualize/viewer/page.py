@@ -12,12 +12,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from dcnrun.offsets.geometry import chain_to
-from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.offsets.layers import Capture, Layer, RoIs
 from dcnrun.pages import page as pages
 from dcnrun.pages.page import Html
 
 _FILES = Path(__file__).parent
-_STYLE, _SCRIPTS = _FILES / "page.css", [_FILES / name for name in ("geometry.js", "drawing.js", "page.js")]
+_STYLE = _FILES / "page.css"
+_SCRIPTS = [_FILES / name for name in ("geometry.js", "drawing.js", "svg.js", "gestures.js", "page.js")]
 LONGEST_CHAIN = 3
 JPEG_QUALITY = 90
 # Offsets are encoded as integer multiples of a step in 16 bits, masks in 8; NaN and infinity have a value of their own.
@@ -48,6 +49,8 @@ class PageImage:
     """(H, W, 3), as large as the image that the network saw."""
     capture: Capture
     objects: Sequence[PageObject] = ()
+    pools: Sequence[RoIs] = ()
+    """The RoI poolings whose bins are shown."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def _image(image: PageImage, pictures: dict[str, int]) -> dict[str, Any]:
         "picture": pictures.setdefault(_picture_address(image.picture), len(pictures)),
         "objects": [{"name": one.name, "box": [float(side) for side in one.box]} for one in image.objects],
         "layers": [_layer(layer) | {"chains": _chains(image.capture, layer.name)} for layer in image.capture.layers],
+        "pools": [_pool(rois, FARTHEST_OFFSET * max(image.capture.image_size)) for rois in image.pools],
     }
 
 
@@ -111,20 +115,30 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "output": layer.output_size,
         "inputGrid": {"start": layer.input_grid.start, "step": layer.input_grid.step},
         "outputGrid": {"start": layer.output_grid.start, "step": layer.output_grid.step},
-        "offset": _offsets(layer) if layer.deformable else None,
+        "offset": _steps(layer.offset.numpy(), FARTHEST_OFFSET * max(layer.input_size)) if layer.deformable else None,
         "mask": None if layer.mask is None else _mask(layer.mask.numpy()),
         "weight": _finite(layer.point_weight.numpy()).tolist(),
     }
 
 
-def _offsets(layer: Layer) -> dict[str, Any]:
-    """Encode offsets as integer multiples of `step` pixels, int16, little-endian."""
-    offsets = layer.offset.numpy().astype(np.float64)
-    farthest = FARTHEST_OFFSET * max(layer.input_size)
+def _pool(rois: RoIs, farthest: float) -> dict[str, Any]:
+    """Return a RoI pooling: regions and by how many image pixels their bins move; without offsets, bins divide the boxes evenly."""
+    moves = (rois.bins - rois.plain_bins).numpy()
+    return {
+        "name": rois.name,
+        "boxes": _finite(rois.boxes.numpy()).round(3).tolist(),
+        "bins": rois.bins.shape[1:3],
+        "moves": _steps(moves, farthest) if moves.any() else None,
+        "mask": None if rois.mask is None else _mask(rois.mask.numpy()),
+    }
+
+
+def _steps(offsets: npt.NDArray[np.float32], farthest: float) -> dict[str, Any]:
+    """Encode offsets, clipped to `farthest`, as integer multiples of `step` pixels, int16, little-endian."""
     finite = np.isfinite(offsets)
-    offsets = np.where(finite, offsets, 0.0).clip(-farthest, farthest)
-    step = float(np.abs(offsets).max(initial=0.0)) / OFFSET_STEPS or 1.0
-    steps = np.where(finite, np.rint(offsets / step), NOT_A_NUMBER)
+    clipped = np.where(finite, offsets, 0.0).astype(np.float64).clip(-farthest, farthest)
+    step = float(np.abs(clipped).max(initial=0.0)) / OFFSET_STEPS or 1.0
+    steps = np.where(finite, np.rint(clipped / step), NOT_A_NUMBER)
     return {"step": step, "steps": _base64(steps.astype("<i2").tobytes())}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dcnrun.offsets.grid import Grid
-from dcnrun.offsets.layers import Capture, Layer
+from dcnrun.offsets.layers import Capture, Layer, RoIs
 from dcnrun.visualize.viewer.page import PageImage, PageObject, PageRun, write_page
 
 OFFSET_STEP, MASK_STEP = 2.0**-13, 2.0**-8  # offsets of at most 4 pixels
@@ -73,8 +73,31 @@ def three_layers(seed, groups=1, side=128, output_stride=8, **settings):
     return Capture((side, side), tuple(layers), ())
 
 
-def grey_image(capture, name="grey.png", objects=()):
-    return PageImage(name, np.full((*capture.image_size, 3), GREY, np.uint8), capture, objects)
+def grey_image(capture, name="grey.png", objects=(), pools=()):
+    return PageImage(name, np.full((*capture.image_size, 3), GREY, np.uint8), capture, objects, pools)
+
+
+def random_rois(seed, name="roi_pool", *, count=6, bins=(2, 3), side=128, masked=True, moves=True):
+    """Regions of which every other one is small, with a bin moved by exactly what sets the page's step."""
+    random = np.random.default_rng(seed)
+    corners = np.sort(random.uniform(0, side, (count, 2, 2)), 1)
+    corners[::2, 1] = corners[::2, 0] + 0.2 * (corners[::2, 1] - corners[::2, 0])
+    size = (corners[:, 1] - corners[:, 0])[:, ::-1]
+    rows, columns = ((np.arange(n) + 0.5) / n for n in bins)
+    shares = np.stack(np.broadcast_arrays(rows[:, None], columns), -1)
+    plain = corners[:, 0][:, None, None, ::-1] + shares * size[:, None, None]
+    steps = random.integers(-32767, 32768, plain.shape)
+    steps.flat[0] = 32767
+    weights = random.integers(0, 256, plain.shape[:-1])
+    weights.flat[0] = 255
+    return RoIs(
+        name=name,
+        boxes=torch.tensor(corners.reshape(count, 4)),
+        bins=torch.tensor(plain + steps * OFFSET_STEP * moves),
+        plain_bins=torch.tensor(plain),
+        bin_size=torch.tensor(size / bins),
+        mask=torch.tensor(weights * MASK_STEP, dtype=torch.float32) if masked else None,
+    )
 
 
 def two_runs(groups=(2, 1), side=128):

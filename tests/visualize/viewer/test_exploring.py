@@ -2,7 +2,9 @@
 
 import http.server
 import threading
+import time
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,9 +16,18 @@ from selenium.webdriver.common.keys import Keys
 from dcnrun.offsets.geometry import compose
 from dcnrun.offsets.layers import Capture
 from dcnrun.visualize.viewer.page import PageObject, PageRun
-from tests.visualize.viewer.factories import GREY, grey_image, random_layer, three_layers, two_runs, written
+from tests.visualize.viewer.factories import (
+    GREY,
+    grey_image,
+    random_layer,
+    random_rois,
+    three_layers,
+    two_runs,
+    written,
+)
 
 SIZE = (128, 128)
+SPOT = (90, 40)  # a pixel of the picture of `spotted`, that of its spot's upper left corner
 COLOURS = np.array([[0xE6, 0x9F, 0x00], [0x56, 0xB4, 0xE9], [0x00, 0x9E, 0x73], [0xCC, 0x79, 0xA7]], float)
 CAPTURES = [run.images[0].capture for run in two_runs()]
 QUERY_POINT = (70.0, 45.0)  # y, x in the image
@@ -324,7 +335,7 @@ def test_tab_reaches_everything_with_a_visible_focus_and_a_name(browser, page):
         reached.append(here[0])
     assert [name for name in reached if not name.startswith("block.")] == [
         *("theme", "help", "picture", "picture", "left", "right", "image", "layer"),
-        *("length", "group", "object", "row", "column", "pinned", "dim", "plain"),
+        *("length", "group", "object", "row", "column", "pinned", "out", "whole", "in", "dim", "plain", "save"),
     ]
     assert sum(name.startswith("block.") for name in reached) == 6
     nodes = browser.command("Accessibility.getFullAXTree")["nodes"]
@@ -349,11 +360,7 @@ def test_on_a_phone(browser, page):
     boxes = [browser.box(f"section:nth-of-type({n}) .picture") for n in (1, 2)]
     assert boxes[0]["bottom"] < boxes[1]["top"]
     assert boxes[0]["width"] > 300
-    for kind, position in (("touchStart", (40.0, 40.0)), ("touchMove", QUERY_POINT)):
-        x, y = browser.on_screen(*position, SIZE)
-        browser.command("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
-    browser.command("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
-    browser.settled()
+    browser.touch(*([browser.on_screen(*position, SIZE)] for position in ((40.0, 40.0), QUERY_POINT)))
     output = points_at(0, "block.conv3", *QUERY_POINT)[2]
     assert summaries(browser)[0].startswith(f"Output {output[0]}, {output[1]} ")
     assert browser.run("return scrollY") == 0
@@ -462,6 +469,255 @@ def test_the_page_connects_nowhere(browser, page):
         server.shutdown()
     assert refused == "refused"
     assert asked == []
+
+
+@pytest.fixture
+def spotted(browser, tmp_path):
+    """A page whose picture has a green spot of 8 x 8 pixels."""
+    image = grey_image(CAPTURES[0], objects=[PageObject("far away", (100.0, 4.0, 120.0, 20.0))])
+    image.picture[SPOT[0] : SPOT[0] + 8, SPOT[1] : SPOT[1] + 8] = (0, 200, 0)
+    browser.open(written(tmp_path, [PageRun("run", [image])]), height=1200)  # so that it needs no scrolling
+    bare(browser)
+    return browser
+
+
+def spot_pixels(browser):
+    """The pixels of the spot on the picture, (n, 2), and where the picture begins in the window."""
+    screen, box = browser.screenshot(), browser.box(".picture")
+    picture = screen[int(box["top"]) : int(box["bottom"]), int(box["left"]) : int(box["right"])]
+    return np.argwhere(np.abs(picture - (0, 200, 0)).max(-1) < 60), (int(box["left"]), int(box["top"]))
+
+
+def is_in_sight(browser):
+    return len(spot_pixels(browser)[0]) > 0
+
+
+def spot(browser):
+    """The spot's centre (x, y) in the window, and its side."""
+    found, corner = spot_pixels(browser)
+    first, last = found.min(0)[::-1], found.max(0)[::-1] + 1  # whatever dots are drawn over it
+    return (first + last) / 2 + corner, float((last - first).mean())
+
+
+def zoom(browser):
+    """How many times as large the picture is."""
+    return int(browser.text("#whole")[0].removesuffix(" %")) / 100
+
+
+def test_the_wheel_enlarges_what_is_under_the_pointer_in_its_place(spotted):
+    before, side = spot(spotted)
+    spotted.hover(SPOT[0] + 3.5, SPOT[1] + 3.5, SIZE)
+    query = summaries(spotted)
+    spotted.wheel(*before, -400)
+    after, larger = spot(spotted)
+    assert zoom(spotted) == pytest.approx(np.exp(0.8), abs=0.01)
+    assert larger == pytest.approx(zoom(spotted) * side, rel=0.05)
+    assert np.abs(after - before).max() < 1
+    spotted.wheel(*before, 0.1)  # a mouse that rests sends such
+    assert summaries(spotted) == query
+    spotted.wheel(*before, 2000)
+    assert spot(spotted)[0] == pytest.approx(before, abs=0.6)
+    assert zoom(spotted) == 1
+
+
+def test_an_enlarged_picture_is_dragged_and_still_answers_to_a_click(spotted):
+    before, _ = spot(spotted)
+    spotted.wheel(*before, -400)
+    spotted.hover(60.0, 60.0, SIZE)
+    start = np.array(spotted.on_screen(64, 64, SIZE))
+    spotted.drag(start, start + np.array((60, -40)))
+    assert spot(spotted)[0] - before == pytest.approx((60, -40), abs=1)
+    assert not spotted.run("return document.getElementById('pinned').checked")  # that was no click
+    x, y = spot(spotted)[0]
+    spotted.click_at(x, y)
+    assert spotted.run("return document.getElementById('pinned').checked")
+    output = output_at(CAPTURES[0].layers[-1], SPOT[0] + 3.5, SPOT[1] + 3.5)
+    assert summaries(spotted)[0].startswith(f"Output {output[0]}, {output[1]} ")
+    spotted.click("#whole")
+    assert spot(spotted)[0] == pytest.approx(before, abs=0.6)
+
+
+def test_the_keyboard_and_the_buttons_enlarge_and_the_picture_follows_the_query_point(spotted):
+    spotted.keys("+", "=")
+    spotted.click("#in")
+    assert zoom(spotted) == pytest.approx(1.5**3, abs=0.01)
+    spotted.keys("-")
+    spotted.click("#out")
+    assert zoom(spotted) == 1.5
+    spotted.keys("+", "+", "+")
+    assert not is_in_sight(spotted)
+    spotted.keys(*[Keys.ARROW_DOWN] * 3, *[Keys.ARROW_LEFT] * 3)
+    assert is_in_sight(spotted)
+    spotted.keys("o")
+    assert not is_in_sight(spotted)  # but the object is
+    assert zoom(spotted) == pytest.approx(1.5**4, abs=0.01)
+    spotted.keys("0")
+    assert zoom(spotted) == 1
+
+
+def test_two_fingers_enlarge_and_move_and_leave_the_query_point(browser, tmp_path):
+    image = grey_image(CAPTURES[0])
+    image.picture[SPOT[0] : SPOT[0] + 8, SPOT[1] : SPOT[1] + 8] = (0, 200, 0)
+    browser.open(written(tmp_path, [PageRun("run", [image])]), 390, 844, phone=True)
+    bare(browser)
+    browser.run("scrollTo(0, 0)")
+    browser.touch([browser.on_screen(70.0, 45.0, SIZE)])
+    query, (before, side) = summaries(browser), spot(browser)
+    apart = np.array([40.0, 0.0])
+    browser.touch([before - apart, before + apart], [before - 1.5 * apart, before + 1.5 * apart])
+    after, larger = spot(browser)
+    assert zoom(browser) == pytest.approx(1.5, abs=0.01)
+    assert larger == pytest.approx(1.5 * side, rel=0.1)
+    assert np.abs(after - before).max() < 1.5
+    browser.touch([after - apart, after + apart], [after - apart + (15, 25), after + apart + (15, 25)])
+    assert spot(browser)[0] - after == pytest.approx((15, 25), abs=1.5)
+    assert zoom(browser) == pytest.approx(1.5, abs=0.01)
+    assert summaries(browser) == query
+    assert browser.run("return [scrollY, visualViewport.scale]") == [0, 1]
+    browser.touch([spot(browser)[0]])  # one finger still asks
+    output = output_at(CAPTURES[0].layers[-1], SPOT[0] + 3.5, SPOT[1] + 3.5)
+    assert summaries(browser)[0].startswith(f"Output {output[0]}, {output[1]} ")
+
+
+ROIS = random_rois(1, bins=(2, 2)), random_rois(2, bins=(2, 2), masked=False, moves=False)
+
+
+@pytest.fixture
+def pooling(browser, tmp_path):
+    """A page of a run whose bins move, and one whose bins do not."""
+    objects = [PageObject("cat", tuple((ROIS[0].boxes[3] + 0.5).tolist()))]
+    runs = [
+        PageRun(f"run {number}", [grey_image(capture, objects=objects, pools=[rois])])
+        for number, (capture, rois) in enumerate(zip(CAPTURES, ROIS, strict=True))
+    ]
+    browser.open(written(tmp_path, runs))
+    return browser
+
+
+def test_bins_of_the_region_at_the_query_point_and_of_an_object(pooling):
+    assert pooling.text("#shown label") == ["sampling points", "bins of roi_pool"]
+    pooling.keys("b")
+    pooling.choose("#object", 1)
+    first, second = summaries(pooling)
+    assert first.startswith("Region 4 of 6 at y ")
+    moves = (ROIS[0].bins - ROIS[0].plain_bins)[3].square().sum(-1).mean().sqrt()
+    assert first.endswith(f": 2 x 2 bins, moved by {moves:.1f} px")
+    assert second.endswith("2 x 2 bins that do not move")
+    for region in (1, 2):
+        pooling.choose("#region", region)
+        assert summaries(pooling)[0].startswith(f"Region {region} of 6 ")
+        assert pooling.text("#region + output") == [f"{region} / 6"]
+    pooling.keys("b")
+    assert summaries(pooling)[0].startswith("Output ")
+
+
+def test_bins_are_drawn_where_they_are_moved(pooling):
+    bare(pooling)
+    pooling.keys("b")
+    pooling.choose("#region", 6)
+    screen = pooling.screenshot()
+    beyond = ROIS[0].bins + 0.1 * ROIS[0].bin_size[:, None, None] * (ROIS[0].bins - ROIS[0].plain_bins).sign()
+    for (y, x), strength in zip(beyond[5].reshape(-1, 2).tolist(), ROIS[0].mask[5].flatten(), strict=True):
+        column, row = pooling.on_screen(y, x, SIZE)  # beside the line from where the bin would be
+        share, off = towards(screen[int(row), int(column)], COLOURS[1])
+        assert off < 40, (y, x)
+        assert share == pytest.approx(0.25 + 0.6 * float(strength), abs=0.1)
+
+
+def test_a_run_that_has_no_layer_to_show_has_its_bins(browser, tmp_path):
+    image = grey_image(Capture(SIZE, (), ()), pools=[ROIS[0]])
+    browser.open(written(tmp_path, [PageRun("run", [image])]))
+    browser.hover(*ROIS[0].boxes[3].reshape(2, 2).mean(0).flip(0).tolist(), SIZE)
+    assert summaries(browser)[0].startswith("Region ")
+    assert browser.text(".slider") == ["Region " + browser.text("#region + output")[0]]
+    browser.messages()  # of the test's own looking at the canvas
+    browser.keys("l", "c", "g", "b", Keys.ARROW_UP)
+    assert not browser.messages()
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def parsed(browser):
+    return ElementTree.fromstring(browser.run("return dcnrun.asSvg()"))
+
+
+def test_the_saved_picture_has_a_circle_at_each_sampling_point(browser, page):
+    browser.open(page)
+    bare(browser)
+    browser.hover(*QUERY_POINT, SIZE)
+    browser.click_at(*browser.on_screen(*QUERY_POINT, SIZE))
+    root = parsed(browser)
+    assert root.findtext(f"{SVG}title") == "Sampling points of block.conv3 on grey.png"
+    assert root.findtext(f"{SVG}desc").split("\n") == [
+        f"{name}: {said}" for name, said in zip(browser.text("h2"), summaries(browser), strict=True)
+    ]
+    for panel, part in enumerate(root.findall(f"{SVG}g")):
+        assert part.findtext(f"{SVG}title") == browser.text("h2")[panel]
+        (image,) = part.iter(f"{SVG}image")
+        assert image.get("{http://www.w3.org/1999/xlink}href") == browser.run("return dcnrun.data.pictures[0]")
+        circles = [circle for circle in part.iter(f"{SVG}circle") if circle.get("fill") not in ("#000", "none")]
+        drawn = np.array([[float(circle.get(side)) for side in ("cy", "cx")] for circle in circles])
+        box, shown = (
+            browser.box(f"section:nth-of-type({panel + 1}) .picture"),
+            points_at(panel, "block.conv3", *QUERY_POINT),
+        )
+        x, y = browser.on_screen(*shown[0].in_image().numpy().T, SIZE, panel)
+        expected = np.column_stack([y - box["y"], x - box["x"]])[shown[0].inside.numpy()]
+        assert len(drawn) == len(expected)
+        assert cKDTree(expected).query(drawn)[0].max() < 0.01
+
+
+def test_the_saved_picture_looks_as_the_page_does(browser, page, tmp_path):
+    browser.open(page)
+    browser.hover(*QUERY_POINT, SIZE)
+    browser.wheel(*browser.on_screen(*QUERY_POINT, SIZE), -300)
+    browser.choose("#object", 1)
+    boxes, screen = [browser.box(f"section:nth-of-type({n}) .picture") for n in (1, 2)], browser.screenshot()
+    folder = tmp_path / "saved"
+    browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.click("#save")
+    saved = wait_for_file(folder)
+    assert saved.name == "block.conv3.svg"
+    assert not browser.messages()
+    browser.driver.get(saved.as_uri())
+    alone = browser.screenshot()
+    left = 0
+    for box in boxes:
+        width, height = round(box["width"]), round(box["height"])
+        x, y = round(box["x"]), round(box["y"])
+        page_part = screen[y + 12 : y + height - 12, x + 12 : x + width - 12]  # but for its round corners
+        file_part = alone[24 + 12 : 24 + height - 12, left + 12 : left + width - 12]
+        assert np.abs(page_part - file_part).mean() < 4
+        assert page_part.std() > 5
+        left += width + 16
+
+
+def wait_for_file(folder):
+    """The one file that is saved to a folder, once it is whole."""
+    for _ in range(100):
+        whole = [file for file in folder.glob("*") if file.suffix != ".crdownload"]
+        if whole:
+            return whole[0]
+        time.sleep(0.05)
+    raise AssertionError("nothing was saved")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_text_in_the_saved_picture(browser, tmp_path, name):
+    image = grey_image(CAPTURES[0], name, [PageObject(name, (4, 4, 30, 30))], [random_rois(1, name)])
+    browser.open(written(tmp_path, [PageRun(name, [image])]))
+    browser.choose("#object", 1)
+    root = parsed(browser)
+    there = name.replace("\0", "\ufffd")
+    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
+        *("svg", "title", "desc", "g", "clipPath", "rect", "image", "path", "circle", "text")
+    }
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert texts == [there, there, there]  # the object, twice for its dark rim, and the run
+    browser.keys("b")
+    assert parsed(browser).findtext(f"{SVG}title") == f"Bins of {there} on {there}"
+    assert not any(key.startswith("on") for element in root.iter() for key in element.attrib)
 
 
 HOVER_TIMES = """

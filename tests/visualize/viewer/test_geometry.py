@@ -7,9 +7,17 @@ import torch
 from dcnrun.offsets.geometry import chain_to, compose
 from dcnrun.offsets.grid import Grid
 from dcnrun.offsets.layers import Capture
+from dcnrun.visualize.pictures.regions import region_at
 from dcnrun.visualize.query_points import QueryPoint
 from dcnrun.visualize.viewer.page import PageRun
-from tests.visualize.viewer.factories import OFFSET_STEP, grey_image, random_layer, three_layers, written
+from tests.visualize.viewer.factories import (
+    OFFSET_STEP,
+    grey_image,
+    random_layer,
+    random_rois,
+    three_layers,
+    written,
+)
 
 POINTS = """
     const [name, length, y, x, limit] = arguments, image = dcnrun.data.runs[0].images[0];
@@ -141,3 +149,68 @@ def test_the_nearest_output_pixel(browser, page):
             )
             centres = np.array([grid.start[axis] + i * grid.step[axis] for i in range(16)])
             assert found == np.abs(centres - position).argmin()
+
+
+WHOLE = {"factor": 1, "y": 0, "x": 0}
+POOL = "const pool = dcnrun.decodePool(dcnrun.data.runs[0].images[0].pools[arguments[0]]);"
+
+
+@pytest.fixture
+def pools(browser, tmp_path):
+    """A modulated, a deformable and a plain RoI pooling on a page that is open."""
+    made = (
+        random_rois(1),
+        random_rois(2, "no mask", bins=(3, 3), masked=False),
+        random_rois(3, "plain", masked=False, moves=False),
+    )
+    browser.open(written(tmp_path, [PageRun("run", [grey_image(three_layers(0), pools=made)])]))
+    return made
+
+
+def test_bins_lie_where_the_network_read(browser, pools):
+    for number, rois in enumerate(pools):
+        for region in range(len(rois.boxes)):
+            found = browser.run(f"{POOL} return dcnrun.bins(pool, arguments[1])", number, region)
+            for key, expected in (("plain", rois.plain_bins), ("moved", rois.bins)):
+                bins = np.stack([found[key]["y"], found[key]["x"]], -1)
+                np.testing.assert_allclose(bins, expected[region].reshape(-1, 2), atol=2e-3)  # boxes have three digits
+            np.testing.assert_allclose(found["size"], rois.bin_size[region], atol=1e-3)
+            mask = torch.ones(rois.bins.shape[1:3]) if rois.mask is None else rois.mask[region]
+            np.testing.assert_allclose(found["strength"], mask.flatten(), atol=1e-9)
+
+
+def test_regions_are_found_as_for_the_pictures(browser, pools):
+    objects = [(-4.0, -4.0, -1.0, -1.0), *np.random.default_rng(0).uniform(0, 64, (20, 4)).tolist()]
+    for number, rois in enumerate(pools):
+        for left, top, width, height in objects:
+            box = (left, top, left + width, top + height)
+            points = QueryPoint(int(top), int(left), ""), QueryPoint(0, 0, "", box)
+            at, like = (next(iter(region_at(rois, point)), -1) for point in points)
+            found = browser.run(
+                f"{POOL} return [dcnrun.regionAt(pool, arguments[1]), dcnrun.regionLike(pool, arguments[2])]",
+                *(number, {"y": int(top), "x": int(left)}, [side - 0.5 for side in box]),
+            )
+            assert found == [at, like], box
+
+
+def test_what_is_under_the_pointer_stays_there_when_it_is_enlarged(browser, page):
+    """A place at share s of what is seen is at corner + s / factor of the whole."""
+    browser.open(page)
+    random = np.random.default_rng(0)
+    seen = WHOLE
+    for by in (1.5, 3.0, 100.0, 0.5, 1.3):
+        place = {"y": random.uniform(), "x": random.uniform()}
+        then = browser.run("return dcnrun.zoomed(...arguments)", seen, by, place, place)
+        assert then["factor"] == pytest.approx(min(seen["factor"] * by, 32))
+        for axis in ("y", "x"):
+            assert 0 <= then[axis] <= 1 - 1 / then["factor"]
+            if by > 1:  # or else the picture's edge may get in the way
+                under = [each[axis] + place[axis] / each["factor"] for each in (seen, then)]
+                assert under[0] == pytest.approx(under[1])
+        seen = then
+    start, end = {"y": 0.4, "x": 0.7}, {"y": 0.5, "x": 0.5}
+    dragged = browser.run("return dcnrun.zoomed(...arguments)", seen, 1, start, end)
+    assert dragged["factor"] == seen["factor"]
+    for axis in ("y", "x"):
+        assert (seen[axis] - dragged[axis]) * seen["factor"] == pytest.approx(end[axis] - start[axis])
+    assert browser.run("return dcnrun.zoomed(...arguments)", seen, 1e-3, start, end) == WHOLE
