@@ -36,10 +36,9 @@ def write_pictures(
     """
     if not inference.task.traits.formats:
         return None
-    places = {inference.val_set.name(index): index for index in range(len(inference.val_set))}
     parts = [
-        _titled(_sheet_of(inference, places[name]), title)
-        for name, title in _chosen(images, inference.config.trainer.pictures, inference.config.seed)
+        _titled(_sheet_of(inference, int(inference.val_order[index])), title)
+        for index, title in _chosen(images, inference.config.trainer.pictures, inference.config.seed)
     ]
     whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
     top = 0
@@ -52,8 +51,8 @@ def write_pictures(
     return path
 
 
-def _chosen(images: PerImage, each: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Yield names and titles: any images, the same at every validation of a seed, then the best and the worst of this one."""
+def _chosen(images: PerImage, each: int, seed: int) -> Iterator[tuple[int, str]]:
+    """Yield images, by their index in the results, and titles: any images, the same at every validation of a seed, then the best and the worst of this one."""
     metric = images.metrics[0]
     scores = images.by_image(metric)
     by_score = [index for index in np.argsort(scores, kind="stable").tolist() if not isnan(scores[index])]
@@ -62,7 +61,7 @@ def _chosen(images: PerImage, each: int, seed: int) -> Iterator[tuple[str, str]]
     for kind, indices in (("any", sorted(any_image)), ("best", best), ("worst", worst)):
         for index in indices:
             score = as_percent(float(scores[index]))
-            yield images.names[index], f"{kind}: {short_name(images.names[index])}, {metric} {score}"
+            yield index, f"{kind}: {short_name(images.names[index])}, {metric} {score}"
 
 
 def _sheet_of(inference: Inference[SampleT, BatchT, PredictionT], index: int) -> Image.Image:

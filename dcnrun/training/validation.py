@@ -4,14 +4,18 @@ import statistics
 import time
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
 from dcnrun.config.schema import Config
 from dcnrun.data import LabelledDataset, eval_batches
+from dcnrun.scores import order_of
 from dcnrun.tasks.task import BatchT, Evaluation, PredictionT, SampleT, Task
 
 # The first batches of a process pay for allocations and kernel choices; they don't count as throughput.
@@ -33,6 +37,11 @@ class Inference(Generic[SampleT, BatchT, PredictionT]):
     def evaluated(self) -> nn.Module:
         """The network whose scores and speed are measured."""
         return self.raw_model
+
+    @cached_property
+    def val_order(self) -> NDArray[np.intp]:
+        """The index of each validation image, in the order in which results per image have them: that of their names."""
+        return order_of([self.val_set.name(index) for index in range(len(self.val_set))])
 
 
 def in_memory_format(network: nn.Module, config: Config) -> nn.Module:

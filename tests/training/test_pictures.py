@@ -38,6 +38,7 @@ def test_any_images_are_the_same_at_each_validation_and_the_others_are_by_score(
     assert shown[:2] == later[:2]
     assert all(title.startswith("any: ") for title in shown[:2])
     assert shown[:2] != [title.split(",")[0] for _, title in _chosen(images, 2, seed=4)][:2]
+    assert [names[index] for index, _ in _chosen(images, 2, seed=3)] == [title.split(": ")[1] for title in shown]
 
 
 def test_the_truth_is_what_the_data_set_has():

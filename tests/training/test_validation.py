@@ -25,6 +25,16 @@ def test_validation_counts_by_hand(tiny):
     assert np.array_equal(result.images.confusion.sum(0), by_hand)
 
 
+def test_validation_images_are_named_once_for_all_sheets(tiny, monkeypatch):
+    """Results per image are in the order of the names, the data set is in another."""
+    training, _ = prepare(compose([*tiny, "conv=standard"]))
+    names, asked = ["c", "a", "d", "b", "e"], []
+    monkeypatch.setattr(training.val_set, "name", lambda index: asked.append(index) or names[index])
+    for _ in range(2):
+        assert [names[index] for index in training.val_order] == sorted(names)
+    assert asked == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.slow
 def test_two_processes_score_each_image_once(tiny_detector, forked, tmp_path):
     folder = tmp_path / "run"
