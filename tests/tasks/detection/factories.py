@@ -205,8 +205,10 @@ def assert_detections_are_theirs(network, theirs_of, first, masks=None):
         wanted = theirs.eval()(list(images))
     for a, b in zip(ours, wanted, strict=True):
         assert len(a["scores"])
-        torch.testing.assert_close(a["boxes"], b["boxes"])
+        # Regions are pooled by another implementation, whose last bits depend on the CPU: corners, which are sums of numbers as
+        # large as the image, may differ in theirs, and masks by what four convolutions make of it.
+        torch.testing.assert_close(a["boxes"], b["boxes"], rtol=1.3e-6, atol=2 * 128 * torch.finfo(torch.float32).eps)
         torch.testing.assert_close(a["scores"], b["scores"])
         assert torch.equal(a["labels"] + first, b["labels"])
         if masks is not None:
-            torch.testing.assert_close(a["masks"], b["masks"])
+            torch.testing.assert_close(a["masks"], b["masks"], rtol=1e-4, atol=1e-4)
