@@ -1,6 +1,6 @@
 """Pooling of regions, also at learnt points, in the place of torchvision's `MultiScaleRoIAlign`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple, cast
 
@@ -257,6 +257,34 @@ class ModulatedDeformRoIPool(DeformRoIPool):
     def extra_repr(self) -> str:
         """The settings of `DeformRoIPool` and the mask's start."""
         return f"{super().extra_repr()}, mask_start={self.mask_start}"
+
+
+def from_mmcv_roi_pool_state(state: Mapping[str, Tensor], layer: DeformRoIPool) -> dict[str, Tensor]:
+    """Convert the state dict of mmcv's DeformRoIPoolPack to one for `layer.load_state_dict`.
+
+    There the first half of what the last layer predicts is x, here y. The layer needs two hidden layers as wide as mmcv's, `aligned=True` and
+    mmcv's `gamma`; its `sampling_ratio=0` is -1 here.
+
+    Raises:
+        ValueError: the state has not the names or the width that this layer needs, as that of ModulatedDeformRoIPoolPack, whose
+            masks come from layers of their own.
+    """
+    wanted = {f"offset_fc.{key}": value for key, value in layer.offset_branch.state_dict().items()}
+    if type(layer) is not DeformRoIPool or state.keys() != wanted.keys():
+        names = ", ".join(sorted(state)) or "nothing"
+        raise ValueError(
+            f"expected a DeformRoIPool and {', '.join(wanted)}, but have {type(layer).__name__} and {names}"
+        )
+    last = list(wanted)[-1].rpartition(".")[0]
+    converted = {}
+    for name, like in wanted.items():
+        if state[name].shape != like.shape:
+            raise ValueError(f"{name} has shape {tuple(state[name].shape)}, but this layer needs {tuple(like.shape)}")
+        value = state[name]
+        if name.rpartition(".")[0] == last:
+            value = torch.cat(value.chunk(2)[::-1])
+        converted[name.replace("offset_fc", "offset_branch")] = value
+    return converted
 
 
 def build_roi_pool(model: FasterRcnnConfig, featmap_names: list[str]) -> PlainRoIPool:

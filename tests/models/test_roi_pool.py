@@ -11,8 +11,14 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
-from dcnrun.models.roi_pool import DeformRoIPool, ModulatedDeformRoIPool, RoIOffsetBranch
+from dcnrun.models.roi_pool import (
+    DeformRoIPool,
+    ModulatedDeformRoIPool,
+    RoIOffsetBranch,
+    from_mmcv_roi_pool_state,
+)
 from dcnrun.ops import deform_roi_pool
+from tests.models.fakes import DeformRoIPoolPack, randomize
 
 NAMES = ["p2", "p3", "p4", "p5"]
 SHAPES = [(128, 160), (120, 128)]
@@ -197,3 +203,25 @@ def test_scales_that_are_set_are_kept():
     pool.scales, pool.map_levels = [0.25], object()
     plain = deform_roi_pool(pyramid(["p3"])["p3"], boxes(), None, 3, 0.25, 2, aligned=False)
     torch.testing.assert_close(pool(pyramid(["p3"]), boxes(), SHAPES), plain)
+
+
+def test_the_layer_of_mmcv_is_taken_over():
+    """By name alone y and x would be swapped: something else comes out."""
+    original = randomize(DeformRoIPoolPack(3, 6, 8, 1 / 8))
+    pool = DeformRoIPool(["p3"], 3, -1, channels=6, hidden=(8, 8), aligned=True)
+    feature_map, (its_boxes, _) = pyramid(["p3"])["p3"][:1], boxes()
+    wanted = original(feature_map[0], its_boxes)
+    pool.load_state_dict(from_mmcv_roi_pool_state(original.state_dict(), pool))
+    torch.testing.assert_close(pool({"p3": feature_map}, [its_boxes], SHAPES[:1]), wanted, rtol=1e-4, atol=1e-5)
+    renamed = {key.replace("offset_fc", "offset_branch"): value for key, value in original.state_dict().items()}
+    pool.load_state_dict(renamed)
+    assert (pool({"p3": feature_map}, [its_boxes], SHAPES[:1]) - wanted).abs().max() > 0.01
+
+
+def test_what_is_not_the_layer_of_mmcv_is_refused():
+    state = DeformRoIPoolPack(3, 6, 8, 1 / 8).state_dict()
+    with pytest.raises(ValueError, match=r"offset_fc\.0\.weight has shape \(8, 54\), but this layer needs \(9, 54\)"):
+        from_mmcv_roi_pool_state(state, DeformRoIPool(["p3"], 3, -1, channels=6, hidden=(9, 8)))
+    for kind, more in ((ModulatedDeformRoIPool, {}), (DeformRoIPool, {"mask_fc.0.bias": torch.zeros(1)})):
+        with pytest.raises(ValueError, match="expected a DeformRoIPool and offset_fc"):
+            from_mmcv_roi_pool_state(state | more, kind(["p3"], 3, -1, channels=6, hidden=(8, 8)))
