@@ -25,7 +25,14 @@ DILATION = "conv.dilation"
 LAYERS = "conv.layers"
 MAY_BE_INACTIVE = {LAYERS, "data.val"}
 """What may be set and do nothing: layers are chosen for plain convolutions too, and data sets name images to validate on."""
-_OF_RESNETS = ("model.backbone", "model.width", "model.output_stride", "model.atrous", "model.frozen_stages")
+_OF_RESNETS = (
+    "model.backbone",
+    "model.width",
+    "model.style",
+    "model.output_stride",
+    "model.atrous",
+    "model.frozen_stages",
+)
 _ROI_POOLS = ("model.roi_pool", "model.mask_roi_pool")
 # Each in the order of the kinds, once.
 _OF_KINDS = tuple(dict.fromkeys(key for traits in CONV_TRAITS.values() for key in traits.settings))

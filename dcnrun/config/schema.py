@@ -21,6 +21,8 @@ LARGEST_SIDE = 32768
 """The smallest and the largest side of an image that a network is trained on or evaluated at, in pixels."""
 PUBLISHED_WIDTH = 64
 """The channels of the first stage in ResNets with published weights."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the images that published weights are for: RGB from 0 to 1."""
 
 
 class ConvKind(StrEnum):
@@ -134,6 +136,13 @@ class Backbone(StrEnum):
     resnet34 = "resnet34"
     resnet50 = "resnet50"
     resnet101 = "resnet101"
+
+
+class ResNetStyle(StrEnum):
+    """Which convolution of a bottleneck strides: the 3x3, or the 1x1 before it."""
+
+    pytorch = "pytorch"
+    caffe = "caffe"
 
 
 class Source(StrEnum):
@@ -284,6 +293,10 @@ class ResNetModelConfig(ModelConfig):
     backbone: Backbone = setting(Backbone.resnet18, "a ResNet of torchvision")
     width: int = setting(
         64, "channels of the first stage; 64 is the published network, 16 a narrow one", ge=1, most=65536
+    )
+    style: ResNetStyle = setting(
+        ResNetStyle.pytorch,
+        "which convolution of resnet50 and 101 strides: pytorch, the 3x3; caffe, the 1x1 before it, as most weights of detectron2 need",
     )
     output_stride: int = setting(8, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
@@ -471,10 +484,10 @@ class DataConfig:
         most=65535,
     )
     mean: list[float] = setting(
-        [0.485, 0.456, 0.406], "per band (8 bits: 0 to 1), subtracted; auto: of the training images", auto=True
+        [*IMAGENET_MEAN], "per band (8 bits: 0 to 1), subtracted; auto: of the training images", auto=True
     )
     std: list[float] = setting(
-        [0.229, 0.224, 0.225], "per band (8 bits: 0 to 1), divided by; auto: of the training images", gt=0, auto=True
+        [*IMAGENET_STD], "per band (8 bits: 0 to 1), divided by; auto: of the training images", gt=0, auto=True
     )
 
     @property

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig, encoder_of
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig, ResNetStyle, encoder_of
 from dcnrun.models.encoders import STAGE_STRIDES, build_encoder, freeze_norm
 from dcnrun.models.weights import RGB, Weights, read_weights
 
@@ -28,7 +28,9 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
     `channels` and `strides` (input pixels per feature pixel) describe the features of each stage; `bands` those of images.
     """
 
-    def __init__(self, backbone: Backbone, width: int, bands: int = RGB) -> None:
+    def __init__(
+        self, backbone: Backbone, width: int, bands: int = RGB, style: ResNetStyle = ResNetStyle.pytorch
+    ) -> None:
         block, depths = BACKBONES[backbone]
         super().__init__(block, depths)
         if width != PUBLISHED_WIDTH:
@@ -40,6 +42,10 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
         self.strides = {f"c{stage + 2}": 4 * 2**stage for stage in range(4)}
         self.out_channels = self.channels["c5"]
         del self.avgpool, self.fc
+        if style is ResNetStyle.caffe:
+            for module in self.modules():
+                if isinstance(module, Bottleneck):
+                    module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
 
     def _build_stages(self, block: type[BasicBlock | Bottleneck], depths: list[int], width: int) -> None:
         self.inplanes = width
@@ -108,9 +114,9 @@ def build_backbone(model: ResNetModelConfig, weights: Weights | None = None, ban
     weights = weights or read_weights(model)
     if (encoder := encoder_of(model)) is not None:
         return _build_encoder_backbone(encoder, weights, bands, model.frozen_norm)
-    backbone = ResNetBackbone(model.backbone, model.width, bands)
+    backbone = ResNetBackbone(model.backbone, model.width, bands, model.style)
     if weights:
-        weights.load_into_backbone(backbone, model.backbone)
+        weights.load_into_backbone(backbone, model.backbone, style=model.style)
     set_output_stride(backbone, model.output_stride, model.atrous)
     freeze(backbone, model.frozen_stages, model.frozen_norm)
     return backbone

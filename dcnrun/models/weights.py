@@ -14,13 +14,39 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from dcnrun.config.schema import Backbone, ModelConfig, ResNetModelConfig, encoder_of
+from dcnrun.config.schema import IMAGENET_STD, Backbone, ModelConfig, ResNetModelConfig, ResNetStyle, encoder_of
 from dcnrun.console import printable
 from dcnrun.errors import UsageError
+from dcnrun.models.checkpoints import (
+    Origin,
+    Project,
+    Translation,
+    classes_of,
+    conv_settings,
+    is_plain,
+    style_of,
+    translate,
+)
+from dcnrun.models.conv import ModulatedDeformConv2d
 from dcnrun.models.encoders import published_weights
+from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import RunFolder, require_regular
 
 _STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
+_PLAIN_COPY = (
+    "where you trust the file, and have the software that wrote it, write a plain one: python -c 'import sys, torch; "
+    'found = torch.load(sys.argv[1], "cpu", weights_only=False); '
+    'torch.save(found.get("state_dict", found.get("model", found)), sys.argv[2])\' FILE plain.pth'
+)
+_PLAIN_COPY_OF_ARRAYS = (
+    "where you trust the file, write a plain one: python -c 'import pickle, sys, torch; "
+    'found = pickle.load(open(sys.argv[1], "rb"), encoding="latin1"); '
+    'torch.save({name: torch.as_tensor(value) for name, value in found["model"].items()}, sys.argv[2])\' FILE plain.pth'
+)
+_OLD_TORCH_FILE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What files begin with that `torch.save` wrote before PyTorch 1.6: a number, pickled."""
+_OF_PROJECTS = ("mmengine.", "mmcv.", "numpy.", "argparse.", "detectron2.", "fvcore.", "omegaconf.", "yacs.")
+"""Modules of what projects keep in checkpoints beside tensors."""
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
 _BACKBONES = (
     "backbone.",
@@ -32,6 +58,8 @@ _DEEPEST = 8
 RGB = 3
 """The bands of images that published weights are for."""
 _MOST_LISTED = 40
+SIGMOID = 0.5
+"""The `mask_start` of masks that are sigmoids, as those of other projects."""
 
 
 class NotTensorsError(Exception):
@@ -53,18 +81,7 @@ def read_torch_file(path: Path) -> Any:
     except OSError as error:
         raise NotTensorsError(f"can't be read: {error.strerror or 'it is damaged'}") from error
     except Exception as error:  # a damaged or foreign file fails in many ways
-        raise NotTensorsError(_reason(str(error))) from error
-
-
-def is_plain(value: Any) -> bool:
-    """Return whether a value is a tensor of numbers in memory: neither sparse nor quantized, and not without its data."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-        and not value.is_nested
-    )
+        raise NotTensorsError(_reason(path, str(error))) from error
 
 
 def misfit(network: nn.Module, state: Mapping[str, Any]) -> str | None:
@@ -93,15 +110,30 @@ class Weights:
     used: set[str] = field(default_factory=set)
     adapted_to: int | None = None
     """The bands of images that the first convolution was adapted to, where these are not RGB."""
+    translation: Translation | None = None
+    """How a file became tensors of our names; None of runs of ours and of published weights."""
+    style: ResNetStyle | None = None
+    """Which convolutions of a ResNet stride, as far as it is known."""
+    turned_to_rgb: str | None = None
+    """The first convolution, where it was for BGR from 0 to 255, as that of networks from Caffe."""
 
     def load_into_backbone(
-        self, backbone: nn.Module, name: str, settings: str = "model.backbone and model.width"
+        self,
+        backbone: nn.Module,
+        name: str,
+        settings: str = "model.backbone and model.width",
+        style: ResNetStyle = ResNetStyle.pytorch,
     ) -> None:
         """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own.
 
-        `name` is the backbone's and `settings` are those that choose it, for messages.
+        Args:
+            backbone: of random weights.
+            name: the backbone's, for messages.
+            settings: those that choose it, for messages.
+            style: of a ResNet; with caffe, weights of others are for images in BGR from 0 to 255.
         """
         wanted = backbone.state_dict()
+        self._require_style(style)
         self.tensors = _renamed(self.tensors, wanted)
         self.prefix = self._prefix_of(wanted)
         absent = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
@@ -111,19 +143,41 @@ class Weights:
                 f"model.weights={self.source} lacks {len(missing)} of the {len(wanted)} tensors of {name}, "
                 f"{min(missing)} for one: it is not a state dict of this backbone. It holds {there}."
             )
+        if style is ResNetStyle.caffe and self.translation:
+            self._turn_to_rgb(wanted)
         self._adapt_first(wanted)
-        for key in wanted:
-            if self.prefix + key in self.tensors and self._shape(key, self.prefix, wanted) != tuple(wanted[key].shape):
+        names = {key: self.prefix + key for key in wanted if self.prefix + key in self.tensors}
+        for key, own in names.items():
+            if self._shape(own, wanted[key]) != tuple(wanted[key].shape):
                 raise UsageError(
-                    f"model.weights={self.source}: {key} has shape {self._shape(key, self.prefix, wanted)}, but {name} "
+                    f"model.weights={self.source}: {key} has shape {self._shape(own, wanted[key])}, but {name} "
                     f"needs {tuple(wanted[key].shape)}. Set {settings} to what the weights were made for."
                 )
-        self._load(backbone, self.prefix, wanted)
+        self._load(backbone, names)
 
     def _has_layer_without_kernel(self, key: str) -> bool:
         """Return whether a network of ours has such a layer in the place of a convolution: `load_into_network` loads that."""
         layer = self.prefix + key.removesuffix("weight")
         return self.prefix.endswith(_BACKBONES) and layer + _PROJECTION in self.tensors
+
+    def _require_style(self, style: ResNetStyle) -> None:
+        if self.style not in (None, style):
+            raise UsageError(
+                f"model.weights={self.source} are of a ResNet whose strides are in the other convolutions: set model.style={self.style}, "
+                f"since model.style={style} would compute something else."
+            )
+
+    def _turn_to_rgb(self, wanted: Mapping[str, Tensor]) -> None:
+        """Let the first convolution see what our data gives: RGB from 0 to 1, normalised with ImageNet's mean and deviation.
+
+        Caffe's networks see BGR from 0 to 255, of which that mean alone is subtracted.
+        """
+        key = self.prefix + _kernels(wanted)[0]
+        weight = self.tensors[key]
+        if is_plain(weight) and weight.dim() == 4 and weight.shape[1] == RGB:
+            deviation = 255 * torch.tensor(IMAGENET_STD, dtype=weight.dtype)
+            self.tensors = {**self.tensors, key: weight.flip(1) * deviation[:, None, None]}
+            self.turned_to_rgb = key
 
     def _adapt_first(self, wanted: Mapping[str, Tensor]) -> None:
         """Fit the first convolution to the bands of the images, as timm does (`adapt_input_conv`); from RGB alone.
@@ -154,37 +208,93 @@ class Weights:
 
         `backbone` is what the names of the backbone's tensors begin with in the network. Tensors of another shape are left out: those of the head, where the number of classes is another.
         """
-        left_out: list[str] = []
-        fresh: list[str] = []
-        uncovered: list[str] = []
-        if self.prefix.endswith(backbone):
-            root, wanted = self.prefix.removesuffix(backbone), network.state_dict()
-            new = {key: value for key, value in wanted.items() if root + key not in self.used}
-            there = {key for key in new if root + key in self.tensors}
-            left_out = [key for key in new if key in there and self._shape(key, root, new) != tuple(new[key].shape)]
-            fresh = [key for key in new if key not in there and not key.endswith(_COUNTER)]
-            self._load(network, root, {key: new[key] for key in new if key not in left_out})
-            self.used |= {root + key for key in left_out}
-        else:
-            parts = {key.partition(".")[0]: None for key in network.state_dict() if not key.startswith(backbone)}
-            uncovered = list(parts)
-        loaded = len(self.used) - len(left_out)
-        said = [f"model.weights={self.source}: {loaded} of its {len(self.tensors)} tensors are loaded"]
+        wanted = network.state_dict()
+        names = {key: self.prefix + key.removeprefix(backbone) for key in wanted if key.startswith(backbone)}
+        is_whole = self.prefix.endswith(backbone)
+        if is_whole:
+            root = self.prefix.removesuffix(backbone)
+            names |= {key: root + key for key in wanted if not key.startswith(backbone)}
+        names = {key: name for key, name in names.items() if name not in self.used}
+        there = {key: name for key, name in names.items() if name in self.tensors}
+        left_out = {
+            key: name for key, name in there.items() if self._shape(name, wanted[key]) != tuple(wanted[key].shape)
+        }
+        self._load(network, {key: name for key, name in there.items() if key not in left_out})
+        self._require_sigmoid_masks(network, there)
+        said = [f"model.weights={self.source}: {len(self.used)} of its {len(self.tensors)} tensors are loaded"]
+        if self.turned_to_rgb:
+            said.append("the first convolution, of BGR from 0 to 255, is turned to RGB and scaled")
         if self.adapted_to:
             said.append(
                 f"the first convolution, of RGB, is adapted to {self.adapted_to} band{'s'[: self.adapted_to > 1]}"
             )
-        if left_out:
+        table = self._table(set(left_out.values()), backbone)
+        unused = self.tensors.keys() - self.used - set(left_out.values())
+        if left_out and not table:
             said.append(f"of another shape in this network, and left out: {listed(left_out)}")
-        if unused := self.tensors.keys() - self.used:
+        if unused and not table:
             said.append(f"not used: {listed(unused)}")
-        if fresh:
+        fresh = [key for key in names if key not in there and not key.endswith(_COUNTER)]
+        if fresh and is_whole:
             said.append(f"not in it, and as before training: {listed(fresh)}")
-        if uncovered:
-            said.append(f"not in it, and as before training: all of {', '.join(uncovered)}")
+        if not is_whole:
+            parts = dict.fromkeys(key.partition(".")[0] for key in wanted if not key.startswith(backbone))
+            if parts:
+                said.append(f"not in it, and as before training: all of {', '.join(parts)}")
         if self.classes:
             said.append(f"it learnt the classes {printable(', '.join(self.classes))}")
-        return "; ".join(said) + "."
+        return "\n".join(["; ".join([*said, *self._advice(unused | set(left_out.values()))]) + ".", *table])
+
+    def _require_sigmoid_masks(self, network: nn.Module, there: Mapping[str, str]) -> None:
+        """Raise UsageError where the masks of other projects, which are sigmoids, would be doubled."""
+        for name, layer in sampling_layers(network).items():
+            ours = there.get(f"{name}.offset_branch.weight")
+            if ours is None or not isinstance(layer, ModulatedDeformConv2d) or layer.mask_start == SIGMOID:
+                continue
+            if self._origin(ours).name != ours:
+                raise UsageError(
+                    f"model.weights={self.source}: the masks of {printable(self._origin(ours).name)} are sigmoids, from 0 to 1: set "
+                    f"conv.mask_start=0.5, since with {layer.mask_start:g} the layer would give {2 * layer.mask_start:g} times what it learnt."
+                )
+
+    def _advice(self, missed: Iterable[str]) -> list[str]:
+        """Return what should be set otherwise, as far as the file tells."""
+        advice = []
+        if any(".offset_branch." in name and self._origin(name).name != name for name in missed):
+            settings = " ".join(conv_settings(self.tensors, self.prefix))
+            advice.append(f"its deformable layers learnt where to look, which {settings} takes over")
+        if self.translation and self.translation.project is Project.detectron2 and not self.style:
+            advice.append(
+                "it does not say which convolutions stride: detectron2's networks from Caffe need model.style=caffe"
+            )
+        return advice
+
+    def _origin(self, name: str) -> Origin:
+        """Return what a tensor was in the file."""
+        return (self.translation.origins if self.translation else {}).get(name, Origin(name))
+
+    def _table(self, left_out: set[str], backbone: str) -> list[str]:
+        """Return what became of the tensors of a file with names of other projects, in lines; none for other files."""
+        if all(self._origin(name) == Origin(name) for name in self.tensors):
+            return []
+        root = self.prefix.removesuffix(backbone)
+        rows: dict[tuple[str, str, str], int] = {}
+        for name in self.tensors:
+            origin = self._origin(name)
+            if name == self.turned_to_rgb:
+                fate = "BGR to RGB"
+            elif name in left_out:
+                fate = "left out: of another shape in this network"
+            elif name not in self.used:
+                fate = "not used"
+            else:
+                fate = origin.change.said if origin.change else "renamed" if origin.name != name else "as it is"
+            ours = name if name in self.used or name in left_out else ""
+            row = _pattern(origin.name.removeprefix(root)), _pattern(ours.removeprefix(root)), fate
+            rows[row] = rows.get(row, 0) + 1
+        counted = [(f"{theirs} ({count})" if count > 1 else theirs, *rest) for (theirs, *rest), count in rows.items()]
+        widths = [max(len(row[column]) for row in counted) for column in (0, 1)]
+        return [f"  {theirs:{widths[0]}}  {ours:{widths[1]}}  {fate}" for theirs, ours, fate in counted]
 
     def _prefix_of(self, wanted: Mapping[str, Tensor]) -> str:
         """Return the prefix with which the file has most of these names; UsageError where several have."""
@@ -205,23 +315,24 @@ class Weights:
                 return of_it[0]
         return ""
 
-    def _shape(self, key: str, prefix: str, wanted: Mapping[str, Tensor]) -> tuple[int, ...]:
+    def _shape(self, name: str, wanted: Tensor) -> tuple[int, ...]:
         """Return the shape of a tensor of the file; UsageError where it holds no numbers for `wanted`."""
-        value = self.tensors[prefix + key]
-        problem = _problem(value, wanted[key])
-        if problem and not (is_plain(value) and value.shape != wanted[key].shape):
-            raise UsageError(f"model.weights={self.source}: {printable(prefix + key)} {problem}.")
+        value = self.tensors[name]
+        problem = _problem(value, wanted)
+        if problem and not (is_plain(value) and value.shape != wanted.shape):
+            raise UsageError(f"model.weights={self.source}: {printable(self._origin(name).name)} {problem}.")
         return tuple(value.shape)
 
-    def _load(self, module: nn.Module, prefix: str, wanted: Mapping[str, Tensor]) -> None:
-        state = {key: self.tensors[prefix + key] for key in wanted if prefix + key in self.tensors}
-        for key, value in state.items():
-            if not value.to(wanted[key].dtype).isfinite().all():
+    def _load(self, module: nn.Module, names: Mapping[str, str]) -> None:
+        """Load tensors of the file: `names` has theirs by those of the module."""
+        state = {key: self.tensors[name] for key, name in names.items()}
+        for key, wanted in module.state_dict().items():
+            if key in state and not state[key].to(wanted.dtype).isfinite().all():
                 raise UsageError(
-                    f"model.weights={self.source}: {printable(prefix + key)} has numbers that are not finite."
+                    f"model.weights={self.source}: {printable(self._origin(names[key]).name)} has numbers that are not finite."
                 )
         module.load_state_dict(state, strict=False)
-        self.used |= {prefix + key for key in state}
+        self.used |= set(names.values())
 
 
 def names_file(weights: str) -> bool:
@@ -237,25 +348,30 @@ def read_weights(model: ModelConfig) -> Weights | None:
     if model.weights is None:
         return None
     if not names_file(model.weights):
-        return Weights(model.weights, _published(model, model.weights))
-    path = Path(model.weights)
+        return Weights(model.weights, _published(model, model.weights), style=ResNetStyle.pytorch)
+    return read_weights_file(Path(model.weights))
+
+
+def read_weights_file(path: Path) -> Weights:
+    """Read a file of weights, or the best ones of a run's folder; UsageError says what is wrong with it."""
+    given = path
     if _exists(path) and RunFolder(path).config_file.is_file():
         path = RunFolder(path).best_checkpoint
-    learnt: Any = None
     try:
         content = read_torch_file(path)
     except NotTensorsError as error:
         if not _exists(path):
-            raise UsageError(f"model.weights={model.weights}: no such file as {path}.") from None
+            raise UsageError(f"model.weights={given}: no such file as {path}.") from None
         raise UsageError(f"model.weights={path} can't be read as a file of tensors: it {error}.") from error
-    if isinstance(content, dict) and "step" in content and isinstance(content.get("network"), dict):
-        learnt = content.get("classes")
-        content = content["network"]  # a checkpoint of ours: the rest is the state of training
+    is_ours = isinstance(content, dict) and "step" in content and isinstance(content.get("network"), dict)
     tensors: dict[str, Tensor] = {}
-    _collect(content, "", tensors, set())
+    _collect(content["network"] if is_ours else content, "", tensors, set())  # the rest is the state of training
     if not tensors:
         raise UsageError(f"model.weights={path} holds no state dict (names to tensors).")
-    return Weights(str(path), tensors, classes=tuple(map(str, learnt)) if isinstance(learnt, list) else ())
+    if is_ours:
+        return Weights(str(path), tensors, classes_of(content))
+    found = translate(tensors, content)
+    return Weights(str(path), found.tensors, classes_of(content), translation=found, style=style_of(content, found))
 
 
 def _kernels(state: Mapping[str, Tensor]) -> list[str]:
@@ -306,6 +422,11 @@ def listed(names: Iterable[str]) -> str:
     return printable(", ".join(words[:_MOST_LISTED])) + more
 
 
+def _pattern(name: str) -> str:
+    """Return the module that a tensor is in, its numbers as *: `layer*.*.bn*`."""
+    return printable(re.sub(r"\d+", "*", name.rpartition(".")[0] or name))
+
+
 def _require_whole(path: Path) -> None:
     """Raise NotTensorsError for an archive that is damaged or that grows when it is read."""
     if not zipfile.is_zipfile(path):
@@ -318,12 +439,23 @@ def _require_whole(path: Path) -> None:
         raise NotTensorsError(f"is damaged in {printable(damaged)}")
 
 
-def _reason(said: str) -> str:
+def _is_other_pickle(path: Path) -> bool:
+    """Return whether a file is a pickle, and none that PyTorch wrote."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_OLD_TORCH_FILE))
+    except (OSError, ValueError):  # it is gone, or has no name that there can be
+        return False
+    return start.startswith(b"\x80") and start != _OLD_TORCH_FILE
+
+
+def _reason(path: Path, said: str) -> str:
     """Return in our words why PyTorch refused a file."""
+    if _is_other_pickle(path):
+        return f"is a pickle and not what torch.save writes, as the files of detectron2's model zoo; {_PLAIN_COPY_OF_ARRAYS}"
     if found := re.search(r"GLOBAL (\S+)", said):
-        return (
-            f"is a pickle of objects such as {printable(found[1])}, which only running it could restore; {_STATE_DICT}"
-        )
+        advice = _PLAIN_COPY if found[1].startswith(_OF_PROJECTS) else _STATE_DICT
+        return f"is a pickle of objects such as {printable(found[1])}, which only running it could restore; {advice}"
     if "TorchScript" in said:
         return f"is a TorchScript program; {_STATE_DICT}"
     return "is damaged, or not what torch.save writes"

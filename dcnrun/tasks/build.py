@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import Config
+from dcnrun.config.schema import IMAGENET_MEAN, IMAGENET_STD, Config, DataConfig
+from dcnrun.errors import UsageError
 from dcnrun.models.backbones import EncoderBackbone
 from dcnrun.models.convert import ReplacedLayer, convert
 from dcnrun.models.outline import convolutions_of
-from dcnrun.models.weights import Weights, read_weights
+from dcnrun.models.weights import RGB, Weights, read_weights
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
 from dcnrun.tasks.segmentation.heads import SmpNetwork
 from dcnrun.tasks.task import AnyTask
@@ -35,6 +36,8 @@ def build_model(config: Config, num_classes: int) -> BuiltModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = ARCHITECTURES[config.model.head].build(config.model, num_classes, config.data.channels, weights)
+    if weights and weights.turned_to_rgb:
+        _require_imagenet(config.data)
     convolutions = convolutions_of(config.model)
     replaced = convert(network.get_submodule("backbone"), config.conv, config.seed, convolutions)
     loaded = _load_rest(weights, network) if weights else None
@@ -48,6 +51,15 @@ def _load_rest(weights: Weights, network: nn.Module) -> str:
     if isinstance(network.get_submodule("backbone"), EncoderBackbone):
         return weights.load_into_network(network, "backbone.encoder.")
     return weights.load_into_network(network)
+
+
+def _require_imagenet(data: DataConfig) -> None:
+    """Raise UsageError unless images are normalised as networks from Caffe, once turned to RGB, need it."""
+    if data.channels == RGB and (data.mean, data.std) != ([*IMAGENET_MEAN], [*IMAGENET_STD]):
+        raise UsageError(
+            f"data.mean={data.mean} data.std={data.std}: model.style=caffe with weights of others needs images normalised with ImageNet's, "
+            f"data.mean={[*IMAGENET_MEAN]} data.std={[*IMAGENET_STD]}."
+        )
 
 
 def parameter_count(network: nn.Module) -> int:

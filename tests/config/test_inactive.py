@@ -51,6 +51,7 @@ def test_branches_are_those_of_the_network(conv, layers, roi_pool):
         ([*DETECTOR, "model.roi_pool=deformable"], "conv.offset_groups", "model.roi_gamma"),
         (["model=mask_rcnn", "model.mask_roi_pool=deformable"], "conv.offset_groups", "model.roi_gamma"),
         (["model=retinanet", "model.encoder=resnet18"], "model.backbone", "model.frozen_norm"),
+        (["model=retinanet", "model.encoder=resnet18"], "model.style", "conv.depthwise"),
         (["model=retinanet", "model.encoder=resnet18"], "conv.where", "conv.depthwise"),
         (["model=retinanet"], "conv.depthwise", "model.backbone"),
         (["model=retinanet", "model.encoder=resnet18", "conv.layers=encoder"], "conv.depthwise", "model.frozen_norm"),

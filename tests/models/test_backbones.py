@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, FasterRcnnConfig, ResNetModelConfig
+from dcnrun.config.schema import Backbone, ConvConfig, ConvKind, FasterRcnnConfig, ResNetModelConfig, ResNetStyle
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import (
     BACKBONES,
@@ -127,13 +127,16 @@ def test_layers_under_comparison_must_not_be_frozen():
 # Strides and dilation.
 
 
-@pytest.mark.parametrize("backbone", [Backbone.resnet18, Backbone.resnet50])
+@pytest.mark.parametrize(
+    ("backbone", "style"),
+    [(Backbone.resnet18, "pytorch"), (Backbone.resnet50, "pytorch"), (Backbone.resnet50, "caffe")],
+)
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_dilation_for_stride_keeps_what_weights_mean(backbone, output_stride):
+def test_dilation_for_stride_keeps_what_weights_mean(backbone, style, output_stride):
     """The à trous algorithm: dense features at every n-th pixel are the strided network's features."""
     torch.manual_seed(0)
-    strided = ResNetBackbone(backbone, 8).double().eval()
-    dense = ResNetBackbone(backbone, 8).double().eval()
+    strided = ResNetBackbone(backbone, 8, style=ResNetStyle(style)).double().eval()
+    dense = ResNetBackbone(backbone, 8, style=ResNetStyle(style)).double().eval()
     dense.load_state_dict(strided.state_dict())
     set_output_stride(dense, output_stride)
     x = torch.randn(1, 3, 96, 80, dtype=torch.float64)

@@ -1,7 +1,11 @@
 """Files of weights: what is loaded, what is left out and said, and what is refused in a sentence of ours."""
 
+import argparse
 import io
 import os
+import pickle
+import shlex
+import sys
 import zipfile
 
 import pytest
@@ -9,7 +13,7 @@ import torch
 import torchvision
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import Architecture, Backbone, SegmentationModelConfig
+from dcnrun.config.schema import Architecture, Backbone, ResNetStyle, SegmentationModelConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import ResNetBackbone, build_backbone
 from dcnrun.models.weights import NotTensorsError, misfit, read_torch_file, read_weights
@@ -95,14 +99,51 @@ def test_so_is_one_whose_layers_have_no_kernel(tmp_path, layers):
 
 
 def test_what_is_in_a_file_and_not_used_is_listed(tmp_path, plain):
-    """As in a checkpoint of mmdetection with deformable layers, whose offsets have names of their own."""
     state = {f"backbone.{name}": value for name, value in plain.items()}
-    state |= {f"backbone.layer{i}.0.conv2.conv_offset.weight": torch.zeros(1) for i in (2, 3)}
+    state |= {f"backbone.layer{i}.0.conv2.gate.weight": torch.zeros(1) for i in (2, 3)}
     state |= {"neck.convs.0.conv.weight\x1b[2J": torch.zeros(1)}
     said = build(saved(tmp_path / "x.pth", {"meta": {}, "state_dict": state}), "model.head_channels=8").loaded
     assert f"{len(plain)} of its {len(plain) + 3} tensors are loaded; not used: " in said
-    assert "not used: state_dict.backbone.layer*.*.conv*.conv_offset.weight (2), state_dict.neck.convs.0" in said
+    assert "not used: state_dict.backbone.layer*.*.conv*.gate.weight (2), state_dict.neck.convs.0" in said
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_offset_branches_of_others_are_taken_beside_the_backbone(tmp_path, plain, prefix):
+    """As of a ResNet alone with layers of mmcv, which a head is put on; the table says what became of what."""
+    branch = {"weight": torch.randn(18, 64, 3, 3), "bias": torch.randn(18)}
+    state = (
+        plain
+        | {f"layer4.1.conv2.conv_offset.{leaf}": value for leaf, value in branch.items()}
+        | {"fc.bias": branch["bias"]}
+    )
+    path = saved(tmp_path / "x.pth", {prefix + name: value for name, value in state.items()})
+    model = build(path, "conv=deformable", "conv.layers=1")
+    layer = model.network.backbone.layer4[1].conv2.offset_branch
+    assert torch.equal(layer.weight, branch["weight"])
+    assert torch.equal(layer.bias, branch["bias"])
+    first, *table = model.loaded.splitlines()
+    assert f"{len(plain) + 2} of its {len(plain) + 3} tensors are loaded" in first
+    rows = [row.split() for row in table]
+    assert [f"{prefix}layer*.*.conv*.conv_offset", "(2)", f"{prefix}layer*.*.conv*.offset_branch", "renamed"] in rows
+    assert [f"{prefix}fc", "not", "used"] in rows
+    assert [f"{prefix}bn*", "(5)", f"{prefix}bn*", "as", "it", "is"] in rows
+    missed = build(path, "conv=standard").loaded
+    assert "which conv=deformable conv.layers=layer4.1.conv2 takes over" in missed
+
+
+def test_the_first_convolution_from_caffe_sees_what_ours_sees(tmp_path, plain):
+    """BGR from 0 to 255 without the mean, and RGB from 0 to 1 over ImageNet's deviation, are the same to it."""
+    path = saved(tmp_path / "x.pth", plain)
+    settings = SegmentationModelConfig(width=8, weights=str(path), style=ResNetStyle.caffe)
+    turned = build_backbone(settings, read_weights(settings)).conv1
+    rgb, mean = torch.rand(1, 3, 20, 20), torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    ours = turned((rgb - mean) / torch.tensor([0.229, 0.224, 0.225])[:, None, None])
+    theirs = torch.nn.functional.conv2d(255 * (rgb - mean).flip(1), plain["conv1.weight"], stride=2, padding=3)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
+    own = saved(tmp_path / "run.pt", {"step": 1, "network": {f"backbone.{key}": value for key, value in plain.items()}})
+    settings.weights = str(own)
+    assert torch.equal(build_backbone(settings, read_weights(settings)).conv1.weight, plain["conv1.weight"])
 
 
 class Evil:
@@ -174,6 +215,34 @@ def test_what_does_not_fit_is_refused_in_a_line(tmp_path, plain, kind, said):
     assert line.startswith(f"model.weights={tmp_path / 'x.pt'}")
     assert line.isprintable()
     assert not any(word in line for word in ("Traceback", "weights_only", "Unpickler", "RuntimeError"))
+
+
+@pytest.mark.parametrize("kind", ["argparse.Namespace", "a pickle and not what torch.save writes"])
+def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_path, plain, kind, monkeypatch):
+    """The command that the message gives is carried out."""
+    path = tmp_path / "x.pt"
+    if kind.startswith("argparse"):
+        saved(path, {"state_dict": plain, "args": argparse.Namespace(lr=1)})
+    else:
+        arrays = {name: value.numpy() for name, value in plain.items()}
+        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
+    with pytest.raises(UsageError, match=f"{kind}.*where you trust") as refused:
+        build(path)
+    python, dash_c, command, *files = shlex.split(str(refused.value).partition("a plain one: ")[2].rstrip("."))
+    assert (python, dash_c, files) == ("python", "-c", ["FILE", "plain.pth"])
+    monkeypatch.setattr(sys, "argv", ["-c", str(path), str(tmp_path / "plain.pth")])
+    exec(command, {})
+    copy = read_torch_file(tmp_path / "plain.pth")
+    assert all(torch.equal(copy[name], value) for name, value in plain.items())
+
+
+def test_files_of_old_pytorch_are_read_and_their_pickles_told_from_others(tmp_path, plain):
+    path = tmp_path / "x.pt"
+    torch.save(plain, path, _use_new_zipfile_serialization=False)
+    assert read_torch_file(path).keys() == plain.keys()
+    torch.save({"x": Evil()}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(NotTensorsError, match="a pickle of objects such as"):
+        read_torch_file(path)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
