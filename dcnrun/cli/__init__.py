@@ -131,6 +131,7 @@ for group, meaning, name, command in (
     ("kernels", "The operators' own code.", "build", _command(machine.build_kernels, "Preparing to compile kernels")),
     ("bench", "Measurements of speed and memory.", "ops", _command(machine.bench_ops, "Preparing measurements")),
     ("data", "Data sets.", "check", _command(settings.data_check, "Opening a data set, to read all of it")),
+    ("weights", "Files of weights.", "inspect", _command(settings.weights_inspect, "Reading a file of weights")),
 ):
     commands = typer.Typer(help=meaning, rich_markup_mode=None)
     commands.command(name)(command)

@@ -1,4 +1,4 @@
-"""Commands that show what settings lead to: `dcnrun config` and `dcnrun data check`."""
+"""Commands that show what settings lead to, and which a file needs: `dcnrun config`, `data check` and `weights inspect`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -84,6 +84,20 @@ def data_check(
     if found := report.get("problems"):
         raise ProblemsError(f"the data set has {found} problem{'s' * (found > 1)}, listed above", report)
     return report
+
+
+def weights_inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file, or a run's folder.")], as_json: Json = False
+) -> dict[str, Any]:
+    """Show whose network a file of weights is of, and the settings that take it: backbone, deformable layers, classes.
+
+    Then what of it they load, rename, reorder and leave out. It is read without running anything in it.
+    For example: dcnrun weights inspect faster_rcnn_r50_fpn_dconv_c3-c5_1x_coco.pth
+    """
+    with kept_imports():
+        from dcnrun.tasks.inspect_weights import inspect_weights
+
+    return inspect_weights(file)
 
 
 def _readings(paths: list[str]) -> list["Reading"]:

@@ -52,6 +52,13 @@ def test_data_check(replaced):
     ]
 
 
+def test_weights_inspect(replaced):
+    calls = replaced("dcnrun.tasks.inspect_weights", "inspect_weights", {"settings": ["conv=deformable"]})
+    result = run("weights", "inspect", "a.pth", "--json")
+    assert last_object(result.stdout) == {"settings": ["conv=deformable"]}
+    assert calls == [(Path("a.pth"),)]
+
+
 class TestDataCheckOfAFolder:
     def test_says_what_it_is_and_checks_it(self, replaced, tmp_path):
         calls = replaced("dcnrun.data.check", "check_data", {"problems": 0, "splits": {}})
