@@ -93,6 +93,11 @@ def kernel_names(kind: str) -> list[str]:
     return sorted(path.stem for path in _folder(kind).glob(f"*{_SUFFIXES[kind]}"))
 
 
+def cuda_texts(name: str) -> list[list[str]]:
+    """Return the names and texts of a CUDA kernel's source and of the headers beside it."""
+    return _texts(_source("cuda", name))
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """Return the name, such as "float32"."""
     return str(dtype).removeprefix("torch.")

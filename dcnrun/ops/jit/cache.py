@@ -52,15 +52,29 @@ def find(file: Path) -> Kept | None:
         return None
 
 
+def read(file: Path) -> bytes | None:
+    """Return what a file has that is the user's or root's own; None otherwise. Raises CacheUnusable as `find` does."""
+    try:
+        with _own_folder(file.parent) as folder:
+            return _read(file.name, folder)
+    except OSError:
+        return None
+
+
 def store(content: bytes, file: Path, record: dict[str, Any]) -> None:
     """Keep a compiled library as `file`, with a record of how it was built; CacheUnusable if that can't be."""
     record = {"sha256": hashlib.sha256(content).hexdigest(), **record}
+    put(content, file)
+    put(json.dumps(record, indent=2).encode() + b"\n", file.with_suffix(".json"))
+
+
+def put(content: bytes, file: Path) -> None:
+    """Write a file, whole or not at all; CacheUnusable if that can't be."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _own_folder(file.parent):
             pass
         _put(content, file)
-        _put(json.dumps(record, indent=2).encode() + b"\n", file.with_suffix(".json"))
     except OSError as error:
         raise CacheUnusable(
             f"compiled kernels can't be kept in {file.parent}: {error.strerror or error}",
@@ -69,8 +83,8 @@ def store(content: bytes, file: Path, record: dict[str, Any]) -> None:
 
 
 @contextmanager
-def one_builds(file: Path, seconds: float) -> Iterator[None]:
-    """Let one process of this user and machine build `file` while the others wait, `seconds` at most.
+def one_builds(file: Path, seconds: float) -> Iterator[bool]:
+    """Let one process of this user and machine build `file` while the others wait, `seconds` at most; False where that was too short.
 
     It only spares work: where it can't be had, all build and write the same file.
     """
@@ -82,22 +96,23 @@ def one_builds(file: Path, seconds: float) -> Iterator[None]:
         lock = Path(tempfile.gettempdir()) / f"dcnrun-{os.getuid()}-{file.stem}.lock"
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError:
-        yield
+        yield True
         return
+    deadline, waits = time.monotonic() + seconds, True
     try:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while waits and time.monotonic() < deadline:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                waits = False
             except BlockingIOError:
                 time.sleep(_SECONDS_BETWEEN_TRIES)
             except OSError:
-                break
-        yield
+                waits = False
+        yield not waits
     finally:
-        with suppress(OSError):
-            lock.unlink()
+        if not waits:
+            with suppress(OSError):
+                lock.unlink()
         os.close(descriptor)
 
 

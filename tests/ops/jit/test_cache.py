@@ -1,5 +1,6 @@
 import os
 import stat
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,3 +132,26 @@ def test_another_user(stored):
     os.chown(stored.parent, 12345, -1)
     with pytest.raises(KernelUnavailable, match="belongs to another user"):
         cache.find(stored)
+
+
+def test_a_file_of_any_kind_is_put_whole_and_read(tmp_path):
+    file = tmp_path / "new" / "verdict.json"
+    assert cache.read(file) is None
+    cache.put(b"{}", file)
+    assert cache.read(file) == b"{}"
+    assert [path.name for path in file.parent.iterdir()] == ["verdict.json"]
+    file.chmod(0o666)
+    assert cache.read(file) is None
+
+
+def test_whose_turn_it_is_to_build(tmp_path, monkeypatch):
+    """A process that waited in vain takes the lock from nobody."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = tmp_path / "a.so"
+    with cache.one_builds(file, 1) as first:
+        for _ in range(2):
+            with cache.one_builds(file, 0.1) as second:
+                assert (first, second) == (True, False)
+    with cache.one_builds(file, 0.1) as turn:
+        assert turn
+    assert list(tmp_path.iterdir()) == []
