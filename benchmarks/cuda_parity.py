@@ -1,5 +1,5 @@
-"""Whether our CUDA kernels compute on this GPU what the definition does in fp64, for each operator's `PARITY`: in
-the dispatch.py of its folder in dcnrun/ops/.
+"""Whether our CUDA kernels compute on this GPU what the definition does in fp64: the long form of `dcnrun kernels prove`, with
+random numbers, large shapes and TF32.
 
     python -m benchmarks.cuda_parity [--only PART] [benchmarks/results/cuda_parity_sm_90.json]
 

@@ -37,6 +37,7 @@ try:
     from dcnrun.ops.jit.nvrtc import find_nvrtc
     from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
     from dcnrun.ops.jit.units import KERNELS, UNITS, Unit, choose, load_best, why_absent
+    from dcnrun.ops.proof import first_use
 except Exception as error:
     _import_error = DcnrunError(
         f"The operators can't be imported ({type(error).__name__}: {error}). "
@@ -63,9 +64,10 @@ def doctor() -> dict[str, Any]:
         report |= {"machine": _machine(), "cuda_devices": _cuda_devices(problems), "compiler": _compiler()}
         report |= {"cuda_compiler": _cuda_compiler(bool(report["cuda_devices"]))}
         devices = ["cpu", "cuda"] if report["cuda_devices"] else ["cpu"]
-        with _log_muted(), console.status("Compiling the kernels that are not in the cache"):
+        with _log_muted(), console.status("Compiling the kernels that are not in the cache, and proving a GPU's"):
             kernels = _kernels(len(report["cuda_devices"]), problems)
             report |= {"kernels": kernels, "bf16_units": _units()}
+            report |= {"proofs": _proofs(len(report["cuda_devices"]), problems)}
             report |= {"backends": _backends(devices, kernels, problems)}
         report |= {"cache": _cache(), "openmp_runtimes": _openmp_runtimes(problems)}
     for title, section in report.items():
@@ -220,6 +222,22 @@ def _state(built: Any, problems: Problems) -> str:
     return f"{state}, not kept"
 
 
+def _proofs(gpus: int, problems: Problems) -> Rows:
+    """What was proved of each operator's CUDA kernels on each GPU, now if it was not before."""
+    rows = []
+    for operator, index in itertools.product(DISPATCH, range(gpus)):
+        verdict = first_use.verdict_for(operator, torch.device("cuda", index))
+        faster = [f"{dtype} {work.name}" for dtype, works in verdict.slower.items() for work in sorted(works)]
+        row = {"operator": operator, "device": f"cuda:{index}", "right": ", ".join(sorted(verdict.right)) or "none"}
+        rows.append(
+            row | {"torchvision_is_faster": "; ".join(faster) or "nowhere", "report": str(verdict.file or "not kept")}
+        )
+        if verdict.why_not:
+            problem = f"CUDA kernels of {operator} are not trusted on this kind of GPU: {verdict.why_not}"
+            problems[problem] = "`dcnrun kernels prove` tries again; report it, with the file that --out writes"
+    return rows
+
+
 def _backends(devices: list[str], kernels: Rows, problems: Problems) -> Rows:
     """What computes each operator on each device, for each dtype, and why."""
 
@@ -248,7 +266,7 @@ def _why(device: str, backends: dict[str, str], loads: bool) -> str:
     if not loads:
         return "our kernel is not available for all of them"
     if device == "cuda" and "kernel" not in backends.values():
-        return "our kernel has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda takes it all the same"
+        return "our kernel has not proved right on this kind of GPU; DCNRUN_BACKEND=cuda takes it all the same"
     return "our kernel where there is one"
 
 

@@ -18,6 +18,8 @@ from dcnrun.errors import UsageError
 from dcnrun.ops.deform_conv2d import dispatch
 from dcnrun.ops.jit import KernelUnavailable, cuda
 from dcnrun.ops.jit.nvrtc import find_nvrtc
+from dcnrun.ops.proof import first_use
+from dcnrun.ops.proof.verdict import Verdict, Work
 from tests.ops.jit.fakes import NAME, Sandbox, needs_nvrtc
 
 OPERATORS = ["deform_conv2d", "deform_roi_pool", "deform_sample2d"]
@@ -149,9 +151,16 @@ def gpus(sandbox, monkeypatch):
     gpu = SimpleNamespace(name="GPU [0]", major=9, minor=0, total_memory=140 * 2**30)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(cuda, "CudaModule", lambda image, index: None)
+    every = frozenset({"float32", "bfloat16", "float16"})
+    verdicts = dict.fromkeys(
+        OPERATORS, Verdict(every, {"float32": frozenset({Work(True, 256, 4096)})}, file=Path("/one.json"))
+    )
+    monkeypatch.setattr(first_use, "verdict_for", lambda operator, device: verdicts[operator])
+    return verdicts
 
 
 def of_gpus(rows):
@@ -171,6 +180,22 @@ def test_gpus(sandbox, gpus):
     assert [row["device"] for row in report["backends"]] == ["cpu", "cuda"] * len(OPERATORS)
     assert report["problems"] == []
     assert "GPU [0]" in text
+    faster = "float32 backward, 256 channels, 4096 pixels"
+    assert [tuple(row.values()) for row in report["proofs"]] == [
+        (operator, device, "bfloat16, float16, float32", faster, "/one.json")
+        for operator in OPERATORS
+        for device in ("cuda:0", "cuda:1")
+    ]
+
+
+@needs_nvrtc
+def test_kernels_that_have_not_proved_right(sandbox, gpus):
+    gpus["deform_conv2d"] = Verdict(why_not="float32: 3x3: output wrong")
+    report, _ = doctor()
+    assert [row["right"] for row in report["proofs"]][:2] == ["none"] * 2
+    [found] = report["problems"]
+    assert found["problem"].endswith("deform_conv2d are not trusted on this kind of GPU: float32: 3x3: output wrong")
+    assert found["remedy"].startswith("`dcnrun kernels prove` tries again")
 
 
 @needs_nvrtc
@@ -180,7 +205,7 @@ def test_why_a_gpu_does_not_run_our_kernel(sandbox, gpus, monkeypatch):
     def why():
         return of_gpus(doctor()[0]["backends"])[0]["why"]
 
-    assert "has not passed its tests on this kind of GPU; DCNRUN_BACKEND=cuda" in why()
+    assert "has not proved right on this kind of GPU; DCNRUN_BACKEND=cuda" in why()
     sandbox.forget()
     sandbox.cuda_source.write_text("int x = ;")
     report, _ = doctor()

@@ -127,14 +127,22 @@ app.command("visualize-offsets")(_command(run_folder.visualize_offsets, "Reading
 app.command()(_command(settings.config, first_words=""))
 app.command()(_command(machine.doctor, "Examining this machine"))
 
-for group, meaning, name, command in (
-    ("kernels", "The operators' own code.", "build", _command(machine.build_kernels, "Preparing to compile kernels")),
-    ("bench", "Measurements of speed and memory.", "ops", _command(machine.bench_ops, "Preparing measurements")),
-    ("data", "Data sets.", "check", _command(settings.data_check, "Opening a data set, to read all of it")),
-    ("weights", "Files of weights.", "inspect", _command(settings.weights_inspect, "Reading a file of weights")),
+for group, meaning, named in (
+    (
+        "kernels",
+        "The operators' own code.",
+        {
+            "build": _command(machine.build_kernels, "Preparing to compile kernels"),
+            "prove": _command(machine.prove_kernels, "Preparing to prove kernels"),
+        },
+    ),
+    ("bench", "Measurements of speed and memory.", {"ops": _command(machine.bench_ops, "Preparing measurements")}),
+    ("data", "Data sets.", {"check": _command(settings.data_check, "Opening a data set, to read all of it")}),
+    ("weights", "Files of weights.", {"inspect": _command(settings.weights_inspect, "Reading a file of weights")}),
 ):
     commands = typer.Typer(help=meaning, rich_markup_mode=None)
-    commands.command(name)(command)
+    for name, command in named.items():
+        commands.command(name)(command)
     app.add_typer(commands, name=group)
 
 

@@ -1,5 +1,6 @@
-"""Commands about this machine and the operators on it: `dcnrun doctor`, `kernels build` and `bench ops`."""
+"""Commands about this machine and the operators on it: `dcnrun doctor`, `kernels build`, `kernels prove` and `bench ops`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,24 @@ def build_kernels(
         from dcnrun.ops.jit.aot import build_kernels as build
 
     return build(dtype or [], cuda or [])
+
+
+def prove_kernels(
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the reports there, as JSON.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Show the times of another machine or day beside: a file of its --out."),
+    ] = None,
+    as_json: Json = False,
+) -> dict[str, Any]:
+    """Prove the CUDA kernels on this machine's GPUs now.
+
+    Against the definition and torchvision's operators, and time them; without it, that is done when an operator is first used.
+    """
+    with kept_imports():
+        from dcnrun.ops.proof.command import prove_kernels as prove
+
+    return prove(out, against)
 
 
 def bench_ops(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from tests.cli.fakes import run
 
 
@@ -14,6 +16,13 @@ def test_kernels_build(replaced):
     assert run("kernels", "build", *more).exit_code == 0
     assert calls == [([], []), (["float64", "bfloat16"], ["sm_80", "all"])]
     assert "Missing command" in run("kernels").stderr
+
+
+def test_kernels_prove(replaced):
+    calls = replaced("dcnrun.ops.proof.command", "prove_kernels")
+    assert run("kernels", "prove").exit_code == 0
+    assert run("kernels", "prove", "--out", "here.json", "--against", "other.json").exit_code == 0
+    assert calls == [(None, None), (Path("here.json"), Path("other.json"))]
 
 
 def test_bench_ops(replaced):

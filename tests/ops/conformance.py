@@ -5,7 +5,6 @@ name, which has OPERANDS (what is differentiated), `make_problem`, `compute`, `r
 `backward_arguments`, and `away_from_integer_positions`.
 """
 
-import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -17,6 +16,8 @@ import torch
 from dcnrun.errors import UsageError
 from dcnrun.ops import Backend
 from dcnrun.ops.jit import KernelUnavailable
+from dcnrun.ops.jit.build_spec import dtype_name
+from dcnrun.ops.proof.verdict import Verdict
 from tests.ops.factories import random_like
 from tests.ops.fakes import FakeLibrary
 
@@ -397,23 +398,32 @@ class CudaDispatchSuite(DispatchSuite):
     """The choice of an operator that has CUDA kernels too."""
 
     @pytest.mark.parametrize("dtype", CUDA_STORED)
-    def test_our_cuda_kernels_come_first_where_they_passed_parity(self, gpu, dtype, monkeypatch):
-        assert self.backend_for("cuda:0", dtype) is self.fallback
-        assert not gpu
+    def test_our_cuda_kernels_come_first_where_they_proved_right(self, gpu, dtype, verdicts, caplog):
+        verdicts[self.name] = Verdict(why_not="float32: 3x3: output wrong", file=Path("/cache/report.json"))
+        assert [self.backend_for("cuda:0", dtype) for _ in range(3)] == [self.fallback] * 3
+        (record,) = caplog.records
+        why = "since our kernels are not trusted here: float32: 3x3: output wrong; see /cache/report.json"
+        assert record.getMessage().endswith(why)
         self.dispatch.DISPATCHER.forget()
-        monkeypatch.setitem(self.dispatch.PARITY, "sm_80", "another")
-        assert self.backend_for("cuda:0", dtype) is self.fallback
-        self.dispatch.DISPATCHER.forget()
-        monkeypatch.setitem(self.dispatch.PARITY, "sm_90", "parity.json")
+        verdicts[self.name] = Verdict(frozenset({dtype_name(dtype)}))
         assert self.backend_for("cuda:0", dtype) is Backend.KERNEL
-        assert gpu == [(self.name, dtype, torch.device("cuda:0"))]
+        assert gpu == [(self.name, dtype, torch.device("cuda:0"))] * 2
+        other = CUDA_STORED[CUDA_STORED.index(dtype) - 1]
+        assert self.backend_for("cuda:0", other) is self.fallback
         assert self.backend_for("cuda:0", torch.float64) is self.fallback
 
-    def test_parity_rests_on_files_that_say_so(self):
-        for architecture, name in self.dispatch.PARITY.items():
-            result = json.loads((Path(__file__).parents[2] / name).read_text("utf-8"))
-            assert result[self.name]["passed"] is True
-            assert result["machine"]["architecture"] == architecture
+    def test_what_can_not_be_proved_now_is_proved_later(self, gpu, verdicts, caplog):
+        verdicts[self.name] = Verdict(why_not="a CUDA graph is being captured", final=False)
+        assert self.backend_for("cuda", torch.float32) is self.fallback
+        verdicts[self.name] = Verdict(frozenset({"float32"}))
+        assert self.backend_for("cuda", torch.float32) is Backend.KERNEL
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("asked", ["cuda", "kernel", "reference"])
+    def test_what_is_asked_for_is_not_proved(self, gpu, verdicts, asked, monkeypatch):
+        monkeypatch.setenv("DCNRUN_BACKEND", asked)
+        verdicts.clear()
+        self.backend_for("cuda", torch.float32)
 
     @pytest.mark.parametrize("asked", ["cuda", "kernel"])
     def test_our_cuda_kernels_can_be_forced(self, gpu, compiler, asked, monkeypatch):
@@ -431,7 +441,6 @@ class CudaDispatchSuite(DispatchSuite):
         assert self.backend_for("mps", dtype) is Backend.REFERENCE
 
     def test_without_nvrtc(self, no_nvrtc, monkeypatch, caplog):
-        monkeypatch.setitem(self.dispatch.PARITY, "sm_90", "parity.json")
         with caplog.at_level(logging.INFO, "dcnrun"):
             assert [self.backend_for("cuda", torch.float16) for _ in range(3)] == [self.fallback] * 3
         (record,) = caplog.records

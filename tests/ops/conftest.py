@@ -7,6 +7,8 @@ from hypothesis import HealthCheck, settings
 from dcnrun.ops import DISPATCH
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.compiler import find_compiler
+from dcnrun.ops.proof import first_use
+from dcnrun.ops.proof.verdict import Verdict
 from tests.ops.fakes import FakeKernels
 
 # For slow builds of the kernels: pytest --hypothesis-profile=few
@@ -87,7 +89,16 @@ def compiler(auto, monkeypatch):
 
 
 @pytest.fixture
-def gpu(auto, monkeypatch):
+def verdicts(monkeypatch):
+    """What was proved of each operator's CUDA kernels: that all of them are right."""
+    every = frozenset({"float32", "float16", "bfloat16"})
+    proved = {name: Verdict(every) for name in DISPATCH}
+    monkeypatch.setattr(first_use, "verdict_for", lambda operator, device: proved[operator])
+    return proved
+
+
+@pytest.fixture
+def gpu(auto, verdicts, monkeypatch):
     """A GPU of compute capability 9.0, and what is tried to be loaded for it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))

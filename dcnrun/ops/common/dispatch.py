@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from dcnrun.errors import UsageError
 from dcnrun.ops.jit import KernelUnavailable
+from dcnrun.ops.jit.build_spec import dtype_name
+from dcnrun.ops.proof import first_use
+from dcnrun.ops.proof.verdict import Work
 
 Operands = TypeVar("Operands")
 Called = TypeVar("Called", contravariant=True)
@@ -21,7 +24,7 @@ _log = logging.getLogger("dcnrun")
 class Backend(StrEnum):
     """What DCNRUN_BACKEND may ask for; what computes in the end is KERNEL, TORCHVISION or REFERENCE."""
 
-    AUTO = "auto"  # our kernel where it can be had
+    AUTO = "auto"  # our kernel where it can be had, on NVIDIA GPUs where it has proved right and is not the slower
     KERNEL = "kernel"  # our kernel, on every device
     CUDA = "cuda"  # our kernel on NVIDIA GPUs; elsewhere as AUTO
     TORCHVISION = "torchvision"  # torchvision's operator; as AUTO where it has none
@@ -58,22 +61,34 @@ class Dispatcher(Generic[Operands]):
     """The choice of a backend for one operator.
 
     Args:
+        operator: its name, and that of its kernels' sources. On an NVIDIA GPU these prove themselves before they compute unasked.
         kernels: for a type of device, what calls our kernels there.
-        parity: architectures, such as "sm_90", on which our CUDA kernels have passed `make parity`, and the file that
-            says so. On others they run only where they are asked for.
         fallback: what the log says of its being computed without our kernel, with {device} in it where that matters.
     """
 
-    def __init__(self, kernels: Mapping[str, Kernels[Operands]], parity: Mapping[str, str], fallback: str) -> None:
+    def __init__(self, operator: str, kernels: Mapping[str, Kernels[Operands]], fallback: str) -> None:
+        self.operator = operator
         self.kernels = kernels
-        self.parity = parity
         self.fallback = fallback
-        self._usable: dict[tuple[torch.device, torch.dtype], bool] = {}
+        self._slower: dict[tuple[torch.device, torch.dtype], frozenset[Work] | None] = {}
 
-    def backend_for(self, device: torch.device | str, dtype: torch.dtype, *, torchvision: bool) -> Backend:
-        """Return KERNEL, TORCHVISION or REFERENCE; `torchvision` tells whether that has an operator for the operands.
+    def backend_for(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        *,
+        torchvision: bool,
+        work: Callable[[], Work] | None = None,
+    ) -> Backend:
+        """Return KERNEL, TORCHVISION or REFERENCE.
 
-        Where our kernel can't be had and was not asked for by DCNRUN_BACKEND, one line in the log says so, once.
+        Where our kernel can't be had or is not trusted, and was not asked for by DCNRUN_BACKEND, one line in the log says so, once.
+
+        Args:
+            device: of the operands.
+            dtype: of the input.
+            torchvision: whether that has an operator for the operands.
+            work: tells the class of the call, if anybody asks: torchvision's may be the faster one for some.
 
         Raises:
             UsageError: DCNRUN_BACKEND names no backend, or asks for a kernel that does not exist.
@@ -88,24 +103,40 @@ class Dispatcher(Generic[Operands]):
             return Backend.KERNEL
         if requested is Backend.REFERENCE or (requested is Backend.TORCHVISION and torchvision):
             return requested
-        if exists and self._is_usable(device, dtype):
-            return Backend.KERNEL
+        if exists and (slower := self._slower_works(device, dtype)) is not None:
+            # torchvision's adds gradients up in any order, which deterministic algorithms may not.
+            if not slower or not torchvision or work is None or torch.are_deterministic_algorithms_enabled():
+                return Backend.KERNEL
+            return Backend.TORCHVISION if work() in slower else Backend.KERNEL
         return Backend.TORCHVISION if torchvision and (exists or device.type == "cuda") else Backend.REFERENCE
 
     def forget(self) -> None:
-        """Look again at what can be loaded: what was found is remembered."""
-        self._usable.clear()
+        """Look again at what can be loaded and what is proved: what was found is remembered."""
+        self._slower.clear()
 
-    def _is_usable(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether our kernel runs without being asked for."""
-        if (device, dtype) not in self._usable:
-            self._usable[device, dtype] = self._passed_parity(device) and self._loads(device, dtype)
-        return self._usable[device, dtype]
+    def _slower_works(self, device: torch.device, dtype: torch.dtype) -> frozenset[Work] | None:
+        """Return the classes of calls in which torchvision's is faster; None where our kernel does not run unasked."""
+        kind = device, dtype
+        if kind not in self._slower:
+            if (device.type == "cuda" and not torch.cuda.is_available()) or not self._loads(device, dtype):
+                self._slower[kind] = None
+            elif device.type == "cpu":
+                self._slower[kind] = frozenset()
+            else:
+                return self._proved(device, dtype)
+        return self._slower[kind]
 
-    def _passed_parity(self, device: torch.device) -> bool:
-        if device.type == "cpu":
-            return True
-        return torch.cuda.is_available() and "sm_{}{}".format(*torch.cuda.get_device_capability(device)) in self.parity
+    def _proved(self, device: torch.device, dtype: torch.dtype) -> frozenset[Work] | None:
+        verdict, name = first_use.verdict_for(self.operator, device), dtype_name(dtype)
+        slower = verdict.slower.get(name, frozenset()) if name in verdict.right else None
+        if not verdict.final:
+            return slower
+        self._slower[device, dtype] = slower
+        if slower is None:
+            fallback = self.fallback.format(device=device.type.upper())
+            report = f"; see {verdict.file}" if verdict.file else ""
+            _log.warning("dcnrun: %s, since our kernels are not trusted here: %s%s", fallback, verdict.why_not, report)
+        return slower
 
     def _loads(self, device: torch.device, dtype: torch.dtype) -> bool:
         try:

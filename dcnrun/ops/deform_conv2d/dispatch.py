@@ -15,19 +15,17 @@ from dcnrun.ops.deform_conv2d.reference import (
     outside,
     sampling_points,
 )
+from dcnrun.ops.proof.verdict import Work
 
 KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu, "cuda": cuda}
-# Architectures, such as "sm_90", on which our CUDA kernels have passed `make parity`, and the file that says so. On others
-# they run only where they are asked for.
-PARITY: dict[str, str] = {}
 
 DISPATCHER = Dispatcher(
-    KERNELS, PARITY, "deformable convolution runs on torchvision's {device} operator, several times slower"
+    "deform_conv2d", KERNELS, "deformable convolution runs on torchvision's {device} operator, several times slower"
 )
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> Backend:
-    """Return which implementation computes tensors of this kind: KERNEL, TORCHVISION or REFERENCE.
+    """Return which implementation computes tensors of this kind, where it is not the slower: KERNEL, TORCHVISION or REFERENCE.
 
     The environment variable DCNRUN_BACKEND may force one: see `dcnrun.ops.common.dispatch`.
     """
@@ -36,28 +34,36 @@ def backend_for(device: torch.device | str, dtype: torch.dtype) -> Backend:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`."""
-    input, bias = operands.input, operands.bias
-    if not (input.numel() and output.numel()):
-        output.copy_(torch.zeros(()) if bias is None else bias.reshape(-1, 1, 1))
-        return
-    match backend_for(input.device, input.dtype):
+    if _is_empty(operands, output):
+        _write_bias(operands, output)
+    else:
+        forward_on(_backend_of(operands, backward=False), operands, output)
+
+
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
+    if _is_empty(operands, grad_output):
+        write_zeros(grads)
+    else:
+        backward_on(_backend_of(operands, backward=True), grad_output, operands, grads)
+
+
+def forward_on(backend: Backend, operands: Operands, output: Tensor) -> None:
+    """Compute `forward`, where there is something to compute, by one of the implementations."""
+    match backend:
         case Backend.KERNEL:
-            KERNELS[input.device.type].forward(operands, output)
+            KERNELS[output.device.type].forward(operands, output)
         case Backend.TORCHVISION if not _torchvision_fails_at(operands.offset):
             output.copy_(torch.ops.torchvision.deform_conv2d(*_torchvision_arguments(operands)))
         case _:
             output.copy_(deform_conv2d_reference(*operands))
 
 
-def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
-    """Write the gradients of input, offset, weight and mask to those of `grads` that are tensors."""
-    input = operands.input
-    if not (input.numel() and grad_output.numel()):
-        write_zeros(grads)
-        return
-    match backend_for(input.device, input.dtype):
+def backward_on(backend: Backend, grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Compute `backward` likewise."""
+    match backend:
         case Backend.KERNEL:
-            KERNELS[input.device.type].backward(grad_output, operands, grads)
+            KERNELS[grad_output.device.type].backward(grad_output, operands, grads)
             return
         case Backend.TORCHVISION if not _torchvision_fails_at(operands.offset):
             wide = for_torchvision(grad_output), *_torchvision_arguments(operands)
@@ -66,6 +72,22 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
         case _:
             computed = deform_conv2d_backward_reference(grad_output, operands)
     write_gradients(grads, computed)
+
+
+def _backend_of(operands: Operands, backward: bool) -> Backend:
+    def work() -> Work:
+        n, _, height, width = operands.offset.shape
+        return Work.of(backward, operands.input.shape[1], n * height * width)
+
+    return DISPATCHER.backend_for(operands.input.device, operands.input.dtype, torchvision=True, work=work)
+
+
+def _is_empty(operands: Operands, output: Tensor) -> bool:
+    return not (operands.input.numel() and output.numel())
+
+
+def _write_bias(operands: Operands, output: Tensor) -> None:
+    output.copy_(torch.zeros(()) if operands.bias is None else operands.bias.reshape(-1, 1, 1))
 
 
 def _torchvision_fails_at(offset: Tensor) -> bool:

@@ -12,12 +12,13 @@ from dcnrun.ops.common.dispatch import Backend, Dispatcher, Kernels, for_torchvi
 from dcnrun.ops.deform_roi_pool import cpu, cuda
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
+from dcnrun.ops.proof.verdict import Work
 
 KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu, "cuda": cuda}
-# As for the convolution: architectures on which our CUDA kernels have passed `make parity`, and the file that says so.
-PARITY: dict[str, str] = {}
 
-DISPATCHER = Dispatcher(KERNELS, PARITY, "deformable RoI pooling runs RoI by RoI in plain PyTorch, many times slower")
+DISPATCHER = Dispatcher(
+    "deform_roi_pool", KERNELS, "deformable RoI pooling runs RoI by RoI in plain PyTorch, many times slower"
+)
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> Backend:
@@ -30,9 +31,21 @@ def backend_for(device: torch.device | str, dtype: torch.dtype) -> Backend:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the pooled RoIs of checked operands to `output`."""
-    if not output.numel():
-        return
-    match backend_of(operands):
+    if output.numel():
+        forward_on(backend_of(operands, backward=False), operands, output)
+
+
+def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Write the gradients of input, offset and mask to those of `grads` that are tensors."""
+    if grad_output.numel():
+        backward_on(backend_of(operands, backward=True), grad_output, operands, grads)
+    else:
+        write_zeros(grads)
+
+
+def forward_on(backend: Backend, operands: Operands, output: Tensor) -> None:
+    """Compute `forward`, where there is something to compute, by one of the implementations."""
+    match backend:
         case Backend.KERNEL:
             KERNELS[output.device.type].forward(operands, output)
         case Backend.TORCHVISION:
@@ -41,12 +54,9 @@ def forward(operands: Operands, output: Tensor) -> None:
             output.copy_(deform_roi_pool_reference(operands))
 
 
-def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
-    """Write the gradients of input, offset and mask to those of `grads` that are tensors."""
-    if not grad_output.numel():
-        write_zeros(grads)
-        return
-    match backend_of(operands):
+def backward_on(backend: Backend, grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Compute `backward` likewise."""
+    match backend:
         case Backend.KERNEL:
             KERNELS[grad_output.device.type].backward(grad_output, operands, grads)
         case Backend.TORCHVISION:
@@ -55,15 +65,20 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
             write_gradients(grads, deform_roi_pool_backward_reference(grad_output, operands))
 
 
-def backend_of(operands: Operands) -> Backend:
-    """Return which implementation computes the pooling of these operands."""
+def backend_of(operands: Operands, backward: bool) -> Backend:
+    """Return which implementation computes a pass of the pooling of these operands."""
     input = operands.input
     if operands.authors and input.device.type == "cuda":  # whose kernels have no registers left for its rules
         return Backend.REFERENCE
     plain = operands.offset is None and operands.mask is None
     as_torchvision = plain and not operands.position_sensitive and operands.sampling_ratio > 0 and not operands.authors
     # On the CPU its operator reads out of bounds in RoIs with NaN coordinates.
-    return DISPATCHER.backend_for(input.device, input.dtype, torchvision=as_torchvision and input.device.type == "cuda")
+    as_torchvision = as_torchvision and input.device.type == "cuda"
+
+    def work() -> Work:
+        return Work.of(backward, input.shape[1], len(operands.rois) * operands.bins)
+
+    return DISPATCHER.backend_for(input.device, input.dtype, torchvision=as_torchvision, work=work)
 
 
 def roi_align_forward(operands: Operands, output: Tensor) -> None:

@@ -9,10 +9,8 @@ from dcnrun.ops.deform_sample2d.arguments import Operands
 from dcnrun.ops.deform_sample2d.reference import deform_sample2d_backward_reference, deform_sample2d_reference
 
 KERNELS: dict[str, Kernels[Operands]] = {"cpu": cpu, "cuda": cuda}
-# Architectures on which all cases of `make parity` have passed, and the file that says so. Without them GPUs run the definition.
-PARITY: dict[str, str] = {}
 
-DISPATCHER = Dispatcher(KERNELS, PARITY, "deformable sampling runs in plain PyTorch, many times slower")
+DISPATCHER = Dispatcher("deform_sample2d", KERNELS, "deformable sampling runs in plain PyTorch, many times slower")
 
 
 def backend_for(device: torch.device | str, dtype: torch.dtype) -> Backend:
@@ -28,10 +26,8 @@ def forward(operands: Operands, output: Tensor) -> None:
     input = operands.input
     if not (input.numel() and output.numel()):
         output.zero_()
-    elif backend_for(input.device, input.dtype) is Backend.KERNEL:
-        KERNELS[input.device.type].forward(operands, output)
     else:
-        output.copy_(deform_sample2d_reference(operands))
+        forward_on(backend_for(input.device, input.dtype), operands, output)
 
 
 def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
@@ -39,7 +35,21 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     input = operands.input
     if not (input.numel() and grad_output.numel()):
         write_zeros(grads)
-    elif backend_for(input.device, input.dtype) is Backend.KERNEL:
-        KERNELS[input.device.type].backward(grad_output, operands, grads)
+    else:
+        backward_on(backend_for(input.device, input.dtype), grad_output, operands, grads)
+
+
+def forward_on(backend: Backend, operands: Operands, output: Tensor) -> None:
+    """Compute `forward`, where there is something to compute, by one of the implementations."""
+    if backend is Backend.KERNEL:
+        KERNELS[output.device.type].forward(operands, output)
+    else:
+        output.copy_(deform_sample2d_reference(operands))
+
+
+def backward_on(backend: Backend, grad_output: Tensor, operands: Operands, grads: list[Tensor | None]) -> None:
+    """Compute `backward` likewise."""
+    if backend is Backend.KERNEL:
+        KERNELS[grad_output.device.type].backward(grad_output, operands, grads)
     else:
         write_gradients(grads, deform_sample2d_backward_reference(grad_output, operands))

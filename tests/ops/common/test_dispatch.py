@@ -16,6 +16,8 @@ from dcnrun.ops.common.dispatch import (
 )
 from dcnrun.ops.deform_conv2d import cpu, cuda
 from dcnrun.ops.jit import KernelUnavailable
+from dcnrun.ops.proof import first_use
+from dcnrun.ops.proof.verdict import Verdict, Work
 from tests.ops.fakes import FakeKernels
 
 pytestmark = pytest.mark.usefixtures("auto")
@@ -23,7 +25,8 @@ CPU = torch.device("cpu")
 
 
 def dispatcher(loaded, problem=None):
-    return Dispatcher({"cpu": FakeKernels("one", cpu, loaded, problem)}, {}, "one runs slowly on the {device}")
+    kernels = {"cpu": FakeKernels("one", cpu, loaded, problem), "cuda": FakeKernels("one", cuda, loaded, problem)}
+    return Dispatcher("one", kernels, "one runs slowly on the {device}")
 
 
 @pytest.mark.parametrize("backend", Backend)
@@ -87,6 +90,32 @@ def test_a_kernel_that_is_asked_for_is_loaded_each_time(monkeypatch):
     for _ in range(2):
         with pytest.raises(KernelUnavailable, match="the reason; the remedy"):
             one.backend_for("cpu", torch.float32, torchvision=True)
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_where_torchvisions_is_faster_it_computes(has_one, monkeypatch):
+    slower = {"float32": frozenset({Work(True, 256, 16384)})}
+    verdict = Verdict(frozenset({"float32", "float16"}), slower)
+    monkeypatch.setattr(first_use, "verdict_for", lambda operator, device: verdict)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    one = dispatcher([])
+
+    def backend_for(backward, channels, pixels, dtype=torch.float32):
+        return one.backend_for("cuda", dtype, torchvision=has_one, work=lambda: Work.of(backward, channels, pixels))
+
+    assert backend_for(True, 512, 10**6) is (Backend.TORCHVISION if has_one else Backend.KERNEL)
+    assert {backend_for(False, 512, 10**6), backend_for(True, 64, 10**6), backend_for(True, 512, 100)} == {
+        Backend.KERNEL
+    }
+    assert backend_for(True, 512, 10**6, torch.float16) is Backend.KERNEL
+    assert one.backend_for("cuda", torch.float32, torchvision=has_one) is Backend.KERNEL
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    assert backend_for(True, 512, 10**6) is Backend.KERNEL
+
+
+def test_on_a_cpu_nothing_is_proved(monkeypatch):
+    monkeypatch.setattr(first_use, "verdict_for", None)
+    assert dispatcher([]).backend_for("cpu", torch.float32, torchvision=True) is Backend.KERNEL
 
 
 def test_the_kernels_of_both_devices_say_what_they_store():

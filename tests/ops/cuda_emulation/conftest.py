@@ -18,14 +18,15 @@ from tests.ops.deform_conv2d.parity import watched_kernels
 class EmulatedGpu:
     """What the GPU is like. Small by default, so that small problems are cut into chunks and parts."""
 
-    def __init__(self):
+    def __init__(self, sources=None):
+        self.sources = sources  # a folder in place of kernels/cuda
         self.l2_bytes, self.multiprocessors, self.architecture, self.seed = 100_000, 2, 900, 0
         self.modules = {}
 
     def load(self, name, dtype, device):
         key = name, dtype, self.architecture
         if key not in self.modules:
-            self.modules[key] = EmulatedModule(*key)
+            self.modules[key] = EmulatedModule(*key, self.sources)
         self.modules[key].seed = self.seed
         return self.modules[key]
 
@@ -36,23 +37,29 @@ class EmulatedGpu:
             module.launches.clear()
         return names
 
+    def install(self, monkeypatch):
+        """Have it compute what our kernels do, for CPU tensors."""
+        monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
+        calls = ((conv_dispatch, conv_cuda), (roi_dispatch, roi_cuda), (sample_dispatch, sample_cuda))
+        for dispatch, kernels in calls:
+            monkeypatch.setitem(dispatch.KERNELS, "cpu", watched_kernels(kernels))
+            monkeypatch.setattr(kernels, "load_cuda", self.load)
+        # On a GPU nobody looks at the RoIs' images.
+        monkeypatch.setattr(roi_operator, "check_images", lambda rois, images: None)
+        # What the GPU is like may change between calls.
+        monkeypatch.setattr(conv_cuda, "_plan", conv_cuda._plan.__wrapped__)
+        monkeypatch.setattr(
+            cuda_call, "cache_and_multiprocessors", lambda device: (self.l2_bytes, self.multiprocessors)
+        )
+        # On the CPU torch.mm and torch.bmm have no `out_dtype`.
+        monkeypatch.setattr(
+            conv_cuda, "_product_in_fp32", lambda left, right: torch.matmul(left.float(), right.float())
+        )
+
 
 @pytest.fixture
 def gpu(monkeypatch):
     skip_without_emulation()
     emulated = EmulatedGpu()
-    monkeypatch.setenv("DCNRUN_BACKEND", "kernel")
-    calls = ((conv_dispatch, conv_cuda), (roi_dispatch, roi_cuda), (sample_dispatch, sample_cuda))
-    for dispatch, kernels in calls:
-        monkeypatch.setitem(dispatch.KERNELS, "cpu", watched_kernels(kernels))
-        monkeypatch.setattr(kernels, "load_cuda", emulated.load)
-    # On a GPU nobody looks at the RoIs' images.
-    monkeypatch.setattr(roi_operator, "check_images", lambda rois, images: None)
-    # What the GPU is like may change between calls.
-    monkeypatch.setattr(conv_cuda, "_plan", conv_cuda._plan.__wrapped__)
-    monkeypatch.setattr(
-        cuda_call, "cache_and_multiprocessors", lambda device: (emulated.l2_bytes, emulated.multiprocessors)
-    )
-    # On the CPU torch.mm and torch.bmm have no `out_dtype`.
-    monkeypatch.setattr(conv_cuda, "_product_in_fp32", lambda left, right: torch.matmul(left.float(), right.float()))
+    emulated.install(monkeypatch)
     return emulated

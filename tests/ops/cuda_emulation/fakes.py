@@ -42,8 +42,8 @@ class EmulatedModule:
         seed: of the order in which threads and blocks take turns; 0 is their natural one.
     """
 
-    def __init__(self, name, dtype, architecture=900):
-        self.library = _compiled(name, DEFINES[dtype], architecture)
+    def __init__(self, name, dtype, architecture=900, sources=None):
+        self.library = _compiled(name, DEFINES[dtype], architecture, sources or resource_dir("kernels") / "cuda")
         self.launches, self.seed = [], 0
 
     def launch(self, kernel, grid, block, parameters, shared_bytes=0):
@@ -63,8 +63,8 @@ def launch(library, kernel, grid, block, parameters, seed=0):
 
 
 @functools.cache
-def _compiled(name, define, architecture):
-    source = resource_dir("kernels") / "cuda" / f"{name}.cu"
+def _compiled(name, define, architecture, sources):
+    source = sources / f"{name}.cu"
     return compiled_text(source.read_text("utf-8"), define, architecture, source.parent)
 
 

@@ -58,9 +58,8 @@ def test_torchvision_can_be_forced(compiler, device, dtype, monkeypatch):
 @pytest.mark.parametrize(
     ("fixture", "named"), [("no_compiler", "torchvision"), ("no_nvrtc", "torchvision's CUDA operator")]
 )
-def test_the_log_names_torchvision(request, fixture, named, monkeypatch, caplog):
+def test_the_log_names_torchvision(request, fixture, named, caplog):
     request.getfixturevalue(fixture)
-    monkeypatch.setitem(dispatch.PARITY, "sm_90", "parity.json")
     dispatch.backend_for("cpu" if fixture == "no_compiler" else "cuda", torch.float32)
     (record,) = caplog.records
     assert named in record.getMessage()

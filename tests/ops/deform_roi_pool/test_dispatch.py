@@ -8,6 +8,7 @@ import torch
 from dcnrun.ops import Backend
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.reference import deform_roi_pool_backward_reference, deform_roi_pool_reference
+from dcnrun.ops.proof.verdict import Verdict
 from tests.ops.conformance import STORED, CudaDispatchSuite, assert_close
 from tests.ops.deform_roi_pool import factories
 from tests.ops.deform_roi_pool.factories import make_problem, operands_of, results
@@ -26,8 +27,9 @@ def test_our_kernel_comes_first(compiler, dtype, asked, monkeypatch):
 
 
 @pytest.mark.parametrize("asked", ["auto", "torchvision"])
-def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, asked, monkeypatch):
+def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, verdicts, asked, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", asked)
+    verdicts["deform_roi_pool"] = Verdict()
     plain = operands_of(make_problem(shifted=False, masked=False, ratio=2))
     changed = [
         plain._replace(sampling_ratio=0),
@@ -38,7 +40,7 @@ def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, 
 
     def backend_of(operands):
         kind = SimpleNamespace(device=torch.device("cuda"), dtype=torch.bfloat16)
-        return dispatch.backend_of(operands._replace(input=kind))
+        return dispatch.backend_of(operands._replace(input=kind), backward=False)
 
     assert backend_of(plain) == "torchvision"
     assert [backend_of(operands) for operands in changed] == ["reference"] * 4
@@ -47,11 +49,10 @@ def test_gpus_without_our_kernel_take_roi_align_where_it_computes_the_same(gpu, 
 @pytest.mark.parametrize("asked", ["auto", "kernel", "cuda"])
 def test_the_authors_pooling_is_not_for_our_cuda_kernels(gpu, compiler, asked, monkeypatch):
     monkeypatch.setenv("DCNRUN_BACKEND", asked)
-    monkeypatch.setitem(dispatch.PARITY, "sm_90", "parity.json")
     for device, wanted in (("cpu", "kernel"), ("cuda", "reference")):
         operands = operands_of(make_problem(ratio=2, position_sensitive=True, authors=True))
         kind = SimpleNamespace(device=torch.device(device), dtype=torch.float32)
-        assert dispatch.backend_of(operands._replace(input=kind)) == wanted
+        assert dispatch.backend_of(operands._replace(input=kind), backward=True) == wanted
 
 
 @pytest.mark.parametrize("dtype", STORED)

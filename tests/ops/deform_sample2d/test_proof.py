@@ -1,0 +1,51 @@
+"""The problems meet what they are meant to meet."""
+
+import torch
+
+from dcnrun.ops.deform_conv2d.reference import sampling_points
+from dcnrun.ops.deform_sample2d.proof import problems
+
+
+def places(problem):
+    return sampling_points(problem.operands.offset, *problem.operands.grid)
+
+
+def named(name):
+    (problem,) = (problem for problem in problems(0) if problem.name == name)
+    return problem
+
+
+def test_samples_lie_on_the_border_and_on_both_sides_of_it():
+    problem = named("on the border")
+    for along, side in zip(places(problem), problem.operands.input.shape[2:], strict=True):
+        assert {-1.25, -1, 0, side - 1, side} <= set(along.unique().tolist())
+
+
+def test_all_lie_between_the_same_four_pixels():
+    y, x = places(named("all to one pixel"))
+    assert (y.unique().tolist(), x.unique().tolist()) == ([3.25], [2.5])
+
+
+def test_a_softmax_whose_factors_are_exact():
+    operands = named("softmax of equal logits").operands
+    factors = operands.mask.unflatten(1, (operands.groups, 8)).softmax(2)
+    assert set(factors.unique().tolist()) == {0, 0.25}
+    assert torch.equal(factors.sum(2), torch.ones_like(factors[:, :, 0]))
+
+
+def test_a_softmax_whose_roundings_are_counted():
+    problem = named("softmax")
+    assert problem.roundings == 110
+    assert problem.operands.softmax
+    factors = problem.operands.mask.unflatten(1, (problem.operands.groups, 9)).softmax(2)
+    assert len(factors.unique()) > 100
+
+
+def test_every_path_is_met():
+    every = [problem.operands for problem in problems(0)]
+    assert {operands.mask is None for operands in every} == {True, False}
+    assert {operands.remove_center for operands in every} == {True, False}
+    assert {operands.offset_scale for operands in every} == {1, 2}
+    assert {operands.groups for operands in every} >= {1, 2, 4, 5, 6}
+    assert any(operands.input.shape[1] // operands.groups % 8 for operands in every)
+    assert not any(problem.peer for problem in problems(0))
