@@ -11,6 +11,7 @@
 #include "known_product.h"
 #include "problem.h"
 #include "product.h"
+#include "rows.h"
 #include "sampling.h"
 #include "work.h"
 
@@ -83,7 +84,6 @@ static bool for_each_weight_block(const Problem& problem, const View& weight, co
     const int64_t points = problem.points(), *strides = weight.strides;
     const bool channels_follow = strides[1] == 1;
     const bool all_follow = kPacked == 1 && strides[3] == 1 && strides[2] == problem.kernel_width && strides[1] == points;
-    constexpr int64_t kTogether = kLanes * kPacked;
     if (!kStoredAsEntry || block.count % kTogether || (end - first) % kLanes || !(channels_follow || all_follow)) return false;
     const int64_t start = block.group * problem.group_out_channels() * strides[0] +
                           (block.first - block.group * problem.group_channels()) * strides[1];
@@ -192,8 +192,7 @@ static void forward_tile(const Problem& problem, const Tile& tile, const std::ve
         add_channels(problem, tile, all[b], features, zeros, weights, first, space);
         if (!last) continue;
         if (problem.bias.data) add_bias(problem, tile, group, space);
-        copy_from_rows(space.result.data, space.result_step, problem.output, problem.out_width, tile,
-                       group * out_channels, out_channels);
+        write_rows(space.result.data, space.result_step, problem.output, problem.out_width, tile, group * out_channels, out_channels);
     }
 }
 
@@ -219,6 +218,7 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
     const std::vector<Block> all = channel_blocks(problem, forward_channels(problem));
     const int64_t panels = blocks(problem.group_out_channels(), kBlockColumns);
     const int64_t pixels = tile_pixels(problem, kTilePixels), tiles = blocks(problem.out_pixels(), pixels);
+    const int64_t pieces = blocks(problem.pixels(), kTilePixels);  // of an input image
 
     const int64_t depth = all.back().first_depth + rounded_up(problem.points() * all.back().count, kDepthStep);
     MemoryOf<entry> packed(depth * panels * kBlockColumns), rows(as_it_is ? 0 : images * image_values), zeros(problem.channels);
@@ -245,10 +245,11 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
             const int64_t count = std::min(images, problem.batch - image);
             if (!as_it_is) {
 #pragma omp for
-                for (int64_t i = 0; i < count * problem.height; i++) {
-                    Tile line = {image + i / problem.height, i % problem.height * problem.width, problem.width};
-                    copy_to_rows(problem.input, problem.width, line, 0, problem.channels,
-                                 rows.data + i * problem.width * problem.channels, problem.channels);
+                for (int64_t i = 0; i < count * pieces; i++) {
+                    const int64_t first = i % pieces * kTilePixels;
+                    const Tile piece = {image + i / pieces, first, std::min(kTilePixels, problem.pixels() - first)};
+                    read_rows(problem.input, problem.width, piece, 0, problem.channels,
+                              rows.data + i / pieces * image_values + first * problem.channels, problem.channels);
                 }
             }
 #pragma omp for schedule(dynamic)
@@ -313,8 +314,8 @@ struct OutputGradient {
         const int64_t group = piece % groups, channels = problem.group_out_channels();
         const Tile read = tile(problem, piece / groups);
         if (!as_it_is)
-            copy_to_rows(problem.output, problem.out_width, read, group * channels, channels,
-                         by_pixel.data + piece * pixels * out_step, out_step);
+            read_rows(problem.output, problem.out_width, read, group * channels, channels,
+                      by_pixel.data + piece * pixels * out_step, out_step);
         if constexpr (kMatrixUnit) {
             const Rows from = pixel_rows(problem, read, group);
             entry* rows = by_channel.data + piece * out_rows * pixel_step;
@@ -411,7 +412,7 @@ static void pack_block(const Problem& problem, const Block& block, const entry* 
 // Where a block of one image is found as rows of channels: in the input itself, or copied to the thread's space.
 static Rows block_rows(const Problem& problem, const Block& block, int64_t image, bool as_it_is, entry* space) {
     if (as_it_is) return {reinterpret_cast<const entry*>(&problem.input.at(image, block.first)), problem.input.strides[3]};
-    copy_to_rows(problem.input, problem.width, {image, 0, problem.pixels()}, block.first, block.count, space, block.step());
+    read_rows(problem.input, problem.width, {image, 0, problem.pixels()}, block.first, block.count, space, block.step());
     return {space, block.step()};
 }
 
@@ -474,8 +475,8 @@ static void backward_image(const Problem& problem, const OutputGradient& grad_ou
     for (int64_t i = image * grad_output.tiles; i < (image + 1) * grad_output.tiles; i++)
         backward_tile(problem, grad_output, grad_output.tile(problem, i), block, features, slopes, fresh, space);
     if (problem.grad_input.data)
-        copy_from_rows(space.grad_features.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
-                       block.first, block.count);
+        write_rows(space.grad_features.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
+                   block.first, block.count);
 }
 
 // Blocks [first, end) of one offset group, which one thread works on in turn: few, or many that are small.

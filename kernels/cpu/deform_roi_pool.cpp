@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bins.h"
+#include "rows.h"
 
 constexpr int64_t kBlockChannels = 64;  // at once
 
@@ -73,7 +74,7 @@ struct Space {
     Rows rows_of(const Pooling& pooling, const Unit& unit, const Block& block) {
         const View input = plane_of(pooling, pooling.input, unit.plane);
         if (as_it_is) return {reinterpret_cast<const real*>(&input.at(unit.image, block.first)), input.strides[3]};
-        copy_to_rows(input, pooling.width, {unit.image, 0, pooling.pixels()}, block.first, block.count, features.data, block.step());
+        read_rows(input, pooling.width, {unit.image, 0, pooling.pixels()}, block.first, block.count, features.data, block.step());
         return {features.data, block.step()};
     }
 };
@@ -144,7 +145,7 @@ EXPORT int dcnrun_deform_roi_pool_forward(const Pooling* arguments) {
                             pool<vectors>(bin, features, pooling.width, c, factor, space.bins.data + b * block.step());
                         });
                     }
-                    copy_from_rows(space.bins.data, block.step(), pooling.output, pooling.bins_wide, tile, block.first, block.count);
+                    write_rows(space.bins.data, block.step(), pooling.output, pooling.bins_wide, tile, block.first, block.count);
                 }
             }
         }
@@ -242,7 +243,7 @@ EXPORT int dcnrun_deform_roi_pool_backward(const Pooling* arguments) {
                 for (int64_t roi = 0; roi < pooling.rois; roi++) {
                     if (!pooling.is_of(roi, unit.image)) continue;
                     const Tile tile = bins_of(pooling, unit, roi);
-                    copy_to_rows(pooling.output, pooling.bins_wide, tile, block.first, block.count, space.bins.data, step);
+                    read_rows(pooling.output, pooling.bins_wide, tile, block.first, block.count, space.bins.data, step);
                     for (int64_t b = 0; b < tile.count; b++) {
                         const Bin bin = bins.at(roi, block.group, tile.first + b);
                         const real factor = bin.weight * pooling.mask_of(roi, block.group, tile.first + b);
@@ -256,8 +257,8 @@ EXPORT int dcnrun_deform_roi_pool_backward(const Pooling* arguments) {
                     }
                 }
                 if (pooling.grad_input.data)
-                    copy_from_rows(grads, step, plane_of(pooling, pooling.grad_input, unit.plane), pooling.width,
-                                   {unit.image, 0, pooling.pixels()}, block.first, block.count);
+                    write_rows(grads, step, plane_of(pooling, pooling.grad_input, unit.plane), pooling.width,
+                               {unit.image, 0, pooling.pixels()}, block.first, block.count);
             }
             if (asked) {
 #pragma omp for

@@ -40,7 +40,8 @@ __attribute__((noinline)) static void multiply_block(LeftMatrix left, const entr
         for (int j = 0; j < kBlockVectors; j++) block[i][j] = kFresh ? vec{} : load(result + i * result_step + j * kLanes);
 
     const entry* column = left.data;
-    for (int64_t k = 0; k < depth; k += kPacked) {
+    int64_t k = 0;
+    do {  // at least once, or GCC 12 would keep the block in memory too
         operand_vec row[kBlockVectors];
 #pragma GCC unroll 2
         for (int j = 0; j < kBlockVectors; j++) row[j] = load_operands(right + j * kLanes * kPacked);
@@ -53,7 +54,8 @@ __attribute__((noinline)) static void multiply_block(LeftMatrix left, const entr
         for (int j = 0; j < kBlockVectors; j++) __builtin_prefetch(right + kPrefetched * right_step + j * kLanes * kPacked);
         column += left.depth_step;
         right += right_step;
-    }
+        k += kPacked;
+    } while (k < depth);
 
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; i++)

@@ -6,12 +6,15 @@
 
 constexpr int64_t kAhead = 16;  // rows that are requested ahead, since processors don't foresee how far apart they are
 
+// `kTogether` channels of a pixel are read at once, as a vector of entries.
+constexpr int kTogether = kStoredAsEntry ? kPacked * kLanes : kLanes;
+
 #if defined(DCNRUN_BFLOAT16) || defined(DCNRUN_FLOAT16)
 typedef uint16_t stored_vec __attribute__((vector_size(kVectorBytes / 2)));
 typedef uint32_t bits_vec __attribute__((vector_size(kVectorBytes)));
 
 // `to_real` of kLanes numbers.
-inline vec load(const scalar* from) {
+inline vec to_reals(const scalar* from) {
     stored_vec stored;
     std::memcpy(&stored, from, sizeof stored);
     const bits_vec bits = __builtin_convertvector(stored, bits_vec);
@@ -26,7 +29,7 @@ inline vec load(const scalar* from) {
 }
 
 // `to_scalar` of kLanes numbers.
-inline void store(scalar* to, vec value) {
+inline void to_scalars(scalar* to, vec value) {
     const bits_vec bits = (bits_vec)value;
 #if defined(DCNRUN_BFLOAT16)
     const bits_vec rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -43,67 +46,94 @@ inline void store(scalar* to, vec value) {
     const stored_vec stored = __builtin_convertvector(result, stored_vec);
     std::memcpy(to, &stored, sizeof stored);
 }
+#else
+inline vec to_reals(const scalar* from) { return load(from); }
+inline void to_scalars(scalar* to, vec value) { store(to, value); }
 #endif
 
-// Copies a block of kLanes x kLanes numbers, its rows made columns.
-template <typename From, typename To>
-inline void copy_turned(const From* from, int64_t from_step, To* to, int64_t to_step) {
-    transpose_block([&](int64_t i) { return from + i * from_step; }, [&](int64_t i) { return to + i * to_step; });
+// Copies kTogether channels of a pixel.
+template <typename Entry>
+inline void read_together(const scalar* from, Entry* to) {
+    if constexpr (kStoredAsEntry)
+        std::memcpy(to, from, kTogether * sizeof(entry));
+    else
+        store(to, to_reals(from));
 }
 
-// Calls act(first pixel, first channel) for blocks of kLanes of both, which cover all: the last pixels' may overlap those before.
+// Copies kTogether channels, whose pixels lie side by side, of kLanes pixels.
+template <typename Entry>
+inline void read_turned(const scalar* from, int64_t from_step, Entry* to, int64_t to_step) {
+    if constexpr (kStoredAsEntry) {
+        transpose_entries(reinterpret_cast<const entry*>(from), from_step, to, to_step);
+    } else {
+        vec rows[kLanes];
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; i++) rows[i] = to_reals(from + i * from_step);
+        transpose(rows);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; i++) store(to + i * to_step, rows[i]);
+    }
+}
+
+// Copies kLanes channels of kLanes pixels to where their pixels lie side by side.
+inline void write_turned(const real* from, int64_t from_step, scalar* to, int64_t to_step) {
+    vec rows[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) rows[i] = load(from + i * from_step);
+    transpose(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i++) to_scalars(to + i * to_step, rows[i]);
+}
+
+// Calls act(first pixel) for vectors of pixels that cover all; the last may overlap the one before.
 template <typename Act>
-static void for_each_block_of_lanes(int64_t pixels, int64_t channels, Act act) {
-    for (int64_t p = 0; p < pixels; p += kLanes)
-        for (int64_t c = 0; c < channels; c += kLanes) act(std::min(p, pixels - kLanes), c);
+static void for_each_vector(int64_t pixels, Act act) {
+    for (int64_t p = 0; p < pixels; p += kLanes) act(std::min(p, pixels - kLanes));
 }
 
-// How the pixels of a tile lie in memory, if they are evenly apart.
-struct EvenPixels {
-    scalar* data;  // null if they are not
-    int64_t pixel, channel;
-
-    EvenPixels(const View& view, int64_t width, const Tile& tile, int64_t first)
-        : data(nullptr), pixel(view.strides[3]), channel(view.strides[1]) {
-        const int64_t y = tile.first / width, x = tile.first % width;
-        if (tile.count <= width - x || view.strides[2] == width * pixel) data = &view.at(tile.image, first, y, x);
-    }
-    bool is_rows() const { return data && channel == 1; }
-    bool can_be_turned(const Tile& tile) const { return data && pixel == 1 && tile.count >= kLanes; }
-};
-
-// Copies channels [first, first + count) of the tile's pixels to rows of `step` numbers, whole vectors; the rest of a row is zero.
-static void read_rows(const View& view, int64_t width, const Tile& tile, int64_t first, int64_t count, real* rows, int64_t step) {
-    const EvenPixels even(view, width, tile, first);
-    if (count == step && even.is_rows()) {
-        for (int64_t p = 0; p < tile.count; p++)
-            for (int64_t c = 0; c < count; c += kLanes) {
-                __builtin_prefetch(even.data + (p + kAhead) * even.pixel + c);
-                store(rows + p * step + c, load(even.data + p * even.pixel + c));
-            }
-    } else if (count == step && even.can_be_turned(tile)) {
-        for_each_block_of_lanes(tile.count, count, [&](int64_t p, int64_t c) {
-            copy_turned(even.data + c * even.channel + p, even.channel, rows + p * step + c, step);
-        });
-    } else {
-        copy_to_rows(view, width, tile, first, count, rows, step);
-    }
+// Copies channels [first, first + count) of the tile's pixels to rows of `step` entries; the rest of a row is zero.
+static void read_rows(const View& view, int64_t width, const Tile& tile, int64_t first, int64_t count, entry* rows, int64_t step) {
+    const scalar* image = &view.at(tile.image, first);
+    const int64_t pixel = view.strides[3], channel = view.strides[1];
+    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
+        const scalar* from = image + offset;
+        entry* to = rows + done * step;
+        if (count % kTogether == 0 && channel == 1) {
+            for (int64_t p = 0; p < run; p++)
+                for (int64_t c = 0; c < count; c += kTogether) {
+                    __builtin_prefetch(from + (p + kAhead) * pixel + c);
+                    read_together(from + p * pixel + c, to + p * step + c);
+                }
+        } else if (count % kTogether == 0 && pixel == 1 && run >= kLanes) {
+            for_each_vector(run, [&](int64_t p) {
+                for (int64_t c = 0; c < count; c += kTogether) read_turned(from + c * channel + p, channel, to + p * step + c, step);
+            });
+        } else {
+            copy_matrix(from, pixel, channel, to, step, 1, run, count, as_entry);
+        }
+    });
+    for (int64_t p = 0; count < step && p < tile.count; p++) std::fill(rows + p * step + count, rows + (p + 1) * step, entry());
 }
 
-// Copies the first `count` numbers of each row to channels [first, first + count) of the tile's pixels.
+// Copies the first `count` values of each row to channels [first, first + count) of the tile's pixels.
 static void write_rows(const real* rows, int64_t step, const View& view, int64_t width, const Tile& tile, int64_t first, int64_t count) {
-    const EvenPixels even(view, width, tile, first);
-    if (count % kLanes == 0 && even.is_rows()) {
-        for (int64_t p = 0; p < tile.count; p++)
-            for (int64_t c = 0; c < count; c += kLanes) {
-                __builtin_prefetch(even.data + (p + kAhead) * even.pixel + c, 1);
-                store(even.data + p * even.pixel + c, load(rows + p * step + c));
-            }
-    } else if (count % kLanes == 0 && even.can_be_turned(tile)) {
-        for_each_block_of_lanes(tile.count, count, [&](int64_t p, int64_t c) {
-            copy_turned(rows + p * step + c, step, even.data + c * even.channel + p, even.channel);
-        });
-    } else {
-        copy_from_rows(rows, step, view, width, tile, first, count);
-    }
+    scalar* image = &view.at(tile.image, first);
+    const int64_t pixel = view.strides[3], channel = view.strides[1];
+    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
+        const real* from = rows + done * step;
+        scalar* to = image + offset;
+        if (count % kLanes == 0 && channel == 1) {
+            for (int64_t p = 0; p < run; p++)
+                for (int64_t c = 0; c < count; c += kLanes) {
+                    __builtin_prefetch(to + (p + kAhead) * pixel + c, 1);
+                    to_scalars(to + p * pixel + c, load(from + p * step + c));
+                }
+        } else if (count % kLanes == 0 && pixel == 1 && run >= kLanes) {
+            for_each_vector(run, [&](int64_t p) {
+                for (int64_t c = 0; c < count; c += kLanes) write_turned(from + p * step + c, step, to + c * channel + p, channel);
+            });
+        } else {
+            copy_matrix(from, step, 1, to, pixel, channel, run, count, to_scalar);
+        }
+    });
 }

@@ -1,4 +1,4 @@
-// Tensors of any strides, and copies between them and rows of channels.
+// Tensors of any strides, and copies between matrices of them.
 #pragma once
 
 #include <algorithm>
@@ -58,21 +58,4 @@ static void copy_matrix(const From* from, int64_t from_row, int64_t from_column,
             for (int64_t c = c0; c < std::min(c0 + kBlock, columns); c++)
                 for (int64_t r = r0; r < std::min(r0 + kBlock, rows); r++)
                     to[r * to_row + c * to_column] = convert(from[r * from_row + c * from_column]);
-}
-
-// Copies channels [first, first + count) of the tile's pixels to rows of `step` entries; the rest of a row is zero.
-static void copy_to_rows(const View& view, int64_t width, Tile tile, int64_t first, int64_t count, entry* rows, int64_t step) {
-    const scalar* image = &view.at(tile.image, first);
-    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        copy_matrix(image + offset, view.strides[3], view.strides[1], rows + done * step, step, 1, run, count, as_entry);
-    });
-    for (int64_t p = 0; count < step && p < tile.count; p++) std::fill(rows + p * step + count, rows + (p + 1) * step, entry());
-}
-
-// Copies the first `count` values of each row to channels [first, first + count) of the tile's pixels.
-static void copy_from_rows(const real* rows, int64_t step, const View& view, int64_t width, Tile tile, int64_t first, int64_t count) {
-    scalar* image = &view.at(tile.image, first);
-    for_each_run(view, width, tile.first, tile.count, [&](int64_t offset, int64_t done, int64_t run) {
-        copy_matrix(rows + done * step, step, 1, image + offset, view.strides[3], view.strides[1], run, count, to_scalar);
-    });
 }
