@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dcnrun.config.schema import Config, DataConfig, ModelConfig
 from dcnrun.data.sample import Batch, ImageSample, LabelledDataset, Size, Split
-from dcnrun.scores import Confusion, PerImage
+from dcnrun.scores import PerImage
 from dcnrun.tasks.found import Found
 from dcnrun.tasks.tiles import Stitcher, Tiling
 from dcnrun.tasks.traits import TaskTraits
@@ -133,11 +133,6 @@ class Task(ABC, Generic[SampleT, BatchT, PredictionT]):
             model: the network's settings.
         """
         raise NotImplementedError
-
-    def confusion(self, evaluation: Any) -> Confusion | None:
-        """Return what a network took for what in an evaluation of this task; None where that can't be said."""
-        images: PerImage = evaluation.images
-        return images.confusion_matrix()
 
     def dense_forward(self, network: nn.Module, image: Tensor) -> None:
         """Compute all of the network whose cost does not depend on what it sees, to count FLOPs."""

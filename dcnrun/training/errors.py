@@ -34,18 +34,17 @@ def size_metrics(metrics: Mapping[str, float | None]) -> dict[str, dict[str, flo
     return found
 
 
-def write_errors(evaluation: Evaluation, confusion: Confusion | None, metric: str, folder: Path) -> dict[str, Any]:
+def write_errors(evaluation: Evaluation, metric: str, folder: Path) -> dict[str, Any]:
     """Write errors.json and the pictures that an evaluation has what is needed for; return what is in errors.json.
 
     Args:
         evaluation: the scores of a network.
-        confusion: what it took for what, where that is known.
         metric: by which images are ranked, and whose first overlap the curves of precision and recall are of.
         folder: where the files go, each written beside and renamed.
     """
     if metric not in evaluation.images.metrics:  # one of a size, which results per image don't give
         metric = evaluation.images.metrics[0]
-    curves = evaluation.images.precision_recall(metric)
+    curves, confusion = evaluation.images.precision_recall(metric), evaluation.images.confusion_matrix()
     sizes = size_metrics(evaluation.metrics)
     content: dict[str, Any] = {
         "metric": metric,

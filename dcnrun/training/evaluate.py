@@ -42,7 +42,7 @@ def evaluate(
         raise UsageError(
             f"--save-predictions {predictions}: predictions are written of networks for boxes or masks of objects only."
         )
-    inference = _inference(trained)
+    inference = inference_of(trained)
     result = validate(inference)
     _print(result, trained.path)
     not_finite = _first_not_finite(inference)
@@ -63,7 +63,7 @@ def evaluate(
         console.print(f"Written: {predictions}", markup=False, soft_wrap=True)
     if errors is not None:
         metric = task.traits.metric(trained.config)
-        found = write_errors(result, task.confusion(result), metric, errors)
+        found = write_errors(result, metric, errors)
         _print_worst(found["worst_images"][:_MOST_PRINTED], metric)
         console.print(f"Written: {errors}/{ERRORS} and pictures", markup=False, soft_wrap=True)
     return {
@@ -84,7 +84,8 @@ def _print_worst(images: Sequence[Mapping[str, Any]], metric: str) -> None:
     console.print(table)
 
 
-def _inference(trained: TrainedRun) -> Inference[Any, Any, Any]:
+def inference_of(trained: TrainedRun) -> Inference[Any, Any, Any]:
+    """Return the network of a run on its device, with its validation images."""
     config = trained.config
     fabric, task = launch(config), task_of(config.model)
     val_set = trained.val_set()

@@ -34,7 +34,7 @@ def test_of_masks(tmp_path):
     images = per_image(confusions(0), classes)
     iou = dict(zip(classes, [0.5, float("nan"), 0.25], strict=True))
     evaluation = Evaluated({"val/miou": images.score("val/miou")}, {"val/miou": iou}, images)
-    written = write_errors(evaluation, images.confusion_matrix(), "val/miou", tmp_path)
+    written = write_errors(evaluation, "val/miou", tmp_path)
     assert json.loads((tmp_path / ERRORS).read_text()) == written
     assert sorted(file.name for file in tmp_path.iterdir()) == ["classes.png", "confusion.png", ERRORS]
     counts = np.array(written["confusion"]["counts"])
@@ -48,9 +48,9 @@ def test_of_masks(tmp_path):
 def test_of_boxes(tmp_path, metric):
     found = results(3)
     scores = coco_scores(found, CLASS_NAMES, category_id)
-    images = match(found, CLASS_NAMES)
+    images = match(found, CLASS_NAMES, coco_confusion(found, CLASS_NAMES, 0.3, 0.5))
     evaluation = Evaluated(scores.metrics, scores.per_class, images)
-    written = write_errors(evaluation, coco_confusion(found, CLASS_NAMES, 0.3, 0.5), metric, tmp_path)
+    written = write_errors(evaluation, metric, tmp_path)
     names = ["classes.png", "confusion.png", ERRORS, "precision_recall.png", "sizes.png"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
     for name, curve in written["precision_recall"].items():

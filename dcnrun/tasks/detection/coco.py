@@ -12,7 +12,7 @@ from faster_coco_eval.core.mask import iou as coco_iou
 
 from dcnrun.data.coco_masks import RunLengths, as_json
 from dcnrun.scores import Confusion
-from dcnrun.tasks.detection.scores import COCO_IOUS, mask_metric
+from dcnrun.tasks.detection.scores import COCO_IOUS, NOTHING, mask_metric
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -153,7 +153,7 @@ def coco_confusion(
         np.add.at(counts, (object_labels, as_found), 1)
         false = (as_there == len(classes)) & ~(_overlaps(result, found, others, shape) > iou).any(axis=1)
         np.add.at(counts, (len(classes), labels[false]), 1)
-    return Confusion((*classes, "nothing"), counts, "objects")
+    return Confusion((*classes, NOTHING), counts, "objects")
 
 
 def _overlaps(result: ImageResult, found: Ints, there: Ints, shape: Shape) -> Floats:

@@ -44,8 +44,8 @@ class DetectionEvaluation:
 
     @cached_property
     def images(self) -> MatchesPerImage:
-        """The matches in each image."""
-        return match(self.results, self.dataset.classes)
+        """The matches in each image, and what was taken for what."""
+        return match(self.results, self.dataset.classes, self.confusion())
 
     @property
     def predictions(self) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from dcnrun.scores import Confusion
 from dcnrun.tasks.detection.coco import Bools, Floats, ImageResult, Ints, coco_match
 from dcnrun.tasks.detection.scores import VOC_IOUS, MatchesPerImage
 
@@ -14,13 +15,19 @@ Matching = Callable[[ImageResult, Ints, Ints], tuple[Bools, Bools]]
 """Matches detections of a class, best first, with its objects, as `coco_match` does."""
 
 
-def match(results: Sequence[ImageResult], classes: Sequence[str]) -> MatchesPerImage:
+def match(
+    results: Sequence[ImageResult], classes: Sequence[str], confusion: Confusion | None = None
+) -> MatchesPerImage:
     """Match the boxes of all detections with those of the objects of their class."""
-    return match_by((coco_match, voc_match), MatchesPerImage, results, classes)
+    return match_by((coco_match, voc_match), MatchesPerImage, results, classes, confusion)
 
 
 def match_by(
-    matchings: Sequence[Matching], kind: type[MatchesT], results: Sequence[ImageResult], classes: Sequence[str]
+    matchings: Sequence[Matching],
+    kind: type[MatchesT],
+    results: Sequence[ImageResult],
+    classes: Sequence[str],
+    confusion: Confusion | None = None,
 ) -> MatchesT:
     """Match all detections with the objects of their class; of equal scores, those of lower image ids are the better.
 
@@ -29,6 +36,7 @@ def match_by(
         kind: the class of the result.
         results: what was found and is there in each image.
         classes: the names of the classes.
+        confusion: what was taken for what in all images, which the result keeps.
     """
     objects = np.zeros((len(results), len(classes)), np.int64)
     image, label, score = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
@@ -57,6 +65,7 @@ def match_by(
         np.concatenate(score),
         np.concatenate(matched),
         np.concatenate(ignored),
+        None if confusion is None else confusion.counts,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dcnrun.scores import Counts, Floats, PerImage, PrecisionRecall, order_of
+from dcnrun.scores import Confusion, Counts, Floats, PerImage, PrecisionRecall, order_of
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.tasks.traits import Metric, TaskTraits
 
@@ -28,6 +28,9 @@ AREAS = {
     "val/map_large": (96.0**2, 1e10, " of at least 96x96 pixels"),
 }
 """The least and the largest area, in pixels and in words, of the objects that COCO's metrics of a size look at."""
+
+NOTHING = "nothing"
+"""What an object is found as that is missed, and what a detection truly is where no object is."""
 
 # Detections of a class times resamples, at once: what a cache holds.
 _CHUNK = 200_000
@@ -108,12 +111,15 @@ class MatchesPerImage(PerImage):
         score: npt.NDArray[Any],
         matched: npt.NDArray[Any],
         ignored: npt.NDArray[Any],
+        confusion: npt.NDArray[Any] | None = None,
     ) -> None:
         """Take M detections in any order; of equal scores, the earlier counts as the better.
 
         `objects` (N, C): how many each image has of each class, in the order of `names`, without ignored ones.
         `image`, `label`, `score` (M,): a detection's place in `names`, its class and its score.
         `matched`, `ignored` (M, columns): whether it found an object, and whether it does not count, by each rule and IoU.
+        `confusion` (C + 1, C + 1): how many objects of all images were found as which class, the last standing for nothing;
+        results of older runs don't say.
         """
         count = len(score)
         if (
@@ -128,6 +134,8 @@ class MatchesPerImage(PerImage):
             raise ValueError("a detection is in none of the images, or of none of the classes")
         if (_sums(objects.shape, image, label, matched) > objects[..., None]).any():
             raise ValueError("more detections of an image match than it has objects")
+        if confusion is not None and confusion.shape != (len(classes) + 1, len(classes) + 1):
+            raise ValueError(f"a confusion matrix {confusion.shape} of {len(classes)} classes")
         super().__init__(names, classes)
         order = order_of(names)
         place = np.empty_like(order)
@@ -138,10 +146,16 @@ class MatchesPerImage(PerImage):
         self.detection_score: Floats = score.astype(np.float64)
         self.matched: Bools = matched.astype(np.bool_)
         self.ignored: Bools = ignored.astype(np.bool_)
+        self.confusion: Counts | None = None if confusion is None else confusion.astype(np.int64)
 
     def truth_of_class(self) -> Counts:  # noqa: D102
         objects: Counts = self.objects.sum(axis=0)
         return objects
+
+    def confusion_matrix(self) -> Confusion | None:  # noqa: D102
+        if self.confusion is None:
+            return None
+        return Confusion((*self.classes, NOTHING), self.confusion, "objects")
 
     def resampled(self, metric: str, image_counts: Counts) -> Floats:  # noqa: D102
         rule = self.rules[metric]
@@ -180,6 +194,7 @@ class MatchesPerImage(PerImage):
             "score": self.detection_score,
             "matched": self.matched,
             "ignored": self.ignored,
+            **({} if self.confusion is None else {"confusion": self.confusion}),
         }
 
     @cached_property

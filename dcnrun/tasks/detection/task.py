@@ -14,9 +14,8 @@ from dcnrun.data.sample import Size, Split
 from dcnrun.data.transforms import needs_masks
 from dcnrun.errors import ConfigError
 from dcnrun.models.encoders import encoder_name_problems
-from dcnrun.scores import Confusion
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections, Target
-from dcnrun.tasks.detection.evaluator import DetectionEvaluation, DetectionEvaluator
+from dcnrun.tasks.detection.evaluator import DetectionEvaluator
 from dcnrun.tasks.detection.scores import AREAS, DETECTION
 from dcnrun.tasks.detection.stitching import DetectionStitcher
 from dcnrun.tasks.found import Found, FoundObjects
@@ -50,10 +49,6 @@ class Detection(Task[BoxSample, BoxBatch, Detections]):
         if needs_masks(config.data) and "instances" not in labels_of(config.data):
             yield f"{_warp(config.data)}: data={config.data.source} has no masks of objects; {_WARPED_BOXES}"
         yield from detector_problems(config.model)
-
-    def confusion(self, evaluation: DetectionEvaluation) -> Confusion:
-        """Which objects were found as which class."""
-        return evaluation.confusion()
 
     def losses(self, network: nn.Module, batch: BoxBatch, config: Config, world_size: int) -> dict[str, Tensor]:
         """Of proposals and of regions, classes and boxes, as torchvision weighs them: each a mean over a process's images."""

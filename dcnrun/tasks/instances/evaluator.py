@@ -30,10 +30,10 @@ class InstanceEvaluation(DetectionEvaluation):
 
     @cached_property
     def images(self) -> InstanceMatchesPerImage:
-        """The matches in each image, of boxes and of masks."""
+        """The matches in each image, of boxes and of masks, and what was taken for what by masks."""
         of_masks = partial(coco_match, shape="segm")
         matchings = coco_match, voc_match, of_masks
-        return match_by(matchings, InstanceMatchesPerImage, self.results, self.dataset.classes)
+        return match_by(matchings, InstanceMatchesPerImage, self.results, self.dataset.classes, self.confusion())
 
     def confusion(self) -> Confusion:
         """Which objects were found as which class, by masks."""

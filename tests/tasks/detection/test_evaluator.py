@@ -12,8 +12,9 @@ from pycocotools.cocoeval import COCOeval
 
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.sample import Size
-from dcnrun.tasks.detection.coco import coco_scores
+from dcnrun.tasks.detection.coco import coco_confusion, coco_scores
 from dcnrun.tasks.detection.evaluator import DetectionEvaluator
+from dcnrun.tasks.detection.scores import MatchesPerImage
 from tests.tasks.detection.factories import CLASS_NAMES, category_id, results
 from tests.tasks.detection.fakes import kit_scores
 
@@ -115,3 +116,15 @@ def test_others_score_the_written_predictions_alike(tmp_path):
         judge.accumulate()
         judge.summarize()
     assert list(evaluation.metrics.values())[:6] == pytest.approx(judge.stats[:6], abs=1e-9)
+
+
+def test_results_per_image_keep_what_was_taken_for_what(tmp_path):
+    images = results(5, 10)
+    evaluator = DetectionEvaluator(Made(images))
+    add(evaluator, images, range(10))
+    evaluator.result().images.save(tmp_path / "per_image.npz")
+    kept = MatchesPerImage.load(tmp_path / "per_image.npz").confusion_matrix()
+    expected = coco_confusion(images, CLASS_NAMES, 0.3, 0.5)
+    assert kept.names == (*CLASS_NAMES, "nothing")
+    np.testing.assert_array_equal(kept.counts, expected.counts)
+    assert kept.counts[:-1].sum() == evaluator.result().images.truth_of_class().sum()

@@ -89,10 +89,13 @@ def test_truths_differ_by_names_and_objects():
         {"matched": np.zeros((3, 12), dtype=bool)},
         {"label": lambda label: label + 3},
         {"image": lambda image: image - 1},
+        {"confusion": np.zeros((3, 3))},
     ],
 )
 def test_what_does_not_fit_is_refused(change):
     content = arrays(matches(0))
     changed = {name: value(content[name]) if callable(value) else value for name, value in change.items()}
-    with pytest.raises(ValueError, match=r"don't fit|in none of|more detections"):
+    with pytest.raises(
+        ValueError, match=r"don't fit|in none of|more detections|confusion matrix \(3, 3\) of 3 classes"
+    ):
         MatchesPerImage(**content | changed)
