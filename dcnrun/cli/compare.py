@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dcnrun.cli.options import ConfigDir, DryRun, Gpus, Json, Storage, complete_override, gpu_list
+from dcnrun.compare import PICTURES
 from dcnrun.errors import UsageError
 
 
@@ -24,6 +25,12 @@ def compare(
     storage: Storage = None,
     agents: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; by default 1.")] = None,
     gpus: Gpus = None,
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=0, max=12, help="Images on which the variants differ most that are drawn into compare.html; 0 for none."
+        ),
+    ] = PICTURES,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Train and compare variants, or compare finished runs.
@@ -45,11 +52,11 @@ def compare(
             )
         from dcnrun.compare.compare_runs import compare_runs
 
-        return compare_runs(runs, out)
+        return compare_runs(runs, out, pictures)
 
     if agents and gpus:
         raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")
     from dcnrun.compare.runner import run_grid
     from dcnrun.jobs.database import storage_url
 
-    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus))
+    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus), pictures)

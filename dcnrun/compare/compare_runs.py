@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dcnrun.compare.report import print_report, write_report
+from dcnrun.compare import PICTURES
+from dcnrun.compare.report import finish_report, print_report
 from dcnrun.compare.results import FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, variant_names
 from dcnrun.errors import RunError, UsageError
 from dcnrun.runs import RunFolder
 
 
-def compare_runs(runs: Sequence[Path], out: Path | None = None) -> dict[str, Any]:
+def compare_runs(runs: Sequence[Path], out: Path | None = None, pictures: int = PICTURES) -> dict[str, Any]:
     """Compare finished runs, those with equal settings but for the seed as one variant; print, write, return it.
 
     The variant of the first run is the reference. Runs that are not completed are listed and left out; UsageError if the
     others differ in their data, steps, classes or metric, which makes their scores incomparable, or if two are the same.
-    The files go to `out`, or to a folder named after the runs, beside them.
+    The files go to `out`, or to a folder named after the runs, beside them; `pictures` images are drawn into the page.
     """
     finished, unfinished = _read(runs)
     if not finished:
@@ -26,7 +27,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> dict[str, Any
     _check_comparable(finished)
     folder = out or _common_parent(runs) / f"compare-{digest(sorted(str(run.resolve()) for run in runs))}"
     comparison = compare(_variants(finished), unfinished)
-    report = write_report(comparison, folder)
+    report = finish_report(comparison, folder, pictures)
     print_report(comparison, folder)
     return report
 

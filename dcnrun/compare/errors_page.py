@@ -1,4 +1,4 @@
-"""What runs of a comparison get wrong, as a part of its page: confusion, precision and recall, sizes of objects, images.
+"""What runs of a comparison get wrong, as a part of its page: confusion, precision and recall, sizes of objects.
 
 All of it comes from the results per image that runs keep; a part whose results are missing is left out.
 """
@@ -12,30 +12,31 @@ import numpy as np
 from dcnrun.compare.results import Comparison, VariantResult
 from dcnrun.console import printable
 from dcnrun.pages.curves import rounded
-from dcnrun.pages.page import Html, chart, element, section, table
+from dcnrun.pages.page import Html, chart, element, left_out, section, table
 from dcnrun.scores import Confusion, Floats, in_percent
 from dcnrun.tasks.detection.scores import AREAS, mask_metric
 
 _MOST_CELLS = 100_000  # of the confusion matrices of all variants
-_MOST_IMAGES = 15
-_AFFORDABLE_WORK = 5e9  # of all runs, to score their images one by one: seconds of one core
+_MOST_PRECISIONS = 200_000  # of the curves of single classes, of all variants
 _RECALLS: Floats = np.linspace(0, 1, 51)
 _NONE = "-"
 
 
 def errors_sections(comparison: Comparison) -> list[Html]:
     """Return the sections, of which there may be none."""
-    return [*_confusion(comparison), *_recall(comparison), *_sizes(comparison), *_images(comparison)]
+    return [*_confusion(comparison), *_recall(comparison), *_sizes(comparison)]
 
 
-def errors_data(comparison: Comparison) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of what is in confusion matrices, and what the charts of each variant are drawn from."""
-    names = confusion_names(comparison)
-    return names, [_of_variant(comparison.metric, variant, bool(names)) for variant in comparison.variants]
+def errors_data(comparison: Comparison) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+    """Return the names of what is in confusion matrices and of the classes with curves, and what the charts of each variant are drawn from."""
+    confused, classes = confusion_names(comparison), curve_classes(comparison)
+    names = {"confusion": confused, "curveClasses": [printable(name) for name in classes]}
+    return names, [_of_variant(comparison.metric, variant, bool(confused), classes) for variant in comparison.variants]
 
 
-def _of_variant(metric: str, variant: VariantResult, with_confusion: bool) -> dict[str, Any]:
+def _of_variant(metric: str, variant: VariantResult, with_confusion: bool, classes: Sequence[str]) -> dict[str, Any]:
     confusion = confusion_of(variant) if with_confusion else None
+    own = _class_precision(metric, variant) if classes else {}
     recalls = [100 * recall for recall in _RECALLS.tolist()]
     seeds = mean_precision(metric, variant)
     return {
@@ -44,6 +45,7 @@ def _of_variant(metric: str, variant: VariantResult, with_confusion: bool) -> di
             "seeds": [[recalls, _percents(seed)] for seed in seeds],
             "mean": [recalls, _percents(np.mean(seeds, axis=0))] if len(seeds) > 1 else None,
         },
+        "classRecall": [_percents(own[name]) if name in own else None for name in classes],
     }
 
 
@@ -63,12 +65,29 @@ def confusion_of(variant: VariantResult) -> Confusion | None:
 
 def mean_precision(metric: str, variant: VariantResult) -> list[Floats]:
     """Return for each run the best precision at each of _RECALLS or beyond, mean over the classes; none without curves."""
-    found = []
-    for run in variant.runs:
-        curves = run.images.precision_recall(metric) if run.images and metric in run.images.metrics else {}
-        if curves:
-            found.append(np.mean([curve.at(_RECALLS) for curve in curves.values()], axis=0))
-    return found
+    return [np.mean([*of_run.values()], axis=0) for of_run in _precisions(metric, variant)]
+
+
+def curve_classes(comparison: Comparison) -> list[str]:
+    """Return the classes whose own curves the page shows: all that the images have objects of, or none where these are too many."""
+    every = (_class_precision(comparison.metric, variant) for variant in comparison.variants)
+    found = [*next(filter(None, every), {})]
+    return found if len(comparison.variants) * len(found) * len(_RECALLS) <= _MOST_PRECISIONS else []
+
+
+def _class_precision(metric: str, variant: VariantResult) -> dict[str, Floats]:
+    """Return the precision at each of _RECALLS of each class that the images of every run have, mean over the runs."""
+    first, *others = _precisions(metric, variant) or [{}]
+    common = [name for name in first if all(name in each for each in others)]
+    return {name: np.mean([each[name] for each in (first, *others)], axis=0) for name in common}
+
+
+def _precisions(metric: str, variant: VariantResult) -> list[dict[str, Floats]]:
+    """Return the precision at each of _RECALLS of each class, for each run that has curves."""
+    curves = [
+        run.images.precision_recall(metric) for run in variant.runs if run.images and metric in run.images.metrics
+    ]
+    return [{name: curve.at(_RECALLS) for name, curve in of_run.items()} for of_run in curves if of_run]
 
 
 def _percents(values: Floats) -> list[float]:
@@ -76,17 +95,39 @@ def _percents(values: Floats) -> list[float]:
 
 
 def _confusion(comparison: Comparison) -> list[Html]:
+    title = "What was taken for what"
+    confusions = [confusion for variant in comparison.variants if (confusion := confusion_of(variant))]
+    if not confusions:
+        has_results = any(run.images for variant in comparison.variants for run in variant.runs)
+        why = "runs of detectors from before dcnrun kept confusion matrices; `dcnrun evaluate RUN --errors DIR` draws them."
+        return [section(title, left_out(why))] if has_results else []
     if not confusion_names(comparison):
-        return []
+        count = len(confusions[0].names)
+        why = f"matrices of {count} x {count} cells for {len(confusions)} variants are too much for a page. A comparison of fewer variants shows them."
+        return [section(title, left_out(why))]
     pick = element("label", "Variant ", element("select", id="of-confusion"), class_="choice")
-    return [section("What was taken for what", pick, chart("confusion", "Confusion matrix, the sum over the seeds"))]
+    caption = "Confusion matrix, the sum over the seeds"
+    if confusions[0].unit == "objects":
+        caption += (
+            ". A detection and the object that it overlaps by more than half belong together, those of one class first. "
+            f"{confusions[0].names[-1].capitalize()}: columns are objects that were missed, rows detections where no object is."
+        )
+    return [section(title, pick, chart("confusion", caption))]
 
 
 def _recall(comparison: Comparison) -> list[Html]:
     if not any(mean_precision(comparison.metric, variant) for variant in comparison.variants):
         return []
     caption = "Precision (%) by recall, the mean over the classes, at the first overlap that the metric looks at: thin each seed, thick their mean"
-    return [section("Precision and recall", element("div", chart("recall", caption), class_="charts"))]
+    parts = [element("div", chart("recall", caption), class_="charts")]
+    if curve_classes(comparison):
+        pick = element("label", "Classes ", element("select", id="of-recall"), class_="choice")
+        parts.insert(0, pick)
+    else:
+        parts.append(
+            left_out("curves of single classes, of which there are too many for a page with so many variants.")
+        )
+    return [section("Precision and recall", *parts)]
 
 
 def _sizes(comparison: Comparison) -> list[Html]:
@@ -97,7 +138,7 @@ def _sizes(comparison: Comparison) -> list[Html]:
     if not shown:
         return []
     cells = [
-        (_title(number, variant), *(_text(of_variant[name]) for name in shown))
+        (f"{number}. {variant.name}", *(_text(of_variant[name]) for name in shown))
         for number, (variant, of_variant) in enumerate(zip(comparison.variants, means, strict=True), start=1)
     ]
     words = "; ".join(f"{name.rpartition('_')[2]}: {of[2].removeprefix(' of ')}" for name, of in AREAS.items())
@@ -108,49 +149,6 @@ def _sizes(comparison: Comparison) -> list[Html]:
 def _mean_metric(variant: VariantResult, name: str) -> float | None:
     values = [value for run in variant.runs if (value := (run.summary.get("metrics") or {}).get(name)) is not None]
     return fmean(values) if values else None
-
-
-def _images(comparison: Comparison) -> list[Html]:
-    """Return the images that all variants are bad at, and those on which they differ most."""
-    found = _image_scores(comparison)
-    if found is None:
-        return []
-    names, scores = found
-    header = ("image", *(_title(number, variant) for number, variant in enumerate(comparison.variants, start=1)))
-    scored = np.flatnonzero(~np.isnan(scores).any(axis=0))
-    worst = scored[np.argsort(scores[:, scored].mean(axis=0), kind="stable")][:_MOST_IMAGES]
-    parts = [element("h3", "The lowest scores"), _table_of("The worst images", header, names, scores, worst)]
-    if len(scores) > 1:
-        spread = np.ptp(scores[:, scored], axis=0)
-        apart = scored[np.argsort(-spread, kind="stable")][:_MOST_IMAGES]
-        parts += [
-            element("h3", "The largest differences"),
-            _table_of("Images that differ most", header, names, scores, apart),
-        ]
-    note = f"{comparison.metric} of each image alone in percent, mean over seeds; images with nothing to score are left out."
-    return [section("Images", *parts, element("p", note, class_="note"))] if len(scored) else []
-
-
-def _image_scores(comparison: Comparison) -> tuple[tuple[str, ...], Floats] | None:
-    """Return the names of N images and the variants' mean scores of each (V, N); None without results, or where they take too long."""
-    metric = comparison.metric
-    results = [[run.images for run in variant.runs if run.images] for variant in comparison.variants]
-    every = [images for of_variant in results for images in of_variant]
-    if not all(results) or any(metric not in images.metrics or images.names != every[0].names for images in every):
-        return None
-    if sum(images.work(metric) * len(images.names) for images in every) > _AFFORDABLE_WORK:
-        return None
-    return every[0].names, np.array(
-        [np.mean([each.by_image(metric) for each in of_variant], axis=0) for of_variant in results]
-    )
-
-
-def _table_of(label: str, header: Sequence[str], names: Sequence[str], scores: Floats, chosen: Any) -> Html:
-    return table(label, header, [(names[i], *map(in_percent, scores[:, i].tolist())) for i in chosen])
-
-
-def _title(number: int, variant: VariantResult) -> str:
-    return f"{number}. {variant.name}"
 
 
 def _text(score: float | None) -> str:

@@ -6,8 +6,10 @@ from statistics import fmean
 from typing import Any
 
 from dcnrun.compare.errors_page import errors_data, errors_sections
+from dcnrun.compare.images_page import images_section
 from dcnrun.compare.notes import footnotes, warnings
-from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
+from dcnrun.compare.pictures import Pictures
+from dcnrun.compare.results import MOST_LOSSES, Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import Difference
 from dcnrun.compare.tables import COST_COLUMNS, accuracy_columns, missing_text, rows
 from dcnrun.compare.variants import identity
@@ -35,6 +37,8 @@ _SCRIPT = Path(__file__).with_name("page.js")
 # Of all curves of one chart, and the fewest and most of one.
 _MOST_POINTS, _FEWEST_OF_CURVE, _MOST_OF_CURVE = 60_000, 40, 400
 _MOST_WARNINGS = 10  # that are read at once
+_MOST_SHOWN = 8  # variants in the figures before a reader ticks others
+_MOST_CLASSES = 40  # in the figure of their differences
 _NONE = "-"
 _HOW_TO_READ = (
     "Start with the verdict. Higher or lower is said only where the interval of the difference excludes 0; everything else may be chance.",
@@ -45,8 +49,8 @@ _HOW_TO_READ = (
 )
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write the page of a comparison, beside `path` and renamed."""
+def write_comparison(comparison: Comparison, path: Path, pictures: Pictures | None = None) -> None:
+    """Write the page of a comparison, beside `path` and renamed, with pictures of single images where these were drawn."""
     title = metric_title(comparison.metric)
     names = [variant.name for variant in comparison.variants]
     seeds = sorted({run.seed for variant in comparison.variants for run in variant.runs})
@@ -62,6 +66,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         _charts(comparison, title),
         *_classes(comparison),
         *errors_sections(comparison),
+        images_section(comparison, pictures or Pictures()),
         *_settings(comparison),
         section("How to read it", items([*_HOW_TO_READ, *footnotes(comparison)])),
         _runs(comparison),
@@ -108,7 +113,31 @@ def _charts(comparison: Comparison, title: str) -> Html:
             ),
             class_="charts",
         ),
+        *(element("p", line, class_="note") for line in _limits(comparison)),
     )
+
+
+def _limits(comparison: Comparison) -> list[str]:
+    """Say what the figures do not show of a large comparison."""
+    count, points = len(comparison.variants), _points_of_curve(comparison)
+    runs = [run for variant in comparison.variants for run in variant.runs]
+    lines = []
+    if count > _MOST_SHOWN:
+        lines.append(
+            f"Of {count} variants the reference and the {_MOST_SHOWN - 1} best are in the figures at first; tick others to see them."
+        )
+    if any(len(run.curve) > points or len(run.losses) >= min(points, MOST_LOSSES) for run in runs):
+        lines.append(
+            f"So that the page stays small, a curve has at most {points} points: those of longer runs keep the lowest and the highest of each "
+            f"stretch, and losses are means over stretches of steps. All values are in the runs' metrics.jsonl."
+        )
+    return lines
+
+
+def _points_of_curve(comparison: Comparison) -> int:
+    """Return how many points a curve may have at most, by how many there are."""
+    runs = sum(len(variant.runs) + 1 for variant in comparison.variants)
+    return min(max(_MOST_POINTS // runs, _FEWEST_OF_CURVE), _MOST_OF_CURVE)
 
 
 def _classes(comparison: Comparison) -> list[Html]:
@@ -126,7 +155,12 @@ def _classes(comparison: Comparison) -> list[Html]:
     figure = [pick, chart("classes", "Difference to the reference in points: rings are seeds, the bar their mean")]
     note = element(
         "p",
-        f"{metric} in percent, mean over seeds; in brackets the difference to the reference in points.",
+        f"{metric} in percent, mean over seeds; in brackets the difference to the reference in points."
+        + (
+            f" The figure has the {_MOST_CLASSES} of {len(names)} classes that differ most."
+            if len(names) > _MOST_CLASSES
+            else ""
+        ),
         class_="note",
     )
     return [
@@ -184,15 +218,16 @@ def _runs(comparison: Comparison) -> Html:
 
 def _data(comparison: Comparison) -> dict[str, Any]:
     """Return what the charts are drawn from, scores in percent."""
-    runs = sum(len(variant.runs) + 1 for variant in comparison.variants)
-    points = min(max(_MOST_POINTS // runs, _FEWEST_OF_CURVE), _MOST_OF_CURVE)
+    points = _points_of_curve(comparison)
     metric, classes = _class_metric(comparison)
     reference = comparison.variants[0]
-    confusion_names, of_errors = errors_data(comparison)
+    names_of_errors, of_errors = errors_data(comparison)
     return {
         "title": metric_title(comparison.metric),
         "reference": _percent(reference.mean),
-        "confusion": confusion_names,
+        "mostShown": _MOST_SHOWN,
+        "mostClasses": _MOST_CLASSES,
+        **names_of_errors,
         "classes": [printable(name) for name in classes],
         "variants": [
             {

@@ -7,9 +7,10 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dcnrun.compare import PICTURES
 from dcnrun.compare.grid import Grid
 from dcnrun.compare.grid_cells import GridCell
-from dcnrun.compare.report import write_report
+from dcnrun.compare.report import finish_report, write_report
 from dcnrun.compare.results import Comparison, FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.console import console, in_words, printable
 from dcnrun.errors import RunError
@@ -113,14 +114,14 @@ class GridProgress(Watcher):
             self._bar.stop()
         self._bar = None
 
-    def final_report(self) -> tuple[Comparison, dict[str, Any]]:
-        """Compare the completed runs and write the report; RunError if there are none."""
+    def final_report(self, pictures: int = PICTURES) -> tuple[Comparison, dict[str, Any]]:
+        """Compare the completed runs and write the report, with so many images in pictures; RunError if there are none."""
         self._read_new()
         jobs = self._jobs()
         if not self._done:
             raise RunError(self._nothing_done(jobs))
         comparison = self._comparison(jobs)
-        return comparison, write_report(comparison, self._folder)
+        return comparison, finish_report(comparison, self._folder, pictures)
 
     def _jobs(self) -> dict[GridCell, Job]:
         return {self._by_folder[job.folder]: job for job in self._ledger.jobs() if job.folder in self._by_folder}

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import dcnrun
+from dcnrun.compare import PICTURES
 from dcnrun.compare.figure import plot_comparison
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.page import PAGE_NAME, write_comparison
+from dcnrun.compare.pictures import draw_pictures
 from dcnrun.compare.published import published
 from dcnrun.compare.results import Comparison, FinishedRun, VariantResult
 from dcnrun.compare.statistics import Difference
@@ -29,6 +31,13 @@ def write_report(comparison: Comparison, folder: Path) -> dict[str, Any]:
     write_text(folder / "compare.md", markdown(comparison))
     write_comparison(comparison, folder / PAGE_NAME)
     save_png(plot_comparison(comparison), folder / FIGURE_NAME)
+    return report
+
+
+def finish_report(comparison: Comparison, folder: Path, pictures: int = PICTURES) -> dict[str, Any]:
+    """Write the files of a comparison that has all its runs: with so many images in pictures, which takes a process that predicts."""
+    report = write_report(comparison, folder)
+    write_comparison(comparison, folder / PAGE_NAME, draw_pictures(comparison, folder, pictures))
     return report
 
 

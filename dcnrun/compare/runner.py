@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dcnrun.compare import PICTURES
 from dcnrun.compare.agent import agent_command, take_runs
 from dcnrun.compare.earlier_runs import GRID_FILE, remember
 from dcnrun.compare.grid import Grid, build_grid
@@ -36,6 +37,7 @@ def run_grid(
     storage: str | None = None,
     agents: int = 1,
     gpus: Sequence[str] = (),
+    pictures: int = PICTURES,
     program: Sequence[str] = PROGRAM,
 ) -> dict[str, Any]:
     """Train every variant with every seed; print, write and return the comparison.
@@ -54,6 +56,7 @@ def run_grid(
             of the runs that it finds in its folder at the end.
         agents: How many runs at a time.
         gpus: The GPUs to use: an agent for each, or for as many as a run trains on.
+        pictures: How many of the images on which the variants differ most are drawn into the page.
         program: What stands for `dcnrun` when runs are started.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -92,7 +95,7 @@ def run_grid(
             except KeyboardInterrupt:
                 progress.interrupted()
                 raise
-            comparison, report = progress.final_report()
+            comparison, report = progress.final_report(pictures)
     print_report(comparison, folder)
     return report
 

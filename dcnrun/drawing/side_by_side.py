@@ -81,14 +81,35 @@ def sheet(
         side: pixels of a picture's longer side at most.
     """
     canvas = Canvas.of(picture, side)
-    panels = [("image", Image.fromarray(canvas.pixels))]
+    titled = panels(canvas, names, found, differs, classes)
+    columns = columns or (2 if len(titled) == 4 else min(len(titled), _COLUMNS))
+    return with_legend(_in_rows(titled, columns), legend_of_all(found, classes))
+
+
+def panels(
+    canvas: Canvas, names: Sequence[str], found: Sequence[Found], differs: Difference, classes: Sequence[str]
+) -> list[tuple[str, Image.Image]]:
+    """Return titles and pictures: the image, what each run found in it, and where that differs.
+
+    Args:
+        canvas: the image.
+        names: the runs'.
+        found: what each found.
+        differs: where that differs.
+        classes: the names of the classes.
+    """
+    result = [("image", Image.fromarray(canvas.pixels))]
     for number, (name, each) in enumerate(zip(names, found, strict=True)):
         marked = None if differs.objects is None else differs.objects[number]
-        panels.append((name, painted(canvas, each, classes, marked)))
-    panels.append((f"they differ: {100 * differs.share:.1f} %", _differing(canvas, names, found, differs, classes)))
-    entries = dict.fromkeys(label for each in found for label, _ in legend_of(each, classes) if label >= 0)
-    legend = [(palette_colour(label), short_name(classes[label])) for label in entries]
-    return with_legend(_in_rows(panels, columns or (2 if len(panels) == 4 else min(len(panels), _COLUMNS))), legend)
+        result.append((name, painted(canvas, each, classes, marked)))
+    title = f"they differ: {100 * differs.share:.1f} %"
+    return [*result, (title, _differing(canvas, names, found, differs, classes))]
+
+
+def legend_of_all(found: Sequence[Found], classes: Sequence[str]) -> list[tuple[Rgb, str]]:
+    """Return colour and name of each class that any of them has and that is painted."""
+    labels = dict.fromkeys(label for each in found for label, _ in legend_of(each, classes) if label >= 0)
+    return [(palette_colour(label), short_name(classes[label])) for label in labels]
 
 
 def _differing(

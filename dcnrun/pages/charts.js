@@ -220,10 +220,10 @@ const charts = (() => {
     const longest = Math.max(...names.map((name) => name.length)) * LETTER + 10, left = Math.min(longest, width * 0.3), top = 26;
     const cell = Math.min((width - left - 4) / names.length, 56), bottom = Math.min(longest, 150);
     const root = svg("svg", { viewBox: `0 0 ${width} ${top + cell * names.length + bottom}` });
-    root.append(svg("text", { x: left, y: 14 }, "rows: true, columns: predicted; % of the row"));
+    const every = Math.ceil(12 / cell); // names that would lie on one another are left out
+    root.append(svg("text", { x: left, y: 14 }, `rows: true, columns: predicted; % of the row${every > 1 ? `; 1 name of ${every} is written` : ""}`));
     counts.forEach((row, i) => {
       const sum = row.reduce((total, count) => total + count, 0), at = top + i * cell;
-      const every = Math.ceil(12 / cell); // names that would lie on one another are left out
       if (i % every === 0) root.append(svg("text", { class: "name", x: left - 6, y: at + cell / 2 + 4, "text-anchor": "end" }, fitted(names[i], left - 6)));
       if (i % every === 0) {
         const across = left + (i + 0.5) * cell + 4, below = top + cell * names.length + 8;

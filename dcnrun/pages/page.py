@@ -9,7 +9,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -32,10 +32,12 @@ class Html(str):
 
 def element(tag: str, *children: str, **attributes: str) -> Html:
     """Return an element; children that are no `Html` are escaped, and so are attributes, whose names may end in `_` (`class_`)."""
-    pairs = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html.escape(printable(value))}"' for name, value in attributes.items()
-    )
-    return Html(f"<{tag}{pairs}>{joined(*children)}</{tag}>")
+    return Html(f"<{tag}{_pairs(attributes)}>{joined(*children)}</{tag}>")
+
+
+def jpeg_image(base64_text: str, alt: str) -> Html:
+    """Return a picture, a JPEG file in base64 that becomes a part of the page; `alt` says what it shows."""
+    return Html(f"<img{_pairs({'src': f'data:image/jpeg;base64,{base64_text}', 'alt': alt})}>")
 
 
 def joined(*children: str) -> Html:
@@ -87,6 +89,11 @@ def items(texts: Sequence[str], most: int | None = None) -> Html:
     return joined(listed, element("details", element("summary", f"{len(more)} more"), items(more))) if more else listed
 
 
+def left_out(why: str) -> Html:
+    """Return the line that says of something that a reader may look for that it is not there, and why."""
+    return element("p", f"Left out: {why}", class_="note")
+
+
 def chart(name: str, caption: str) -> Html:
     """Return the place of a chart, which the page's script draws into the element `name`."""
     return element("figure", element("figcaption", caption), element("div", id=name, class_="plot"), class_="chart")
@@ -130,6 +137,12 @@ def write_page(path: Path, title: str, body: Html, data: Any, styles: Sequence[P
 def as_json(data: Any) -> str:
     """Return JSON that no text in it can end: without `<` and non-ASCII characters there is no `</script>` or `<!--`."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _pairs(attributes: Mapping[str, str]) -> str:
+    return "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{html.escape(printable(value))}"' for name, value in attributes.items()
+    )
 
 
 def _text(files: Sequence[Path]) -> str:

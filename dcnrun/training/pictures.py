@@ -1,7 +1,7 @@
 """After each validation a sheet of images: what there is in them, what the network finds, and where these differ."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from dcnrun.data.pictures import short_name, shown_colours
 from dcnrun.data.sample import Size
-from dcnrun.drawing.found import font
+from dcnrun.drawing.found import Picture, font
 from dcnrun.drawing.side_by_side import difference, sheet
 from dcnrun.runs import RunFolder, replacing
 from dcnrun.scores import PerImage, as_percent
@@ -37,7 +37,7 @@ def write_pictures(
     if not inference.task.traits.formats:
         return None
     parts = [
-        _titled(_sheet_of(inference, int(inference.val_order[index])), title)
+        _titled(_sheet_of(look_at(inference, int(inference.val_order[index])), inference.val_set.classes), title)
         for index, title in _chosen(images, inference.config.trainer.pictures, inference.config.seed)
     ]
     whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
@@ -64,8 +64,25 @@ def _chosen(images: PerImage, each: int, seed: int) -> Iterator[tuple[int, str]]
             yield index, f"{kind}: {short_name(images.names[index])}, {metric} {score}"
 
 
-def _sheet_of(inference: Inference[SampleT, BatchT, PredictionT], index: int) -> Image.Image:
-    """Return an image, what there is in it, what the network finds, and the difference, in a row."""
+@dataclass(frozen=True)
+class Look:
+    """A validation image, what there is in it, and what a network finds."""
+
+    picture: Picture
+    truth: Found
+    found: Found
+
+    def where_there_is_truth(self, classes: int) -> Found:
+        """Return what was found without what is neither right nor wrong: pixels that the truth has none of so many classes for."""
+        if self.found.classes is None or self.truth.classes is None:
+            return self.found
+        return replace(
+            self.found, classes=np.where(self.truth.classes < classes, self.found.classes, self.truth.classes)
+        )
+
+
+def look_at(inference: Inference[SampleT, BatchT, PredictionT], index: int) -> Look:
+    """Return the validation image of an index, and what the network finds in it."""
     task, config = inference.task, inference.config
     sample = inference.val_set[index]
     batch = task.samples.evaluation(config.data).batch_of_one(sample, index)
@@ -76,17 +93,15 @@ def _sheet_of(inference: Inference[SampleT, BatchT, PredictionT], index: int) ->
     network.train(was_training)
     (truth,) = task.truth(batch)
     found = task.found(prediction, Size(*truth.size), DEFAULT_SCORE)
-    picture = shown_colours(sample["image"].numpy())
+    return Look(shown_colours(sample["image"].numpy()), truth, found)
+
+
+def _sheet_of(look: Look, classes: Sequence[str]) -> Image.Image:
+    """Return an image, what there is in it, what the network finds, and the difference, in a row."""
+    found, truth = look.found, look.truth
     names = ("truth", f"network, {DEFAULT_SCORE:g} or surer" if found.objects is not None else "network")
-    differs = difference([truth, _where_there_is_truth(found, truth, len(inference.val_set.classes))])
-    return sheet(picture, names, [truth, found], differs, inference.val_set.classes, columns=4, side=_PANEL_SIDE)
-
-
-def _where_there_is_truth(found: Found, truth: Found, classes: int) -> Found:
-    """Return what was found without what is neither right nor wrong: pixels that the truth has no class for."""
-    if found.classes is None or truth.classes is None:
-        return found
-    return replace(found, classes=np.where(truth.classes < classes, found.classes, truth.classes))
+    differs = difference([truth, look.where_there_is_truth(len(classes))])
+    return sheet(look.picture, names, [truth, found], differs, classes, columns=4, side=_PANEL_SIDE)
 
 
 def _titled(picture: Image.Image, title: str) -> Image.Image:

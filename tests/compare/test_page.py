@@ -1,5 +1,6 @@
 """The page of a comparison: its numbers, and how it stands in a browser."""
 
+import base64
 import html.parser
 import json
 import re
@@ -8,12 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcnrun.compare.page import PAGE_NAME, write_comparison
+from dcnrun.compare.pictures import Pictures
 from dcnrun.compare.results import Unfinished, VariantResult, compare
 from dcnrun.compare.statistics import Difference
 from dcnrun.compare.tables import rows
-from tests.compare.factories import variant
+from dcnrun.training.side_by_side import small_jpeg
+from tests.compare.factories import confusions, per_image, variant
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!-- \u2028 é"
 
@@ -127,6 +131,19 @@ def many(tmp_path, variants=100, seeds=5, validations=1000):
     return replace(compare(results[:1]), variants=tuple(results), differences=(None, *[difference] * (variants - 1)))
 
 
+def test_a_picture_becomes_large_with_the_keyboard(browser, hostile_page):
+    browser.open(hostile_page)
+    browser.settled()
+    wide = "return document.querySelector('.pictures img').getBoundingClientRect().width"
+    small = browser.run(wide)
+    browser.run("document.querySelector('.pictures button').focus()")
+    browser.keys(" ")
+    assert browser.run(wide) > 3 * small
+    assert browser.run("return document.querySelector('.pictures button').getAttribute('aria-pressed')") == "true"
+    browser.keys(" ")
+    assert browser.run(wide) == small
+
+
 @pytest.mark.slow
 def test_a_large_comparison_stays_small(tmp_path):
     comparison = many(tmp_path)
@@ -134,8 +151,11 @@ def test_a_large_comparison_stays_small(tmp_path):
     write_comparison(comparison, tmp_path / PAGE_NAME)
     assert time.perf_counter() - started < 20  # some 3 seconds
     assert (tmp_path / PAGE_NAME).stat().st_size < 3e6
-    held = data_of((tmp_path / PAGE_NAME).read_text(encoding="utf-8"))
+    text = (tmp_path / PAGE_NAME).read_text(encoding="utf-8")
+    held = data_of(text)
     assert len(held["variants"]) == 100
+    assert "Of 100 variants the reference and the 7 best are in the figures at first" in text
+    assert "a curve has at most 100 points" in text
     for of_page, of_run in zip(held["variants"][7]["curves"]["seeds"], comparison.variants[7].runs, strict=True):
         scores = [score for _, score in of_run.curve]
         assert (min(of_page[1]), max(of_page[1])) == pytest.approx((100 * min(scores), 100 * max(scores)), rel=1e-3)
@@ -145,14 +165,19 @@ def test_a_large_comparison_stays_small(tmp_path):
 def hostile_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     classes = ("background", HOSTILE, "a" * 300)
-    variants = [
-        variant(folder, f"{i}", [f"conv={kind}"], seeds=(0, 1), skill=0.7 + i / 20, curve=(0.2, 0.4), classes=classes)
-        for i, kind in enumerate(("standard", "deformable", "modulated"))
-    ]
+    variants = []
+    for i, kind in enumerate(("standard", "deformable", "modulated")):
+        results = per_image(confusions(i, 0.7 + i / 20), classes)
+        results.names = (HOSTILE, *results.names[1:])
+        options = {"curve": (0.2, 0.4), "classes": classes, "images": results}
+        variants.append(variant(folder, f"{i}", [f"conv={kind}"], seeds=(0, 1), **options))
     names = ("standard", HOSTILE, "b" * 300)
     named = [replace(each, name=name) for each, name in zip(variants, names, strict=True)]
     failed = Unfinished(HOSTILE, 2, folder / "x", HOSTILE, failed=True)
-    write_comparison(compare(named, [failed]), folder / PAGE_NAME)
+    grey = base64.b64encode(small_jpeg(Image.new("RGB", (48, 32), "grey"))).decode()
+    panels = [{"title": title, "jpeg": grey} for title in ("image", HOSTILE, "c" * 300)]
+    image = {"name": HOSTILE, "pictures": panels, "legend": [{"colour": "#123456", "name": HOSTILE}]}
+    write_comparison(compare(named, [failed]), folder / PAGE_NAME, Pictures([image], [HOSTILE]))
     return folder / PAGE_NAME
 
 
@@ -162,7 +187,9 @@ def test_in_a_browser(browser, hostile_page, width, phone, scheme):
     browser.settled()
     assert browser.run("return window.alerts") == []
     assert browser.messages() == []
-    assert browser.run("return document.images.length") == 0
+    assert browser.run("return [...document.images].map((e) => [e.naturalWidth, e.alt.length > 300])") == [
+        *([48, False], [48, False], [48, True]),
+    ]
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.run("return [...document.querySelectorAll('.plot svg')].map((e) => e.closest('.plot').id)") == [
         *("scores", "curves", "speed", "flops", "classes", "confusion"),

@@ -13,6 +13,8 @@ import pytest
 
 from dcnrun.compare import report
 from dcnrun.compare.grid import build_grid
+from dcnrun.compare.page import PAGE_NAME
+from dcnrun.compare.pictures import DRAWN
 from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
@@ -324,13 +326,25 @@ def test_the_config_dir_is_passed_on(trainer, tmp_path):
 
 @pytest.mark.slow
 def test_real_training(tmp_path):
-    overrides = ["conv=standard,deformable", f"runs_dir={tmp_path}", *TINY]
+    # after these steps the two find different things
+    overrides = [
+        "conv=standard,deformable",
+        f"runs_dir={tmp_path}",
+        *TINY,
+        "optim=adamw",
+        "optim.lr=0.01",
+        "trainer.steps=8",
+    ]
     result = run_grid(overrides)
     standard, deformable = result["variants"]
     assert deformable["parameters"] > standard["parameters"]
     assert deformable["difference"]["without_images"] is None
     assert result["failed"] == []
+    folder = Path(result["folder"])
+    drawn = (folder / DRAWN).stat().st_mtime_ns
+    assert (folder / PAGE_NAME).read_text().count("<img") == 5 * 5  # images; itself, truth, two variants, difference
     assert run_grid(overrides, program=["/does/not/exist"]) == result
+    assert (folder / DRAWN).stat().st_mtime_ns == drawn
 
 
 def _wait_until(condition, seconds=20):

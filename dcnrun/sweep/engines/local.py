@@ -110,7 +110,7 @@ class LocalEngine(SweepEngine):
         self, command: Sequence[str], specs: Sequence[AgentSpec], progress: Progress, batch: Ledger, options: Options
     ) -> "Repeated":
         """Run the best settings of a sweep that is over with several seeds, or resume that, and compare them."""
-        from dcnrun.compare.report import print_report, write_report
+        from dcnrun.compare.report import finish_report, print_report
         from dcnrun.sweep.repeats import add_repeats, choose_candidates, compare_repeats, progress_of_repeats
 
         assert options.repeats is not None
@@ -122,7 +122,7 @@ class LocalEngine(SweepEngine):
             console.print(said, markup=False, soft_wrap=True)
             self._run_agents(command, specs, lambda: progress_of_repeats(progress, batch, chosen, folder))
         repeated, comparison = compare_repeats(chosen, progress_of_repeats(progress, batch, chosen, folder))
-        write_report(comparison, folder)
+        finish_report(comparison, folder)
         print_report(comparison, folder)
         return repeated
 
