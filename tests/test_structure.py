@@ -16,6 +16,7 @@ WITHOUT_TESTS = {
 HELPERS = {"fakes.py", "factories.py", "conformance.py", "conftest.py"}
 OTHER_FILES = {
     "postgres.py": "a PostgreSQL server of the tests' own",
+    "ray_cluster.py": "a Ray cluster of the tests' own",
     "ops/deform_conv2d/parity.py": "tolerances and cases of the tests on a GPU, which benchmarks/cuda_parity.py shares",
     "ops/deform_roi_pool/parity.py": "tolerances and cases of the tests on a GPU, which benchmarks/cuda_parity.py shares",
     "ops/deform_sample2d/parity.py": "tolerances and cases of the tests on a GPU, which benchmarks/cuda_parity.py shares",

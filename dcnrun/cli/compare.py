@@ -1,13 +1,33 @@
 """`dcnrun compare`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dcnrun.cli.options import ConfigDir, DryRun, Gpus, Json, Storage, complete_override, gpu_list
+from dcnrun.cli.options import (
+    Address,
+    ConfigDir,
+    DryRun,
+    Gpus,
+    Json,
+    PerTrial,
+    Storage,
+    WhereRuns,
+    cluster_options,
+    complete_override,
+    gpu_list,
+)
 from dcnrun.compare import PICTURES
 from dcnrun.errors import UsageError
+
+
+class Where(StrEnum):
+    """Where the runs of a comparison are trained."""
+
+    local = "local"
+    ray = "ray"
 
 
 def compare(
@@ -23,7 +43,10 @@ def compare(
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
     storage: Storage = None,
-    agents: Annotated[int | None, typer.Option(min=1, help="Runs at a time on this machine; by default 1.")] = None,
+    agents: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at a time; by default 1, on a Ray cluster as many as it has room for."),
+    ] = None,
     gpus: Gpus = None,
     pictures: Annotated[
         int,
@@ -31,6 +54,10 @@ def compare(
             min=0, max=12, help="Images on which the variants differ most that are drawn into compare.html; 0 for none."
         ),
     ] = PICTURES,
+    engine: Annotated[Where, typer.Option(help="Train here, or on a Ray cluster.")] = Where.local,
+    address: Address = None,
+    per_trial: PerTrial = None,
+    run_folders: WhereRuns = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
     """Train and compare variants, or compare finished runs.
@@ -46,9 +73,9 @@ def compare(
     if overrides and runs:
         raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
     if runs:
-        if config_dir or dry_run or storage or agents or gpus:
+        if config_dir or dry_run or storage or agents or gpus or engine is not Where.local:
             raise UsageError(
-                "--config-dir, --dry-run, --storage, --agents and --gpus are for runs to be trained, not for folders of finished ones."
+                "--config-dir, --dry-run, --storage, --agents, --gpus and --engine are for runs to be trained, not for folders of finished ones."
             )
         from dcnrun.compare.compare_runs import compare_runs
 
@@ -59,4 +86,7 @@ def compare(
     from dcnrun.compare.runner import run_grid
     from dcnrun.jobs.database import storage_url
 
-    return run_grid(overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus), pictures)
+    cluster = cluster_options(engine is Where.ray, address, per_trial, run_folders, agents, gpus)
+    return run_grid(
+        overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus), pictures, cluster
+    )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.jobs.cluster.options import ClusterOptions, Runs, read_resources
 from dcnrun.runs import CheckpointChoice
 
 
@@ -60,6 +61,24 @@ Storage = Annotated[
         metavar="URL", help="The database that machines share, postgresql://...; by default what DCNRUN_STORAGE holds."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="The Ray cluster's head node; by default the cluster that this machine is in."
+    ),
+]
+PerTrial = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CPU=4,memory=8GiB", help="What a run needs of a node of the Ray cluster; by default by its settings."
+    ),
+]
+WhereRuns = Annotated[
+    Runs | None,
+    typer.Option(
+        "--runs", help="On a Ray cluster: run folders that nodes share (the default), or copied from their disks."
+    ),
+]
 Checkpoint = Annotated[CheckpointChoice, typer.Option(help="Which weights.")]
 
 
@@ -69,3 +88,28 @@ def gpu_list(gpus: str | None) -> tuple[str, ...]:
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(f"--gpus {gpus}: give each GPU once, such as 0,1.")
     return names
+
+
+def cluster_options(
+    on_ray: bool, address: str | None, per_trial: str | None, runs: Runs | None, agents: int | None, gpus: str | None
+) -> ClusterOptions | None:
+    """Return the options of a Ray cluster; None where it is none. UsageError where an option is for the other.
+
+    Args:
+        on_ray: Whether the command runs on one.
+        address: The value of --address.
+        per_trial: The value of --per-trial.
+        runs: The value of --runs.
+        agents: The value of --agents.
+        gpus: The value of --gpus.
+    """
+    if not on_ray:
+        if address or per_trial or runs:
+            raise UsageError("--address, --per-trial and --runs are for --engine ray.")
+        return None
+    if gpus:
+        raise UsageError(
+            "--gpus names GPUs of this machine: with --engine ray, --per-trial GPU=1 says how many a run needs."
+        )
+    resources = read_resources(per_trial) if per_trial is not None else None
+    return ClusterOptions(address or "auto", resources, runs or Runs.shared, agents)

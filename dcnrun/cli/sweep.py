@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcnrun.cli.options import Gpus, Json, Overrides, Storage, gpu_list
+from dcnrun.cli.options import Address, Gpus, Json, Overrides, PerTrial, Storage, WhereRuns, cluster_options, gpu_list
 from dcnrun.errors import UsageError
 from dcnrun.sweep.engines.engine import Engine, Options, Sampler, engine_for
 
@@ -20,7 +20,10 @@ def sweep(
         int | None,
         typer.Option(min=1, help="The most trials in all, however often it is started; or run_cap, if less."),
     ] = None,
-    agents: Annotated[int | None, typer.Option(min=1, help="Trials at a time on this machine; by default 1.")] = None,
+    agents: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at a time; by default 1, on a Ray cluster as many as it has room for."),
+    ] = None,
     gpus: Gpus = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="By default the name in the file, or of the file.")
@@ -29,7 +32,12 @@ def sweep(
         Path | None, typer.Option(metavar="DIR", help="The sweep's folder; by default runs/sweeps/NAME.")
     ] = None,
     storage: Storage = None,
-    engine: Annotated[Engine, typer.Option(help="Here, or on Weights & Biases with its agents here.")] = Engine.local,
+    engine: Annotated[
+        Engine, typer.Option(help="Here, on a Ray cluster, or on Weights & Biases with its agents here.")
+    ] = Engine.local,
+    address: Address = None,
+    per_trial: PerTrial = None,
+    runs: WhereRuns = None,
     search: Annotated[
         Sampler | None, typer.Option(help="What method bayes is here: TPE (the default) or a Gaussian process.")
     ] = None,
@@ -81,6 +89,7 @@ def sweep(
         repeats=repeats,
         top=top or 3,
         retry_failed=retry_failed,
+        cluster=cluster_options(engine is Engine.ray, address, per_trial, runs, agents, gpus),
     )
     chosen = engine_for(engine)
     return (chosen.show_plan if dry_run else chosen.run)(file, overrides or [], options)

@@ -14,6 +14,7 @@ from dcnrun.console import console
 from dcnrun.errors import DcnrunError
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger
+from dcnrun.jobs.source import LedgerSource
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
 
@@ -40,8 +41,13 @@ def take_runs(
     def command(job: Job, _: Path) -> list[str]:
         return by_folder[job.folder].command(config_dir, program)
 
-    group = {"WANDB_RUN_GROUP": folder.resolve().name}
-    work(ledger, folder, command, only=by_folder.keys(), watcher=watcher, gives_up=False, environment=group)
+    source = LedgerSource(ledger, only=by_folder.keys())
+    work(source, folder, command, watcher=watcher, gives_up=False, environment=environment(folder))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what runs of the comparison in this folder find in their environment: they are a group at W&B."""
+    return {"WANDB_RUN_GROUP": folder.resolve().name}
 
 
 class _Lines(Watcher):

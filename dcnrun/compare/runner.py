@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dcnrun.compare.progress import GridProgress
 from dcnrun.compare.report import print_report
 from dcnrun.console import console
 from dcnrun.errors import UsageError
+from dcnrun.jobs.cluster.options import ClusterOptions, require_ray
 from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
 from dcnrun.jobs.owner import host_of
@@ -38,6 +39,7 @@ def run_grid(
     agents: int = 1,
     gpus: Sequence[str] = (),
     pictures: int = PICTURES,
+    cluster: ClusterOptions | None = None,
     program: Sequence[str] = PROGRAM,
 ) -> dict[str, Any]:
     """Train every variant with every seed; print, write and return the comparison.
@@ -57,6 +59,7 @@ def run_grid(
         agents: How many runs at a time.
         gpus: The GPUs to use: an agent for each, or for as many as a run trains on.
         pictures: How many of the images on which the variants differ most are drawn into the page.
+        cluster: The Ray cluster to use instead of this machine; None: this machine.
         program: What stands for `dcnrun` when runs are started.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -72,7 +75,7 @@ def run_grid(
     _make(folder)
     # A second command would train beside this one on the same devices, unless they are to share the runs.
     busy = f"Another `dcnrun compare` is at work in {folder}: wait, or stop it."
-    with locked(folder / ".lock", busy, shared=storage is not None):
+    with locked(folder / ".lock", busy, shared=storage is not None), _connected(cluster):
         remove_leftovers(folder, psutil.pid_exists)
         write_json(folder / GRID_FILE, {"overrides": list(overrides), **_plan(grid, runs, folder)})
         remember(folder, runs_dir)
@@ -85,7 +88,13 @@ def run_grid(
         _enter(to_run, ledger, shared=storage is not None)
         with closing(GridProgress(grid, runs, folder, ledger)) as progress:
             try:
-                if agents > 1 or groups:
+                if cluster:
+                    from dcnrun.compare.on_cluster import take_runs_on_cluster
+
+                    own = None if program == PROGRAM else program
+                    look, is_alone = progress.look_at_agents, storage is None
+                    take_runs_on_cluster(ledger, url, folder, to_run, config_dir, cluster, look, is_alone, own)
+                elif agents > 1 or groups:
                     specs = agent_specs(agents, groups, folder / "logs", {STORAGE: url})
                     supervise(
                         agent_command(ledger, folder, config_dir, overrides, program), specs, progress.look_at_agents
@@ -98,6 +107,16 @@ def run_grid(
             comparison, report = progress.final_report(pictures)
     print_report(comparison, folder)
     return report
+
+
+def _connected(cluster: ClusterOptions | None) -> AbstractContextManager[None]:
+    """Return what holds the connection to a cluster, where there is one; Ray is an extra."""
+    if cluster is None:
+        return nullcontext()
+    require_ray()
+    from dcnrun.jobs.cluster.nodes import connected
+
+    return connected(cluster.address)
 
 
 def _enter(runs: Sequence[GridCell], ledger: Ledger, shared: bool) -> None:

@@ -45,6 +45,15 @@ def paths_to_keep(config: Config, found: Config, run: Path) -> KeptPaths:
     }
 
 
+def paths_to_read(config: Config) -> dict[str, str]:
+    """Return the absolute paths that a run reads, each with the setting that names it: its data, and weights that are a file here."""
+    return {
+        str(Path(value).absolute()): key
+        for key, value in _paths(config)
+        if key != "runs_dir" and (key == "data.root" or Path(value).exists())
+    }
+
+
 def find_paths(config: Config, kept: KeptPaths, run: Path) -> tuple[Config, list[str]]:
     """Return a copy of a run's config with its paths where they are now, and a line for each that has moved.
 

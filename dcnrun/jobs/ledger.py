@@ -16,9 +16,10 @@ and so on):
 - **Fencing by owner.** What an agent writes counts only while the job is its own; afterwards the call returns False,
   and the agent ends its process (`test_what_was_reassigned_is_no_longer_the_old_owners`, worker:
   `test_a_job_that_was_reassigned_is_let_go`).
-- **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, else after a
-  minute without a heartbeat, also where a process lives that has nothing to do with it, and failed after three attempts
-  (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`, `test_a_beating_heart_keeps_the_job`,
+- **Takeover.** The job of a dead agent is reassigned: at once where the process can be seen to be gone, or a cluster has
+  seen it go, else after a minute without a heartbeat, also where a process lives that has nothing to do with it, and
+  failed after three attempts (`test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once`,
+  `test_the_job_of_an_agent_that_a_cluster_saw_die_is_reassigned_at_once`, `test_a_beating_heart_keeps_the_job`,
   `test_a_row_that_names_a_living_process_which_never_beats_is_taken_over`,
   `test_a_job_whose_agents_die_three_times_fails`). It resumes in its own folder.
 - **Each report once.** A job's history is replaced as a whole by what its run logged, so that a resumed run repeats and
@@ -309,6 +310,11 @@ class Ledger:
         held = (_jobs.c.owner == owner, _jobs.c.state == State.running)
         values = {"state": State.waiting, "owner": None, "attempts": _jobs.c.attempts - 1}
         self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *held).values(values), patience)
+
+    def lose(self, owner: str) -> None:
+        """Forget the heartbeat of an owner that somebody saw die: its job is reassigned at the next claim, not after a minute."""
+        held = (_jobs.c.owner == owner, _jobs.c.state == State.running)
+        self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *held).values(beat=None))
 
     def _claim(
         self, connection: sa.Connection, owner: str, folders: Collection[str] | None, drawn: "_Drawn | None"

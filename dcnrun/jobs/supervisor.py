@@ -71,7 +71,7 @@ def split_count(count: int | None, agents: int) -> list[int | None]:
 def supervise(
     command: Sequence[str],
     specs: Sequence[AgentSpec],
-    look: Callable[[], None] = lambda: None,
+    look: Callable[[], object] = lambda: None,
     seconds_to_end: float = SECONDS_TO_END,
 ) -> None:
     """Run the agents until all have ended; `look` is called twice a second, and then once more.

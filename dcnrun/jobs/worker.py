@@ -1,17 +1,18 @@
-"""An agent: it takes jobs from a ledger, one after the other, and runs each as a process."""
+"""An agent: it takes jobs from a ledger, or what stands before one, one after the other, and runs each as a process."""
 
 import fcntl
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from dcnrun.errors import RunError
-from dcnrun.jobs.ledger import Draw, Job, Ledger, State
+from dcnrun.jobs.ledger import Job, State
 from dcnrun.jobs.owner import this_process
 from dcnrun.jobs.process import SECONDS_TO_SAVE, run_process, sigterm_as_interrupt
+from dcnrun.jobs.source import JobSource, Verdict
 from dcnrun.jobs.train import log_of, reason_of, train_job
 from dcnrun.runs import CurveReader, RunFolder, require_regular
 
@@ -23,18 +24,8 @@ _SECONDS_BETWEEN_TRIES = 0.2
 _SECONDS_BETWEEN_CLAIMS = 1.0
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Why a run must stop, and the band at which it was judged."""
-
-    reason: str
-    band: int | None = None
-
-
 Command = Callable[[Job, Path], Sequence[str]]
 """Returns the command for a job in this run folder; a RunError that it raises is the job's failure."""
-Judge = Callable[[Sequence[Job], Job], Verdict | None]
-"""Returns whether a run must stop, given all jobs and itself after a new report."""
 
 
 class Watcher:
@@ -54,17 +45,15 @@ class Watcher:
 
 
 def work(
-    ledger: Ledger,
+    source: JobSource,
     folder: Path,
     command: Command = train_job,
     *,
     metric: str | None = None,
-    draw: Draw | None = None,
-    judge: Judge | None = None,
     count: int | None = None,
-    only: Collection[str] | None = None,
     watcher: Watcher | None = None,
     gives_up: bool = True,
+    waits: bool = True,
     seconds_to_save: float = SECONDS_TO_SAVE,
     environment: Mapping[str, str] | None = None,
 ) -> list[Job]:
@@ -76,28 +65,26 @@ def work(
     reasons. Ctrl-C and SIGTERM let the run save and give the job back; then KeyboardInterrupt is raised.
 
     Args:
-        ledger: Where the jobs are.
+        source: Where the jobs are.
         folder: The folder of their run folders on this machine.
         command: Returns the command that runs a job.
         metric: The metric that is recorded as a job's history.
-        draw: Draws a new job when none waits; without it, only jobs in the ledger are taken.
-        judge: Decides after each new report whether the run must stop.
         count: The most jobs to take.
-        only: Take only jobs of these run folders.
         watcher: Hears how the jobs go.
         gives_up: Whether three failures at the start end the agent.
+        waits: Whether it waits while other agents run the last jobs; otherwise it ends when there is none to take.
         seconds_to_save: The time that a run has to stop.
         environment: What its process finds in its environment, unless this one's has it already.
     """
     agent = _Agent(
-        ledger, folder, command, this_process(), metric, judge, watcher or Watcher(), seconds_to_save, environment or {}
+        source, folder, command, this_process(), metric, watcher or Watcher(), seconds_to_save, environment or {}
     )
     with sigterm_as_interrupt():
         try:
-            return _take_all(agent, draw, count, only, gives_up)
+            return _take_all(agent, count, gives_up, waits)
         except BaseException:
             with suppress(RunError):  # the database is away: the job will be found without a heartbeat
-                ledger.release(agent.owner, _SECONDS_TO_RELEASE)
+                source.release(agent.owner, _SECONDS_TO_RELEASE)
             raise
 
 
@@ -126,24 +113,21 @@ class _Outcome(NamedTuple):
 class _Agent:
     """The arguments of `work` that every job needs."""
 
-    ledger: Ledger
+    source: JobSource
     folder: Path
     command: Command
     owner: str
     metric: str | None
-    judge: Judge | None
     watcher: Watcher
     seconds_to_save: float
     environment: Mapping[str, str]
 
 
-def _take_all(
-    agent: _Agent, draw: Draw | None, count: int | None, only: Collection[str] | None, gives_up: bool
-) -> list[Job]:
+def _take_all(agent: _Agent, count: int | None, gives_up: bool, waits: bool) -> list[Job]:
     ended: list[Job] = []
     waiting = False
     while count is None or len(ended) < count:
-        if job := agent.ledger.claim(agent.owner, draw, only):
+        if job := agent.source.claim(agent.owner):
             waiting = False
             ended.append(_run_job(agent, job))
             if gives_up and len(ended) == FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
@@ -152,8 +136,7 @@ def _take_all(
                     f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}"
                 )
             continue
-        jobs = [job for job in agent.ledger.jobs() if only is None or job.folder in only]
-        underway = [job for job in jobs if job.state in (State.waiting, State.running)]
+        underway = agent.source.underway() if waits else []
         if not underway:
             break
         if not waiting:
@@ -171,15 +154,10 @@ def _run_job(agent: _Agent, job: Job) -> Job:
     with closing(_Heartbeat(agent, job, path)) as heartbeat, suppress(_Reassigned):
         outcome = _outcome(agent, job, path, heartbeat)
         heartbeat.report()
-        agent.ledger.finish(job, agent.owner, *outcome)
-    now = _own(agent.ledger.jobs(), job)
+        agent.source.finish(job, agent.owner, *outcome)
+    now = agent.source.current(job)
     agent.watcher.ends(now)
     return now
-
-
-def _own(jobs: Sequence[Job], job: Job) -> Job:
-    """Return a job as it stands among these; itself where its row is gone."""
-    return next((each for each in jobs if each.number == job.number), job)
 
 
 def _outcome(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat") -> _Outcome:
@@ -230,19 +208,18 @@ class _Heartbeat:
         self._reader = CurveReader(RunFolder(path), agent.metric) if agent.metric else None
         self._recorded: tuple[tuple[int, float], ...] | None = None
         self._beat_at = time.monotonic()
+        self._seconds_between_beats = agent.source.lost_after() / BEATS_BEFORE_LOST
 
     def look(self) -> None:
         """Beat, record, and ask the judge after a new report; _Reassigned or _StopRequested if the process must end."""
         self.beat()
-        if self.report() and self._recorded and self._agent.judge:
-            jobs = self._agent.ledger.jobs()
-            if verdict := self._agent.judge(jobs, _own(jobs, self._job)):
-                raise _StopRequested(verdict)
+        if self.report() and self._recorded and (verdict := self._agent.source.judge(self._job)):
+            raise _StopRequested(verdict)
 
     def beat(self) -> None:
         """Give a sign of life when one is due; _Reassigned if the job was reassigned."""
-        if time.monotonic() - self._beat_at >= self._agent.ledger.lost_after / BEATS_BEFORE_LOST:
-            if not self._agent.ledger.beat(self._job, self._agent.owner):
+        if time.monotonic() - self._beat_at >= self._seconds_between_beats:
+            if not self._agent.source.beat(self._job, self._agent.owner):
                 raise _Reassigned
             self._beat_at = time.monotonic()
 
@@ -251,7 +228,7 @@ class _Heartbeat:
         history = self._reader.read() if self._reader else None
         if history is None or history == self._recorded:
             return False
-        if not self._agent.ledger.record(self._job, self._agent.owner, history):
+        if not self._agent.source.record(self._job, self._agent.owner, history):
             raise _Reassigned
         self._recorded = history
         return True

@@ -9,6 +9,7 @@ from typing import Any
 from dcnrun.console import console
 from dcnrun.jobs.database import STORAGE
 from dcnrun.jobs.ledger import Job, Ledger, State
+from dcnrun.jobs.source import LedgerSource
 from dcnrun.jobs.supervisor import AgentSpec, agent_specs, split_count, supervise
 from dcnrun.jobs.train import PROGRAM
 from dcnrun.jobs.worker import Watcher, work
@@ -51,7 +52,7 @@ def run_agent(
         environment = {STORAGE: storage} if storage else {}
         specs = agent_specs(0, groups, folder / "logs", environment)
         counts = [("--count", str(share)) if share else () for share in split_count(count, len(specs))]
-        command = [*PROGRAM, *agent_arguments(ledger, folder, storage)]
+        command = [*PROGRAM, *agent_arguments(ledger.name, folder, storage)]
         supervise(command, [replace(spec, arguments=own) for spec, own in zip(specs, counts, strict=True)])
         return {"sweep": plan.sweep.name, "folder": str(folder), "agents": len(groups)}
     if groups:
@@ -65,9 +66,9 @@ def run_agent(
     return {"sweep": plan.sweep.name, "folder": str(folder), "trials": ended, "repeats": repeated}
 
 
-def agent_arguments(ledger: Ledger, folder: Path, storage: str | None) -> list[str]:
-    """Return the arguments of `dcnrun` for an agent of this sweep; the URL of its database goes by the environment."""
-    return ["agent", ledger.name, "--out", str(folder)] if storage else ["agent", str(folder)]
+def agent_arguments(name: str, folder: Path, storage: str | None) -> list[str]:
+    """Return the arguments of `dcnrun` for an agent of the sweep of this name; the URL of its database goes by the environment."""
+    return ["agent", name, "--out", str(folder)] if storage else ["agent", str(folder)]
 
 
 def _take(
@@ -82,12 +83,10 @@ def _take(
     """Run jobs to their ends; with `searching`, also draw new ones, and stop those that its rule stops."""
     metric = plan.sweep.metric
     return work(
-        ledger,
+        LedgerSource(ledger, searching.draw, searching.judge) if searching else LedgerSource(ledger),
         folder,
         lambda job, path: trial_command(job, path, program),
         metric=metric.name if metric else None,
-        draw=searching.draw if searching else None,
-        judge=searching.judge if searching else None,
         count=count,
         watcher=_Lines(what),
         environment={"WANDB_RUN_GROUP": plan.sweep.name},

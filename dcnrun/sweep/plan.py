@@ -11,7 +11,7 @@ import yaml
 from dcnrun.config.overrides import as_override
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.jobs.ledger import Job, JobSpec, next_number
-from dcnrun.jobs.worker import Verdict
+from dcnrun.jobs.source import Verdict
 from dcnrun.sweep import hyperband
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.search import Search

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from dcnrun.jobs.cluster.options import ClusterOptions, Resources, Runs
 from dcnrun.sweep.engines.engine import Options, Sampler
 from tests.cli.fakes import run
 
@@ -24,6 +27,19 @@ def test_sweep_on_weights_and_biases(replaced):
     arguments = ["sweep", "lr.yaml", "seed=1", "--engine", "wandb", "--count", "3"]
     assert run(*arguments).exit_code == 0
     assert calls == [(Path("lr.yaml"), ["seed=1"], Options(count=3))]
+
+
+def test_sweep_on_a_cluster(replaced):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'dcnrun[ray]'")
+    calls = replaced("dcnrun.sweep.engines.ray", "RayEngine.run")
+    assert run("sweep", "lr.yaml", "--engine", "ray").exit_code == 0
+    options = ["--per-trial", "CPU=4,memory=8GiB", "--runs", "copied", "--agents", "3"]
+    assert run("sweep", "lr.yaml", "--engine", "ray", *options).exit_code == 0
+    given = ClusterOptions("auto", Resources(4.0, memory=8 * 2**30), Runs.copied, 3)
+    assert calls == [
+        (Path("lr.yaml"), [], Options(cluster=ClusterOptions())),
+        (Path("lr.yaml"), [], Options(agents=3, cluster=given)),
+    ]
 
 
 def test_sweep_that_only_tells(replaced):

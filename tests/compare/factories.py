@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from dcnrun.compare.grid import build_grid
 from dcnrun.compare.results import VariantResult, read_finished
 from dcnrun.compare.tables import terminal
 from dcnrun.config.compose import compose, to_yaml
@@ -17,6 +19,7 @@ from dcnrun.tasks.detection.scores import MatchesPerImage
 from dcnrun.tasks.segmentation.scores import ConfusionPerImage, class_iou
 
 CLASSES = ("background", "circle", "star")
+FAKE_TRAINING = Path(__file__).with_name("fakes.py")
 
 
 def confusions(seed: int, skill: float = 0.7, images: int = 12) -> np.ndarray:
@@ -133,3 +136,32 @@ def shown(comparison, width=80):
     console = Console(width=width, record=True, force_terminal=False)
     console.print(terminal(comparison))
     return console.export_text()
+
+
+class Trainer:
+    """A stand-in for `dcnrun`, what each of its runs does, and what it was called with."""
+
+    def __init__(self, folder: Path, overrides: list[str]) -> None:
+        self.folder = folder
+        self.program = [sys.executable, "-S", str(FAKE_TRAINING), str(folder)]
+        self.overrides = overrides
+        folder.mkdir()
+        self.prepare(overrides)
+
+    def prepare(self, overrides: list[str]) -> None:
+        grid = build_grid(overrides)
+        for skill, variant in enumerate(grid.variants):
+            for seed in grid.seeds:
+                name = f"{variant.slug}-seed{seed}"
+                write_run(self.folder / name, list(variant.overrides), seed, 0.6 + skill / 10)
+
+    def does(self, run: str, action: str | None) -> None:
+        file = self.folder / f"{run}.does"
+        file.write_text(action) if action else file.unlink()
+
+    def calls(self) -> list[list[str]]:
+        """What it was called with since this was last asked."""
+        file = self.folder / "calls.jsonl"
+        calls = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        file.unlink(missing_ok=True)
+        return calls

@@ -19,41 +19,10 @@ from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
-from tests.compare.factories import write_run
+from tests.compare.factories import Trainer
 from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
 from tests.training.factories import TINY
-
-FAKE_TRAINING = Path(__file__).with_name("fakes.py")
-
-
-class Trainer:
-    """A stand-in for `dcnrun`, what each of its runs does, and what it was called with."""
-
-    def __init__(self, folder: Path, overrides: list[str]) -> None:
-        self.folder = folder
-        self.program = [sys.executable, "-S", str(FAKE_TRAINING), str(folder)]
-        self.overrides = overrides
-        folder.mkdir()
-        self.prepare(overrides)
-
-    def prepare(self, overrides: list[str]) -> None:
-        grid = build_grid(overrides)
-        for skill, variant in enumerate(grid.variants):
-            for seed in grid.seeds:
-                name = f"{variant.slug}-seed{seed}"
-                write_run(self.folder / name, list(variant.overrides), seed, 0.6 + skill / 10)
-
-    def does(self, run: str, action: str | None) -> None:
-        file = self.folder / f"{run}.does"
-        file.write_text(action) if action else file.unlink()
-
-    def calls(self) -> list[list[str]]:
-        """What it was called with since this was last asked."""
-        file = self.folder / "calls.jsonl"
-        calls = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        file.unlink(missing_ok=True)
-        return calls
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,14 @@
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
+from dcnrun.jobs.ledger import Draw, Job, JobSpec, Ledger, State
+from dcnrun.jobs.source import Judge, LedgerSource
 from dcnrun.jobs.train import train_arguments
 from dcnrun.jobs.worker import work
 from tests.jobs import fakes
@@ -46,7 +47,7 @@ def start_agent(storage: str, folder: Path, cap: int) -> BaseProcess:
 
 def _run_agent(storage: str, folder: Path, cap: int) -> None:
     ledger = Ledger.create(storage, "tune", "sweep", "", str(folder), cap, lost_after=1.0)
-    work(ledger, folder, command, metric=METRIC, draw=draw_fake)
+    work(LedgerSource(ledger, draw_fake), folder, command, metric=METRIC)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 60, pause: float = 0.02) -> None:
@@ -65,8 +66,18 @@ class Batch:
         self.ledger = Ledger.create(self.url, "tune", "sweep", "", "", None, lost_after=2.4)
         self.ledger.add([JobSpec(tuple(words.split()), {}, f"trial-{i}") for i, words in enumerate(settings)])
 
-    def work(self, **options: Any) -> list[Job]:
-        return work(self.ledger, self.folder, command, metric=METRIC, **options)
+    def source(self, **options: Any) -> LedgerSource:
+        return LedgerSource(self.ledger, **options)
+
+    def work(
+        self,
+        draw: Draw | None = None,
+        judge: Judge | None = None,
+        only: Collection[str] | None = None,
+        **options: Any,
+    ) -> list[Job]:
+        source = self.source(draw=draw, judge=judge, only=only)
+        return work(source, self.folder, command, metric=METRIC, **options)
 
     def starts(self, job: int = 0) -> list[str]:
         file = self.folder / f"trial-{job}" / "starts"

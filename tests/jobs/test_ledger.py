@@ -170,6 +170,17 @@ def test_the_job_of_a_dead_process_of_this_host_is_reassigned_at_once(ledger, st
     assert ledger.claim("a").attempts == 2
 
 
+def test_the_job_of_an_agent_that_a_cluster_saw_die_is_reassigned_at_once(ledger):
+    elsewhere, alive = "node-1:5:1:boot", "node-2:5:1:boot"
+    ledger.claim(elsewhere, draw)
+    ledger.claim(alive, draw)
+    ledger.lose(elsewhere)
+    taken = ledger.claim("a")
+    assert (taken.number, taken.attempts) == (0, 2)
+    assert not ledger.finish(taken, elsewhere, State.completed)
+    assert ledger.claim("b") is None, "the other's heart beats"
+
+
 def test_the_same_batch_is_opened_and_another_is_refused(storage):
     def create(name="tune", kind="sweep", text="method: bayes", cap=3):
         return Ledger.create(storage, name, kind, text, "runs/tune", cap)

@@ -14,7 +14,8 @@ from dcnrun.errors import RunError
 from dcnrun.jobs import owner, worker
 from dcnrun.jobs.database import STORAGE, sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
-from dcnrun.jobs.worker import Verdict, Watcher, work
+from dcnrun.jobs.source import LedgerSource, Verdict
+from dcnrun.jobs.worker import Watcher, work
 from tests.jobs.factories import METRIC, Batch, command, start_agent, wait_until
 
 
@@ -87,7 +88,7 @@ def test_a_run_that_fails_or_is_killed_touches_no_other(batch):
 
 def test_an_exit_without_a_completed_run_is_a_failure(batch):
     runs = batch("value=1")
-    (job,) = work(runs.ledger, runs.folder, lambda job, path: ["true"])
+    (job,) = work(runs.source(), runs.folder, lambda job, path: ["true"])
     assert (job.state, job.reason) == (State.failed, "exit status 0")
 
 
@@ -101,8 +102,15 @@ def test_a_job_without_a_command_fails_for_that_reason(batch):
         raise RunError("no such thing")
 
     runs = batch("value=1")
-    (job,) = work(runs.ledger, runs.folder, refuse)
+    (job,) = work(runs.source(), runs.folder, refuse)
     assert (job.state, job.reason) == (State.failed, "no such thing")
+
+
+def test_an_agent_that_does_not_wait_ends_while_another_runs_the_last_job(batch):
+    runs = batch("value=1")
+    runs.ledger.claim("elsewhere:1:1:none")
+    assert runs.work(waits=False) == []
+    assert runs.states() == [State.running]
 
 
 def test_three_failures_stop_the_agent_with_the_reasons_however_long_they_took(batch, monkeypatch):
@@ -345,7 +353,7 @@ def test_the_orphan_of_a_killed_agent_saves_before_its_run_is_resumed(tmp_path):
     wait_until((folder / "trial" / "checkpoint").exists)
     killed.kill()
     killed.join()
-    (job,) = work(ledger, folder, command, metric=METRIC)
+    (job,) = work(LedgerSource(ledger), folder, command, metric=METRIC)
     assert (job.state, job.attempts) == (State.completed, 2)
     assert [step for step, _ in job.history] == list(range(1, 31))
     assert not (folder / "trial" / "twice").exists()

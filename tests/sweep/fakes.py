@@ -44,7 +44,7 @@ def train(option: str, folder: str, *overrides: str) -> int:
     run = Path(folder)
     run.mkdir(exist_ok=True)
     with (run / "starts").open("a") as starts:
-        starts.write(f"{option} {'DCNRUN_STORAGE' in os.environ}\n")
+        starts.write(f"{option} {'DCNRUN_STORAGE' in os.environ} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
     if option == "--run-dir":
         (run / "overrides.txt").write_text("".join(f"{override}\n" for override in overrides))
         (run / "config.yaml").write_text("stands: in\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcnrun.errors import ConfigError
+from dcnrun.jobs.cluster.options import ClusterOptions
 
 if TYPE_CHECKING:
     from dcnrun.sweep.spec.sweep_file import SweepFile
@@ -22,6 +23,7 @@ class Engine(StrEnum):
 
     local = "local"
     wandb = "wandb"
+    ray = "ray"
 
 
 class Sampler(StrEnum):
@@ -48,6 +50,7 @@ class Options:
     """Seeds over which the best settings are run again when the trials are done; None: they are not."""
     top: int = 3  # the number of the best settings that are repeated
     retry_failed: bool = False  # whether trials that failed before run again
+    cluster: ClusterOptions | None = None  # of the Ray engine alone
 
     def cap(self, sweep: "SweepFile") -> int | None:
         """The most trials of a sweep: the smaller of --count and run_cap; None without either."""
@@ -99,3 +102,10 @@ def engine_for(engine: Engine) -> SweepEngine:
             from dcnrun.sweep.engines.wandb import WandbEngine
 
             return WandbEngine()
+        case Engine.ray:
+            from dcnrun.jobs.cluster.options import require_ray
+
+            require_ray()
+            from dcnrun.sweep.engines.ray import RayEngine
+
+            return RayEngine()

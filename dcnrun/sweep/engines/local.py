@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 _REASONS = 5
 _WITHOUT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 
-Supervise = Callable[[Sequence[str], Sequence[AgentSpec], Callable[[], None]], None]
+Supervise = Callable[[Sequence[str], Sequence[AgentSpec], Callable[[], object]], None]
 """Runs an agent per spec with a command, and calls a function meanwhile and once at the end: `supervise`."""
+RunAgents = Callable[[Ledger, Path, Callable[[], Progress]], None]
+"""Runs agents until no job of a ledger is left, in a folder; calls a function meanwhile and at the end, which shows how it stands."""
 
 
 class LocalEngine(SweepEngine):
@@ -66,27 +68,33 @@ class LocalEngine(SweepEngine):
         """
         plan = self.plan(path, overrides, options)
         sweep, folder, storage = plan.sweep, folder_of(plan.sweep, options), storage_url(options.storage)
-        groups = gpu_groups_for([*sweep.fixed, *overrides], options.gpus)
+        run_agents = self.agents(plan, options)
         cap = options.cap(sweep)
         ledger = create_ledger(plan, name_of(sweep, options), folder, storage, cap)
         if options.retry_failed:
             ledger.reopen([job.number for job in ledger.jobs() if job.state is State.failed and not job.damaged])
         console.print(f"{sweep.name}: {extent(sweep, cap)}, in {folder}", markup=False, soft_wrap=True)
-        specs = agent_specs(options.agents, groups, folder / "logs", {STORAGE: storage} if storage else {})
-        command = [*self._program, *agent_arguments(ledger, folder, storage)]
         search = Searching(plan).search
         if not _progress(ledger, plan, folder, search).is_over:
-            self._run_agents(command, specs, lambda: _progress(ledger, plan, folder, search))
+            _run(run_agents, ledger, folder, lambda: _progress(ledger, plan, folder, search))
         progress = _progress(ledger, plan, folder, search)
         repeated = None
         self.write_report(plan, progress, None)
         _require_success(progress)
         if options.repeats:
             batch = create_repeats(ledger, plan, folder, storage)
-            repeated = self._repeat(command, specs, progress, batch, options)
+            repeated = self._repeat(run_agents, progress, batch, options)
             self.write_report(plan, progress, repeated)
         _say_if_exhausted(plan, search, progress)
         return _report(progress, repeated)
+
+    def agents(self, plan: Plan, options: Options) -> RunAgents:
+        """Return what runs the agents of a sweep; UsageError where there can be none."""
+        folder, storage = folder_of(plan.sweep, options), storage_url(options.storage)
+        groups = gpu_groups_for([*plan.sweep.fixed, *plan.overrides], options.gpus)
+        specs = agent_specs(options.agents, groups, folder / "logs", {STORAGE: storage} if storage else {})
+        command = [*self._program, *agent_arguments(name_of(plan.sweep, options), folder, storage)]
+        return lambda _, __, look: self._supervise(command, specs, look)
 
     def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
         """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
@@ -106,9 +114,7 @@ class LocalEngine(SweepEngine):
 
         write_report(plan, progress, repeated)
 
-    def _repeat(
-        self, command: Sequence[str], specs: Sequence[AgentSpec], progress: Progress, batch: Ledger, options: Options
-    ) -> "Repeated":
+    def _repeat(self, run_agents: RunAgents, progress: Progress, batch: Ledger, options: Options) -> "Repeated":
         """Run the best settings of a sweep that is over with several seeds, or resume that, and compare them."""
         from dcnrun.compare.report import finish_report, print_report
         from dcnrun.sweep.repeats import add_repeats, choose_candidates, compare_repeats, progress_of_repeats
@@ -120,31 +126,34 @@ class LocalEngine(SweepEngine):
         if not progress_of_repeats(progress, batch, chosen, folder).is_over:
             said = f"The best {len(chosen)} settings over {options.repeats} seeds, in {folder}"
             console.print(said, markup=False, soft_wrap=True)
-            self._run_agents(command, specs, lambda: progress_of_repeats(progress, batch, chosen, folder))
+            _run(run_agents, batch, folder, lambda: progress_of_repeats(progress, batch, chosen, folder))
         repeated, comparison = compare_repeats(chosen, progress_of_repeats(progress, batch, chosen, folder))
         finish_report(comparison, folder)
         print_report(comparison, folder)
         return repeated
 
-    def _run_agents(self, command: Sequence[str], specs: Sequence[AgentSpec], progress: Callable[[], Progress]) -> None:
-        last: Progress | None = None
-        try:
-            with watching() as show:
 
-                def look() -> None:
-                    nonlocal last
-                    last = None  # if the database stays away, that is the error
-                    last = progress()
-                    show(last)
+def _run(run_agents: RunAgents, ledger: Ledger, folder: Path, progress: Callable[[], Progress]) -> None:
+    """Run agents and show meanwhile how it stands; RunError, if every job failed, with the reasons for that."""
+    last: Progress | None = None
+    try:
+        with watching() as show:
 
-                self._supervise(command, specs, look)
-        except KeyboardInterrupt:
-            console.print("Stopped; what the trials have trained is kept. The same command resumes.", markup=False)
-            raise
-        except RunError:
-            if last is not None:
-                _require_success(last)  # why trials fail says more than why the agents ended
-            raise
+            def look() -> Progress:
+                nonlocal last
+                last = None  # if the database stays away, that is the error
+                last = progress()
+                show(last)
+                return last
+
+            run_agents(ledger, folder, look)
+    except KeyboardInterrupt:
+        console.print("Stopped; what the trials have trained is kept. The same command resumes.", markup=False)
+        raise
+    except RunError:
+        if last is not None:
+            _require_success(last)  # why trials fail says more than why the agents ended
+        raise
 
 
 def _not_local(sweep: SweepFile) -> Iterator[tuple[str, str]]:

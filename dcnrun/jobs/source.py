@@ -1,0 +1,115 @@
+"""Where an agent takes its jobs and says how they go: a ledger, or what stands before one on another machine."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dcnrun.jobs.database import PATIENCE
+from dcnrun.jobs.ledger import Draw, Job, Ledger, State
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a run must stop, and the band at which it was judged."""
+
+    reason: str
+    band: int | None = None
+
+
+Judge = Callable[[Sequence[Job], Job], Verdict | None]
+"""Returns whether a run must stop, given all jobs and itself after a new report."""
+
+
+class JobSource(Protocol):
+    """What an agent asks of whoever has its jobs; the guarantees are the ledger's, at the top of `dcnrun.jobs.ledger`."""
+
+    def lost_after(self) -> float:
+        """Return the seconds without a heartbeat after which a job is reassigned."""
+
+    def claim(self, owner: str) -> Job | None:
+        """Give an agent its next job, now running as its own; None if there is none to take."""
+
+    def underway(self) -> list[Job]:
+        """Return the jobs that wait or run, at whichever agent."""
+
+    def current(self, job: Job) -> Job:
+        """Return a job as it stands now; itself where its row is gone."""
+
+    def beat(self, job: Job, owner: str) -> bool:
+        """Record a heartbeat; False if the job was reassigned."""
+
+    def record(self, job: Job, owner: str, history: Sequence[tuple[int, float]]) -> bool:
+        """Replace the job's history; False if the job was reassigned."""
+
+    def judge(self, job: Job) -> Verdict | None:
+        """Return why a job that has just reported must stop; None lets it continue."""
+
+    def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
+        """Record how the job ended; False if it was reassigned."""
+
+    def release(self, owner: str, patience: float = PATIENCE) -> None:
+        """Give back the job that an owner holds, after a clean interrupt."""
+
+
+class LedgerSource(JobSource):
+    """The jobs of a ledger, with what draws new ones and judges those that run."""
+
+    def __init__(
+        self, ledger: Ledger, draw: Draw | None = None, judge: Judge | None = None, only: Collection[str] | None = None
+    ) -> None:
+        """Take jobs from a ledger.
+
+        Args:
+            ledger: Where the jobs are.
+            draw: Draws a new job when none waits; without it, only jobs in the ledger are taken.
+            judge: Decides after each new report whether the run must stop.
+            only: Take only jobs of these run folders.
+        """
+        self._ledger = ledger
+        self._draw = draw
+        self._judge = judge
+        self._only = only
+
+    def lost_after(self) -> float:
+        """Return the ledger's."""
+        return self._ledger.lost_after
+
+    def claim(self, owner: str) -> Job | None:
+        """Claim from the ledger, which draws where no job waits."""
+        return self._ledger.claim(owner, self._draw, self._only)
+
+    def underway(self) -> list[Job]:
+        """Return the jobs that wait or run, of those that may be taken."""
+        mine = (job for job in self._ledger.jobs() if self._only is None or job.folder in self._only)
+        return [job for job in mine if job.state in (State.waiting, State.running)]
+
+    def current(self, job: Job) -> Job:
+        """Return a job as the ledger has it."""
+        return _own(self._ledger.jobs(), job)
+
+    def beat(self, job: Job, owner: str) -> bool:
+        """Record a heartbeat."""
+        return self._ledger.beat(job, owner)
+
+    def record(self, job: Job, owner: str, history: Sequence[tuple[int, float]]) -> bool:
+        """Replace the job's history."""
+        return self._ledger.record(job, owner, history)
+
+    def judge(self, job: Job) -> Verdict | None:
+        """Judge a job beside all others."""
+        if self._judge is None:
+            return None
+        jobs = self._ledger.jobs()
+        return self._judge(jobs, _own(jobs, job))
+
+    def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
+        """Record how the job ended."""
+        return self._ledger.finish(job, owner, state, reason, band)
+
+    def release(self, owner: str, patience: float = PATIENCE) -> None:
+        """Give back the job that an owner holds."""
+        self._ledger.release(owner, patience)
+
+
+def _own(jobs: Sequence[Job], job: Job) -> Job:
+    return next((each for each in jobs if each.number == job.number), job)
