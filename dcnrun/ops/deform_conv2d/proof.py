@@ -86,7 +86,7 @@ def timed(work: Work) -> Problem:
     """Return a layer of 64x64 pixels with as many channels out as in."""
     numbers = Numbers(work.channels)
     batch = work.pixels // 64**2
-    return make(work.name, numbers, work.channels, work.channels, (64, 64), batch, spread=1)
+    return make(work.size, numbers, work.channels, work.channels, (64, 64), batch, spread=1)
 
 
 def _other_layouts(problem: Problem) -> Problem:

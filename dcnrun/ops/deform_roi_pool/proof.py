@@ -83,7 +83,7 @@ def problems(seed: int) -> list[Problem]:
 def timed(work: Work) -> Problem:
     """Return the RoIs of a detector's head on a feature map of 50x50 pixels, without offsets: what torchvision computes too."""
     numbers = Numbers(work.channels)
-    return make(work.name, numbers, work.channels, (50, 50), work.pixels // 64, (8, 8), shifted=False, masked=False)
+    return make(work.size, numbers, work.channels, (50, 50), work.pixels // 64, (8, 8), shifted=False, masked=False)
 
 
 def _odd_rois(rois: Tensor) -> Tensor:

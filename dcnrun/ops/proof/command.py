@@ -92,40 +92,36 @@ def show(report: Report, file: Path | None, other: Report | None = None) -> None
         console.print(report["failure"], markup=False, soft_wrap=True)
     for dtype, found in report["dtypes"].items():
         said = f"right on {report['problems']} problems, each in two ways" if found["right"] else found["why_not"]
-        console.print(f"  {dtype}: {said}", markup=False, soft_wrap=True)
+        console.print(f"{dtype}: {said}", markup=False, soft_wrap=True)
         for row in found["wrong"]:
             if row["by"] == "torchvision":
-                console.print(f"    torchvision is wrong on: {row['problem']}", markup=False, soft_wrap=True)
-    rows = list(_times(report, other))
-    if rows:
-        table = Table()
-        for title in ("dtype", "pass", "channels", "pixels", "ours, ms", "torchvision, ms", "computes"):
-            table.add_column(title)
-        if other is not None:
-            table.add_column("ours there, ms")
-            table.add_column("torchvision there, ms")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+                console.print(f"torchvision is wrong on: {row['problem']}", markup=False, soft_wrap=True)
+        if found["times"]:
+            _show_times(_times(found), {} if other is None else _times(other["dtypes"].get(dtype, {"times": []})))
     console.print(f"{'kept in ' + str(file) if file else 'not kept'}\n", markup=False, soft_wrap=True)
 
 
-def _times(report: Report, other: Report | None) -> Iterator[list[str]]:
-    there = {} if other is None else dict(_rows(other))
-    for (dtype, pass_, channels, pixels), row in _rows(report):
+Times = dict[tuple[str, int, int], dict[str, Any]]
+
+
+def _times(found: dict[str, Any]) -> Times:
+    """The times of ours and of torchvision's, by pass, channels and pixels."""
+    return {(row["pass"], row["channels"], row["pixels"]): row for row in found["times"]}
+
+
+def _show_times(here: Times, there: Times) -> None:
+    table = Table(box=None, pad_edge=False)
+    titles = ["ours", "torchvision", "faster", *(["ours there", "its there"] if there else [])]
+    for title in ("ms, channels x pixels", *titles):
+        table.add_column(title, no_wrap=True)
+    for (pass_, channels, pixels), row in here.items():
         faster = "ours" if row["ours"] <= SLOWER * row["torchvision"] else "torchvision"
-        shown = [dtype, pass_, str(channels), str(pixels), _ms(row["ours"]), _ms(row["torchvision"]), faster]
-        if other is not None:
-            theirs = there.get((dtype, pass_, channels, pixels), {})
-            shown += [_ms(theirs.get("ours")), _ms(theirs.get("torchvision"))]
-        yield shown
-
-
-def _rows(report: Report) -> Iterator[tuple[tuple[str, str, int, int], dict[str, Any]]]:
-    for dtype, found in report["dtypes"].items():
-        for row in found["times"]:
-            if row["ours"] is not None and row["torchvision"] is not None:
-                yield (dtype, row["pass"], row["channels"], row["pixels"]), row
+        cells = [f"{pass_} {channels} x {pixels}", _ms(row["ours"]), _ms(row["torchvision"]), faster]
+        if there:
+            other = there.get((pass_, channels, pixels), {})
+            cells += [_ms(other.get("ours")), _ms(other.get("torchvision"))]
+        table.add_row(*map(escape, cells))
+    console.print(table)
 
 
 def _ms(seconds: float | None) -> str:

@@ -176,8 +176,8 @@ def definition(subject: Subject, problem: Problem) -> Results:
 
 
 def differences(problem: Problem, got: Results, wanted: Results) -> dict[str, str]:
-    """Return what is wrong with results, by name and in words; nothing where all are right."""
-    found = {name: _difference(problem, name, got[name].cpu(), value) for name, value in wanted.items()}
+    """Return what is wrong with results, by name and in words; nothing where all are right. Compared where the right ones are."""
+    found = {name: _difference(problem, name, got[name].to(value.device), value) for name, value in wanted.items()}
     return {name: words for name, words in found.items() if words}
 
 

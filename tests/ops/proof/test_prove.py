@@ -164,9 +164,9 @@ def test_settings_and_random_numbers_are_as_they_were(peer, monkeypatch):
     torch.manual_seed(1)
     prove(peer.subject, CPU, None)
     assert torch.equal(torch.rand(1), wanted)
-    before = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32
+    before = matmul.allow_bf16_reduced_precision_reduction, matmul.fp32_precision
     with exact(True):
         assert torch.are_deterministic_algorithms_enabled()
         assert not matmul.allow_bf16_reduced_precision_reduction
     assert not torch.are_deterministic_algorithms_enabled()
-    assert before == (matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32)
+    assert before == (matmul.allow_bf16_reduced_precision_reduction, matmul.fp32_precision)

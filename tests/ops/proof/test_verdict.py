@@ -99,9 +99,7 @@ def test_others_may_not_write_verdicts(tmp_path):
 
 @pytest.mark.parametrize("ours", [1.0, 1.04, 0.1])
 def test_torchvisions_is_taken_only_where_it_is_clearly_faster(ours):
-    dtypes = {
-        "float32": {"right": True, "why_not": "", "times": [time_of(ours, 1.0), time_of(None, 1.0), time_of(9.0, None)]}
-    }
+    dtypes = {"float32": {"right": True, "why_not": "", "times": [time_of(ours, 1.0)]}}
     assert verdict_of_report(report(dtypes=dtypes), None).slower == {"float32": frozenset()}
 
 
