@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import ConvKind, ResNetStyle, stages_in
 from dcnrun.models.convert import STAGES
+from dcnrun.models.torch_files import is_plain
 
 
 class Project(StrEnum):
@@ -25,17 +27,6 @@ class Project(StrEnum):
     openmmlab = "OpenMMLab (mmdetection, mmsegmentation or mmpretrain)"
     detectron2 = "detectron2"
     torchvision = "torchvision"
-
-
-def is_plain(value: Any) -> bool:
-    """Return whether a value is a tensor of numbers in memory: neither sparse nor quantized, and not without its data."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-        and not value.is_nested
-    )
 
 
 # Layouts ------------------------------------------------------------------------------------------------------------------
@@ -332,10 +323,13 @@ def deformable_layers(tensors: Mapping[str, Tensor]) -> list[DeformableLayer]:
     return found
 
 
-def conv_settings(tensors: Mapping[str, Tensor], backbone: str = "backbone.") -> list[str]:
+def conv_settings(tensors: Mapping[str, Tensor], backbone: str, masks_are_sigmoids: bool = True) -> list[str]:
     """Return the settings with which a network has the deformable layers of a file's ResNet; none where it has none.
 
-    `backbone` is what the names of the backbone's tensors begin with.
+    Args:
+        tensors: by our names.
+        backbone: what the names of the backbone's tensors begin with.
+        masks_are_sigmoids: as those of other projects.
     """
     layers = [layer for layer in deformable_layers(tensors) if layer.name.startswith(backbone)]
     if not layers:
@@ -359,9 +353,9 @@ def conv_settings(tensors: Mapping[str, Tensor], backbone: str = "backbone.") ->
         where = stages[0] if len(stages) == 1 else f"{stages[0]}-{stages[-1]}"
         if stages_in(where) != stages:
             where = ",".join(stages)
-    settings = [f"conv={layers[0].kind}", f"conv.layers={where}"]
+    settings = [f"conv={layers[0].kind}", as_override("conv.layers", where)]
     if layers[0].offset_groups > 1:
         settings.append(f"conv.offset_groups={layers[0].offset_groups}")
-    if layers[0].kind is ConvKind.modulated:
+    if layers[0].kind is ConvKind.modulated and masks_are_sigmoids:
         settings.append("conv.mask_start=0.5")
     return settings

@@ -1,9 +1,7 @@
-"""Weights from files: what `torch.save` wrote, read without running any of it, and what of it fits a network."""
+"""Weights of a name or a file, and what of them fits a network."""
 
 import os
 import re
-import warnings
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,30 +21,15 @@ from dcnrun.models.checkpoints import (
     Translation,
     classes_of,
     conv_settings,
-    is_plain,
     style_of,
     translate,
 )
 from dcnrun.models.conv import ModulatedDeformConv2d
 from dcnrun.models.encoders import published_weights
 from dcnrun.models.sampling import sampling_layers
-from dcnrun.runs import RunFolder, require_regular
+from dcnrun.models.torch_files import NotTensorsError, is_plain, read_torch_file
+from dcnrun.runs import RunFolder
 
-_STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
-_PLAIN_COPY = (
-    "where you trust the file, and have the software that wrote it, write a plain one: python -c 'import sys, torch; "
-    'found = torch.load(sys.argv[1], "cpu", weights_only=False); '
-    'torch.save(found.get("state_dict", found.get("model", found)), sys.argv[2])\' FILE plain.pth'
-)
-_PLAIN_COPY_OF_ARRAYS = (
-    "where you trust the file, write a plain one: python -c 'import pickle, sys, torch; "
-    'found = pickle.load(open(sys.argv[1], "rb"), encoding="latin1"); '
-    'torch.save({name: torch.as_tensor(value) for name, value in found["model"].items()}, sys.argv[2])\' FILE plain.pth'
-)
-_OLD_TORCH_FILE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""What files begin with that `torch.save` wrote before PyTorch 1.6: a number, pickled."""
-_OF_PROJECTS = ("mmengine.", "mmcv.", "numpy.", "argparse.", "detectron2.", "fvcore.", "omegaconf.", "yacs.")
-"""Modules of what projects keep in checkpoints beside tensors."""
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
 _BACKBONES = (
     "backbone.",
@@ -60,28 +43,6 @@ RGB = 3
 _MOST_LISTED = 40
 SIGMOID = 0.5
 """The `mask_start` of masks that are sigmoids, as those of other projects."""
-
-
-class NotTensorsError(Exception):
-    """Why a file can't be read as tensors, to follow the file's name."""
-
-
-def read_torch_file(path: Path) -> Any:
-    """Read tensors and plain values that `torch.save` wrote; NotTensorsError for anything else."""
-    try:
-        require_regular(path)
-        _require_whole(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except NotTensorsError:
-        raise
-    except FileNotFoundError:
-        raise NotTensorsError("does not exist") from None
-    except OSError as error:
-        raise NotTensorsError(f"can't be read: {error.strerror or 'it is damaged'}") from error
-    except Exception as error:  # a damaged or foreign file fails in many ways
-        raise NotTensorsError(_reason(path, str(error))) from error
 
 
 def misfit(network: nn.Module, state: Mapping[str, Any]) -> str | None:
@@ -164,7 +125,7 @@ class Weights:
         if self.style not in (None, style):
             raise UsageError(
                 f"model.weights={self.source} are of a ResNet whose strides are in the other convolutions: set model.style={self.style}, "
-                f"since model.style={style} would compute something else."
+                f"with model.backbone, since with model.style={style}, as encoders have it, the network would compute something else."
             )
 
     def _turn_to_rgb(self, wanted: Mapping[str, Tensor]) -> None:
@@ -263,7 +224,11 @@ class Weights:
         if any(".offset_branch." in name and self._origin(name).name != name for name in missed):
             settings = " ".join(conv_settings(self.tensors, self.prefix))
             advice.append(f"its deformable layers learnt where to look, which {settings} takes over")
-        if self.translation and self.translation.project is Project.detectron2 and not self.style:
+        if (
+            self.translation
+            and self.translation.project is Project.detectron2
+            and not (self.style or self.turned_to_rgb)
+        ):
             advice.append(
                 "it does not say which convolutions stride: detectron2's networks from Caffe need model.style=caffe"
             )
@@ -425,40 +390,6 @@ def listed(names: Iterable[str]) -> str:
 def _pattern(name: str) -> str:
     """Return the module that a tensor is in, its numbers as *: `layer*.*.bn*`."""
     return printable(re.sub(r"\d+", "*", name.rpartition(".")[0] or name))
-
-
-def _require_whole(path: Path) -> None:
-    """Raise NotTensorsError for an archive that is damaged or that grows when it is read."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-            raise NotTensorsError("is a compressed archive, and not what torch.save writes")
-        damaged = archive.testzip()  # compares every part with its checksum
-    if damaged is not None:
-        raise NotTensorsError(f"is damaged in {printable(damaged)}")
-
-
-def _is_other_pickle(path: Path) -> bool:
-    """Return whether a file is a pickle, and none that PyTorch wrote."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_OLD_TORCH_FILE))
-    except (OSError, ValueError):  # it is gone, or has no name that there can be
-        return False
-    return start.startswith(b"\x80") and start != _OLD_TORCH_FILE
-
-
-def _reason(path: Path, said: str) -> str:
-    """Return in our words why PyTorch refused a file."""
-    if _is_other_pickle(path):
-        return f"is a pickle and not what torch.save writes, as the files of detectron2's model zoo; {_PLAIN_COPY_OF_ARRAYS}"
-    if found := re.search(r"GLOBAL (\S+)", said):
-        advice = _PLAIN_COPY if found[1].startswith(_OF_PROJECTS) else _STATE_DICT
-        return f"is a pickle of objects such as {printable(found[1])}, which only running it could restore; {advice}"
-    if "TorchScript" in said:
-        return f"is a TorchScript program; {_STATE_DICT}"
-    return "is damaged, or not what torch.save writes"
 
 
 def _published(model: ModelConfig, weights: str) -> dict[str, Tensor]:

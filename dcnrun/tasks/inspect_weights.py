@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from dcnrun.config.compose import compose
+from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStyle
 from dcnrun.config.settings import default_of
 from dcnrun.console import console, printable
@@ -65,7 +66,7 @@ def inspect_weights(file: Path) -> dict[str, Any]:
     """Print what a file of weights is, which settings take it, and what of it they take; return it."""
     weights = read_weights_file(file)
     network = _resnet(weights.tensors)
-    settings = [*_settings(network, weights.style)] if network else []
+    settings = [*_settings(network, weights)] if network else []
     loaded = _tried(settings, file, network) if settings else None
     project = weights.translation.project if weights.translation else None
     report = {
@@ -124,7 +125,7 @@ def _classes(network: _ResNet) -> int | None:
     return shape[0] // per_class - beside if shape else None
 
 
-def _settings(network: _ResNet, style: ResNetStyle | None) -> Iterator[str]:
+def _settings(network: _ResNet, weights: Weights) -> Iterator[str]:
     """Yield the settings of a network of ours that takes most of a file's; none where there is no such backbone."""
     if network.backbone is None:
         return
@@ -134,14 +135,14 @@ def _settings(network: _ResNet, style: ResNetStyle | None) -> Iterator[str]:
     yield f"model.backbone={network.backbone}"
     if network.width != PUBLISHED_WIDTH:
         yield f"model.width={network.width}"
-    if style is ResNetStyle.caffe:
-        yield f"model.style={style}"
+    if weights.style is ResNetStyle.caffe:
+        yield f"model.style={weights.style}"
     if architecture is not None:
         config = compose([f"model={architecture}"])
         yield from (
             f"{key}={value}" for key, value in _widths(network, architecture) if value != default_of(config, key)
         )
-    yield from conv_settings(network.tensors, network.prefix)
+    yield from conv_settings(network.tensors, network.prefix, masks_are_sigmoids=weights.translation is not None)
 
 
 def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str, int]]:
@@ -190,7 +191,7 @@ def _lines(report: Mapping[str, Any], weights: Weights, network: _ResNet | None)
     if not kinds:
         yield "  no deformable layers"
     if report["settings"]:
-        words = [*report["settings"], f"model.weights={report['file']}"]
+        words = [*report["settings"], as_override("model.weights", report["file"])]
         yield f"  dcnrun train {printable(shlex.join(words))}"
         yield str(report["loaded"])
     else:

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from dcnrun.errors import RunError
-from dcnrun.models.checkpoints import is_plain
-from dcnrun.models.weights import NotTensorsError, read_torch_file
+from dcnrun.models.torch_files import NotTensorsError, is_plain, read_torch_file
 from dcnrun.runs import RunFolder, replacing
 
 State = dict[str, Any]

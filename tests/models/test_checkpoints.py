@@ -11,7 +11,6 @@ from dcnrun.models.checkpoints import (
     classes_of,
     conv_settings,
     deformable_layers,
-    is_plain,
     style_of,
     translate,
 )
@@ -117,12 +116,18 @@ def test_the_settings_of_deformable_layers():
     }
     learnt = {key.replace("weight", "offset_branch.weight"): torch.zeros(27, 4, 3, 3) for key in plain}
     of_stages = {key: value for key, value in learnt.items() if "layer1" not in key}
-    assert conv_settings(plain | of_stages) == ["conv=modulated", "conv.layers=c3-c5", "conv.mask_start=0.5"]
+    assert conv_settings(plain | of_stages, "backbone.") == [
+        "conv=modulated",
+        "conv.layers=c3-c5",
+        "conv.mask_start=0.5",
+    ]
+    own = conv_settings(plain | of_stages, "backbone.", masks_are_sigmoids=False)
+    assert own == ["conv=modulated", "conv.layers=c3-c5"]
     some = {key: value for key, value in learnt.items() if "layer4" in key or "layer2" in key}
-    assert conv_settings(plain | some)[1] == "conv.layers=c3,c5"
+    assert conv_settings(plain | some, "backbone.")[1] == "conv.layers=c3,c5"
     last = {key: value for key, value in learnt.items() if "layer4.1" in key}
-    assert conv_settings(plain | last)[1] == "conv.layers=layer4.1.conv2"
-    assert conv_settings(plain) == []
+    assert conv_settings(plain | last, "backbone.")[1] == "conv.layers=layer4.1.conv2"
+    assert conv_settings(plain, "backbone.") == []
 
 
 def test_what_metadata_say():
@@ -136,9 +141,3 @@ def test_what_metadata_say():
         assert style_of(foreign, nothing) is None
         assert classes_of(foreign) == ()
     assert translate({"a": torch.zeros(1)}, {"meta": {"mmengine_version": "0.10"}}).project is Project.openmmlab
-
-
-def test_what_is_plain():
-    tensor = torch.zeros(2, 2)
-    assert is_plain(tensor)
-    assert not any(map(is_plain, [tensor.to_sparse(), tensor.to("meta"), 3, None]))

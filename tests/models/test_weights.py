@@ -1,11 +1,6 @@
 """Files of weights: what is loaded, what is left out and said, and what is refused in a sentence of ours."""
 
-import argparse
 import io
-import os
-import pickle
-import shlex
-import sys
 import zipfile
 
 import pytest
@@ -16,7 +11,7 @@ from dcnrun.config.compose import compose
 from dcnrun.config.schema import Architecture, Backbone, ResNetStyle, SegmentationModelConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import ResNetBackbone, build_backbone
-from dcnrun.models.weights import NotTensorsError, misfit, read_torch_file, read_weights
+from dcnrun.models.weights import misfit, read_weights
 from dcnrun.tasks.build import build_model
 
 TINY = ["data=shapes", "model.width=8", "model.head_channels=8"]
@@ -217,39 +212,7 @@ def test_what_does_not_fit_is_refused_in_a_line(tmp_path, plain, kind, said):
     assert not any(word in line for word in ("Traceback", "weights_only", "Unpickler", "RuntimeError"))
 
 
-@pytest.mark.parametrize("kind", ["argparse.Namespace", "a pickle and not what torch.save writes"])
-def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_path, plain, kind, monkeypatch):
-    """The command that the message gives is carried out."""
-    path = tmp_path / "x.pt"
-    if kind.startswith("argparse"):
-        saved(path, {"state_dict": plain, "args": argparse.Namespace(lr=1)})
-    else:
-        arrays = {name: value.numpy() for name, value in plain.items()}
-        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
-    with pytest.raises(UsageError, match=f"{kind}.*where you trust") as refused:
-        build(path)
-    python, dash_c, command, *files = shlex.split(str(refused.value).partition("a plain one: ")[2].rstrip("."))
-    assert (python, dash_c, files) == ("python", "-c", ["FILE", "plain.pth"])
-    monkeypatch.setattr(sys, "argv", ["-c", str(path), str(tmp_path / "plain.pth")])
-    exec(command, {})
-    copy = read_torch_file(tmp_path / "plain.pth")
-    assert all(torch.equal(copy[name], value) for name, value in plain.items())
-
-
-def test_files_of_old_pytorch_are_read_and_their_pickles_told_from_others(tmp_path, plain):
-    path = tmp_path / "x.pt"
-    torch.save(plain, path, _use_new_zipfile_serialization=False)
-    assert read_torch_file(path).keys() == plain.keys()
-    torch.save({"x": Evil()}, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(NotTensorsError, match="a pickle of objects such as"):
-        read_torch_file(path)
-
-
-def test_what_is_no_file_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "x.pt")
-    for path in (tmp_path / "x.pt", tmp_path):
-        with pytest.raises(NotTensorsError, match="no file"):
-            read_torch_file(path)
+def test_a_file_that_is_not_there_is_said(tmp_path):
     for name in ("none.pt", "a" * 5000 + ".pt", "a\0.pt"):
         with pytest.raises(UsageError, match="no such file"):
             build(tmp_path / name)

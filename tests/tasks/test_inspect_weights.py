@@ -6,6 +6,7 @@ Every network is built from the settings that are suggested.
 import shlex
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import nn
@@ -166,6 +167,29 @@ def test_torchvision_networks_for_segmentation(tmp_path, head, network, name):
     assert_near(ours(rgb), original(rgb)["out"])
 
 
+def test_a_network_of_timm(tmp_path):
+    original = randomize(timm.create_model("resnet26", pretrained=False))
+    torch.save({"arch": "resnet26", "state_dict": original.state_dict()}, tmp_path / "x.pth")
+    assert inspect_weights(tmp_path / "x.pth")["settings"] == []  # of fewer blocks than any of ours
+    original = randomize(timm.create_model("resnet18", pretrained=False))
+    torch.save({"arch": "resnet18", "state_dict": original.state_dict()}, tmp_path / "x.pth")
+    report, network, _ = built(tmp_path / "x.pth", 3, "model.output_stride=32")
+    assert report["settings"] == ["model.backbone=resnet18"]
+    rgb = normalised(images())
+    assert_near(network.backbone(rgb), original.forward_features(rgb))
+
+
+def test_a_run_of_ours(tmp_path):
+    """Whose masks may have another start, which its config says."""
+    network = build_model(compose(["conv=modulated", "model.width=8", "model.backbone=resnet18"]), 4).network
+    torch.save({"step": 1, "network": network.state_dict(), "classes": list("abcd")}, tmp_path / "best.pt")
+    report, same, _ = built(tmp_path / "best.pt", 4)
+    assert report["project"] == "dcnrun"
+    assert report["settings"][-2:] == ["conv=modulated", "conv.layers='layer4.0.conv2,layer4.1.conv1,layer4.1.conv2'"]
+    rgb = normalised(images())
+    assert_near(same(rgb), network.eval()(rgb))
+
+
 def filled(original):
     """The state dict of a network of full size that takes no memory."""
     return {
@@ -213,7 +237,9 @@ def test_what_the_network_lacks_is_said(tmp_path):
 def test_a_network_from_caffe_needs_its_style_and_normalisation(tmp_path):
     path = saved(tmp_path / "x.pth", randomize(D2MaskRcnn(**SMALL, **HEADS)), "model")
     of_file = [*WIDTH, f"model.weights='{path}'", "conv=standard"]
-    with pytest.raises(UsageError, match=r"set model\.style=caffe, since model\.style=pytorch would"):
+    with pytest.raises(
+        UsageError, match=r"set model\.style=caffe, with model\.backbone, since with model\.style=pytorch"
+    ):
         build_model(compose(of_file), 3)
     with pytest.raises(UsageError, match=r"data\.mean=\[0\.5.*needs images normalised with ImageNet's"):
         build_model(compose([*of_file, "model.style=caffe", "data.mean=[0.5,0.5,0.5]"]), 3)
