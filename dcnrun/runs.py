@@ -70,6 +70,7 @@ class RunFolder:
         self.per_image_file = self.path / "per_image.npz"  # results on each validation image at the last step
         self.tensorboard = self.path / "tensorboard"  # TensorBoard's files of them, likewise
         self.wandb_file = self.path / "wandb.json"  # the run's id and group at Weights & Biases, kept for a resume
+        self.mlflow_file = self.path / "mlflow.json"  # the run's id in MLflow's store, kept for a resume
         self.confusion_file = self.path / "val_confusion.npz"  # what older runs have in place of per_image_file
         self.best_checkpoint = self.checkpoint(CheckpointChoice.best)
         self.last_checkpoint = self.checkpoint(CheckpointChoice.last)

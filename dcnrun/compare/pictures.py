@@ -14,9 +14,11 @@ from typing import Any
 
 from dcnrun.compare.image_scores import image_scores
 from dcnrun.compare.results import Comparison, FinishedRun
+from dcnrun.config.schema import Architecture
 from dcnrun.console import console
 from dcnrun.jobs.process import last_lines, run_process
 from dcnrun.runs import RunFolder, read_bytes
+from dcnrun.tasks.registry import ARCHITECTURES
 
 DRAWN = "side-by-side.json"
 """In the folder of a comparison."""
@@ -39,6 +41,9 @@ def draw_pictures(comparison: Comparison, folder: Path, most: int) -> Pictures:
     scores = image_scores(comparison)
     if most == 0 or len(comparison.variants) == 1 or isinstance(scores, str):
         return Pictures()
+    task = ARCHITECTURES[Architecture(comparison.variants[0].settings["model.head"])].task
+    if not task.formats:
+        return Pictures(left_out=[f"there are no pictures of what these networks find ({task.finds})."])
     shown, left_out = _shown(comparison)
     runs, without = _runs(comparison, [index for index in shown if index in scores.variants])
     left_out += without

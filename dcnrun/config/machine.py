@@ -45,6 +45,8 @@ def _problems(config: Config, trainer: TrainerConfig, are_started: bool) -> Iter
     if config.data.batch_size % max(processes, 1):
         yield f"data.batch_size={config.data.batch_size} must be divisible by the {processes} processes"
 
+    if config.logger.mlflow and find_spec("mlflow") is None:
+        yield "logger.mlflow=true needs a package: pip install 'dcnrun[mlflow]'"
     if config.logger.tensorboard and find_spec("tensorboard") is None:
         yield "logger.tensorboard=true needs the package of that name: pip install 'dcnrun[tensorboard]'"
 

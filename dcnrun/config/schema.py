@@ -782,6 +782,13 @@ class LoggerConfig:
     wandb: bool = setting(False, "also log to Weights & Biases", changes_numbers=False)
     wandb_project: str = setting("dcnrun", "project on Weights & Biases", changes_numbers=False)
     wandb_mode: WandbMode = setting(WandbMode.offline, "offline (sync later) or online", changes_numbers=False)
+    mlflow: bool = setting(False, "also log to MLflow", changes_numbers=False)
+    mlflow_experiment: str = setting("dcnrun", "experiment on MLflow", changes_numbers=False)
+    mlflow_uri: Optional[str] = setting(
+        None,
+        "MLflow's store, e.g. sqlite:////data/mlflow.db or http://server:5000; null: MLFLOW_TRACKING_URI, or mlflow.db in runs_dir",
+        changes_numbers=False,
+    )
 
 
 SYNONYMS: dict[str, tuple[str, ...]] = {

@@ -1,13 +1,15 @@
-"""Where metrics go: metrics.jsonl always, CSV, TensorBoard and Weights & Biases when asked.
+"""Where metrics go: metrics.jsonl always, CSV, TensorBoard, Weights & Biases and MLflow when asked.
 
 Another logger is a subclass of `Logger` and a row of `LOGGERS`.
 """
 
 import csv
+import fcntl
 import json
 import os
 import re
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +37,13 @@ _CSV_ROW = re.compile(r"(?P<step>\d{1,18}),[^,]*,[^,]*,.+,[^,]*")
 
 # 255 is what the client itself reports for a run that Ctrl-C ended.
 _WANDB_EXIT_CODES = {RunStatus.completed: 0, RunStatus.failed: 1, RunStatus.stopped: 255}
+
+
+_MLFLOW_STATUS = {RunStatus.completed: "FINISHED", RunStatus.failed: "FAILED", RunStatus.stopped: "KILLED"}
+_MLFLOW_METRICS, _MLFLOW_PARAMS = 1000, 100
+"""What MLflow takes at once of metrics and of settings."""
+_MLFLOW_LONGEST, _MLFLOW_LONGEST_NAME = 6000, 200
+"""Letters of a setting's value, and of a class's name: with its metric a name may have 250."""
 
 
 class Logger(ABC):
@@ -305,11 +314,146 @@ def start_wandb(folder: RunFolder, **arguments: Any) -> "wandb.Run":
         ) from error
 
 
+class MLflowLogger(Logger):
+    """A run in MLflow's store: a database in `runs_dir` unless a server or another is named."""
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else the import starts to send what is used where
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        from mlflow import MlflowClient
+
+        self._local = Path(config.runs_dir).absolute()
+        uri = config.logger.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        self._uri = uri or f"sqlite:///{self._local / 'mlflow.db'}"
+        self._waiting: list[Any] = []
+        self._step = 0
+        with _mlflow_explained(self._uri):
+            self._local.mkdir(parents=True, exist_ok=True)
+            with _one_at_a_time(
+                self._local / ".mlflow.lock"
+            ):  # of those that make a database at once all but one would fail
+                self._client = MlflowClient(tracking_uri=self._uri)
+                self._run_id = self._resumed(folder) or self._begun(folder, config, is_local=uri is None)
+
+    def log(self, step: int, epoch: float, split: str, values: Values) -> None:
+        """Keep values until the next validation or checkpoint: each time that a store is written to takes a while."""
+        self._step = step
+        self._add({**values, **({"epoch": epoch} if split == "train" else {})})
+        if split == "val":
+            self.sync()
+
+    def log_classes(self, scores: Mapping[str, Values]) -> None:
+        """Log the score of each class that can be scored, `val/miou/road`."""
+        named = [
+            (f"{metric}/{_mlflow_name(name)}", value) for metric, own in scores.items() for name, value in own.items()
+        ]
+        self._add(dict(named))
+
+    def log_picture(self, step: int, picture: Path) -> None:
+        """Keep the sheet as an artifact, `pictures/step-000250.jpg`."""
+        with _mlflow_explained(self._uri):
+            self._client.log_artifact(self._run_id, str(picture), "pictures")
+
+    def sync(self) -> None:
+        """Write what waits in memory."""
+        waiting, self._waiting = self._waiting, []
+        with _mlflow_explained(self._uri):
+            for start in range(0, len(waiting), _MLFLOW_METRICS):
+                self._client.log_batch(self._run_id, metrics=waiting[start : start + _MLFLOW_METRICS])
+
+    def close(self, status: RunStatus) -> None:
+        """Say how the run ended; that MLflow can't be told so does not change it."""
+        try:
+            self.sync()
+            with _mlflow_explained(self._uri):
+                self._client.set_terminated(self._run_id, _MLFLOW_STATUS[status])
+        except RunError as error:
+            console.print(f"Warning: {error}", markup=False, soft_wrap=True)
+
+    def _add(self, values: Values) -> None:
+        from mlflow.entities import Metric
+
+        now = round(1000 * time.time())
+        self._waiting += [
+            Metric(name, float(value), now, self._step)
+            for name, value in values.items()
+            if value is not None and not isnan(value)
+        ]
+
+    def _resumed(self, folder: RunFolder) -> str | None:
+        """Return the id of the run that this folder has in the store, which runs again; None where it has none there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run_id = str(json.loads(read_bytes(folder.mlflow_file).decode())["id"])
+            self._client.update_run(run_id, status="RUNNING")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, MlflowException):
+            return None
+        return run_id
+
+    def _begun(self, folder: RunFolder, config: Config, is_local: bool) -> str:
+        """Begin a run with the settings of a config, and return its id, kept for a resume."""
+        from mlflow.entities import Param, RunTag
+
+        tags = {"kind": config.conv.kind.value, "group": os.environ.get("WANDB_RUN_GROUP", "")}
+        experiment = self._experiment(config.logger.mlflow_experiment, is_local)
+        run = self._client.create_run(experiment, run_name=folder.path.name)
+        settings = [
+            Param(key, str(value)[:_MLFLOW_LONGEST]) for key, value in _flat(yaml.safe_load(to_yaml(config))).items()
+        ]
+        self._client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in tags.items() if value])
+        for start in range(0, len(settings), _MLFLOW_PARAMS):
+            self._client.log_batch(run.info.run_id, params=settings[start : start + _MLFLOW_PARAMS])
+        write_json(folder.mlflow_file, {"id": run.info.run_id})
+        return str(run.info.run_id)
+
+    def _experiment(self, name: str, is_local: bool) -> str:
+        """Return the id of an experiment, which is begun if it is not there; artifacts of the local store lie beside it."""
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                artifacts = (self._local / "mlflow-artifacts").as_uri() if is_local else None
+                return str(self._client.create_experiment(name, artifact_location=artifacts))
+            except MlflowException:  # another run was faster, or there is another reason, which is raised
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+def _mlflow_name(name: str) -> str:
+    """Return the name of a class with those letters alone that MLflow takes as the last part of a metric's name."""
+    readable = re.sub(r"[^\w\-. :]", "_", name)[:_MLFLOW_LONGEST_NAME]
+    return readable if readable.strip(". ") else f"_{readable}_"
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock; the system lets go of that of a killed one."""
+    with lock.open("ab") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _mlflow_explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a database, a server, a network: many kinds
+        raise RunError(
+            f"MLflow's store {masked_urls(uri)} can't be written ({masked_urls(str(error))}). Set logger.mlflow_uri, or resume the run "
+            "without it: logger.mlflow=false."
+        ) from error
+
+
 LOGGERS: Mapping[type[Logger], Callable[[LoggerConfig], bool]] = {
     JsonLinesLogger: lambda _: True,
     CsvLogger: lambda logger: logger.csv,
     TensorBoardLogger: lambda logger: logger.tensorboard,
     WandbLogger: lambda logger: logger.wandb or under_wandb_agent(),
+    MLflowLogger: lambda logger: logger.mlflow,
 }
 """Every logger, and whether a config asks for it."""
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from dcnrun.compare.image_scores import image_scores
 from dcnrun.compare.pictures import DRAWN, draw_pictures
 from dcnrun.compare.results import compare
 from dcnrun.runs import RunFolder
+from dcnrun.tasks.registry import ARCHITECTURES
 from tests.compare.factories import variant
 
 DRAWS = """
@@ -97,6 +99,15 @@ def test_of_many_variants_the_reference_and_the_best_are_drawn(tmp_path, drawing
     assert drawn.left_out[0] == "of 10 variants only the reference and the 7 best others are drawn."
     titles = [run["title"] for run in json.loads((tmp_path / DRAWN).read_text())["request"]["runs"]]
     assert [title.partition(".")[0] for title in titles] == ["1", "2", "4", "6", "7", "8", "9", "10"]
+
+
+def test_a_task_without_pictures_is_said(comparison, tmp_path, drawing, monkeypatch):
+    calls = drawing()
+    bare = {name: replace(row, task=replace(row.task, formats=())) for name, row in ARCHITECTURES.items()}
+    monkeypatch.setattr(pictures, "ARCHITECTURES", bare)
+    drawn = draw_pictures(with_checkpoints(comparison), tmp_path, most=4)
+    assert drawn.left_out == ["there are no pictures of what these networks find (masks)."]
+    assert calls() == 0
 
 
 def test_nothing_is_drawn_where_nothing_can_differ_or_none_is_asked_for(comparison, tmp_path, drawing):

@@ -53,10 +53,11 @@ def test_as_many_processes_as_the_config_names(monkeypatch, overrides, started, 
     assert all(line.startswith(beginning) for line, beginning in zip(found, problems, strict=True))
 
 
-def test_a_logger_whose_package_is_missing(monkeypatch):
+@pytest.mark.parametrize("logger", ["mlflow", "tensorboard"])
+def test_a_logger_whose_package_is_missing(monkeypatch, logger):
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    (problem,) = machine_problems(compose([*CPU, "logger=tensorboard"]))
-    assert problem.endswith("pip install 'dcnrun[tensorboard]'")
+    (problem,) = machine_problems(compose([*CPU, f"logger={logger}"]))
+    assert problem.endswith(f"pip install 'dcnrun[{logger}]'")
 
 
 def test_its_import_needs_no_torch():

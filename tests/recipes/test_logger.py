@@ -82,7 +82,7 @@ def test_a_logger_follows_a_run(package, recipes):
         ("compare", "standard", "deformable", "--out", "compared"),
         ("pytest", "tests/training/test_loggers.py", "-k", "text"),
     )
-    assert "jsonl, tensorboard, text, wandb" in listed
+    assert "jsonl, mlflow, tensorboard, text, wandb" in listed
     assert "text: true" in plan
     lines = (package.folder / "deformable" / "validations.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == ["1", "2", "completed"]

@@ -17,6 +17,7 @@ from dcnrun.training.loggers import (
     LOGGERS,
     CsvLogger,
     JsonLinesLogger,
+    MLflowLogger,
     TensorBoardLogger,
     WandbLogger,
     forget_after,
@@ -81,9 +82,9 @@ def test_a_file_that_is_deleted_meanwhile_is_missed_at_the_next_line(tmp_path):
         (["logger.csv=true"], {}, [JsonLinesLogger, CsvLogger]),
         (["logger=wandb"], {}, [JsonLinesLogger, WandbLogger]),
         (
-            ["logger=[jsonl,csv,wandb,tensorboard]"],
+            ["logger=[jsonl,csv,mlflow,wandb,tensorboard]"],
             {},
-            [JsonLinesLogger, CsvLogger, TensorBoardLogger, WandbLogger],
+            [JsonLinesLogger, CsvLogger, TensorBoardLogger, WandbLogger, MLflowLogger],
         ),
         ([], {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "r"}, [JsonLinesLogger, WandbLogger]),
         ([], {"WANDB_SWEEP_ID": "s"}, [JsonLinesLogger]),
@@ -225,3 +226,64 @@ def test_wandb_can_be_switched_off_for_every_program(tmp_path, monkeypatch, star
     assert started == []
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert [type(logger) for logger in open_loggers(RunFolder(tmp_path), config)] == [JsonLinesLogger, WandbLogger]
+
+
+@pytest.fixture
+def mlflow(monkeypatch, tmp_path):
+    """MLflow's own client for the store that runs in tmp_path write by default."""
+    module = pytest.importorskip("mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return lambda: module.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_mlflow_has_what_was_logged_under_one_id(tmp_path, mlflow, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_GROUP", "compare-a")
+    folder = RunFolder(tmp_path / "dilated-seed0")
+    folder.path.mkdir()
+    config = compose(["logger=[csv,mlflow]", "conv=dilated", "optim.lr=0.25", f"runs_dir={tmp_path}"])
+    Image.new("RGB", (40, 20)).save(tmp_path / "step-000003.jpg")
+    for steps, status in ((range(1, 4), RunStatus.stopped), (range(4, 6), RunStatus.completed)):
+        logger = MLflowLogger(folder, config)
+        for step in steps:
+            logger.log(step, step / 2, "train", {"train/loss": 1 / step, "train/images_per_second": None})
+        logger.log_picture(step, tmp_path / "step-000003.jpg")
+        logger.log(step, step / 2, "val", {"val/miou": step / 8})
+        logger.log_classes({"val/miou": {"<road>": step / 4, "sky": math.nan}})
+        logger.close(status)
+    logger = MLflowLogger(folder, config)
+    logger.log_classes({"val/map": dict.fromkeys(("..", "", "a/../b", "猫", "c" * 300), 0.5)})
+    logger.close(RunStatus.completed)
+    client = mlflow()
+    (experiment,) = (each for each in client.search_experiments() if each.name == "dcnrun")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_id == json.loads(folder.mlflow_file.read_text())["id"]
+    assert (run.info.run_name, run.info.status, run.data.tags["group"]) == ("dilated-seed0", "FINISHED", "compare-a")
+    points = {
+        name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+        for name in run.data.metrics
+    }
+    assert points == {
+        "train/loss": [(step, 1 / step) for step in range(1, 6)],
+        "epoch": [(step, step / 2) for step in range(1, 6)],
+        "val/miou": [(3, 3 / 8), (5, 5 / 8)],
+        "val/miou/_road_": [(3, 3 / 4), (5, 5 / 4)],
+        **{f"val/map/{name}": [(0, 0.5)] for name in ("_.._", "__", "a_.._b", "猫", "c" * 200)},
+    }
+    assert run.data.params["optim.lr"] == "0.25"
+    assert run.data.params["conv.kind"] == "dilated"
+    (picture,) = client.list_artifacts(run.info.run_id, "pictures")
+    assert picture.path == "pictures/step-000003.jpg"
+    assert list((tmp_path / "mlflow-artifacts").rglob("step-000003.jpg"))
+    logger = MLflowLogger(folder, config)
+    client.delete_run(run.info.run_id)
+    logger.log(6, 3.0, "train", {"train/loss": 1.0})
+    logger.close(RunStatus.failed)  # whose own error is what counts
+    assert "Warning: MLflow's store" in capsys.readouterr().out
+
+
+def test_mlflow_that_cannot_be_reached_is_said(tmp_path, mlflow):
+    config = compose(["logger=mlflow", "logger.mlflow_uri=nowhere://me:hunter2@host/x", f"runs_dir={tmp_path}"])
+    with pytest.raises(
+        RunError, match=r"MLflow's store nowhere://\*\*\*@host/x can't be written .*logger\.mlflow=false"
+    ):
+        MLflowLogger(RunFolder(tmp_path), config)
