@@ -32,7 +32,7 @@ _log = logging.getLogger("dcnrun")
 
 # For all of it: to import PyTorch, compile kernels that are not in the cache, prove and time.
 SECONDS_TO_PROVE = 120.0
-SECONDS_TO_WAIT = 150.0  # for another process, which proves the same
+SECONDS_TO_WAIT = 180.0  # for another process, which proves the same
 _SECONDS_TO_ANSWER = 30.0
 _SECONDS_TO_DIE = 10.0
 # Signals that others send to a process; all further ones are what it did itself.

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dcnrun.ops.common import cuda_call
+from dcnrun.ops.deform_conv2d import cuda as conv_cuda
 from dcnrun.ops.deform_conv2d import dispatch as conv_dispatch
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.proof import prove as proving
@@ -42,6 +44,23 @@ def test_a_planted_fault_is_caught(fault, tmp_path):
 def test_there_are_faults_of_more_than_ten_kinds():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
     assert {fault.operator for fault in FAULTS} == {CONV, ROI, SAMPLE}
+
+
+def test_a_driver_that_takes_launches_and_runs_nothing_is_caught(monkeypatch):
+    """Every problem shows it, by the very calls that a GPU would get."""
+    launched = []
+    module = SimpleNamespace(launch=lambda kernel, *more: launched.append(kernel))
+    kernels = SimpleNamespace(**{name: getattr(conv_cuda, name) for name in ("forward", "backward")})
+    kernels.DTYPES, kernels.load = (torch.float32,), lambda dtype, device: module
+    monkeypatch.setattr(conv_cuda, "load", kernels.load)
+    monkeypatch.setattr(cuda_call, "cache_and_multiprocessors", lambda device: (10**7, 10))
+    monkeypatch.setitem(conv_dispatch.KERNELS, "cpu", kernels)
+    found = only(prove(subject_of(CONV), CPU, None))
+    assert not found["right"]
+    assert len(found["wrong"]) == 2 * len(subject_of(CONV).problems(0))
+    assert all("error" not in row for row in found["wrong"])
+    ways = ("sample_columns", "scatter_gradients", "sum_corners")
+    assert set(launched) >= {"list_corners", *(f"{way}_{width}" for way in ways for width in ("wide", "single"))}
 
 
 class Peer:
