@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,14 +15,13 @@ from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStyle
 from dcnrun.config.settings import default_of
 from dcnrun.console import console, printable
-from dcnrun.errors import UsageError
+from dcnrun.errors import DcnrunError
 from dcnrun.models.backbones import BACKBONES
 from dcnrun.models.checkpoints import conv_settings, deformable_layers
 from dcnrun.models.weights import Weights, listed, read_weights_file
 from dcnrun.tasks.build import build_model
 
 _FIRST_BLOCK = "layer1.0.conv1.weight"
-_TWO_CLASSES = 2  # of a file that says nothing of classes
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,12 @@ class _ResNet:
         """The channels of its first stage."""
         return len(self.tensors[self.prefix + _FIRST_BLOCK])
 
-    def beside(self, name: str) -> tuple[int, ...] | None:
-        """Return the shape of a tensor beside the backbone, by its name in our networks; None where there is none."""
+    def beside(self, name: str, dimensions: int = 4) -> tuple[int, ...] | None:
+        """Return the shape of a tensor beside the backbone, by its name in our networks; None where there is none such."""
         tensor = self.tensors.get(self.prefix.removesuffix("backbone.") + name)
-        return None if tensor is None or not self.prefix.endswith("backbone.") else tuple(tensor.shape)
+        if tensor is None or not self.prefix.endswith("backbone.") or tensor.dim() != dimensions or 0 in tensor.shape:
+            return None
+        return tuple(tensor.shape)
 
 
 def inspect_weights(file: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def inspect_weights(file: Path) -> dict[str, Any]:
     weights = read_weights_file(file)
     network = _resnet(weights.tensors)
     settings = [*_settings(network, weights)] if network else []
-    loaded = _tried(settings, file, network) if settings else None
+    loaded = _tried(settings, file, network) if network and settings else None
     project = weights.translation.project if weights.translation else None
     report = {
         "file": weights.source,
@@ -89,58 +90,71 @@ def inspect_weights(file: Path) -> dict[str, Any]:
 
 def _resnet(tensors: Mapping[str, Tensor]) -> _ResNet | None:
     """Return the ResNet of a file, the one with the shortest prefix where there are several."""
-    prefixes = [name.removesuffix(_FIRST_BLOCK) for name in tensors if f".{name}".endswith(f".{_FIRST_BLOCK}")]
+    prefixes = [
+        name.removesuffix(_FIRST_BLOCK)
+        for name, tensor in tensors.items()
+        if f".{name}".endswith(f".{_FIRST_BLOCK}") and tensor.dim() == 4 and len(tensor)
+    ]
     return _ResNet(min(prefixes, key=len), tensors) if prefixes else None
 
 
-def _architecture(network: _ResNet) -> Architecture | None:
+class _Head(NamedTuple):
+    """What makes the scores of classes in one of our networks."""
+
+    architecture: Architecture
+    scores: str
+    """Its weights, by our names."""
+    dimensions: int
+    beside: str | None = None
+    """Weights that networks with such scores have in this architecture alone."""
+    rows_per_class: int = 1
+    other_rows: int = 0
+    """Those of the background."""
+
+
+_BOXES = "roi_heads.box_predictor.cls_score.weight"
+_MASKS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
+_HEADS = (
+    _Head(Architecture.mask_rcnn, _BOXES, 2, beside=_MASKS, other_rows=1),
+    _Head(Architecture.faster_rcnn, _BOXES, 2, other_rows=1),
+    _Head(Architecture.retinanet, "head.classification_head.cls_logits.weight", 4, rows_per_class=9),
+    _Head(Architecture.deeplabv3, "head.4.weight", 4, beside="head.0.convs.0.0.weight"),
+    _Head(Architecture.fcn, "head.4.weight", 4),
+    _Head(Architecture.deeplab, "head.3.weight", 4),
+)
+
+
+def _head(network: _ResNet) -> _Head | None:
     """Return which of our networks has what stands on the backbone; None where none has."""
-    for name, architecture in (
-        ("roi_heads.mask_predictor.mask_fcn_logits.weight", Architecture.mask_rcnn),
-        ("roi_heads.box_predictor.cls_score.weight", Architecture.faster_rcnn),
-        ("head.classification_head.cls_logits.weight", Architecture.retinanet),
-        ("head.0.convs.0.0.weight", Architecture.deeplabv3),
-        ("head.4.weight", Architecture.fcn),
-        ("head.3.weight", Architecture.deeplab),
-    ):
-        if network.beside(name):
-            return architecture
+    for head in _HEADS:
+        if network.beside(head.scores, head.dimensions) and (head.beside is None or network.beside(head.beside)):
+            return head
     return None
 
 
 def _classes(network: _ResNet) -> int | None:
     """Return how many classes the network tells apart, background left out; None without a head of ours."""
-    match _architecture(network):
-        case None:
-            return None
-        case Architecture.mask_rcnn | Architecture.faster_rcnn:
-            name, beside, per_class = "roi_heads.box_predictor.cls_score.weight", 1, 1
-        case Architecture.retinanet:
-            name, beside, per_class = "head.classification_head.cls_logits.weight", 0, 9
-        case Architecture.deeplab:
-            name, beside, per_class = "head.3.weight", 0, 1
-        case _:
-            name, beside, per_class = "head.4.weight", 0, 1
-    shape = network.beside(name)
-    return shape[0] // per_class - beside if shape else None
+    head = _head(network)
+    shape = network.beside(head.scores, head.dimensions) if head else None
+    return shape[0] // head.rows_per_class - head.other_rows if head and shape else None
 
 
 def _settings(network: _ResNet, weights: Weights) -> Iterator[str]:
     """Yield the settings of a network of ours that takes most of a file's; none where there is no such backbone."""
     if network.backbone is None:
         return
-    architecture = _architecture(network)
-    if architecture is not None:
-        yield f"model={architecture}"
+    head = _head(network)
+    if head is not None:
+        yield f"model={head.architecture}"
     yield f"model.backbone={network.backbone}"
     if network.width != PUBLISHED_WIDTH:
         yield f"model.width={network.width}"
     if weights.style is ResNetStyle.caffe:
         yield f"model.style={weights.style}"
-    if architecture is not None:
-        config = compose([f"model={architecture}"])
+    if head is not None:
+        config = compose([f"model={head.architecture}"])
         yield from (
-            f"{key}={value}" for key, value in _widths(network, architecture) if value != default_of(config, key)
+            f"{key}={value}" for key, value in _widths(network, head.architecture) if value != default_of(config, key)
         )
     yield from conv_settings(network.tensors, network.prefix, masks_are_sigmoids=weights.translation is not None)
 
@@ -149,7 +163,7 @@ def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str,
     """Yield the settings that say how wide what stands on the backbone is."""
     if pyramid := network.beside("neck.inner_blocks.0.0.weight"):
         yield "model.fpn_channels", pyramid[0]
-        if hidden := network.beside("roi_heads.box_head.fc6.weight"):
+        if hidden := network.beside("roi_heads.box_head.fc6.weight", 2):
             yield "model.roi_channels", hidden[0]
             yield "model.roi_size", isqrt(hidden[1] // pyramid[0])
     if mask := network.beside("roi_heads.mask_predictor.conv5_mask.weight"):
@@ -159,13 +173,13 @@ def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str,
         yield "model.head_channels", hidden[0]
 
 
-def _tried(settings: list[str], file: Path, network: _ResNet | None) -> str | None:
+def _tried(settings: list[str], file: Path, network: _ResNet) -> str | None:
     """Load the file into the network of these settings and return what became of its tensors, or why it can't be loaded."""
-    config = compose(settings)
-    config.model.weights = str(file)
     try:
-        return build_model(config, (network and _classes(network)) or _TWO_CLASSES).loaded
-    except UsageError as error:
+        config = compose(settings)
+        config.model.weights = str(file)
+        return build_model(config, max(_classes(network) or 0, 1)).loaded
+    except DcnrunError as error:
         return str(error)
 
 
@@ -178,8 +192,8 @@ def _lines(report: Mapping[str, Any], weights: Weights, network: _ResNet | None)
     depths = ", ".join(map(str, network.depths))
     yield f"  backbone: {network.backbone or 'a ResNet that is none of ours'}, stages of {depths} blocks, {network.width} channels in the first"
     yield f"  strides: {_STRIDES[weights.style]}"
-    architecture = _architecture(network)
-    yield f"  on it: {architecture or 'no head that has a counterpart here'}"
+    head = _head(network)
+    yield f"  on it: {head.architecture if head else 'no head that has a counterpart here'}"
     if report["classes"]:
         names = f": {printable(', '.join(weights.classes[:20]))}" if weights.classes else ""
         yield f"  classes: {report['classes']}{names}"

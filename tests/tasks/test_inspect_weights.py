@@ -293,6 +293,15 @@ def test_files_that_no_network_takes(tmp_path, capsys, network, said):
     assert said in capsys.readouterr().out.replace("\n", " ")
 
 
+@pytest.mark.parametrize("shape", [(), (0, 2), (0, 8, 1, 1)])
+def test_tensors_of_impossible_shapes_are_said_in_a_line(tmp_path, shape):
+    with torch.device("meta"):
+        names = {name: tensor.shape for name, tensor in MmdetMaskRcnn(**SMALL, **HEADS).state_dict().items()}
+    kept = {name: torch.zeros(size) for name, size in names.items() if "layer1.0.conv" in name}
+    torch.save({name: torch.zeros(shape) for name in names} | kept, tmp_path / "x.pth")
+    assert "model.weights=" in inspect_weights(tmp_path / "x.pth")["loaded"]
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         inspect_weights(tmp_path / "x")
