@@ -1,12 +1,13 @@
 """Problems on which kernels prove themselves, and what tells a right answer from a wrong one.
 
 **Why nothing but equality passes.** Inputs are integers from -3 to 3, weights and the output's gradient 1 or -1, positions multiples of
-1/4, and factors powers of two from 1/2 to 2. So every term of a result is a multiple of 2^-5 or more, and the absolute values of all
-terms of a sum add up to less than 2^19: fp32, which has 24 bits, holds every partial sum exactly, in whatever order and in however
-many parts it is taken. Atomic operations and fused multiply-adds change nothing. What kernels keep in half precision on the way fits in
-the 8 bits of bf16: a sample is a multiple of 1/16 up to 3, times a power of two, and the gradient of a column an integer up to 256.
-So the definition in fp64 is the one right answer: results in fp32 are equal to it, and those in half precision are the number nearest
-to it, rounded once. A test adds up the absolute values of every problem.
+1/4, and factors powers of two from 1/2 to 2. So every term of a result is a multiple of some 2^-k, and the absolute values of all terms
+of a sum add up to less than 2^(24 - k): fp32, which has 24 bits, holds every partial sum exactly, in whatever order and in however
+many parts it is taken. (k is at most 5, but for the pooling of RoIs, where steps are finer and sums smaller.) Atomic operations and
+fused multiply-adds change nothing. What kernels keep in half precision on the way fits in the 8 bits of bf16: a sample is a multiple of
+1/16 up to 3, times a power of two, and the gradient of a column an integer up to 256. So the definition in fp64 is the one right
+answer: results in fp32 are equal to it, and those in half precision are the number nearest to it, rounded once. A test adds up the
+absolute values of every problem.
 
 Where a function is not exact (the exponentials of a softmax), a problem says how many roundings of fp32, each of at most 2^-24 of the
 sum of the absolute values of all terms, lie between the operands and a result, and what that sum is at most.

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dcnrun.ops.common.dispatch import Backend
+from dcnrun.ops.deform_roi_pool.arguments import regions
 from dcnrun.ops.proof.child import subject_of
 from dcnrun.ops.proof.problem import Numbers, Problem, definition, differences, results
 from dcnrun.ops.proof.verdict import EVERY_WORK
@@ -51,10 +52,20 @@ def test_no_sum_has_more_bits_than_fp32(operator):
             continue
         wanted = definition(subject, problem)
         for name, most in definition(subject, absolute(problem)).items():
-            if name == "offset":  # whose terms are differences of two of the terms that the mask's gradient has
-                continue
+            if name == "offset":  # the slopes of samples, differences of four pixels, times the gradients of columns
+                most = torch.tensor(largest_slope(operator, problem.operands))
             step = smallest_step(wanted[name])
             assert most.nan_to_num(0, 0, 0).max().item() < step * 2**MOST_BITS, (problem.name, name)
+
+
+def largest_slope(operator, operands):
+    """What the absolute values of the terms of an offset's gradient add up to at most."""
+    if operator == "deform_roi_pool":  # a bin's pixels have weights of 1 in all, and slopes of 2
+        moved_by = operands.gamma * regions(operands).size.nan_to_num(0, 0, 0).abs().max().item()
+        return 2.0 * 2 * 3 * operands.output_shape[1] // operands.groups * moved_by
+    channels = operands.input.shape[1] // (operands.offset_groups if operator == "deform_conv2d" else operands.groups)
+    of_column = operands.weight.shape[0] // operands.groups if operator == "deform_conv2d" else operands.offset_scale
+    return 2.0 * 2 * 3 * channels * of_column * 2
 
 
 def smallest_step(values):
