@@ -65,7 +65,7 @@ def main() -> int:
     faults, proofs = plant(), repeat(runs)
     alarms = [row for row in proofs if row["wrong"]]
     result = {
-        "machine": describe(),
+        "machine": describe() | {"command": f"python -m benchmarks.proof_faults {' '.join(sys.argv[1:])}"},
         "faults": len(faults),
         "caught": sum(row["caught"] for row in faults),
         "runs": len(proofs),
