@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-from functools import partial
 
 import pytest
 
@@ -16,19 +15,10 @@ from dcnrun.jobs.ledger import Ledger, State
 from dcnrun.sweep.engines import ray as engine
 from dcnrun.sweep.engines.engine import Engine, Options, engine_for
 from dcnrun.sweep.engines.ray import RayEngine
-from dcnrun.sweep.trial import trial_command
 from tests.jobs.cluster.fakes import run_here
 from tests.jobs.factories import wait_until
 from tests.ray_cluster import ray_cluster
-from tests.sweep import fakes
-from tests.sweep.factories import QuickEngine
-
-
-class QuickRayEngine(QuickEngine, RayEngine):
-    """The Ray engine that checks no settings and draws no figures, and whose trials are fakes."""
-
-    def __init__(self) -> None:
-        RayEngine.__init__(self, partial(trial_command, program=fakes.TRIAL))
+from tests.sweep.engines.factories import QuickRayEngine
 
 
 @pytest.fixture
@@ -109,7 +99,8 @@ def test_without_ray_it_is_said_how_to_install_it(monkeypatch):
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def cluster(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # whatever token there is in somebody's home
     with ray_cluster(tmp_path) as started:
         yield started
 
