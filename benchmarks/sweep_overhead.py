@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from dcnrun.bench.machine import describe
 
@@ -89,27 +90,37 @@ def spread(seconds: list[float]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        (folder / "sweep.yaml").write_text(json.dumps(SWEEP))
-        before = seconds_alone(folder / "before")
-        with Moments(folder / "out", "trial-*/metrics.jsonl") as first_step:
-            printed = run("sweep", folder / "sweep.yaml", "--out", folder / "out", "--json")
-        alone = before + seconds_alone(folder / "after")
-    trials = json.loads(printed)["trials"]
+def run_sweep(folder: Path, name: str, *options: object) -> tuple[list[float], list[float]]:
+    """Run the sweep with these options; return seconds from claims to first steps, and from ends of trials to the next claims."""
+    (folder / "sweep.yaml").write_text(json.dumps(SWEEP))
+    with Moments(folder / name, "trial-*/metrics.jsonl") as first_step:
+        printed = run("sweep", folder / "sweep.yaml", "--out", folder / name, "--json", *options)
+    trials = json.loads(printed.splitlines()[-1])["trials"]
     to_first_step = [first_step.of[Path(trial["run"]).name] - trial["started"] for trial in trials]
-    own_start = statistics.median(alone)
+    return to_first_step, [later["started"] - trial["ended"] for trial, later in itertools.pairwise(trials)]
+
+
+def summary(to_first_step: list[float], between: list[float], own_start: float) -> dict[str, Any]:
     added = [seconds - own_start for seconds in to_first_step]
-    between = [later["started"] - trial["ended"] for trial, later in itertools.pairwise(trials)]
-    result = {
-        "machine": describe(),
-        "trials": TRIALS,
-        "first_step_alone_s": spread(alone),
+    return {
         "claim_to_first_step_s": spread(to_first_step),
         "added_to_a_trial_s": spread(added),
         "between_trials_s": spread(between),
         "overhead_per_trial_s": round(statistics.median(added) + statistics.median(between), 3),
+    }
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        before = seconds_alone(folder / "before")
+        trials = run_sweep(folder, "out")
+        alone = before + seconds_alone(folder / "after")
+    result = {
+        "machine": describe(),
+        "trials": TRIALS,
+        "first_step_alone_s": spread(alone),
+        **summary(*trials, statistics.median(alone)),
     }
     Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

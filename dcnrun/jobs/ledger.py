@@ -165,6 +165,7 @@ class Ledger:
         self.refuses: Callable[[Job], str | None] = lambda job: None
         """Returns why a job can be none of this batch; such a job is never started."""
         self._seen: dict[int, tuple[tuple[str | None, float | None], float]] = {}
+        self._kept: dict[Any, tuple[Any, Job]] = {}  # by number: what a job was read from, and the job
 
     @staticmethod
     def create(
@@ -242,6 +243,11 @@ class Ledger:
     def jobs(self) -> list[Job]:
         """Return all jobs, in the order of their numbers."""
         return self._database.read(self._read)
+
+    def job(self, number: int) -> Job | None:
+        """Return a job; None if there is no such row."""
+        jobs = self._database.read(lambda connection: self._read(connection, number))
+        return jobs[0] if jobs else None
 
     def add(self, specs: Sequence[JobSpec]) -> None:
         """Add jobs known at the start; those whose folder is in the ledger already are left as they are."""
@@ -328,6 +334,7 @@ class Ledger:
         for job in self._lost(connection, jobs):
             if job.attempts >= MOST_ATTEMPTS:
                 self._update(connection, job, state=State.failed, reason=_DIED, ended=self._database.now)
+                everything = self._read(connection)
             elif taken := self._take(connection, job, owner):
                 return taken, None
         if waiting := next((job for job in jobs if job.state is State.waiting), None):
@@ -336,8 +343,8 @@ class Ledger:
             return None, None
         number = next_number(everything)
         if drawn is None or (drawn.number != number and drawn.draw is None):
-            return None, self._read(connection)
-        spec = drawn.spec if drawn.number == number or drawn.draw is None else drawn.draw(self._read(connection))
+            return None, everything
+        spec = drawn.spec if drawn.number == number or drawn.draw is None else drawn.draw(everything)
         return self._take(connection, self._insert(connection, number, spec), owner) if spec else None, None
 
     def _lost(self, connection: sa.Connection, jobs: Sequence[Job]) -> list[Job]:
@@ -408,6 +415,15 @@ class Ledger:
         return [self._job(row, index) for index, row in enumerate(rows)]
 
     def _job(self, row: sa.RowMapping, index: int) -> Job:
+        """Return the job of a row, which is read anew where it has changed: most rows of a long sweep never do again."""
+        number = row["number"]
+        read_from = (tuple(row.values()), self.refuses, None if type(number) is int else index)
+        kept = self._kept.get(number)
+        if kept is None or kept[0] != read_from:
+            kept = self._kept[number] = (read_from, self._read_job(row, index))
+        return kept[1]
+
+    def _read_job(self, row: sa.RowMapping, index: int) -> Job:
         """Return the job of a row, or of one that is damaged, or that the batch's owner refuses, a failed one."""
         try:
             values = read_row(dict(row))

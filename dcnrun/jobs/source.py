@@ -85,7 +85,7 @@ class LedgerSource(JobSource):
 
     def current(self, job: Job) -> Job:
         """Return a job as the ledger has it."""
-        return _own(self._ledger.jobs(), job)
+        return self._ledger.job(job.number) or job
 
     def beat(self, job: Job, owner: str) -> bool:
         """Record a heartbeat."""
@@ -100,7 +100,8 @@ class LedgerSource(JobSource):
         if self._judge is None:
             return None
         jobs = self._ledger.jobs()
-        return self._judge(jobs, _own(jobs, job))
+        own = next((each for each in jobs if each.number == job.number), job)
+        return self._judge(jobs, own)
 
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
         """Record how the job ended."""
@@ -109,7 +110,3 @@ class LedgerSource(JobSource):
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Give back the job that an owner holds."""
         self._ledger.release(owner, patience)
-
-
-def _own(jobs: Sequence[Job], job: Job) -> Job:
-    return next((each for each in jobs if each.number == job.number), job)

@@ -181,6 +181,18 @@ def test_the_job_of_an_agent_that_a_cluster_saw_die_is_reassigned_at_once(ledger
     assert ledger.claim("b") is None, "the other's heart beats"
 
 
+def test_a_job_is_read_anew_where_another_has_changed_its_row_or_why_it_may_be_refused(ledger, storage):
+    job = ledger.claim("a", draw)
+    assert ledger.job(job.number) == ledger.jobs()[0] == job
+    assert ledger.jobs()[0] is ledger.jobs()[0], "a row that stays as it was is not read again"
+    other = Ledger.open(storage, "first")
+    other.record(job, "a", [(1, 0.5)])
+    assert ledger.jobs()[0].history == ledger.job(job.number).history == ((1, 0.5),)
+    ledger.refuses = lambda job: "it is none"
+    assert ledger.jobs()[0].damaged
+    assert ledger.job(7) is None
+
+
 def test_the_same_batch_is_opened_and_another_is_refused(storage):
     def create(name="tune", kind="sweep", text="method: bayes", cap=3):
         return Ledger.create(storage, name, kind, text, "runs/tune", cap)

@@ -1,0 +1,153 @@
+"""What the Ray engine adds to each trial, beside the local engine in the same run; and how many pretended trials it gets through,
+beside agents that share a PostgreSQL.
+
+    python -m benchmarks.ray_overhead benchmarks/results/ray_overhead.json [TRIALS WORKERS]
+
+Targets: at most 1 s a trial, as benchmarks/sweep_overhead.py defines it; and with 1,000 trials of 0.1 s on 16 workers at least 3
+times the throughput of the agents on PostgreSQL, with the memory of the ledger's actor flat. Such a trial is `sleep`, and what draws it
+only counts, so that the ledger is what is measured. Some minutes; nothing else may run.
+"""
+
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from benchmarks.ray_kills import nodes
+from benchmarks.sweep_overhead import run_sweep, seconds_alone, spread, summary
+from dcnrun.bench.machine import describe
+from dcnrun.jobs.cluster.agents import Batch, ToDo, Work, run_on_cluster
+from dcnrun.jobs.cluster.nodes import connected
+from dcnrun.jobs.cluster.options import ClusterOptions, Resources
+from dcnrun.jobs.cluster.served import Opened
+from dcnrun.jobs.database import sqlite_url
+from dcnrun.jobs.ledger import Job, JobSpec, Ledger, State
+from dcnrun.jobs.source import LedgerSource
+from dcnrun.jobs.worker import work
+from tests.postgres import PROGRAMS, Postgres
+
+TRIALS, WORKERS = 1000, 16
+_TRIAL = """mkdir -p "$0" && sleep 0.1 && echo '{"status": "completed"}' > "$0/summary.json" """
+
+
+def overhead() -> dict[str, Any]:
+    """Return what both engines add to a trial, one after the other, with a trial at a time."""
+    with tempfile.TemporaryDirectory(prefix="ray-overhead-") as temporary, nodes(Path(temporary)) as cluster:
+        folder = Path(temporary)
+        before = seconds_alone(folder / "before")
+        local = run_sweep(folder, "local")
+        on_ray = run_sweep(folder, "ray", "--engine", "ray", "--address", cluster.address, "--agents", "1")
+        alone = before + seconds_alone(folder / "after")
+    own_start = statistics.median(alone)
+    return {
+        "first_step_alone_s": spread(alone),
+        "local": summary(*local, own_start),
+        "ray": summary(*on_ray, own_start),
+    }
+
+
+def draw(jobs: Sequence[Job]) -> JobSpec:
+    return JobSpec((), {"number": len(jobs)}, f"trial-{len(jobs):06d}")
+
+
+def command(job: Job, path: Path) -> list[str]:
+    return ["sh", "-c", _TRIAL, str(path)]
+
+
+def open_jobs(url: str) -> Opened:
+    return Ledger.open(url, "pretended"), draw, None, None
+
+
+def create(url: str, cap: int) -> Ledger:
+    return Ledger.create(url, "pretended", "sweep", "", "", cap)
+
+
+def agent(url: str, folder: Path) -> None:
+    """Be an agent on PostgreSQL."""
+    ledger, drawing, _, _ = open_jobs(url)
+    work(LedgerSource(ledger, drawing), folder, command)
+
+
+def throughput_on_postgres(trials: int, workers: int, folder: Path) -> float:
+    """Return the trials a second of agents that share a PostgreSQL, from their start to their end."""
+    server = Postgres(max(PROGRAMS.glob("*/bin")), folder)
+    server.start()
+    try:
+        url = server.new_database()
+        ledger = create(url, trials)
+        runs = folder / "runs"
+        agents = [multiprocessing.get_context("fork").Process(target=agent, args=(url, runs)) for _ in range(workers)]
+        for each in agents:
+            each.start()
+        for each in agents:
+            each.join()
+        return trials_a_second(ledger.jobs(), trials)
+    finally:
+        server.stop()
+
+
+def throughput_on_ray(trials: int, workers: int, folder: Path) -> dict[str, Any]:
+    """Return the trials a second of the Ray engine's agents, and the actor's memory after a tenth of them and at the end."""
+    url = sqlite_url(folder / "ledger.db")
+    ledger = create(url, trials)
+    memory: list[tuple[int, int]] = []
+
+    def look() -> ToDo:
+        jobs = ledger.jobs()
+        ended, running = (sum(job.state is state for job in jobs) for state in (State.completed, State.running))
+        memory.extend((ended, rss) for rss in memory_of("ray::LedgerActor"))
+        return ToDo(len(jobs) - ended, running, trials - len(jobs))
+
+    with nodes(folder, workers) as cluster, connected(cluster.address):
+        task = Work(folder / "runs", command, None, {})
+        task.folder.mkdir()
+        batch = Batch(partial(open_jobs, url), task, Resources(), {}, is_alone=True)
+        run_on_cluster(batch, ClusterOptions(cluster.address, agents=workers), look)
+    early = next((rss for ended, rss in memory if ended >= trials / 10), 0)
+    return {
+        "trials_a_second": trials_a_second(ledger.jobs(), trials),
+        "actor_mb": {"after_a_tenth": round(early / 1e6), "at_the_end": round(memory[-1][1] / 1e6)},
+    }
+
+
+def memory_of(name: str) -> list[int]:
+    """Return the bytes in memory of processes of this name."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [""])[0].startswith(name[:15]):
+            found.append(process.memory_info().rss)
+    return found
+
+
+def trials_a_second(jobs: list[Job], trials: int) -> float:
+    """Return the throughput from the first claim to the last end."""
+    assert [job.state for job in jobs] == [State.completed] * trials
+    return round(trials / (max(job.ended or 0 for job in jobs) - min(job.started or 0 for job in jobs)), 1)
+
+
+def main() -> None:
+    trials, workers = map(int, sys.argv[2:]) if sys.argv[2:] else (TRIALS, WORKERS)
+    result: dict[str, Any] = {"machine": describe(), "ray": ray.__version__, "trials": trials, "workers": workers}
+    with tempfile.TemporaryDirectory(prefix="ray-overhead-") as folder:
+        Path(folder).chmod(0o755)
+        result["postgres"] = {"trials_a_second": throughput_on_postgres(trials, workers, Path(folder))}
+    print(result["postgres"], flush=True)
+    with tempfile.TemporaryDirectory(prefix="ray-overhead-") as folder:
+        result["ray_engine"] = throughput_on_ray(trials, workers, Path(folder))
+    print(result["ray_engine"], flush=True)
+    if trials == TRIALS:
+        result["overhead"] = overhead()
+    Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
