@@ -44,7 +44,7 @@ def overhead() -> dict[str, Any]:
         folder = Path(temporary)
         before = seconds_alone(folder / "before")
         local = run_sweep(folder, "local")
-        on_ray = run_sweep(folder, "ray", "--engine", "ray", "--address", cluster.address, "--agents", "1")
+        on_ray = run_sweep(folder, "on-ray", "--engine", "ray", "--address", cluster.address, "--agents", "1")
         alone = before + seconds_alone(folder / "after")
     own_start = statistics.median(alone)
     return {
