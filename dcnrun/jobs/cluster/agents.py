@@ -4,9 +4,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from ray.exceptions import RayError, RayTaskError
 import dcnrun
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError, RunError, UsageError
-from dcnrun.jobs.cluster.copies import CopyingSource
+from dcnrun.jobs.cluster.copies import CopyingSource, folder_on_this_node
 from dcnrun.jobs.cluster.nodes import check_nodes, head, last_line, nodes, on
 from dcnrun.jobs.cluster.on_node import Wanted, run_agent
 from dcnrun.jobs.cluster.options import ClusterOptions, Resources
@@ -111,8 +111,7 @@ def take_jobs(task: Work, number: int, actor: Any) -> str | None:
     if task.directory.is_dir():
         os.chdir(task.directory)
     answer(actor.enrol.remote(number, this_process()))
-    with TemporaryDirectory(prefix="dcnrun-runs-") as own:
-        folder = Path(own) if task.is_copied else task.folder
+    with folder_on_this_node() if task.is_copied else nullcontext(task.folder) as folder:
         source = CopyingSource(actor, folder) if task.is_copied else ServedSource(actor)
         try:
             work(

@@ -1,16 +1,34 @@
 """Run folders on the disk of each node, where nodes share none: copied to the head node's, through Ray's object store."""
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+from dcnrun.errors import UsageError
 from dcnrun.jobs.cluster.served import FILES, ServedSource, answer, run_files
 from dcnrun.jobs.database import PATIENCE
 from dcnrun.jobs.ledger import Job, State
-from dcnrun.runs import CheckpointChoice, RunFolder, write_bytes
+from dcnrun.runs import CheckpointChoice, RunFolder, locked, write_bytes
 
 Signature = tuple[int, int]
+_PREFIX, _LOCK = "dcnrun-runs-", ".lock"
+_SECONDS_TO_LOCK = 60.0
+
+
+@contextmanager
+def folder_on_this_node() -> Iterator[Path]:
+    """Give an agent a folder for its runs on this node's disk, and delete those that agents left which were killed."""
+    for left in Path(gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError, UsageError):
+            if time.time() - left.stat().st_mtime > _SECONDS_TO_LOCK:
+                with locked(left / _LOCK, "an agent is at work there"):
+                    shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=_PREFIX) as own, locked(Path(own) / _LOCK, "an agent is at work there"):
+        yield Path(own)
 
 
 class CopyingSource(ServedSource):

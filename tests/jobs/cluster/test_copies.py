@@ -1,16 +1,19 @@
 """Run folders of two nodes without a shared disk: each has its own, and the head node's is what goes on."""
 
 import json
+import os
+import tempfile
 
 import pytest
 
 # ruff: noqa: E402 (what needs Ray is imported where it is there)
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'dcnrun[ray]'")
 
-from dcnrun.jobs.cluster.copies import CopyingSource
+from dcnrun.jobs.cluster.copies import CopyingSource, folder_on_this_node
 from dcnrun.jobs.cluster.served import LedgerActor
 from dcnrun.jobs.ledger import State
 from dcnrun.jobs.worker import work
+from tests.fakes import locked_elsewhere
 from tests.jobs.cluster.fakes import FakeActor
 from tests.jobs.factories import METRIC, Batch, command
 
@@ -77,3 +80,17 @@ def test_an_agent_leaves_whole_runs_on_the_head_node_and_the_last_one_on_its_own
     assert json.loads((head.folder / "trial-0" / "summary.json").read_text())["status"] == "completed"
     assert len((head.folder / "trial-0" / "metrics.jsonl").read_text().splitlines()) == 4
     assert (head.folder / "trial-0.log").exists()
+
+
+def test_folders_of_agents_that_were_killed_are_deleted_and_of_those_at_work_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, young, at_work = (tmp_path / f"dcnrun-runs-{name}" for name in ("killed", "young", "at-work"))
+    for folder in (killed, young, at_work):
+        (folder / "trial-0").mkdir(parents=True)
+    with locked_elsewhere(at_work / ".lock"):
+        for folder in (killed, at_work):
+            os.utime(folder, (0, 0))
+        with folder_on_this_node() as own:
+            assert own.parent == tmp_path
+            assert {path for path in tmp_path.iterdir() if path.is_dir()} == {young, at_work, own}
+        assert not own.exists()
