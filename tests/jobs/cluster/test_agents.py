@@ -9,7 +9,13 @@ import pytest
 # ruff: noqa: E402 (what needs Ray is imported where it is there)
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'dcnrun[ray]'")
 
+from ray.exceptions import WorkerCrashedError
+
+from dcnrun.errors import RunError
+from dcnrun.jobs.cluster import agents
 from dcnrun.jobs.cluster.agents import ToDo, Work, agents_wanted, take_jobs
+from dcnrun.jobs.cluster.nodes import Node
+from dcnrun.jobs.cluster.options import ClusterOptions, Resources
 from dcnrun.jobs.cluster.served import LedgerActor
 from dcnrun.jobs.ledger import State
 from tests.jobs.cluster.fakes import FakeActor
@@ -88,3 +94,91 @@ def test_paths_start_where_the_command_was_started(agent, tmp_path):
     assert Path.cwd() == tmp_path / "project"
     agent(directory=tmp_path / "not on this node")
     assert Path.cwd() == tmp_path / "project"
+
+
+class Ended:
+    """What Ray gives for an agent that ended so."""
+
+    def __init__(self, how) -> None:
+        self.how = how
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Run a batch of as many jobs as agents end well, where agents end as is said, one after the other; return what they were started with."""
+    started = []
+
+    def get(answer):
+        if not isinstance(answer, Ended):
+            return answer
+        if isinstance(answer.how, Exception):
+            raise answer.how
+        return answer.how
+
+    def run(*ends, jobs, head=None):
+        ends, left = list(ends), [jobs]
+        served = LedgerActor(lambda: ((head or Batch(tmp_path / "head")).ledger, None, None, None), tmp_path)
+
+        class Task:
+            def remote(self, wanted, number, actor, work):
+                end = ends.pop(0)
+                left[0] -= end == DONE
+                if head is not None and isinstance(end, Exception):
+                    actor.enrol.remote(number, "node-1:5:1:boot")
+                    actor.claim.remote("node-1:5:1:boot")
+                return Ended(end)
+
+        def as_task(resources, unfit):
+            started.append([*unfit])
+            return Task()
+
+        monkeypatch.setattr(agents, "_start_ledger", lambda batch: FakeActor(served))
+        monkeypatch.setattr(agents, "_as_task", as_task)
+        work = Work(tmp_path, command, METRIC, {}, is_copied=True)
+        batch = agents.Batch(lambda: None, work, Resources(), {}, is_alone=True)
+        look = lambda: ToDo(underway=0, running=0, to_come=left[0])  # noqa: E731
+        agents.run_on_cluster(batch, ClusterOptions(agents=1), look)
+        return started
+
+    monkeypatch.setattr(agents, "nodes", lambda: [Node("id-2", "node-2", {"CPU": 1.0})])
+    monkeypatch.setattr(agents, "check_nodes", lambda able, wanted: None)
+    monkeypatch.setattr(ray, "get", get)
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    monkeypatch.setattr(ray, "kill", lambda actor: None)
+    monkeypatch.setattr(ray, "wait", lambda references, **_: (references[:1], references[1:]))
+    return run
+
+
+DONE = ("id-1", [], None)
+DIED = WorkerCrashedError()
+
+
+def test_for_an_agent_that_died_with_its_node_there_is_another_and_its_job_is_free(cluster, tmp_path):
+    head = Batch(tmp_path / "head", "value=1")
+    assert len(cluster(DIED, DONE, jobs=1, head=head)) == 2
+    assert head.ledger.claim("node-2:1:1:boot").attempts == 2
+
+
+def test_agents_that_die_before_they_can_begin_are_not_started_for_ever(cluster):
+    with pytest.raises(RunError, match=r"4 agents in a row died before they could begin: The worker died"):
+        cluster(*[DIED] * 4, jobs=1)
+    assert len(cluster(DIED, DIED, DONE, jobs=1)) == 4 + 3
+
+
+def test_a_node_that_joined_and_is_unfit_is_named_once_and_gets_no_other_agent(cluster, capsys):
+    unfit = ("id-2", ["has dcnrun 0.0, and the command 0.1"], None)
+    assert cluster(unfit, unfit, DONE, jobs=1) == [[], ["id-2"], ["id-2"]]
+    assert capsys.readouterr().out.splitlines() == [
+        "No runs are on the node node-2: it has dcnrun 0.0, and the command 0.1."
+    ]
+
+
+def test_where_an_agent_gave_up_no_other_is_started_and_its_reason_is_the_error(cluster):
+    with pytest.raises(RunError, match=r"(?s)No agent could go on:.*its first three runs failed"):
+        cluster(("id-1", [], "its first three runs failed"), jobs=2)
+
+
+def test_without_room_it_is_said_what_is_waited_for(cluster, monkeypatch, capsys):
+    monkeypatch.setattr(agents, "nodes", lambda: [])
+    cluster(DONE, jobs=1)
+    assert capsys.readouterr().out == "No node has CPU=1 yet: waiting for one.\n"
