@@ -5,6 +5,7 @@ name, which has OPERANDS (what is differentiated), `make_problem`, `compute`, `r
 `backward_arguments`, and `away_from_integer_positions`.
 """
 
+import cProfile
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -139,6 +140,20 @@ class OperatorSuite(Suite):
         first = torch.autograd.grad(compute(*operands).square().sum(), operands, create_graph=True)
         second = torch.autograd.grad(sum(grad.sum() for grad in first), operands, allow_unused=True)
         assert not any(grad.any() for grad in second if grad is not None)
+
+    @pytest.mark.parametrize("recorded", [True, False])
+    def test_what_torch_library_does_for_autograd_is_passed_by(self, recorded):
+        """In it a call would spend as long as in all else, even without gradients."""
+        problem = self.differentiable(self.factories.make_problem())
+        profile = cProfile.Profile()
+        with torch.set_grad_enabled(recorded):
+            output = profile.runcall(self.factories.compute, **problem)
+            if recorded:
+                profile.runcall(output.sum().backward)
+        assert output.requires_grad == recorded
+        called = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
+        assert "autograd_impl" not in called
+        assert ("_forward" in called, "_backward" in called) == (True, recorded)
 
     def test_forward_mode_is_refused(self):
         """PyTorch would leave the tangents out without a word."""

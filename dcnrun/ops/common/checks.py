@@ -12,10 +12,12 @@ MOST_LINES_IN_FP32 = 2**24
 
 def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
     """Return (height, width) from one number or two; ValueError when they are not integers of at least `least`."""
-    two = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(two) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in two):
-        raise ValueError(f"{name} must be one or two integers >= {least}, but is {value!r}")
-    return two[0], two[1]
+    two = tuple(value) if isinstance(value, (tuple, Sequence)) else (value, value)
+    if len(two) == 2:
+        y, x = two
+        if isinstance(y, int) and isinstance(x, int) and bool not in (type(y), type(x)) and y >= least and x >= least:
+            return y, x
+    raise ValueError(f"{name} must be one or two integers >= {least}, but is {value!r}")
 
 
 def check_tensor(name: str, tensor: Tensor, input: Tensor, dimensions: int) -> None:

@@ -29,6 +29,7 @@ class Team(NamedTuple):
     suffix: str  # of the kernels for accesses of this width
 
     @classmethod
+    @functools.cache
     def of(cls, width: int, row_channels: int, least: int = 1, most: int = _WARP) -> "Team":
         """Make a team with accesses of `width` channels: 16 bytes, or one channel, which fits all shapes and addresses."""
         busy = 1 << (-(-row_channels // width) - 1).bit_length()
@@ -79,6 +80,11 @@ class View(ctypes.Structure):
 def view(tensor: Tensor | None) -> View:
     """Return what a kernel is told of positions, masks or their gradients. It has the address only: keep the tensor."""
     return View() if tensor is None else View(tensor.data_ptr(), *tensor.stride())
+
+
+def positions(offset: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return offsets and masks as kernels read them, in fp32 with any strides."""
+    return offset.float(), None if mask is None else mask.float()
 
 
 def room_in_fp32(grad: Tensor | None) -> Tensor | None:

@@ -33,7 +33,9 @@ class Backend(StrEnum):
 
 def requested_backend() -> Backend:
     """Return what the environment variable DCNRUN_BACKEND asks for; UsageError if it names no backend."""
-    requested = os.environ.get("DCNRUN_BACKEND", Backend.AUTO)
+    requested = os.environ.get("DCNRUN_BACKEND")
+    if requested is None:
+        return Backend.AUTO
     try:
         return Backend(requested)
     except ValueError:

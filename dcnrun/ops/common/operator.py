@@ -14,6 +14,8 @@ from torch.autograd import forward_ad
 from torch.library import Library
 from torch.overrides import handle_torch_function, has_torch_function
 
+from dcnrun.ops.common.forms import Formed, once_a_form
+
 Parameters = ParamSpec("Parameters")
 Shape = tuple[int, ...]
 Tensors = tuple[Tensor, ...]
@@ -54,6 +56,18 @@ def traceable(function: Callable[Parameters, Tensor]) -> Callable[Parameters, Te
         return function(*args, **kwargs)
 
     return call
+
+
+def checked_output(empty_output: Callable[..., Tensor]) -> Callable[[Any], tuple[Shape, Shape]]:
+    """Return a function of operands to shape and strides of their output; it checks them, once for each form."""
+
+    @once_a_form
+    def shape_and_strides(operands: Formed) -> tuple[Shape, Shape]:
+        arguments: Any = operands
+        output = empty_output(*arguments)
+        return tuple(output.shape), output.stride()
+
+    return shape_and_strides
 
 
 def empty_like(operands: Sequence[Tensor | None], wanted: Sequence[bool], input: Tensor) -> Tensors:
@@ -139,40 +153,73 @@ def _for_autocast(tensor: Any, dtype: torch.dtype) -> Any:
 
 def as_function(
     name: str,
-    operator: Callable[..., Any],
+    compute: Callable[..., Any],
     save: Callable[..., None],
     gradients: Callable[..., tuple[Tensor | None, ...]],
-    vmap: Callable[..., Any] | None = None,
+    vmap: Callable[..., Any],
 ) -> Callable[..., Any]:
     """Make a function of torch.autograd of an operator: the form that grad, vjp, vmap and their combinations want.
 
-    What torch.library makes of the same formulas raises an error there (up to PyTorch 2.15), and drops the tangents of forward
-    mode without a word.
+    What torch.library makes of the same formulas raises an error there (up to PyTorch 2.15), drops the tangents of forward
+    mode without a word, and takes several times as long for a call.
 
     Args:
         name: what messages call it.
-        operator: what it computes.
+        compute: what computes it, below autograd.
         save: keeps what `gradients` needs, as `setup_context` of torch.library.register_autograd.
         gradients: the backward.
         vmap: the rule of torch.library.register_vmap.
     """
 
+    def forward(ctx: Any, *arguments: Any) -> Any:
+        result = compute(*arguments)
+        save(ctx, arguments, result)
+        return result
+
     def refuse(ctx: Any, *tangents: Any) -> None:
         refuse_forward_mode(name)
 
-    rules = {"forward": operator, "setup_context": save, "backward": gradients, "jvp": refuse}
-    if vmap is not None:
-        rules["vmap"] = vmap
+    # The transforms want what is computed and what is saved apart, for which PyTorch takes twice as long as for all of a call.
+    recorded = _function(name, forward=forward, backward=gradients)
+    transformed = _function(name, forward=compute, setup_context=save, backward=gradients, jvp=refuse, vmap=vmap)
+
+    def call(*arguments: Any) -> Any:
+        return (transformed if transforms_are_active() else recorded)(*arguments)
+
+    return call
+
+
+def _function(name: str, **rules: Callable[..., Any]) -> Callable[..., Any]:
     members = {rule: staticmethod(compute) for rule, compute in rules.items()}
     apply: Callable[..., Any] = type(name, (torch.autograd.Function,), members).apply  # type: ignore[attr-defined]
     return apply
 
 
-def transformable(operator: Callable[..., Any], transformed: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what calls an operator, or under transforms of torch.func its form of `as_function`."""
+def below_autograd(operator: Callable[..., Any], compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls an operator past autograd, and past all of PyTorch's dispatcher where nothing there is missed.
+
+    What torch.library does for autograd is in Python, even where there is nothing to do; and where a kernel has just gone
+    through the caches, the dispatcher takes as long as a call needs for all else.
+
+    Args:
+        operator: the operator of torch.ops.
+        compute: what is registered for it.
+    """
 
     def call(*arguments: Any) -> Any:
-        return (transformed if transforms_are_active() else operator)(*arguments)
+        if is_traced():
+            return operator(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return (operator if is_dispatched(arguments) else compute)(*arguments)
+
+    return call
+
+
+def differentiable(unrecorded: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what calls an operator: its form of `as_function` where `is_recorded`, that of `below_autograd` elsewhere."""
+
+    def call(*arguments: Any) -> Any:
+        return (recorded if is_recorded(arguments) else unrecorded)(*arguments)
 
     return call
 
@@ -193,13 +240,51 @@ def refuse_forward_mode(name: str) -> None:
     )
 
 
-def transforms_are_active() -> bool:
-    """Whether a transform of torch.func is at work, or forward mode. False while compiling."""
-    if torch.compiler.is_compiling():
+def is_recorded(arguments: Sequence[Any]) -> bool:
+    """Whether a call has to be recorded for derivatives: by autograd, a transform of torch.func, or forward mode.
+
+    False while compiling or tracing, which derive what they have seen.
+    """
+    if is_traced():
         return False
-    return torch._C._are_functorch_transforms_active() or forward_mode_is_active()
+    return transforms_are_active() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
 
 
-def forward_mode_is_active() -> bool:
-    """Whether tangents are computed along, which PyTorch would drop without a word. False while compiling."""
-    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+# What the dispatcher looks at on its way from a plain tensor to its kernel, below autograd.
+_KEYS = (
+    *("CPU", "AutogradCPU", "AutocastCPU", "CUDA", "AutogradCUDA", "AutocastCUDA"),
+    *("ADInplaceOrView", "BackendSelect"),
+)
+_PLAIN = functools.reduce(
+    lambda keys, more: keys | more, (torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key)) for key in _KEYS)
+).raw_repr()
+_SETTINGS = (int, float, bool, tuple, list)
+
+
+def is_dispatched(arguments: Sequence[Any]) -> bool:
+    """Whether PyTorch's dispatcher has more to do than to find the kernel.
+
+    So it has under autocast, modes such as the counter of FLOPs, transforms and the profiler, and for tensors of other kinds: fake ones,
+    those of subclasses, views of a negative, ...; and it is what refuses arguments of wrong types.
+    """
+    if torch._C._dispatch_tls_local_include_set().raw_repr() & ~_PLAIN or torch._C._is_any_autocast_enabled():
+        return True
+    if torch._C._autograd._profiler_enabled():
+        return True
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            if torch._C._dispatch_keys(argument).raw_repr() & ~_PLAIN:
+                return True
+        elif argument is not None and type(argument) not in _SETTINGS:
+            return True
+    return False
+
+
+def transforms_are_active() -> bool:
+    """Whether a transform of torch.func is at work, or forward mode, whose tangents PyTorch would drop without a word."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def is_traced() -> bool:
+    """Whether the call is compiled, exported or traced, and an operator has to be seen as such."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()

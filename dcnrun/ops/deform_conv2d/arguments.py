@@ -1,14 +1,15 @@
 """The operands and settings of a deformable convolution as one thing, for what passes them on."""
 
-from collections.abc import Hashable
 from typing import NamedTuple
 
 from torch import Tensor
 
+from dcnrun.ops.common.forms import Formed
+
 Pair = tuple[int, int]
 
 
-class Operands(NamedTuple):
+class _Arguments(NamedTuple):
     """The arguments in the operator's order; shapes as in `dcnrun.ops.deform_conv2d`, settings as (y, x)."""
 
     input: Tensor
@@ -20,16 +21,14 @@ class Operands(NamedTuple):
     dilation: Pair
     mask: Tensor | None
 
+
+class Operands(_Arguments, Formed):
+    """The arguments, and what follows from them."""
+
     @property
     def settings(self) -> tuple[Pair, Pair, Pair]:
         """Stride, padding and dilation."""
         return self.stride, self.padding, self.dilation
-
-    @property
-    def form(self) -> tuple[Hashable, ...]:
-        """Everything but the values in the tensors: what follows from it can be remembered."""
-        tensors = self.input, self.offset, self.weight, self.bias, self.mask
-        return *map(_form, tensors), *map(tuple, self.settings)
 
     @property
     def groups(self) -> int:
@@ -48,10 +47,6 @@ class Operands(NamedTuple):
         n, _, height, width = self.input.shape
         out_channels, _, kernel_height, kernel_width = self.weight.shape
         return n, out_channels, *output_size((height, width), (kernel_height, kernel_width), *self.settings)
-
-
-def _form(tensor: Tensor | None) -> tuple[Hashable, ...] | None:
-    return None if tensor is None else (tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
 
 
 def output_size(size: Pair, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:

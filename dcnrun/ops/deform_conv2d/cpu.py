@@ -6,8 +6,9 @@ from ctypes import c_int64
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, view
 from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.jit import load_cpu
 from dcnrun.ops.jit.build_spec import CPU_DTYPES
@@ -36,7 +37,7 @@ def load(dtype: torch.dtype, device: torch.device = CPU) -> ctypes.CDLL:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`, of any strides."""
-    problem = _problem(operands, bias=operands.bias, output=output)
+    problem = _problem(operands, output=output)
     call(load(output.dtype), "dcnrun_deform_conv2d_forward", problem)
 
 
@@ -49,11 +50,25 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     write_gradients((grad_offset, grad_mask), slopes)
 
 
-def _problem(operands: Operands, **more: Tensor | None) -> _Problem:
-    input, offset, weight = operands.input, operands.offset, operands.weight
+def _problem(operands: Operands, **results: Tensor | None) -> _Problem:
+    input, offset, weight, bias, _, _, _, mask = operands
+    problem = _plan(operands).of(input=input, offset=computed(offset), mask=computed(mask), weight=weight, bias=bias)
+    problem.view(**results)
+    problem.threads = torch.get_num_threads()
+    return problem
+
+
+@once_a_form
+def _plan(operands: Operands) -> _Problem:
+    input, offset, weight, bias, _, _, _, mask = operands
     batch, channels, height, width = input.shape
     out_channels, _, kernel_height, kernel_width = weight.shape
-    problem = _Problem(
+    return _Problem(
+        input=view(input),
+        offset=view(computed(offset)),
+        mask=view(computed(mask)),
+        weight=view(weight),
+        bias=view(bias),
         batch=batch,
         channels=channels,
         height=height,
@@ -68,7 +83,4 @@ def _problem(operands: Operands, **more: Tensor | None) -> _Problem:
         dilation=tuple(operands.dilation),
         groups=operands.groups,
         offset_groups=operands.offset_groups,
-        threads=torch.get_num_threads(),
     )
-    problem.view(input=input, offset=computed(offset), mask=computed(operands.mask), weight=weight, **more)
-    return problem

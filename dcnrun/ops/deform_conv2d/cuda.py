@@ -5,7 +5,6 @@ host never waits for the GPU, so all of it can be captured in a CUDA graph.
 """
 
 import ctypes
-import functools
 from ctypes import c_int32, c_int64, c_uint32, c_void_p
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from dcnrun.ops.common.cuda_call import (
     Runs,
     Team,
     View,
+    positions,
     room_in_fp32,
     starts_whole,
     sum_in_order,
@@ -26,7 +26,8 @@ from dcnrun.ops.common.cuda_call import (
     zero_sums,
 )
 from dcnrun.ops.common.dispatch import write_gradients
-from dcnrun.ops.deform_conv2d.arguments import Operands, Pair
+from dcnrun.ops.common.forms import once_a_form
+from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.jit import CudaModule, load_cuda
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES
 
@@ -93,10 +94,10 @@ def load(dtype: torch.dtype, device: torch.device) -> CudaModule:
 
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`."""
-    call, weights = _Call(operands), _transposed_weights(operands)
+    call = _Call(operands)
     last = output.is_contiguous(memory_format=torch.channels_last)
     products = output if last else torch.empty_like(output, memory_format=torch.channels_last)
-    rows = _rows(products, operands.groups)
+    rows, weights = products.as_strided(*call.plan.rows), call.weights(operands)
     for chunk in call.chunks:
         _multiply(call.sample(chunk), weights, operands.bias, chunk.of(rows))
     if products is not output:
@@ -110,7 +111,8 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     fixed one, from sorted lists of what is added to each pixel. All others are the same bits on every run.
     """
     grad_input, grad_offset, grad_weight, grad_mask = grads
-    call, weights = _Call(operands), _transposed_weights(operands).mT
+    call = _Call(operands)
+    weights = call.weights(operands).mT
     grad_rows = None if grad_input is None else grad_input.permute(0, 2, 3, 1)
     input_sums = None if grad_rows is None else zero_sums(grad_rows)
     slopes = room_in_fp32(grad_offset), room_in_fp32(grad_mask)
@@ -119,7 +121,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     atomic_sums = None if in_order else input_sums
     any_slopes = grad_offset is not None or grad_mask is not None
 
-    rows = _rows(grad_output.contiguous(memory_format=torch.channels_last), operands.groups)
+    rows = grad_output.contiguous(memory_format=torch.channels_last).as_strided(*call.plan.rows)
     weight_sums = None
     for chunk in call.chunks:
         chunk_grad = chunk.of(rows)
@@ -156,31 +158,35 @@ class _Teams(NamedTuple):
         return cls(Team.of(width, channels, most=_MOST_SAMPLING), giving, Team.of(width, channels))
 
 
+# Shape and strides of matrices in a channels-last tensor.
+_Matrices = tuple[tuple[int, ...], tuple[int, ...]]
+
+
 class _Plan(NamedTuple):
-    """Everything that follows from shapes, settings and the GPU."""
+    """Everything that follows from the operands' form and the GPU."""
 
     chunks: tuple[_Chunk, ...]
     column_shape: tuple[int, ...]  # rows of the largest chunk, groups if there are some, sampling points and channels
+    rows: _Matrices  # of the output
+    weights: _Matrices
     row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
     image_rows: int
     kinds: int
     tile_parts: int
     wide: _Teams | None
     single: _Teams
-    problem: _Problem  # without addresses
+    problem: _Problem  # to be copied, and given its addresses
 
 
 class _Call:
     """What the kernels need for one call: its operands as they read them, its chunks, and room for a chunk's columns."""
 
     def __init__(self, operands: Operands) -> None:
-        input, offset, weight, _, stride, padding, dilation, mask = operands
-        plan = _plan(
-            input.shape, offset.shape, weight.shape, *map(tuple, (stride, padding, dilation)), input.dtype, input.device
-        )
-        self.input, offset = input.contiguous(memory_format=torch.channels_last), offset.float()
-        mask = None if mask is None else mask.float()
-        self.positions = offset, mask  # kept, since a struct has but their addresses
+        plan, input = _plan(operands), operands.input
+        self.input = input.contiguous(memory_format=torch.channels_last)
+        self.positions = offset, mask = positions(
+            operands.offset, operands.mask
+        )  # kept, since a struct has addresses only
         self.plan, self.chunks = plan, plan.chunks
         self.module = load(input.dtype, input.device)
         self.teams = plan.wide if plan.wide and starts_whole(self.input) else plan.single
@@ -188,14 +194,18 @@ class _Call:
         columns = input.new_empty(plan.column_shape)
         self.problem.columns = columns.data_ptr()
         self.columns = columns if columns.ndim == 2 else columns.transpose(0, 1)
-        self.problem.offset = view(offset)
+        self.problem.offset.data = offset.data_ptr()
         if mask is not None:
-            self.problem.mask = view(mask)
+            self.problem.mask.data = mask.data_ptr()
 
     def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
         """What `scatter_gradients` writes beside the input's gradient."""
         self.problem.grad_offset, self.problem.grad_mask = view(grad_offset), view(grad_mask)
         self.problem.writes_columns = columns
+
+    def weights(self, operands: Operands) -> Tensor:
+        """The weights, transposed."""
+        return operands.weight.contiguous(memory_format=torch.channels_last).as_strided(*self.plan.weights)
 
     def columns_of(self, chunk: _Chunk) -> Tensor:
         """Room for the chunk's columns, as matrices: (groups, rows, sampling points and channels of a group)."""
@@ -234,29 +244,20 @@ class _Call:
         self.module.launch(kernel, (blocks, 1, 1), team.block, problem)
 
 
-@functools.lru_cache(maxsize=1024)
-def _plan(
-    input: torch.Size,
-    offset: torch.Size,
-    weight: torch.Size,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> _Plan:
-    batch, channels, height, width = input
-    _, group_channels, kernel_height, kernel_width = weight
-    out_height, out_width = offset[2:]
-    groups, points = channels // group_channels, kernel_height * kernel_width
-    offset_groups = offset[1] // (2 * points)
+@once_a_form
+def _plan(operands: Operands) -> _Plan:
+    dtype, groups, offset_groups = operands.input.dtype, operands.groups, operands.offset_groups
+    batch, channels, height, width = operands.input.shape
+    out_channels, group_channels, kernel_height, kernel_width = operands.weight.shape
+    out_height, out_width = operands.offset.shape[2:]
+    points = kernel_height * kernel_width
     row_channels, image_rows, kinds = channels // offset_groups, height * width * offset_groups, points * offset_groups
     if max(image_rows, out_height * out_width) > MOST_INT:
         raise ValueError(
             f"input of {height}x{width} with {offset_groups} offset groups and output of {out_height}x{out_width}: the "
             "CUDA kernels take feature maps of fewer than 2**31 pixels, times offset groups; set DCNRUN_BACKEND=torchvision"
         )
-    l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(device)
+    l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(operands.input.device)
     row_bytes = points * channels * dtype.itemsize
     chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, MOST_INT // image_rows)
     rows = chunks[0].rows
@@ -264,9 +265,12 @@ def _plan(
     point_parts = -(-points // tile_points)
     per_access = cuda_call.channels_of_access(dtype)
     divides = row_channels % per_access == 0 and group_channels % per_access == 0
+    offset, mask = map(view, positions(operands.offset, operands.mask))
     return _Plan(
         chunks=chunks,
         column_shape=(rows, points * channels) if groups == 1 else (rows, groups, points * group_channels),
+        rows=_rows_of(out_channels, batch * out_height * out_width, groups),
+        weights=_transposed_weights(out_channels, points * group_channels, groups),
         row_channels=row_channels,
         image_rows=image_rows,
         kinds=kinds,
@@ -274,9 +278,11 @@ def _plan(
         wide=_Teams.of(per_access, row_channels) if divides else None,
         single=_Teams.of(1, row_channels),
         problem=_Problem(
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
+            offset=offset,
+            mask=mask,
+            stride=tuple(operands.stride),
+            padding=tuple(operands.padding),
+            dilation=tuple(operands.dilation),
             channels=channels,
             group_channels=group_channels,
             offset_group_channels=row_channels,
@@ -329,23 +335,16 @@ def _tile_points(points: int, tiles: int, multiprocessors: int) -> int:
 # from dense channels-last tensors in a single step, since each takes a microsecond.
 
 
-def _rows(images: Tensor, groups: int) -> Tensor:
-    """(N, Co, H, W) as matrices: (N x H x W, Co)."""
-    n, channels, height, width = images.shape
-    rows, part = n * height * width, channels // groups
-    if groups == 1:
-        return images.as_strided((rows, channels), (channels, 1))
-    return images.as_strided((groups, rows, part), (part, channels, 1))
+def _rows_of(channels: int, rows: int, groups: int) -> _Matrices:
+    """Feature maps as matrices: (N x H x W, channels)."""
+    part = channels // groups
+    return ((rows, channels), (channels, 1)) if groups == 1 else ((groups, rows, part), (part, channels, 1))
 
 
-def _transposed_weights(operands: Operands) -> Tensor:
+def _transposed_weights(out_channels: int, size: int, groups: int) -> _Matrices:
     """The weights as matrices: (sampling points and channels of a group, Co)."""
-    weight, groups = operands.weight.contiguous(memory_format=torch.channels_last), operands.groups
-    out_channels, group_channels, kernel_height, kernel_width = weight.shape
-    size, part = kernel_height * kernel_width * group_channels, out_channels // groups
-    if groups == 1:
-        return weight.as_strided((size, out_channels), (1, size))
-    return weight.as_strided((groups, size, part), (part * size, 1, size))
+    part = out_channels // groups
+    return ((size, out_channels), (1, size)) if groups == 1 else ((groups, size, part), (part * size, 1, size))
 
 
 def _narrowed(matrices: Tensor, first: int, rows: int) -> Tensor:

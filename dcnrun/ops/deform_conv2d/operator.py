@@ -4,7 +4,7 @@ Registered with torch.library for every device, so they run under autograd (agai
 torch.export, torch.func (vmap, and grad in reverse mode), and count their FLOPs.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -36,11 +36,6 @@ _library.define(
 
 # What they compute, and the empty results that a fake tensor wants ---------------------------------------------------
 
-_MOST_FORMS = 1024
-# Shape and strides of the output, for the forms of operands that were found to fit together: to look at them again would
-# take as long as a launch.
-_outputs: dict[tuple[Hashable, ...], tuple[Shape, Shape]] = {}
-
 
 def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
@@ -50,23 +45,14 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     return torch.empty(operands.output_shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
 
 
+_output_of = common.checked_output(_empty_output)
+
+
 def _forward(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
     output = operands.input.new_empty_strided(*_output_of(operands))
     dispatch.forward(operands, output)
     return output
-
-
-def _output_of(operands: Operands) -> tuple[Shape, Shape]:
-    """Shape and strides of the output; the operands are checked once for each form."""
-    form = operands.form
-    known = _outputs.get(form)
-    if known is None:
-        output = _empty_output(*operands)
-        if len(_outputs) == _MOST_FORMS:
-            _outputs.clear()
-        known = _outputs[form] = tuple(output.shape), output.stride()
-    return known
 
 
 def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
@@ -174,16 +160,19 @@ for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward"
 # torch.func -------------------------------------------------------------------------------------------------------------
 
 
-_convolve_transformed = common.as_function(
+_compute = common.below_autograd(torch.ops.dcnrun.deform_conv2d.default, _forward)
+_compute_backward = common.below_autograd(torch.ops.dcnrun.deform_conv2d_backward.default, _backward)
+
+_convolve_recorded = common.as_function(
     "deform_conv2d",
-    torch.ops.dcnrun.deform_conv2d,
+    _compute,
     _save,
     _gradients,
     lambda *arguments: _vmap_forward(convolve, *arguments),
 )
-_differentiate_transformed = common.as_function(
+_differentiate_recorded = common.as_function(
     "deform_conv2d",
-    torch.ops.dcnrun.deform_conv2d_backward,
+    _compute_backward,
     _save_for_second,
     _second_gradients,
     lambda *arguments: _vmap_backward(_differentiate, *arguments),
@@ -192,22 +181,14 @@ _differentiate_transformed = common.as_function(
 
 def convolve(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
-    output: Tensor
-    if common.transforms_are_active():
-        is_cast = common.autocast_is_on(arguments[0].device.type)
-        output = (_autocast if is_cast else _convolve_transformed)(*arguments)
-    elif torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)):
-        output = torch.ops.dcnrun.deform_conv2d(*arguments)
-    else:
-        # Past what torch.library does for autograd, in Python, even where there is nothing to do.
-        with torch._C._AutoDispatchBelowAutograd():
-            output = torch.ops.dcnrun.deform_conv2d(*arguments)
+    call = _compute
+    if common.is_recorded(arguments):
+        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _convolve_recorded
+    output: Tensor = call(*arguments)
     return output
 
 
-_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
-    torch.ops.dcnrun.deform_conv2d_backward, _differentiate_transformed
-)
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(_compute_backward, _differentiate_recorded)
 
 
 # Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------

@@ -5,8 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dcnrun.ops.common.forms import Formed
 
-class Operands(NamedTuple):
+
+class _Arguments(NamedTuple):
     """The arguments in the operator's order; shapes as in `dcnrun.ops.deform_roi_pool`, sizes as (y, x)."""
 
     input: Tensor
@@ -20,6 +22,10 @@ class Operands(NamedTuple):
     aligned: bool
     position_sensitive: bool
     authors: bool = False
+
+
+class Operands(_Arguments, Formed):
+    """The arguments, and what follows from them."""
 
     @property
     def settings(self) -> tuple[tuple[int, int], float, int, float, bool, bool, bool]:

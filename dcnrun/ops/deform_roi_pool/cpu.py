@@ -6,8 +6,9 @@ from ctypes import c_double, c_int64
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, view
 from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_roi_pool.arguments import Operands, regions
 from dcnrun.ops.jit import load_cpu
 from dcnrun.ops.jit.build_spec import CPU_DTYPES
@@ -47,11 +48,24 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     write_gradients((grad_offset, grad_mask), slopes)
 
 
-def _pooling(operands: Operands, **more: Tensor | None) -> _Pooling:
-    input = operands.input
+def _pooling(operands: Operands, **results: Tensor | None) -> _Pooling:
+    input, _, offset, mask = operands[:4]
+    pooling = _plan(operands).of(input=input, offset=computed(offset), mask=computed(mask))
+    where = regions(operands)
+    pooling.view(regions=torch.cat([where.image.unsqueeze(1), where.start, where.size, where.grid], 1), **results)
+    pooling.threads = torch.get_num_threads()
+    return pooling
+
+
+@once_a_form
+def _plan(operands: Operands) -> _Pooling:
+    input, _, offset, mask = operands[:4]
     batch, _, height, width = input.shape
     rois, channels, bins_high, bins_wide = operands.output_shape
-    pooling = _Pooling(
+    return _Pooling(
+        input=view(input),
+        offset=view(computed(offset)),
+        mask=view(computed(mask)),
         batch=batch,
         height=height,
         width=width,
@@ -61,18 +75,8 @@ def _pooling(operands: Operands, **more: Tensor | None) -> _Pooling:
         bins_wide=bins_wide,
         planes=operands.planes,
         groups=operands.groups,
-        threads=torch.get_num_threads(),
         authors=operands.authors,
         gamma=operands.gamma,
         first_point=operands.first_point,
         beyond=operands.beyond,
     )
-    where = regions(operands)
-    pooling.view(
-        input=input,
-        offset=computed(operands.offset),
-        mask=computed(operands.mask),
-        regions=torch.cat([where.image.unsqueeze(1), where.start, where.size, where.grid], 1),
-        **more,
-    )
-    return pooling

@@ -2,6 +2,7 @@
 
 import ctypes
 from ctypes import c_float, c_int32, c_void_p
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from dcnrun.ops.common import cuda_call
 from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, zero_sums
 from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.jit import CudaModule, load_cuda
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES
@@ -80,38 +82,35 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     write_gradients((grad_rows, *others), (sums, *slopes))
 
 
+class _Blocks(NamedTuple):
+    """The form of blocks, and into how many tiles the bins of a RoI are cut."""
+
+    team: Team
+    parts: int
+
+
+class _Plan(NamedTuple):
+    """Everything that follows from the operands' form and the GPU."""
+
+    group_channels: int
+    wide: _Blocks | None
+    single: _Blocks
+    pooling: _Pooling  # to be copied, and given its addresses
+
+
 class _Call:
     """What the kernels need for one call: its operands as they read them, and the form of their blocks."""
 
     def __init__(self, operands: Operands, **more: Tensor | None) -> None:
-        input, rois, offset, mask = operands[:4]
-        images, _, height, width = input.shape
-        count, channels, *bins = operands.output_shape
-        self.operands, self.group_channels = operands, channels // operands.groups
-        _check_counts(operands)
-        self.module = load(input.dtype, input.device)
-        self.team = self._team(more.get("input"), more.get("grad_output"))
-        _, multiprocessors = cuda_call.cache_and_multiprocessors(input.device)
-        self.parts = _parts(operands, self.team, multiprocessors)
-        self.pooling = _Pooling(
-            scale=operands.spatial_scale,
-            shift=0.5 if operands.aligned else 0.0,
-            gamma=operands.gamma,
-            sampling_ratio=operands.sampling_ratio,
-            aligned=operands.aligned,
-            images=images,
-            height=height,
-            width=width,
-            rois_count=count,
-            channels=channels,
-            bins_high=bins[0],
-            bins_wide=bins[1],
-            planes=operands.planes,
-            groups=operands.groups,
-            tile_bins=-(-operands.bins // self.parts),
-        )
+        plan = _plan(operands)
+        self.operands, self.group_channels = operands, plan.group_channels
+        self.module = load(operands.input.dtype, operands.input.device)
+        read = more.get("input"), more.get("grad_output")
+        self.team, self.parts = plan.wide if plan.wide and starts_whole(*read) else plan.single
+        self.pooling = _Pooling.from_buffer_copy(plan.pooling)
+        self.pooling.tile_bins = -(-operands.bins // self.parts)
         self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
-        self.set(rois=_flat(rois), offset=_flat(offset), mask=_flat(mask), **more)
+        self.set(rois=_flat(operands.rois), offset=_flat(operands.offset), mask=_flat(operands.mask), **more)
 
     def set(self, **tensors: Tensor | None) -> None:
         """Set the addresses of tensors; None leaves one absent."""
@@ -132,10 +131,45 @@ class _Call:
         blocks = images * high * wide * self.operands.planes * self.operands.groups * slabs
         self.module.launch(kernel + self.team.suffix, (blocks, 1, 1), self.team.small_block, self.pooling)
 
-    def _team(self, *read: Tensor | None) -> Team:
-        wide = cuda_call.channels_of_access(self.operands.input.dtype)
-        divides = self.group_channels % wide == 0 and starts_whole(*read)
-        return Team.of(wide if divides else 1, self.group_channels, _LEAST_THREADS)
+
+@once_a_form
+def _plan(operands: Operands) -> _Plan:
+    images, _, height, width = operands.input.shape
+    count, channels, high, wide = operands.output_shape
+    groups = operands.groups
+    if count * groups * high * wide > MOST_INT:
+        raise ValueError(
+            f"{count} RoIs of {groups} x {high} x {wide} bins: the CUDA kernels take fewer than 2**31 bins; "
+            "set DCNRUN_BACKEND=reference"
+        )
+    _, multiprocessors = cuda_call.cache_and_multiprocessors(operands.input.device)
+
+    def blocks(access: int) -> _Blocks:
+        team = Team.of(access, channels // groups, _LEAST_THREADS)
+        return _Blocks(team, _parts(operands, team, multiprocessors))
+
+    per_access = cuda_call.channels_of_access(operands.input.dtype)
+    return _Plan(
+        group_channels=channels // groups,
+        wide=blocks(per_access) if channels // groups % per_access == 0 else None,
+        single=blocks(1),
+        pooling=_Pooling(
+            scale=operands.spatial_scale,
+            shift=0.5 if operands.aligned else 0.0,
+            gamma=operands.gamma,
+            sampling_ratio=operands.sampling_ratio,
+            aligned=operands.aligned,
+            images=images,
+            height=height,
+            width=width,
+            rois_count=count,
+            channels=channels,
+            bins_high=high,
+            bins_wide=wide,
+            planes=operands.planes,
+            groups=groups,
+        ),
+    )
 
 
 def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
@@ -145,15 +179,6 @@ def _parts(operands: Operands, team: Team, multiprocessors: int) -> int:
     return max(
         -(-operands.bins // _MOST_TILE_BINS), min(useful, BLOCKS_PER_MULTIPROCESSOR * multiprocessors // of_rois)
     )
-
-
-def _check_counts(operands: Operands) -> None:
-    count, _, high, wide = operands.output_shape
-    if count * operands.groups * high * wide > MOST_INT:
-        raise ValueError(
-            f"{count} RoIs of {operands.groups} x {high} x {wide} bins: the CUDA kernels take fewer than 2**31 bins; "
-            "set DCNRUN_BACKEND=reference"
-        )
 
 
 def _rows(features: Tensor, planes: int) -> Tensor:

@@ -44,9 +44,12 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     return operands.input.new_empty(operands.output_shape)
 
 
+_output_of = common.checked_output(_empty_output)
+
+
 def _forward(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
-    output = _empty_output(*operands)
+    output = operands.input.new_empty_strided(*_output_of(operands))
     _check_values(operands)
     dispatch.forward(operands, output)
     return output
@@ -61,7 +64,8 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = Operands(*arguments[:-1]), arguments[-1]
-    grads = _empty_gradients(grad_output, *arguments)
+    check_gradient(grad_output, _output_of(operands)[0], operands.input)
+    grads = common.empty_like(_differentiated(operands), wanted, operands.input)
     _check_values(operands)
     # A backward pass under autocast computes in the dtypes that the forward had.
     with common.without_autocast(operands.input.device.type):
@@ -165,16 +169,19 @@ for _name, _rule in (("deform_roi_pool", _vmap_forward), ("deform_roi_pool_backw
 # torch.func -------------------------------------------------------------------------------------------------------------
 
 
-_pool_transformed = common.as_function(
+_compute = common.below_autograd(torch.ops.dcnrun.deform_roi_pool.default, _forward)
+_compute_backward = common.below_autograd(torch.ops.dcnrun.deform_roi_pool_backward.default, _backward)
+
+_pool_recorded = common.as_function(
     "deform_roi_pool",
-    torch.ops.dcnrun.deform_roi_pool,
+    _compute,
     _save,
     _gradients,
     lambda *arguments: _vmap_forward(pool, *arguments),
 )
-_differentiate_transformed = common.as_function(
+_differentiate_recorded = common.as_function(
     "deform_roi_pool",
-    torch.ops.dcnrun.deform_roi_pool_backward,
+    _compute_backward,
     _save_for_second,
     _second_gradients,
     lambda *arguments: _vmap_backward(_differentiate, *arguments),
@@ -183,16 +190,14 @@ _differentiate_transformed = common.as_function(
 
 def pool(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func; forward mode is refused."""
-    call: Callable[..., Any] = torch.ops.dcnrun.deform_roi_pool
-    if common.transforms_are_active():
-        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _pool_transformed
+    call = _compute
+    if common.is_recorded(arguments):
+        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _pool_recorded
     output: Tensor = call(*arguments)
     return output
 
 
-_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
-    torch.ops.dcnrun.deform_roi_pool_backward, _differentiate_transformed
-)
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(_compute_backward, _differentiate_recorded)
 
 
 # Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------

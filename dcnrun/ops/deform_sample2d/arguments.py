@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dcnrun.ops.common.forms import Formed
 from dcnrun.ops.deform_conv2d.arguments import Pair, output_size
 
 
-class Operands(NamedTuple):
+class _Arguments(NamedTuple):
     """The arguments in the operator's order; shapes as in `dcnrun.ops.deform_sample2d`, settings as (y, x)."""
 
     input: Tensor
@@ -20,6 +21,10 @@ class Operands(NamedTuple):
     offset_scale: float
     softmax: bool
     remove_center: bool
+
+
+class Operands(_Arguments, Formed):
+    """The arguments, and what follows from them."""
 
     @property
     def settings(self) -> tuple[Pair, Pair, Pair, Pair, float, bool, bool]:

@@ -6,8 +6,9 @@ from ctypes import c_double, c_int64
 import torch
 from torch import Tensor
 
-from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed
+from dcnrun.ops.common.cpu_call import CPU, Arguments, View, call, computed, view
 from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_sample2d.arguments import Operands
 from dcnrun.ops.jit import load_cpu
 from dcnrun.ops.jit.build_spec import CPU_DTYPES
@@ -51,10 +52,22 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     write_gradients((grad_offset, grad_mask), slopes)
 
 
-def _sampling(operands: Operands, **more: Tensor | None) -> _Sampling:
-    input, offset = operands.input, operands.offset
+def _sampling(operands: Operands, **results: Tensor | None) -> _Sampling:
+    input, offset, mask = operands[:3]
+    sampling = _plan(operands).of(input=input, offset=computed(offset), mask=computed(mask))
+    sampling.view(**results)
+    sampling.threads = torch.get_num_threads()
+    return sampling
+
+
+@once_a_form
+def _plan(operands: Operands) -> _Sampling:
+    input, offset, mask = operands[:3]
     batch, channels, height, width = input.shape
-    sampling = _Sampling(
+    return _Sampling(
+        input=view(input),
+        offset=view(computed(offset)),
+        mask=view(computed(mask)),
         batch=batch,
         channels=channels,
         height=height,
@@ -68,8 +81,5 @@ def _sampling(operands: Operands, **more: Tensor | None) -> _Sampling:
         groups=operands.groups,
         softmax=operands.softmax,
         remove_center=operands.remove_center,
-        threads=torch.get_num_threads(),
         offset_scale=operands.offset_scale,
     )
-    sampling.view(input=input, offset=computed(offset), mask=computed(operands.mask), **more)
-    return sampling

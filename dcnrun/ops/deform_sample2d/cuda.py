@@ -14,6 +14,7 @@ from dcnrun.ops.common.cuda_call import (
     Team,
     View,
     channels_of_access,
+    positions,
     room_in_fp32,
     starts_whole,
     sum_in_order,
@@ -21,6 +22,7 @@ from dcnrun.ops.common.cuda_call import (
     zero_sums,
 )
 from dcnrun.ops.common.dispatch import write_gradients
+from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_sample2d.arguments import Operands
 from dcnrun.ops.jit import CudaModule, load_cuda
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES
@@ -106,43 +108,29 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     write_gradients((grad_rows, *others), (sums, *slopes))
 
 
+class _Plan(NamedTuple):
+    """Everything that follows from the operands' form."""
+
+    width: int  # channels of a wide access; 1 where a group is not made of such
+    group_channels: int
+    out_pixels: int
+    whole: _Part
+    sampling: _Sampling  # to be copied, and given its addresses
+
+
 class _Call:
     """What the kernels need for one call: its operands as they read them."""
 
     def __init__(self, operands: Operands, **more: Tensor | None) -> None:
-        input, offset, mask = operands[:3]
-        _, channels, height, width = input.shape
-        kernel, stride, padding, dilation, offset_scale, softmax, remove_center = operands.settings
-        self.operands, self.group_channels = operands, channels // operands.groups
-        self.out_pixels = offset.shape[2] * offset.shape[3]
-        self.whole = _Part(0, input.shape[0], 0, operands.groups)
-        _check_counts(operands)
-        self.module = load(input.dtype, input.device)
-        wide = channels_of_access(input.dtype)
-        self.width = wide if self.group_channels % wide == 0 and starts_whole(*more.values()) else 1
-        self.positions = offset.float(), None if mask is None else mask.float()
-        self.sampling = _Sampling(
-            offset=view(self.positions[0]),
-            mask=view(self.positions[1]),
-            stride=tuple(stride),
-            padding=tuple(padding),
-            dilation=tuple(dilation),
-            offset_scale=offset_scale,
-            center=tuple(float(dilation[axis] * (kernel[axis] - 1) // 2) for axis in (0, 1)),
-            channels=channels,
-            group_channels=self.group_channels,
-            input_step=channels * input.element_size(),
-            grad_input_step=channels * torch.float32.itemsize,
-            height=height,
-            width=width,
-            out_height=offset.shape[2],
-            out_width=offset.shape[3],
-            points=operands.points,
-            kernel_width=kernel[1],
-            left_out=kernel[0] * kernel[1] // 2 if remove_center else operands.points,
-            groups=operands.groups,
-            softmax=softmax,
-        )
+        self.operands, self.plan = operands, _plan(operands)
+        _, self.group_channels, self.out_pixels, self.whole, sampling = self.plan
+        self.module = load(operands.input.dtype, operands.input.device)
+        self.width = self.plan.width if starts_whole(*more.values()) else 1
+        self.positions = offset, mask = positions(operands.offset, operands.mask)
+        self.sampling = _Sampling.from_buffer_copy(sampling)
+        self.sampling.offset.data = offset.data_ptr()
+        if mask is not None:
+            self.sampling.mask.data = mask.data_ptr()
         self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
         self.set(**more)
 
@@ -195,20 +183,53 @@ class _Call:
         sum_in_order(self.module, Team.of(self.width, self.group_channels), corners, keys)
 
 
-def _tile_points(points: int, pixels: int) -> int:
-    """Return how many sampling points of so many pixels are placed at a time: about as many each time, for all of them."""
-    return -(-points // -(-points // (_TILE_SAMPLES // pixels)))
-
-
-def _check_counts(operands: Operands) -> None:
-    batch, _, height, width = operands.input.shape
+@once_a_form
+def _plan(operands: Operands) -> _Plan:
+    batch, channels, height, width = operands.input.shape
     out_height, out_width = operands.offset.shape[2:]
-    groups, out_pixels = operands.groups, out_height * out_width
-    if max(batch * groups * out_pixels, 4 * out_pixels * operands.points, height * width * groups) > MOST_INT:
+    kernel, stride, padding, dilation, offset_scale, softmax, remove_center = operands.settings
+    dtype, groups, points = operands.input.dtype, operands.groups, operands.points
+    group_channels, out_pixels = channels // groups, out_height * out_width
+    if max(batch * groups * out_pixels, 4 * out_pixels * points, height * width * groups) > MOST_INT:
         raise ValueError(
             f"{batch} images of {height}x{width} with {groups} groups and an output of {out_height}x{out_width}: the CUDA "
             "kernels take fewer than 2**31 output pixels, times groups, or a quarter times sampling points; set DCNRUN_BACKEND=reference"
         )
+    offset, mask = map(view, positions(operands.offset, operands.mask))
+    wide = channels_of_access(dtype)
+    return _Plan(
+        width=wide if group_channels % wide == 0 else 1,
+        group_channels=group_channels,
+        out_pixels=out_pixels,
+        whole=_Part(0, batch, 0, groups),
+        sampling=_Sampling(
+            offset=offset,
+            mask=mask,
+            stride=tuple(stride),
+            padding=tuple(padding),
+            dilation=tuple(dilation),
+            offset_scale=offset_scale,
+            center=tuple(float(dilation[axis] * (kernel[axis] - 1) // 2) for axis in (0, 1)),
+            channels=channels,
+            group_channels=group_channels,
+            input_step=channels * dtype.itemsize,
+            grad_input_step=channels * torch.float32.itemsize,
+            height=height,
+            width=width,
+            out_height=out_height,
+            out_width=out_width,
+            points=points,
+            kernel_width=kernel[1],
+            left_out=kernel[0] * kernel[1] // 2 if remove_center else points,
+            groups=groups,
+            softmax=softmax,
+        ),
+    )
+
+
+def _tile_points(points: int, pixels: int) -> int:
+    """Return how many sampling points of so many pixels are placed at a time: about as many each time, for all of them."""
+    return -(-points // -(-points // (_TILE_SAMPLES // pixels)))
 
 
 def _rows(features: Tensor) -> Tensor:

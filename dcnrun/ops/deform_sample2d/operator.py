@@ -45,9 +45,12 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
     return torch.empty(operands.output_shape, dtype=input.dtype, device=input.device, memory_format=memory_format)
 
 
+_output_of = common.checked_output(_empty_output)
+
+
 def _forward(*arguments: Any, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named)
-    output = _empty_output(*operands)
+    output = operands.input.new_empty_strided(*_output_of(operands))
     dispatch.forward(operands, output)
     return output
 
@@ -61,7 +64,8 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
 
 def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     operands, wanted = Operands(*arguments[:-1]), arguments[-1]
-    grads = _empty_gradients(grad_output, *arguments)
+    check_gradient(grad_output, _output_of(operands)[0], operands.input)
+    grads = common.empty_like(operands[:3], wanted, operands.input)
     # A backward pass under autocast computes in the dtypes that the forward had.
     with common.without_autocast(operands.input.device.type):
         dispatch.backward(grad_output, operands, common.wanted_gradients(grads, operands[:3], wanted))
@@ -138,16 +142,19 @@ for _name, _rule in (("deform_sample2d", _vmap_forward), ("deform_sample2d_backw
 # torch.func -------------------------------------------------------------------------------------------------------------
 
 
-_sample_transformed = common.as_function(
+_compute = common.below_autograd(torch.ops.dcnrun.deform_sample2d.default, _forward)
+_compute_backward = common.below_autograd(torch.ops.dcnrun.deform_sample2d_backward.default, _backward)
+
+_sample_recorded = common.as_function(
     "deform_sample2d",
-    torch.ops.dcnrun.deform_sample2d,
+    _compute,
     _save,
     _gradients,
     lambda *arguments: _vmap_forward(sample, *arguments),
 )
-_differentiate_transformed = common.as_function(
+_differentiate_recorded = common.as_function(
     "deform_sample2d",
-    torch.ops.dcnrun.deform_sample2d_backward,
+    _compute_backward,
     _save_for_second,
     _second_gradients,
     lambda *arguments: _vmap_backward(_differentiate, *arguments),
@@ -156,16 +163,14 @@ _differentiate_transformed = common.as_function(
 
 def sample(*arguments: Any) -> Tensor:
     """`torch.ops.dcnrun.deform_sample2d`, also under the transforms of torch.func; forward mode is refused."""
-    call: Any = torch.ops.dcnrun.deform_sample2d
-    if common.transforms_are_active():
-        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _sample_transformed
+    call = _compute
+    if common.is_recorded(arguments):
+        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _sample_recorded
     output: Tensor = call(*arguments)
     return output
 
 
-_differentiate: Callable[..., tuple[Tensor, ...]] = common.transformable(
-    torch.ops.dcnrun.deform_sample2d_backward, _differentiate_transformed
-)
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(_compute_backward, _differentiate_recorded)
 
 
 # Autocast: the input in its dtype, positions and factors in fp32 --------------------------------------------------------

@@ -19,6 +19,8 @@ from dcnrun.ops.jit.errors import KernelUnavailable
 from dcnrun.ops.jit.memoize import memoize
 from dcnrun.ops.jit.nvrtc import SECONDS_TO_COMPILE, best_architecture, compile_image, find_nvrtc
 
+_Addresses = ctypes.c_void_p * 1  # of a kernel's parameters
+
 
 class CudaModule:
     """The kernels of one source, loaded on one GPU."""
@@ -61,7 +63,7 @@ class CudaModule:
             function = self._prepare(kernel, shared_bytes)
         # As torch.cuda.current_stream, without the object that it makes.
         stream = torch._C._cuda_getCurrentRawStream(self._index)
-        addresses = (ctypes.c_void_p * 1)(ctypes.addressof(parameters))
+        addresses = _Addresses(ctypes.addressof(parameters))
         driver = self._driver
         # Not every thread has a current context: those that torch starts for a backward pass may have none yet.
         _checked(driver.cuCtxPushCurrent(self._context), kernel)

@@ -2,14 +2,20 @@
 
 from typing import NamedTuple
 
+import numpy
 import pytest
 import torch
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.ops.common.operator import (
     autocast,
     autocast_is_on,
     empty_like,
-    forward_mode_is_active,
+    is_dispatched,
+    is_recorded,
     second_gradients,
     wanted_gradients,
     without_autocast,
@@ -87,8 +93,64 @@ def test_without_autocast():
     assert not autocast_is_on("cpu")
 
 
-def test_forward_mode():
-    assert not forward_mode_is_active()
-    with torch.autograd.forward_ad.dual_level():
-        assert forward_mode_is_active()
-    assert not forward_mode_is_active()
+def test_what_is_recorded():
+    plain, leaf = torch.ones(2), torch.ones(2, requires_grad=True)
+    assert not is_recorded((plain, None, 1.0))
+    assert is_recorded((plain, leaf))
+    with torch.no_grad():
+        assert not is_recorded((plain, leaf))
+        with torch.autograd.forward_ad.dual_level():
+            assert is_recorded((plain,))
+        recorded = []
+        torch.func.vmap(lambda x: recorded.append(is_recorded((x,))) or x)(plain)
+    assert recorded == [True]
+
+
+def test_the_dispatcher_is_passed_by_where_it_has_nothing_to_do():
+    plain = torch.ones(2)
+    assert not is_dispatched((plain, None, torch.nn.Parameter(plain), (1, 1), [1, 1], 1, 1.0, True))
+    with torch.inference_mode():
+        assert not is_dispatched((torch.ones(2), plain))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch._neg_view(torch.ones(2)),
+        torch.ones(2, dtype=torch.complex64).conj(),
+        torch.ones(2, device="meta"),
+        torch.ones(2).to_sparse(),
+        torch._to_functional_tensor(torch.ones(2)),
+        FakeTensorMode().from_tensor(torch.ones(2)),
+        TwoTensor(torch.ones(2), torch.ones(2)),
+        "a setting of a wrong type",
+        numpy.ones(2),
+    ],
+    ids=["negative", "conjugate", "meta", "sparse", "functional", "fake", "subclass", "text", "array"],
+)
+def test_the_dispatcher_gets_what_is_not_plain(other):
+    assert is_dispatched((torch.ones(2), other))
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: FlopCounterMode(display=False),
+        lambda: FakeTensorMode(),
+        torch.autograd.profiler.profile,
+        enable_python_dispatcher,
+    ],
+    ids=["autocast", "FLOPs", "fake tensors", "profiler", "Python's dispatcher"],
+)
+def test_the_dispatcher_is_used_where_others_look(context):
+    plain = torch.ones(2)
+    with context():
+        assert is_dispatched((plain,))
+    assert not is_dispatched((plain,))
+
+
+def test_the_dispatcher_is_used_under_transforms():
+    dispatched = []
+    torch.func.vmap(lambda x: dispatched.append(is_dispatched((x,))) or x)(torch.ones(2))
+    assert dispatched == [True]

@@ -47,7 +47,8 @@ class EmulatedGpu:
         # On a GPU nobody looks at the RoIs' images.
         monkeypatch.setattr(roi_operator, "check_images", lambda rois, images: None)
         # What the GPU is like may change between calls.
-        monkeypatch.setattr(conv_cuda, "_plan", conv_cuda._plan.__wrapped__)
+        for _, kernels in calls:
+            monkeypatch.setattr(kernels, "_plan", kernels._plan.__wrapped__)
         monkeypatch.setattr(
             cuda_call, "cache_and_multiprocessors", lambda device: (self.l2_bytes, self.multiprocessors)
         )

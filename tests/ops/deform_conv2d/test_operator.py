@@ -1,6 +1,5 @@
 """The operator wherever PyTorch users expect operators to work: derivatives, compilers, torch.func, autocast, FLOPs."""
 
-import cProfile
 import itertools
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
+from dcnrun.ops.common import forms
 from dcnrun.ops.common.checks import memory_format_of
 from dcnrun.ops.deform_conv2d import operator
 from tests.ops.conformance import OperatorSuite
@@ -45,7 +45,7 @@ def checks(monkeypatch):
         check(operands)
 
     monkeypatch.setattr(operator, "check_deform_conv2d", watch)
-    monkeypatch.setattr(operator, "_outputs", {})
+    monkeypatch.setattr(forms, "_made", {})
     return checked
 
 
@@ -67,29 +67,6 @@ def test_operands_are_checked_once_for_each_form(checks):
     for _ in range(3):
         results(alike)
     assert len(checks) == 1  # of the backward, which takes no bias
-
-
-def test_few_forms_are_remembered(checks, monkeypatch):
-    monkeypatch.setattr(operator, "_MOST_FORMS", 3)
-    for size in range(4, 12):
-        deform_conv2d(**make_problem(size=(size, 5)))
-        assert len(operator._outputs) <= 3
-    checks.clear()
-    deform_conv2d(**make_problem(size=(11, 5)))
-    assert not checks
-
-
-@pytest.mark.parametrize("differentiated", [True, False])
-def test_autograd_is_passed_by_without_gradients(differentiated):
-    """In what torch.library makes for it a call would spend as long as in all else."""
-    problem = make_problem()
-    problem["weight"].requires_grad_()
-    profile = cProfile.Profile()
-    with torch.set_grad_enabled(differentiated):
-        output = profile.runcall(deform_conv2d, **problem)
-    called = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}
-    assert ("autograd_impl" in called) == output.requires_grad == differentiated
-    assert "_forward" in called
 
 
 # torch.library's own checks ------------------------------------------------------------------------------------------
