@@ -3,10 +3,11 @@
     git worktree add /tmp/before COMMIT
     python benchmarks/host_time.py /tmp/before benchmarks/results/host_time.json [rounds]
 
-A time is the CPU's, of the calling thread, for one of a hundred calls: other work on the machine takes little of it. Both checkouts measure each
-case in turn, in processes of their own, on one thread. In "cuda" our CUDA kernels are called for CPU tensors and launched by a stand-in driver
-that does nothing (`tests/ops/jit/driver.cpp`); on a GPU memory comes from another allocator, and cuBLAS is called in place of the CPU's product of
-matrices. PyTorch's convolution, on the CPU, stands beside them for scale.
+A time is the CPU's, of the calling thread: other work on the machine takes little of it. "warm" is one of a hundred calls in a row, "cold" a call
+after 8 MiB have gone through the caches, as a kernel leaves them. Both checkouts measure each case in turn, in processes of their own, on one thread. In
+"cuda" our CUDA kernels are called for CPU tensors and launched by a stand-in driver that does nothing (`tests/ops/jit/driver.cpp`); on a GPU memory
+comes from another allocator, and cuBLAS is called in place of the CPU's product of matrices. PyTorch's convolution, on the CPU, stands beside them
+for scale.
 """
 
 import ctypes
@@ -20,6 +21,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +30,9 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parents[1]
-ROUNDS, CALLS, WARM_UP = 40, 100, 5
+ROUNDS, WARM_CALLS, COLD_CALLS, WARM_UP = 40, 100, 10, 5
+WARM, COLD = "warm", "cold"
+SWEPT = 2**23  # bytes
 BEFORE, NOW = "before", "now"
 FORWARD, RECORDED, BOTH = "forward", "forward, recorded by autograd", "forward and backward"
 OPERATORS = "deform_conv2d", "deform_sample2d", "deform_roi_pool"
@@ -48,10 +52,10 @@ class Measurer:
         )
         self.cases = self._answer()
 
-    def seconds(self, case: str) -> float:
-        """Measure a case; return the seconds of one call."""
+    def seconds(self, cache: str, case: str) -> float:
+        """Measure a case with warm or cold caches; return the seconds of one call."""
         assert self._process.stdin is not None
-        print(case, file=self._process.stdin, flush=True)
+        print(cache, case, file=self._process.stdin, flush=True)
         return float(self._answer())
 
     def _answer(self) -> Any:
@@ -60,7 +64,7 @@ class Measurer:
 
 
 def measure(driver: str | None) -> None:
-    """Answer each line of the standard input, the name of a case, with its seconds."""
+    """Answer each line of the standard input, `warm` or `cold` and a case, with its seconds."""
     torch.set_num_threads(1)
     if driver is not None:
         launch_by(driver)
@@ -70,13 +74,27 @@ def measure(driver: str | None) -> None:
     os.environ.pop("DRIVER_LOG", None)
     print(json.dumps(list(works)), flush=True)
     for line in sys.stdin:
-        work = works[line.strip()]
+        cache, case = line.strip().split(maxsplit=1)
         for _ in range(WARM_UP):
-            work()
+            works[case]()
+        print((warm_seconds if cache == WARM else cold_seconds)(works[case]), flush=True)
+
+
+def warm_seconds(work: Callable[[], object]) -> float:
+    started = time.thread_time()
+    for _ in range(WARM_CALLS):
+        work()
+    return (time.thread_time() - started) / WARM_CALLS
+
+
+def cold_seconds(work: Callable[[], object]) -> float:
+    swept, seconds = torch.zeros(SWEPT // 4), 0.0
+    for _ in range(COLD_CALLS):
+        swept += 1
         started = time.thread_time()
-        for _ in range(CALLS):
-            work()
-        print((time.thread_time() - started) / CALLS, flush=True)
+        work()
+        seconds += time.thread_time() - started
+    return seconds / COLD_CALLS
 
 
 def launch_by(driver: str) -> None:
@@ -164,7 +182,8 @@ def main() -> None:
         for device, driver in (("cpu", None), ("cuda", build_driver(Path(folder)))):
             for name, checkout in checkouts.items():
                 measurer = Measurer(checkout, driver)
-                works |= {(f"{device}, {case}", name): partial(measurer.seconds, case) for case in measurer.cases}
+                for case, cache in product(measurer.cases, (WARM, COLD)):
+                    works[f"{device}, {case}, {cache}", name] = partial(measurer.seconds, cache, case)
         seconds = interleaved(works, rounds, clock=_own_seconds)
     results: dict[str, Any] = {}
     for (case, name), times in seconds.items():
@@ -172,7 +191,13 @@ def main() -> None:
     for case, each in results.items():
         print(f"{case:60}", *(f"{name} {t['median']:6.1f} us, {t['least']:6.1f} at least;" for name, t in each.items()))
     commits = {name: _commit(checkout) for name, checkout in checkouts.items()}
-    result = {"machine": describe(), "commits": commits, "rounds": rounds, "calls": CALLS, "microseconds": results}
+    result = {
+        "machine": describe(),
+        "commits": commits,
+        "rounds": rounds,
+        "calls": [WARM_CALLS, COLD_CALLS],
+        "microseconds": results,
+    }
     Path(out).write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -59,6 +59,9 @@ class Kernels(Protocol[Called]):
         """Write the gradients to those of `grads` that are tensors."""
 
 
+_NOTHING: frozenset[Work] = frozenset()
+
+
 class Dispatcher(Generic[Operands]):
     """The choice of a backend for one operator.
 
@@ -72,7 +75,7 @@ class Dispatcher(Generic[Operands]):
         self.operator = operator
         self.kernels = kernels
         self.fallback = fallback
-        self._slower: dict[tuple[torch.device, torch.dtype], frozenset[Work] | None] = {}
+        self._slower: dict[tuple[torch.device | str, torch.dtype], frozenset[Work] | None] = {}
 
     def backend_for(
         self,
@@ -96,7 +99,11 @@ class Dispatcher(Generic[Operands]):
             UsageError: DCNRUN_BACKEND names no backend, or asks for a kernel that does not exist.
             KernelUnavailable: DCNRUN_BACKEND asks for our kernel, which can't be compiled or loaded.
         """
-        requested, device = requested_backend(), torch.device(device)
+        requested = requested_backend()
+        # As nearly always, so that nothing else is looked at.
+        if requested is Backend.AUTO and self._slower.get((device, dtype)) == _NOTHING:
+            return Backend.KERNEL
+        device = torch.device(device)
         exists = device.type in self.kernels and dtype in self.kernels[device.type].DTYPES
         if requested is Backend.KERNEL or (requested is Backend.CUDA and device.type == "cuda"):
             if not exists:
@@ -123,7 +130,7 @@ class Dispatcher(Generic[Operands]):
             if (device.type == "cuda" and not torch.cuda.is_available()) or not self._loads(device, dtype):
                 self._slower[kind] = None
             elif device.type == "cpu":
-                self._slower[kind] = frozenset()
+                self._slower[kind] = _NOTHING
             else:
                 return self._proved(device, dtype)
         return self._slower[kind]

@@ -207,19 +207,35 @@ def below_autograd(operator: Callable[..., Any], compute: Callable[..., Any]) ->
     """
 
     def call(*arguments: Any) -> Any:
-        if is_traced():
-            return operator(*arguments)
         with torch._C._AutoDispatchBelowAutograd():
             return (operator if is_dispatched(arguments) else compute)(*arguments)
 
     return call
 
 
-def differentiable(unrecorded: Callable[..., Any], recorded: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what calls an operator: its form of `as_function` where `is_recorded`, that of `below_autograd` elsewhere."""
+def differentiable(
+    operator: Callable[..., Any],
+    compute: Callable[..., Any],
+    recorded: Callable[..., Any],
+    autocast: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Return what calls an operator in the form that is wanted where it is called.
+
+    Args:
+        operator: the operator of torch.ops, which compilers and tracers have to see.
+        compute: its form of `below_autograd`, for calls that nobody records.
+        recorded: its form of `as_function`.
+        autocast: the operator under autocast, if that changes anything.
+    """
 
     def call(*arguments: Any) -> Any:
-        return (recorded if is_recorded(arguments) else unrecorded)(*arguments)
+        if torch.compiler.is_compiling() or torch._C._is_tracing():
+            return operator(*arguments)
+        if not is_recorded(arguments):
+            return compute(*arguments)
+        if autocast is not None and autocast_is_on(arguments[0].device.type):
+            return autocast(*arguments)
+        return recorded(*arguments)
 
     return call
 
@@ -241,12 +257,7 @@ def refuse_forward_mode(name: str) -> None:
 
 
 def is_recorded(arguments: Sequence[Any]) -> bool:
-    """Whether a call has to be recorded for derivatives: by autograd, a transform of torch.func, or forward mode.
-
-    False while compiling or tracing, which derive what they have seen.
-    """
-    if is_traced():
-        return False
+    """Whether a call has to be recorded for derivatives: by autograd, a transform of torch.func, or forward mode."""
     return transforms_are_active() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
 
 
@@ -283,8 +294,3 @@ def is_dispatched(arguments: Sequence[Any]) -> bool:
 def transforms_are_active() -> bool:
     """Whether a transform of torch.func is at work, or forward mode, whose tangents PyTorch would drop without a word."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-
-
-def is_traced() -> bool:
-    """Whether the call is compiled, exported or traced, and an operator has to be seen as such."""
-    return torch.compiler.is_compiling() or torch._C._is_tracing()

@@ -157,7 +157,17 @@ for _name, _rule in (("deform_conv2d", _vmap_forward), ("deform_conv2d_backward"
     torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
 
 
-# torch.func -------------------------------------------------------------------------------------------------------------
+# Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
+
+
+_autocast = common.autocast(
+    lambda *arguments: convolve(*arguments), Operands, ("input", "weight", "bias"), ("offset", "mask")
+)
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _library.impl("deform_conv2d", _autocast, _key)
+
+
+# Calls: recorded by autograd and torch.func, or past all that has nothing to do ----------------------------------------
 
 
 _compute = common.below_autograd(torch.ops.dcnrun.deform_conv2d.default, _forward)
@@ -178,25 +188,13 @@ _differentiate_recorded = common.as_function(
     lambda *arguments: _vmap_backward(_differentiate, *arguments),
 )
 
-
-def convolve(*arguments: Any) -> Tensor:
-    """`torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused."""
-    call = _compute
-    if common.is_recorded(arguments):
-        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _convolve_recorded
-    output: Tensor = call(*arguments)
-    return output
-
-
-_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(_compute_backward, _differentiate_recorded)
-
-
-# Autocast: the input and weight in its dtype, positions and masks in fp32 -----------------------------------------------
-
-
-_autocast = common.autocast(convolve, Operands, ("input", "weight", "bias"), ("offset", "mask"))
-for _key in ("AutocastCPU", "AutocastCUDA"):
-    _library.impl("deform_conv2d", _autocast, _key)
+# `torch.ops.dcnrun.deform_conv2d`, also under the transforms of torch.func; forward mode is refused.
+convolve: Callable[..., Tensor] = common.differentiable(
+    torch.ops.dcnrun.deform_conv2d.default, _compute, _convolve_recorded, _autocast
+)
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(
+    torch.ops.dcnrun.deform_conv2d_backward.default, _compute_backward, _differentiate_recorded
+)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------

@@ -166,7 +166,15 @@ for _name, _rule in (("deform_roi_pool", _vmap_forward), ("deform_roi_pool_backw
     torch.library.register_vmap(f"dcnrun::{_name}", partial(_rule, getattr(torch.ops.dcnrun, _name)), lib=_library)
 
 
-# torch.func -------------------------------------------------------------------------------------------------------------
+# Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------
+
+
+_autocast = common.autocast(lambda *arguments: pool(*arguments), Operands, ("input",), ("rois", "offset", "mask"))
+for _key in ("AutocastCPU", "AutocastCUDA"):
+    _library.impl("deform_roi_pool", _autocast, _key)
+
+
+# Calls: recorded by autograd and torch.func, or past all that has nothing to do ----------------------------------------
 
 
 _compute = common.below_autograd(torch.ops.dcnrun.deform_roi_pool.default, _forward)
@@ -187,25 +195,13 @@ _differentiate_recorded = common.as_function(
     lambda *arguments: _vmap_backward(_differentiate, *arguments),
 )
 
-
-def pool(*arguments: Any) -> Tensor:
-    """`torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func; forward mode is refused."""
-    call = _compute
-    if common.is_recorded(arguments):
-        call = _autocast if common.autocast_is_on(arguments[0].device.type) else _pool_recorded
-    output: Tensor = call(*arguments)
-    return output
-
-
-_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(_compute_backward, _differentiate_recorded)
-
-
-# Autocast: the input in its dtype, positions and masks in fp32 ---------------------------------------------------------
-
-
-_autocast = common.autocast(pool, Operands, ("input",), ("rois", "offset", "mask"))
-for _key in ("AutocastCPU", "AutocastCUDA"):
-    _library.impl("deform_roi_pool", _autocast, _key)
+# `torch.ops.dcnrun.deform_roi_pool`, also under the transforms of torch.func; forward mode is refused.
+pool: Callable[..., Tensor] = common.differentiable(
+    torch.ops.dcnrun.deform_roi_pool.default, _compute, _pool_recorded, _autocast
+)
+_differentiate: Callable[..., tuple[Tensor, ...]] = common.differentiable(
+    torch.ops.dcnrun.deform_roi_pool_backward.default, _compute_backward, _differentiate_recorded
+)
 
 
 # FLOPs: multiply-adds count as two ------------------------------------------------------------------------------------
