@@ -54,7 +54,7 @@ def channels_of_access(dtype: torch.dtype) -> int:
 
 def starts_whole(*tensors: Tensor | None) -> bool:
     """Whether wide accesses may begin at their first elements."""
-    return all(tensor is None or tensor.data_ptr() % _BYTES_OF_ACCESS == 0 for tensor in tensors)
+    return not any([tensor is not None and tensor.data_ptr() % _BYTES_OF_ACCESS for tensor in tensors])
 
 
 def zero_sums(rows: Tensor) -> Tensor:
@@ -84,7 +84,12 @@ def view(tensor: Tensor | None) -> View:
 
 def positions(offset: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return offsets and masks as kernels read them, in fp32 with any strides."""
-    return offset.float(), None if mask is None else mask.float()
+    return in_fp32(offset), None if mask is None else in_fp32(mask)
+
+
+def in_fp32(tensor: Tensor) -> Tensor:
+    """Return a tensor, converted if it is of another dtype."""
+    return tensor if tensor.dtype is torch.float32 else tensor.float()
 
 
 def room_in_fp32(grad: Tensor | None) -> Tensor | None:

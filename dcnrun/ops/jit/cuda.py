@@ -66,7 +66,9 @@ class CudaModule:
         addresses = _Addresses(ctypes.addressof(parameters))
         driver = self._driver
         # Not every thread has a current context: those that torch starts for a backward pass may have none yet.
-        _checked(driver.cuCtxPushCurrent(self._context), kernel)
+        (status,) = driver.cuCtxPushCurrent(self._context)
+        if status:
+            raise RuntimeError(f"{kernel}: {_describe(status)}")
         try:
             (status,) = driver.cuLaunchKernel(
                 function, *grid, *block, shared_bytes, stream, ctypes.addressof(addresses), 0
