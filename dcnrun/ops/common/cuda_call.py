@@ -54,7 +54,7 @@ def channels_of_access(dtype: torch.dtype) -> int:
 
 def starts_whole(*tensors: Tensor | None) -> bool:
     """Whether wide accesses may begin at their first elements."""
-    return not any([tensor is not None and tensor.data_ptr() % _BYTES_OF_ACCESS for tensor in tensors])
+    return not any(tensor is not None and tensor.data_ptr() % _BYTES_OF_ACCESS for tensor in tensors)
 
 
 def zero_sums(rows: Tensor) -> Tensor:
