@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dcnrun.compare.image_scores import ImageScores, image_scores
-from dcnrun.compare.pictures import Pictures, title_of
+from dcnrun.compare.pictures import Pictures, task_of, title_of
 from dcnrun.compare.results import Comparison
 from dcnrun.pages.page import Html, element, joined, jpeg_image, left_out, section, table
 from dcnrun.scores import in_percent
+from dcnrun.tasks.found import DEFAULT_SCORE
 
 _MOST_IMAGES = 15  # of a table
 
@@ -30,7 +31,8 @@ def images_section(comparison: Comparison, pictures: Pictures) -> Html:
 
 def _pictures(pictures: Pictures, comparison: Comparison, scores: ImageScores) -> list[Html]:
     drawn = [_of_image(image, comparison.metric, scores) for image in pictures.images]
-    said = "What one run of each variant finds, by its last checkpoint, whose scores these are; a click makes a picture larger."
+    surer = f", of objects those that score {DEFAULT_SCORE:g} or more" if task_of(comparison).saves_predictions else ""
+    said = f"What one run of each variant finds by its last checkpoint, whose scores the table has{surer}; a click makes a picture larger."
     return [
         *([element("p", said, class_="note")] if drawn else []),
         *drawn,
@@ -56,7 +58,7 @@ def _of_image(image: Mapping[str, Any], metric: str, scores: ImageScores) -> Htm
 
 def _picture(name: str, title: str, jpeg: str) -> Html:
     button = element("button", jpeg_image(jpeg, f"{title}: {name}"), type="button", aria_pressed="false")
-    return element("figure", element("figcaption", element("bdi", title)), button)
+    return element("figure", button, element("figcaption", element("bdi", title)))
 
 
 def _swatch(colour: str) -> Html:

@@ -19,6 +19,7 @@ from dcnrun.console import console
 from dcnrun.jobs.process import last_lines, run_process
 from dcnrun.runs import RunFolder, read_bytes
 from dcnrun.tasks.registry import ARCHITECTURES
+from dcnrun.tasks.traits import TaskTraits
 
 DRAWN = "side-by-side.json"
 """In the folder of a comparison."""
@@ -41,7 +42,7 @@ def draw_pictures(comparison: Comparison, folder: Path, most: int) -> Pictures:
     scores = image_scores(comparison)
     if most == 0 or len(comparison.variants) == 1 or isinstance(scores, str):
         return Pictures()
-    task = ARCHITECTURES[Architecture(comparison.variants[0].settings["model.head"])].task
+    task = task_of(comparison)
     if not task.formats:
         return Pictures(left_out=[f"there are no pictures of what these networks find ({task.finds})."])
     shown, left_out = _shown(comparison)
@@ -64,6 +65,11 @@ def draw_pictures(comparison: Comparison, folder: Path, most: int) -> Pictures:
         if drawn is None:
             return Pictures(left_out=[*left_out, f"they could not be drawn: {last_lines(log, begins)}"])
     return Pictures(drawn["images"], [*left_out, *drawn["left_out"]])
+
+
+def task_of(comparison: Comparison) -> TaskTraits:
+    """Return what is known of the task of the networks that are compared."""
+    return ARCHITECTURES[Architecture(comparison.variants[0].settings["model.head"])].task
 
 
 def title_of(comparison: Comparison, index: int) -> str:

@@ -6,7 +6,7 @@ from dcnrun.compare.image_scores import image_scores
 from dcnrun.compare.images_page import images_section
 from dcnrun.compare.pictures import Pictures
 from dcnrun.compare.results import compare
-from tests.compare.factories import variant
+from tests.compare.factories import matches, variant
 
 
 def rows_of(text, label):
@@ -40,6 +40,13 @@ def test_pictures_stand_with_names_scores_and_what_is_left_out(comparison):
     assert 'fill="#123456"' in text
     assert "&lt;b&gt;road" in text
     assert "Left out: 2. dilated: &lt;gone&gt;" in text
+
+
+def test_objects_are_said_to_be_the_surer_ones(tmp_path):
+    boxes = ["conv=standard", "model=faster_rcnn"]
+    variants = [variant(tmp_path, f"{i}", boxes, (0,), images=matches(i), metric="val/map_50") for i in range(2)]
+    image = {"name": "val-003", "pictures": [], "legend": []}
+    assert "those that score 0.5 or more" in images_section(compare(variants), Pictures([image]))
 
 
 def test_without_scores_of_images_the_page_says_why(tmp_path):
