@@ -144,7 +144,8 @@ class Dispatcher(Generic[Operands]):
         if slower is None:
             fallback = self.fallback.format(device=device.type.upper())
             report = f"; see {verdict.file}" if verdict.file else ""
-            _log.warning("dcnrun: %s, since our kernels are not trusted here: %s%s", fallback, verdict.why_not, report)
+            why = f"{verdict.why_not}; `dcnrun kernels prove` tries again{report}"
+            _log.warning("dcnrun: %s, since our kernels are not trusted here: %s", fallback, why)
         return slower
 
     def _loads(self, device: torch.device, dtype: torch.dtype) -> bool:

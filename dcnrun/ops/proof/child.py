@@ -1,6 +1,7 @@
-"""What runs in the process of a proof: `python -P -m dcnrun.ops.proof.child OPERATOR GPU SECONDS FILE` writes what it found.
+"""What runs in the process of a proof: `python -P child.py OPERATOR GPU SECONDS FILE` writes what it found.
 
-`python -P -m dcnrun.ops.proof.child answers GPU SECONDS` only computes a sum there, and ends with 0 if it is right.
+`python -P child.py answers GPU SECONDS` only computes a sum there, and ends with 0 if it is right. It is a script of its own so that
+a GPU that can't be used shows before all of dcnrun's operators are imported.
 """
 
 import json

@@ -142,7 +142,7 @@ def run(arguments: Sequence[str], seconds: float, folder: Path | None = None) ->
     with tempfile.TemporaryFile(dir=folder) as errors:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", child.__name__, *arguments],
+                [sys.executable, "-P", str(Path(child.__file__)), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

@@ -1,12 +1,13 @@
 """The process of a proof, on a machine without a GPU."""
 
+import json
 import signal
 
 import pytest
 import torch
 
 from dcnrun.ops import DISPATCH
-from dcnrun.ops.proof import child
+from dcnrun.ops.proof import child, prove
 from dcnrun.ops.proof.first_use import run
 from dcnrun.ops.proof.verdict import verdict_of_report
 
@@ -39,6 +40,41 @@ def test_it_ends_itself(monkeypatch):
     monkeypatch.setattr(signal, "alarm", alarm)
     with pytest.raises(InterruptedError, match="12"):
         child.main(["answers", "0", "7"])
+
+
+def test_what_was_found_is_written(tmp_path, monkeypatch):
+    """With a GPU that is made up: what it computes, the CPU does."""
+    asked, true = [], torch.ones
+    monkeypatch.setattr(signal, "alarm", lambda seconds: None)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(torch, "ones", lambda *size, device: true(*size))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(prove, "prove", lambda subject, device, clock: {"of": subject.name, "on": str(device)})
+    assert child.main(["answers", "1", "7"]) == 0
+    assert child.main(["deform_roi_pool", "1", "7", str(tmp_path / "found.json")]) == 0
+    assert asked == [torch.device("cuda", 1)] * 2
+    assert json.loads((tmp_path / "found.json").read_text()) == {"of": "deform_roi_pool", "on": "cuda:1"}
+
+
+def test_seconds_of_one_call(monkeypatch):
+    calls = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            calls.append("record")
+
+        def synchronize(self):
+            calls.append("wait")
+
+        def elapsed_time(self, other):
+            return 8.0  # milliseconds
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    assert child._seconds_on_gpu(lambda: calls.append("work")) == 0.002
+    assert calls == ["record", *["work"] * 4, "record", "wait"]
 
 
 @pytest.mark.gpu

@@ -49,10 +49,9 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """One GPU, and a process that proves its kernels as `CHILD` says."""
-    (tmp_path / "stand_in_child.py").write_text(CHILD)
-    child = SimpleNamespace(__name__="stand_in_child", ANSWERS="answers")
+    (tmp_path / "child.py").write_text(CHILD)
+    child = SimpleNamespace(__file__=str(tmp_path / "child.py"), ANSWERS="answers")
     monkeypatch.setattr(first_use, "child", child)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("CHILD", "right")
     monkeypatch.setenv("CHILD_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("DCNRUN_CACHE", str(tmp_path / "cache"))

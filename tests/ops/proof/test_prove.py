@@ -41,6 +41,17 @@ def test_a_planted_fault_is_caught(fault, tmp_path):
     assert len(wrong_dtypes(found)) == 1
 
 
+@pytest.mark.parametrize("operator", [CONV, SAMPLE, ROI])
+def test_our_cpu_kernels_give_the_same_bits(operator):
+    """Another implementation altogether, which adds up in other orders and parts, on vectors and on units for bf16."""
+    found = prove(subject_of(operator), CPU, None)
+    wrong = {
+        row["problem"].removesuffix(", deterministic") for each in found["dtypes"].values() for row in each["wrong"]
+    }
+    # On the CPU, RoIs of images that are not there are refused before.
+    assert wrong == ({"images that are not there"} if operator == ROI else set())
+
+
 def test_there_are_faults_of_more_than_ten_kinds():
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
     assert {fault.operator for fault in FAULTS} == {CONV, ROI, SAMPLE}
