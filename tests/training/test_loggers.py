@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -287,3 +289,19 @@ def test_mlflow_that_cannot_be_reached_is_said(tmp_path, mlflow):
         RunError, match=r"MLflow's store nowhere://\*\*\*@host/x can't be written .*logger\.mlflow=false"
     ):
         MLflowLogger(RunFolder(tmp_path), config)
+
+
+def test_runs_begin_in_mlflow_one_at_a_time(tmp_path, mlflow, monkeypatch):
+    """Several that make its database at once would fail, all but one."""
+    script = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'ab'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    asks = [sys.executable, "-S", "-c", script, str(tmp_path / ".mlflow.lock")]
+    while_it_begins = []
+    monkeypatch.setattr("mlflow.MlflowClient", lambda tracking_uri: None)
+    monkeypatch.setattr(
+        MLflowLogger,
+        "_begun",
+        lambda *_, **__: while_it_begins.append(subprocess.call(asks, stderr=subprocess.DEVNULL)),
+    )
+    MLflowLogger(RunFolder(tmp_path), compose(["logger=mlflow", f"runs_dir={tmp_path}"]))
+    assert while_it_begins == [1]
+    assert subprocess.call(asks) == 0
