@@ -15,8 +15,9 @@ from dcnrun.runs import require_regular
 _STATE_DICT = "save the state dict of the model instead: torch.save(model.state_dict(), FILE)"
 _PLAIN_COPY = (
     "where you trust the file, and have the software that wrote it, write a plain one: python -c 'import sys, torch; "
-    'found = torch.load(sys.argv[1], "cpu", weights_only=False); '
-    'torch.save(found.get("state_dict", found.get("model", found)), sys.argv[2])\' FILE plain.pth'
+    'found = torch.load(sys.argv[1], "cpu", weights_only=False); meta = found.get("meta", {}); '
+    'plain = {"state_dict": found.get("state_dict", found.get("model", found)), "meta": {"cfg": str(meta.get("cfg", meta.get("config")))}}; '
+    "torch.save(plain, sys.argv[2])' FILE plain.pth"
 )
 _PLAIN_COPY_OF_ARRAYS = (
     "where you trust the file, write a plain one: python -c 'import pickle, sys, torch; "

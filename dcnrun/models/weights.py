@@ -17,7 +17,6 @@ from dcnrun.console import printable
 from dcnrun.errors import UsageError
 from dcnrun.models.checkpoints import (
     Origin,
-    Project,
     Translation,
     classes_of,
     conv_settings,
@@ -224,14 +223,9 @@ class Weights:
         if any(".offset_branch." in name and self._origin(name).name != name for name in missed):
             settings = " ".join(conv_settings(self.tensors, self.prefix))
             advice.append(f"its deformable layers learnt where to look, which {settings} takes over")
-        if (
-            self.translation
-            and self.translation.project is Project.detectron2
-            and not (self.style or self.turned_to_rgb)
-        ):
-            advice.append(
-                "it does not say which convolutions stride: detectron2's networks from Caffe need model.style=caffe"
-            )
+        is_of_project = self.translation is not None and self.translation.project is not None
+        if is_of_project and not self.style and not self.turned_to_rgb:
+            advice.append("it does not say which convolutions stride: networks from Caffe need model.style=caffe")
         return advice
 
     def _origin(self, name: str) -> Origin:

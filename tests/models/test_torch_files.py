@@ -38,7 +38,8 @@ def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_
     """The command that the message gives is carried out."""
     path = tmp_path / "x.pt"
     if kind.startswith("argparse"):
-        torch.save({"state_dict": STATE, "args": argparse.Namespace(lr=1)}, path)
+        meta = {"config": "style='caffe'", "hook_msgs": argparse.Namespace()}
+        torch.save({"state_dict": STATE, "args": argparse.Namespace(lr=1), "meta": meta}, path)
     else:
         arrays = {name: value.numpy() for name, value in STATE.items()}
         path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
@@ -49,6 +50,9 @@ def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_
     monkeypatch.setattr(sys, "argv", ["-c", str(path), str(tmp_path / "plain.pth")])
     exec(command, {})
     copy = read_torch_file(tmp_path / "plain.pth")
+    if kind.startswith("argparse"):
+        assert copy["meta"] == {"cfg": "style='caffe'"}  # which says what the network's style is
+        copy = copy["state_dict"]
     assert all(torch.equal(copy[name], value) for name, value in STATE.items())
 
 

@@ -245,7 +245,7 @@ def test_a_network_from_caffe_needs_its_style_and_normalisation(tmp_path):
         build_model(compose([*of_file, "model.style=caffe", "data.mean=[0.5,0.5,0.5]"]), 3)
     state = {key: value for key, value in torch.load(path)["model"].items() if not key.startswith("pixel_")}
     torch.save({"model": state}, path)
-    assert "detectron2's networks from Caffe need model.style=caffe" in build_model(compose(of_file), 3).loaded
+    assert "networks from Caffe need model.style=caffe" in build_model(compose(of_file), 3).loaded
 
 
 def test_what_is_printed(tmp_path, capsys):
