@@ -3,6 +3,7 @@
 Every network is built from the settings that are suggested.
 """
 
+import re
 import shlex
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, maskrcnn_resnet50_fpn, retinanet_resnet50_fpn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
@@ -193,7 +194,8 @@ def test_a_run_of_ours(tmp_path):
 def filled(original):
     """The state dict of a network of full size that takes no memory."""
     return {
-        key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in original.state_dict().items()
+        key: torch.zeros((), dtype=tensor.dtype, device="cpu").expand(tensor.shape)
+        for key, tensor in original.state_dict().items()
     }
 
 
@@ -215,6 +217,26 @@ def test_all_of_a_network_of_published_size_has_its_place(kind, settings):
 
 
 WIDTH = ["model.width=8", "model.backbone=resnet50"]
+
+
+@pytest.mark.parametrize(
+    ("build", "model"), [(maskrcnn_resnet50_fpn, "mask_rcnn"), (retinanet_resnet50_fpn, "retinanet")]
+)
+def test_all_of_torchvisions_networks_has_its_place_under_old_names_too(build, model):
+    with torch.device("meta"):
+        original = filled(build(weights=None, weights_backbone=None, num_classes=91))
+        config = compose([f"model={model}", "model.backbone=resnet50", "conv=standard"])
+        ours = build_model(config, 90 if model == "mask_rcnn" else 91).network.state_dict()
+    old = {}
+    for key, value in original.items():  # as its files from 2019 to 2021 have them
+        name = re.sub(r"mask_head\.(\d)\.0\.", lambda found: f"mask_head.mask_fcn{int(found[1]) + 1}.", key)
+        name = re.sub(r"(_head\.conv)\.(\d)\.0\.", lambda found: f"{found[1]}.{2 * int(found[2])}.", name)
+        old[name.replace("rpn.head.conv.0.0.", "rpn.head.conv.").replace("_blocks.0.0.", "_blocks.0.")] = value
+    assert old.keys() != original.keys()
+    wanted = {key: value.shape for key, value in ours.items() if "num_batches" not in key}
+    for names in (original, old):
+        found = translate(names).tensors
+        assert {key: value.shape for key, value in found.items() if "num_batches" not in key} == wanted
 
 
 def test_masks_are_not_doubled_in_silence(tmp_path):
