@@ -5,7 +5,7 @@
 
 Each network is built by mmdetection from its config, at full size and with random weights; its checkpoint is inspected, and a network
 of ours built from the settings that `dcnrun weights inspect` suggests. Then both see the same images. Only mmcv's compiled kernels are
-torchvision's here: mmcv-lite has none. PARTs of names choose among the configs. It takes a CPU core some three minutes.
+torchvision's here: mmcv-lite has none. Both compute in fp64. PARTs of names choose among the configs. It takes a minute.
 """
 
 import importlib
@@ -109,26 +109,27 @@ def compare(config: Any, folder: Path) -> dict[str, Any]:
     torch.save({"meta": {"cfg": config.pretty_text}, "state_dict": theirs.state_dict()}, path)
     report = inspect_weights(path)
     model = build_model(compose([*report["settings"], f"model.weights={path}"]), report["classes"])
-    ours: Any = model.network.eval()
+    ours: Any = model.network.eval().double()
+    theirs.double()  # a hundred layers that sample at random points multiply what fp32 rounds off
 
-    rgb = 255 * torch.rand(1, 3, 128, 160)
+    rgb = 255 * torch.rand(1, 3, 128, 160, dtype=torch.float64)
     preprocessor = config.model.data_preprocessor
-    mean, std = (torch.tensor(preprocessor[key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (torch.tensor(preprocessor[key], dtype=torch.float64)[:, None, None] for key in ("mean", "std"))
     their_levels = theirs.extract_feat(((rgb if preprocessor.bgr_to_rgb else rgb.flip(1)) - mean) / std)
-    mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(numbers, dtype=torch.float64)[:, None, None] for numbers in (IMAGENET_MEAN, IMAGENET_STD))
     maps = ours.maps((rgb / 255 - mean) / std)
     pairs = {}
-    if theirs.with_rpn:
+    if hasattr(theirs, "rpn_head"):
         levels = list(maps.values())
         pairs["proposals"] = zip(_flat(ours.rpn.head(levels)), _flat(theirs.rpn_head(their_levels)), strict=True)
-        pooled = torch.randn(3, 256, 7, 7)
+        pooled = torch.randn(3, 256, 7, 7, dtype=torch.float64)
         (scores, boxes), (their_scores, their_boxes) = (
             ours.roi_heads.box_predictor(ours.roi_heads.box_head(pooled)),
             theirs.roi_head.bbox_head(pooled),
         )
         pairs["boxes"] = [(scores.roll(-1, 1), their_scores), (boxes[:, 4:], their_boxes)]
         if theirs.roi_head.with_mask:
-            pooled = torch.randn(2, 256, 14, 14)
+            pooled = torch.randn(2, 256, 14, 14, dtype=torch.float64)
             masks = ours.roi_heads.mask_predictor(ours.roi_heads.mask_head(pooled))
             pairs["masks"] = [(masks[:, 1:], theirs.roi_head.mask_head(pooled))]
     else:
