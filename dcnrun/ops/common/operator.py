@@ -261,15 +261,16 @@ def is_recorded(arguments: Sequence[Any]) -> bool:
     return transforms_are_active() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
 
 
-# What the dispatcher looks at on its way from a plain tensor to its kernel, below autograd.
+# What the dispatcher looks at on its way from a plain tensor to its kernel, below autograd; and the bits of all else.
 _KEYS = (
     *("CPU", "AutogradCPU", "AutocastCPU", "CUDA", "AutogradCUDA", "AutocastCUDA"),
     *("ADInplaceOrView", "BackendSelect"),
 )
-_PLAIN = functools.reduce(
+_OTHER = ~functools.reduce(
     lambda keys, more: keys | more, (torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key)) for key in _KEYS)
 ).raw_repr()
 _SETTINGS = (int, float, bool, tuple, list)
+_keys_of = torch._C._dispatch_keys
 
 
 def is_dispatched(arguments: Sequence[Any]) -> bool:
@@ -278,13 +279,13 @@ def is_dispatched(arguments: Sequence[Any]) -> bool:
     So it has under autocast, modes such as the counter of FLOPs, transforms and the profiler, and for tensors of other kinds: fake ones,
     those of subclasses, views of a negative, ...; and it is what refuses arguments of wrong types.
     """
-    if torch._C._dispatch_tls_local_include_set().raw_repr() & ~_PLAIN or torch._C._is_any_autocast_enabled():
+    if torch._C._dispatch_tls_local_include_set().raw_repr() & _OTHER or torch._C._is_any_autocast_enabled():
         return True
     if torch._C._autograd._profiler_enabled():
         return True
     for argument in arguments:
         if isinstance(argument, Tensor):
-            if torch._C._dispatch_keys(argument).raw_repr() & ~_PLAIN:
+            if _keys_of(argument).raw_repr() & _OTHER:
                 return True
         elif argument is not None and type(argument) not in _SETTINGS:
             return True

@@ -171,6 +171,7 @@ class _Plan(NamedTuple):
     weights: _Matrices
     row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
     image_rows: int
+    image_bytes: int  # of the input
     kinds: int
     tile_parts: int
     wide: _Teams | None
@@ -184,6 +185,7 @@ class _Call:
     def __init__(self, operands: Operands) -> None:
         plan, input = _plan(operands), operands.input
         self.input = input.contiguous(memory_format=torch.channels_last)
+        self.address = self.input.data_ptr()
         self.positions = offset, mask = positions(
             operands.offset, operands.mask
         )  # kept, since a struct has addresses only
@@ -238,7 +240,7 @@ class _Call:
 
     def _launch_tiles(self, kernel: str, team: Team, chunk: _Chunk) -> None:
         problem = self.problem
-        problem.input = chunk.address(self.input)
+        problem.input = self.address + chunk.first_image * self.plan.image_bytes
         _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
         blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
         self.module.launch(kernel, (blocks, 1, 1), team.block, problem)
@@ -273,6 +275,7 @@ def _plan(operands: Operands) -> _Plan:
         weights=_transposed_weights(out_channels, points * group_channels, groups),
         row_channels=row_channels,
         image_rows=image_rows,
+        image_bytes=height * width * channels * dtype.itemsize,
         kinds=kinds,
         tile_parts=offset_groups * point_parts,
         wide=_Teams.of(per_access, row_channels) if divides else None,

@@ -89,8 +89,8 @@ def regions(operands: Operands) -> Regions:
     if operands.authors:
         corners = corners.sign() * (corners.abs() + 0.5).floor() + corners.new_tensor([0, 0, 1, 1])
     corners = corners * operands.spatial_scale - (0.5 if operands.aligned else 0.0)
-    start = corners[:, [1, 0]]
-    size = corners[:, [3, 2]] - start
+    start = corners[:, :2].flip(1)
+    size = corners[:, 2:].flip(1) - start
     if operands.authors or not operands.aligned:
         size = size.clamp(min=_LEAST_OF_AUTHORS if operands.authors else 1)
     if operands.sampling_ratio > 0:
