@@ -66,7 +66,7 @@ def check_deform_roi_pool(operands: Operands) -> None:
 
 def check_images(rois: Tensor, images: int) -> None:
     """Raise ValueError naming the first RoI of an image that does not exist. It reads the RoIs, so it is for the CPU."""
-    image = rois[:, 0]
+    image = rois[:, 0].double()  # since half precision would round the number of images
     if images and torch.equal(image, image.floor().clamp(0, images - 1)):
         return
     wrong = ~((image >= 0) & (image < images) & (image == image.floor()))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcnrun.ops import deform_psroi_pool, deform_roi_pool
-from dcnrun.ops.deform_roi_pool.checks import MOST_SAMPLES
+from dcnrun.ops.deform_roi_pool.checks import MOST_SAMPLES, check_images
 
 GOOD = {
     "input": torch.zeros(2, 8, 6, 6),
@@ -96,6 +96,20 @@ def test_a_roi_of_an_image_that_is_not_there(image):
         torch.ops.dcnrun.deform_roi_pool_backward(
             grad_output, GOOD["input"], rois, GOOD["offset"], GOOD["mask"], *settings, wanted
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("images", [0, 1, 2, 301, 4095])
+def test_numbers_of_images_that_half_precision_rounds(dtype, images):
+    """The number in a RoI counts as it is stored, whatever lies next to it there."""
+    for number in (-1, 0, 0.5, images - 1, images, images + 1, torch.nan, torch.inf):
+        rois = torch.tensor([[number, 0, 0, 1, 1]], dtype=dtype)
+        stored = rois[0, 0].item()
+        if stored in range(images):
+            check_images(rois, images)
+        else:
+            with pytest.raises(ValueError, match=f"but input has {images} images"):
+                check_images(rois, images)
 
 
 def test_no_images_and_no_boxes():
