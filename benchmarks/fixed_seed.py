@@ -17,7 +17,14 @@ from pathlib import Path
 from typing import Any
 
 DATA = ["data=shapes", "data.image_size=64", "data.train_images=24", "data.val_images=8", "data.batch_size=4"]
-LENGTH = ["trainer.steps=6", "trainer.log_every=2", "trainer.eval_every=3", "trainer.save_every=3", "trainer.threads=1"]
+LENGTH = [
+    "trainer.steps=6",
+    "trainer.log_every=2",
+    "trainer.eval_every=3",
+    "trainer.save_every=3",
+    "trainer.threads=1",
+    "trainer.pictures=0",
+]
 NETWORK = ["model.width=16", "data.workers=0"]
 LEARNT = "conv.offset_groups=2"
 RUNS = {

@@ -43,7 +43,14 @@ LONGEST_S, MOST_BYTES = 10.0, 4 * 2**30
 TINY = [
     *("data=shapes", "data.image_size=48", "data.train_images=16", "data.val_images=5", "data.batch_size=4"),
     *("data.eval_batch_size=2", "data.workers=0", "model.width=16", "model.head_channels=16", "conv=deformable"),
-    *("trainer.steps=6", "trainer.log_every=1", "trainer.eval_every=3", "trainer.save_every=2", "trainer.threads=1"),
+    *(
+        "trainer.steps=6",
+        "trainer.log_every=1",
+        "trainer.eval_every=3",
+        "trainer.save_every=2",
+        "trainer.threads=1",
+        "trainer.pictures=0",
+    ),
 ]
 RANDOM = random.Random
 

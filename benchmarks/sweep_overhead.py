@@ -32,6 +32,7 @@ SETTINGS = [
     "trainer.log_every=1",
     "trainer.eval_every=1",
     "trainer.threads=1",
+    "trainer.pictures=0",
 ]
 SWEEP = {
     "method": "bayes",

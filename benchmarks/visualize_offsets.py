@@ -28,7 +28,14 @@ from dcnrun.training.run import train
 
 ROUNDS = 3
 SETTINGS = ["data=shapes", "data.image_size=512", "model=deeplab", "conv=deformable", "conv.layers=3"]
-ONE_STEP = ["trainer.steps=1", "data.train_images=2", "data.val_images=1", "data.batch_size=2", "data.workers=0"]
+ONE_STEP = [
+    "trainer.steps=1",
+    "data.train_images=2",
+    "data.val_images=1",
+    "data.batch_size=2",
+    "data.workers=0",
+    "trainer.pictures=0",
+]
 TYPICAL_OFFSET = 1.0  # pixels of the map, about what trained layers have
 
 

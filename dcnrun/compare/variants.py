@@ -11,7 +11,7 @@ from dcnrun.config.schema import Architecture, Dilation
 from dcnrun.config.settings import as_typed
 from dcnrun.tasks.registry import ARCHITECTURES
 
-_OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download", "data.allow_overlap"})
+_OF_THE_RUN = frozenset({"seed", "name", "runs_dir", "data.download", "data.allow_overlap", "trainer.pictures"})
 _OF_SPEED_ONLY = frozenset({"data.workers", "data.cache"})
 _LONGEST_SLUG = 80
 

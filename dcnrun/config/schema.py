@@ -752,7 +752,7 @@ class TrainerConfig:
     )
     pictures: int = setting(
         0,
-        "validation images of each kind (best, worst, and any) that a sheet after each validation shows with truth and prediction",
+        "validation images of each kind (best, worst, and any) that a sheet after each validation, or 20 of them, shows with truth and prediction",
         ge=0,
         most=8,
         changes_numbers=False,

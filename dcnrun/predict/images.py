@@ -31,8 +31,8 @@ class ImageInput:
 def images_in(words: Sequence[str], out: Path) -> tuple[Path, list[ImageInput]]:
     """Return the folder that holds all images which the words name, files or folders, and the images, in order of their names.
 
-    Folders are searched through, but for `out` and what is hidden. UsageError for a word that is neither, and where there is
-    no image.
+    Folders are searched through, but for `out` and what is hidden. UsageError for a word that is neither, where there is no image,
+    and for a folder that can't be read, whose images would be missing without a word.
     """
     out = out.resolve()
     files: dict[Path, None] = {}
@@ -53,7 +53,9 @@ def images_in(words: Sequence[str], out: Path) -> tuple[Path, list[ImageInput]]:
             files[path] = None
             folders.append(path.parent)
         else:
-            raise UsageError(f"{word} is neither a run folder, an image file nor a folder of images.")
+            raise UsageError(
+                f"{word} is not there: give run folders, image files or folders of images, or the word data for the images of the run."
+            )
     root = Path(os.path.commonpath(folders))
     keys = sorted(str(file.relative_to(root)) for file in files)
     results = result_names(keys)
@@ -97,7 +99,11 @@ def _without_suffix(name: str) -> str:
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
     """Yield the image files in a folder and those inside it, without `out` and hidden ones; links to folders are not followed."""
-    for where, inside, names in os.walk(folder):
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename} can't be searched for images: {error.strerror}.") from error
+
+    for where, inside, names in os.walk(folder, onerror=refuse):
         here = Path(where)
         inside[:] = [name for name in inside if not name.startswith(".") and (here / name).resolve() != out]
         yield from (here / name for name in names if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))

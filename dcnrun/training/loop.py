@@ -30,7 +30,7 @@ from dcnrun.training import checkpoint
 from dcnrun.training.loggers import Logger
 from dcnrun.training.monitor import OffsetMonitor, first_layer_not_finite, suggest_fixes
 from dcnrun.training.optim import learning_rates, set_learning_rates, update_average
-from dcnrun.training.pictures import write_pictures
+from dcnrun.training.pictures import has_sheet, write_pictures
 from dcnrun.training.progress import TimeLeft, TrainingProgress
 from dcnrun.training.validation import WARM_UP_BATCHES, Inference, on_device, validate
 
@@ -350,7 +350,7 @@ def _validate_and_keep_best(
     is_first = training.last is None
     result = training.last = validate(training)
     metrics, metric = result.metrics, training.task.traits.metric(training.config)
-    if training.config.trainer.pictures and training.fabric.is_global_zero:
+    if has_sheet(training.step, training.config.trainer) and training.fabric.is_global_zero:
         sheet = write_pictures(training, result.images, training.step, folder)
         if sheet is not None:
             for logger in loggers:

@@ -1,14 +1,15 @@
-"""After each validation a sheet of images: what there is in them, what the network finds, and where these differ."""
+"""After validations a sheet of images: what there is in them, what the network finds, and where these differ."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isnan
+from math import ceil, isnan
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
+from dcnrun.config.schema import TrainerConfig
 from dcnrun.data.pictures import short_name, shown_colours
 from dcnrun.data.sample import Size
 from dcnrun.drawing.found import Picture, font
@@ -19,8 +20,17 @@ from dcnrun.tasks.found import DEFAULT_SCORE, Found
 from dcnrun.tasks.task import BatchT, PredictionT, SampleT
 from dcnrun.training.validation import Inference, on_device
 
+MOST_SHEETS = 20
+"""Sheets of a run; of more validations so many have one, evenly, the last among them."""
 _PANEL_SIDE = 512
 _QUALITY = 90
+
+
+def has_sheet(step: int, trainer: TrainerConfig) -> bool:
+    """Return whether the validation at a step has a sheet."""
+    number, validations = ceil(step / trainer.eval_every), ceil(trainer.steps / trainer.eval_every)
+    before, so_far = ((each * MOST_SHEETS) // validations for each in (number - 1, number))
+    return trainer.pictures > 0 and so_far > before
 
 
 def write_pictures(

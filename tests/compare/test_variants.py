@@ -48,6 +48,7 @@ def test_a_setting_inactive_settings_is_no_difference():
 
 def test_where_the_run_is_and_who_logs_it_is_no_difference():
     assert identity(settings("runs_dir=a", "logger=csv", "seed=1")) == identity(settings("runs_dir=b", "seed=2"))
+    assert identity(settings("trainer.pictures=3")) == identity(settings())  # runs that began without are found again
 
 
 @pytest.mark.parametrize("override", ["data.warp=0.1", "data.batch_size=4", "trainer.steps=7"])

@@ -1,6 +1,8 @@
 """Which images words name, and what their results are called."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,11 +47,32 @@ def test_a_name_that_is_not_text_is_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "out", "expected"),
-    [("nowhere", "out", "neither a run folder"), (".", "out", "holds no images"), (".", ".", "the images themselves")],
+    [
+        ("nowhere", "out", "is not there: give run folders"),
+        (".", "out", "holds no images"),
+        (".", ".", "the images themselves"),
+    ],
 )
 def test_words_without_images_are_refused(word, out, expected, tmp_path):
     with pytest.raises(UsageError, match=expected):
         images_in([str(tmp_path / word)], tmp_path / out)
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
+    """Or else its images would be missing without a word; root may read all, so the system's answer is made up."""
+    photo(tmp_path / "x.png")
+    photo(tmp_path / "secret" / "y.png")
+    scandir = os.scandir
+
+    def refusing(path):
+        if Path(path).name == "secret":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    for word in (tmp_path, tmp_path / "secret"):
+        with pytest.raises(UsageError, match=r"secret can't be searched for images: Permission denied\.$"):
+            images_in([str(word)], tmp_path / "out")
 
 
 def test_results_keep_their_endings_where_they_would_be_mixed_up():

@@ -30,6 +30,7 @@ TINY = [
     "trainer.eval_every=1",
     "trainer.log_every=1",
     "trainer.threads=1",
+    "trainer.pictures=0",
 ]
 TINY_SHAPES = [*TINY, "data=shapes", "data.image_size=64", "data.train_images=8", "data.val_images=4"]
 TINY_HEAD = ["model.head_channels=16"]

@@ -20,6 +20,7 @@ _TINY_RUN = [
     "trainer.eval_every=3",
     "trainer.save_every=2",
     "trainer.threads=1",
+    "trainer.pictures=0",
     "optim=sgd",
     "optim.lr=0.05",
 ]

@@ -15,7 +15,14 @@ from dcnrun.training.run import train
 from tests.data.factories import cityscapes_tree, coco_tree, voc_boxes_tree, voc_tree
 
 EXPERIMENTS = choices("experiment")
-SHORT = ["trainer.steps=2", "trainer.eval_every=2", "trainer.save_every=2", "trainer.threads=1", "data.workers=0"]
+SHORT = [
+    "trainer.steps=2",
+    "trainer.eval_every=2",
+    "trainer.save_every=2",
+    "trainer.threads=1",
+    "trainer.pictures=0",
+    "data.workers=0",
+]
 SHORT += ["optim.warmup_steps=0", "data.batch_size=2", "data.eval_batch_size=1"]
 SMALL = ["model.weights=null", "model.width=16", "model.backbone=resnet18", "model.frozen_norm=false"]
 SMALL_DETECTOR = ["model.fpn_channels=16", "model.roi_channels=16", "model.proposals=20", "model.roi_batch=16"]

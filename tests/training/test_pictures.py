@@ -1,15 +1,19 @@
 """The sheet after each validation: which images it shows, and that to draw it changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dcnrun.config.compose import compose
+from dcnrun.config.compose import compose, load, to_yaml
+from dcnrun.config.schema import TrainerConfig
 from dcnrun.data import build_dataset
+from dcnrun.runs import write_text
 from dcnrun.tasks.registry import task_of
 from dcnrun.tasks.segmentation.scores import ConfusionPerImage
-from dcnrun.training.pictures import _chosen
+from dcnrun.training.pictures import MOST_SHEETS, _chosen, has_sheet
 from tests.training.factories import TINY, TINY_DETECTOR, metrics, run
 
 
@@ -25,6 +29,26 @@ def test_each_validation_has_a_sheet_and_the_run_stays_the_same(settings, tmp_pa
     with Image.open(sheets[0]) as sheet:
         assert sheet.width > 4 * 480  # image, truth, network and difference
         assert sheet.height > 3 * 480  # any, the best and the worst
+
+
+@pytest.mark.parametrize(("steps", "every"), [(7, 3), (200, 10), (1000, 7), (999, 1), (5, 100)])
+def test_of_many_validations_some_have_a_sheet_evenly_and_the_last_has(steps, every):
+    trainer = TrainerConfig(steps=steps, eval_every=every, pictures=1)
+    validated = [*range(every, steps, every), steps]
+    drawn = [place for place, step in enumerate(validated) if has_sheet(step, trainer)]
+    assert len(drawn) == min(len(validated), MOST_SHEETS)
+    assert drawn[-1] == len(validated) - 1
+    assert np.ptp(np.diff([-1, *drawn])) <= 1  # gaps that differ by rounding alone
+    assert not any(has_sheet(step, replace(trainer, pictures=0)) for step in validated)
+
+
+def test_runs_draw_a_small_sheet_unless_they_began_without(tmp_path):
+    config = compose([])
+    assert (config.trainer.pictures, compose(["trainer=quick"]).trainer.pictures) == (1, 1)
+    older = to_yaml(config).replace("  pictures: 1\n", "")
+    write_text(tmp_path / "config.yaml", older)
+    assert "pictures" not in older
+    assert load(tmp_path / "config.yaml").trainer.pictures == 0
 
 
 def test_any_images_are_the_same_at_each_validation_and_the_others_are_by_score():

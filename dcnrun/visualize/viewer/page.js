@@ -487,11 +487,10 @@
     return image ? drawing.viewOf(panels[0].canvas, image, state.viewport).share(queryPointOn(image)) : { y: 0.5, x: 0.5 };
   }
 
-  /** Zoom around the query point, or around the middle where that is out of sight. */
+  /** Zoom without the pointer: the query point comes to the middle, unless it is out of sight. */
   function zoomBy(factor) {
-    const place = queryPlace(), inSight = Object.values(place).every((share) => share >= 0 && share <= 1);
-    const around = inSight ? place : { y: 0.5, x: 0.5 };
-    see(geometry.zoomed(state.viewport, factor, around, around));
+    const place = queryPlace(), inSight = Object.values(place).every((share) => share >= 0 && share <= 1), middle = { y: 0.5, x: 0.5 };
+    see(geometry.zoomed(state.viewport, factor, inSight ? place : middle, middle));
   }
 
   /** See the query point, which has moved without the pointer. */
