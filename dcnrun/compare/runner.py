@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +109,20 @@ def run_grid(
     return report
 
 
-def _connected(cluster: ClusterOptions | None) -> AbstractContextManager[None]:
-    """Return what holds the connection to a cluster, where there is one; Ray is an extra."""
+@contextmanager
+def _connected(cluster: ClusterOptions | None) -> Iterator[None]:
+    """Be connected to a cluster, where there is one; UsageError where this is not its head node. Ray is an extra."""
     if cluster is None:
-        return nullcontext()
+        yield
+        return
     require_ray()
     from dcnrun.jobs.cluster.nodes import connected
 
-    return connected(cluster.address)
+    with connected(cluster.address) as is_head:
+        if not is_head:
+            there = "Start a comparison on the head node of the Ray cluster"
+            raise UsageError(f"{there}, from elsewhere by `ray job submit -- dcnrun compare ...`.")
+        yield
 
 
 def _enter(runs: Sequence[GridCell], ledger: Ledger, shared: bool) -> None:

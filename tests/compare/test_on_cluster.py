@@ -9,6 +9,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'dcnr
 
 from dcnrun.compare import on_cluster, report
 from dcnrun.compare.runner import run_grid
+from dcnrun.errors import UsageError
 from dcnrun.jobs.cluster import nodes
 from dcnrun.jobs.cluster.options import ClusterOptions, Resources, Runs
 from tests.compare.factories import Trainer
@@ -28,7 +29,7 @@ def batches(monkeypatch):
 
     monkeypatch.setattr(on_cluster, "run_on_cluster", run)
     monkeypatch.setattr(on_cluster, "has_gpus", lambda: False)
-    monkeypatch.setattr(nodes, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(nodes, "connected", lambda address: contextlib.nullcontext(True))
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     monkeypatch.setattr(report, "save_png", lambda figure, path: path.touch())
     return ran
@@ -50,3 +51,9 @@ def test_it_compares_what_a_cluster_trained(batches, tmp_path, capsys, runs):
     assert at == {runs is Runs.shared}
     assert (tmp_path / "out" / "standard-seed0" / "summary.json").exists()
     assert "[1/4] standard, seed 0: val/miou " in capsys.readouterr().out
+
+
+def test_it_is_started_on_the_head_node(tmp_path, monkeypatch):
+    monkeypatch.setattr(nodes, "connected", lambda address: contextlib.nullcontext(False))
+    with pytest.raises(UsageError, match=r"ray job submit -- dcnrun compare"):
+        run_grid(["conv=standard", f"runs_dir={tmp_path}"], cluster=ClusterOptions("ray://head:10001"))

@@ -17,7 +17,7 @@ import dcnrun
 from dcnrun.console import console
 from dcnrun.errors import DcnrunError, RunError, UsageError
 from dcnrun.jobs.cluster.copies import CopyingSource, folder_on_this_node
-from dcnrun.jobs.cluster.nodes import check_nodes, head, last_line, nodes, on
+from dcnrun.jobs.cluster.nodes import check_nodes, head, last_line, nodes, on, variables
 from dcnrun.jobs.cluster.on_node import Wanted, run_agent
 from dcnrun.jobs.cluster.options import ClusterOptions, Resources
 from dcnrun.jobs.cluster.served import CLAIMS, FILES, LedgerActor, OpenJobs, ServedSource, answer
@@ -34,15 +34,6 @@ _LEAST_PENDING = 16
 _MARK = ".shared"
 
 
-def _variables() -> dict[str, str]:
-    """Return what of this process's environment reaches every run: W&B's and CUDA's, but not which GPUs, which Ray says."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(("WANDB_", "CUDA_")) and name != "CUDA_VISIBLE_DEVICES"
-    }
-
-
 @dataclass(frozen=True)
 class Work:
     """What an agent on any node does."""
@@ -57,7 +48,7 @@ class Work:
     )
     waits: bool = False  # whether agents stay while others, perhaps of other commands, run the last jobs
     directory: Path = field(default_factory=Path.cwd)  # that paths in the settings start from, where a node has it
-    variables: Mapping[str, str] = field(default_factory=_variables)  # the command's own that reach every run
+    variables: Mapping[str, str] = field(default_factory=variables)  # the command's own that reach every run
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """The nodes of a Ray cluster, as the command that is connected to it sees them."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dcnrun.errors import UsageError
+import dcnrun
+from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.cluster import on_node
 from dcnrun.jobs.cluster.on_node import Wanted, problems_here
 from dcnrun.jobs.cluster.options import Resources
@@ -42,25 +45,59 @@ class Node:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
-    """Be connected to a cluster; UsageError where there is none, or where this is not its head node."""
-    if address.startswith("ray://"):
-        raise UsageError(f"--address {address} is for clients: {_ON_THE_HEAD}")
+def connected(address: str) -> Iterator[bool]:
+    """Be connected to a cluster, and give whether this is its head node; UsageError where there is none."""
+    if ray.is_initialized():  # it was sent to the head node
+        yield True
+        return
+    is_client = address.startswith("ray://")
     try:
-        ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise UsageError(
-            f"No Ray cluster at {address}: {last_line(error)}. Start one with `ray start --head`, or give --address."
-        ) from error
-    try:
+        _connect(address, log_to_driver=is_client)
+        is_head = not is_client and head().id == ray.get_runtime_context().get_node_id()
+        if not is_head and not is_client:  # what is printed on the head node is to be seen here
+            ray.shutdown()
+            _connect(address, log_to_driver=True)
         ray.cloudpickle.register_pickle_by_value(on_node)
-        if head().id != ray.get_runtime_context().get_node_id():
-            raise UsageError(
-                "Start the command on the head node of the Ray cluster, by `ray job submit` from elsewhere."
-            )
-        yield
+        yield is_head
     finally:
         ray.shutdown()
+
+
+def run_on_head(call: Callable[[], Any]) -> Any:
+    """Run a function on the head node, from where what it prints is forwarded, and return its result or raise its error.
+
+    It is called in this folder, if there is one of this path, with this process's variables for runs. An interrupt is passed on; then KeyboardInterrupt is raised.
+    """
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(on_node.run_pickled).options(scheduling_strategy=on(head()))
+    wanted: Wanted = (dcnrun.__version__, {}, None)
+    reference = task.remote(wanted, str(Path.cwd()), variables(), ray.cloudpickle.dumps(call))
+    try:
+        exit_code, result = ray.get(reference)
+    except KeyboardInterrupt:
+        ray.cancel(reference)
+        with suppress(RayError):
+            ray.get(reference, timeout=_SECONDS_FOR_AN_ANSWER)
+        raise
+    if exit_code:
+        raise UsageError(result) if exit_code == UsageError.exit_code else RunError(result)
+    return result
+
+
+def variables() -> dict[str, str]:
+    """Return what of this process's environment reaches every run: W&B's and CUDA's, but not which GPUs, which Ray says."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("WANDB_", "CUDA_")) and name != "CUDA_VISIBLE_DEVICES"
+    }
+
+
+def _connect(address: str, log_to_driver: bool) -> None:
+    try:
+        ray.init(address, namespace=NAMESPACE, log_to_driver=log_to_driver, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, ImportError) as error:
+        started = "Start one with `ray start --head`, or give --address."
+        raise UsageError(f"No Ray cluster at {address}: {last_line(error)}. {started}") from error
 
 
 def nodes() -> list[Node]:

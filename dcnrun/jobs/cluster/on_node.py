@@ -2,6 +2,7 @@
 standard library alone until that is known.
 """
 
+import os
 import pickle
 import sys
 from collections.abc import Mapping
@@ -46,6 +47,21 @@ def run_agent(wanted: Wanted, number: int, actor: Any, work: bytes) -> tuple[str
     from dcnrun.jobs.cluster.agents import take_jobs
 
     return node, [], take_jobs(pickle.loads(work), number, actor)
+
+
+def run_pickled(wanted: Wanted, directory: str, variables: Mapping[str, str], call: bytes) -> tuple[int, Any]:
+    """Run a pickled function on the head node, as if in this folder, and return 0 and its result, or its exit code and what is wrong."""
+    if problems := problems_here(wanted):
+        return 2, "\n".join(f"The head node {problem}." for problem in problems)
+    from dcnrun.errors import DcnrunError
+
+    os.environ.update(variables)
+    if Path(directory).is_dir():
+        os.chdir(directory)
+    try:
+        return 0, pickle.loads(call)()
+    except DcnrunError as error:
+        return error.exit_code, str(error)
 
 
 def _holds(file: str, text: str) -> bool:

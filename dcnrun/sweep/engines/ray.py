@@ -1,8 +1,10 @@
 """The Ray engine: the local engine, whose agents run wherever a Ray cluster has room for a trial."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dcnrun.config.compose import compose
@@ -10,12 +12,13 @@ from dcnrun.config.paths import paths_to_read
 from dcnrun.config.schema import Accelerator
 from dcnrun.errors import UsageError
 from dcnrun.jobs.cluster.agents import Batch, ToDo, Work, run_on_cluster
-from dcnrun.jobs.cluster.nodes import connected, has_gpus
+from dcnrun.jobs.cluster.nodes import connected, has_gpus, run_on_head
 from dcnrun.jobs.cluster.options import ClusterOptions, Runs, resources_of
 from dcnrun.jobs.cluster.served import Opened
 from dcnrun.jobs.database import storage_url
 from dcnrun.jobs.ledger import Ledger, State
 from dcnrun.jobs.worker import Command
+from dcnrun.runs import write_text
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.local import LocalEngine, RunAgents
 from dcnrun.sweep.objective import ENDED
@@ -36,10 +39,28 @@ class RayEngine(LocalEngine):
     def run(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
         """Run a sweep file to its end on a Ray cluster, or resume it, as the local engine does on this machine.
 
-        UsageError also where there is no such cluster, or where trials can't be on one of its nodes.
+        All of it is on the head node, in the folder of the same path there, wherever the command was started. UsageError also
+        where there is no such cluster, or where trials can't be on one of its nodes.
         """
-        with connected(_cluster(options).address):
-            return super().run(path, overrides, options)
+        with connected(_cluster(options).address) as is_head:
+            if is_head:
+                return super().run(path, overrides, options)
+            sweep = self.read(path, overrides)
+            given = replace(options, out=folder_of(sweep, options).absolute(), storage=storage_url(options.storage))
+            result: dict[str, Any] = run_on_head(partial(_run_text, self, path.stem, sweep.text, overrides, given))
+            return result
+
+    def show_status(self, sweep: str, options: Options) -> dict[str, Any]:
+        """Print and return how a sweep stands, by the ledger on the head node where it is not seen from here."""
+        try:
+            return super().show_status(sweep, options)
+        except UsageError:
+            with connected(_cluster(options).address) as is_head:
+                if is_head:
+                    raise
+                given = replace(options, storage=storage_url(options.storage))
+                result: dict[str, Any] = run_on_head(partial(self.show_status, sweep, given))
+                return result
 
     def agents(self, plan: Plan, options: Options) -> RunAgents:
         """Return what runs the agents of a sweep on the cluster that this process is connected to."""
@@ -71,6 +92,14 @@ class RayEngine(LocalEngine):
 
 def _cluster(options: Options) -> ClusterOptions:
     return options.cluster or ClusterOptions()
+
+
+def _run_text(engine: RayEngine, name: str, text: str, overrides: Sequence[str], options: Options) -> dict[str, Any]:
+    """Run a sweep file of which the head node has but the text."""
+    with TemporaryDirectory() as own:
+        file = Path(own) / f"{name}.yaml"
+        write_text(file, text)
+        return engine.run(file, overrides, options)
 
 
 def _open_trials(sweep: str, storage: str | None) -> Opened:

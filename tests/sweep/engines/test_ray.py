@@ -31,7 +31,7 @@ def here(monkeypatch):
         run_here(batch, options, look)
 
     monkeypatch.setattr(engine, "run_on_cluster", run)
-    monkeypatch.setattr(engine, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(engine, "connected", lambda address: contextlib.nullcontext(True))
     monkeypatch.setattr(engine, "has_gpus", lambda: True)
     monkeypatch.setattr(ray, "get", lambda answer: answer)
     return asked
@@ -90,6 +90,27 @@ def test_the_best_settings_are_repeated_on_the_cluster_too(sweeps, here):
     assert trials[2] is not None
     assert repeats[1:] == (None, None, None)
     assert [job.state for job in repeats[0].jobs()] == [State.completed] * 2
+
+
+def test_from_elsewhere_the_command_is_sent_to_the_head_node(sweeps, here, monkeypatch, tmp_path):
+    sent = []
+
+    def run_there(call):
+        sent.append(call)
+        monkeypatch.setattr(engine, "connected", lambda address: contextlib.nullcontext(True))
+        return call()
+
+    monkeypatch.setattr(engine, "connected", lambda address: contextlib.nullcontext(False))
+    monkeypatch.setattr(engine, "run_on_head", run_there)
+    sweeps.write_grid(0.01, 0.1)
+    result = QuickRayEngine().run(sweeps.file, [], sweeps.options())
+    assert [trial["state"] for trial in result["trials"]] == ["completed"] * 2
+    assert (sweeps.out / "sweep.yaml").read_text() == sweeps.file.read_text()
+    assert result["sweep"] == "lr"
+    monkeypatch.setattr(engine, "connected", lambda address: contextlib.nullcontext(False))
+    with pytest.raises(UsageError, match="There is no sweep"):
+        QuickRayEngine().show_status(str(tmp_path / "nowhere"), Options())
+    assert len(sent) == 2
 
 
 def test_without_ray_it_is_said_how_to_install_it(monkeypatch):
