@@ -156,7 +156,8 @@ def _settings(network: _ResNet, weights: Weights) -> Iterator[str]:
         yield from (
             f"{key}={value}" for key, value in _widths(network, head.architecture) if value != default_of(config, key)
         )
-    yield from conv_settings(network.tensors, network.prefix, masks_are_sigmoids=weights.translation is not None)
+    are_sigmoids = weights.translation is not None
+    yield from conv_settings(network.tensors, network.prefix, are_sigmoids) or ["conv=standard"]
 
 
 def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str, int]]:

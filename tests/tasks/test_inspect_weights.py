@@ -175,7 +175,7 @@ def test_a_network_of_timm(tmp_path):
     original = randomize(timm.create_model("resnet18", pretrained=False))
     torch.save({"arch": "resnet18", "state_dict": original.state_dict()}, tmp_path / "x.pth")
     report, network, _ = built(tmp_path / "x.pth", 3, "model.output_stride=32")
-    assert report["settings"] == ["model.backbone=resnet18"]
+    assert report["settings"] == ["model.backbone=resnet18", "conv=standard"]
     rgb = normalised(images())
     assert_near(network.backbone(rgb), original.forward_features(rgb))
 
