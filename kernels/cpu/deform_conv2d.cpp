@@ -340,37 +340,42 @@ struct WeightSums {
           count(kMatrixUnit ? rounded_up(problem.group_out_channels(), kBlockRows) * out_step : columns * column_step) {}
 };
 
+// The gradients of the offsets and masks: from one channel to the next, since they are written in whole vectors.
+static int64_t slopes_step(const Problem& problem) { return rounded_up(problem.out_pixels(), kLanes); }
+
 // What one thread needs for one block of channels.
 struct BackwardSpace {
-    int64_t channels;  // over so many are the slopes of a sample added up at once
+    Bordered map;
+    int64_t part;  // of a block's channels: over so many are the products of a sample added up at once
     int64_t sample_step, columns, panel_step, pair_step;
     MemoryOf<entry> features, packed, pairs, zeros;
-    Memory grad_features, column, weights, positions, dump, sample_memory;
+    Memory grad_features, column, products, weights, positions, sample_memory;
     Samples samples;
 
-    BackwardSpace(const Problem& problem, const OutputGradient& grad_output, int64_t widest, int64_t channels, bool as_it_is)
-        : channels(channels),
+    BackwardSpace(const Problem& problem, const OutputGradient& grad_output, int64_t widest, int64_t part)
+        : map(problem.height, problem.width),
+          part(part),
           sample_step(rounded_up(grad_output.pixels, kLanes)),
           columns(padded(problem.points() * widest)),
           panel_step(rounded_up(problem.group_out_channels(), kDepthStep) * kBlockColumns + kLanes * kPacked),  // padded too
           pair_step(rounded_up(grad_output.pixels, kDepthStep) * kBlockColumns),
-          features(as_it_is ? 0 : problem.pixels() * widest),
+          features(map.rows() * widest),
           packed(blocks(columns, kBlockColumns) * panel_step),
           pairs(kMatrixUnit ? blocks(columns, kBlockColumns) * pair_step : 0),
           zeros(widest),
-          grad_features(problem.pixels() * widest),
+          grad_features(map.rows() * widest),
           column(grad_output.pixels * columns),
+          products(problem.points() * blocks(widest, part) * 4 * sample_step),
           weights(WeightSums(problem, problem.points() * widest).count),
           positions(2 * problem.points() * sample_step),
-          dump(widest),
           sample_memory(Samples::kArrays * problem.points() * sample_step),
           samples(sample_memory.data, problem.points(), sample_step) {
         if (ready()) std::fill(zeros.data, zeros.data + widest, entry());
     }
 
     bool ready() const {
-        return features.data && packed.data && pairs.data && zeros.data && grad_features.data && column.data && weights.data &&
-               positions.data && dump.data && sample_memory.data;
+        return features.data && packed.data && pairs.data && zeros.data && grad_features.data && column.data &&
+               products.data && weights.data && positions.data && sample_memory.data;
     }
 };
 
@@ -409,11 +414,16 @@ static void pack_block(const Problem& problem, const Block& block, const entry* 
     });
 }
 
-// Where a block of one image is found as rows of channels: in the input itself, or copied to the thread's space.
-static Rows block_rows(const Problem& problem, const Block& block, int64_t image, bool as_it_is, entry* space) {
-    if (as_it_is) return {reinterpret_cast<const entry*>(&problem.input.at(image, block.first)), problem.input.strides[3]};
-    read_rows(problem.input, problem.width, {image, 0, problem.pixels()}, block.first, block.count, space, block.step());
-    return {space, block.step()};
+// Copies a block of an image to bordered rows.
+static void read_features(const Problem& problem, const Block& block, int64_t image, const Bordered& map, entry* rows) {
+    const int64_t step = block.step();
+    auto clear = [&](int64_t from, int64_t to) { std::fill(rows + from * step, rows + to * step, entry()); };
+    clear(0, map.row(0));
+    for (int64_t y = 0; y < map.height; y++) {
+        read_rows(problem.input, map.width, {image, y * map.width, map.width}, block.first, block.count, rows + map.row(y) * step, step);
+        clear(map.row(y) + map.width, map.row(y + 1));
+    }
+    clear(map.row(map.height), map.rows());
 }
 
 // Adds what a tile of columns contributes to the gradient of a block's weights.
@@ -434,10 +444,30 @@ static void add_weight_gradients(const Problem& problem, const OutputGradient& g
     }
 }
 
+// From the products of a tile's samples to the gradients of their positions and masks: adds these to `slopes` (channel of the offsets, then
+// point of the mask; pixel of the image), part by part of the channels, or starts them afresh.
+static void add_slopes(const Problem& problem, const Tile& tile, int64_t parts, real* slopes, bool fresh, const BackwardSpace& space) {
+    const int64_t points = problem.points(), pixels = slopes_step(problem);
+    const Samples& samples = space.samples;
+    for (int64_t point = 0; point < points; point++)
+        for (int64_t part = 0; part < parts; part++)
+            for (int64_t p = 0; p < tile.count; p += kLanes) {
+                const int64_t i = point * samples.step + p;
+                vec products[4];
+                for (int k = 0; k < 4; k++) products[k] = load(space.products.data + ((point * parts + part) * 4 + k) * samples.step + p);
+                const Slopes slope = slopes_of(products, load(samples.down + i), load(samples.right + i), load(samples.factor + i));
+                auto add = [&](int64_t channel, vec value) {
+                    real* to = slopes + channel * pixels + tile.first + p;
+                    store(to, fresh && part == 0 ? value : load(to) + value);
+                };
+                add(2 * point, slope.y), add(2 * point + 1, slope.x), add(2 * points + point, slope.factor);
+            }
+}
+
 // The backward at the pixels of a tile, for one block of channels: adds to the rows of the input's gradient and to the
-// weights', and adds to `slopes` (channel of the offsets, then point of the mask; pixel of the image) or starts them afresh.
-static void backward_tile(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, const Block& block,
-                          Rows features, real* slopes, bool fresh, BackwardSpace& space) {
+// weights', and adds to `slopes` or starts them afresh.
+static void backward_tile(const Problem& problem, const OutputGradient& grad_output, const Tile& tile, const Block& block, real* slopes,
+                          bool fresh, BackwardSpace& space) {
     const int64_t step = block.step(), columns = problem.points() * step;
     const Rows rows = grad_output.pixel_rows(problem, tile, block.group);
     multiply<true>({rows.data, rows.step, kPacked},
@@ -445,37 +475,32 @@ static void backward_tile(const Problem& problem, const OutputGradient& grad_out
                    rounded_up(problem.group_out_channels(), kDepthStep), space.column.data, space.columns);
 
     plan(problem, tile, block.offset_group, space.positions.data, space.samples);
+    const int64_t line = space.map.line * step;
+    const bool is_usual = step == kUsualStep;
+    const auto scatter = is_usual && space.part == step       ? scatter_gradients<kUsualStep, kUsualStep>
+                         : is_usual && 2 * space.part == step ? scatter_gradients<kUsualStep, kUsualStep / 2>
+                                                              : scatter_gradients<kAny, kAny>;
     for (int64_t p = 0; p < tile.count; p++) {
-        const real* gradients = space.column.data + p * space.columns;
-        // The columns take the place of their gradients, point by point.
-        entry* sampled = reinterpret_cast<entry*>(space.column.data + p * space.columns);
-        for (int64_t point = 0; point < problem.points(); point++) {
-            Slopes slope = {};
-            for (int64_t c = 0; c < step; c += space.channels) {
-                const int64_t column = point * step + c;
-                Slopes part = scatter_gradients(space.samples, point * space.sample_step + p, {features.data + c, features.step}, space.zeros.data,
-                                                std::min(space.channels, step - c), gradients + column, sampled + column,
-                                                space.grad_features.data + c, step, space.dump.data);
-                slope = {slope.y + part.y, slope.x + part.x, slope.factor + part.factor};
-            }
-            auto add = [&](int64_t channel, real value) {
-                real& to = slopes[channel * problem.out_pixels() + tile.first + p];
-                to = fresh ? value : to + value;
-            };
-            add(2 * point, slope.y), add(2 * point + 1, slope.x), add(2 * problem.points() + point, slope.factor);
-        }
+        real* gradient = space.column.data + p * space.columns;
+        entry* column = reinterpret_cast<entry*>(gradient);  // takes the gradient's place, sampling point by sampling point
+        scatter(space.samples, problem.points(), p, {space.features.data, step, line}, {space.grad_features.data, step, line}, space.part,
+                gradient, column, space.products.data);
     }
+    add_slopes(problem, tile, blocks(step, space.part), slopes, fresh, space);
     add_weight_gradients(problem, grad_output, tile, block.group, columns, space);
 }
 
-static void backward_image(const Problem& problem, const OutputGradient& grad_output, int64_t image, const Block& block,
-                           bool as_it_is, real* slopes, bool fresh, BackwardSpace& space) {
-    Rows features = block_rows(problem, block, image, as_it_is, space.features.data);
-    std::fill(space.grad_features.data, space.grad_features.data + problem.pixels() * block.step(), real(0));
+static void backward_image(const Problem& problem, const OutputGradient& grad_output, int64_t image, const Block& block, real* slopes,
+                           bool fresh, BackwardSpace& space) {
+    const Bordered& map = space.map;
+    const int64_t step = block.step();
+    read_features(problem, block, image, map, space.features.data);
+    std::fill(space.grad_features.data, space.grad_features.data + map.rows() * step, real(0));
     for (int64_t i = image * grad_output.tiles; i < (image + 1) * grad_output.tiles; i++)
-        backward_tile(problem, grad_output, grad_output.tile(problem, i), block, features, slopes, fresh, space);
-    if (problem.grad_input.data)
-        write_rows(space.grad_features.data, block.step(), problem.grad_input, problem.width, {image, 0, problem.pixels()},
+        backward_tile(problem, grad_output, grad_output.tile(problem, i), block, slopes, fresh, space);
+    if (!problem.grad_input.data) return;
+    for (int64_t y = 0; y < map.height; y++)
+        write_rows(space.grad_features.data + map.row(y) * step, step, problem.grad_input, map.width, {image, y * map.width, map.width},
                    block.first, block.count);
 }
 
@@ -534,7 +559,7 @@ struct Division {
 
 // Adds up, team by team, the slopes of an offset group at the pixels of a tile: the gradients of its offsets and masks.
 static void write_slopes(const Problem& problem, const std::vector<Team>& teams, real* slopes, const Tile& tile, int64_t offset_group) {
-    const int64_t points = problem.points(), pixels = problem.out_pixels();
+    const int64_t points = problem.points(), pixels = slopes_step(problem);
     real* sums = nullptr;
     for (int64_t t = 0; t < int64_t(teams.size()); t++) {
         if (teams[t].offset_group != offset_group) continue;
@@ -596,13 +621,9 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
     const std::vector<Block>& all = division.blocks;
     const std::vector<Team>& teams = division.teams;
     const int64_t blocks_count = int64_t(all.size()), teams_count = int64_t(teams.size());
-    // Rows of the input itself can be read in whole vectors only.
-    const bool full = std::all_of(all.begin(), all.end(), [](const Block& block) { return block.count == block.step(); });
-    const bool as_it_is = kStoredAsEntry && full && problem.input.has_rows_of_channels(problem.width);
-
     const WeightSums& sums = division.sums;
     const int64_t block_weights = sums.count, split_weights = division.split_weights();
-    const int64_t image_slopes = problem.points() * 3 * problem.out_pixels();
+    const int64_t image_slopes = problem.points() * 3 * slopes_step(problem);
     Memory weights(splits > 1 ? splits * split_weights : 0), slopes(teams_count * problem.batch * image_slopes);
     OutputGradient grad_output(problem);
     if (!weights.data || !slopes.data || !grad_output.by_pixel.data || !grad_output.by_channel.data) return kNotEnoughMemory;
@@ -611,7 +632,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
 #pragma omp parallel num_threads(problem.threads)
     {
         UnitInUse unit;
-        BackwardSpace space(problem, grad_output, division.widest, channels, as_it_is);
+        BackwardSpace space(problem, grad_output, division.widest, channels);
         if (!space.ready()) {
 #pragma omp atomic write
             status = kNotEnoughMemory;
@@ -626,7 +647,7 @@ EXPORT int dcnrun_deform_conv2d_backward(const Problem* arguments) {
                     std::fill(space.weights.data, space.weights.data + block_weights, real(0));
                     pack_block(problem, all[b], space.zeros.data, space.panel_step, space.packed.data);
                     for (int64_t image = problem.batch * split / splits; image < problem.batch * (split + 1) / splits; image++)
-                        backward_image(problem, grad_output, image, all[b], as_it_is, slopes.data + (t * problem.batch + image) * image_slopes,
+                        backward_image(problem, grad_output, image, all[b], slopes.data + (t * problem.batch + image) * image_slopes,
                                        b == teams[t].first, space);
                     if (splits > 1)
                         std::copy(space.weights.data, space.weights.data + block_weights,

@@ -63,7 +63,7 @@ struct Space {
     MemoryOf<Products> products;
 
     Space(const Sampling& sampling, int64_t step, bool backward)
-        : map(sampling),
+        : map(sampling.height, sampling.width),
           points(sampling.points()),
           features(map.rows() * step),
           grad_features(backward ? map.rows() * step : 0),
@@ -267,16 +267,12 @@ static void finish_slopes(const Sampling& sampling, const Space& space, int64_t 
     for (int64_t point = 0; point < space.points; point++) {
         Products& products = all[point];
         for (int64_t p = 0; p < count; p += kLanes) {
-            const vec top_left = load(products.of[0] + p), top_right = load(products.of[1] + p);
-            const vec bottom_left = load(products.of[2] + p), bottom_right = load(products.of[3] + p);
-            const vec down = load(products.down + p), right = load(products.right + p);
+            const vec corners[4] = {load(products.of[0] + p), load(products.of[1] + p), load(products.of[2] + p), load(products.of[3] + p)};
             const vec factor = load(space.samples.data[point].factor + p) * scale;
-            const vec left_slope = bottom_left - top_left, right_slope = bottom_right - top_right;
-            const vec upper_slope = top_right - top_left, lower_slope = bottom_right - bottom_left;
-            const vec upper = top_left + upper_slope * right, lower = bottom_left + lower_slope * right;
-            store(products.of[0] + p, (left_slope + (right_slope - left_slope) * right) * factor);
-            store(products.of[1] + p, (upper_slope + (lower_slope - upper_slope) * down) * factor);
-            store(products.of[2] + p, upper + (lower - upper) * down);
+            const Slopes slopes = slopes_of(corners, load(products.down + p), load(products.right + p), factor);
+            store(products.of[0] + p, slopes.y);
+            store(products.of[1] + p, slopes.x);
+            store(products.of[2] + p, slopes.factor);
         }
     }
     if (sampling.softmax)

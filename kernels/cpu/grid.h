@@ -27,19 +27,6 @@ struct Sampling {
     }
 };
 
-// The features of a block of channels as rows, with zeros around the feature map: so all four corners of any sample that is not
-// zero are there, side by side in two lines. Those of a sample outside the map are all zeros.
-struct Bordered {
-    int64_t height, width, line;  // of the feature map, and the rows of a line
-
-    explicit Bordered(const Sampling& sampling) : height(sampling.height), width(sampling.width), line(width + 2) {}
-
-    int64_t rows() const { return (height + 2) * line; }
-    int64_t row(int64_t y) const { return (y + 1) * line + 1; }  // of the first pixel in line y of the feature map
-    // The upper right one: next to it comes the zero to the left of line 0, and a line further those beside lines 0 and 1.
-    int64_t outside() const { return line - 1; }
-};
-
 constexpr int64_t kTilePixels = 64;  // of the output at once: their samples stay in the L1 cache beside the rows that they read
 static_assert(kTilePixels % kLanes == 0);
 
@@ -85,7 +72,7 @@ inline void place(const Bordered& map, const real* ys, const real* xs, int64_t c
 
 // All sampling points of one group at the pixels of a tile, and their factors; `products` is null in the forward.
 inline void plan(const Sampling& sampling, const Tile& tile, int64_t group, Placed* samples, Products* products) {
-    const Bordered map(sampling);
+    const Bordered map(sampling.height, sampling.width);
     const int64_t points = sampling.points();
     for (int64_t point = 0; point < points; point++) {
         real* factor = samples[point].factor;

@@ -1,19 +1,34 @@
 // Where each output pixel samples the input, and sampling there.
 #pragma once
 
+#include <atomic>
 #include <utility>
 
 #include "problem.h"
+
+// A block of channels of the features as rows, with zeros around the feature map: so all four corners of any sample that is not
+// zero are there, side by side in two lines. Those of a sample outside the map are all zeros.
+struct Bordered {
+    int64_t height, width, line;  // of the feature map, and the rows of a line
+
+    Bordered(int64_t height, int64_t width) : height(height), width(width), line(width + 2) {}
+
+    int64_t rows() const { return (height + 2) * line; }
+    int64_t row(int64_t y) const { return (y + 1) * line + 1; }  // of the first pixel in line y of the feature map
+    // The upper right one: next to it comes the zero to the left of line 0, and a line further those beside lines 0 and 1.
+    int64_t outside() const { return line - 1; }
+};
 
 // Samples of one offset group: arrays over (sampling point of the kernel, pixel of the tile), the points `step` apart.
 struct Samples {
     int64_t step;
     integer* corner[4];  // the pixels top left, top right, bottom left, bottom right; -1: outside the feature map, zero
+    integer* row;         // of the top left corner among bordered ones; the others are 1, a line, and a line and 1 further on
     real* weight[4];      // their weights in the sample, the mask included
     real *down, *right;  // how far the position is below the upper and right of the left corners
     real* factor;        // the mask, 1 without one
 
-    static constexpr int kArrays = 11;
+    static constexpr int kArrays = 12;
 
     // Divides memory for kArrays * points * step numbers among the arrays.
     Samples(real* memory, int64_t points, int64_t step) : step(step) {
@@ -21,6 +36,7 @@ struct Samples {
         for (real*& array : weight) array = next();
         down = next(), right = next(), factor = next();
         for (integer*& array : corner) array = reinterpret_cast<integer*>(next());
+        row = reinterpret_cast<integer*>(next());
     }
 };
 
@@ -36,7 +52,9 @@ inline void read_channel(const View& view, int64_t channel, int64_t width, const
 // on is zero; one at a NaN position has no corners, and weights that are NaN.
 inline void place_samples(const real* ys, const real* xs, int64_t height, int64_t width, int64_t count, int64_t at,
                           const Samples& samples) {
+    const Bordered map(height, width);
     const vec rows = all(real(height)), columns = all(real(width)), none = all(-2);
+    const integer_vec zeros = integer(map.outside()) - integer_vec{};
     for (int64_t p = 0; p < count; p += kLanes) {
         vec y = load(ys + p), x = load(xs + p);
         integer_vec outside = (y <= -1) | (y >= rows) | (x <= -1) | (x >= columns);
@@ -58,6 +76,8 @@ inline void place_samples(const real* ys, const real* xs, int64_t height, int64_
         set_corner(1, upper & far, (1 - down) * right, 1);
         set_corner(2, lower & near, down * (1 - right), integer(width));
         set_corner(3, lower & far, down * right, integer(width + 1));
+        const integer_vec first = (row + 1) * integer(map.line) + column + 1;
+        store(samples.row + at + p, row >= -1 ? first : zeros);
         store(samples.down + at + p, down);
         store(samples.right + at + p, right);
     }
@@ -147,39 +167,75 @@ inline void sample(const Samples& samples, int64_t i, Rows features, const entry
     if (c < count) sample_rest(corners, weights, c, count, column);
 }
 
-// The backward of `sample`, `count` channels in whole vectors. Scatters the column's gradient to the corners' rows in `grads`, which
-// are grad_step apart (`dump` takes what falls outside the feature map), and writes the column, sampled again, which may be in the
-// gradient's place. Returns the gradients of the position and of the mask: sums over channels of the column's gradient times its slopes.
-struct Slopes {
-    real y, x, factor;
+// Bordered rows of features or of their gradients: rows `step` numbers apart, and lines `line` numbers.
+template <typename Number>
+struct BorderedRows {
+    Number* data;
+    int64_t step, line;
 };
 
-__attribute__((noinline)) static Slopes scatter_gradients(const Samples& samples, int64_t i, Rows features, const entry* zeros, int64_t count,
-                                                          const real* gradient, entry* column, real* grads, int64_t grad_step, real* dump) {
-    Corners corners(samples, i, features, zeros);
-    real* grad[4];
-    real weights[4];
-    for (int k = 0; k < 4; k++) {
-        int64_t pixel = samples.corner[k][i];
-        grad[k] = pixel < 0 ? dump : grads + pixel * grad_step;
-        weights[k] = samples.weight[k][i];
+// The four corners of a sample, from the row of the top left one on.
+template <typename Number>
+struct BorderedCorners {
+    Number* row[4];
+
+    BorderedCorners(BorderedRows<Number> rows, int64_t first) {
+        Number *upper = rows.data + first * rows.step, *lower = upper + rows.line;
+        row[0] = upper, row[1] = upper + rows.step, row[2] = lower, row[3] = lower + rows.step;
     }
-    vec products[4] = {};
-    for (int64_t c = 0; c < count; c += kLanes) {
-        vec column_grad = load(gradient + c), sampled = {};
-        for (int k = 0; k < 4; k++) {
-            vec corner = load(corners.row[k] + c);
-            sampled += corner * weights[k];
-            products[k] += corner * column_grad;
-            store(grad[k] + c, load(grad[k] + c) + column_grad * weights[k]);
+};
+
+// The steps between rows, and parts of them, that the backward is compiled for: of blocks of 64 channels, and any.
+constexpr int64_t kUsualStep = 64, kAny = 0;
+
+// The backward of `sample` at pixel p of the tile and all sampling points, in whole vectors of channels. Scatters the columns' gradients to
+// the corners in `grads`, and writes the columns, sampled again, which may be in the gradients' place. Leaves in `products` (sampling point, part, corner;
+// pixel of the tile) the gradient times each corner, summed over each `part` of the channels.
+template <int64_t kStep, int64_t kPart>
+__attribute__((noinline)) static void scatter_gradients(const Samples& samples, int64_t points, int64_t p, BorderedRows<const entry> features,
+                                                        BorderedRows<real> grads, int64_t part, const real* gradient, entry* column, real* products) {
+    const int64_t step = kStep == kAny ? features.step : kStep;
+    features.step = grads.step = step, grads.line = features.line;
+    if (kPart != kAny) part = kPart;
+    for (int64_t point = 0; point < points; point++, gradient += step, column += step) {
+        const int64_t i = point * samples.step + p;
+        const BorderedCorners<const entry> corners(features, samples.row[i]);
+        const BorderedCorners<real> grad(grads, samples.row[i]);
+        real weights[4];
+        for (int k = 0; k < 4; k++) weights[k] = samples.weight[k][i];
+#pragma GCC unroll 2
+        for (int64_t first = 0; first < step; first += part) {
+            const int64_t end = std::min(first + part, step);
+            vec product[4] = {};
+#pragma GCC unroll 4
+            for (int64_t c = first; c < end; c += kLanes) {
+                const vec column_grad = load(gradient + c);
+                vec corner[4], sampled = {};
+                for (int k = 0; k < 4; k++) corner[k] = load(corners.row[k] + c);
+                std::atomic_signal_fence(std::memory_order_seq_cst);  // or GCC 12 reads each of them twice
+                for (int k = 0; k < 4; k++) {
+                    sampled += corner[k] * weights[k];
+                    product[k] += corner[k] * column_grad;
+                    store(grad.row[k] + c, load(grad.row[k] + c) + column_grad * weights[k]);
+                }
+                store(column + c, sampled);
+            }
+            const Sums sum = sums(product);
+            for (int k = 0; k < 4; k++, products += samples.step) products[p] = sum.of[k];
         }
-        store(column + c, sampled);
     }
-    real down = samples.down[i], right = samples.right[i], factor = samples.factor[i];
-    vec left_slope = products[2] - products[0], right_slope = products[3] - products[1];
-    vec upper_slope = products[1] - products[0], lower_slope = products[3] - products[2];
-    vec upper = products[0] + upper_slope * right, lower = products[2] + lower_slope * right;
-    Sums total = sums(left_slope + (right_slope - left_slope) * right, upper_slope + (lower_slope - upper_slope) * down,
-                      upper + (lower - upper) * down);
-    return {total.of[0] * factor, total.of[1] * factor, total.of[2]};
+}
+
+// The gradients of positions and factors.
+struct Slopes {
+    vec y, x, factor;
+};
+
+// Made of the products of the gradient with the corners.
+inline Slopes slopes_of(const vec products[4], vec down, vec right, vec factor) {
+    const vec left_slope = products[2] - products[0], right_slope = products[3] - products[1];
+    const vec upper_slope = products[1] - products[0], lower_slope = products[3] - products[2];
+    const vec upper = products[0] + upper_slope * right, lower = products[2] + lower_slope * right;
+    return {(left_slope + (right_slope - left_slope) * right) * factor, (upper_slope + (lower_slope - upper_slope) * down) * factor,
+            upper + (lower - upper) * down};
 }

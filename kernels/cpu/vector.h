@@ -94,18 +94,6 @@ inline Sums sums(const vec values[4]) {
     }
 }
 
-// The sums of the lanes of three vectors at once, each added in the order of `sum`.
-inline Sums sums(vec first, vec second, vec third) {
-    if constexpr (kLanes < 16) {
-        return {sum(first), sum(second), sum(third), 0};
-    } else {
-        vec total = paired<4>(paired<8>(first, second), third + exchanged<8>(third));
-        total += exchanged<2>(total);
-        total += exchanged<1>(total);
-        return {total[0], total[8], total[4], 0};
-    }
-}
-
 // One step of a transposition: exchanges what lies kDistance lanes and rows apart.
 template <int kDistance>
 inline void exchange_blocks(vec rows[kLanes]) {
