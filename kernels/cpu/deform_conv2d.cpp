@@ -481,6 +481,9 @@ static void backward_tile(const Problem& problem, const OutputGradient& grad_out
                          : is_usual && 2 * space.part == step ? scatter_gradients<kUsualStep, kUsualStep / 2>
                                                               : scatter_gradients<kAny, kAny>;
     for (int64_t p = 0; p < tile.count; p++) {
+        // What the next tile's first product reads, from beyond the L2 cache.
+        for (int64_t o = 0; o < problem.group_out_channels(); o += kAlignment / int64_t(sizeof(entry)))
+            __builtin_prefetch(rows.data + (grad_output.pixels + p) * rows.step + o);
         real* gradient = space.column.data + p * space.columns;
         entry* column = reinterpret_cast<entry*>(gradient);  // takes the gradient's place, sampling point by sampling point
         scatter(space.samples, problem.points(), p, {space.features.data, step, line}, {space.grad_features.data, step, line}, space.part,
