@@ -506,7 +506,7 @@ def _reason(error: OSError, path: Path) -> str:
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return f"{reason}."
     free = shutil.disk_usage(path.parent).free
-    return f"{reason} ({free / 2**20:.0f} MiB free): make room and resume the run."
+    return f"{reason} ({free / 2**20:.0f} MiB free): make room, and resume the run or repeat the command."
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -51,6 +53,7 @@ def connected(address: str) -> Iterator[bool]:
         yield True
         return
     is_client = address.startswith("ray://")
+    before = signal.getsignal(signal.SIGTERM)
     try:
         _connect(address, log_to_driver=is_client)
         is_head = not is_client and head().id == ray.get_runtime_context().get_node_id()
@@ -61,6 +64,8 @@ def connected(address: str) -> Iterator[bool]:
         yield is_head
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # Ray's own handler outlives its end
 
 
 def run_on_head(call: Callable[[], Any]) -> Any:

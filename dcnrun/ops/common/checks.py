@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-MOST_PIXELS = 2**31 - 1  # of a feature map
+MOST_PIXELS = 2**31 - 1  # of a feature map and a border of one, which kernels on the CPU put around it
 # Of a side: fp32, in which half precision has its positions too, has no odd numbers further on.
 MOST_LINES_IN_FP32 = 2**24
 
@@ -44,8 +44,10 @@ def check_dtype(name: str, tensor: Tensor, input: Tensor, *, positions: bool) ->
 def check_sides(input: Tensor) -> None:
     """Raise ValueError when a feature map is too large for its pixels to be counted, or for the precision of positions."""
     height, width = input.shape[2:]
-    if height * width > MOST_PIXELS:
-        raise ValueError(f"input is {height}x{width}: a feature map must have fewer than 2**31 pixels")
+    if (height + 2) * (width + 2) > MOST_PIXELS:
+        raise ValueError(
+            f"input is {height}x{width}: a feature map and a border of one must have fewer than 2**31 pixels"
+        )
     # Not of sides that torch.export leaves open, which it would bound: the graph checks them when it runs.
     longest = max(side for side in (height, width, 0) if isinstance(side, int))
     if input.dtype.itemsize < 8 and longest > MOST_LINES_IN_FP32:

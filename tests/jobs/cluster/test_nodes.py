@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from functools import partial
 
 import pytest
@@ -22,6 +23,18 @@ def test_without_a_cluster_it_is_said_how_to_start_one(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match=r"No Ray cluster at auto: .*ray start --head"), connected("auto"):
         pass
+
+
+def test_a_signal_does_afterwards_what_it_did_before(monkeypatch):
+    def init(*_, **__):
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(nodes, "head", lambda: Node("ab" * 28, "head", HEAD))
+    with connected("ray://head:10001"):
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_command_that_was_sent_to_the_head_node_is_connected_already(monkeypatch):

@@ -89,6 +89,7 @@ def expanded(*shape):
     ("change", "message"),
     [
         ({"input": expanded(2, 4, 2**18, 2**18)}, r"input is 262144x262144.*fewer than 2\*\*31 pixels"),
+        ({"input": expanded(2, 4, 46339, 46339)}, r"input is 46339x46339.*border of one.*fewer than 2\*\*31 pixels"),
         ({"input": expanded(2**40, 4, 6, 6)}, r"offset has batch size 2, but input has 1099511627776"),
         ({"weight": expanded(2**40, 4, 3, 3)}, r"bias has 8 elements, but weight has 1099511627776"),
         ({"offset": expanded(2, 18, 2**20, 2**20)}, r"offset is 1048576x1048576, but the output is 6x6"),
