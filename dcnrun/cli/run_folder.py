@@ -7,6 +7,7 @@ import typer
 
 from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import Checkpoint, Device, Json, Overrides
+from dcnrun.export.targets import Settings, Target, parse_size, target_of
 from dcnrun.predict.options import RunSplit
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.found import PredictionFormat
@@ -104,24 +105,49 @@ def predict(
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The ONNX file to write.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
     overrides: Overrides = None,
+    to: Annotated[
+        Target | None, typer.Option(help="The kind of file; by default by the name of --out, or ONNX.")
+    ] = None,
     checkpoint: Checkpoint = CheckpointChoice.best,
-    opset: Annotated[int, typer.Option(help="Version of the ONNX standard: 19 or later.")] = 19,
+    opset: Annotated[
+        int | None, typer.Option(help="Version of the ONNX standard: 19, the default, or later.", show_default=False)
+    ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Fix height and width in pixels; by default any will do.")
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing", help="The network normalises what it is given: pixels as they are, not resized."
+        ),
+    ] = False,
+    limit: Annotated[
+        int,
+        typer.Option(
+            min=1, help="The most validation images that the file is compared with PyTorch on, evenly over the set."
+        ),
+    ] = 100,
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", help="What the file says of the licence of its weights.")
+    ] = "unknown",
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Write a run's network as an ONNX file.
+    """Write a run's network as a file for another runtime.
 
-    It is compared with PyTorch in onnxruntime first, and written only if they agree.
+    It is compared with PyTorch in that runtime first, and written only if they agree.
     For example: dcnrun export runs/20250101-120000-deformable-nuclei --out model.onnx
     """
+    target = target_of(out, to)
+    settings = Settings(
+        opset=opset, size=None if size is None else parse_size(size), with_preprocessing=with_preprocessing
+    )
+    settings.require(target)
     with kept_imports():
         from dcnrun.export.run import export_run
 
-    return export_run(run, out, checkpoint, opset, size, overrides or [])
+    return export_run(run, out, checkpoint, target, settings, overrides or [], limit=limit, licence=licence)
 
 
 def visualize_offsets(

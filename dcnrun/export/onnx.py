@@ -1,6 +1,5 @@
-"""Networks with deformable convolution as ONNX files, written only if onnxruntime computes what PyTorch computes."""
+"""Networks with deformable convolution as ONNX files."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,33 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.export.exporting import Comparison, exporting
+from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat
+from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
-from dcnrun.runs import replacing
 
 # The first version of the standard with DeformConv.
 FIRST_OPSET = 19
-INPUT, OUTPUT = "image", "scores"
-# Largest difference as a share of the largest score. Rounding makes some 1e-6, a wrong node 1e-1 and more.
-TOLERANCE = 1e-3
-_SEED = 0
-_OFFSET_PIXELS = 2.0
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outputs of onnxruntime and PyTorch for one input compared, with the network's own offsets or random ones."""
-
-    input: str
-    shape: tuple[int, ...]
-    offsets: str
-    """learnt, or random"""
-    largest_difference: float
-    largest_score: float
-
-    @property
-    def share(self) -> float:
-        """The largest difference as a share of the largest score."""
-        return self.largest_difference / max(self.largest_score, torch.finfo(torch.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ def export_onnx(
     any_size: bool = True,
     inputs: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, str] | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
 ) -> OnnxExport:
     """Write a network as an ONNX file, after onnxruntime has shown that it gives the network's own output.
 
@@ -96,7 +75,7 @@ def export_onnx(
         any_size: whether height and width stay free, as the batch always does.
         inputs: more inputs to compare, by a name for messages.
         metadata: entries of the file's `metadata_props`.
-        tolerance: largest difference from PyTorch, as a share of the largest score.
+        tolerance: largest difference from PyTorch, as a share of the largest score; None: 1e-3.
 
     Returns:
         The shapes of input and output and every comparison. The input is named `image`, the output `scores`.
@@ -105,42 +84,82 @@ def export_onnx(
         UsageError: no such opset, the example is not (N, C, H, W), or the path is a folder.
         DcnrunError: a library is missing, the network can't be exported or the outputs differ; nothing is written.
     """
-    onnx, _, _ = _libraries()
-    path = Path(path)
-    if not FIRST_OPSET <= opset <= onnx.defs.onnx_opset_version():
-        raise UsageError(
-            f"opset {opset}: it must be {FIRST_OPSET}, the first with DeformConv, to {onnx.defs.onnx_opset_version()}, "
-            f"the last that onnx {onnx.__version__} knows"
-        )
-    if example.dim() != 4:
-        raise UsageError(f"the example must be of shape (N, C, H, W), but is {tuple(example.shape)}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder: give the name of a file, such as {path / 'model.onnx'}")
-    network = copy.deepcopy(network).cpu().eval()
-    example = example.cpu()
-    to_compare = _random_inputs(example, any_size) | dict(inputs or {})
-    model = _to_onnx(network, example, opset, any_size)
-    comparisons = _compare(network, model, to_compare, "learnt", tolerance)
-    if (deformed := _with_random_offsets(network)) is not None:
-        its_model = _with_weights_of(deformed, model) or _to_onnx(deformed, example, opset, any_size)
-        comparisons += _compare(deformed, its_model, to_compare, "random", tolerance)
-    onnx.helper.set_model_props(model, dict(metadata or {}))
-    onnx.checker.check_model(model, full_check=True)
-    with replacing(path) as beside:
-        beside.write_bytes(model.SerializeToString())
-    return OnnxExport(path, opset, _shape(model.graph.input[0]), _shape(model.graph.output[0]), comparisons)
+    size = None if any_size else (example.shape[-2], example.shape[-1])
+    settings = Settings(opset=opset, size=size)
+    with exporting(
+        network, example, Path(path), Target.onnx, settings, inputs=inputs, metadata=metadata, tolerance=tolerance
+    ) as export:
+        pass
+    assert isinstance(export.exported, OnnxNetwork)
+    session = export.exported.session
+    shapes = session.get_inputs()[0].shape, session.get_outputs()[0].shape
+    return OnnxExport(Path(path), opset, *shapes, export.comparisons)
+
+
+class OnnxFormat(ExportFormat):
+    """ONNX files, with the standard's own DeformConv nodes."""
+
+    def check(self, settings: Settings) -> None:
+        """The opset."""
+        onnx, _, _ = _libraries()
+        if not FIRST_OPSET <= _opset(settings) <= onnx.defs.onnx_opset_version():
+            raise UsageError(
+                f"opset {settings.opset}: it must be {FIRST_OPSET}, the first with DeformConv, to {onnx.defs.onnx_opset_version()}, "
+                f"the last that onnx {onnx.__version__} knows"
+            )
+
+    def write(
+        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+    ) -> None:
+        """Export the first network; the others are the same file with other weights, where it has kept them as they are."""
+        onnx, _, _ = _libraries()
+        exported = None
+        for path, network in networks.items():
+            model = None if exported is None else _with_weights_of(network, exported)
+            model = model or _to_onnx(network, example, _opset(settings), settings.any_size)
+            exported = exported or model
+            onnx.helper.set_model_props(model, dict(metadata))
+            onnx.checker.check_model(model, full_check=True)
+            path.write_bytes(model.SerializeToString())
+
+    def open(self, path: Path) -> "OnnxNetwork":
+        """A session of onnxruntime."""
+        return OnnxNetwork(path)
+
+
+class OnnxNetwork(ExportedNetwork):
+    """An ONNX file in onnxruntime on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        _, _, onnxruntime = _libraries()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors only
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its classes have no public base
+            raise DcnrunError(
+                f"onnxruntime {onnxruntime.__version__} can't run the network ({error}); "
+                f"DeformConv needs 1.25 or later: {TARGETS[Target.onnx].install}"
+            ) from error
+        self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores (N, C, H, W)."""
+        try:
+            (output,) = self.session.run([OUTPUT], {INPUT: images.numpy()})
+        except Exception as error:
+            raise DcnrunError(f"onnxruntime fails on an input of shape {tuple(images.shape)}: {error}") from error
+        return torch.from_numpy(output)
 
 
 def _libraries() -> tuple[Any, Any, Any]:
     """Import onnx, onnxscript and onnxruntime, which only this part of dcnrun needs."""
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise DcnrunError(
-            f"ONNX export needs onnx, onnxscript and onnxruntime ({error}): pip install 'dcnrun[onnx]'"
-        ) from error
+    TARGETS[Target.onnx].require_installed()
+    import onnx
+    import onnxruntime
+    import onnxscript
+
     return onnx, onnxscript, onnxruntime
 
 
@@ -236,6 +255,10 @@ def _deform_sample(
     return opset19.Cast(output, to=stored) if mixed else output
 
 
+def _opset(settings: Settings) -> int:
+    return FIRST_OPSET if settings.opset is None else settings.opset
+
+
 def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:
     """Return the network as an onnx.ModelProto."""
     free = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
@@ -291,76 +314,3 @@ def _first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-
-
-def _shape(value: Any) -> list[int | str]:
-    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-
-
-def _with_random_offsets(network: nn.Module) -> nn.Module | None:
-    """Return a copy whose offset branches predict offsets of some pixels, different everywhere; None without branches."""
-    deformed = copy.deepcopy(network)
-    layers = sampling_layers(deformed).values()
-    generator = torch.Generator().manual_seed(_SEED)
-    with torch.no_grad():
-        for layer, parameter in ((each, parameter) for each in layers for parameter in each.offset_branch.parameters()):
-            std = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else _OFFSET_PIXELS  # weights, or biases
-            # Random factors that nothing bounds would grow from layer to layer, and rounding errors with them.
-            rows = parameter if layer.mask_is_bounded else parameter[: 2 * len(parameter) // 3]
-            rows.normal_(std=std, generator=generator)
-    return deformed if layers else None
-
-
-def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
-    """Return inputs of the example's shape, of another batch size and, where the size is free, of an odd size."""
-    generator = torch.Generator().manual_seed(_SEED)
-    batch, channels, height, width = example.shape
-    shapes = {"random": (batch, channels, height, width), "another batch": (batch + 2, channels, height, width)}
-    if any_size:
-        shapes["another size"] = (1, channels, height + 13, width + 6)
-    return {name: torch.randn(shape, generator=generator).to(example.dtype) for name, shape in shapes.items()}
-
-
-def _compare(
-    network: nn.Module, model: Any, inputs: Mapping[str, Tensor], offsets: str, tolerance: float
-) -> list[Comparison]:
-    """Run every input through both; DcnrunError at the first whose outputs differ too much."""
-    run = _onnxruntime_session(model)
-    comparisons = []
-    for name, tensor in inputs.items():
-        with torch.no_grad():
-            wanted = network(tensor)
-        difference = float((run(tensor) - wanted).abs().max())
-        comparison = Comparison(name, tuple(tensor.shape), offsets, difference, float(wanted.abs().max()))
-        if not comparison.share <= tolerance:
-            raise DcnrunError(
-                f"onnxruntime's output differs from PyTorch's by {difference:.3g}, of scores up to "
-                f"{comparison.largest_score:.3g}; allowed is a share of {tolerance:g} (input: {name}, of shape "
-                f"{tuple(tensor.shape)}; offsets: {offsets}). No file was written: please report it, with the network."
-            )
-        comparisons.append(comparison)
-    return comparisons
-
-
-def _onnxruntime_session(model: Any) -> Callable[[Tensor], Tensor]:
-    """Return a function that runs the model, and raises DcnrunError where onnxruntime fails."""
-    _, _, onnxruntime = _libraries()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors only
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no public base
-        raise DcnrunError(
-            f"onnxruntime {onnxruntime.__version__} can't run the network ({error}); "
-            "DeformConv needs 1.25 or later: pip install 'dcnrun[onnx]'"
-        ) from error
-
-    def run(tensor: Tensor) -> Tensor:
-        try:
-            (output,) = session.run([OUTPUT], {INPUT: tensor.numpy()})
-        except Exception as error:
-            raise DcnrunError(f"onnxruntime fails on an input of shape {tuple(tensor.shape)}: {error}") from error
-        return torch.from_numpy(output)
-
-    return run

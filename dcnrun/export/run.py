@@ -1,42 +1,56 @@
-"""`dcnrun export`: a run's network as an ONNX file with its preprocessing and classes as metadata."""
+"""`dcnrun export`: a run's network as a file for another runtime, compared with PyTorch on the run's validation images."""
 
-import json
-import re
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from torch.nn import functional as F
+from torchvision.transforms import v2
 
-import dcnrun
-from dcnrun.config.compose import to_yaml
-from dcnrun.config.schema import DataConfig, SegmentationModelConfig, SmpConfig
+from dcnrun.config.schema import SegmentationModelConfig, SmpConfig
 from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
-from dcnrun.export.onnx import INPUT, OUTPUT, OnnxExport, export_onnx
+from dcnrun.export.description import UNKNOWN, Description, Normalising
+from dcnrun.export.exporting import Export, exporting
+from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
+from dcnrun.export.targets import TARGETS, Settings, Target
+from dcnrun.export.verification import Agreement, agreement
 from dcnrun.runs import CheckpointChoice
-from dcnrun.training.trained_run import TrainedRun, load_trained_run
+from dcnrun.scores import as_percent
+from dcnrun.tasks.registry import metric_title, task_of
+from dcnrun.training.trained_run import load_trained_run
 
 
 def export_run(
-    run: Path, out: Path, which: CheckpointChoice, opset: int, size: str | None = None, overrides: Sequence[str] = ()
+    run: Path,
+    out: Path,
+    which: CheckpointChoice = CheckpointChoice.best,
+    target: Target = Target.onnx,
+    settings: Settings | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    limit: int = 100,
+    licence: str = UNKNOWN,
 ) -> dict[str, Any]:
-    """Write a run's network as an ONNX file; print and return its inputs, outputs and comparison with PyTorch.
-
-    The file's outputs are compared on random inputs and on the first validation image.
+    """Write a run's network as a file; print and return its inputs, outputs and comparison with PyTorch.
 
     Args:
         run: the run folder.
         out: the file to write.
         which: the run's `best` or `last` checkpoint.
-        opset: version of the ONNX standard.
-        size: height x width in pixels, such as 512x1024; None leaves both free.
+        target: the kind of file.
+        settings: how it is to be.
         overrides: changes of the run's config, for other data.
+        limit: the most validation images that it is compared on.
+        licence: what the file says of the licence of its weights.
     """
-    fixed = None if size is None else parse_size(size)
+    settings, traits = settings or Settings(), TARGETS[target]
+    settings.require(target)
+    traits.require_installed()
+    traits.load().check(settings)
     trained = load_trained_run(run, which, overrides)
     config = trained.config
     if not isinstance(config.model, SegmentationModelConfig | SmpConfig):
@@ -47,82 +61,87 @@ def export_run(
     val_set = trained.val_set()
     network = trained.model(len(val_set.classes)).network
     sample = val_set[0]
-    image = evaluation_transform(config.data)(sample).image[None]
-    image = F.interpolate(image, fixed, mode="bilinear") if fixed else image
-    crop = config.data.crop_size
-    exported = export_onnx(
-        network,
-        image if fixed or not crop else image[..., :crop, :crop],
+    description = Description.of_run(trained, which, val_set.classes, sample["image"], settings, licence)
+    if settings.size is not None:
+        data = replace(config.data, eval_short_side=0)
+        image, mask = v2.Resize(settings.size)(sample["image"], sample["mask"])
+        sample = {**sample, "image": image, "mask": mask}
+    else:
+        data = config.data
+    image = evaluation_transform(data)(sample).image[None]
+    crop = data.crop_size if settings.any_size else 0
+    to_export = Normalising(network, description) if description.normalises else network
+    if description.normalises:
+        image = description.pixels(image)
+    with exporting(
+        to_export,
+        image[..., :crop, :crop] if crop else image,
         out,
-        opset=opset,
-        any_size=fixed is None,
+        target,
+        settings,
         inputs={f"validation image {sample['name']}": image},
-        metadata=describe(trained, which, val_set.classes),
-    )
-    _print(exported, trained, val_set.classes)
-    return {
+        metadata=description.as_metadata(),
+    ) as export:
+        agreed = agreement(
+            network,
+            ExportedModule(export.exported, description),
+            config,
+            val_set,
+            limit,
+            settings.size,
+            export.tolerance,
+        )
+    result = {
         "run": str(run),
         "checkpoint": which,
         "step": trained.step,
+        "to": target,
         "file": str(out),
-        "bytes": out.stat().st_size,
-        "opset": opset,
-        "input": {"name": INPUT, "shape": exported.input_shape},
-        "output": {"name": OUTPUT, "shape": exported.output_shape},
-        "largest_difference": max(comparison.largest_difference for comparison in exported.comparisons),
-        "comparisons": [vars(comparison) for comparison in exported.comparisons],
+        "files": [str(file) for file in export.files],
+        "bytes": sum(file.stat().st_size for file in export.files),
+        **{name: value for name, value in asdict(settings).items() if name in traits.settings},
+        "input": {"name": INPUT, "shape": ["batch", image.shape[1], *(settings.size or ("height", "width"))]},
+        "output": {"name": OUTPUT, "shape": ["batch", len(val_set.classes), *(settings.size or ("height", "width"))]},
+        "largest_difference": max(comparison.largest_difference for comparison in export.comparisons),
+        "comparisons": [vars(comparison) for comparison in export.comparisons],
+        "validation": asdict(agreed),
     }
+    metric = task_of(config.model).traits.metric(config)
+    _print(result, description, export, agreed, metric)
+    return result
 
 
-def parse_size(size: str) -> tuple[int, int]:
-    """Return (height, width) of a text such as 512x1024."""
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
-    if match is None:
-        raise UsageError(f"--size is {size!r}: give height and width in pixels, such as 512x1024")
-    return int(match[1]), int(match[2])
-
-
-def describe(trained: TrainedRun, which: CheckpointChoice, classes: Sequence[str]) -> dict[str, str]:
-    """Return the metadata of an ONNX file: all that is needed to feed it and to read its output. Lists are JSON."""
-    data = trained.config.data
-    return {
-        "task": "semantic segmentation",
-        "input": f"float32 (batch, {data.channels}, height, width), {_bands(data)}. The network does not normalise: do it first.",
-        "mean": json.dumps(data.mean),
-        "std": json.dumps(data.std),
-        "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
-        "classes": json.dumps(list(classes)),
-        "config": to_yaml(trained.config),
-        "checkpoint": which,
-        "step": str(trained.step),
-        "dcnrun": dcnrun.__version__,
-    }
-
-
-def _bands(data: DataConfig) -> str:
-    """Return what the bands of an input are, and how they are normalised."""
-    if not data.bands:
-        return "RGB; each channel is (value / 255 - mean) / std"
-    return (
-        f"bands {data.bands} of the image's, counted from 0; each is (value - mean) / std, where unsigned integers are"
-        " divided by their type's maximum before"
-    )
-
-
-def _print(exported: OnnxExport, trained: TrainedRun, classes: Sequence[str]) -> None:
-    data = trained.config.data
-    input_shape, output_shape = (f"({', '.join(map(str, s))})" for s in (exported.input_shape, exported.output_shape))
+def _print(result: dict[str, Any], description: Description, export: Export, agreed: Agreement, metric: str) -> None:
+    input_shape, output_shape = (f"({', '.join(map(str, result[end]['shape']))})" for end in ("input", "output"))
     lines = [
-        f"{exported.path}: {exported.path.stat().st_size / 2**20:.1f} MiB, opset {exported.opset}",
-        f"{INPUT}: float32 {input_shape}, {_bands(data)}, to be done before: mean {data.mean}, std {data.std}",
-        f"{OUTPUT}: float32 {output_shape}, logits of {printable(', '.join(classes))}",
+        f"{', '.join(result['files'])}: {result['bytes'] / 2**20:.1f} MiB",
+        f"{INPUT}: {description.input_type} {input_shape}, {description.input_values} mean {list(description.mean)}, std {list(description.std)}",
+        f"{OUTPUT}: float32 {output_shape}, logits of {printable(', '.join(description.classes))}",
     ]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+    runtime = TARGETS[export.target].runtime
     columns = "input", "shape", "offsets", "largest score", "largest difference"
-    table = Table(*columns, title="onnxruntime against PyTorch")
-    for comparison in exported.comparisons:
+    table = Table(*columns, title=f"{runtime} against PyTorch")
+    for comparison in export.comparisons:
         shape = "x".join(map(str, comparison.shape))
         numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"
         table.add_row(escape(printable(comparison.input)), shape, comparison.offsets, *numbers)
     console.print(table)
+    console.print(_agreement_table(agreed, runtime, metric))
+    console.print(
+        f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
+        soft_wrap=True,
+    )
+
+
+def _agreement_table(agreed: Agreement, runtime: str, metric: str) -> Table:
+    every = agreed.images == agreed.images_of_the_set
+    images = "all" if every else f"{agreed.images}, evenly, of"
+    table = Table("", runtime, "PyTorch", title=f"On {images} {agreed.images_of_the_set} validation images")
+    scores = (as_percent(each[metric]) for each in (agreed.metrics, agreed.pytorch_metrics))
+    table.add_row(f"{metric_title(metric)} (%)", *scores)
+    table.add_row("images/s", f"{agreed.images_per_second:.3g}", f"{agreed.pytorch_images_per_second:.3g}")
+    table.add_row("largest difference", f"{agreed.largest_difference:.2g}", f"scores up to {agreed.largest_score:.4g}")
+    table.add_row("changed labels", f"{100 * agreed.changed_labels:.3g} % of pixels", "")
+    return table

@@ -10,10 +10,14 @@ import yaml
 from dcnrun.config.compose import compose, load
 from dcnrun.data import build_dataset, eval_batches
 from dcnrun.errors import RunError, UsageError
+from dcnrun.export.description import Description
+from dcnrun.export.formats import ExportedModule, open_exported
 from dcnrun.export.run import export_run
+from dcnrun.export.targets import Settings
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.build import build_model
 from dcnrun.training import checkpoint
+from dcnrun.training.evaluate import evaluate
 from dcnrun.training.run import train
 from tests.export.factories import assert_equal, in_onnxruntime, operators
 from tests.training.factories import TINY
@@ -31,7 +35,7 @@ def run(request, tmp_path_factory, torchlib_parsed_once):
     folder = tmp_path_factory.mktemp(request.param)
     settings = [*TINY, f"conv={request.param}", "conv.layers=2", "trainer.steps=2", "data.mean=[0.4,0.5,0.6]"]
     train(compose(settings), settings, folder / "run")
-    result = export_run(folder / "run", folder / "model.onnx", CheckpointChoice.last, opset=19)
+    result = export_run(folder / "run", folder / "model.onnx", CheckpointChoice.last)
     state = checkpoint.load(RunFolder(folder / "run").last_checkpoint)
     network = build_model(compose(settings), 8).network.eval()
     network.load_state_dict(state["network"])
@@ -39,10 +43,10 @@ def run(request, tmp_path_factory, torchlib_parsed_once):
 
 
 def test_a_file_of_a_run_computes_what_its_network_computes(run):
-    kind, folder, result, network = run
+    kind, folder, _, network = run
     file = folder / "model.onnx"
     assert operators(file).count("DeformConv") == (0 if kind == "dilated" else 2)
-    assert onnx.load(file).opset_import[0].version == result["opset"] == 19
+    assert onnx.load(file).opset_import[0].version == 19
     for shape in [(1, 3, 48, 48), (5, 3, 33, 71)]:
         image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         assert_equal(in_onnxruntime(file, image), network(image).detach())
@@ -79,13 +83,54 @@ def test_the_result_describes_file_and_comparisons(run):
     assert 0 < result["largest_difference"] < 1e-4
 
 
+def test_a_file_is_compared_on_the_validation_images(run):
+    _, folder, result, _ = run
+    validation = result["validation"]
+    with torch.inference_mode():
+        scored = evaluate(folder / "run", CheckpointChoice.last)
+    assert (validation["images"], validation["images_of_the_set"]) == (5, 5)
+    assert validation["metrics"] == pytest.approx(validation["pytorch_metrics"], abs=0.01)
+    assert validation["pytorch_metrics"] == pytest.approx(scored["metrics"], abs=0.01)
+    assert 0 < validation["largest_difference"] < 1e-4 * validation["largest_score"]
+    assert 0 <= validation["changed_labels"] < 0.01
+    assert validation["images_per_second"] > 0 < validation["pytorch_images_per_second"]
+
+
+@pytest.mark.parametrize("run", ["modulated"], indirect=True)
+def test_a_network_that_normalises(run, tmp_path, capsys):
+    """It takes pixels as they are in files."""
+    _, folder, _, network = run
+    settings = Settings(size=(40, 56), with_preprocessing=True)
+    export_run(folder / "run", tmp_path / "raw.onnx", CheckpointChoice.last, settings=settings, limit=2, licence="mine")
+    assert "On 2, evenly, of 5 validation images" in capsys.readouterr().out
+    pixels = torch.randint(256, (2, 3, 40, 56), dtype=torch.uint8)
+    mean, std = (torch.tensor(each)[:, None, None] for each in ([0.4, 0.5, 0.6], [0.229, 0.224, 0.225]))
+    wanted = network((pixels / 255 - mean) / std).detach()
+    assert_equal(in_onnxruntime(tmp_path / "raw.onnx", pixels), wanted)
+
+    exported = open_exported(tmp_path / "raw.onnx")
+    description = Description.of(exported.metadata)
+    assert (description.normalises, description.licence, description.size_rule) == (
+        True,
+        "mine",
+        "40x56 (height x width)",
+    )
+    assert exported.metadata["input"].startswith("uint8 (batch, 3, height, width), RGB, pixels from 0 to 255")
+    assert_equal(ExportedModule(exported, description)((pixels / 255 - mean) / std), wanted)
+
+
 def test_nothing_in_a_file_names_the_folders_of_whoever_made_it(run):
     assert b"site-packages" not in (run[1] / "model.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("run", ["dilated"], indirect=True)
 def test_a_fixed_size(run, tmp_path):
-    result = export_run(run[1] / "run", tmp_path / "new" / "model.onnx", CheckpointChoice.best, opset=22, size="40x56")
+    result = export_run(
+        run[1] / "run",
+        tmp_path / "new" / "model.onnx",
+        CheckpointChoice.best,
+        settings=Settings(opset=22, size=(40, 56)),
+    )
     assert result["input"]["shape"] == ["batch", 3, 40, 56]
     assert {tuple(comparison["shape"][2:]) for comparison in result["comparisons"]} == {(40, 56)}
     image = torch.randn(3, 3, 40, 56)
@@ -94,17 +139,11 @@ def test_a_fixed_size(run, tmp_path):
         in_onnxruntime(tmp_path / "new" / "model.onnx", torch.randn(1, 3, 48, 48))
 
 
-@pytest.mark.parametrize("size", ["40", "40x", "0x40", "-1x2", "40x56x3", "axb", ""])
-def test_sizes_that_are_none(size, tmp_path):
-    with pytest.raises(UsageError, match="512x1024"):
-        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19, size=size)
-
-
 @pytest.mark.parametrize("run", ["dilated"], indirect=True)
 def test_a_run_that_is_none(tmp_path, run):
     with pytest.raises(UsageError, match="not a run folder"):
-        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19)
+        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best)
     (tmp_path / "config.yaml").write_bytes(RunFolder(run[1] / "run").config_file.read_bytes())
     with pytest.raises(RunError, match=r"best\.pt does not exist"):
-        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best, opset=19)
+        export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best)
     assert not (tmp_path / "model.onnx").exists()

@@ -1,0 +1,162 @@
+"""Networks as files of any kind, written only if the file's own runtime computes what PyTorch computes."""
+
+import copy
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor, nn
+
+from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.export.formats import ExportedNetwork
+from dcnrun.export.targets import TARGETS, Precision, Settings, Target
+from dcnrun.models.sampling import sampling_layers
+from dcnrun.runs import replacing
+
+TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2}
+"""Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more."""
+
+_SEED = 0
+_OFFSET_PIXELS = 2.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outputs of a file's runtime and PyTorch for one input compared, with the network's own offsets or random ones."""
+
+    input: str
+    shape: tuple[int, ...]
+    offsets: str
+    """learnt, or random"""
+    largest_difference: float
+    largest_score: float
+
+    @property
+    def share(self) -> float:
+        """The largest difference as a share of the largest score."""
+        return self.largest_difference / max(self.largest_score, torch.finfo(torch.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file that its runtime computes as PyTorch does, and what showed it."""
+
+    target: Target
+    settings: Settings
+    exported: ExportedNetwork
+    comparisons: list[Comparison]
+    tolerance: float
+    files: list[Path] = field(default_factory=list)
+    """The files, once they are written."""
+
+
+@contextmanager
+def exporting(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    target: Target = Target.onnx,
+    settings: Settings | None = None,
+    *,
+    inputs: Mapping[str, Tensor] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    tolerance: float | None = None,
+) -> Iterator[Export]:
+    """Give a file that was compared with the network, at a place of its own; it gets its name when the block ends without an error.
+
+    The outputs are compared for random inputs of several shapes and for the given ones, of the network and of a copy with
+    large random offsets: without offsets a wrong sampling point would not show.
+
+    Args:
+        network: a network of one input (N, C, H, W) and one output. It is exported in evaluation mode and not changed.
+        example: an input of the network.
+        path: the file to write, perhaps with others beside it.
+        target: the kind of file.
+        settings: how it is to be.
+        inputs: more inputs to compare, by a name for messages.
+        metadata: what the file is to say of itself.
+        tolerance: largest difference from PyTorch, as a share of the largest score; None: by the precision.
+
+    Raises:
+        UsageError: settings that can't be, the example is not (N, C, H, W), or the path is a folder.
+        DcnrunError: a library is missing, the network can't be exported or the outputs differ; nothing is written.
+    """
+    settings, traits = settings or Settings(), TARGETS[target]
+    settings.require(target)
+    traits.require_installed()
+    form = traits.load()
+    form.check(settings)
+    if example.dim() != 4:
+        raise UsageError(f"the example must be of shape (N, C, H, W), but is {tuple(example.shape)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file, such as {path / f'model{traits.suffix}'}")
+    tolerance = TOLERANCE[settings.precision] if tolerance is None else tolerance
+    network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
+    offsets = {"learnt": network}
+    if (deformed := _with_random_offsets(network)) is not None:
+        offsets["random"] = deformed
+    to_compare = _random_inputs(example, settings.any_size) | dict(inputs or {})
+    with TemporaryDirectory(prefix="dcnrun-export-") as folder:
+        staged = {name: Path(folder, name, path.name) for name in offsets}
+        for file in staged.values():
+            file.parent.mkdir()
+        form.write({staged[name]: offsets[name] for name in offsets}, example, settings, metadata or {})
+        export = Export(target, settings, form.open(staged["learnt"]), [], tolerance)
+        for name, of_name in offsets.items():
+            exported = export.exported if name == "learnt" else form.open(staged[name])
+            for input, tensor in to_compare.items():
+                export.comparisons.append(_compared(of_name, exported, input, tensor, name, export))
+        yield export
+        for suffix in (*traits.other_suffixes, path.suffix):  # last the one that refers to the others
+            with replacing(path.with_suffix(suffix)) as beside:
+                shutil.copyfile(staged["learnt"].with_suffix(suffix), beside)
+            export.files.insert(0, path.with_suffix(suffix))
+
+
+def _compared(
+    network: nn.Module, exported: ExportedNetwork, name: str, tensor: Tensor, offsets: str, export: Export
+) -> Comparison:
+    """Run an input through both; DcnrunError if the outputs differ too much."""
+    with torch.inference_mode():
+        wanted = network(tensor)
+    difference = float((exported.run(tensor) - wanted).abs().max())
+    comparison = Comparison(name, tuple(tensor.shape), offsets, difference, float(wanted.abs().max()))
+    if not comparison.share <= export.tolerance:
+        raise DcnrunError(
+            f"{TARGETS[export.target].runtime}'s output differs from PyTorch's by {difference:.3g}, of scores up to "
+            f"{comparison.largest_score:.3g}; allowed is a share of {export.tolerance:g} (input: {name}, of shape "
+            f"{tuple(tensor.shape)}; offsets: {offsets}). No file was written: please report it, with the network."
+        )
+    return comparison
+
+
+def _with_random_offsets(network: nn.Module) -> nn.Module | None:
+    """Return a copy whose offset branches predict offsets of some pixels, different everywhere; None without branches."""
+    deformed = copy.deepcopy(network)
+    layers = sampling_layers(deformed).values()
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
+        for layer, parameter in ((each, parameter) for each in layers for parameter in each.offset_branch.parameters()):
+            std = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else _OFFSET_PIXELS  # weights, or biases
+            # Random factors that nothing bounds would grow from layer to layer, and rounding errors with them.
+            rows = parameter if layer.mask_is_bounded else parameter[: 2 * len(parameter) // 3]
+            rows.normal_(std=std, generator=generator)
+    return deformed if layers else None
+
+
+def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
+    """Return inputs of the example's shape, of another batch size and, where the size is free, of an odd size."""
+    generator = torch.Generator().manual_seed(_SEED)
+    batch, channels, height, width = example.shape
+    shapes = {"random": (batch, channels, height, width), "another batch": (batch + 2, channels, height, width)}
+    if any_size:
+        shapes["another size"] = (1, channels, height + 13, width + 6)
+    if example.dtype == torch.uint8:
+        return {
+            name: torch.randint(256, shape, generator=generator, dtype=torch.uint8) for name, shape in shapes.items()
+        }
+    return {name: torch.randn(shape, generator=generator).to(example.dtype) for name, shape in shapes.items()}

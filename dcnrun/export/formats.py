@@ -1,0 +1,80 @@
+"""What a kind of exported file is to the rest of the package: how it is written, and a network that its own runtime computes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dcnrun.errors import UsageError
+from dcnrun.export.description import Description
+from dcnrun.export.targets import TARGETS, Settings, Target
+
+INPUT, OUTPUT = "image", "scores"
+"""What input and output of a network are called, in formats that name them."""
+
+
+class ExportedNetwork(ABC):
+    """A network that was loaded from a file, in the file's own runtime, with as many threads as PyTorch has here."""
+
+    metadata: Mapping[str, str]
+    """What the file says of itself."""
+
+    @abstractmethod
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores for images (N, C, H, W) on the CPU; a runtime that takes one at a time gets them so.
+
+        DcnrunError where the runtime fails.
+        """
+
+
+class ExportFormat(ABC):
+    """A kind of file."""
+
+    @abstractmethod
+    def check(self, settings: Settings) -> None:
+        """Raise UsageError for values that can't be; that the kind of file has them is known."""
+
+    @abstractmethod
+    def write(
+        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+    ) -> None:
+        """Write a file for each network; DcnrunError where one can't be written.
+
+        Args:
+            networks: by the file, networks in evaluation mode on the CPU that differ in weights of their offset branches alone.
+            example: an input of theirs.
+            settings: how the files are to be.
+            metadata: what they are to say of themselves.
+        """
+
+    @abstractmethod
+    def open(self, path: Path) -> ExportedNetwork:
+        """Load a file; DcnrunError where its runtime can't."""
+
+
+class ExportedModule(nn.Module):
+    """An exported network in the place of the one that it was made of: it takes images as a data set's batches have them."""
+
+    def __init__(self, exported: ExportedNetwork, description: Description) -> None:
+        super().__init__()
+        self.exported, self.description = exported, description
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores (N, classes, H, W) for normalised images (N, C, H, W)."""
+        if self.description.normalises:
+            images = self.description.pixels(images)
+        return self.exported.run(images.cpu().contiguous())
+
+
+def open_exported(path: Path) -> ExportedNetwork:
+    """Load a file that `dcnrun export` has written, by its name; UsageError where that is none of its names."""
+    fitting = [target for target, traits in TARGETS.items() if traits.suffix == path.suffix]
+    if not fitting:
+        known = ", ".join(sorted({traits.suffix for traits in TARGETS.values()}))
+        raise UsageError(f"{path}: exported files end with {known}.")
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such file.")
+    traits = TARGETS[Target(fitting[0])]
+    traits.require_installed()
+    return traits.load().open(path)

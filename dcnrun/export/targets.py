@@ -1,0 +1,130 @@
+"""What `dcnrun export` can write: one row for each kind of file. Imports no torch, for the command line reads it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcnrun.errors import DcnrunError, UsageError
+
+if TYPE_CHECKING:
+    from dcnrun.export.formats import ExportFormat
+
+
+class Target(StrEnum):
+    """Kinds of files."""
+
+    onnx = "onnx"
+
+
+class Precision(StrEnum):
+    """The numbers that a file holds its weights in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a file is to be; None and False where nothing was asked for."""
+
+    opset: int | None = None
+    """Version of the ONNX standard."""
+    size: tuple[int, int] | None = None
+    """Height and width that the file is for; None: any."""
+    precision: Precision | None = None
+    """None: fp32."""
+    with_preprocessing: bool = False
+    """Whether the network normalises what it is given."""
+    decompose: bool = False
+    """Whether deformable layers are written as operators that every reader knows."""
+
+    @property
+    def any_size(self) -> bool:
+        """Whether height and width stay free, as the batch always does."""
+        return self.size is None
+
+    @property
+    def is_half(self) -> bool:
+        """Whether weights are of 16 bits."""
+        return self.precision is Precision.fp16
+
+    def require(self, target: Target) -> None:
+        """Raise UsageError for what was asked for and a target does not have."""
+        asked = [field.name for field in fields(self) if getattr(self, field.name) not in (None, False)]
+        for name in asked:
+            if name not in TARGETS[target].settings:
+                having = ", ".join(each for each, traits in TARGETS.items() if name in traits.settings)
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is not for --to {target}, but for {having}: leave it out."
+                )
+
+
+@dataclass(frozen=True)
+class TargetTraits:
+    """A kind of file: what it is called, what computes it, and what may be chosen of it."""
+
+    title: str
+    """Its name in messages, such as `ONNX`."""
+    suffix: str
+    """How its name ends, such as `.onnx`."""
+    runtime: str
+    """What computes it, and what it is compared with PyTorch in before it is written."""
+    modules: tuple[str, ...]
+    """What must be installed to write and to compute it."""
+    install: str
+    """The command that installs them."""
+    settings: frozenset[str]
+    """Those of `Settings` that it has."""
+    load: Callable[[], "ExportFormat"]
+    """Import what writes and reads it, and torch with it."""
+    other_suffixes: tuple[str, ...] = ()
+    """Of the files that belong to it, in the same folder with the same stem."""
+
+    def require_installed(self) -> None:
+        """Raise DcnrunError, with what to do, where a module is missing."""
+        missing = [module for module in self.modules if find_spec(module) is None]
+        if missing:
+            raise DcnrunError(f"{self.title} files need {', '.join(missing)}, not installed here: {self.install}")
+
+
+def _onnx() -> "ExportFormat":
+    from dcnrun.export.onnx import OnnxFormat
+
+    return OnnxFormat()
+
+
+TARGETS: dict[Target, TargetTraits] = {
+    Target.onnx: TargetTraits(
+        title="ONNX",
+        suffix=".onnx",
+        runtime="onnxruntime",
+        modules=("onnx", "onnxscript", "onnxruntime"),
+        install="pip install 'dcnrun[onnx]'",
+        settings=frozenset({"opset", "size", "with_preprocessing"}),
+        load=_onnx,
+    ),
+}
+
+
+def target_of(file: Path, asked: Target | None = None) -> Target:
+    """Return the kind of a file by its name; the one that is asked for, where the name fits. UsageError where it doesn't."""
+    if asked is not None:
+        suffix = TARGETS[asked].suffix
+        if file.suffix != suffix and asked is not Target.onnx:
+            raise UsageError(
+                f"--out {file}: {TARGETS[asked].title} files end with {suffix}: {file.with_suffix(suffix)}"
+            )
+        return asked
+    return next((target for target, traits in TARGETS.items() if traits.suffix == file.suffix), Target.onnx)
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """Return (height, width) of a text such as 512x1024."""
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if match is None:
+        raise UsageError(f"--size is {size!r}: give height and width in pixels, such as 512x1024")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,164 @@
+"""An exported file on a run's own validation images, beside PyTorch: differences, labels, scores and speed."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from dcnrun.config.schema import Config, DataConfig
+from dcnrun.data import LabelledDataset, MaskBatch, Sample, SegmentationDataset
+from dcnrun.data.sample import even_indices
+from dcnrun.errors import DcnrunError
+from dcnrun.tasks.registry import task_of
+from dcnrun.training.validation import in_memory_format
+
+ROUNDS, SECONDS = 15, 20.0
+"""The most times that an image is timed, and the seconds after which it is not timed again."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How an exported file does on validation images, beside PyTorch on the same."""
+
+    images: int
+    images_of_the_set: int
+    largest_difference: float
+    """Of the outputs."""
+    largest_score: float
+    changed_labels: float
+    """The share of pixels that have another class."""
+    metrics: dict[str, float]
+    """The file's scores."""
+    pytorch_metrics: dict[str, float]
+    images_per_second: float
+    """By the median time of the first image alone."""
+    pytorch_images_per_second: float
+    threads: int
+
+
+class _Answers(nn.Module):
+    """A network whose outputs are computed already."""
+
+    def __init__(self, scores: Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, _: Tensor) -> Tensor:
+        return self.scores
+
+
+def agreement(
+    network: nn.Module,
+    exported: nn.Module,
+    config: Config,
+    dataset: LabelledDataset[Any, Any],
+    limit: int,
+    size: tuple[int, int] | None,
+    tolerance: float,
+) -> Agreement:
+    """Run validation images through a network and the file made of it; DcnrunError where the outputs differ too much.
+
+    Args:
+        network: the network in PyTorch; it computes in the memory format that the run's settings say, in fp32 on the CPU.
+        exported: the file, in the network's place.
+        config: the run's settings.
+        dataset: its validation images.
+        limit: the most of them that are seen, evenly over the set.
+        size: height and width that images are resized to; None: as in evaluation.
+        tolerance: the largest difference, as a share of the largest score.
+    """
+    task = task_of(config.model)
+    network = in_memory_format(network, config).eval()
+    chosen = _Chosen(dataset, limit)
+    evaluators = task.evaluator(chosen), task.evaluator(chosen)
+    difference = largest = 0.0
+    changed = pixels = 0
+    first: Tensor | None = None
+    with torch.inference_mode():
+        for batch in _batches(chosen, config.data, size):
+            image = _laid_out(batch["image"], config)
+            wanted, got = network(image), exported(batch["image"])
+            first = image if first is None else first
+            difference = max(difference, float((got - wanted).abs().max()))
+            largest = max(largest, float(wanted.abs().max()))
+            found = [task.predict(_Answers(scores), batch) for scores in (got, wanted)]
+            for evaluator, predictions in zip(evaluators, found, strict=True):
+                evaluator.update(predictions, batch)
+            for ours, pytorchs in zip(*found, strict=True):
+                changed += int((ours != pytorchs).sum())
+                pixels += ours.numel()
+        assert first is not None
+        if not difference <= tolerance * largest:
+            raise DcnrunError(
+                f"On {len(chosen)} validation images the file's output differs from PyTorch's by {difference:.3g}, of scores up "
+                f"to {largest:.3g}; allowed is a share of {tolerance:g}. No file was written: please report it, with the network."
+            )
+        plain = first.contiguous()
+        speed, pytorch_speed = _speeds(lambda: exported(plain), lambda: network(first))
+    scores, pytorch_scores = (evaluator.result().metrics for evaluator in evaluators)
+    return Agreement(
+        len(chosen),
+        len(dataset),
+        difference,
+        largest,
+        changed / pixels,
+        scores,
+        pytorch_scores,
+        speed,
+        pytorch_speed,
+        torch.get_num_threads(),
+    )
+
+
+class _Chosen(SegmentationDataset):
+    """Some images of a data set, as a data set of their own."""
+
+    def __init__(self, dataset: LabelledDataset[Sample, MaskBatch], limit: int) -> None:
+        self.classes = dataset.classes
+        self._dataset = dataset
+        self._indices = even_indices(len(dataset), limit)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._dataset[self._indices[index]]
+
+    def name(self, index: int) -> str:
+        return self._dataset.name(self._indices[index])
+
+
+def _batches(dataset: SegmentationDataset, data: DataConfig, size: tuple[int, int] | None) -> Iterator[MaskBatch]:
+    """Yield each image as evaluation would see it alone; of another size, its truth stays in its own."""
+    preparation = dataset.evaluation(data if size is None else replace(data, eval_short_side=0))
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        if size is None:
+            yield preparation.batch_of_one(sample, index)
+        else:
+            image, mask = v2.Resize(size)(sample["image"], sample["mask"])
+            batch = preparation.batch_of_one({**sample, "image": image, "mask": mask}, index)
+            yield {**batch, "truth": [sample["mask"].as_subclass(Tensor)]}
+
+
+def _laid_out(image: Tensor, config: Config) -> Tensor:
+    return image.contiguous(memory_format=torch.channels_last) if config.trainer.channels_last else image
+
+
+def _speeds(*computations: Callable[[], Any]) -> list[float]:
+    """Return how often a second each is done, by its median time; they take turns."""
+    times: list[list[float]] = [[] for _ in computations]
+    for computation in computations:
+        computation()
+    until = time.perf_counter() + SECONDS
+    while len(times[0]) < ROUNDS and (not times[0] or time.perf_counter() < until):
+        for computation, its_times in zip(computations, times, strict=True):
+            started = time.perf_counter()
+            computation()
+            its_times.append(time.perf_counter() - started)
+    return [1 / statistics.median(each) for each in times]
