@@ -5,11 +5,13 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, ColumnElement, Connection, Double, Engine, create_engine, event, literal_column, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
@@ -47,6 +49,8 @@ class Database:
         self._engine = _create_engine(self._url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self.last_trouble = float("-inf")  # when the database last could not be reached, by time.monotonic()
+        self._waiting: deque[_Write] = deque()
+        self._turn = threading.Lock()
 
     @property
     def file(self) -> Path | None:
@@ -74,15 +78,46 @@ class Database:
 
         It is repeated after a transient error, even one at the commit, after which it may have been written already: it
         must mean the same the second time. RunError after `patience` seconds of such errors, and at once after others.
+
+        What other threads of this process write meanwhile waits, and then shares a transaction: the disk is waited for once.
         """
-        # A machine that vanishes inside a transaction must not hold its locks until the network times out.
-        begin = "BEGIN IMMEDIATE" if self._is_sqlite else "SET LOCAL idle_in_transaction_session_timeout = '120s'"
-        return self._with_retries(lambda: self._in_transaction(action, begin), patience)
+        write = _Write(action, patience)
+        self._waiting.append(write)
+        with self._turn:
+            if not write.is_done:
+                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                # those of a thread that was interrupted are nobody's any more, and this one may have been among its
+                self._write_together(waiting if write in waiting else [*waiting, write])
+        if write.error is not None:
+            raise write.error
+        result: T = write.result
+        return result
 
     def lock_for_setup(self, connection: Connection) -> None:
         """Serialize the creation of tables; SQLite's transactions do so anyway."""
         if not self._is_sqlite:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('dcnrun tables'))")
+
+    def _write_together(self, writes: "Sequence[_Write]") -> None:
+        """Run writes in one transaction, or each by itself if one fails, for it is to fail alone."""
+        # A machine that vanishes inside a transaction must not hold its locks until the network times out.
+        begin = "BEGIN IMMEDIATE" if self._is_sqlite else "SET LOCAL idle_in_transaction_session_timeout = '120s'"
+
+        def run_all(connection: Connection) -> list[Any]:
+            return [write.action(connection) for write in writes]
+
+        try:
+            patience = min(write.patience for write in writes)
+            results = self._with_retries(lambda: self._in_transaction(run_all, begin), patience)
+        except Exception as error:
+            if len(writes) > 1:
+                for write in writes:
+                    self._write_together([write])
+            else:
+                writes[0].error, writes[0].is_done = error, True
+        else:
+            for write, result in zip(writes, results, strict=True):
+                write.result, write.is_done = result, True
 
     def _in_transaction(self, action: Callable[[Connection], T], begin: str | None) -> T:
         with _interrupts_wait() if self._is_sqlite else nullcontext(), self._engine.begin() as connection:
@@ -107,6 +142,17 @@ class Database:
         options = (str(value) for name, value in self._url.query.items() if "pass" in name or name == "user")
         said = masked_words(" ".join(str(error.orig).split()), self._url.username, self._url.password, *options)
         return f"The database {self.shown_url} can't be used: {said}"
+
+
+@dataclass(eq=False)
+class _Write:
+    """What a thread wants written."""
+
+    action: Callable[[Connection], Any]
+    patience: float
+    is_done: bool = False
+    result: Any = None
+    error: Exception | None = None
 
 
 def storage_url(option: str | None) -> str | None:

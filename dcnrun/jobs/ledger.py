@@ -6,9 +6,10 @@ and so on):
 - **Exact cap.** Never more jobs than the cap are drawn: counting and inserting are one transaction that locks the batch
   (ledger: `test_waiting_jobs_come_before_new_ones_and_no_more_than_the_cap_are_drawn`,
   `test_many_agents_claim_each_job_exactly_once`).
-- **Each suggestion once.** A job is drawn outside of any transaction, since that may take minutes, from the jobs at that
+- **Each suggestion once.** A job is drawn outside of any transaction, where that may take minutes, from the jobs at that
   moment, and counts only if no other was inserted meanwhile; else it is drawn again
-  (`test_what_was_drawn_beside_another_agents_job_is_drawn_again`, `test_drawing_holds_up_no_other_agent`).
+  (`test_what_was_drawn_beside_another_agents_job_is_drawn_again`, `test_drawing_holds_up_no_other_agent`). What was drawn in
+  a moment before is drawn inside (`test_a_quick_draw_is_made_once_inside_the_transaction`).
 - **Only what agents write.** A row that no agent wrote so, that names a folder elsewhere, or that the batch's owner
   refuses, is a failed job with the reason; it is never started (rows: all of it, `test_damaged_rows_are_left_out`).
 - **Exclusive claim.** A job runs at one agent at a time (`test_many_agents_claim_each_job_exactly_once`), and an orphan
@@ -37,6 +38,8 @@ queued as a new one with another number, where ours resumes; and it knows studie
 is a list of runs. Optuna is asked for settings alone (`dcnrun/sweep/search.py`).
 """
 
+import math
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +62,7 @@ SQLite's clock is that of the machine that asks, so a SQLite ledger is for the a
 """
 MOST_ATTEMPTS = 3
 _SECONDS_INSIDE = 1.0  # a draw that took no longer may be repeated inside a transaction, which others wait for
+_A_MOMENT = 0.1  # seconds; where the last draw took no longer, the next is made inside at once
 
 
 class State(StrEnum):
@@ -69,6 +73,9 @@ class State(StrEnum):
     completed = "completed"
     stopped = "stopped"  # early, by the stop rule
     failed = "failed"
+
+
+_UNDERWAY = (State.waiting, State.running)
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,7 @@ _jobs = sa.Table(
     sa.Column("ended", sa.Double),
     sa.Column("beat", sa.Double),
     sa.UniqueConstraint("batch", "folder"),
+    sa.Index("dcnrun_jobs_by_end", "batch", "ended"),
 )
 # JSON as the text that it should be: one row that is none must not hide the others.
 _columns = [
@@ -165,7 +173,9 @@ class Ledger:
         self.refuses: Callable[[Job], str | None] = lambda job: None
         """Returns why a job can be none of this batch; such a job is never started."""
         self._seen: dict[int, tuple[tuple[str | None, float | None], float]] = {}
-        self._kept: dict[Any, tuple[Any, Job]] = {}  # by number: what a job was read from, and the job
+        self._known = _Known(self.refuses)
+        self._last_draw = math.inf  # seconds that it took
+        self._drawing = threading.Lock()  # one thread at a time draws what is not drawn in a moment
 
     @staticmethod
     def create(
@@ -242,19 +252,18 @@ class Ledger:
 
     def jobs(self) -> list[Job]:
         """Return all jobs, in the order of their numbers."""
-        return self._database.read(self._read)
+        return self._database.read(self._read_all)
 
     def job(self, number: int) -> Job | None:
         """Return a job; None if there is no such row."""
-        jobs = self._database.read(lambda connection: self._read(connection, number))
-        return jobs[0] if jobs else None
+        return self._database.read(lambda connection: self._read_one(connection, number))
 
     def add(self, specs: Sequence[JobSpec]) -> None:
         """Add jobs known at the start; those whose folder is in the ledger already are left as they are."""
 
         def add_new(connection: sa.Connection) -> None:
             self._lock(connection)
-            jobs = self._read(connection)
+            jobs = self._read_all(connection)
             held = {job.folder for job in jobs}
             new = [spec for spec in specs if spec.folder not in held]
             for number, spec in enumerate(new, start=next_number(jobs)):
@@ -274,22 +283,15 @@ class Ledger:
 
         First the job that it holds already (an answer may have been lost: an agent has one job at a time); then one whose
         agent is dead, which is failed instead after three attempts; then the first that waits; then, while there are fewer
-        than the cap, one that `draw` draws. It takes its time, while others go on, and is called again if another job was
+        than the cap, one that `draw` draws. It may take its time, while others go on, and is called again if another job was
         drawn meanwhile: inside the transaction where it was quick, so that of many agents each draws twice at most. With
         `folders`, only jobs of these folders are taken.
         """
-        drawn: _Drawn | None = None
-        while True:
-            claim = partial(self._claim, owner=owner, folders=folders, drawn=drawn)
-            job, jobs = self._database.write(claim)
-            if job is not None or draw is None or jobs is None:
-                return job
-            began = time.monotonic()
-            spec = draw(jobs)
-            if spec is None:
-                return None
-            is_quick = time.monotonic() - began < _SECONDS_INSIDE
-            drawn = _Drawn(spec, next_number(jobs), draw if is_quick else None)
+        if draw is not None and self._last_draw <= _A_MOMENT:
+            job, _ = self._database.write(partial(self._claim, owner, folders, draw, None))
+            return job
+        with self._drawing:
+            return self._claim_slowly(owner, folders, draw)
 
     def beat(self, job: Job, owner: str) -> bool:
         """Record a heartbeat. If the job was reassigned meanwhile, the call returns False, and its process must end."""
@@ -322,33 +324,65 @@ class Ledger:
         held = (_jobs.c.owner == owner, _jobs.c.state == State.running)
         self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *held).values(beat=None))
 
+    def _claim_slowly(self, owner: str, folders: Collection[str] | None, draw: Draw | None) -> Job | None:
+        """Claim, and draw outside of the transaction."""
+        inside: Draw | None = None
+        drawn: _Drawn | None = None
+        while True:
+            job, jobs = self._database.write(partial(self._claim, owner, folders, inside, drawn))
+            if job is not None or draw is None or jobs is None:
+                return job
+            spec = self._draw(draw, jobs)
+            if spec is None:
+                return None
+            drawn = _Drawn(spec, next_number(jobs))
+            inside = draw if self._last_draw < _SECONDS_INSIDE else None
+
+    def _draw(self, draw: Draw, jobs: list[Job]) -> JobSpec | None:
+        began = time.monotonic()
+        spec = draw(jobs)
+        self._last_draw = time.monotonic() - began
+        return spec
+
     def _claim(
-        self, connection: sa.Connection, owner: str, folders: Collection[str] | None, drawn: "_Drawn | None"
+        self,
+        owner: str,
+        folders: Collection[str] | None,
+        draw: Draw | None,
+        drawn: "_Drawn | None",
+        connection: sa.Connection,
     ) -> tuple[Job | None, list[Job] | None]:
-        """Return the job that the owner has now, if any, else all jobs where a new one may be drawn from them."""
+        """Return the job that the owner has now, if any, else all jobs where a new one may be drawn from them.
+
+        `draw` draws inside the transaction, unless `drawn` is the next.
+        """
         cap = self._lock(connection)
-        everything = self._read(connection)
-        jobs = [job for job in everything if folders is None or job.folder in folders]
-        if held := next((job for job in jobs if job.state is State.running and job.owner == owner), None):
+        everything = self._read_all(connection)
+        underway = [job for job in everything if job.state in _UNDERWAY and (folders is None or job.folder in folders)]
+        running = [job for job in underway if job.state is State.running]
+        if held := next((job for job in running if job.owner == owner), None):
             return held, None
-        for job in self._lost(connection, jobs):
+        for job in self._lost(connection, running):
             if job.attempts >= MOST_ATTEMPTS:
                 self._update(connection, job, state=State.failed, reason=_DIED, ended=self._database.now)
-                everything = self._read(connection)
+                everything = self._read_all(connection)
             elif taken := self._take(connection, job, owner):
                 return taken, None
-        if waiting := next((job for job in jobs if job.state is State.waiting), None):
+        if waiting := next((job for job in underway if job.state is State.waiting), None):
             return self._take(connection, waiting, owner), None
         if cap is not None and len(everything) >= cap:
             return None, None
         number = next_number(everything)
-        if drawn is None or (drawn.number != number and drawn.draw is None):
+        if drawn is not None and drawn.number == number:
+            spec: JobSpec | None = drawn.spec
+        elif draw is not None:
+            spec = self._draw(draw, everything)
+        else:
             return None, everything
-        spec = drawn.spec if drawn.number == number or drawn.draw is None else drawn.draw(everything)
         return self._take(connection, self._insert(connection, number, spec), owner) if spec else None, None
 
-    def _lost(self, connection: sa.Connection, jobs: Sequence[Job]) -> list[Job]:
-        """Return running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
+    def _lost(self, connection: sa.Connection, running: Sequence[Job]) -> list[Job]:
+        """Return those running jobs whose agents are dead, as seen by their processes or, from elsewhere, by their heartbeats.
 
         An agent that sleeps, as in a laptop that was closed, has an old heartbeat and lives: a process that is seen to live
         has let the job go only if its heartbeat stood still while this process was awake beside it. After an outage of the
@@ -365,7 +399,7 @@ class Ledger:
             is_old = beats_count and abs(now - (job.beat or 0)) > self.lost_after
             return is_old and (alive is None or stood_still > self.lost_after)
 
-        return [job for job in jobs if job.state is State.running and is_dead(job)]
+        return [job for job in running if is_dead(job)]
 
     def _seconds_without_a_beat(self, job: Job) -> float:
         """Return for how long this process, while it was awake, has seen no other owner or heartbeat of a job."""
@@ -379,7 +413,7 @@ class Ledger:
         now = self._database.now
         started = sa.func.coalesce(_jobs.c.started, now)
         own = {"state": State.running, "owner": owner, "attempts": job.attempts + 1, "beat": now, "started": started}
-        return self._read(connection, job.number)[0] if self._update(connection, job, **own) else None
+        return self._read_one(connection, job.number) if self._update(connection, job, **own) else None
 
     def _lock(self, connection: sa.Connection) -> int | None:
         """Lock the batch for the rest of the transaction, and return its cap."""
@@ -409,21 +443,72 @@ class Ledger:
         """Change rows in a transaction of its own, and return how many."""
         return self._database.write(lambda connection: connection.execute(change).rowcount, patience)
 
-    def _read(self, connection: sa.Connection, number: int | None = None) -> list[Job]:
-        where = [_jobs.c.batch == self._batch, *([] if number is None else [_jobs.c.number == number])]
-        rows = connection.execute(sa.select(*_columns).where(*where).order_by(_jobs.c.number)).mappings()
-        return [self._job(row, index) for index, row in enumerate(rows)]
+    def _read_all(self, connection: sa.Connection) -> list[Job]:
+        """Return all jobs. One that ended is not read again: nothing changes it but `reopen`, after which it has not ended.
 
-    def _job(self, row: sa.RowMapping, index: int) -> Job:
-        """Return the job of a row, which is read anew where it has changed: most rows of a long sweep never do again."""
-        number = row["number"]
-        read_from = (tuple(row.values()), self.refuses, None if type(number) is int else index)
-        kept = self._kept.get(number)
-        if kept is None or kept[0] != read_from:
-            kept = self._kept[number] = (read_from, self._read_job(row, index))
-        return kept[1]
+        Read are the rows that have not ended or did so since, those known that are no longer among them, and how many rows
+        there are. Where this is another number than is known, all are read, and so they are where one is damaged.
+        """
+        known = self._known
+        if not known.is_whole or known.refuses is not self.refuses:
+            known = _Known(self.refuses)
+        changing = self._rows(connection, sa.or_(_jobs.c.ended.is_(None), _jobs.c.ended >= known.last_end))
+        known.keep(changing)
+        if missed := known.underway.difference(row["number"] for row in changing):
+            known.keep(self._rows(connection, _jobs.c.number.in_(missed)))
+        number = sa.select(sa.func.count()).where(_jobs.c.batch == self._batch)
+        if connection.scalar(number) != len(known.read):
+            known = _Known(self.refuses)
+            known.keep(self._rows(connection))
+        self._known = known
+        return [job for _, job in tuple(known.read.values())]
 
-    def _read_job(self, row: sa.RowMapping, index: int) -> Job:
+    def _read_one(self, connection: sa.Connection, number: int) -> Job | None:
+        """Return a job; None if there is no such row."""
+        rows = self._rows(connection, _jobs.c.number == number)
+        return self._known.job(rows[0], 0) if rows else None
+
+    def _rows(self, connection: sa.Connection, *where: sa.ColumnElement[bool]) -> Sequence[sa.RowMapping]:
+        query = sa.select(*_columns).where(_jobs.c.batch == self._batch, *where).order_by(_jobs.c.number)
+        return connection.execute(query).mappings().all()
+
+    def _insert(self, connection: sa.Connection, number: int, spec: JobSpec) -> Job:
+        values = {"overrides": list(spec.overrides), "parameters": dict(spec.parameters), "folder": spec.folder}
+        start = {"batch": self._batch, "number": number, "state": State.waiting, "attempts": 0, "history": []}
+        connection.execute(sa.insert(_jobs).values(**values, **start))
+        inserted = self._read_one(connection, number)
+        assert inserted is not None
+        return inserted
+
+
+class _Known:
+    """The jobs of a ledger as they were last read. Several threads may read at once: what one of them adds holds for all."""
+
+    def __init__(self, refuses: Callable[[Job], str | None]) -> None:
+        self.refuses = refuses  # `Ledger.refuses` when they were read
+        self.read: dict[Any, tuple[tuple[Any, ...], Job]] = {}  # by number: what a job was read from, and the job
+        self.underway: set[int] = set()  # the numbers of those that wait or run
+        self.last_end = -math.inf
+        self.is_whole = True  # whether no row was damaged
+
+    def keep(self, rows: Sequence[sa.RowMapping]) -> None:
+        """Read rows, or what has changed of them."""
+        for index, row in enumerate(rows):
+            job = self.job(row, index)
+            self.read[row["number"]] = (tuple(row.values()), job)
+            if job.state in _UNDERWAY:
+                self.underway.add(job.number)
+            else:
+                self.underway.discard(job.number)
+                self.last_end = max(self.last_end, job.ended or self.last_end)
+            self.is_whole = self.is_whole and not job.damaged
+
+    def job(self, row: sa.RowMapping, index: int) -> Job:
+        """Return the job of a row: the one that is known, if it was read from the same."""
+        kept = self.read.get(row["number"])
+        return kept[1] if kept and kept[0] == tuple(row.values()) else self._read(row, index)
+
+    def _read(self, row: sa.RowMapping, index: int) -> Job:
         """Return the job of a row, or of one that is damaged, or that the batch's owner refuses, a failed one."""
         try:
             values = read_row(dict(row))
@@ -441,12 +526,6 @@ class Ledger:
             number, (), {}, folder, State.failed, reason=f"its row in the ledger is damaged: {reason}", damaged=True
         )
 
-    def _insert(self, connection: sa.Connection, number: int, spec: JobSpec) -> Job:
-        values = {"overrides": list(spec.overrides), "parameters": dict(spec.parameters), "folder": spec.folder}
-        start = {"batch": self._batch, "number": number, "state": State.waiting, "attempts": 0, "history": []}
-        connection.execute(sa.insert(_jobs).values(**values, **start))
-        return self._read(connection, number)[0]
-
 
 @dataclass(frozen=True)
 class _Drawn:
@@ -454,7 +533,6 @@ class _Drawn:
 
     spec: JobSpec
     number: int
-    draw: Draw | None  # draws it again inside the transaction, if that is quick
 
 
 _DIED = f"its agent died {MOST_ATTEMPTS} times"

@@ -1,4 +1,4 @@
-"""Runs a command that is asked to stop when its parent dies: `python -I parent_death_signal.py PARENT_PID COMMAND...`.
+"""Runs a command that is asked to stop when its parent dies: `python -IS parent_death_signal.py PARENT_PID COMMAND...`.
 
 A training run must not continue unseen after the agent that started it was killed. On Linux the kernel sends SIGTERM
 when the parent dies, and the run saves and stops; elsewhere this only runs the command. It is a script of its own

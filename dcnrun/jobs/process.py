@@ -32,7 +32,7 @@ def start_process(
         require_regular(log)
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-I", str(Path(parent_death_signal.__file__)), str(os.getpid()), *command],
+            [sys.executable, "-IS", str(Path(parent_death_signal.__file__)), str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -86,18 +86,25 @@ def last_lines(log: Path, start: int) -> str:
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM as Ctrl-C, so that an agent that is asked to stop passes it on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    with sigterm_restored():
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, interrupt)
+        yield
+
+
+@contextmanager
+def sigterm_restored() -> Iterator[None]:
+    """Have SIGTERM do afterwards what it did before, whoever has changed that; only the main thread can."""
+    before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:

@@ -3,6 +3,8 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,6 +46,45 @@ def test_a_file_that_is_called_locked_at_once_is_tried_again(tmp_path, impatienc
         other.close()
 
 
+def test_threads_that_write_at_once_share_a_transaction_and_fail_alone(tmp_path, monkeypatch):
+    store = database.Database(sqlite_url(tmp_path / "ledger.db"))
+    store.write(lambda connection: connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER UNIQUE)"))
+    commits, is_first_in, go_on = [], threading.Event(), threading.Event()
+    whole = database.Database._in_transaction
+
+    def counted(self, action, begin):
+        result = whole(self, action, begin)
+        commits.append(result)
+        return result
+
+    def insert(number):
+        def action(connection):
+            if number == 0:
+                is_first_in.set()
+                go_on.wait(30)
+            return connection.exec_driver_sql(f"INSERT INTO numbers VALUES ({number})").rowcount and number
+
+        return lambda: store.write(action)
+
+    monkeypatch.setattr(database.Database, "_in_transaction", counted)
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(insert(0))]
+        is_first_in.wait(30)
+        calls += [threads.submit(insert(number)) for number in (1, 2, 3, 4)]
+        while len(store._waiting) < 4:
+            time.sleep(0.01)
+        go_on.set()
+        assert [call.result(30) for call in calls] == [0, 1, 2, 3, 4]
+        assert sorted(map(len, commits)) == [1, 4]
+        again = [threads.submit(insert(number)) for number in (0, 5, 5, 6)]
+        outcomes = [again[0].exception(30), *sorted(str(call.exception(30))[:4] for call in again[1:])]
+    assert isinstance(outcomes[0], RunError)
+    assert [outcome[:3] for outcome in outcomes[1:]] == ["Non", "Non", "The"], "one of the two that write a 5 fails"
+    assert store.read(
+        lambda connection: connection.exec_driver_sql("SELECT max(number), count(*) FROM numbers").one()
+    ) == (6, 7)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_waits_for_the_end_of_a_transaction_in_a_file(tmp_path, number):
     store = database.Database(sqlite_url(tmp_path / "ledger.db"))
@@ -67,7 +108,7 @@ def test_a_database_that_stays_away_is_an_error_without_the_password(postgres, i
     ledger = Ledger.create(url, "first", "sweep", "", "", cap=None)
     postgres.stop()
     messages = []
-    for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read, patience=0.1)):
+    for fail in (lambda: Ledger.open(url, "first"), lambda: ledger._database.read(ledger._read_all, patience=0.1)):
         with pytest.raises(
             RunError, match=r"postgresql://\*\*\*@127\.0\.0\.1:\d+/test\d+ can't be used: .*refused"
         ) as error:

@@ -1,8 +1,10 @@
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
@@ -258,8 +260,9 @@ def test_drawing_holds_up_no_other_agent(ledger, storage, monkeypatch):
     assert seen == [1, 2, 3], "what was drawn before another came counts no more"
 
 
-def test_what_was_drawn_beside_another_agents_job_is_drawn_again(ledger, storage):
+def test_what_was_drawn_beside_another_agents_job_is_drawn_again(ledger, storage, monkeypatch):
     """As when two draw from the same jobs: the second sees the first one's."""
+    monkeypatch.setattr(ledgers, "_A_MOMENT", -1.0)
     other = Ledger.open(storage, "first")
     ledger.set_cap(2)
     seen = []
@@ -285,6 +288,46 @@ def test_what_was_drawn_beside_another_agents_job_is_drawn_again(ledger, storage
 
     assert ledger.claim("c", loses_the_last) is None
     assert numbers(ledger.jobs()) == [0, 1, 2]
+
+
+def test_a_quick_draw_is_made_once_inside_the_transaction(ledger, monkeypatch):
+    """Else two agents that draw from the same jobs would draw twice each."""
+    seen, barrier = [], threading.Barrier(3)
+
+    def quick(jobs):
+        seen.append(len(jobs))
+        return draw(jobs)
+
+    def claim(agent):
+        barrier.wait()
+        return ledger.claim(agent, quick).number
+
+    ledger.claim("a", quick)
+    with ThreadPoolExecutor(3) as threads:
+        assert sorted(threads.map(claim, "bcd")) == [1, 2, 3]
+    assert seen == [0, 1, 2, 3]
+    monkeypatch.setattr(ledgers, "_A_MOMENT", -1.0)
+    seen.clear()
+    assert ledger.claim("e", lambda jobs: ledger.job(0) and quick(jobs)).number == 4, "outside: it may ask the ledger"
+    assert seen == [4]
+
+
+def test_of_jobs_that_ended_no_row_is_read_again_until_they_are_reopened(ledger, storage):
+    other = Ledger.open(storage, "first")
+    for agent in "abc":
+        job = ledger.claim(agent, draw)
+        assert other.finish(job, agent, State.failed)
+    before = ledger.jobs()
+    assert [job.state for job in before] == [State.failed] * 3
+    other.reopen([1])
+    held = other.claim("d")
+    assert [job.state for job in ledger.jobs()] == [State.failed, State.running, State.failed]
+    damage(ledger, 1, ended=1.0, state="completed")  # by a clock that was set back
+    assert [job.state for job in ledger.jobs()] == [State.failed, State.completed, State.failed]
+    assert [held.number, *numbers(ledger.jobs())] == [1, 0, 1, 2]
+    assert all(ledger.jobs()[number] is before[number] for number in (0, 2))
+    other._database.write(lambda connection: connection.execute(text("DELETE FROM dcnrun_jobs WHERE number = 0")))
+    assert numbers(ledger.jobs()) == [1, 2]
 
 
 def damage(ledger, row, **values):

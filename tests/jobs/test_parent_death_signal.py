@@ -14,7 +14,7 @@ PARENT = """
 import os, subprocess, sys, time
 from pathlib import Path
 script, *command = sys.argv[1:]
-subprocess.Popen([sys.executable, "-I", script, str(os.getpid()), *command])
+subprocess.Popen([sys.executable, "-IS", script, str(os.getpid()), *command])
 while not Path("running").exists():
     time.sleep(0.01)
 os.kill(os.getpid(), 9)
@@ -36,7 +36,7 @@ def test_the_command_is_asked_to_stop_when_its_parent_was_killed(tmp_path):
 
 
 def test_a_command_whose_parent_is_gone_already_is_not_started(tmp_path):
-    command = [sys.executable, "-I", SCRIPT, "1", "touch", str(tmp_path / "started")]
+    command = [sys.executable, "-IS", SCRIPT, "1", "touch", str(tmp_path / "started")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "is gone" in done.stderr

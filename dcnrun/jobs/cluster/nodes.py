@@ -2,8 +2,6 @@
 
 import logging
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from dcnrun.errors import RunError, UsageError
 from dcnrun.jobs.cluster import on_node
 from dcnrun.jobs.cluster.on_node import Wanted, problems_here
 from dcnrun.jobs.cluster.options import Resources
+from dcnrun.jobs.process import sigterm_restored
 
 NAMESPACE = "dcnrun"
 _HEAD = "node:__internal_head__"  # a resource that Ray gives the head node alone
@@ -53,19 +52,17 @@ def connected(address: str) -> Iterator[bool]:
         yield True
         return
     is_client = address.startswith("ray://")
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        _connect(address, log_to_driver=is_client)
-        is_head = not is_client and head().id == ray.get_runtime_context().get_node_id()
-        if not is_head and not is_client:  # what is printed on the head node is to be seen here
+    with sigterm_restored():  # Ray's own handler outlives its end
+        try:
+            _connect(address, log_to_driver=is_client)
+            is_head = not is_client and head().id == ray.get_runtime_context().get_node_id()
+            if not is_head and not is_client:  # what is printed on the head node is to be seen here
+                ray.shutdown()
+                _connect(address, log_to_driver=True)
+            ray.cloudpickle.register_pickle_by_value(on_node)
+            yield is_head
+        finally:
             ray.shutdown()
-            _connect(address, log_to_driver=True)
-        ray.cloudpickle.register_pickle_by_value(on_node)
-        yield is_head
-    finally:
-        ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # Ray's own handler outlives its end
 
 
 def run_on_head(call: Callable[[], Any]) -> Any:

@@ -19,7 +19,7 @@ Opened = tuple[Ledger, Draw | None, Judge | None, Collection[str] | None]
 OpenJobs = Callable[[], Opened]
 """Returns the arguments of a `LedgerSource`, on the head node."""
 CLAIMS = "claims"
-"""The actor's thread for claims: one may draw for minutes, and each waits for the one before, as draws must anyway."""
+"""The actor's threads for claims, of which one may draw for minutes while the others wait for it, as draws must anyway."""
 FILES = "files"
 """The actor's thread for files of runs, of which some are large."""
 
@@ -75,7 +75,7 @@ class LedgerActor(LedgerSource):
 
     def release_all(self) -> None:
         """Give back what agents that are still here hold."""
-        for owner in self._owners.values():
+        for owner in tuple(self._owners.values()):
             self.release(owner)
 
     def release_orphans(self) -> None:
