@@ -414,10 +414,9 @@ def at_the_end_of(side, dtype):
 
 
 @with_kernel
-@pytest.mark.parametrize("side", [2**24, 2**24 + 3])
-def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend, side):
+def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend):
     output = torch.zeros(1, 1, 1, 1)
-    cpu.forward(at_the_end_of(side, torch.float32), output)
+    cpu.forward(at_the_end_of(2**24 + 3, torch.float32), output)
     assert output.item() == 5
 
 

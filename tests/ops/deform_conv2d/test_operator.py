@@ -288,7 +288,9 @@ def test_compile_under_autocast():
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compile_with_inductor():
     network, x = Network().layers[:2], torch.randn(2, 3, 9, 8)  # each layer more is C++ to compile
-    same(outcome(torch.compile(network, fullgraph=True), x), outcome(network, x), 1e-4)
+    # So are its headers of vector instructions, which our operator has nothing to do with, and processes to compile in.
+    with torch._inductor.config.patch({"cpp.simdlen": 1, "compile_threads": 1}):
+        same(outcome(torch.compile(network, fullgraph=True), x), outcome(network, x), 1e-4)
 
 
 def test_export_for_any_batch_and_size():
