@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": {"config", "data", "models"},
     "drawing": {"data", "tasks"},
     "training": {"config", "data", "ops", "models", "tasks", "drawing"},
-    "export": {"config", "data", "models", "tasks", "training"},
+    "export": {"config", "data", "ops", "models", "tasks", "training"},
     "visualize": {"config", "data", "tasks", "training", "offsets"},
     "predict": {"config", "data", "tasks", "drawing", "training"},
     "compare": {"config", "tasks", "jobs"},

@@ -34,6 +34,8 @@ class Description:
     """Whether images are of 8 bits, which are divided by 255 before."""
     normalises: bool
     """Whether the network does so itself, from pixels as they are."""
+    size: tuple[int, int] | None
+    """Height and width that the network takes; None: any."""
     size_rule: str
     """In words, the size in which the network is to see an image."""
     licence: str
@@ -63,6 +65,7 @@ class Description:
             bands=tuple(data.bands),
             of_bytes=image.dtype == torch.uint8,
             normalises=settings.with_preprocessing,
+            size=settings.size,
             size_rule=_size_rule(data, settings),
             licence=licence,
             checkpoint=str(which),
@@ -82,6 +85,7 @@ class Description:
                 bands=tuple(map(int, json.loads(metadata["bands"]))),
                 of_bytes=bool(json.loads(metadata["8-bit images"])),
                 normalises=bool(json.loads(metadata["normalises"])),
+                size=_pair(json.loads(metadata["fixed size"])),
                 size_rule=metadata["size"],
                 licence=metadata["licence of the weights"],
                 checkpoint=metadata["checkpoint"],
@@ -105,6 +109,7 @@ class Description:
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
             "size": self.size_rule,
+            "fixed size": json.dumps(self.size),
             "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
             "classes": json.dumps(self.classes),
             "precision": str(self.precision),
@@ -160,6 +165,14 @@ class Normalising(nn.Module):
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor(values)[:, None, None]
+
+
+def _pair(size: list[int] | None) -> tuple[int, int] | None:
+    """Return height and width; ValueError where they are none."""
+    if size is None:
+        return None
+    height, width = map(int, size)
+    return height, width
 
 
 def _size_rule(data: DataConfig, settings: Settings) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dcnrun.errors import UsageError
 from dcnrun.export.description import Description
@@ -54,21 +55,34 @@ class ExportFormat(ABC):
 
 
 class ExportedModule(nn.Module):
-    """An exported network in the place of the one that it was made of: it takes images as a data set's batches have them."""
+    """An exported network in the place of the one that it was made of: it takes images as a data set's batches have them.
 
-    def __init__(self, exported: ExportedNetwork, description: Description) -> None:
+    Where the file is for one size, images are resized to it, and scores back. Without a description, nothing is done to images.
+    """
+
+    def __init__(self, exported: ExportedNetwork, description: Description | None) -> None:
         super().__init__()
         self.exported, self.description = exported, description
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores (N, classes, H, W) for normalised images (N, C, H, W)."""
-        if self.description.normalises:
-            images = self.description.pixels(images)
-        return self.exported.run(images.cpu().contiguous())
+        size, known = images.shape[2:], self.description
+        if known is not None and known.size not in (None, size):
+            images = F.interpolate(images, known.size, mode="bilinear", antialias=True)
+        if known is not None and known.normalises:
+            images = known.pixels(images)
+        scores = self.exported.run(images.cpu().contiguous())
+        if images.shape[2:] == size:
+            return scores
+        return F.interpolate(scores, size, mode="bilinear")
 
 
-def open_exported(path: Path) -> ExportedNetwork:
-    """Load a file that `dcnrun export` has written, by its name; UsageError where that is none of its names."""
+def open_exported(path: Path, trusted: bool = False) -> ExportedNetwork:
+    """Load an exported file, whose kind its name tells, in its own runtime.
+
+    UsageError where it is of no known kind, or may run code of its own and is not `trusted`; DcnrunError where the runtime is not
+    installed or can't load it.
+    """
     fitting = [target for target, traits in TARGETS.items() if traits.suffix == path.suffix]
     if not fitting:
         known = ", ".join(sorted({traits.suffix for traits in TARGETS.values()}))
@@ -76,5 +90,9 @@ def open_exported(path: Path) -> ExportedNetwork:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file.")
     traits = TARGETS[Target(fitting[0])]
+    if traits.runs_code and not trusted:
+        raise UsageError(
+            f"{path}: a {traits.suffix} file can run any code as it is loaded. Where you know who made it, load it with --trust."
+        )
     traits.require_installed()
     return traits.load().open(path)

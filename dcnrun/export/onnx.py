@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.errors import DataError, DcnrunError, UsageError
 from dcnrun.export.exporting import Comparison, exporting
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat
 from dcnrun.export.targets import TARGETS, Settings, Target
@@ -17,6 +17,7 @@ from dcnrun.models.sampling import sampling_layers
 
 # The first version of the standard with DeformConv.
 FIRST_OPSET = 19
+_INPUT_TYPES = ("tensor(float)", "tensor(uint8)")
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,20 @@ class OnnxNetwork(ExportedNetwork):
                 f"DeformConv needs 1.25 or later: {TARGETS[Target.onnx].install}"
             ) from error
         self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        if (len(inputs), len(outputs)) != (1, 1) or inputs[0].type not in _INPUT_TYPES:
+            ends = (", ".join(f"{end.name}: {end.type}" for end in each) for each in (inputs, outputs))
+            raise DataError(
+                "{}: expected are one input, images of {}, and one output; but it has inputs {}, and outputs {}.".format(
+                    path, " or ".join(_INPUT_TYPES), *ends
+                )
+            )
+        self._input = inputs[0].name
 
     def run(self, images: Tensor) -> Tensor:
         """Return the scores (N, C, H, W)."""
         try:
-            (output,) = self.session.run([OUTPUT], {INPUT: images.numpy()})
+            (output,) = self.session.run(None, {self._input: images.numpy()})
         except Exception as error:
             raise DcnrunError(f"onnxruntime fails on an input of shape {tuple(images.shape)}: {error}") from error
         return torch.from_numpy(output)

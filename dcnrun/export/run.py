@@ -118,6 +118,8 @@ def _print(result: dict[str, Any], description: Description, export: Export, agr
         f"{INPUT}: {description.input_type} {input_shape}, {description.input_values} mean {list(description.mean)}, std {list(description.std)}",
         f"{OUTPUT}: float32 {output_shape}, logits of {printable(', '.join(description.classes))}",
     ]
+    if loading := TARGETS[export.target].loading:
+        lines.append(f"It is loaded by {loading}.")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
     runtime = TARGETS[export.target].runtime

@@ -18,6 +18,9 @@ class Target(StrEnum):
     """Kinds of files."""
 
     onnx = "onnx"
+    torch = "torch"
+    aoti = "aoti"
+    ncnn = "ncnn"
 
 
 class Precision(StrEnum):
@@ -81,6 +84,10 @@ class TargetTraits:
     """Those of `Settings` that it has."""
     load: Callable[[], "ExportFormat"]
     """Import what writes and reads it, and torch with it."""
+    loading: str = ""
+    """What loads it, in words."""
+    runs_code: bool = False
+    """Whether code in a file may run as it is loaded."""
     other_suffixes: tuple[str, ...] = ()
     """Of the files that belong to it, in the same folder with the same stem."""
 
@@ -97,6 +104,24 @@ def _onnx() -> "ExportFormat":
     return OnnxFormat()
 
 
+def _program() -> "ExportFormat":
+    from dcnrun.export.pt2 import ProgramFormat
+
+    return ProgramFormat()
+
+
+def _package() -> "ExportFormat":
+    from dcnrun.export.pt2 import PackageFormat
+
+    return PackageFormat()
+
+
+def _ncnn() -> "ExportFormat":
+    from dcnrun.export.ncnn import NcnnFormat
+
+    return NcnnFormat()
+
+
 TARGETS: dict[Target, TargetTraits] = {
     Target.onnx: TargetTraits(
         title="ONNX",
@@ -106,6 +131,39 @@ TARGETS: dict[Target, TargetTraits] = {
         install="pip install 'dcnrun[onnx]'",
         settings=frozenset({"opset", "size", "with_preprocessing"}),
         load=_onnx,
+    ),
+    Target.torch: TargetTraits(
+        title="torch.export",
+        suffix=".pt2",
+        runtime="torch.export",
+        modules=("torch",),
+        install="pip install torch",
+        settings=frozenset({"size", "with_preprocessing"}),
+        load=_program,
+        loading="PyTorch alone, without dcnrun or torchvision: torch.export.load(FILE).module()",
+        runs_code=True,
+    ),
+    Target.aoti: TargetTraits(
+        title="AOTInductor",
+        suffix=".pt2",
+        runtime="AOTInductor",
+        modules=("torch",),
+        install="pip install torch",
+        settings=frozenset({"size", "with_preprocessing"}),
+        load=_package,
+        loading="PyTorch of this version alone, on CPUs with this one's instructions: torch._inductor.aoti_load_package(FILE)",
+        runs_code=True,
+    ),
+    Target.ncnn: TargetTraits(
+        title="ncnn",
+        suffix=".param",
+        runtime="ncnn",
+        modules=("ncnn", "pnnx"),
+        install="pip install 'dcnrun[ncnn]'",
+        settings=frozenset({"size", "precision"}),
+        load=_ncnn,
+        loading="ncnn of this version or later, one image at a time; input in0, output out0",
+        other_suffixes=(".bin", ".json"),
     ),
 }
 

@@ -17,6 +17,7 @@ EXAMPLE = Description(
     bands=(),
     of_bytes=True,
     normalises=False,
+    size=None,
     size_rule="any: images as they are",
     licence="unknown",
     checkpoint="best",
@@ -25,7 +26,14 @@ EXAMPLE = Description(
     precision=Precision.fp32,
 )
 OTHER = dataclasses.replace(
-    EXAMPLE, mean=(300.5,), std=(2.0,), bands=(4,), of_bytes=False, normalises=True, precision=Precision.fp16
+    EXAMPLE,
+    mean=(300.5,),
+    std=(2.0,),
+    bands=(4,),
+    of_bytes=False,
+    normalises=True,
+    size=(40, 56),
+    precision=Precision.fp16,
 )
 
 

@@ -1,0 +1,176 @@
+"""Networks as .pt2 files, which PyTorch runs without dcnrun: `torch.export` programs, and AOTInductor's packages of compiled code.
+
+Reading either runs what is in it: a program may hold pickled objects, a package is a library. Only their metadata is read here
+before somebody has said that a file is to be trusted.
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+import torch._inductor
+from torch import Tensor, nn
+from torch._inductor import cpp_builder
+from torch._inductor.exc import InvalidCxxCompiler
+from torch.export import Dim, ExportedProgram
+
+from dcnrun.errors import DataError, DcnrunError
+from dcnrun.export.decompositions import DECOMPOSITIONS
+from dcnrun.export.formats import ExportedNetwork, ExportFormat
+from dcnrun.export.targets import Settings
+
+METADATA = "dcnrun.json"
+"""The name of what a program says of itself, among its extra files."""
+_OF_PACKAGES = "data/aotinductor/"
+_OF_COMPILER = "AOTI_"
+"""How the names begin that AOTInductor adds to the metadata."""
+
+
+class ProgramFormat(ExportFormat):
+    """Programs of `torch.export`: the network's graph and weights, computed by PyTorch operator by operator."""
+
+    def check(self, settings: Settings) -> None:
+        """Nothing that `Settings` has can be wrong here."""
+
+    def write(
+        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+    ) -> None:
+        """Export once; the others have the same graph and weights of their own."""
+        for file, program in _programs(networks, example, settings):
+            torch.export.save(program, file, extra_files={METADATA: json.dumps(dict(metadata))})
+
+    def open(self, path: Path) -> ExportedNetwork:
+        """Load a program, or a package, whose names end alike."""
+        return PackageNetwork(path) if _is_package(path) else ProgramNetwork(path)
+
+
+class PackageFormat(ProgramFormat):
+    """Packages of AOTInductor: the program compiled for the CPU of this machine."""
+
+    def write(
+        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+    ) -> None:
+        """Compile each, which takes a minute."""
+        _require_compiler()
+        for file, program in _programs(networks, example, settings):
+            try:
+                with torch.no_grad():
+                    torch._inductor.aoti_compile_and_package(
+                        program,
+                        package_path=str(file),
+                        inductor_configs={"aot_inductor.metadata": dict(metadata)},
+                    )
+            except Exception as error:  # PyTorch's, of many classes, or what the compiler says
+                raise DcnrunError(f"AOTInductor can't compile the network: {_first_cause(error)}") from error
+
+
+class ProgramNetwork(ExportedNetwork):
+    """A program in PyTorch on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        extra = {METADATA: ""}
+        try:
+            self._module = torch.export.load(path, extra_files=extra).module()
+        except Exception as error:
+            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {_first_cause(error)}") from error
+        self.metadata = _read_metadata(extra[METADATA], path)
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores (N, C, H, W)."""
+        return _called(self._module, images)
+
+
+class PackageNetwork(ExportedNetwork):
+    """A package in its own compiled code."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._model = torch._inductor.aoti_load_package(str(path))
+        except Exception as error:
+            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {_first_cause(error)}") from error
+        own = self._model.get_metadata().items()
+        self.metadata = {name: text for name, text in own if not name.startswith(_OF_COMPILER)}
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores (N, C, H, W)."""
+        return _called(self._model, images)
+
+
+def _require_compiler() -> None:
+    """Raise DcnrunError where PyTorch finds no C++ compiler."""
+    try:
+        cpp_builder.get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise DcnrunError(f"AOTInductor needs a C++ compiler, such as g++: {_first_cause(error)}") from error
+
+
+def _programs(
+    networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings
+) -> Iterator[tuple[Path, ExportedProgram]]:
+    """Yield a program for each network by its file: one graph, which the weights of each go into in turn."""
+    first = copy.deepcopy(next(iter(networks.values())))
+    program = _exported(first, example, settings.any_size)
+    for file, network in networks.items():
+        weights = network.state_dict()
+        for name, tensor in program.state_dict.items():
+            tensor.data.copy_(weights[name])
+        yield file, program
+
+
+def _exported(network: nn.Module, example: Tensor, any_size: bool) -> ExportedProgram:
+    """Return the network as a program that has operators of PyTorch's own alone."""
+    free = {0: Dim.DYNAMIC, **({2: Dim.DYNAMIC, 3: Dim.DYNAMIC} if any_size else {})}
+    # The example goes into the file: no image of a data set. A batch of one would be taken for a constant.
+    batch = example.new_zeros(2, *example.shape[1:])
+    try:
+        program = torch.export.export(network, (batch,), dynamic_shapes=(free,))
+        program = program.run_decompositions(dict(DECOMPOSITIONS))
+    except Exception as error:  # PyTorch's, of many classes
+        advice = "; a fixed size may help" if any_size else ""
+        raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # it names the folders of the machine that wrote a published file
+    return program
+
+
+def _called(network: Any, images: Tensor) -> Tensor:
+    try:
+        with torch.no_grad():
+            output = network(images)
+    except Exception as error:
+        raise DcnrunError(f"PyTorch fails on an input of shape {tuple(images.shape)}: {_first_cause(error)}") from error
+    if not isinstance(output, Tensor):
+        raise DataError(f"The network's output is a {type(output).__name__}; a tensor is expected.")
+    return output
+
+
+def _is_package(path: Path) -> bool:
+    """Whether a file holds compiled code; DataError where it is no archive."""
+    try:
+        with ZipFile(path) as archive:
+            return any(f"/{_OF_PACKAGES}" in f"/{name}" for name in archive.namelist())
+    except (BadZipFile, OSError) as error:
+        raise DataError(f"{path} is no .pt2 file of PyTorch: {error}") from error
+
+
+def _read_metadata(text: str, path: Path) -> dict[str, str]:
+    """Return what a program says of itself; nothing where it says nothing."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError as error:
+        raise DataError(f"{path}: its {METADATA} can't be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: its {METADATA} is not what `dcnrun export` writes: an object of JSON is expected.")
+    return {str(name): str(value) for name, value in content.items()}
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return the first error of a chain in one line; PyTorch's own report fills a page."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

@@ -1,0 +1,117 @@
+"""Networks as .pt2 files: what they compute, and that PyTorch alone is enough for it."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from dcnrun.errors import DataError, DcnrunError
+from dcnrun.export.pt2 import PackageFormat, ProgramFormat
+from dcnrun.export.targets import Settings
+from dcnrun.models.conv import DCNv3, ModulatedDeformConv2d
+from tests.export.factories import assert_equal, randomised
+
+METADATA = {"classes": '["sky", "Straße"]', "config": "a: 'b'\n# \"c\"\n"}
+
+
+def network():
+    """A layer with weights of a kernel, and one without."""
+    torch.manual_seed(0)
+    first = ModulatedDeformConv2d(4, 4, (3, 1), padding=(1, 0), stride=2, groups=2, offset_groups=2)
+    second = DCNv3(4, 3, 3, padding=1, groups=2, offset_scale=1.5, remove_center=True)
+    return nn.Sequential(randomised(first), randomised(second)).eval()
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Two with the same layers; the second has other weights."""
+    first, second = network(), network()
+    nn.init.ones_(second[0].weight)
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def files(networks, tmp_path_factory):
+    """Their programs."""
+    folder = tmp_path_factory.mktemp("programs")
+    files = {folder / f"{number}.pt2": each for number, each in enumerate(networks)}
+    ProgramFormat().write(files, torch.full((1, 4, 9, 12), 7.5), Settings(), METADATA)
+    return list(files)
+
+
+def test_programs_compute_what_their_networks_compute(networks, files):
+    """Each with weights of its own, for any batch and size."""
+    for ours, file in zip(networks, files, strict=True):
+        program = ProgramFormat().open(file)
+        assert program.metadata == METADATA
+        for shape in [(1, 4, 9, 12), (3, 4, 16, 7)]:
+            image = torch.randn(shape)
+            assert_equal(program.run(image), ours(image).detach())
+    with pytest.raises(DcnrunError, match=r"fails on an input of shape \(1, 3, 9, 12\)"):
+        program.run(torch.randn(1, 3, 9, 12))
+
+
+def test_a_file_holds_nothing_of_where_it_was_made(files):
+    """Operators of PyTorch alone; neither the machine's folders, nor the image that was the example."""
+    with zipfile.ZipFile(files[0]) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    (graph,) = (content for name, content in contents.items() if name.endswith("models/model.json"))
+    targets = {node["target"] for node in json.loads(graph)["graph_module"]["graph"]["nodes"]}
+    assert {target.split(".")[2] for target in targets if target.startswith("torch.ops.")} == {"aten"}
+    assert "torch.ops.aten.grid_sampler.default" in targets
+    for content in contents.values():
+        assert b"site-packages" not in content
+        assert torch.tensor(7.5).numpy().tobytes() * 4 not in content
+
+
+ALONE = """
+import sys
+sys.modules["dcnrun"] = sys.modules["torchvision"] = None  # importing them fails
+import torch
+program = torch.export.load(sys.argv[1]).module()
+torch.save(program(torch.load(sys.argv[2])), sys.argv[3])
+"""
+
+
+def test_a_program_runs_where_there_is_no_dcnrun(networks, files, tmp_path):
+    image = torch.randn(2, 4, 9, 12)
+    torch.save(image, tmp_path / "image")
+    subprocess.run([sys.executable, "-I", "-c", ALONE, files[0], tmp_path / "image", tmp_path / "scores"], check=True)
+    assert_equal(torch.load(tmp_path / "scores"), networks[0](image).detach())
+
+
+class Branching(nn.Module):
+    def forward(self, image):
+        return image if image.sum() > 0 else -image
+
+
+def test_a_network_that_pytorch_cannot_export(tmp_path):
+    with pytest.raises(DcnrunError, match="can't export the network; a fixed size may help"):
+        ProgramFormat().write({tmp_path / "a.pt2": Branching()}, torch.randn(1, 3, 6, 6), Settings(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [ProgramFormat, PackageFormat])
+def test_files_that_are_no_archives(kind, tmp_path):
+    (tmp_path / "a.pt2").write_text("no archive")
+    with pytest.raises(DataError, match=r"is no \.pt2 file of PyTorch"):
+        kind().open(tmp_path / "a.pt2")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr("a/readme.txt", "another archive")
+    with pytest.raises(DcnrunError, match="can't load"):
+        kind().open(tmp_path / "a.pt2")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr("a/data/aotinductor/model/readme.txt", "a package without its library")
+    with pytest.raises(DcnrunError, match="can't load"):
+        kind().open(tmp_path / "a.pt2")
+
+
+def test_a_missing_compiler(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "nothing"),))
+    with pytest.raises(DcnrunError, match=r"needs a C\+\+ compiler"):
+        PackageFormat().write({tmp_path / "a.pt2": network()}, torch.randn(1, 4, 9, 9), Settings(), {})
+    assert list(tmp_path.iterdir()) == []
