@@ -7,6 +7,7 @@ import typer
 
 from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import Checkpoint, Device, Json, Overrides
+from dcnrun.errors import UsageError
 from dcnrun.export.targets import Settings, Target, parse_size, target_of
 from dcnrun.predict.options import RunSplit
 from dcnrun.runs import CheckpointChoice
@@ -14,8 +15,17 @@ from dcnrun.tasks.found import PredictionFormat
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="The run's folder; left out where --model names a file.")
+    ] = None,
     overrides: Overrides = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Score an exported file in place of a run, in the file's own runtime."),
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="The file may run code of its own, as .pt2 files do: you know who made it.")
+    ] = False,
     checkpoint: Checkpoint = CheckpointChoice.best,
     save_predictions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the detections here, as a COCO result file (JSON).")
@@ -29,10 +39,27 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> dict[str, Any]:
-    """Evaluate a run again, perhaps on other data.
+    """Evaluate a run, or a file that was exported, again, perhaps on other data.
 
-    For example: dcnrun evaluate runs/20250101-120000-dilated-nuclei --checkpoint last
+    For example: dcnrun evaluate runs/20250101-120000-dilated-nuclei --checkpoint last,
+    or: dcnrun evaluate --model model.onnx data.root=photos
     """
+    if model is None and run is None:
+        raise UsageError("Give a run's folder, or --model with an exported file.")
+    if model is not None:
+        # What stands first is taken for a run's folder.
+        changes = [*([] if run is None else [str(run)]), *(overrides or [])]
+        if run is not None and ("=" not in str(run) or run.is_dir()):
+            raise UsageError(f"{run} and --model {model}: give a run's folder or an exported file, not both.")
+        if checkpoint is not CheckpointChoice.best:
+            raise UsageError(f"--checkpoint is of a run: {model} holds the weights of one checkpoint.")
+        with kept_imports():
+            from dcnrun.export.evaluate import evaluate_file
+
+        return evaluate_file(model, changes, save_predictions, errors, trust)
+    if trust:
+        raise UsageError("--trust is for --model: no code is read from a run's folder.")
+    assert run is not None
     with kept_imports():
         from dcnrun.training.evaluate import evaluate as evaluate_run
 

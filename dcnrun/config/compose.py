@@ -19,7 +19,8 @@ from dcnrun.config.ranges import AUTO
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
 from dcnrun.config.store import compose_choices, register_resolvers
-from dcnrun.config.yaml_files import read_yaml
+from dcnrun.config.yaml_files import construct, read_text
+from dcnrun.config.yaml_files import parse as parse_yaml
 from dcnrun.errors import ConfigError
 
 # In a YAML file some of these come back as blanks: U+0085 and the line and paragraph separators are line breaks to it.
@@ -46,8 +47,13 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises ConfigError when the file is not the config of a run, or with every problem of the overrides at once.
     """
-    register_resolvers()  # for overrides: what the file holds is text
-    node = _read_saved(path)
+    return load_text(read_text(path), path, overrides)
+
+
+def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the text of a config.yaml, of which messages say that it is in `path`, as `load` does."""
+    register_resolvers()  # for overrides: what was saved is text
+    node = _read_saved(text, path)
     changes, problems = _read_overrides(overrides, None)
     chosen = _chosen(changes)
     if chosen.pop(EXPERIMENT, None):
@@ -192,9 +198,9 @@ def _is_writable(text: str) -> bool:
     return True
 
 
-def _read_saved(path: Path) -> DictConfig:
+def _read_saved(text: str, path: Path) -> DictConfig:
     """Read a saved config into the schema, with the settings of the kinds that it names."""
-    saved = read_yaml(path)
+    saved = construct(parse_yaml(text, path), path)
     if not isinstance(saved, dict) or not all(isinstance(saved.get(section), dict) for section in SECTIONS):
         raise ConfigError([f"{path} is not the config of a run: it must have the sections {', '.join(SECTIONS)}."])
     sections = {}

@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
 from dcnrun.errors import UsageError
 from dcnrun.runs import CheckpointChoice
@@ -34,42 +35,63 @@ def evaluate(
     Overrides change the run's config first: other data, another batch size. What the network says is written to
     `predictions`, and what it gets wrong into the folder `errors`, where they are given.
     """
-    if errors is not None and errors.exists() and not errors.is_dir():
-        raise UsageError(f"--errors {errors}: it is a file; give a folder, which need not exist.")
     trained = load_trained_run(run, which, overrides)
     task = task_of(trained.config.model)
-    if predictions is not None and not task.traits.saves_predictions:
+    note = ""
+    if which is CheckpointChoice.best:
+        note = (
+            f"{trained.path.name} was chosen by {task.traits.metric(trained.config)} on the run's own validation images: on those, its "
+            "scores are optimistic; with --checkpoint last they are not."
+        )
+    require_places(trained.config, predictions, errors)
+    scores = report(inference_of(trained), trained.path, note, predictions, errors)
+    return {"run": str(run), "checkpoint": which, "step": trained.step, **scores}
+
+
+def require_places(config: Config, predictions: Path | None, errors: Path | None) -> None:
+    """Raise UsageError where what `report` is to write can't be had, or not there."""
+    if errors is not None and errors.exists() and not errors.is_dir():
+        raise UsageError(f"--errors {errors}: it is a file; give a folder, which need not exist.")
+    if predictions is not None and not task_of(config.model).traits.saves_predictions:
         raise UsageError(
             f"--save-predictions {predictions}: predictions are written of networks for boxes or masks of objects only."
         )
-    inference = inference_of(trained)
+
+
+def report(
+    inference: Inference[Any, Any, Any], path: Path, note: str, predictions: Path | None, errors: Path | None
+) -> dict[str, Any]:
+    """Score a network on its validation images, print a table and a note, write what is asked for, return the numbers.
+
+    Args:
+        inference: the network, its images and settings.
+        path: the file that the network is from.
+        note: what is said of it beside its scores; may be empty.
+        predictions: the file that what the network says is written to.
+        errors: the folder that what it gets wrong is written into.
+    """
     result = validate(inference)
-    _print(result, trained.path)
+    _print(result, path)
     not_finite = _first_not_finite(inference)
     if not_finite is not None:
+        where = f", first in layer {not_finite}" if not_finite else ""
         console.print(
-            f"Warning: the outputs of the network in {trained.path} are not finite numbers (NaN or infinity), first in layer {not_finite}: its scores mean "
+            f"Warning: the outputs of the network in {path} are not finite numbers (NaN or infinity){where}: its scores mean "
             "nothing. Train it again with a lower learning rate.",
             markup=False,
             soft_wrap=True,
         )
-    if which is CheckpointChoice.best:
-        console.print(
-            f"{trained.path.name} was chosen by {task.traits.metric(trained.config)} on the run's own validation images: on those, its "
-            "scores are optimistic; with --checkpoint last they are not."
-        )
+    if note:
+        console.print(note, markup=False)
     if predictions is not None:
         result.write_predictions(predictions)
         console.print(f"Written: {predictions}", markup=False, soft_wrap=True)
     if errors is not None:
-        metric = task.traits.metric(trained.config)
+        metric = inference.task.traits.metric(inference.config)
         found = write_errors(result, metric, errors)
         _print_worst(found["worst_images"][:_MOST_PRINTED], metric)
         console.print(f"Written: {errors}/{ERRORS} and pictures", markup=False, soft_wrap=True)
     return {
-        "run": str(run),
-        "checkpoint": which,
-        "step": trained.step,
         "images": len(result.images.names),
         "metrics": result.metrics,
         "per_class": result.per_class,

@@ -13,8 +13,8 @@ def replaced(monkeypatch):
     def replace(module, name, result=None, error=None):
         calls = []
 
-        def function(*arguments):
-            calls.append(arguments)
+        def function(*arguments, **named):
+            calls.append((*arguments, *named.values()))
             print("progress")
             if error is not None:
                 raise error

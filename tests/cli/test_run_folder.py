@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from dcnrun.export.targets import Settings, Target
 from dcnrun.predict.options import Options as PredictOptions
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.found import PredictionFormat
@@ -16,6 +17,25 @@ def test_evaluate(replaced, tmp_path):
         (tmp_path, "best", [], None, None),
         (tmp_path, "last", ["data.flip=0", "seed=1"], Path("a.json"), Path("wrong")),
     ]
+
+
+def test_evaluate_a_file(replaced, tmp_path):
+    calls = replaced("dcnrun.export.evaluate", "evaluate_file")
+    assert run("evaluate", "--model", "a.onnx").exit_code == 0
+    more = ["--errors", "wrong", "--trust"]
+    assert run("evaluate", "data.root=x", "data.flip=0", "--model", "a.pt2", *more).exit_code == 0
+    assert calls == [
+        (Path("a.onnx"), [], None, None, False),
+        (Path("a.pt2"), ["data.root=x", "data.flip=0"], None, Path("wrong"), True),
+    ]
+    for words in (
+        [],
+        [str(tmp_path), "--model", "a.onnx"],
+        ["--model", "a.onnx", "--checkpoint", "last"],
+        ["a", "--trust"],
+    ):
+        assert run("evaluate", *words).exit_code == 2
+    assert len(calls) == 2
 
 
 def test_predict(replaced, tmp_path):
@@ -40,12 +60,16 @@ def test_predict(replaced, tmp_path):
 def test_export(replaced):
     calls = replaced("dcnrun.export.run", "export_run")
     assert run("export", "runs/a", "--out", "a.onnx").exit_code == 0
-    more = ["--checkpoint", "last", "--opset", "22", "--size", "64x96"]
+    more = ["--checkpoint", "last", "--opset", "22", "--size", "64x96", "--limit", "5", "--licence", "MIT"]
     assert run("export", "runs/a", "data.root=x", "--out", "b/a.onnx", *more).exit_code == 0
+    assert run("export", "runs/a", "--out", "a.pt2", "--to", "aoti", "--with-preprocessing").exit_code == 0
+    set_otherwise, normalising = Settings(opset=22, size=(64, 96)), Settings(with_preprocessing=True)
     assert calls == [
-        (Path("runs/a"), Path("a.onnx"), "best", 19, None, []),
-        (Path("runs/a"), Path("b/a.onnx"), "last", 22, "64x96", ["data.root=x"]),
+        (Path("runs/a"), Path("a.onnx"), "best", Target.onnx, Settings(), [], 100, "unknown"),
+        (Path("runs/a"), Path("b/a.onnx"), "last", Target.onnx, set_otherwise, ["data.root=x"], 5, "MIT"),
+        (Path("runs/a"), Path("a.pt2"), "best", Target.aoti, normalising, [], 100, "unknown"),
     ]
+    assert run("export", "runs/a", "--out", "a.pt2", "--opset", "22").exit_code == 2
 
 
 def test_visualize_offsets(replaced, tmp_path):
