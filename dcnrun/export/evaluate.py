@@ -119,8 +119,8 @@ def _given_config(file: Path, overrides: Sequence[str]) -> Config:
 
 def _on_the_cpu(config: Config) -> Config:
     """Return settings under which images are prepared on the CPU, by one process, and stay in fp32."""
-    where = {"accelerator": Accelerator.cpu, "devices": 1, "nodes": 1, "precision": Precision.fp32}
-    return replace(config, trainer=replace(config.trainer, **where, channels_last=False))
+    trainer = replace(config.trainer, accelerator=Accelerator.cpu, devices=1, nodes=1)
+    return replace(config, trainer=replace(trainer, precision=Precision.fp32, channels_last=False))
 
 
 def _note(file: Path, description: Description) -> str:

@@ -95,6 +95,7 @@ class _DeformableConvolution(nn.Module):
         self._split_branch = layer.split_branch
         geometry: Any = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
         branch = layer.offset_branch
+        assert isinstance(branch, nn.Conv2d)
         self.branch = nn.Conv2d(branch.in_channels, branch.out_channels, *geometry)
         self.branch.load_state_dict(branch.state_dict())
         has_bias = layer.bias is not None
@@ -140,7 +141,7 @@ def _converted(network: nn.Module, example: Tensor, settings: Settings, folder: 
         shapes.append(torch.Size([*first, height + _OTHER_SIZE, width + 2 * _OTHER_SIZE]))
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing is what pnnx needs, though PyTorch would rather export
-        traced = torch.jit.trace(network, example, check_trace=False)
+        traced: Any = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
     traced.save(folder / "network.pt")
     inputs = [
         f"inputshape{number}=[{','.join(map(str, shape))}]f32" for number, shape in zip(("", "2"), shapes, strict=False)

@@ -127,8 +127,8 @@ def _exported(network: nn.Module, example: Tensor, any_size: bool) -> ExportedPr
     # The example goes into the file: no image of a data set. A batch of one would be taken for a constant.
     batch = example.new_zeros(2, *example.shape[1:])
     try:
-        program = torch.export.export(network, (batch,), dynamic_shapes=(free,))
-        program = program.run_decompositions(dict(DECOMPOSITIONS))
+        exported = torch.export.export(network, (batch,), dynamic_shapes=(free,))
+        program: ExportedProgram = exported.run_decompositions(dict(DECOMPOSITIONS))
     except Exception as error:  # PyTorch's, of many classes
         advice = "; a fixed size may help" if any_size else ""
         raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
