@@ -12,6 +12,10 @@ MOST_LINES_IN_FP32 = 2**24
 
 def pair(value: int | tuple[int, int], name: str, least: int) -> tuple[int, int]:
     """Return (height, width) from one number or two; ValueError when they are not integers of at least `least`."""
+    if type(value) is tuple and len(value) == 2:  # as layers give it, in calls that count microseconds
+        y, x = value
+        if type(y) is int and type(x) is int and y >= least and x >= least:
+            return value
     two = tuple(value) if isinstance(value, (tuple, Sequence)) else (value, value)
     if len(two) == 2:
         y, x = two

@@ -5,21 +5,23 @@ would take the host longer than to launch a kernel.
 """
 
 import functools
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from operator import itemgetter
+from typing import Any, Self, TypeVar
 
 from torch import Tensor
 
 Form = tuple[Hashable, ...]
+Made = dict[object, Any]  # by the functions that made it
 
 MOST_FORMS = 1024
-_made: dict[Form, dict[object, Any]] = {}
+_made: dict[Form, Made] = {}
 
 
 class Formed:
     """The arguments of an operator, a tuple with room for what was made of their form."""
 
-    _made_of_form: dict[object, Any] | None = None
+    _made_of_form: Made | None = None
 
     @property
     def form(self) -> Form:
@@ -37,8 +39,8 @@ class Formed:
         )
 
     @property
-    def made_of_form(self) -> dict[object, Any]:
-        """What was made of this form, by the functions that made it; it is looked up once."""
+    def made_of_form(self) -> Made:
+        """What was made of this form; it is looked up once."""
         made = self._made_of_form
         if made is None:
             form = self.form
@@ -50,20 +52,73 @@ class Formed:
             self._made_of_form = made
         return made
 
+    def knowing(self, made: Made | None) -> Self:
+        """Return the same arguments, with what was made of their form if that is known."""
+        self._made_of_form = made
+        return self
+
+
+class SeenCalls:
+    """Calls of an operator that were seen, by all but the values in their tensors.
+
+    Args:
+        alike: makes of tensors a function that tells of others whether they have the same form.
+        tensors: which arguments are tensors, or None; the first two are never None.
+        settings: which arguments are not, at least two.
+    """
+
+    def __init__(
+        self, alike: Callable[[Sequence[Tensor]], Callable[..., bool]], tensors: Sequence[int], settings: Sequence[int]
+    ) -> None:
+        self._alike = alike
+        self._tensors_of, self._settings_of = itemgetter(*tensors), itemgetter(*settings)
+        self._seen: dict[Form, list[tuple[Callable[..., bool], Made]]] = {}
+
+    def find(self, arguments: Sequence[Any]) -> Made | None:
+        """Return what was made of the form of such a call; None for one that was not seen."""
+        try:
+            seen = self._seen[self._key(arguments)]
+        except (KeyError, TypeError, AttributeError):  # it is new, or one of wrong types
+            return None
+        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
+        for alike, made in seen:
+            if alike(*tensors):
+                return made
+        return None
+
+    def add(self, arguments: Sequence[Any]) -> Made:
+        """Remember a call, and return where to keep what is made of its form."""
+        made: Made = {}
+        try:
+            key = self._key(arguments)
+            hash(key)
+        except (TypeError, AttributeError):  # of wrong types, which whoever computes it finds
+            return made
+        if len(self._seen) >= MOST_FORMS:
+            self._seen.clear()
+        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
+        self._seen.setdefault(key, []).append((self._alike(tensors), made))
+        return made
+
+    def _key(self, arguments: Sequence[Any]) -> Form:
+        """What few calls have in common: settings, two shapes, and which arguments are absent."""
+        shapes = arguments[0].shape, arguments[1].shape
+        return *self._settings_of(arguments), *shapes, *map(type, arguments)
+
 
 Operands = TypeVar("Operands", bound=Formed)
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def once_a_form(make: Callable[[Operands], Made]) -> Callable[[Operands], Made]:
+def once_a_form(make: Callable[[Operands], Result]) -> Callable[[Operands], Result]:
     """Decorate a function of the form alone: what it returned for one is returned for all that are alike."""
 
     @functools.wraps(make)
-    def remembered(operands: Operands) -> Made:
+    def remembered(operands: Operands) -> Result:
         made = operands.made_of_form
         if make not in made:
             made[make] = make(operands)
-        result: Made = made[make]
+        result: Result = made[make]
         return result
 
     return remembered

@@ -10,15 +10,18 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.library import Library
 from torch.overrides import handle_torch_function, has_torch_function
 
-from dcnrun.ops.common.forms import Formed, once_a_form
+from dcnrun.ops.common.forms import Formed, SeenCalls, once_a_form
+from dcnrun.ops.common.shortcuts import SHORTCUTS
 
 Parameters = ParamSpec("Parameters")
 Shape = tuple[int, ...]
 Tensors = tuple[Tensor, ...]
+
+# Whether a call has to be recorded for derivatives: by autograd, a transform of torch.func, or forward mode.
+is_recorded: Callable[[Sequence[Any]], bool] = (lambda arguments: True) if SHORTCUTS is None else SHORTCUTS.is_recorded
 
 
 def register(
@@ -118,7 +121,8 @@ def second_gradients(
 
 def autocast_is_on(device_type: str) -> bool:
     """Whether autocast rules the operators of this kind of device."""
-    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+    # Not torch.amp.is_autocast_available, which the compiler of PyTorch 2.11 can't look into.
+    return device_type != "meta" and torch.is_autocast_enabled(device_type)
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
@@ -195,20 +199,34 @@ def _function(name: str, **rules: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def below_autograd(operator: Callable[..., Any], compute: Callable[..., Any]) -> Callable[..., Any]:
+def below_autograd(
+    operator: Callable[..., Any], compute: Callable[..., Any], tensors: Sequence[int], settings: Sequence[int]
+) -> Callable[..., Any]:
     """Return a function that calls an operator past autograd, and past all of PyTorch's dispatcher where nothing there is missed.
 
     What torch.library does for autograd is in Python, even where there is nothing to do; and where a kernel has just gone
-    through the caches, the dispatcher takes as long as a call needs for all else.
+    through the caches, the dispatcher takes as long as a call needs for all else. Whether a call is like an earlier one is one question
+    to PyTorch, and answers both what the dispatcher had to do and which form the operands have.
 
     Args:
         operator: the operator of torch.ops.
-        compute: what is registered for it.
+        compute: what is registered for it; its `made` is what was made of the form of these arguments.
+        tensors: which of its arguments are tensors, or None; the first two are never None.
+        settings: which are not, at least two.
     """
+    if SHORTCUTS is None:
+        return operator
+    here, calls = SHORTCUTS, SeenCalls(SHORTCUTS.alike, tensors, settings)
+    find, modes, profiler_is_on = calls.find, here.modes, here.profiler_is_on
 
     def call(*arguments: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
-            return (operator if is_dispatched(arguments) else compute)(*arguments)
+        made = find(arguments)
+        if made is None or modes() or profiler_is_on():
+            with here.below_autograd():
+                if here.is_dispatched(arguments):
+                    return operator(*arguments)
+            made = calls.add(arguments)
+        return compute(*arguments, made=made)
 
     return call
 
@@ -229,10 +247,12 @@ def differentiable(
     """
 
     def call(*arguments: Any) -> Any:
-        if torch.compiler.is_compiling() or torch._C._is_tracing():
+        if torch.compiler.is_compiling():
             return operator(*arguments)
         if not is_recorded(arguments):
             return compute(*arguments)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined]
+            return operator(*arguments)
         if autocast is not None and autocast_is_on(arguments[0].device.type):
             return autocast(*arguments)
         return recorded(*arguments)
@@ -256,42 +276,6 @@ def refuse_forward_mode(name: str) -> None:
     )
 
 
-def is_recorded(arguments: Sequence[Any]) -> bool:
-    """Whether a call has to be recorded for derivatives: by autograd, a transform of torch.func, or forward mode."""
-    return transforms_are_active() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments))
-
-
-# What the dispatcher looks at on its way from a plain tensor to its kernel, below autograd; and the bits of all else.
-_KEYS = (
-    *("CPU", "AutogradCPU", "AutocastCPU", "CUDA", "AutogradCUDA", "AutocastCUDA"),
-    *("ADInplaceOrView", "BackendSelect"),
-)
-_OTHER = ~functools.reduce(
-    lambda keys, more: keys | more, (torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key)) for key in _KEYS)
-).raw_repr()
-_SETTINGS = (int, float, bool, tuple, list)
-_keys_of = torch._C._dispatch_keys
-
-
-def is_dispatched(arguments: Sequence[Any]) -> bool:
-    """Whether PyTorch's dispatcher has more to do than to find the kernel.
-
-    So it has under autocast, modes such as the counter of FLOPs, transforms and the profiler, and for tensors of other kinds: fake ones,
-    those of subclasses, views of a negative, ...; and it is what refuses arguments of wrong types.
-    """
-    if torch._C._dispatch_tls_local_include_set().raw_repr() & _OTHER or torch._C._is_any_autocast_enabled():
-        return True
-    if torch._C._autograd._profiler_enabled():
-        return True
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            if _keys_of(argument).raw_repr() & _OTHER:
-                return True
-        elif argument is not None and type(argument) not in _SETTINGS:
-            return True
-    return False
-
-
 def transforms_are_active() -> bool:
-    """Whether a transform of torch.func is at work, or forward mode, whose tangents PyTorch would drop without a word."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    """Whether a transform of torch.func is at work, or forward mode; what is right there is right everywhere, if that is not known."""
+    return SHORTCUTS is None or SHORTCUTS.transforms_are_active()

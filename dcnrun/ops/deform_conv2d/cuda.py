@@ -166,7 +166,7 @@ class _Plan(NamedTuple):
     """Everything that follows from the operands' form and the GPU."""
 
     chunks: tuple[_Chunk, ...]
-    column_shape: tuple[int, ...]  # rows of the largest chunk, groups if there are some, sampling points and channels
+    columns: _Matrices  # of the largest chunk
     rows: _Matrices  # of the output
     weights: _Matrices
     row_channels: int  # of a row of the input or of its gradient: one offset group of a pixel
@@ -183,22 +183,20 @@ class _Call:
     """What the kernels need for one call: its operands as they read them, its chunks, and room for a chunk's columns."""
 
     def __init__(self, operands: Operands) -> None:
-        plan, input = _plan(operands), operands.input
+        self.plan = plan = _plan(operands)
+        self.chunks, input = plan.chunks, operands.input
+        self.module = load(input.dtype, input.device)
         self.input = input.contiguous(memory_format=torch.channels_last)
         self.address = self.input.data_ptr()
-        self.positions = offset, mask = positions(
-            operands.offset, operands.mask
-        )  # kept, since a struct has addresses only
-        self.plan, self.chunks = plan, plan.chunks
-        self.module = load(input.dtype, input.device)
         self.teams = plan.wide if plan.wide and starts_whole(self.input) else plan.single
-        self.problem = _Problem.from_buffer_copy(plan.problem)
-        columns = input.new_empty(plan.column_shape)
-        self.problem.columns = columns.data_ptr()
-        self.columns = columns if columns.ndim == 2 else columns.transpose(0, 1)
-        self.problem.offset.data = offset.data_ptr()
+        self.columns = input.new_empty_strided(*plan.columns)
+        # Kept, since a struct has addresses only.
+        self.positions = offset, mask = positions(operands.offset, operands.mask)
+        self.problem = problem = _Problem.from_buffer_copy(plan.problem)
+        problem.columns = self.columns.data_ptr()
+        problem.offset.data = offset.data_ptr()
         if mask is not None:
-            self.problem.mask.data = mask.data_ptr()
+            problem.mask.data = mask.data_ptr()
 
     def want(self, grad_offset: Tensor | None, grad_mask: Tensor | None, columns: bool) -> None:
         """What `scatter_gradients` writes beside the input's gradient."""
@@ -270,7 +268,7 @@ def _plan(operands: Operands) -> _Plan:
     offset, mask = map(view, positions(operands.offset, operands.mask))
     return _Plan(
         chunks=chunks,
-        column_shape=(rows, points * channels) if groups == 1 else (rows, groups, points * group_channels),
+        columns=_rows_of(points * channels, rows, groups),
         rows=_rows_of(out_channels, batch * out_height * out_width, groups),
         weights=_transposed_weights(out_channels, points * group_channels, groups),
         row_channels=row_channels,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dcnrun.ops.common import cuda_call
-from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, starts_whole, zero_sums
+from dcnrun.ops.common.cuda_call import BLOCKS_PER_MULTIPROCESSOR, MOST_INT, Team, in_fp32, starts_whole, zero_sums
 from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.common.forms import once_a_form
 from dcnrun.ops.deform_roi_pool.arguments import Operands
@@ -44,7 +44,7 @@ def load(dtype: torch.dtype, device: torch.device) -> CudaModule:
 def forward(operands: Operands, output: Tensor) -> None:
     """Write the pooled RoIs of checked operands to `output`."""
     pooled = output if output.is_contiguous() else torch.empty_like(output, memory_format=torch.contiguous_format)
-    call = _Call(operands, input=_rows(operands.input, operands.planes).contiguous(), output=pooled)
+    call = _Call(operands, input=_as_read(operands), output=pooled)
     call.launch_tiles("pool")
     if pooled is not output:
         output.copy_(pooled)
@@ -66,7 +66,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     call = _Call(
         operands,
         # Without offsets' or masks' gradients the input is not read.
-        input=_rows(operands.input, operands.planes).contiguous() if any_slopes else None,
+        input=_as_read(operands) if any_slopes else None,
         grad_output=grad_output.permute(0, 2, 3, 1).contiguous(),
         grad_offset=slopes[0],
         grad_mask=slopes[1],
@@ -87,6 +87,7 @@ class _Blocks(NamedTuple):
 
     team: Team
     parts: int
+    bins: int  # of a tile
 
 
 class _Plan(NamedTuple):
@@ -106,15 +107,22 @@ class _Call:
         self.operands, self.group_channels = operands, plan.group_channels
         self.module = load(operands.input.dtype, operands.input.device)
         read = more.get("input"), more.get("grad_output")
-        self.team, self.parts = plan.wide if plan.wide and starts_whole(*read) else plan.single
+        blocks = plan.wide if plan.wide and starts_whole(*read) else plan.single
+        self.team, self.parts = blocks.team, blocks.parts
         self.pooling = _Pooling.from_buffer_copy(plan.pooling)
-        self.pooling.tile_bins = -(-operands.bins // self.parts)
-        self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
-        self.set(rois=_flat(operands.rois), offset=_flat(operands.offset), mask=_flat(operands.mask), **more)
+        self.pooling.tile_bins = blocks.bins
+        self.tensors: list[Tensor | None] = []  # kept, since a struct has but their addresses
+        _, rois, offset, mask, *_ = operands
+        self.set(
+            rois=_flat(rois),
+            offset=None if offset is None else _flat(offset),
+            mask=None if mask is None else _flat(mask),
+            **more,
+        )
 
     def set(self, **tensors: Tensor | None) -> None:
         """Set the addresses of tensors; None leaves one absent."""
-        self.tensors |= tensors
+        self.tensors += tensors.values()
         for name, tensor in tensors.items():
             setattr(self.pooling, name, None if tensor is None else tensor.data_ptr())
 
@@ -146,7 +154,8 @@ def _plan(operands: Operands) -> _Plan:
 
     def blocks(access: int) -> _Blocks:
         team = Team.of(access, channels // groups, _LEAST_THREADS)
-        return _Blocks(team, _parts(operands, team, multiprocessors))
+        parts = _parts(operands, team, multiprocessors)
+        return _Blocks(team, parts, -(-operands.bins // parts))
 
     per_access = cuda_call.channels_of_access(operands.input.dtype)
     return _Plan(
@@ -187,9 +196,16 @@ def _rows(features: Tensor, planes: int) -> Tensor:
     return features.view(images, channels // planes, planes, height, width).permute(0, 3, 4, 2, 1)
 
 
-def _flat(tensor: Tensor | None) -> Tensor | None:
+def _as_read(operands: Operands) -> Tensor:
+    """The input in the order of `_rows`."""
+    if operands.position_sensitive:
+        return _rows(operands.input, operands.planes).contiguous()
+    return operands.input.contiguous(memory_format=torch.channels_last)
+
+
+def _flat(tensor: Tensor) -> Tensor:
     """Positions and masks as the kernels read them."""
-    return None if tensor is None else tensor.float().contiguous()
+    return in_fp32(tensor).contiguous()
 
 
 def _flat_in_fp32(grad: Tensor | None) -> Tensor | None:

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dcnrun.ops.common import operator as common
 from dcnrun.ops.common.checks import check_gradient
+from dcnrun.ops.common.forms import Made
 from dcnrun.ops.common.operator import Shape
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.arguments import Operands
@@ -47,8 +48,8 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
 _output_of = common.checked_output(_empty_output)
 
 
-def _forward(*arguments: Any, **named: Any) -> Tensor:
-    operands = Operands(*arguments, **named)
+def _forward(*arguments: Any, made: Made | None = None, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named).knowing(made)
     output = operands.input.new_empty_strided(*_output_of(operands))
     _check_values(operands)
     dispatch.forward(operands, output)
@@ -62,8 +63,8 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
     return common.empty_like(_differentiated(operands), wanted, operands.input)
 
 
-def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    operands, wanted = Operands(*arguments[:-1]), arguments[-1]
+def _backward(grad_output: Tensor, *arguments: Any, made: Made | None = None) -> tuple[Tensor, ...]:
+    operands, wanted = Operands(*arguments[:-1]).knowing(made), arguments[-1]
     check_gradient(grad_output, _output_of(operands)[0], operands.input)
     grads = common.empty_like(_differentiated(operands), wanted, operands.input)
     _check_values(operands)
@@ -98,7 +99,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     wants_input, _, wants_offset, wants_mask, *_ = ctx.needs_input_grad
-    wanted = [wants_input, wants_offset, wants_mask]
+    wanted = wants_input, wants_offset, wants_mask
     computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
     of_input, of_offset, of_mask = (grad if want else None for grad, want in zip(computed, wanted, strict=True))
     return of_input, None, of_offset, of_mask, *[None] * (len(ctx.needs_input_grad) - 4)
@@ -177,8 +178,10 @@ for _key in ("AutocastCPU", "AutocastCUDA"):
 # Calls: recorded by autograd and torch.func, or past all that has nothing to do ----------------------------------------
 
 
-_compute = common.below_autograd(torch.ops.dcnrun.deform_roi_pool.default, _forward)
-_compute_backward = common.below_autograd(torch.ops.dcnrun.deform_roi_pool_backward.default, _backward)
+_compute = common.below_autograd(torch.ops.dcnrun.deform_roi_pool.default, _forward, range(4), range(4, 11))
+_compute_backward = common.below_autograd(
+    torch.ops.dcnrun.deform_roi_pool_backward.default, _backward, range(5), range(5, 13)
+)
 
 _pool_recorded = common.as_function(
     "deform_roi_pool",

@@ -131,12 +131,12 @@ class _Call:
         self.sampling.offset.data = offset.data_ptr()
         if mask is not None:
             self.sampling.mask.data = mask.data_ptr()
-        self.tensors: dict[str, Tensor | None] = {}  # kept, since a struct has but their addresses
+        self.tensors: list[Tensor | None] = []  # kept, since a struct has but their addresses
         self.set(**more)
 
     def set(self, **tensors: Tensor | None) -> None:
         """Set the addresses of tensors; None leaves one absent."""
-        self.tensors |= tensors
+        self.tensors += tensors.values()
         for name, tensor in tensors.items():
             setattr(self.sampling, name, None if tensor is None else tensor.data_ptr())
 

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from dcnrun.ops.common import operator as common
 from dcnrun.ops.common.checks import check_gradient, memory_format_of
+from dcnrun.ops.common.forms import Made
 from dcnrun.ops.common.operator import Shape
 from dcnrun.ops.deform_sample2d import dispatch
 from dcnrun.ops.deform_sample2d.arguments import Operands
@@ -48,8 +49,8 @@ def _empty_output(*arguments: Any, **named: Any) -> Tensor:
 _output_of = common.checked_output(_empty_output)
 
 
-def _forward(*arguments: Any, **named: Any) -> Tensor:
-    operands = Operands(*arguments, **named)
+def _forward(*arguments: Any, made: Made | None = None, **named: Any) -> Tensor:
+    operands = Operands(*arguments, **named).knowing(made)
     output = operands.input.new_empty_strided(*_output_of(operands))
     dispatch.forward(operands, output)
     return output
@@ -62,8 +63,8 @@ def _empty_gradients(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]
     return common.empty_like(operands[:3], wanted, operands.input)
 
 
-def _backward(grad_output: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    operands, wanted = Operands(*arguments[:-1]), arguments[-1]
+def _backward(grad_output: Tensor, *arguments: Any, made: Made | None = None) -> tuple[Tensor, ...]:
+    operands, wanted = Operands(*arguments[:-1]).knowing(made), arguments[-1]
     check_gradient(grad_output, _output_of(operands)[0], operands.input)
     grads = common.empty_like(operands[:3], wanted, operands.input)
     # A backward pass under autocast computes in the dtypes that the forward had.
@@ -85,7 +86,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _gradients(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad[:3])
+    wanted = ctx.needs_input_grad[:3]
     computed = _differentiate(grad_output, *ctx.saved_tensors, *ctx.settings, wanted)
     grads = (grad if want else None for grad, want in zip(computed, wanted, strict=True))
     return *grads, *[None] * len(ctx.settings)
@@ -150,8 +151,10 @@ for _key in ("AutocastCPU", "AutocastCUDA"):
 # Calls: recorded by autograd and torch.func, or past all that has nothing to do ----------------------------------------
 
 
-_compute = common.below_autograd(torch.ops.dcnrun.deform_sample2d.default, _forward)
-_compute_backward = common.below_autograd(torch.ops.dcnrun.deform_sample2d_backward.default, _backward)
+_compute = common.below_autograd(torch.ops.dcnrun.deform_sample2d.default, _forward, range(3), range(3, 10))
+_compute_backward = common.below_autograd(
+    torch.ops.dcnrun.deform_sample2d_backward.default, _backward, range(4), range(4, 12)
+)
 
 _sample_recorded = common.as_function(
     "deform_sample2d",

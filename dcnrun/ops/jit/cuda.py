@@ -7,6 +7,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import addressof
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,15 @@ class CudaModule:
         function, granted = self._functions.get(kernel, (None, 0))
         if function is None or shared_bytes > granted:
             function = self._prepare(kernel, shared_bytes)
-        # As torch.cuda.current_stream, without the object that it makes.
-        stream = torch._C._cuda_getCurrentRawStream(self._index)
-        addresses = _Addresses(ctypes.addressof(parameters))
+        stream = _stream(self._index)
+        addresses = _Addresses(addressof(parameters))
         driver = self._driver
         # Not every thread has a current context: those that torch starts for a backward pass may have none yet.
         (status,) = driver.cuCtxPushCurrent(self._context)
         if status:
             raise RuntimeError(f"{kernel}: {_describe(status)}")
         try:
-            (status,) = driver.cuLaunchKernel(
-                function, *grid, *block, shared_bytes, stream, ctypes.addressof(addresses), 0
-            )
+            (status,) = driver.cuLaunchKernel(function, *grid, *block, shared_bytes, stream, addressof(addresses), 0)
         finally:
             driver.cuCtxPopCurrent()
         if status:
@@ -175,6 +173,16 @@ def _build(name: str, dtype: torch.dtype, architecture: str, work: Path) -> Buil
 
     spec = cuda_build_spec(name, dtype, architecture)
     return find_or_build(spec.file_name(find_nvrtc()), compile, work, SECONDS_TO_COMPILE)
+
+
+def _stream(index: int) -> int:
+    """torch's current stream of a GPU."""
+    try:
+        # As below, without the object that it makes; PyTorch does not promise it.
+        stream: int = torch._C._cuda_getCurrentRawStream(index)
+    except AttributeError:
+        stream = torch.cuda.current_stream(index).cuda_stream
+    return stream
 
 
 def _checked(answer: tuple[Any, ...], what: str = "the NVIDIA driver") -> Any:

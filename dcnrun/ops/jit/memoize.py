@@ -25,17 +25,22 @@ class memoize(Generic[*Key, Made]):
 
     def __call__(self, *key: *Key) -> Made:
         """Return what the function returns for these arguments."""
-        if key not in self._known:
-            with self._one_makes:
-                if key not in self._known:
-                    try:
-                        self._known[key] = self._make(*key)
-                    except KernelUnavailable as problem:
-                        self._known[key] = problem
-        known = self._known[key]
+        try:
+            known = self._known[key]
+        except KeyError:
+            known = self._first(key)
         if isinstance(known, KernelUnavailable):
             raise KernelUnavailable(*known.args)
         return known
+
+    def _first(self, key: tuple[*Key]) -> Made | KernelUnavailable:
+        with self._one_makes:
+            if key not in self._known:
+                try:
+                    self._known[key] = self._make(*key)
+                except KernelUnavailable as problem:
+                    self._known[key] = problem
+            return self._known[key]
 
     def cache_clear(self) -> None:
         """Forget all results and failures."""

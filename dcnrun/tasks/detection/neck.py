@@ -62,7 +62,7 @@ class _P6P7(LastLevelP6P7):  # type: ignore[misc]
     def forward(self, p: list[Tensor], c: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         levels: tuple[list[Tensor], list[str]]
         device = p[-1].device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        if device != "meta" and torch.is_autocast_enabled(device):
             with torch.autocast(device, enabled=False):
                 levels = super().forward([*p[:-1], p[-1].float()], [c[-1].float()], names)
         else:

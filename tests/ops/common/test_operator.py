@@ -1,21 +1,20 @@
 """What the registrations share, with an operator that can be worked out by hand: y = a * b."""
 
+import importlib.util
+from types import SimpleNamespace
 from typing import NamedTuple
 
-import numpy
 import pytest
 import torch
-from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.testing._internal.two_tensor import TwoTensor
+from torch.library import Library
 from torch.utils.flop_counter import FlopCounterMode
 
+from dcnrun.ops.common import operator, shortcuts
 from dcnrun.ops.common.operator import (
     autocast,
     autocast_is_on,
     empty_like,
-    is_dispatched,
-    is_recorded,
     second_gradients,
     wanted_gradients,
     without_autocast,
@@ -93,43 +92,74 @@ def test_without_autocast():
     assert not autocast_is_on("cpu")
 
 
-def test_what_is_recorded():
-    plain, leaf = torch.ones(2), torch.ones(2, requires_grad=True)
-    assert not is_recorded((plain, None, 1.0))
-    assert is_recorded((plain, leaf))
+_library = Library("dcnrun_test_operator", "DEF")
+_library.define("multiply(Tensor a, Tensor b, float scale, bool negate) -> Tensor")
+
+
+def multiply(a, b, scale, negate, made=None):
+    return a * b * (-scale if negate else scale)
+
+
+_library.impl("multiply", multiply, "CompositeExplicitAutograd")
+
+
+@pytest.fixture(params=["shortcuts", "none"])
+def product(request, monkeypatch):
+    """A call of the operator as it is made where PyTorch has all private names, and where it lacks one; what was dispatched and computed."""
+    common = operator
+    if request.param == "none":
+        monkeypatch.setattr(shortcuts, "SHORTCUTS", None)
+        spec = importlib.util.spec_from_file_location("operator_without_shortcuts", operator.__file__)
+        common = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(common)
+    dispatched, computed = [], []
+
+    def dispatch(*arguments):
+        dispatched.append(arguments)
+        return torch.ops.dcnrun_test_operator.multiply(*arguments)
+
+    def compute(*arguments, made=None):
+        computed.append(made)
+        return multiply(*arguments)
+
+    def gradients(ctx, grad):
+        a, b = ctx.saved_tensors
+        return grad * b * ctx.scale, grad * a * ctx.scale, None, None
+
+    def save(ctx, inputs, output):
+        *tensors, ctx.scale, _ = inputs
+        ctx.save_for_backward(*tensors)
+
+    def vmap(info, in_dims, a, b, *settings):
+        a, b = (common.folded(x, in_dims[i], info.batch_size, 0) for i, x in enumerate((a, b)))
+        return call(a, b, *settings).unflatten(0, (info.batch_size, -1)), 0
+
+    below = common.below_autograd(dispatch, compute, (0, 1), (2, 3))
+    call = common.differentiable(dispatch, below, common.as_function("multiply", below, save, gradients, vmap))
+    return SimpleNamespace(call=call, dispatched=dispatched, computed=computed, short=request.param == "shortcuts")
+
+
+def test_a_call_computes_however_it_gets_there(product):
+    a, b = torch.tensor([2.0, 3.0]), torch.tensor([5.0, 7.0])
+    for _ in range(2):
+        assert product.call(a, b, 2.0, False).tolist() == [20.0, 42.0]
+    assert (len(product.dispatched), len(product.computed)) == ((0, 2) if product.short else (2, 0))
+    leaf = a.clone().requires_grad_()
+    product.call(leaf, b, 2.0, False).sum().backward()
+    assert leaf.grad.tolist() == [10.0, 14.0]
     with torch.no_grad():
-        assert not is_recorded((plain, leaf))
-        with torch.autograd.forward_ad.dual_level():
-            assert is_recorded((plain,))
-        recorded = []
-        torch.func.vmap(lambda x: recorded.append(is_recorded((x,))) or x)(plain)
-    assert recorded == [True]
+        assert not product.call(leaf, b, 2.0, False).requires_grad
 
 
-def test_the_dispatcher_is_passed_by_where_it_has_nothing_to_do():
-    plain = torch.ones(2)
-    assert not is_dispatched((plain, None, torch.nn.Parameter(plain), (1, 1), [1, 1], 1, 1.0, True))
-    with torch.inference_mode():
-        assert not is_dispatched((torch.ones(2), plain))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        torch._neg_view(torch.ones(2)),
-        torch.ones(2, dtype=torch.complex64).conj(),
-        torch.ones(2, device="meta"),
-        torch.ones(2).to_sparse(),
-        torch._to_functional_tensor(torch.ones(2)),
-        FakeTensorMode().from_tensor(torch.ones(2)),
-        TwoTensor(torch.ones(2), torch.ones(2)),
-        "a setting of a wrong type",
-        numpy.ones(2),
-    ],
-    ids=["negative", "conjugate", "meta", "sparse", "functional", "fake", "subclass", "text", "array"],
-)
-def test_the_dispatcher_gets_what_is_not_plain(other):
-    assert is_dispatched((torch.ones(2), other))
+def test_a_call_under_transforms(product):
+    a, b = torch.tensor([2.0, 3.0]), torch.tensor([5.0, 7.0])
+    assert torch.func.grad(lambda x: product.call(x, b, 1.0, False).sum())(a).tolist() == [5.0, 7.0]
+    rows = torch.vmap(lambda x: product.call(x, b, 1.0, False))(torch.stack([a, 10 * a]))
+    assert rows.tolist() == [[10.0, 21.0], [100.0, 210.0]]
+    per_row = torch.vmap(torch.func.grad(lambda x: product.call(x, b, 1.0, False).sum()))(torch.stack([a, 10 * a]))
+    assert per_row.tolist() == [[5.0, 7.0]] * 2
+    with pytest.raises(NotImplementedError, match="multiply has no derivatives in forward mode"):
+        torch.func.jvp(lambda x: product.call(x, b, 1.0, False), (a,), (a,))
 
 
 @pytest.mark.parametrize(
@@ -137,20 +167,36 @@ def test_the_dispatcher_gets_what_is_not_plain(other):
     [
         lambda: torch.autocast("cpu", dtype=torch.bfloat16),
         lambda: FlopCounterMode(display=False),
-        lambda: FakeTensorMode(),
+        lambda: FakeTensorMode(allow_non_fake_inputs=True),
         torch.autograd.profiler.profile,
-        enable_python_dispatcher,
     ],
-    ids=["autocast", "FLOPs", "fake tensors", "profiler", "Python's dispatcher"],
+    ids=["autocast", "FLOPs", "fake tensors", "profiler"],
 )
-def test_the_dispatcher_is_used_where_others_look(context):
-    plain = torch.ones(2)
-    with context():
-        assert is_dispatched((plain,))
-    assert not is_dispatched((plain,))
+def test_a_seen_call_is_dispatched_where_others_look(product, context):
+    a, b = torch.ones(2), torch.ones(2)
+    product.call(a, b, 1.0, False)
+    product.dispatched.clear()
+    with context(), torch.no_grad():
+        product.call(a, b, 1.0, False)
+    assert len(product.dispatched) == 1
 
 
-def test_the_dispatcher_is_used_under_transforms():
-    dispatched = []
-    torch.func.vmap(lambda x: dispatched.append(is_dispatched((x,))) or x)(torch.ones(2))
-    assert dispatched == [True]
+def test_a_seen_call_is_none_with_another_form(product):
+    """What was made of a form is found by calls of this form alone."""
+    a, b = torch.ones(2, 3), torch.ones(2, 3)
+    others = [(torch.ones(2, 3).double(), b.double()), (torch.ones(3, 2).mT, b), (a, torch.ones(3))]
+    for arguments in ((a, b), *others, (b, a)):
+        product.call(*arguments, 1.0, False)
+    if product.short:
+        made = product.computed
+        assert [made.index(each) for each in made] == [0, 0, 0, 0, 0]  # all of them empty
+        assert [next(i for i, first in enumerate(made) if first is each) for each in made] == [0, 1, 2, 3, 0]
+    negative = torch._neg_view(a)
+    assert product.call(negative, b, 1.0, False).tolist() == [[-1.0] * 3] * 2
+    assert len(product.dispatched) == (1 if product.short else 6)
+
+
+def test_arguments_of_wrong_types_are_the_dispatchers_to_refuse(product):
+    for wrong in ("text", {}):
+        with pytest.raises(RuntimeError, match="Expected a value of type 'Tensor'"):
+            product.call(torch.ones(2), wrong, 1.0, False)
