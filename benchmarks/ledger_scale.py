@@ -1,9 +1,12 @@
-"""What the ledger's calls take with many trials in it, as the actor of a Ray cluster answers them, and what a suggestion takes.
+"""A cluster of 1,000 nodes and up to 100,000 trials, simulated: whether the ledger keeps up, and what does not first.
 
     python -m benchmarks.ledger_scale benchmarks/results/ledger_scale.json [1000 10000 100000]
 
-Each trial is pretended: rows as agents leave them, ten reports each. Timed are the calls that a trial makes (claim, with the
-search that draws it, heartbeat, report, judgement, end), and how many trials a second that allows. Minutes; nothing else may run.
+The ledger, its actor's code and the search are real; nodes and trials are pretended, and the clock runs as fast as the answers come.
+At each size the ledger has so many trials that ended, each with ten reports, and 1,000 that run. Then some seconds of the cluster's life
+are played by as many threads as the actor has: each trial beats every 5 s, reports (and is judged) every 30 s, and after ten
+minutes ends, upon which its node claims another. `busy` is the real time that this takes for a second of the cluster's: above 1 the
+ledger falls behind. What Ray adds to a call is not in it. Four minutes; nothing else may run.
 """
 
 import json
@@ -11,8 +14,11 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,74 +26,121 @@ import psutil
 import sqlalchemy as sa
 
 from dcnrun.bench.machine import describe
+from dcnrun.jobs.cluster.agents import THREADS
 from dcnrun.jobs.cluster.served import LedgerActor
 from dcnrun.jobs.database import sqlite_url
-from dcnrun.jobs.ledger import State
+from dcnrun.jobs.ledger import Job, State
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.plan import Plan, Searching
 from dcnrun.sweep.storage import create_ledger
 from tests.sweep.factories import parsed
 
-SIZES = (1000, 10_000, 100_000)
-CALLS, REPORTS = 5, 10
-BEATS_S, REPORT_S = 5.0, 30.0  # how often a trial that runs beats and, say, reports
-METRIC = "metric: {name: val/miou, goal: maximize}\nearly_terminate: {type: hyperband, min_iter: 2, eta: 3}\n"
+SIZES, NODES = (1000, 10_000, 100_000), 1000
+BEATS_S, REPORTS_S, TRIAL_S, PLAYED_S = 5.0, 30.0, 600.0, 4.0
+REPORTS = 10
+METRIC = "metric: {name: val/miou, goal: maximize}\n"
+RULE = "early_terminate: {type: hyperband, min_iter: 2, eta: 3}\n"
 SPACE = "optim.lr: {distribution: log_uniform_values, min: 0.0001, max: 1.0}"
 
 
-def fill(url: str, trials: int) -> None:
-    """Write rows of trials that are completed, each with ten reports."""
+def fill(url: str, ended: int) -> None:
+    """Write rows as agents leave them: of trials that ended, and after them of those that run, one on each node."""
     rng = random.Random(0)
     rows = []
-    for number in range(trials):
+    for number in range(ended + NODES):
         lr = 10 ** rng.uniform(-4, 0)
         history = [[step, rng.random()] for step in range(1, REPORTS + 1)]
+        state, end = ("running", None) if number >= ended else ("completed", float(number))
         texts = [json.dumps(value) for value in ([f"optim.lr={lr}"], {"optim.lr": lr}, history)]
-        rows.append((number, texts[0], texts[1], f"trial-{number:06d}", texts[2], f"node-{number % 1000}:7:1:boot"))
+        name = f"trial-{number:06d}"
+        rows.append((number, texts[0], texts[1], name, texts[2], state, owner(number % NODES), end, time.time()))
     with sa.create_engine(url).begin() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO dcnrun_jobs (batch, number, overrides, parameters, folder, state, attempts, history, owner, started, ended, beat)"
-            " VALUES (1, ?, ?, ?, ?, 'completed', 1, ?, ?, 1.0, 2.0, 2.0)",
+            "INSERT INTO dcnrun_jobs (batch, number, overrides, parameters, folder, history, state, owner, ended, beat, attempts, started)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1.0)",
             rows,
         )
 
 
-def seconds(call: Callable[..., object], *arguments: object) -> float:
-    began = time.perf_counter()
-    call(*arguments)
-    return time.perf_counter() - began
+def owner(node: int) -> str:
+    return f"node-{node}:7:1:boot"
 
 
-def measure(folder: Path, trials: int, method: str) -> dict[str, Any]:
-    """Return the median milliseconds of each call, and the megabytes of this process, beside so many trials."""
-    plan = Plan(parsed(METRIC, SPACE, method), (), 0, Sampler.tpe)
-    ledger = create_ledger(plan, "scale", folder, None, None)
-    fill(sqlite_url(folder / "ledger.db"), trials)
-    searching = Searching(plan)
-    actor = LedgerActor(lambda: (ledger, searching.draw, searching.judge, None), folder)
-    actor.underway()  # the first reads every row
-    jobs, drawing = ledger.jobs(), []
-    times: dict[str, list[float]] = {name: [] for name in ("claim", "beat", "record", "judge", "finish", "current")}
-    for call in range(CALLS):
-        owner = f"node-{call}:7:1:boot"
-        drawing.append(seconds(searching.draw, jobs))
+class Cluster:
+    """Pretended nodes that ask a ledger."""
+
+    def __init__(self, actor: LedgerActor, running: list[Job]) -> None:
+        self._actor = actor
+        self._jobs = dict(enumerate(running))
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+
+    def beat(self, node: int) -> None:
+        self._timed("beat", self._actor.beat, self._jobs[node], owner(node))
+
+    def report(self, node: int) -> None:
+        history = [(step, random.random()) for step in range(1, REPORTS + 1)]
+        self._timed("record", self._actor.record, self._jobs[node], owner(node), history)
+        self._timed("judge", self._actor.judge, self._jobs[node])
+
+    def end(self, node: int) -> None:
+        self._timed("finish", self._actor.finish, self._jobs[node], owner(node), State.completed)
+        self._timed("current", self._actor.current, self._jobs[node])
+        self._jobs[node] = self._timed("claim", self._actor.claim, owner(node))
+
+    def play(self, seconds: float) -> tuple[int, float]:
+        """Play so many seconds of the cluster's life, and return the calls and the seconds that it took."""
+        rng, moments = random.Random(1), []
+        for call, every in ((self.beat, BEATS_S), (self.report, REPORTS_S), (self.end, TRIAL_S)):
+            for node in range(NODES):
+                moment = rng.uniform(0, every)  # the first of this node's
+                while moment < seconds:
+                    moments.append((moment, call, node))
+                    moment += every
+        moments.sort(key=lambda each: each[0])
+        locks = [threading.Lock() for _ in range(NODES)]
+
+        def make(moment: tuple[float, Callable[[int], None], int]) -> None:
+            with locks[moment[2]]:  # an agent makes a call at a time
+                moment[1](moment[2])
+
         began = time.perf_counter()
-        job = actor.claim(owner)
-        times["claim"].append(time.perf_counter() - began)
-        assert job is not None
-        times["beat"].append(seconds(actor.beat, job, owner))
-        times["record"].append(seconds(actor.record, job, owner, [(1, 0.5), (2, 0.6)]))
-        times["judge"].append(seconds(actor.judge, job))
-        times["finish"].append(seconds(actor.finish, job, owner, State.completed))
-        times["current"].append(seconds(actor.current, job))
-    medians = {name: statistics.median(values) for name, values in {**times, "suggestion": drawing}.items()}
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(make, moments))
+        return sum(map(len, self.seconds.values())), time.perf_counter() - began
+
+    def _timed(self, name: str, call: Callable[..., Any], *arguments: object) -> Any:
+        began = time.perf_counter()
+        answer = call(*arguments)
+        self.seconds[name].append(time.perf_counter() - began)
+        return answer
+
+
+def measure(folder: Path, ended: int, method: str, rule: str) -> dict[str, Any]:
+    """Return how busy the ledger is beside so many trials, and what single calls and a suggestion take."""
+    plan = Plan(parsed(METRIC + rule, SPACE, method), (), 0, Sampler.tpe)
+    ledger = create_ledger(plan, "scale", folder, None, None)
+    ledger.lost_after = float("inf")  # the clock of the rows stands still
+    fill(sqlite_url(folder / "ledger.db"), ended)
+    searching = Searching(plan)
+    began = time.perf_counter()
+    jobs = ledger.jobs()
+    first_reading = time.perf_counter() - began
+    suggestions = []
+    for extra in range(3):
+        began = time.perf_counter()
+        searching.draw(jobs[: len(jobs) - extra])
+        suggestions.append(time.perf_counter() - began)
+    cluster = Cluster(LedgerActor(lambda: (ledger, searching.draw, searching.judge, None), folder), jobs[ended:])
+    calls, seconds = cluster.play(PLAYED_S)
     return {
-        "trials": trials,
+        "trials": ended,
         "method": method,
-        "ms": {name: round(1000 * value, 2) for name, value in medians.items()},
-        # claims have a thread of their own, and wait for nothing but the one before
-        "claims_a_second": round(1 / medians["claim"], 1),
-        "trials_that_run": round(1 / (medians["beat"] / BEATS_S + (medians["record"] + medians["judge"]) / REPORT_S)),
+        "stop_rule": bool(rule),
+        "busy": round(seconds / PLAYED_S, 2),
+        "calls_a_second": {"asked": round(calls / PLAYED_S), "answered": round(calls / seconds)},
+        "ms": {name: round(1000 * statistics.median(values), 1) for name, values in cluster.seconds.items()},
+        "suggestion_ms": round(1000 * statistics.median(suggestions), 1),
+        "first_reading_s": round(first_reading, 1),
         "memory_mb": round(psutil.Process().memory_info().rss / 1e6),
     }
 
@@ -95,12 +148,14 @@ def measure(folder: Path, trials: int, method: str) -> dict[str, Any]:
 def main() -> None:
     sizes = [int(size) for size in sys.argv[2:]] or SIZES
     results = []
-    for method in ("random", "bayes"):
-        for trials in sizes:
+    for method, rule in (("random", ""), ("bayes", ""), ("bayes", RULE)):
+        for ended in sizes:
             with tempfile.TemporaryDirectory() as folder:
-                results.append(measure(Path(folder), trials, method))
+                results.append(measure(Path(folder), ended, method, rule))
             print(results[-1], flush=True)
-    Path(sys.argv[1]).write_text(json.dumps({"machine": describe(), "results": results}, indent=1) + "\n")
+    Path(sys.argv[1]).write_text(
+        json.dumps({"machine": describe(), "nodes": NODES, "results": results}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

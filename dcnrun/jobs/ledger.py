@@ -42,9 +42,9 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,21 @@ class Job:
     beat: float | None = None  # last sign of life from its agent
     damaged: bool = False  # whether its row is not as agents write it, as the reason says; then it is failed
 
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """What it reported, without the steps."""
+        return tuple(value for _, value in self.history if math.isfinite(value))
+
+    @cached_property
+    def lowest(self) -> float | None:
+        """The lowest value that it reported."""
+        return min(self.values, default=None)
+
+    @cached_property
+    def highest(self) -> float | None:
+        """The highest value that it reported."""
+        return max(self.values, default=None)
+
 
 @dataclass(frozen=True)
 class JobSpec:
@@ -147,7 +162,7 @@ _jobs = sa.Table(
     sa.UniqueConstraint("batch", "folder"),
     sa.Index("dcnrun_jobs_by_end", "batch", "ended"),
 )
-# JSON as the text that it should be: one row that is none must not hide the others.
+# JSON as the text that it should be: one row that is none must not hide the others. The heartbeat is the last.
 _columns = [
     sa.cast(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column for column in _jobs.c
 ]
@@ -452,7 +467,7 @@ class Ledger:
         known = self._known
         if not known.is_whole or known.refuses is not self.refuses:
             known = _Known(self.refuses)
-        changing = self._rows(connection, sa.or_(_jobs.c.ended.is_(None), _jobs.c.ended >= known.last_end))
+        changing = self._rows(connection, sa.or_(_jobs.c.ended.is_(None), _jobs.c.ended > known.last_end))
         known.keep(changing)
         if missed := known.underway.difference(row["number"] for row in changing):
             known.keep(self._rows(connection, _jobs.c.number.in_(missed)))
@@ -486,7 +501,9 @@ class _Known:
 
     def __init__(self, refuses: Callable[[Job], str | None]) -> None:
         self.refuses = refuses  # `Ledger.refuses` when they were read
-        self.read: dict[Any, tuple[tuple[Any, ...], Job]] = {}  # by number: what a job was read from, and the job
+        self.read: dict[
+            Any, tuple[tuple[Any, ...], Job]
+        ] = {}  # by number: a job's row, its heartbeat at the end, and the job
         self.underway: set[int] = set()  # the numbers of those that wait or run
         self.last_end = -math.inf
         self.is_whole = True  # whether no row was damaged
@@ -505,8 +522,15 @@ class _Known:
 
     def job(self, row: sa.RowMapping, index: int) -> Job:
         """Return the job of a row: the one that is known, if it was read from the same."""
-        kept = self.read.get(row["number"])
-        return kept[1] if kept and kept[0] == tuple(row.values()) else self._read(row, index)
+        row_now = tuple(row.values())
+        row_before, job = self.read.get(row["number"], ((), None))
+        if job is None or job.damaged or row_before[:-1] != row_now[:-1]:
+            return self._read(row, index)
+        if row_before == row_now:
+            return job
+        # a heartbeat alone, as most that changes is
+        beat = row["beat"]
+        return replace(job, beat=beat) if isinstance(beat, float) and math.isfinite(beat) else self._read(row, index)
 
     def _read(self, row: sa.RowMapping, index: int) -> Job:
         """Return the job of a row, or of one that is damaged, or that the batch's owner refuses, a failed one."""

@@ -58,12 +58,12 @@ def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[flo
     are skipped: they count neither as a report nor as a value.
     """
     sign = -1 if goal is Goal.maximize else 1
-    losses = {run: [sign * value for value in reports if math.isfinite(value)] for run, reports in histories.items()}
-    own = losses[number]
+    own = [sign * value for value in filter(math.isfinite, histories[number])]
     band = max((band for band in bands(rule) if band <= len(own)), default=None)
     if band is None:
         return None
-    there = sorted(reports[band - 1] for reports in losses.values() if len(reports) >= band)
+    at_the_band = (next(islice(filter(math.isfinite, reports), band - 1, None), None) for reports in histories.values())
+    there = sorted(sign * value for value in at_the_band if value is not None)
     # The reciprocal first, as W&B do it: for some eta the product rounds to just below an integer.
     threshold = there[int(1 / rule.eta * len(there))]
     value = own[band - 1] if rule.strict else min(own)

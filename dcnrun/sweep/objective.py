@@ -1,6 +1,5 @@
 """The objective of a trial: the best of its reports, or the value that the sweep file imputes."""
 
-import math
 from collections.abc import Sequence
 
 from dcnrun.jobs.ledger import Job, State
@@ -10,8 +9,8 @@ ENDED = {State.completed, State.stopped, State.failed}
 
 
 def best_value(job: Job, goal: Goal) -> float | None:
-    """Return the best finite value that a job reported; None if there is none."""
-    return _best(_reports(job), goal)
+    """Return the best value that a job reported; None if there is none."""
+    return job.lowest if goal is Goal.minimize else job.highest
 
 
 def target_reached(metric: Metric, jobs: Sequence[Job]) -> bool:
@@ -19,8 +18,8 @@ def target_reached(metric: Metric, jobs: Sequence[Job]) -> bool:
     target = metric.target
     if target is None:
         return False
-    reports = [value for job in jobs for value in _reports(job)]
-    return any(value <= target if metric.goal is Goal.minimize else value >= target for value in reports)
+    values = [value for job in jobs if (value := best_value(job, metric.goal)) is not None]
+    return any(value <= target if metric.goal is Goal.minimize else value >= target for value in values)
 
 
 def value_in_search(job: Job, metric: Metric, jobs: Sequence[Job]) -> float | None:
@@ -44,15 +43,9 @@ def _imputed(strategy: Impute | None, job: Job, goal: Goal, jobs: Sequence[Job])
         case Impute.best:
             return best_value(job, goal)
         case Impute.latest:
-            return next(reversed(_reports(job)), None)
+            return next(reversed(job.values), None)
         case Impute.worst:
-            reports = [value for job in jobs if job.state in ENDED for value in _reports(job)]
-            return max(reports, default=None) if goal is Goal.minimize else min(reports, default=None)
-
-
-def _reports(job: Job) -> list[float]:
-    return [value for _, value in job.history if math.isfinite(value)]
-
-
-def _best(values: Sequence[float], goal: Goal) -> float | None:
-    return min(values, default=None) if goal is Goal.minimize else max(values, default=None)
+            ended = [job for job in jobs if job.state in ENDED]
+            if goal is Goal.minimize:
+                return max((job.highest for job in ended if job.highest is not None), default=None)
+            return min((job.lowest for job in ended if job.lowest is not None), default=None)

@@ -97,6 +97,8 @@ class Searching:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.search = Search(plan.sweep, plan.seed, plan.sampler)
+        self.judge = None if plan.sweep.metric is None or plan.sweep.early_terminate is None else self._judge
+        """Decides whether a trial that runs must stop; None without a rule."""
 
     def draw(self, jobs: Sequence[Job]) -> JobSpec | None:
         """Return the trial after these; None when every setting has been tried or the metric's target is reached."""
@@ -105,11 +107,11 @@ class Searching:
         parameters = self.search.suggest(jobs)
         return None if parameters is None else self.plan.trial(parameters, next_number(jobs))
 
-    def judge(self, jobs: Sequence[Job], job: Job) -> Verdict | None:
+    def _judge(self, jobs: Sequence[Job], job: Job) -> Verdict | None:
         """Return why the stop rule stops a trial that has just reported; None lets it continue, also past the metric's target."""
         metric, rule = self.plan.sweep.metric, self.plan.sweep.early_terminate
-        if metric is None or rule is None:
-            return None
-        histories = {each.number: [value for _, value in each.history] for each in jobs}
+        assert metric is not None
+        assert rule is not None
+        histories = {each.number: each.values for each in jobs}
         stop = hyperband.judge(rule, metric.goal, histories, job.number)
         return Verdict(stop.sentence(metric.name), stop.band) if stop else None

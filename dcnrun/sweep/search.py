@@ -1,5 +1,6 @@
 """Chooses the next setting of a sweep from the jobs so far: by Optuna (bayes and random), or in the order of W&B (grid)."""
 
+import heapq
 import math
 import random
 from collections.abc import Mapping, Sequence, Set
@@ -14,14 +15,19 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job
 from dcnrun.sweep.engines.engine import Sampler
-from dcnrun.sweep.objective import ENDED, target_reached, value_in_search
+from dcnrun.sweep.objective import ENDED, best_value, target_reached, value_in_search
 from dcnrun.sweep.space import Dimension, dimension, in_words
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, Values, setting_key
-from dcnrun.sweep.spec.sweep_file import Method, Metric, Parameter, SweepFile
+from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, Parameter, SweepFile
 
 DRAWS = (
     5  # how often a sampler is asked again while it returns a setting that has been tried, or that another agent runs
 )
+
+MOST_TOLD = 2000
+"""The most jobs that ended of which a sampler is told. TPE holds the best 25 against all others, of which it needs to know but the
+density; and what it takes for a suggestion grows with their number."""
+BEST_TOLD = 200
 
 
 class Search:
@@ -34,13 +40,14 @@ class Search:
         self.dimensions = {each.name: dimension(each.distribution) for each in sweep.parameters}
         self.domains = {name: each.domain for name, each in self.dimensions.items()}
         self.space = _grid(sweep) if sweep.method is Method.grid else _whole_space(self.dimensions)
+        self._keys: dict[int, tuple[Job, frozenset[tuple[str, str]]]] = {}  # by number: computed once of a job
 
     def suggest(self, jobs: Sequence[Job]) -> dict[str, Any] | None:
         """Return the setting to try after these jobs: parameters by name; None when all that there are have been tried.
 
         Each is tried once, however it ended: a run of the same setting would give the same result, bit for bit.
         """
-        tried = {_keys(job.parameters) for job in jobs}
+        tried = self._tried(jobs)
         if self.sweep.method is Method.grid:
             return self._untried(tried, 0)
         # another seed after every job, so that draws differ while no trial has reported
@@ -59,7 +66,14 @@ class Search:
 
     def is_exhausted(self, jobs: Sequence[Job]) -> bool:
         """Whether every setting that there is has been tried."""
-        return self.space is not None and self._untried({_keys(job.parameters) for job in jobs}, 0) is None
+        return self.space is not None and self._untried(self._tried(jobs), 0) is None
+
+    def _tried(self, jobs: Sequence[Job]) -> Set[frozenset[tuple[str, str]]]:
+        """Return the settings of jobs, as sets of keys."""
+        for job in jobs:
+            if job.number not in self._keys or self._keys[job.number][0] is not job:
+                self._keys[job.number] = (job, _keys(job.parameters))
+        return {self._keys[job.number][1] for job in jobs}
 
     def _untried(self, tried: Set[frozenset[tuple[str, str]]], seed: int) -> dict[str, Any] | None:
         """Return the next setting that is not tried: of a grid the first, elsewhere one by chance; None if there is none."""
@@ -87,7 +101,8 @@ class Search:
         if self.sampler is Sampler.gp:
             sampler = GPSampler(seed=seed, warn_independent_sampling=False)
         study = optuna.create_study(direction=metric.goal.value, sampler=sampler)
-        study.add_trials([trial for job in jobs if (trial := self._trial(job, metric, jobs)) is not None])
+        told = told_of(jobs, metric.goal)
+        study.add_trials([trial for job in told if (trial := self._trial(job, metric, told)) is not None])
         return study
 
     def _trial(self, job: Job, metric: Metric, jobs: Sequence[Job]) -> FrozenTrial | None:
@@ -107,6 +122,19 @@ class Search:
             params={name: each.point(job.parameters[name]) for name, each in self.dimensions.items()},
             distributions=self.domains,
         )
+
+
+def told_of(jobs: Sequence[Job], goal: Goal) -> Sequence[Job]:
+    """Return the jobs of which a sampler is told: all, or of very many that ended the best, and of the others as many from all times."""
+    ended = [job for job in jobs if job.state in ENDED]
+    if len(ended) <= MOST_TOLD:
+        return jobs
+    sign = -1 if goal is Goal.maximize else 1
+    valued = [(sign * value, job.number) for job in ended if (value := best_value(job, goal)) is not None]
+    best = {number for _, number in heapq.nsmallest(BEST_TOLD, valued)}
+    others = [job.number for job in ended if job.number not in best]
+    told = best.union(others[:: math.ceil(len(others) / (MOST_TOLD - BEST_TOLD))])
+    return [job for job in jobs if job.state not in ENDED or job.number in told]
 
 
 def grid_values(parameter: Parameter) -> Values:

@@ -72,10 +72,8 @@ def test_a_trial_has_the_files_overrides_then_parameters_then_those_of_the_comma
 def test_nothing_is_drawn_when_the_target_is_reached_and_what_runs_goes_on_to_its_end():
     """As Weights & Biases document it."""
     searching = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
-    running, there = job(0, 0.5), job(1, 0.1, 0.91, state=State.completed)
-    assert searching.draw([there]) is None
-    assert searching.judge([running, there], running) is None
-    assert searching.judge([running, there], there) is None
+    assert searching.draw([job(0, 0.1, 0.91, state=State.completed)]) is None
+    assert searching.judge is None, "without a stop rule nothing ends what runs"
 
 
 def test_a_trial_is_drawn_past_all_numbers_that_there_are():
@@ -127,4 +125,4 @@ def test_the_stop_rule_is_asked_with_every_jobs_reports():
     assert verdict.reason.startswith("band 2: val/miou 20.0 % is worse than 60.0 %")
     assert searching.judge([good, job(1, 0.1)], job(1, 0.1)) is None
     no_rule = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
-    assert no_rule.judge([good, bad], bad) is None
+    assert no_rule.judge is None

@@ -21,7 +21,7 @@ from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.resources import resource_dir
 from dcnrun.sweep.engines.engine import Sampler
-from dcnrun.sweep.search import Search, grid_values
+from dcnrun.sweep.search import BEST_TOLD, MOST_TOLD, Search, grid_values, told_of
 from dcnrun.sweep.spec.distributions import (
     Beta,
     Categorical,
@@ -289,6 +289,23 @@ def test_a_suggestion_after_a_hundred_jobs_is_quick() -> None:
     started = time.perf_counter()
     search().suggest(jobs)
     assert time.perf_counter() - started < 0.5
+
+
+def test_of_very_many_jobs_a_sampler_is_told_of_the_best_and_of_others_from_all_times() -> None:
+    few = ended_jobs(MOST_TOLD)
+    assert told_of(few, Goal.minimize) is few
+    jobs = [*ended_jobs(3 * MOST_TOLD), job(3 * MOST_TOLD, {"x": 1.0, "n": 1}, state=State.running)]
+    told = told_of(jobs, Goal.minimize)
+    numbers = [each.number for each in told]
+    assert numbers == sorted(set(numbers))
+    assert MOST_TOLD / 2 <= len(told) - 1 <= MOST_TOLD
+    assert numbers[-1] == 3 * MOST_TOLD, "all that runs"
+    best = sorted(jobs[:-1], key=lambda each: min(value for _, value in each.history))[:BEST_TOLD]
+    assert {each.number for each in best} <= set(numbers)
+    assert max(np.diff(numbers)) <= 10, "from all times"
+    drawn = search().suggest(jobs)
+    assert drawn is not None
+    assert loss(drawn) < np.median([loss(each.parameters) for each in jobs]), "it has learnt"
 
 
 def test_the_optimum_is_found_in_thirty_trials() -> None:

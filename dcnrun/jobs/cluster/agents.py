@@ -32,7 +32,7 @@ _SECONDS_FOR_THE_LAST_COMMAND = 20.0
 _LEAST_PENDING = 16
 """Agents that wait for room, so that an autoscaler makes some; with more at work, as many wait."""
 _MARK = ".shared"
-_THREADS = 16
+THREADS = 16
 """Of the actor that serves the ledger, for claims and for all else: what they write at the same time is one transaction."""
 
 
@@ -229,8 +229,8 @@ def _start_ledger(batch: Batch) -> Any:
     """Start the actor that serves the ledger; UsageError while that of another command does."""
     serving: Any = ray.remote(
         num_cpus=0,
-        max_concurrency=_THREADS,
-        concurrency_groups={CLAIMS: _THREADS, FILES: 1},
+        max_concurrency=THREADS,
+        concurrency_groups={CLAIMS: THREADS, FILES: 1},
         max_restarts=-1,
         max_task_retries=-1,
     )
