@@ -42,12 +42,12 @@ _OBJECT_STORE = 75 * 2**20  # bytes: the least that Ray takes
 class Nodes:
     """Nodes of a cluster on this machine, each what `ray start --block` starts, in a session of its own."""
 
-    def __init__(self, folder: Path, cpus: int = 1) -> None:
+    def __init__(self, folder: Path, cpus: int = 1, gpus: int = 0) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         self._log = folder / "nodes.log"
-        self._cpus = cpus
+        self._has = [f"--num-cpus={cpus}", f"--num-gpus={gpus}", f"--object-store-memory={_OBJECT_STORE}"]
         port = self.address.rpartition(":")[2]
         self._head = self._start(
             "--head", f"--port={port}", f"--temp-dir={folder / 'ray'}", "--include-dashboard=false"
@@ -70,7 +70,7 @@ class Nodes:
             _kill(node)
 
     def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        given = [f"--num-cpus={self._cpus}", f"--object-store-memory={_OBJECT_STORE}", "--node-ip-address=127.0.0.1"]
+        given = [*self._has, "--node-ip-address=127.0.0.1"]
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [*_RAY, "start", "--block", "--disable-usage-stats", *given, *arguments],
@@ -82,9 +82,9 @@ class Nodes:
 
 
 @contextmanager
-def nodes(folder: Path, cpus: int = 1) -> Iterator[Nodes]:
-    """Give a cluster of a head node alone, with room for so many trials."""
-    started = Nodes(folder, cpus)
+def nodes(folder: Path, cpus: int = 1, gpus: int = 0) -> Iterator[Nodes]:
+    """Give a cluster of a head node alone, with room for so many trials; it may pretend to have GPUs."""
+    started = Nodes(folder, cpus, gpus)
     try:
         yield started
     finally:
