@@ -161,7 +161,7 @@ def slurm(folder: Path) -> dict[str, Any]:
     job = {"JOB_NODELIST": "node[1-2]", "JOB_ID": os.getpid(), "JOB_NUM_NODES": 2, "CPUS_PER_TASK": 1}
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     environment |= {f"SLURM_{name}": str(value) for name, value in job.items()}
-    words = ["bash", SCRIPT, "sweep", folder / "sweep.yaml", "--out", out]
+    words = ["bash", str(SCRIPT), "sweep", str(folder / "sweep.yaml"), "--out", str(out)]
     ended = subprocess.run(words, env=environment, capture_output=True, text=True)
     jobs = jobs_in(out)
     is_right = ended.returncode == 0 and len(completed(jobs)) == len(jobs) == 2
