@@ -1,5 +1,6 @@
 """`dcnrun compare`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,6 +40,13 @@ def compare(
             autocompletion=complete_override,
         ),
     ] = None,
+    vary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=VALUES",
+            help="Run the comparison at each of these values of a setting (data.warp=0,0.3,0.6), and show how the differences move.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the comparison is written.")] = None,
     config_dir: ConfigDir = None,
     dry_run: DryRun = False,
@@ -73,9 +81,9 @@ def compare(
     if overrides and runs:
         raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
     if runs:
-        if config_dir or dry_run or storage or agents or gpus or engine is not Where.local:
+        if vary or config_dir or dry_run or storage or agents or gpus or engine is not Where.local:
             raise UsageError(
-                "--config-dir, --dry-run, --storage, --agents, --gpus and --engine are for runs to be trained, not for folders of finished ones."
+                "--vary, --config-dir, --dry-run, --storage, --agents, --gpus and --engine are for runs to be trained, not for folders of finished ones."
             )
         from dcnrun.compare.compare_runs import compare_runs
 
@@ -87,6 +95,13 @@ def compare(
     from dcnrun.jobs.database import storage_url
 
     cluster = cluster_options(engine is Where.ray, address, per_trial, run_folders, agents, gpus)
-    return run_grid(
-        overrides, out, config_dir, dry_run, storage_url(storage), agents or 1, gpu_list(gpus), pictures, cluster
-    )
+    gpu_names, url = gpu_list(gpus), storage_url(storage)
+
+    def run(settings: Sequence[str], folder: Path | None) -> dict[str, Any]:
+        return run_grid(settings, folder, config_dir, dry_run, url, agents or 1, gpu_names, pictures, cluster)
+
+    if vary is None:
+        return run(overrides, out)
+    from dcnrun.compare.vary import run_varied
+
+    return run_varied(overrides, vary, out, config_dir, dry_run, run)

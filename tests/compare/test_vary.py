@@ -1,0 +1,137 @@
+"""Comparisons at several values of a setting, from runs that are as training leaves them."""
+
+import json
+from statistics import fmean
+
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from dcnrun.compare.report import as_dict
+from dcnrun.compare.results import compare
+from dcnrun.compare.runner import run_grid
+from dcnrun.compare.vary import Varied, markdown, plot, run_varied
+from dcnrun.config.schema import CONV_TRAITS, ConvKind
+from dcnrun.errors import ConfigError, UsageError
+from dcnrun.runs import json_ready
+from tests.compare.factories import variant
+
+WARPS = {"0": 0.72, "0.3": 0.8, "0.6": 0.9}  # how often deformable convolution finds a pixel
+GRID = ["data=shapes", "conv=standard,dilated,deformable", "conv.dilation=2,4", "seed=0,1,2"]
+
+
+def report(folder, skill):
+    kinds = {"standard": "conv=standard", "dilated 2": "conv=dilated", "dilated 4": "conv=dilated"}
+    rows = [variant(folder, name, [kind]) for name, kind in kinds.items()]
+    return json_ready(
+        as_dict(compare([*rows, variant(folder, "deformable", ["conv=deformable"], skill=skill)]), folder)
+    )
+
+
+class Pretended:
+    """Stands for `run_grid`."""
+
+    def __init__(self):
+        self.started = []
+
+    def __call__(self, overrides, folder):
+        self.started.append((list(overrides), folder.name))
+        return report(folder, WARPS[overrides[-1].partition("=")[2]])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What was started, what was returned, and the folder."""
+    folder, run = tmp_path_factory.mktemp("vary") / "out", Pretended()
+    result = run_varied(GRID, "data.warp=0,0.3,0.6", folder, None, False, run)
+    return run.started, result, folder
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    return Varied("data.warp", {value: report(folder / value, skill) for value, skill in WARPS.items()})
+
+
+def test_each_value_is_a_comparison_in_a_folder_of_its_own(made):
+    started, result, folder = made
+    assert started == [([*GRID, f"data.warp={value}"], f"data.warp-{value}") for value in WARPS]
+    assert result["comparisons"] == {value: str(folder / f"data.warp-{value}") for value in WARPS}
+
+
+def test_the_files_say_what_each_comparison_says(made):
+    _, result, folder = made
+    assert json.loads((folder / "vary.json").read_text()) == result
+    assert (result["reference"], result["metric"]) == ("standard", "val/miou")
+    *_, deformable = result["variants"]
+    for value, skill in WARPS.items():
+        own = report(folder / "again" / value, skill)["variants"]
+        scores = {row["name"]: [run["val/miou"] for run in row["runs"]] for row in own}
+        gains = [a - b for a, b in zip(scores["deformable"], scores["standard"], strict=True)]
+        found = deformable["values"][value]
+        assert found["difference"]["mean"] == pytest.approx(fmean(gains), abs=1e-12)
+        low, high = found["difference"]["interval"]
+        assert low < fmean(gains) < high
+    with Image.open(folder / "vary.png") as picture:
+        assert picture.size[0] > 1000
+
+
+def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_value(varied):
+    heads, _, *rows = [line.split(" | ") for line in markdown(varied).splitlines() if line.startswith("| ")]
+    assert [head.strip("| ") for head in heads[1:]] == ["data.warp=0", "data.warp=0.3", "data.warp=0.6"]
+    assert [row[0].strip("| ") for row in rows] == ["standard", "dilated 2", "dilated 4", "deformable"]
+    assert len({row[1] for row in rows[:3]}) == 2  # equal scores, and a difference of 0 to the reference
+    assert all("(+" in cell for cell in rows[3][1:])
+
+
+def test_the_figure_shows_the_differences_at_their_values(varied):
+    left, right = plot(varied).axes
+    means = {line.get_label(): line for line in right.lines if not line.get_label().startswith("_")}
+    assert means.keys() == {"standard", "dilated 2", "dilated 4", "deformable"}
+    wanted = [100 * report["variants"][3]["difference"]["mean"] for report in varied.reports.values()]
+    assert list(means["deformable"].get_ydata()) == pytest.approx(wanted)
+    assert list(means["deformable"].get_xdata()) == pytest.approx([0, 0.3, 0.6], abs=0.02)
+    assert means["dilated 2"].get_linestyle() != means["dilated 4"].get_linestyle()
+    assert to_hex(means["deformable"].get_color()) == CONV_TRAITS[ConvKind.deformable].colour.lower()
+    assert list(left.lines[0].get_xdata()) == [0, 0.3, 0.6]
+
+
+def test_values_that_are_no_numbers_stand_side_by_side(tmp_path):
+    reports = {value: report(tmp_path / value, 0.8) for value in ("resnet18", "resnet50")}
+    _, right = plot(Varied("model.backbone", reports)).axes
+    assert list(right.get_xticks()) == [0, 1]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["resnet18", "resnet50"]
+
+
+@pytest.mark.parametrize(
+    ("vary", "error", "says"),
+    [
+        ("data.warp=0.3", UsageError, "give a setting two values or more"),
+        ("seed=0,1", UsageError, "seeds are runs of one variant"),
+        ("conv.dilation=2,4", UsageError, "conv.dilation is among the overrides too"),
+        ("conv.offset_groups=1,7", ConfigError, "conv.offset_groups=7"),
+        ("data.warpp=0,1", ConfigError, "data.warpp"),
+        ("data.warp=0,9", ConfigError, "data.warp=9"),
+    ],
+)
+def test_what_cannot_be_varied_is_said_before_the_first_run(vary, error, says, tmp_path):
+    run = Pretended()
+    with pytest.raises(error, match=says):
+        run_varied([*GRID, "data.image_size=64"], vary, tmp_path, None, False, run)
+    assert run.started == []
+
+
+def test_variants_must_be_the_same_at_each_value(tmp_path):
+    with pytest.raises(UsageError, match="with conv=standard the variants are standard, with conv=dilated dilated 2"):
+        run_varied(["data=shapes", "conv.dilation=2"], "conv=standard,dilated", tmp_path, None, False, Pretended())
+
+
+def test_a_dry_run_shows_every_plan(tmp_path, capsys):
+    settings = ["data=shapes", f"runs_dir={tmp_path}", "conv=standard,deformable"]
+    plan = run_varied(
+        settings, "data.warp=0,0.6", None, None, True, lambda each, folder: run_grid(each, folder, dry_run=True)
+    )
+    assert [len(values["runs"]) for values in plan["values"].values()] == [2, 2]
+    assert plan["values"]["0.6"]["folder"].endswith("data.warp-0.6")
+    assert "data.warp=0.6, 2 of 2" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
