@@ -58,7 +58,7 @@ static void with_vectors(const Block& block, Act act) {
 struct Space {
     Bordered map;
     int64_t points;
-    Memory features, grad_features, tile;
+    Memory features, grad_features, tile, offsets, factors;
     MemoryOf<Placed> samples;
     MemoryOf<Products> products;
 
@@ -68,10 +68,12 @@ struct Space {
           features(map.rows() * step),
           grad_features(backward ? map.rows() * step : 0),
           tile(kTilePixels * step),
+          offsets(2 * points * kTilePixels),
+          factors(points * kTilePixels),
           samples(points),
           products(backward ? points : 0) {}
 
-    bool ready() const { return features.data && grad_features.data && tile.data && samples.data && products.data; }
+    bool ready() const { return features.data && grad_features.data && tile.data && offsets.data && factors.data && samples.data && products.data; }
 
     // Copies a block of an image to rows of channels.
     void read_features(const Sampling& sampling, const Block& block, int64_t image) {
@@ -124,32 +126,35 @@ static int for_each_block(const Sampling& sampling, const std::vector<Block>& al
     return status;
 }
 
-// What the next tile will read of offsets and factors: lines of as many pixels, in channels that are far apart.
+// What the next tile will read of offsets and factors: lines of as many pixels, in channels that are far apart, or of a pixel's channels.
 //
 // Always inlined, since GCC takes a function that only requests memory for one that does nothing, and drops its calls.
 struct Upcoming {
-    static constexpr int64_t kLine = kAlignment / int64_t(sizeof(real));  // pixels
+    static constexpr int64_t kLine = kAlignment / int64_t(sizeof(real));
 
-    struct Channels {
+    struct Lines {
         const real* data;
-        int64_t count, step;
+        int64_t count, channel, pixel;  // channels, and the strides of both
+        int64_t turns;                  // pixels that share the lines of their channels, less one
 
-        // None where pixels are not side by side, or are the image's last ones.
-        Channels(const View& view, int64_t first, int64_t count, const Sampling& sampling, const Tile& tile)
-            : data(static_cast<const real*>(view.data)), count(count), step(view.strides[1]) {
-            const int64_t pixel = tile.first + tile.count;
-            if (!data || view.strides[3] != 1 || view.strides[2] != sampling.out_width || pixel == sampling.out_pixels())
+        // None where pixels don't follow each other evenly, or are the image's last ones.
+        Lines(const View& view, int64_t first, int64_t count, const Sampling& sampling, const Tile& tile)
+            : data(static_cast<const real*>(view.data)), count(count), channel(view.strides[1]), pixel(view.strides[3]),
+              turns(pixel == 1 ? kLine - 1 : 0) {
+            const int64_t next = tile.first + tile.count;
+            if (!data || (pixel != 1 && channel != 1) || view.strides[2] != sampling.out_width * pixel || next == sampling.out_pixels())
                 this->count = 0;
             else
-                data += tile.image * view.strides[0] + first * step + pixel;
+                data += tile.image * view.strides[0] + first * channel + next * pixel;
         }
 
-        // At pixel p of this tile, those of the next one's channels whose turn it is.
+        // At pixel p of this tile, those of the next one's lines whose turn it is.
         __attribute__((always_inline)) void request(int64_t p) const {
-            for (int64_t c = p % kLine; c < count; c += kLine) __builtin_prefetch(data + c * step + (p - p % kLine));
+            const int64_t turn = p & turns;
+            for (int64_t c = turn; c < count; c += kLine) __builtin_prefetch(data + c * channel + (p - turn) * pixel);
         }
     };
-    Channels offset, mask;
+    Lines offset, mask;
 
     Upcoming(const Sampling& sampling, const Tile& tile, int64_t group)
         : offset(sampling.offset, 2 * group * sampling.points(), 2 * sampling.points(), sampling, tile),
@@ -179,12 +184,12 @@ static void sample_tile(const Space& space, const Upcoming& upcoming, int64_t co
         for (int64_t point = 0; point < points; point++) {
             const Placed& sample = space.samples.data[point];
             const int64_t first = int64_t(sample.row[p]) * kStep;
+            const Fours weights = sample.forward_weights(p);
 #pragma GCC unroll 4
             for (int corner = 0; corner < 4; corner++) {
                 const real* row = (corner < 2 ? upper : lower) + first + corner % 2 * kStep;
-                const real weight = sample.weight[corner][p];
 #pragma GCC unroll 8
-                for (int v = 0; v < kVectors; v++) sums[corner % kSums][v] += load(row + v * kLanes) * weight;
+                for (int v = 0; v < kVectors; v++) sums[corner % kSums][v] += load(row + v * kLanes) * weights.of[corner];
             }
         }
 #pragma GCC unroll 8
@@ -206,7 +211,8 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
         const bool in_place = has_rows && block.count == block.step();
         space.read_features(sampling, block, image);
         for_each_tile(sampling, image, [&](const Tile& tile) {
-            plan(sampling, tile, block.group, space.samples.data, nullptr);
+            const Channels factors = factors_of(sampling, tile, block.group, space.factors.data);
+            plan(sampling, tile, block.group, factors, space.offsets.data, space.samples.data, nullptr);
             const Upcoming upcoming(sampling, tile, block.group);
             real* rows = in_place ? reinterpret_cast<real*>(&output.at(image, block.first)) + tile.first * output.strides[3]
                                   : space.tile.data;
@@ -246,7 +252,7 @@ static void scatter_tile(const Space& space, const Upcoming& upcoming, int64_t c
                 const int64_t start = first + corner / 2 * line + corner % 2 * kStep;
                 const real* row = space.features.data + start;
                 real* grad_row = space.grad_features.data + start;
-                const real weight = sample.weight[corner][p];
+                const real weight = sample.backward_weight(p, corner);
 #pragma GCC unroll 8
                 for (int v = 0; v < kVectors; v++) {
                     products[corner] += load(row + v * kLanes) * grad[v];
@@ -261,14 +267,14 @@ static void scatter_tile(const Space& space, const Upcoming& upcoming, int64_t c
 }
 
 // The products become the gradients of offsets (y in the place of the first corner, x of the second) and mask (third).
-static void finish_slopes(const Sampling& sampling, const Space& space, int64_t count) {
+static void finish_slopes(const Sampling& sampling, const Channels& factors, const Space& space, int64_t count) {
     const real scale = real(sampling.offset_scale);
     Products* const all = space.products.data;
     for (int64_t point = 0; point < space.points; point++) {
         Products& products = all[point];
         for (int64_t p = 0; p < count; p += kLanes) {
             const vec corners[4] = {load(products.of[0] + p), load(products.of[1] + p), load(products.of[2] + p), load(products.of[3] + p)};
-            const vec factor = load(space.samples.data[point].factor + p) * scale;
+            const vec factor = load(factors[point] + p) * scale;
             const Slopes slopes = slopes_of(corners, load(products.down + p), load(products.right + p), factor);
             store(products.of[0] + p, slopes.y);
             store(products.of[1] + p, slopes.x);
@@ -276,7 +282,7 @@ static void finish_slopes(const Sampling& sampling, const Space& space, int64_t 
         }
     }
     if (sampling.softmax)
-        softmax_gradients(space.samples.data->factor, sizeof(Placed) / sizeof(real), all->of[2], sizeof(Products) / sizeof(real),
+        softmax_gradients(factors.data, factors.step, all->of[2], sizeof(Products) / sizeof(real),
                           space.points, count);
 }
 
@@ -357,10 +363,11 @@ EXPORT int dcnrun_deform_sample2d_backward(const Sampling* arguments) {
         std::fill(space.grad_features.data, space.grad_features.data + space.map.rows() * step, real(0));
         for_each_tile(sampling, image, [&](const Tile& tile) {
             read_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
-            plan(sampling, tile, block.group, space.samples.data, space.products.data);
+            const Channels factors = factors_of(sampling, tile, block.group, space.factors.data);
+            plan(sampling, tile, block.group, factors, space.offsets.data, space.samples.data, space.products.data);
             const Upcoming upcoming(sampling, tile, block.group);
             with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, upcoming, tile.count); });
-            finish_slopes(sampling, space, tile.count);
+            finish_slopes(sampling, factors, space, tile.count);
             slopes.write(sampling, block, tile, space);
         });
         if (sampling.grad_input.data) space.write_grad_features(sampling, block, image);

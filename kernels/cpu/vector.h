@@ -43,8 +43,17 @@ inline vec choose(integer_vec condition, vec yes, vec no) { return condition ? y
 
 // The largest integers that are not above the values, which must lie within the range of `integer`.
 inline vec floor_of(vec value) {
+#if defined(__AVX512F__)
+    vec floor;
+    if constexpr (sizeof(real) == 4)
+        asm("vrndscaleps $9, %1, %0" : "=v"(floor) : "v"(value));
+    else
+        asm("vrndscalepd $9, %1, %0" : "=v"(floor) : "v"(value));
+    return floor;
+#else
     vec truncated = __builtin_convertvector(__builtin_convertvector(value, integer_vec), vec);
     return choose(truncated > value, truncated - 1, truncated);
+#endif
 }
 
 // The lanes in another order: lane i takes the value of lane i ^ kDistance.
@@ -60,6 +69,71 @@ inline vec exchanged(vec value) {
     return __builtin_shuffle(value, order);
 #endif
 }
+
+// The lanes in fours, each of which takes the value of its kLane-th one.
+template <int kLane>
+inline vec of_each_four(vec value) {
+#ifdef __clang__
+    vec result;
+    for (int i = 0; i < kLanes; i++) result[i] = value[i / 4 * 4 + kLane];
+    return result;
+#else
+    integer_vec order;
+    for (int i = 0; i < kLanes; i++) order[i] = i / 4 * 4 + kLane;
+    return __builtin_shuffle(value, order);
+#endif
+}
+
+// The lanes of the first halves of two vectors in turn (a's, b's, a's, ...), or those of their second halves.
+template <bool kSecond>
+inline vec interleaved(vec a, vec b) {
+    constexpr int kFirst = kSecond ? kLanes / 2 : 0;
+#ifdef __clang__
+    vec result;
+    for (int i = 0; i < kLanes; i++) result[i] = (i % 2 ? b : a)[kFirst + i / 2];
+    return result;
+#else
+    integer_vec order;
+    for (int i = 0; i < kLanes; i++) order[i] = kFirst + i / 2 + i % 2 * kLanes;
+    return __builtin_shuffle(a, b, order);
+#endif
+}
+
+// Writes the lanes of four vectors side by side: the four of lane i at to + 4 * i.
+inline void store_fours(real* to, const vec values[4]) {
+    const vec even[2] = {interleaved<false>(values[0], values[2]), interleaved<true>(values[0], values[2])};
+    const vec odd[2] = {interleaved<false>(values[1], values[3]), interleaved<true>(values[1], values[3])};
+    for (int half = 0; half < 2; half++) {
+        store(to + 2 * half * kLanes, interleaved<false>(even[half], odd[half]));
+        store(to + (2 * half + 1) * kLanes, interleaved<true>(even[half], odd[half]));
+    }
+}
+
+// Four numbers, each in all lanes of a vector. With kTogether they lie side by side, else `step` apart.
+struct Fours {
+    vec of[4];
+
+#if defined(__AVX512F__)
+    // One load and four permutations, since processors load such a vector in the time of any other.
+    static constexpr bool kTogether = true;
+    Fours(const real* from, int64_t) {
+        struct Numbers { real of[4]; };
+        const Numbers& numbers = *reinterpret_cast<const Numbers*>(from);
+        vec repeated;
+        if constexpr (sizeof(real) == 4)
+            asm("vbroadcastf32x4 %1, %0" : "=v"(repeated) : "m"(numbers));
+        else
+            asm("vbroadcastf64x4 %1, %0" : "=v"(repeated) : "m"(numbers));
+        of[0] = of_each_four<0>(repeated), of[1] = of_each_four<1>(repeated);
+        of[2] = of_each_four<2>(repeated), of[3] = of_each_four<3>(repeated);
+    }
+#else
+    static constexpr bool kTogether = false;
+    Fours(const real* from, int64_t step) {
+        for (int i = 0; i < 4; i++) of[i] = all(from[i * step]);
+    }
+#endif
+};
 
 // The sum of the lanes, always added in the same order.
 inline real sum(vec value) {
