@@ -39,7 +39,9 @@ class DetectionStitcher:
         every = {key: torch.cat([entries[key] for entries in self._found]) for key in self._found[0]}
         cut, scores = every["cut"], every["scores"]
         # whole objects first: a cut one may be surer of its part
-        kept = batched_nms(every["boxes"], scores - cut.to(scores), every["labels"], self._nms_threshold)
+        order = scores - cut.to(scores)
+        # in fp64, since classes are set apart by multiples of the image's side, which in fp32 rounds boxes to half a pixel and more
+        kept = batched_nms(every["boxes"].double(), order.double(), every["labels"], self._nms_threshold)
         every = {key: values[kept] for key, values in every.items()}
         whole = ~_covered(every)
         y, x = self._size.height / self._seen.height, self._size.width / self._seen.width

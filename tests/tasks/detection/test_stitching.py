@@ -4,7 +4,7 @@ import torch
 
 from dcnrun.data.sample import Size
 from dcnrun.tasks.detection.stitching import DetectionStitcher
-from dcnrun.tasks.tiles import Tiling
+from dcnrun.tasks.tiles import Tile, Tiling
 
 TILING, SEEN = Tiling(64, 32), Size(64, 160)
 
@@ -55,3 +55,13 @@ def test_neighbours_of_one_class_and_objects_of_two_are_kept():
 def test_an_object_at_the_edge_of_the_image_is_not_cut():
     objects = [[0, 0, 20, 64, 0], [0, 10, 10, 20, 0]]
     assert rows(stitched(objects)) == sorted(objects)
+
+
+def test_boxes_of_the_last_class_are_compared_as_exactly_in_a_large_image_as_in_a_small_one():
+    side = 100_000
+    stitcher = DetectionStitcher(0.5, Size(side, side), Size(side, side))
+    overlapping, far = [[10.3, 10, 20.3, 20], [13.7, 10, 23.7, 20]], [[side - 10, side - 10, side, side]]  # IoU 0.493
+    objects = torch.tensor(overlapping + far)
+    labels, scores = torch.tensor([79, 79, 0]), torch.tensor([0.9, 0.8, 0.7])
+    stitcher.add(Tile(0, 0, side, side), {"boxes": objects, "labels": labels, "scores": scores})
+    assert len(stitcher.result()["boxes"]) == 3
