@@ -8,7 +8,7 @@ import typer
 from dcnrun.cli.imports import kept_imports
 from dcnrun.cli.options import Checkpoint, Device, Json, Overrides
 from dcnrun.errors import UsageError
-from dcnrun.export.targets import Settings, Target, parse_size, target_of
+from dcnrun.export.targets import Precision, Settings, Target, parse_size, target_of
 from dcnrun.predict.options import RunSplit
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.found import PredictionFormat
@@ -144,6 +144,19 @@ def export(
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Fix height and width in pixels; by default any will do.")
     ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Numbers of the weights: fp32, the default, or fp16 (ONNX computes in it too).", show_default=False
+        ),
+    ] = None,
+    decompose: Annotated[
+        bool,
+        typer.Option(
+            "--decompose",
+            help="Write deformable layers as GridSample and convolutions, for readers without DeformConv.",
+        ),
+    ] = False,
     with_preprocessing: Annotated[
         bool,
         typer.Option(
@@ -168,7 +181,11 @@ def export(
     """
     target = target_of(out, to)
     settings = Settings(
-        opset=opset, size=None if size is None else parse_size(size), with_preprocessing=with_preprocessing
+        opset=opset,
+        size=None if size is None else parse_size(size),
+        precision=precision,
+        with_preprocessing=with_preprocessing,
+        decompose=decompose,
     )
     settings.require(target)
     with kept_imports():

@@ -45,6 +45,8 @@ class Description:
     config: str
     """The run's settings, YAML."""
     precision: Precision
+    decomposed: bool
+    """Whether deformable layers are written as operators that every reader knows."""
 
     @classmethod
     def of_run(
@@ -72,6 +74,7 @@ class Description:
             step=trained.step,
             config=to_yaml(trained.config),
             precision=settings.precision or Precision.fp32,
+            decomposed=settings.decompose,
         )
 
     @classmethod
@@ -92,6 +95,7 @@ class Description:
                 step=int(metadata["step"]),
                 config=metadata["config"],
                 precision=Precision(metadata["precision"]),
+                decomposed=bool(json.loads(metadata["decomposed"])),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(
@@ -113,6 +117,7 @@ class Description:
             "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
             "classes": json.dumps(self.classes),
             "precision": str(self.precision),
+            "decomposed": json.dumps(self.decomposed),
             "licence of the weights": self.licence,
             "config": self.config,
             "checkpoint": self.checkpoint,
@@ -159,7 +164,7 @@ class Normalising(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores for images (N, C, H, W) as they are."""
-        scores: Tensor = self.network((images.float() - self.mean) / self.std)
+        scores: Tensor = self.network((images.to(self.mean.dtype) - self.mean) / self.std)
         return scores
 
 

@@ -4,7 +4,7 @@ import copy
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -115,6 +115,17 @@ def exporting(
             with replacing(path.with_suffix(suffix)) as beside:
                 shutil.copyfile(staged["learnt"].with_suffix(suffix), beside)
             export.files.insert(0, path.with_suffix(suffix))
+
+
+@contextmanager
+def undecomposed(network: nn.Module, example: Tensor, target: Target, settings: Settings) -> Iterator[ExportedNetwork]:
+    """Give the file that settings would make if deformable layers were not decomposed, to be timed and thrown away."""
+    form, suffix = TARGETS[target].load(), TARGETS[target].suffix
+    network = copy.deepcopy(network).cpu().eval()
+    with TemporaryDirectory(prefix="dcnrun-export-") as folder:
+        file = Path(folder, f"model{suffix}")
+        form.write({file: network}, example.cpu(), replace(settings, decompose=False, opset=None), {})
+        yield form.open(file)
 
 
 def _compared(

@@ -1,22 +1,23 @@
 """Networks with deformable convolution as ONNX files."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
 from dcnrun.export.exporting import Comparison, exporting
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat
+from dcnrun.export.onnx_operators import deform_conv, deform_sample, grid_deform_conv, grid_deform_sample
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
 
-# The first version of the standard with DeformConv.
-FIRST_OPSET = 19
+FIRST_OPSET, FIRST_OPSET_DECOMPOSED = 19, 18
+"""The first version of the standard with DeformConv, and the first that PyTorch's exporter writes."""
 _INPUT_TYPES = ("tensor(float)", "tensor(uint8)")
 
 
@@ -31,7 +32,7 @@ class OnnxExport:
     comparisons: list[Comparison]
 
 
-def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+def onnx_translations(*, decompose: bool = False) -> dict[Callable[..., Any], Callable[..., Any]]:
     """Return the translation table that `torch.onnx.export` needs for dcnrun's operators, to export a network of your own.
 
         from dcnrun.export import onnx_translations
@@ -40,15 +41,17 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.onnx.export(network, (example,), "network.onnx", dynamo=True, custom_translation_table=translations)
 
     The file then has DeformConv nodes of the ONNX standard, opset 19 or later, and runs wherever those do (onnxruntime
-    on the CPU: 1.25 or later).
+    on the CPU: 1.25 or later). With `decompose` it has GridSample nodes in their place, for readers without DeformConv:
+    opset 18 or later.
 
     Raises:
         DcnrunError: a library is missing.
     """
     _libraries()
+    convolution, sampling = (grid_deform_conv, grid_deform_sample) if decompose else (deform_conv, deform_sample)
     return {
-        torch.ops.dcnrun.deform_conv2d.default: _deform_conv,
-        torch.ops.dcnrun.deform_sample2d.default: _deform_sample,
+        torch.ops.dcnrun.deform_conv2d.default: convolution,
+        torch.ops.dcnrun.deform_sample2d.default: sampling,
     }
 
 
@@ -103,9 +106,11 @@ class OnnxFormat(ExportFormat):
     def check(self, settings: Settings) -> None:
         """The opset."""
         onnx, _, _ = _libraries()
-        if not FIRST_OPSET <= _opset(settings) <= onnx.defs.onnx_opset_version():
+        first = _first_opset(settings)
+        if not first <= _opset(settings) <= onnx.defs.onnx_opset_version():
+            why = "that PyTorch writes" if settings.decompose else "with DeformConv"
             raise UsageError(
-                f"opset {settings.opset}: it must be {FIRST_OPSET}, the first with DeformConv, to {onnx.defs.onnx_opset_version()}, "
+                f"opset {settings.opset}: it must be {first}, the first {why}, to {onnx.defs.onnx_opset_version()}, "
                 f"the last that onnx {onnx.__version__} knows"
             )
 
@@ -116,8 +121,9 @@ class OnnxFormat(ExportFormat):
         onnx, _, _ = _libraries()
         exported = None
         for path, network in networks.items():
-            model = None if exported is None else _with_weights_of(network, exported)
-            model = model or _to_onnx(network, example, _opset(settings), settings.any_size)
+            written = Half(network).eval() if settings.is_half else network
+            model = None if exported is None else _with_weights_of(written, exported)
+            model = model or _to_onnx(written, example, settings)
             exported = exported or model
             onnx.helper.set_model_props(model, dict(metadata))
             onnx.checker.check_model(model, full_check=True)
@@ -173,104 +179,30 @@ def _libraries() -> tuple[Any, Any, Any]:
     return onnx, onnxscript, onnxruntime
 
 
-def _deform_conv(
-    input: Any,
-    offset: Any,
-    weight: Any,
-    bias: Any,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    mask: Any,
-) -> Any:
-    """Translate `dcnrun::deform_conv2d` to DeformConv, which has the same order of offsets and masks."""
-    from onnxscript import FLOAT, opset19
+class Half(nn.Module):
+    """A network that computes in fp16, with the types of input and output that it had; the network itself stays as it is."""
 
-    operands = [input, weight, offset, bias, mask]
-    # Offsets may be wider than the input; a node's operands have one type.
-    mixed = any(operand is not None and operand.dtype != input.dtype for operand in operands)
-    if mixed:
-        operands = [None if operand is None else opset19.Cast(operand, to=FLOAT.dtype) for operand in operands]
-    _, channels_per_group, *kernel = weight.shape
-    output = opset19.DeformConv(
-        *operands,
-        kernel_shape=kernel,
-        strides=stride,
-        pads=[*padding, *padding],
-        dilations=dilation,
-        group=input.shape[1] // channels_per_group,
-        offset_group=offset.shape[1] // (2 * kernel[0] * kernel[1]),
-    )
-    return opset19.Cast(output, to=input.dtype) if mixed else output
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores in fp32."""
+        scores: Tensor = self.network(images.half())
+        return scores.float()
 
 
-def _deform_sample(
-    input: Any,
-    offset: Any,
-    mask: Any,
-    kernel_size: list[int],
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    offset_scale: float,
-    softmax: bool,
-    remove_center: bool,
-) -> Any:
-    """Translate `dcnrun::deform_sample2d` to DeformConv with as many groups as channels, and weights of one."""
-    from onnxscript import FLOAT, opset19
-
-    stored = input.dtype
-    if mixed := any(operand is not None and operand.dtype != stored for operand in (offset, mask)):
-        input, offset, mask = (
-            None if operand is None else opset19.Cast(operand, to=FLOAT.dtype) for operand in (input, offset, mask)
-        )
-    number = (FLOAT.dtype if mixed else stored).numpy()
-
-    def constant(values: Any, dtype: Any = number) -> Any:
-        onnx, _, _ = _libraries()
-        return opset19.Constant(value=onnx.numpy_helper.from_array(np.asarray(values, dtype)))
-
-    high, wide = kernel_size
-    channels, all_points = int(input.shape[1]), high * wide
-    kept = [point for point in range(all_points) if not remove_center or point != all_points // 2]
-    groups = int(offset.shape[1]) // (2 * len(kept))
-    weight = np.zeros(all_points)
-    weight[kept] = 1
-    if softmax:
-        by_group = opset19.Reshape(mask, constant([0, groups, len(kept), -1], np.int64))
-        mask = opset19.Reshape(opset19.Softmax(by_group, axis=2), opset19.Shape(mask))
-    if offset_scale != 1:
-        lines = np.stack(np.divmod(kept, wide), 1) * dilation
-        steps = lines - [distance * (side - 1) // 2 for distance, side in zip(dilation, kernel_size, strict=True)]
-        moves = np.tile((offset_scale - 1) * steps.ravel(), groups).reshape(1, -1, 1, 1)
-        offset = opset19.Add(opset19.Mul(offset, constant(offset_scale)), constant(moves))
-    if remove_center:  # its weight is zero: any point may stand for it
-        taken = np.array([min(point - (point > all_points // 2), len(kept) - 1) for point in range(all_points)])
-        of_groups = (np.arange(groups)[:, None] * len(kept) + taken).ravel()
-        offset = opset19.Gather(offset, constant((2 * of_groups[:, None] + [0, 1]).ravel(), np.int64), axis=1)
-        mask = None if mask is None else opset19.Gather(mask, constant(of_groups, np.int64), axis=1)
-    output = opset19.DeformConv(
-        input,
-        constant(np.tile(weight.reshape(1, 1, high, wide), (channels, 1, 1, 1))),
-        offset,
-        None,
-        mask,
-        kernel_shape=kernel_size,
-        strides=stride,
-        pads=[*padding, *padding],
-        dilations=dilation,
-        group=channels,
-        offset_group=groups,
-    )
-    return opset19.Cast(output, to=stored) if mixed else output
+def _first_opset(settings: Settings) -> int:
+    return FIRST_OPSET_DECOMPOSED if settings.decompose else FIRST_OPSET
 
 
 def _opset(settings: Settings) -> int:
-    return FIRST_OPSET if settings.opset is None else settings.opset
+    return _first_opset(settings) if settings.opset is None else settings.opset
 
 
-def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) -> Any:
+def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
     """Return the network as an onnx.ModelProto."""
+    any_size = settings.any_size
     free = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
     # The exporter would take a batch of one for a constant.
     batch = example if len(example) > 1 else torch.cat([example, example])
@@ -280,11 +212,11 @@ def _to_onnx(network: nn.Module, example: Tensor, opset: int, any_size: bool) ->
             (batch,),
             dynamo=True,
             verbose=False,
-            opset_version=opset,
+            opset_version=_opset(settings),
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_shapes=(free,),
-            custom_translation_table=onnx_translations(),
+            custom_translation_table=onnx_translations(decompose=settings.decompose),
         )
     except torch.onnx.OnnxExporterError as error:
         advice = "; a fixed size may help" if any_size else ""

@@ -1,6 +1,7 @@
 """`dcnrun export`: a run's network as a file for another runtime, compared with PyTorch on the run's validation images."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.description import UNKNOWN, Description, Normalising
-from dcnrun.export.exporting import Export, exporting
+from dcnrun.export.exporting import Export, exporting, undecomposed
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.export.verification import Agreement, agreement
@@ -73,15 +74,13 @@ def export_run(
     to_export = Normalising(network, description) if description.normalises else network
     if description.normalises:
         image = description.pixels(image)
-    with exporting(
-        to_export,
-        image[..., :crop, :crop] if crop else image,
-        out,
-        target,
-        settings,
-        inputs={f"validation image {sample['name']}": image},
-        metadata=description.as_metadata(),
-    ) as export:
+    example = image[..., :crop, :crop] if crop else image
+    inputs = {f"validation image {sample['name']}": image}
+    metadata = description.as_metadata() | ({"note": traits.note} if traits.note else {})
+    with (
+        exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export,
+        undecomposed(to_export, example, target, settings) if settings.decompose else nullcontext() as other_form,
+    ):
         agreed = agreement(
             network,
             ExportedModule(export.exported, description),
@@ -90,6 +89,7 @@ def export_run(
             limit,
             settings.size,
             export.tolerance,
+            None if other_form is None else ExportedModule(other_form, description),
         )
     result = {
         "run": str(run),
@@ -131,6 +131,15 @@ def _print(result: dict[str, Any], description: Description, export: Export, agr
         table.add_row(escape(printable(comparison.input)), shape, comparison.offsets, *numbers)
     console.print(table)
     console.print(_agreement_table(agreed, runtime, metric))
+    if agreed.undecomposed_images_per_second is not None:
+        times = agreed.images_per_second / agreed.undecomposed_images_per_second
+        console.print(
+            f"Deformable layers are written as GridSample and a convolution: {times:.2f} times the images/s of the same file with one operator "
+            f"for each, which are {agreed.undecomposed_images_per_second:.3g}.",
+            soft_wrap=True,
+        )
+    if note := TARGETS[export.target].note:
+        console.print(note, markup=False, soft_wrap=True)
     console.print(
         f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
         soft_wrap=True,
@@ -142,7 +151,7 @@ def _agreement_table(agreed: Agreement, runtime: str, metric: str) -> Table:
     images = "all" if every else f"{agreed.images}, evenly, of"
     table = Table("", runtime, "PyTorch", title=f"On {images} {agreed.images_of_the_set} validation images")
     scores = (as_percent(each[metric]) for each in (agreed.metrics, agreed.pytorch_metrics))
-    table.add_row(f"{metric_title(metric)} (%)", *scores)
+    table.add_row(f"{metric_title(metric)} ", *scores)
     table.add_row("images/s", f"{agreed.images_per_second:.3g}", f"{agreed.pytorch_images_per_second:.3g}")
     table.add_row("largest difference", f"{agreed.largest_difference:.2g}", f"scores up to {agreed.largest_score:.4g}")
     table.add_row("changed labels", f"{100 * agreed.changed_labels:.3g} % of pixels", "")

@@ -18,6 +18,7 @@ class Target(StrEnum):
     """Kinds of files."""
 
     onnx = "onnx"
+    openvino = "openvino"
     torch = "torch"
     aoti = "aoti"
     ncnn = "ncnn"
@@ -90,6 +91,8 @@ class TargetTraits:
     """Whether code in a file may run as it is loaded."""
     other_suffixes: tuple[str, ...] = ()
     """Of the files that belong to it, in the same folder with the same stem."""
+    note: str = ""
+    """What whoever computes it must know; in the file too."""
 
     def require_installed(self) -> None:
         """Raise DcnrunError, with what to do, where a module is missing."""
@@ -102,6 +105,12 @@ def _onnx() -> "ExportFormat":
     from dcnrun.export.onnx import OnnxFormat
 
     return OnnxFormat()
+
+
+def _openvino() -> "ExportFormat":
+    from dcnrun.export.openvino import OpenvinoFormat
+
+    return OpenvinoFormat()
 
 
 def _program() -> "ExportFormat":
@@ -129,8 +138,20 @@ TARGETS: dict[Target, TargetTraits] = {
         runtime="onnxruntime",
         modules=("onnx", "onnxscript", "onnxruntime"),
         install="pip install 'dcnrun[onnx]'",
-        settings=frozenset({"opset", "size", "with_preprocessing"}),
+        settings=frozenset({"opset", "size", "precision", "with_preprocessing", "decompose"}),
         load=_onnx,
+    ),
+    Target.openvino: TargetTraits(
+        title="OpenVINO",
+        suffix=".xml",
+        other_suffixes=(".bin",),
+        runtime="OpenVINO",
+        modules=("openvino", "onnx", "onnxscript", "onnxruntime"),
+        install="pip install 'dcnrun[openvino]'",
+        settings=frozenset({"size", "precision", "with_preprocessing", "decompose"}),
+        load=_openvino,
+        note="These numbers are of INFERENCE_PRECISION_HINT=f32. Unless it is given, OpenVINO computes in bf16 or fp16 on CPUs that "
+        "have units for it: compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}).",
     ),
     Target.torch: TargetTraits(
         title="torch.export",

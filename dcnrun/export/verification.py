@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ class Agreement:
     images_per_second: float
     """By the median time of the first image alone."""
     pytorch_images_per_second: float
+    undecomposed_images_per_second: float | None
+    """Of the same file with its deformable layers as one operator each, where it has none such."""
     threads: int
 
 
@@ -60,6 +63,7 @@ def agreement(
     limit: int,
     size: tuple[int, int] | None,
     tolerance: float,
+    undecomposed: nn.Module | None = None,
 ) -> Agreement:
     """Run validation images through a network and the file made of it; DcnrunError where the outputs differ too much.
 
@@ -71,6 +75,7 @@ def agreement(
         limit: the most of them that are seen, evenly over the set.
         size: height and width that images are resized to; None: as in evaluation.
         tolerance: the largest difference, as a share of the largest score.
+        undecomposed: another form of the file, which is timed too.
     """
     task = task_of(config.model)
     network = in_memory_format(network, config).eval()
@@ -99,7 +104,8 @@ def agreement(
                 f"to {largest:.3g}; allowed is a share of {tolerance:g}. No file was written: please report it, with the network."
             )
         plain = first.contiguous()
-        speed, pytorch_speed = _speeds(lambda: exported(plain), lambda: network(first))
+        others = [] if undecomposed is None else [partial(undecomposed, plain)]
+        speed, pytorch_speed, *other_speeds = _speeds(partial(exported, plain), partial(network, first), *others)
     scores, pytorch_scores = (evaluator.result().metrics for evaluator in evaluators)
     return Agreement(
         len(chosen),
@@ -111,6 +117,7 @@ def agreement(
         pytorch_scores,
         speed,
         pytorch_speed,
+        other_speeds[0] if other_speeds else None,
         torch.get_num_threads(),
     )
 

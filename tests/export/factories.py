@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
+from dcnrun.models.deform_sampling import DCNv3
+
 
 def randomised(layer):
     """A deformable layer with offsets of some pixels and masks of all sizes."""
@@ -34,3 +37,25 @@ def operators(file):
 
 def assert_equal(got, wanted):
     torch.testing.assert_close(torch.as_tensor(got), wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
+
+
+def several_kinds():
+    """A network of deformable layers with offsets of some pixels: groups, strides, dilations, no two sides alike."""
+    torch.manual_seed(0)
+    layers = [
+        ModulatedDeformConv2d(
+            4, 6, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(1, 3), offset_groups=2, bias=False
+        ),
+        DeformConv2d(6, 8, 3, padding=1, stride=(1, 2), groups=2, offset_groups=3),
+        DCNv3(8, 8, 3, padding=2, dilation=2, groups=2),
+    ]
+    for layer in layers:
+        for parameter in layer.offset_branch.parameters():
+            nn.init.normal_(parameter, std=0.5)
+    return nn.Sequential(*layers).eval()
+
+
+def images_of_all_sides():
+    """Batches for `several_kinds`; in one all maps are rows, in another most are columns."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(shape, generator=generator) for shape in [(2, 4, 9, 14), (1, 4, 1, 23), (3, 4, 19, 3)]]

@@ -24,6 +24,7 @@ EXAMPLE = Description(
     step=7,
     config="seed: 1\n",
     precision=Precision.fp32,
+    decomposed=False,
 )
 OTHER = dataclasses.replace(
     EXAMPLE,

@@ -9,10 +9,17 @@ from torch import nn
 
 from dcnrun import export
 from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.export.exporting import exporting
 from dcnrun.export.onnx import export_onnx, onnx_translations
+from dcnrun.export.targets import Precision, Settings
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.ops import deform_conv2d
-from tests.export.factories import assert_equal, in_onnxruntime, operators, randomised
+from tests.export.factories import (
+    assert_equal,
+    in_onnxruntime,
+    operators,
+    randomised,
+)
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -85,6 +92,20 @@ def test_offsets_wider_than_the_input(tmp_path):
     torch.testing.assert_close(
         torch.as_tensor(in_onnxruntime(file, image)), network(image).detach(), rtol=2e-3, atol=0.02
     )
+
+
+def test_weights_of_16_bits(tmp_path):
+    torch.manual_seed(0)
+    network, file = randomised(ModulatedDeformConv2d(4, 4, 3, padding=1)).eval(), tmp_path / "half.onnx"
+    with exporting(network, torch.randn(1, 4, 9, 9), file, settings=Settings(precision=Precision.fp16)) as export:
+        assert max(comparison.share for comparison in export.comparisons) > 1e-5
+    types = {each.data_type for each in onnx.load(file).graph.initializer if len(each.dims) > 1}
+    assert types == {onnx.TensorProto.FLOAT16}
+    assert operators(file).count("DeformConv") == 1
+    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+    images = torch.randn(2, 4, 17, 11)
+    got, wanted = torch.as_tensor(in_onnxruntime(file, images)), network(images).detach()
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0.02 * float(wanted.abs().max()))
 
 
 def test_the_network_is_left_as_it_was(tmp_path):

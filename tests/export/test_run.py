@@ -97,46 +97,38 @@ def test_a_file_is_compared_on_the_validation_images(run):
 
 
 @pytest.mark.parametrize("run", ["modulated"], indirect=True)
-def test_a_network_that_normalises(run, tmp_path, capsys):
+def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp_path, capsys):
     """It takes pixels as they are in files."""
     _, folder, _, network = run
-    settings = Settings(size=(40, 56), with_preprocessing=True)
-    export_run(folder / "run", tmp_path / "raw.onnx", CheckpointChoice.last, settings=settings, limit=2, licence="mine")
-    assert "On 2, evenly, of 5 validation images" in capsys.readouterr().out
-    pixels = torch.randint(256, (2, 3, 40, 56), dtype=torch.uint8)
+    file = tmp_path / "new" / "raw.onnx"
+    settings = Settings(opset=22, size=(40, 56), with_preprocessing=True, decompose=True)
+    result = export_run(folder / "run", file, CheckpointChoice.last, settings=settings, limit=2, licence="mine")
+    said = capsys.readouterr().out
+    assert "On 2, evenly, of 5 validation images" in said
+    assert "Deformable layers are written as GridSample and a convolution" in said
+    assert result["validation"]["undecomposed_images_per_second"] > 0
+    assert result["input"]["shape"] == ["batch", 3, 40, 56]
+    assert {tuple(comparison["shape"][2:]) for comparison in result["comparisons"]} == {(40, 56)}
+    assert onnx.load(file).opset_import[0].version == result["opset"] == 22
+    assert operators(file).count("GridSample") == 2
+
+    pixels = torch.randint(256, (3, 3, 40, 56), dtype=torch.uint8)
     mean, std = (torch.tensor(each)[:, None, None] for each in ([0.4, 0.5, 0.6], [0.229, 0.224, 0.225]))
     wanted = network((pixels / 255 - mean) / std).detach()
-    assert_equal(in_onnxruntime(tmp_path / "raw.onnx", pixels), wanted)
+    assert_equal(in_onnxruntime(file, pixels), wanted)
+    with pytest.raises(Exception, match="40"):
+        in_onnxruntime(file, pixels[..., :48])
 
-    exported = open_exported(tmp_path / "raw.onnx")
+    exported = open_exported(file)
     description = Description.of(exported.metadata)
-    assert (description.normalises, description.licence, description.size_rule) == (
-        True,
-        "mine",
-        "40x56 (height x width)",
-    )
+    assert (description.normalises, description.decomposed, description.licence) == (True, True, "mine")
+    assert description.size_rule == "40x56 (height x width)"
     assert exported.metadata["input"].startswith("uint8 (batch, 3, height, width), RGB, pixels from 0 to 255")
     assert_equal(ExportedModule(exported, description)((pixels / 255 - mean) / std), wanted)
 
 
 def test_nothing_in_a_file_names_the_folders_of_whoever_made_it(run):
     assert b"site-packages" not in (run[1] / "model.onnx").read_bytes()
-
-
-@pytest.mark.parametrize("run", ["dilated"], indirect=True)
-def test_a_fixed_size(run, tmp_path):
-    result = export_run(
-        run[1] / "run",
-        tmp_path / "new" / "model.onnx",
-        CheckpointChoice.best,
-        settings=Settings(opset=22, size=(40, 56)),
-    )
-    assert result["input"]["shape"] == ["batch", 3, 40, 56]
-    assert {tuple(comparison["shape"][2:]) for comparison in result["comparisons"]} == {(40, 56)}
-    image = torch.randn(3, 3, 40, 56)
-    assert in_onnxruntime(tmp_path / "new" / "model.onnx", image).shape == (3, 8, 40, 56)
-    with pytest.raises(Exception, match="40"):
-        in_onnxruntime(tmp_path / "new" / "model.onnx", torch.randn(1, 3, 48, 48))
 
 
 @pytest.mark.parametrize("run", ["dilated"], indirect=True)

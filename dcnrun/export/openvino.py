@@ -1,0 +1,109 @@
+"""Networks with deformable convolution as OpenVINO's IR: its own DeformableConvolution in the place of ONNX's DeformConv."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcnrun.errors import DcnrunError
+from dcnrun.export.formats import ExportedNetwork, ExportFormat
+from dcnrun.export.onnx import OnnxFormat
+from dcnrun.export.targets import TARGETS, Settings, Target
+
+SECTION = "dcnrun"
+"""Of a file's `rt_info`, where it says what it is."""
+
+
+class OpenvinoFormat(ExportFormat):
+    """IR: an .xml with the layers, a .bin with the weights."""
+
+    def check(self, settings: Settings) -> None:
+        """Nothing can be wrong."""
+
+    def write(
+        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+    ) -> None:
+        """Convert ONNX files, which are deleted; weights in fp16 are computed with in whatever precision is asked for then."""
+        import openvino
+
+        by_onnx = {path.with_suffix(".onnx"): path for path in networks}
+        in_fp32 = replace(settings, precision=None)
+        OnnxFormat().write({file: networks[path] for file, path in by_onnx.items()}, example, in_fp32, {})
+        core = _core()
+        for file, path in by_onnx.items():
+            model = core.read_model(file)
+            for name, text in metadata.items():
+                model.set_rt_info(text, [SECTION, name])
+            openvino.save_model(model, path, compress_to_fp16=settings.is_half)
+            file.unlink()
+
+    def open(self, path: Path) -> "OpenvinoNetwork":
+        """A compiled model."""
+        return OpenvinoNetwork(path)
+
+
+class OpenvinoNetwork(ExportedNetwork):
+    """IR in OpenVINO on the CPU, in fp32."""
+
+    def __init__(self, path: Path) -> None:
+        TARGETS[Target.openvino].require_installed()
+        core = _core()
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        try:
+            model = core.read_model(path)
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise DcnrunError(f"OpenVINO can't run {path.name}: {error}") from error
+        names = model.get_rt_info([SECTION]).value if model.has_rt_info([SECTION]) else ()
+        self.metadata = {name: str(model.get_rt_info([SECTION, name]).value) for name in names}
+
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores (N, C, H, W)."""
+        try:
+            (output,) = self._compiled([images.numpy()]).to_tuple()
+        except RuntimeError as error:
+            raise DcnrunError(f"OpenVINO fails on an input of shape {tuple(images.shape)}: {error}") from error
+        return torch.from_numpy(output)
+
+
+def _core() -> Any:
+    """Return OpenVINO, which knows DeformConv by this extension."""
+    import openvino
+    from openvino.frontend.onnx import ConversionExtension
+
+    core = openvino.Core()
+    core.add_extension(ConversionExtension("DeformConv", _deform_conv))
+    return core
+
+
+def _deform_conv(node: Any) -> list[Any]:
+    """Convert a DeformConv node; OpenVINO's has the same order of weights, offsets and masks, and no bias.
+
+    Samples between the outer pixels and the zeros beyond are interpolated only with `bilinear_interpolation_pad`.
+    """
+    from openvino import opset8
+
+    input, weight, offset, *others = (node.get_input(index) for index in range(node.get_input_size()))
+    given = [each if each.get_node().get_type_name() != "NullNode" else None for each in others]
+    bias, mask = [*given, None, None][:2]
+    pads = node.get_attribute("pads")
+    output = opset8.deformable_convolution(
+        input,
+        offset,
+        weight,
+        node.get_attribute("strides"),
+        pads[:2],
+        pads[2:],
+        node.get_attribute("dilations"),
+        mask,
+        group=node.get_attribute("group"),
+        deformable_group=node.get_attribute("offset_group"),
+        bilinear_interpolation_pad=True,
+    )
+    if bias is not None:
+        column = opset8.reshape(bias, opset8.constant([1, -1, 1, 1]), special_zero=False)
+        output = opset8.add(output, column)
+    return [output.output(0)]
