@@ -45,7 +45,7 @@ class Description:
     config: str
     """The run's settings, YAML."""
     precision: Precision
-    decomposed: bool
+    decomposed: bool = False
     """Whether deformable layers are written as operators that every reader knows."""
 
     @classmethod
