@@ -1,6 +1,6 @@
 """Networks with deformable convolution as OpenVINO's IR: its own DeformableConvolution in the place of ONNX's DeformConv."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from dcnrun.export.targets import TARGETS, Settings, Target
 
 SECTION = "dcnrun"
 """Of a file's `rt_info`, where it says what it is."""
+
+
+_MOST_APART = 8
+"""The most groups of weights that become a convolution each."""
 
 
 class OpenvinoFormat(ExportFormat):
@@ -32,7 +36,7 @@ class OpenvinoFormat(ExportFormat):
         by_onnx = {path.with_suffix(".onnx"): path for path in networks}
         in_fp32 = replace(settings, precision=None)
         OnnxFormat().write({file: networks[path] for file, path in by_onnx.items()}, example, in_fp32, {})
-        core = _core()
+        core = core_with_deform_conv()
         for file, path in by_onnx.items():
             model = core.read_model(file)
             for name, text in metadata.items():
@@ -50,7 +54,7 @@ class OpenvinoNetwork(ExportedNetwork):
 
     def __init__(self, path: Path) -> None:
         TARGETS[Target.openvino].require_installed()
-        core = _core()
+        core = core_with_deform_conv()
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         try:
             model = core.read_model(path)
@@ -69,7 +73,7 @@ class OpenvinoNetwork(ExportedNetwork):
         return torch.from_numpy(output)
 
 
-def _core() -> Any:
+def core_with_deform_conv() -> Any:
     """Return OpenVINO, which knows DeformConv by this extension."""
     import openvino
     from openvino.frontend.onnx import ConversionExtension
@@ -86,23 +90,52 @@ def _deform_conv(node: Any) -> list[Any]:
     """
     from openvino import opset8
 
-    input, weight, offset, *others = (node.get_input(index) for index in range(node.get_input_size()))
-    given = [each if each.get_node().get_type_name() != "NullNode" else None for each in others]
-    bias, mask = [*given, None, None][:2]
+    operands = [node.get_input(index) for index in range(node.get_input_size())]
+    input, weight, offset, bias, mask = [
+        None if operand.get_node().get_type_name() == "NullNode" else operand for operand in operands
+    ] + [None] * (5 - len(operands))
+    groups, offset_groups = node.get_attribute("group"), node.get_attribute("offset_group")
     pads = node.get_attribute("pads")
-    output = opset8.deformable_convolution(
-        input,
-        offset,
-        weight,
-        node.get_attribute("strides"),
-        pads[:2],
-        pads[2:],
-        node.get_attribute("dilations"),
-        mask,
-        group=node.get_attribute("group"),
-        deformable_group=node.get_attribute("offset_group"),
-        bilinear_interpolation_pad=True,
-    )
+
+    def convolution(operands: Sequence[Any], groups: int, offset_groups: int) -> Any:
+        input, weight, offset, mask = operands
+        return opset8.deformable_convolution(
+            input,
+            offset,
+            weight,
+            node.get_attribute("strides"),
+            pads[:2],
+            pads[2:],
+            node.get_attribute("dilations"),
+            mask,
+            group=groups,
+            deformable_group=offset_groups,
+            bilinear_interpolation_pad=True,
+        )
+
+    # OpenVINO computes groups of weights hundreds of times slower than as many convolutions, which is worth it while they are few.
+    alone = max(offset_groups // groups, 1)  # offset groups of one group of weights
+    if 1 < groups <= _MOST_APART and 0 in (groups % offset_groups, offset_groups % groups):
+        inputs, weights = opset8.split(input, 1, groups), opset8.split(weight, 0, groups)
+        parts = min(groups, offset_groups)
+        offsets = opset8.split(offset, 1, parts)
+        masks = None if mask is None else opset8.split(mask, 1, parts)
+        each = [
+            convolution(
+                (
+                    inputs.output(group),
+                    weights.output(group),
+                    offsets.output(group * parts // groups),
+                    None if masks is None else masks.output(group * parts // groups),
+                ),
+                1,
+                alone,
+            )
+            for group in range(groups)
+        ]
+        output = opset8.concat(each, 1)
+    else:
+        output = convolution((input, weight, offset, mask), groups, offset_groups)
     if bias is not None:
         column = opset8.reshape(bias, opset8.constant([1, -1, 1, 1]), special_zero=False)
         output = opset8.add(output, column)
