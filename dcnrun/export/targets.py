@@ -172,7 +172,8 @@ TARGETS: dict[Target, TargetTraits] = {
         install="pip install torch",
         settings=frozenset({"size", "with_preprocessing"}),
         load=_package,
-        loading="PyTorch of this version alone, on CPUs with this one's instructions: torch._inductor.aoti_load_package(FILE)",
+        loading="PyTorch of this version alone, on CPUs with this one's instructions: torch._inductor.aoti_load_package(FILE); with --size it"
+        " takes one image at a time, and half as long",
         runs_code=True,
     ),
     Target.ncnn: TargetTraits(
