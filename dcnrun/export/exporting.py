@@ -97,7 +97,7 @@ def exporting(
     tolerance = TOLERANCE[settings.precision] if tolerance is None else tolerance
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     offsets = {"learnt": network}
-    if (deformed := _with_random_offsets(network)) is not None:
+    if (deformed := with_random_offsets(network)) is not None:
         offsets["random"] = deformed
     to_compare = _random_inputs(example, settings.any_size) | dict(inputs or {})
     with TemporaryDirectory(prefix="dcnrun-export-") as folder:
@@ -145,7 +145,7 @@ def _compared(
     return comparison
 
 
-def _with_random_offsets(network: nn.Module) -> nn.Module | None:
+def with_random_offsets(network: nn.Module) -> nn.Module | None:
     """Return a copy whose offset branches predict offsets of some pixels, different everywhere; None without branches."""
     deformed = copy.deepcopy(network)
     layers = sampling_layers(deformed).values()

@@ -101,7 +101,7 @@ class PackageNetwork(ExportedNetwork):
 
     def run(self, images: Tensor) -> Tensor:
         """Return the scores (N, C, H, W)."""
-        return torch.cat([_called(self._model, image) for image in images.split(1)])
+        return torch.cat([_called(self._model, image) for image in torch.split(images, 1)])
 
 
 def _require_compiler() -> None:
@@ -128,7 +128,7 @@ def _programs(
 def _exported(network: nn.Module, example: Tensor, any_size: bool, one_image: bool) -> ExportedProgram:
     """Return the network as a program that has operators of PyTorch's own alone."""
     axes = (0, 2, 3) if any_size else () if one_image else (0,)
-    free = {axis: Dim.DYNAMIC for axis in axes}
+    free = dict.fromkeys(axes, Dim.DYNAMIC)
     # The example goes into the file: no image of a data set. A batch of one is taken for a constant.
     batch = example.new_zeros(1 if one_image else 2, *example.shape[1:])
     try:
