@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -49,8 +48,9 @@ class Database:
         self._engine = _create_engine(self._url)
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self.last_trouble = float("-inf")  # when the database last could not be reached, by time.monotonic()
-        self._waiting: deque[_Write] = deque()
-        self._turn = threading.Lock()
+        self._waiting: list[_Write] = []
+        self._is_writing = False
+        self._turn = threading.Condition()
 
     @property
     def file(self) -> Path | None:
@@ -81,13 +81,22 @@ class Database:
 
         What other threads of this process write meanwhile waits, and then shares a transaction: the disk is waited for once.
         """
-        write = _Write(action, patience)
-        self._waiting.append(write)
-        with self._turn:
-            if not write.is_done:
-                waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                # those of a thread that was interrupted are nobody's any more, and this one may have been among its
-                self._write_together(waiting if write in waiting else [*waiting, write])
+        write, mine = _Write(action, patience), list[_Write]()
+        try:
+            with self._turn:
+                self._waiting.append(write)
+                self._turn.wait_for(lambda: write.is_done or not self._is_writing)
+                if not write.is_done:
+                    mine, self._waiting, self._is_writing = self._waiting, [], True
+            if mine:
+                self._write_together(mine)
+        finally:
+            if mine:
+                with self._turn:
+                    # after an interrupt here those of other threads are still to be written
+                    self._waiting += [other for other in mine if other is not write and not other.is_done]
+                    self._is_writing = False
+                    self._turn.notify_all()
         if write.error is not None:
             raise write.error
         result: T = write.result

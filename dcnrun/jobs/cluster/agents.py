@@ -32,8 +32,8 @@ _SECONDS_FOR_THE_LAST_COMMAND = 20.0
 _LEAST_PENDING = 16
 """Agents that wait for room, so that an autoscaler makes some; with more at work, as many wait."""
 _MARK = ".shared"
-THREADS = 16
-"""Of the actor that serves the ledger, for claims and for all else: what they write at the same time is one transaction."""
+THREADS, _THREADS_FOR_CLAIMS = 64, 8
+"""Of the actor that serves the ledger: what they write at the same time is one transaction, which waits for the disk once."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _start_ledger(batch: Batch) -> Any:
     serving: Any = ray.remote(
         num_cpus=0,
         max_concurrency=THREADS,
-        concurrency_groups={CLAIMS: THREADS, FILES: 1},
+        concurrency_groups={CLAIMS: _THREADS_FOR_CLAIMS, FILES: 1},
         max_restarts=-1,
         max_task_retries=-1,
     )
