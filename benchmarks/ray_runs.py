@@ -144,7 +144,7 @@ def compare(folder: Path) -> dict[str, Any]:
         ended = subprocess.run([sys.executable, "-m", "dcnrun", *map(str, words)], capture_output=True, text=True)
     runs = sorted(path.parent.name for path in (folder / "out").glob("*/summary.json"))
     done = [json.loads((folder / "out" / run / "summary.json").read_text())["status"] for run in runs]
-    is_right = ended.returncode == 0 and done == ["completed"] * 4 and (folder / "out" / "report.html").exists()
+    is_right = ended.returncode == 0 and done == ["completed"] * 4 and (folder / "out" / "compare.html").exists()
     return {"runs": runs, "said": ended.stderr.splitlines()[-3:] if ended.returncode else [], "is_right": is_right}
 
 
