@@ -38,6 +38,7 @@ try:
     from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
     from dcnrun.ops.jit.units import KERNELS, UNITS, Unit, choose, load_best, why_absent
     from dcnrun.ops.proof import first_use
+    from dcnrun.ops.proof.verdict import Verdict
 except Exception as error:
     _import_error = DcnrunError(
         f"The operators can't be imported ({type(error).__name__}: {error}). "
@@ -226,7 +227,10 @@ def _proofs(gpus: int, problems: Problems) -> Rows:
     """What was proved of each operator's CUDA kernels on each GPU, now if it was not before."""
     rows = []
     for operator, index in itertools.product(DISPATCH, range(gpus)):
-        verdict = first_use.verdict_for(operator, torch.device("cuda", index))
+        try:
+            verdict = first_use.verdict_for(operator, torch.device("cuda", index))
+        except KernelUnavailable as problem:
+            verdict = Verdict(why_not=str(problem))
         faster = [f"{dtype} {work.name}" for dtype, works in verdict.slower.items() for work in sorted(works)]
         row = {"operator": operator, "device": f"cuda:{index}", "right": ", ".join(sorted(verdict.right)) or "none"}
         rows.append(

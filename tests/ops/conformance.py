@@ -18,6 +18,7 @@ from dcnrun.errors import UsageError
 from dcnrun.ops import Backend
 from dcnrun.ops.jit import KernelUnavailable
 from dcnrun.ops.jit.build_spec import dtype_name
+from dcnrun.ops.proof import first_use
 from dcnrun.ops.proof.verdict import Verdict
 from tests.ops.factories import random_like
 from tests.ops.fakes import FakeLibrary
@@ -422,10 +423,19 @@ class CudaDispatchSuite(DispatchSuite):
         self.dispatch.DISPATCHER.forget()
         verdicts[self.name] = Verdict(frozenset({dtype_name(dtype)}))
         assert self.backend_for("cuda:0", dtype) is Backend.KERNEL
-        assert gpu == [(self.name, dtype, torch.device("cuda:0"))] * 2
+        assert gpu == [(self.name, dtype, torch.device("cuda:0"))]
         other = CUDA_STORED[CUDA_STORED.index(dtype) - 1]
         assert self.backend_for("cuda:0", other) is self.fallback
         assert self.backend_for("cuda:0", torch.float64) is self.fallback
+
+    def test_without_a_compiler_nothing_is_proved(self, gpu, caplog, monkeypatch):
+        def no_nvrtc(operator, device):
+            raise KernelUnavailable("NVRTC was not found", "install torch again")
+
+        monkeypatch.setattr(first_use, "verdict_for", no_nvrtc)
+        assert [self.backend_for("cuda:0", torch.float32) for _ in range(3)] == [self.fallback] * 3
+        (record,) = caplog.records
+        assert record.getMessage().endswith("since NVRTC was not found; install torch again")
 
     def test_what_can_not_be_proved_now_is_proved_later(self, gpu, verdicts, caplog):
         verdicts[self.name] = Verdict(why_not="a CUDA graph is being captured", final=False)

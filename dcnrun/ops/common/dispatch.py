@@ -130,16 +130,22 @@ class Dispatcher(Generic[Operands]):
         """Return the classes of calls in which torchvision's is faster; None where our kernel does not run unasked."""
         kind = device, dtype
         if kind not in self._slower:
-            if (device.type == "cuda" and not torch.cuda.is_available()) or not self._loads(device, dtype):
+            if device.type == "cpu":
+                self._slower[kind] = _NOTHING if self._loads(device, dtype) else None
+            elif not torch.cuda.is_available():
                 self._slower[kind] = None
-            elif device.type == "cpu":
-                self._slower[kind] = _NOTHING
             else:
                 return self._proved(device, dtype)
         return self._slower[kind]
 
     def _proved(self, device: torch.device, dtype: torch.dtype) -> frozenset[Work] | None:
-        verdict, name = first_use.verdict_for(self.operator, device), dtype_name(dtype)
+        # Before they are loaded: to prove them compiles them too, all at once.
+        try:
+            verdict, name = first_use.verdict_for(self.operator, device), dtype_name(dtype)
+        except KernelUnavailable as problem:
+            self._slower[device, dtype] = None
+            self._log_absence(device, problem)
+            return None
         slower = verdict.slower.get(name, frozenset()) if name in verdict.right else None
         if not verdict.final:
             return slower
@@ -149,16 +155,21 @@ class Dispatcher(Generic[Operands]):
             report = f"; see {verdict.file}" if verdict.file else ""
             why = f"{verdict.why_not}; `dcnrun kernels prove` tries again{report}"
             _log.warning("dcnrun: %s, since our kernels are not trusted here: %s", fallback, why)
+        elif not self._loads(device, dtype):
+            self._slower[device, dtype] = slower = None
         return slower
 
     def _loads(self, device: torch.device, dtype: torch.dtype) -> bool:
         try:
             self.kernels[device.type].load(dtype, device)
         except KernelUnavailable as problem:
-            fallback = self.fallback.format(device=device.type.upper())
-            _log.warning("dcnrun: %s, since %s; %s", fallback, problem.reason, problem.remedy)
+            self._log_absence(device, problem)
             return False
         return True
+
+    def _log_absence(self, device: torch.device, problem: KernelUnavailable) -> None:
+        fallback = self.fallback.format(device=device.type.upper())
+        _log.warning("dcnrun: %s, since %s; %s", fallback, problem.reason, problem.remedy)
 
 
 def write_zeros(grads: Sequence[Tensor | None]) -> None:

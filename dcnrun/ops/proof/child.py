@@ -4,12 +4,15 @@
 a GPU that can't be used shows before all of dcnrun's operators are imported.
 """
 
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def main(arguments: list[str]) -> int:
     torch.cuda.set_device(device)
     if what == ANSWERS:
         return 0 if float(torch.ones(1024, device=device).sum()) == 1024 else 1
+    import_torchvision_operators()
     from dcnrun.ops.proof.prove import prove
 
     # A GPU that has no room, or is another's alone, shows here and not as a wrong result.
@@ -39,6 +43,22 @@ def main(arguments: list[str]) -> int:
     found = prove(subject_of(what), device, _seconds_on_gpu)
     Path(files[0]).write_text(json.dumps(found), "utf-8")
     return 0
+
+
+def import_torchvision_operators() -> None:
+    """Import torchvision for its operators alone: the import of its models takes as long as that of PyTorch."""
+    found = find_spec("torchvision")
+    if "torchvision" in sys.modules or found is None:
+        return
+    package: Any = ModuleType("torchvision")
+    package.__path__ = found.submodule_search_locations
+    sys.modules["torchvision"] = package
+    try:
+        package.__version__ = importlib.import_module("torchvision.version").__version__
+        importlib.import_module("torchvision.extension")
+    except (ImportError, AttributeError):  # another version has them elsewhere: then all of it is imported
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
 
 
 def subject_of(operator: str) -> "Subject":

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from typing import NamedTuple
 import torch
 
 from dcnrun.ops.jit import cache
+from dcnrun.ops.jit.build_spec import CUDA_DTYPES
+from dcnrun.ops.jit.cuda import architecture_of, build_cuda
 from dcnrun.ops.jit.errors import CacheUnusable, KernelUnavailable
 from dcnrun.ops.jit.memoize import memoize
 from dcnrun.ops.proof import child
@@ -40,7 +43,10 @@ _FROM_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def verdict_for(operator: str, device: torch.device) -> Verdict:
-    """Return whether an operator's CUDA kernels compute unasked on a GPU; once in a process, but for what is not final."""
+    """Return whether an operator's CUDA kernels compute unasked on a GPU; once in a process, but for what is not final.
+
+    KernelUnavailable where nothing compiles them.
+    """
     index = torch.cuda.current_device() if device.index is None else device.index
     if torch.cuda.is_current_stream_capturing():
         kept = _kept(operator, index)
@@ -62,11 +68,8 @@ def _kept(operator: str, index: int) -> Verdict | None:
 
 @memoize
 def _verdict(operator: str, index: int) -> Verdict:
-    """Return the verdict that is kept, or prove; one process of this machine at a time."""
-    try:
-        kind = _kind(operator, index)
-    except KernelUnavailable as problem:
-        return Verdict(why_not=str(problem))
+    """Return the verdict that is kept, or prove; one process of this machine at a time. KernelUnavailable without NVRTC."""
+    kind = _kind(operator, index)
     if kept := read(kind):
         return kept
     with _one_proves(kind) as turn:
@@ -95,6 +98,7 @@ def prove_now(kind: Kind, index: int, seconds: float = SECONDS_TO_PROVE) -> tupl
     It is kept where the kernels were run, right or wrong, or crashed, or hung; not where something else kept them from being run.
     """
     started = time.time()
+    build_ahead(kind.operator, index)
     end, found = _run_proof(kind.operator, index, seconds)
     report: Report = {
         "format": FORMAT,
@@ -116,6 +120,19 @@ def prove_now(kind: Kind, index: int, seconds: float = SECONDS_TO_PROVE) -> tupl
                 "; since then the GPU does not answer: see `nvidia-smi`, and reset it or start the machine again"
             )
     return report, keep(kind, report) if is_theirs else None
+
+
+def build_ahead(operator: str, index: int) -> None:
+    """Begin to compile an operator's kernels, all at once, while the process of the proof starts: it finds them in the cache."""
+
+    def build(dtype: torch.dtype, architecture: str) -> None:
+        with suppress(KernelUnavailable):  # which the proof finds out too
+            build_cuda(operator, dtype, architecture)
+
+    with suppress(KernelUnavailable):
+        architecture = architecture_of(index)
+        for dtype in CUDA_DTYPES:
+            threading.Thread(target=build, args=(dtype, architecture), daemon=True).start()
 
 
 def _run_proof(operator: str, index: int, seconds: float) -> tuple["End", Report | None]:

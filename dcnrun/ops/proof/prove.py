@@ -202,15 +202,16 @@ def exact(deterministic: bool) -> Iterator[None]:
     names = ("allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction")
     before = {name: getattr(matmul, name) for name in names}
     precision = matmul.fp32_precision
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
+    # Not torch.use_deterministic_algorithms, which imports all of PyTorch's compiler.
+    was_deterministic = torch.get_deterministic_debug_mode()
     try:
         for name in names:
             setattr(matmul, name, False)
         matmul.fp32_precision = "ieee"  # without TF32
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode("error" if deterministic else "default")
         yield
     finally:
-        torch.use_deterministic_algorithms(was_deterministic)
+        torch.set_deterministic_debug_mode(was_deterministic)
         matmul.fp32_precision = precision
         for name, value in before.items():
             setattr(matmul, name, value)

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -29,6 +31,27 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch):
     assert end.status == 1
     assert "NVIDIA" in end.said or "CUDA" in end.said
     assert [file.name for file in tmp_path.iterdir()] == ["json.py"]
+
+
+def test_it_imports_neither_torchvisions_models_nor_pytorchs_compiler():
+    """And has torchvision's operators."""
+    script = f"""
+import runpy, sys
+child = runpy.run_path({child.__file__!r}, run_name="child")
+child["import_torchvision_operators"]()
+import torch
+from dcnrun.ops.proof.prove import exact
+from dcnrun.ops.proof.problem import definition, differences, results
+from dcnrun.ops.common.dispatch import Backend
+subject = child["subject_of"]("deform_conv2d")
+problem = subject.problems(0)[0]
+with exact(True):
+    got = results(subject, Backend.TORCHVISION, problem, torch.float32, torch.device("cpu"))
+assert not differences(problem, got, definition(subject, problem))
+print(*({{"torchvision.models", "torch._dynamo", "torchvision.extension"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torchvision.extension"]
 
 
 def test_it_ends_itself(monkeypatch):

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from types import SimpleNamespace
 
@@ -60,6 +61,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: bool(capturing))
     monkeypatch.setattr(first_use, "_kind", lambda operator, index: Kind(operator, FACTS))
     monkeypatch.setattr(first_use, "_SECONDS_TO_DIE", 5.0)
+    monkeypatch.setattr(first_use, "build_ahead", lambda operator, index: None)
 
     def asked():
         log = tmp_path / "log"
@@ -175,8 +177,28 @@ def test_without_nvrtc(machine, monkeypatch):
         raise KernelUnavailable("NVRTC was not found", "install torch again")
 
     monkeypatch.setattr(first_use, "_kind", no_nvrtc)
-    assert verdict().why_not == "NVRTC was not found; install torch again"
+    with pytest.raises(KernelUnavailable, match="NVRTC was not found; install torch again"):
+        verdict()
     assert machine.asked() == []
+
+
+def test_kernels_are_compiled_meanwhile(monkeypatch):
+    """One for each dtype, at once; what can't be compiled, the proof finds out too."""
+    together = threading.Barrier(3, timeout=10)
+    built = []
+
+    def build(operator, dtype, architecture):
+        together.wait()
+        built.append((operator, dtype, architecture))
+        raise KernelUnavailable("it can't be kept", "make room")
+
+    monkeypatch.setattr(first_use, "architecture_of", lambda index: f"sm_9{index}")
+    monkeypatch.setattr(first_use, "build_cuda", build)
+    before = set(threading.enumerate())
+    first_use.build_ahead("deform_conv2d", 1)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert set(built) == {("deform_conv2d", dtype, "sm_91") for dtype in (torch.float32, torch.float16, torch.bfloat16)}
 
 
 def test_a_cache_that_can_not_be_used(machine, monkeypatch, tmp_path):
