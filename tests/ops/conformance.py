@@ -473,3 +473,27 @@ class CudaDispatchSuite(DispatchSuite):
         monkeypatch.setenv("DCNRUN_BACKEND", "cuda")
         with pytest.raises(KernelUnavailable, match="NVRTC was not found; install torch again"):
             self.backend_for("cuda", torch.float16)
+
+
+def named_problem(problems, name):
+    """One of the problems on which kernels prove themselves."""
+    (problem,) = (problem for problem in problems(0) if problem.name == name)
+    return problem
+
+
+class SamplingProblemsSuite:
+    """Where the points of problems with offsets for each pixel lie.
+
+    Attributes:
+        problems: makes them from a seed.
+        places: of a problem, where its sampling points lie along y and x.
+    """
+
+    def test_samples_lie_on_the_border_and_on_both_sides_of_it(self):
+        problem = named_problem(self.problems, "on the border")
+        for along, side in zip(self.places(problem), problem.operands.input.shape[2:], strict=True):
+            assert {-1.25, -1, 0, side - 1, side} <= set(along.unique().tolist())
+
+    def test_all_lie_between_the_same_four_pixels(self):
+        y, x = self.places(named_problem(self.problems, "all to one pixel"))
+        assert (y.unique().tolist(), x.unique().tolist()) == ([3.25], [2.5])

@@ -1,10 +1,13 @@
 """The problems meet what they are meant to meet."""
 
+from functools import partial
+
 import torch
 
 from dcnrun.ops.deform_conv2d.proof import problems, timed
 from dcnrun.ops.deform_conv2d.reference import outside, sampling_points
 from dcnrun.ops.proof.verdict import EVERY_WORK
+from tests.ops.conformance import SamplingProblemsSuite, named_problem
 
 
 def places(problem):
@@ -12,20 +15,12 @@ def places(problem):
     return sampling_points(operands.offset, tuple(operands.weight.shape[2:]), *operands.settings)
 
 
-def named(name):
-    (problem,) = (problem for problem in problems(0) if problem.name == name)
-    return problem
+named = partial(named_problem, problems)
 
 
-def test_samples_lie_on_the_border_and_on_both_sides_of_it():
-    problem = named("on the border")
-    for along, side in zip(places(problem), problem.operands.input.shape[2:], strict=True):
-        assert {-1.25, -1, 0, side - 1, side} <= set(along.unique().tolist())
-
-
-def test_all_lie_between_the_same_four_pixels():
-    y, x = places(named("all to one pixel"))
-    assert (y.unique().tolist(), x.unique().tolist()) == ([3.25], [2.5])
+class TestSamplingProblems(SamplingProblemsSuite):
+    problems = staticmethod(problems)
+    places = staticmethod(places)
 
 
 def test_far_outside_there_is_nothing():

@@ -1,15 +1,15 @@
 """The problems meet what they are meant to meet."""
 
+from functools import partial
+
 import torch
 
 from dcnrun.ops.deform_roi_pool.arguments import regions
 from dcnrun.ops.deform_roi_pool.proof import problems, timed
 from dcnrun.ops.proof.verdict import EVERY_WORK
+from tests.ops.conformance import named_problem
 
-
-def named(name):
-    (problem,) = (problem for problem in problems(0) if problem.name == name)
-    return problem
+named = partial(named_problem, problems)
 
 
 def test_corners_and_means_are_exact():

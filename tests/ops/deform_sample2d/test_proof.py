@@ -1,29 +1,24 @@
 """The problems meet what they are meant to meet."""
 
+from functools import partial
+
 import torch
 
 from dcnrun.ops.deform_conv2d.reference import sampling_points
 from dcnrun.ops.deform_sample2d.proof import problems
+from tests.ops.conformance import SamplingProblemsSuite, named_problem
 
 
 def places(problem):
     return sampling_points(problem.operands.offset, *problem.operands.grid)
 
 
-def named(name):
-    (problem,) = (problem for problem in problems(0) if problem.name == name)
-    return problem
+named = partial(named_problem, problems)
 
 
-def test_samples_lie_on_the_border_and_on_both_sides_of_it():
-    problem = named("on the border")
-    for along, side in zip(places(problem), problem.operands.input.shape[2:], strict=True):
-        assert {-1.25, -1, 0, side - 1, side} <= set(along.unique().tolist())
-
-
-def test_all_lie_between_the_same_four_pixels():
-    y, x = places(named("all to one pixel"))
-    assert (y.unique().tolist(), x.unique().tolist()) == ([3.25], [2.5])
+class TestSamplingProblems(SamplingProblemsSuite):
+    problems = staticmethod(problems)
+    places = staticmethod(places)
 
 
 def test_a_softmax_whose_factors_are_exact():
