@@ -229,8 +229,8 @@ def _proofs(gpus: int, problems: Problems) -> Rows:
     for operator, index in itertools.product(DISPATCH, range(gpus)):
         try:
             verdict = first_use.verdict_for(operator, torch.device("cuda", index))
-        except KernelUnavailable as problem:
-            verdict = Verdict(why_not=str(problem))
+        except KernelUnavailable as absent:
+            verdict = Verdict(why_not=str(absent))
         faster = [f"{dtype} {work.name}" for dtype, works in verdict.slower.items() for work in sorted(works)]
         row = {"operator": operator, "device": f"cuda:{index}", "right": ", ".join(sorted(verdict.right)) or "none"}
         rows.append(
