@@ -13,7 +13,7 @@ install:  ## the package and everything to work on it, in .venv
 
 # For two cores: a thread each, since more would only wait for each other's; three processes, since tests of commands, servers and
 # time limits wait too (two took a quarter more time).
-PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 4 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 3 --dist worksteal
 
 test:  ## the whole suite; what measures seconds runs by itself
 	$(PYTEST) -m 'not alone'

@@ -107,7 +107,7 @@ def test_all_problems_a_line_each():
     [
         (["train", "--nope"], "--nope"),
         (["trian"], "train"),
-        (["evaluate"], "RUN"),
+        (["evaluate"], "a run's folder, or --model"),
         (["evaluate", "x", "--checkpoint", "worst"], "best"),
         (["export", "x"], "--out"),
         (["bench", "ops", "--dtype", "int8"], "bfloat16"),

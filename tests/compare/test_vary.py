@@ -29,28 +29,34 @@ def report(folder, skill):
 
 
 class Pretended:
-    """Stands for `run_grid`."""
+    """Stands for `run_grid`, whose reports there are."""
 
-    def __init__(self):
+    def __init__(self, reports):
+        self.reports = reports
         self.started = []
 
     def __call__(self, overrides, folder):
         self.started.append((list(overrides), folder.name))
-        return report(folder, WARPS[overrides[-1].partition("=")[2]])
+        return self.reports[overrides[-1].partition("=")[2]] | {"folder": str(folder)}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    return {value: report(folder / value, skill) for value, skill in WARPS.items()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, reports):
     """What was started, what was returned, and the folder."""
-    folder, run = tmp_path_factory.mktemp("vary") / "out", Pretended()
+    folder, run = tmp_path_factory.mktemp("vary") / "out", Pretended(reports)
     result = run_varied(GRID, "data.warp=0,0.3,0.6", folder, None, False, run)
     return run.started, result, folder
 
 
-@pytest.fixture(scope="module")
-def varied(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reports")
-    return Varied("data.warp", {value: report(folder / value, skill) for value, skill in WARPS.items()})
+@pytest.fixture
+def varied(reports):
+    return Varied("data.warp", reports)
 
 
 def test_each_value_is_a_comparison_in_a_folder_of_its_own(made):
@@ -59,14 +65,13 @@ def test_each_value_is_a_comparison_in_a_folder_of_its_own(made):
     assert result["comparisons"] == {value: str(folder / f"data.warp-{value}") for value in WARPS}
 
 
-def test_the_files_say_what_each_comparison_says(made):
+def test_the_files_say_what_each_comparison_says(made, reports):
     _, result, folder = made
     assert json.loads((folder / "vary.json").read_text()) == result
     assert (result["reference"], result["metric"]) == ("standard", "val/miou")
     *_, deformable = result["variants"]
-    for value, skill in WARPS.items():
-        own = report(folder / "again" / value, skill)["variants"]
-        scores = {row["name"]: [run["val/miou"] for run in row["runs"]] for row in own}
+    for value, own in reports.items():
+        scores = {row["name"]: [run["val/miou"] for run in row["runs"]] for row in own["variants"]}
         gains = [a - b for a, b in zip(scores["deformable"], scores["standard"], strict=True)]
         found = deformable["values"][value]
         assert found["difference"]["mean"] == pytest.approx(fmean(gains), abs=1e-12)
@@ -96,9 +101,8 @@ def test_the_figure_shows_the_differences_at_their_values(varied):
     assert list(left.lines[0].get_xdata()) == [0, 0.3, 0.6]
 
 
-def test_values_that_are_no_numbers_stand_side_by_side(tmp_path):
-    reports = {value: report(tmp_path / value, 0.8) for value in ("resnet18", "resnet50")}
-    _, right = plot(Varied("model.backbone", reports)).axes
+def test_values_that_are_no_numbers_stand_side_by_side(reports):
+    _, right = plot(Varied("model.backbone", {"resnet18": reports["0"], "resnet50": reports["0.3"]})).axes
     assert list(right.get_xticks()) == [0, 1]
     assert [label.get_text() for label in right.get_xticklabels()] == ["resnet18", "resnet50"]
 
@@ -115,7 +119,7 @@ def test_values_that_are_no_numbers_stand_side_by_side(tmp_path):
     ],
 )
 def test_what_cannot_be_varied_is_said_before_the_first_run(vary, error, says, tmp_path):
-    run = Pretended()
+    run = Pretended({})
     with pytest.raises(error, match=says):
         run_varied([*GRID, "data.image_size=64"], vary, tmp_path, None, False, run)
     assert run.started == []
@@ -123,7 +127,7 @@ def test_what_cannot_be_varied_is_said_before_the_first_run(vary, error, says, t
 
 def test_variants_must_be_the_same_at_each_value(tmp_path):
     with pytest.raises(UsageError, match="with conv=standard the variants are standard, with conv=dilated dilated 2"):
-        run_varied(["data=shapes", "conv.dilation=2"], "conv=standard,dilated", tmp_path, None, False, Pretended())
+        run_varied(["data=shapes", "conv.dilation=2"], "conv=standard,dilated", tmp_path, None, False, Pretended({}))
 
 
 def test_a_dry_run_shows_every_plan(tmp_path, capsys):

@@ -26,26 +26,24 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-KINDS = ["dilated", "modulated"]
 
-
-@pytest.fixture(scope="module", params=KINDS)
-def run(request, tmp_path_factory, torchlib_parsed_once):
-    """The kind of a run of two steps, its folder, what `export_run` returned of it, and its network."""
-    folder = tmp_path_factory.mktemp(request.param)
-    settings = [*TINY, f"conv={request.param}", "conv.layers=2", "trainer.steps=2", "data.mean=[0.4,0.5,0.6]"]
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, torchlib_parsed_once):
+    """The folder of a run of two steps, what `export_run` returned of it, and its network."""
+    folder = tmp_path_factory.mktemp("modulated")
+    settings = [*TINY, "conv=modulated", "conv.layers=2", "trainer.steps=2", "data.mean=[0.4,0.5,0.6]"]
     train(compose(settings), settings, folder / "run")
     result = export_run(folder / "run", folder / "model.onnx", CheckpointChoice.last)
     state = checkpoint.load(RunFolder(folder / "run").last_checkpoint)
     network = build_model(compose(settings), 8).network.eval()
     network.load_state_dict(state["network"])
-    return request.param, folder, result, network
+    return folder, result, network
 
 
 def test_a_file_of_a_run_computes_what_its_network_computes(run):
-    kind, folder, _, network = run
+    folder, _, network = run
     file = folder / "model.onnx"
-    assert operators(file).count("DeformConv") == (0 if kind == "dilated" else 2)
+    assert operators(file).count("DeformConv") == 2
     assert onnx.load(file).opset_import[0].version == 19
     for shape in [(1, 3, 48, 48), (5, 3, 33, 71)]:
         image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
@@ -54,7 +52,7 @@ def test_a_file_of_a_run_computes_what_its_network_computes(run):
 
 def test_a_file_describes_how_to_feed_it(run):
     """With no more than the file, a picture's pixels give the classes that the run's own evaluation gives."""
-    _, folder, _, network = run
+    folder, _, network = run
     facts = {entry.key: entry.value for entry in onnx.load(folder / "model.onnx").metadata_props}
     config = load(RunFolder(folder / "run").config_file)
     dataset = build_dataset(config.data, "val")
@@ -71,20 +69,19 @@ def test_a_file_describes_how_to_feed_it(run):
 
 
 def test_the_result_describes_file_and_comparisons(run):
-    kind, folder, result, _ = run
+    folder, result, _ = run
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, default=str))
     assert result["bytes"] == (folder / "model.onnx").stat().st_size
     assert result["input"] == {"name": "image", "shape": ["batch", 3, "height", "width"]}
     assert result["output"] == {"name": "scores", "shape": ["batch", 8, "height", "width"]}
     compared = {(comparison["input"], comparison["offsets"]) for comparison in result["comparisons"]}
     inputs = {"random", "another batch", "another size", "validation image val-000000"}
-    offsets = {"learnt"} if kind == "dilated" else {"learnt", "random"}
-    assert compared == {(name, which) for name in inputs for which in offsets}
+    assert compared == {(name, which) for name in inputs for which in ("learnt", "random")}
     assert 0 < result["largest_difference"] < 1e-4
 
 
 def test_a_file_is_compared_on_the_validation_images(run):
-    _, folder, result, _ = run
+    folder, result, _ = run
     validation = result["validation"]
     with torch.inference_mode():
         scored = evaluate(folder / "run", CheckpointChoice.last)
@@ -96,10 +93,9 @@ def test_a_file_is_compared_on_the_validation_images(run):
     assert validation["images_per_second"] > 0 < validation["pytorch_images_per_second"]
 
 
-@pytest.mark.parametrize("run", ["modulated"], indirect=True)
 def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp_path, capsys):
     """It takes pixels as they are in files."""
-    _, folder, _, network = run
+    folder, _, network = run
     file = tmp_path / "new" / "raw.onnx"
     settings = Settings(opset=22, size=(40, 56), with_preprocessing=True, decompose=True)
     result = export_run(folder / "run", file, CheckpointChoice.last, settings=settings, limit=2, licence="mine")
@@ -128,14 +124,13 @@ def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp
 
 
 def test_nothing_in_a_file_names_the_folders_of_whoever_made_it(run):
-    assert b"site-packages" not in (run[1] / "model.onnx").read_bytes()
+    assert b"site-packages" not in (run[0] / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("run", ["dilated"], indirect=True)
 def test_a_run_that_is_none(tmp_path, run):
     with pytest.raises(UsageError, match="not a run folder"):
         export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best)
-    (tmp_path / "config.yaml").write_bytes(RunFolder(run[1] / "run").config_file.read_bytes())
+    (tmp_path / "config.yaml").write_bytes(RunFolder(run[0] / "run").config_file.read_bytes())
     with pytest.raises(RunError, match=r"best\.pt does not exist"):
         export_run(tmp_path, tmp_path / "model.onnx", CheckpointChoice.best)
     assert not (tmp_path / "model.onnx").exists()

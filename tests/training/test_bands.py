@@ -12,6 +12,7 @@ from dcnrun.compare.grid import build_grid
 from dcnrun.config.compose import compose, load
 from dcnrun.errors import UsageError
 from dcnrun.export.run import export_run
+from dcnrun.export.targets import Settings
 from dcnrun.runs import CheckpointChoice
 from dcnrun.training.evaluate import evaluate
 from dcnrun.training.prepare import dry_run
@@ -63,7 +64,7 @@ def test_costs_are_counted_of_five_bands(overrides):
 
 @pytest.mark.slow
 def test_is_exported(run, tmp_path):
-    exported = export_run(run, tmp_path / "x.onnx", CheckpointChoice.last, 19, "32x32")
+    exported = export_run(run, tmp_path / "x.onnx", CheckpointChoice.last, settings=Settings(size=(32, 32)))
     assert exported["input"]["shape"][1] == 5
     facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "x.onnx").metadata_props}
     assert "bands [0, 1, 2, 3, 4]" in facts["input"]

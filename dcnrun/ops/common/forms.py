@@ -89,15 +89,17 @@ class SeenCalls:
     def add(self, arguments: Sequence[Any]) -> Made:
         """Remember a call, and return where to keep what is made of its form."""
         made: Made = {}
+        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
         try:
             key = self._key(arguments)
             hash(key)
+            alike = self._alike(tensors)
         except (TypeError, AttributeError):  # of wrong types, which whoever computes it finds
             return made
         if len(self._seen) >= MOST_FORMS:
             self._seen.clear()
-        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
-        self._seen.setdefault(key, []).append((self._alike(tensors), made))
+        if alike(*tensors):  # else it would be remembered anew each time, and never found
+            self._seen.setdefault(key, []).append((alike, made))
         return made
 
     def _key(self, arguments: Sequence[Any]) -> Form:

@@ -50,12 +50,13 @@ def checks(monkeypatch):
 
 
 def test_operands_are_checked_once_for_each_form(checks):
-    alike = make_problem()
+    unseen = {"size": (11, 13)}  # of which no other test in this process has had any
+    alike = make_problem(**unseen)
     others = [
-        make_problem(size=(5, 6)),
-        make_problem(padding=(2, 2)),
-        make_problem(dtype=torch.float32),
-        make_problem(masked=False),
+        make_problem(size=(13, 11)),
+        make_problem(**unseen, padding=(2, 2)),
+        make_problem(**unseen, dtype=torch.float32),
+        make_problem(**unseen, masked=False),
         channels_last(alike),
     ]
     for problem in (alike, *others):

@@ -150,7 +150,7 @@ def test_nodes_and_the_command_are_killed_and_each_trial_is_done_once(sweeps, cl
 
     cap = 5
     sweeps.write(run_cap=cap)
-    sweeps.pause(1)
+    sweeps.pause(3)  # trials take longer than a node to join
     cluster.add()
     first = start()
     wait_until(lambda: are_at_work(2), 120)
