@@ -420,16 +420,6 @@ def test_the_kernel_stays_on_maps_whose_sides_single_precision_rounds(backend):
     assert output.item() == 5
 
 
-@with_kernel
-@pytest.mark.slow  # since it writes a gradient for every pixel
-def test_so_does_its_backward(backend):
-    operands = at_the_end_of(2**24 + 3, torch.float32)
-    grads = grad_input, grad_offset, grad_weight = [torch.zeros_like(operands[i]) for i in range(3)]
-    cpu.backward(torch.ones(1, 1, 1, 1), operands, [*grads, None])
-    assert (grad_weight.item(), grad_offset.flatten().tolist()) == (5, [-5, -5])
-    assert (grad_input[0, 0, 0, -1].item(), int(grad_input.count_nonzero())) == (1, 1)
-
-
 @every_backend
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_sides_longer_than_positions_can_tell_are_refused(backend, dtype):
