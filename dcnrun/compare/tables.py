@@ -77,9 +77,9 @@ def markdown(comparison: Comparison) -> str:
     columns = (*accuracy_columns(comparison), *COST_COLUMNS)
     aligned = ["---" if column in ("variant", "verdict") else "---:" for column in columns]
     lines = [
-        _line(columns),
-        _line(aligned),
-        *(_line([escape(cell) for cell in (*row.accuracy, *row.cost)]) for row in rows(comparison)),
+        table_line(columns),
+        table_line(aligned),
+        *(table_line([escape(cell) for cell in (*row.accuracy, *row.cost)]) for row in rows(comparison)),
         "",
         f"![{metric_title(comparison.metric)} of each variant and seed, and against speed]({FIGURE_NAME})",
         "",
@@ -159,5 +159,6 @@ def _table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def _line(cells: Sequence[str]) -> str:
+def table_line(cells: Sequence[str]) -> str:
+    """Return a row of a Markdown table; its cells are escaped already."""
     return f"| {' | '.join(cells)} |"

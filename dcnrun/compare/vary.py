@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dcnrun.compare.grid import SEED, Grid, build_grid
 from dcnrun.compare.page import PAGE_NAME
-from dcnrun.compare.tables import escape
+from dcnrun.compare.tables import escape, table_line
 from dcnrun.compare.variants import digest, slugs
 from dcnrun.config.inactive import traits_of
 from dcnrun.config.overrides import split_choices
@@ -84,13 +84,13 @@ def run_varied(
         UsageError: the setting can't be varied; ConfigError: any of the comparisons can't be. Both before the first run.
     """
     grids = _grids(overrides, vary, config_dir)
-    key, values = split_choices(vary)
+    key, _ = split_choices(vary)
     first = next(iter(grids.values()))
     runs_dir = Path(first.variants[0].config.runs_dir)
     folder = out or runs_dir / f"vary-{digest([grid.digest for grid in grids.values()])}"
     reports: dict[str, dict[str, Any]] = {}
-    for value, slug in zip(values, slugs([f"{key}={value}" for value in values]), strict=True):
-        console.print(f"{key}={value}, {len(reports) + 1} of {len(values)}", markup=False, style="bold")
+    for value, slug in zip(grids, slugs([f"{key}={value}" for value in grids]), strict=True):
+        console.print(f"{key}={value}, {len(reports) + 1} of {len(grids)}", markup=False, style="bold")
         reports[value] = run([*overrides, f"{key}={value}"], folder / slug)
         if not dry_run:
             _write(Varied(key, reports), folder)
@@ -166,9 +166,14 @@ def _cell(varied: Varied, row: Report | None) -> str:
     if difference is None:
         return score
     text = f"{score} ({in_percent(difference['mean'], '+')}"
-    if len(difference["per_seed"]) > 1 and difference["interval"] is not None:
-        text += " [" + ", ".join(in_percent(end, "+") for end in difference["interval"]) + "]"
+    if interval := _interval(difference):
+        text += " [" + ", ".join(in_percent(end, "+") for end in interval) + "]"
     return f"{text})"
+
+
+def _interval(difference: Report) -> list[float] | None:
+    """Return the interval of a difference; None for one seed, which is not judged."""
+    return difference["interval"] if len(difference["per_seed"]) > 1 else None
 
 
 def _columns(varied: Varied) -> list[str]:
@@ -187,19 +192,15 @@ def table(varied: Varied) -> Table:
 
 def markdown(varied: Varied) -> str:
     """Return the table, the figure and where the comparisons are."""
-
-    def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
     columns = _columns(varied)
     pages = [
         f"- [{escape(f'{varied.key}={v}')}]({Path(r['folder']).name}/{PAGE_NAME})" for v, r in varied.reports.items()
     ]
     return "\n".join(
         [
-            line([escape(column) for column in columns]),
-            line(["---", *["---:" for _ in varied.reports]]),
-            *(line([escape(cell) for cell in cells]) for cells in _cells(varied)),
+            table_line([escape(column) for column in columns]),
+            table_line(["---", *["---:" for _ in varied.reports]]),
+            *(table_line([escape(cell) for cell in cells]) for cells in _cells(varied)),
             "",
             f"![Scores and differences against {escape(varied.key)}]({FIGURE_NAME})",
             "",
@@ -267,8 +268,8 @@ def _draw_differences(
         return
     axes.plot(list(drawn), [100 * difference["mean"] for difference in drawn.values()], **style, label=name)
     for place, difference in drawn.items():
-        if len(difference["per_seed"]) > 1 and difference["interval"] is not None:
-            ends = [100 * end for end in difference["interval"]]
+        if interval := _interval(difference):
+            ends = [100 * end for end in interval]
             axes.plot([place, place], ends, color=style["color"], linewidth=2, alpha=0.45, solid_capstyle="butt")
 
 

@@ -1,5 +1,6 @@
 """What a kind of exported file is to the rest of the package: how it is written, and a network that its own runtime computes."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcnrun.errors import UsageError
+from dcnrun.errors import DataError, UsageError
 from dcnrun.export.description import Description
 from dcnrun.export.targets import TARGETS, Settings, Target
 
@@ -96,3 +97,21 @@ def open_exported(path: Path, trusted: bool = False) -> ExportedNetwork:
         )
     traits.require_installed()
     return traits.load().open(path)
+
+
+def read_metadata(text: str | bytes, where: str) -> dict[str, str]:
+    """Return what a file says of itself in JSON; DataError, which says that it is `where`, for anything else."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where} can't be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{where} is not what `dcnrun export` writes: an object of JSON is expected.")
+    return {str(name): str(value) for name, value in content.items()}
+
+
+def first_cause(error: BaseException) -> str:
+    """Return the first error of a chain in one line; PyTorch's own report fills a page."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
-from dcnrun.export.formats import ExportedNetwork, ExportFormat
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, read_metadata
 from dcnrun.export.targets import Settings
 from dcnrun.models.conv import DeformConv2d
 from dcnrun.models.sampling import sampling_layers
@@ -160,10 +160,4 @@ def _metadata(path: Path) -> dict[str, str]:
     file = path.with_suffix(METADATA)
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(read_bytes(file))
-    except ValueError as error:
-        raise DataError(f"{file} can't be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{file} is not what `dcnrun export` writes: an object of JSON is expected.")
-    return {str(key): str(value) for key, value in content.items()}
+    return read_metadata(read_bytes(file), str(file))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
 from dcnrun.export.exporting import Comparison, exporting
-from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat
+from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat, first_cause
 from dcnrun.export.onnx_operators import deform_conv, deform_sample, grid_deform_conv, grid_deform_sample
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
@@ -220,7 +220,7 @@ def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
         )
     except torch.onnx.OnnxExporterError as error:
         advice = "; a fixed size may help" if any_size else ""
-        raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
+        raise DcnrunError(f"PyTorch can't export the network{advice}: {first_cause(error)}") from error
     assert program is not None
     model = program.model_proto
     for node in model.graph.node:  # stack traces would name the folders of the machine that wrote a published file
@@ -249,10 +249,3 @@ def _with_weights_of(network: nn.Module, model: Any) -> Any | None:
     for name, weight in weights.items():
         initializers[name].CopyFrom(onnx.numpy_helper.from_array(weight.detach().numpy(), name))
     return changed
-
-
-def _first_cause(error: BaseException) -> str:
-    """Return the first error of a chain in one line; PyTorch's own report fills a page."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}"

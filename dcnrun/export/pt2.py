@@ -20,7 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.decompositions import DECOMPOSITIONS
-from dcnrun.export.formats import ExportedNetwork, ExportFormat
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, first_cause, read_metadata
 from dcnrun.export.targets import Settings
 
 METADATA = "dcnrun.json"
@@ -69,7 +69,7 @@ class PackageFormat(ProgramFormat):
                         program, package_path=str(file), inductor_configs=dict(options)
                     )
             except Exception as error:  # PyTorch's, of many classes, or what the compiler says
-                raise DcnrunError(f"AOTInductor can't compile the network: {_first_cause(error)}") from error
+                raise DcnrunError(f"AOTInductor can't compile the network: {first_cause(error)}") from error
 
 
 class ProgramNetwork(ExportedNetwork):
@@ -80,8 +80,8 @@ class ProgramNetwork(ExportedNetwork):
         try:
             self._module = torch.export.load(path, extra_files=extra).module()
         except Exception as error:
-            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {_first_cause(error)}") from error
-        self.metadata = _read_metadata(extra[METADATA], path)
+            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {first_cause(error)}") from error
+        self.metadata = read_metadata(extra[METADATA] or "{}", f"{path}: its {METADATA}")
 
     def run(self, images: Tensor) -> Tensor:
         """Return the scores (N, C, H, W)."""
@@ -95,7 +95,7 @@ class PackageNetwork(ExportedNetwork):
         try:
             self._model = torch._inductor.aoti_load_package(str(path))
         except Exception as error:
-            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {_first_cause(error)}") from error
+            raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {first_cause(error)}") from error
         own = self._model.get_metadata().items()
         self.metadata = {name: text for name, text in own if not name.startswith(_OF_COMPILER)}
 
@@ -109,7 +109,7 @@ def _require_compiler() -> None:
     try:
         cpp_builder.get_cpp_compiler()
     except InvalidCxxCompiler as error:
-        raise DcnrunError(f"AOTInductor needs a C++ compiler, such as g++: {_first_cause(error)}") from error
+        raise DcnrunError(f"AOTInductor needs a C++ compiler, such as g++: {first_cause(error)}") from error
 
 
 def _programs(
@@ -136,7 +136,7 @@ def _exported(network: nn.Module, example: Tensor, any_size: bool, one_image: bo
         program: ExportedProgram = exported.run_decompositions(dict(DECOMPOSITIONS))
     except Exception as error:  # PyTorch's, of many classes
         advice = "; a fixed size may help" if any_size else ""
-        raise DcnrunError(f"PyTorch can't export the network{advice}: {_first_cause(error)}") from error
+        raise DcnrunError(f"PyTorch can't export the network{advice}: {first_cause(error)}") from error
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # it names the folders of the machine that wrote a published file
@@ -148,7 +148,7 @@ def _called(network: Any, images: Tensor) -> Tensor:
         with torch.no_grad():
             output = network(images)
     except Exception as error:
-        raise DcnrunError(f"PyTorch fails on an input of shape {tuple(images.shape)}: {_first_cause(error)}") from error
+        raise DcnrunError(f"PyTorch fails on an input of shape {tuple(images.shape)}: {first_cause(error)}") from error
     if not isinstance(output, Tensor):
         raise DataError(f"The network's output is a {type(output).__name__}; a tensor is expected.")
     return output
@@ -161,21 +161,3 @@ def _is_package(path: Path) -> bool:
             return any(f"/{_OF_PACKAGES}" in f"/{name}" for name in archive.namelist())
     except (BadZipFile, OSError) as error:
         raise DataError(f"{path} is no .pt2 file of PyTorch: {error}") from error
-
-
-def _read_metadata(text: str, path: Path) -> dict[str, str]:
-    """Return what a program says of itself; nothing where it says nothing."""
-    try:
-        content = json.loads(text or "{}")
-    except ValueError as error:
-        raise DataError(f"{path}: its {METADATA} can't be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: its {METADATA} is not what `dcnrun export` writes: an object of JSON is expected.")
-    return {str(name): str(value) for name, value in content.items()}
-
-
-def _first_cause(error: BaseException) -> str:
-    """Return the first error of a chain in one line; PyTorch's own report fills a page."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from torchvision.transforms import v2
 
 from dcnrun.config.schema import SegmentationModelConfig, SmpConfig
 from dcnrun.console import console, printable
@@ -18,7 +17,7 @@ from dcnrun.export.description import UNKNOWN, Description, Normalising
 from dcnrun.export.exporting import Export, exporting, undecomposed
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
 from dcnrun.export.targets import TARGETS, Settings, Target
-from dcnrun.export.verification import Agreement, agreement
+from dcnrun.export.verification import Agreement, agreement, resized
 from dcnrun.runs import CheckpointChoice
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import metric_title, task_of
@@ -65,8 +64,7 @@ def export_run(
     description = Description.of_run(trained, which, val_set.classes, sample["image"], settings, licence)
     if settings.size is not None:
         data = replace(config.data, eval_short_side=0)
-        image, mask = v2.Resize(settings.size)(sample["image"], sample["mask"])
-        sample = {**sample, "image": image, "mask": mask}
+        sample = resized(sample, settings.size)
     else:
         data = config.data
     image = evaluation_transform(data)(sample).image[None]

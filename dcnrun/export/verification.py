@@ -148,9 +148,14 @@ def _batches(dataset: SegmentationDataset, data: DataConfig, size: tuple[int, in
         if size is None:
             yield preparation.batch_of_one(sample, index)
         else:
-            image, mask = v2.Resize(size)(sample["image"], sample["mask"])
-            batch = preparation.batch_of_one({**sample, "image": image, "mask": mask}, index)
+            batch = preparation.batch_of_one(resized(sample, size), index)
             yield {**batch, "truth": [sample["mask"].as_subclass(Tensor)]}
+
+
+def resized(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Return a sample whose image and mask have another height and width."""
+    image, mask = v2.Resize(size)(sample["image"], sample["mask"])
+    return {**sample, "image": image, "mask": mask}
 
 
 def _laid_out(image: Tensor, config: Config) -> Tensor:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcnrun.export.description import Description
+from dcnrun.export.targets import Precision
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
 from dcnrun.models.deform_sampling import DCNv3
 
@@ -59,3 +61,21 @@ def images_of_all_sides():
     """Batches for `several_kinds`; in one all maps are rows, in another most are columns."""
     generator = torch.Generator().manual_seed(1)
     return [torch.randn(shape, generator=generator) for shape in [(2, 4, 9, 14), (1, 4, 1, 23), (3, 4, 19, 3)]]
+
+
+DESCRIPTION = Description(
+    classes=("sky", 'a "tree", [old]', "Straße"),
+    mean=(0.1, 0.2, 0.3),
+    std=(0.4, 0.5, 0.6),
+    bands=(),
+    of_bytes=True,
+    normalises=False,
+    size=None,
+    size_rule="any: images as they are",
+    licence="unknown",
+    checkpoint="best",
+    step=7,
+    config="seed: 1\n",
+    precision=Precision.fp32,
+    decomposed=False,
+)

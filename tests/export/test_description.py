@@ -9,25 +9,10 @@ from torch import nn
 from dcnrun.errors import DataError
 from dcnrun.export.description import Description, Normalising
 from dcnrun.export.targets import Precision
+from tests.export.factories import DESCRIPTION
 
-EXAMPLE = Description(
-    classes=("sky", 'a "tree", [old]', "Straße"),
-    mean=(0.1, 0.2, 0.3),
-    std=(0.4, 0.5, 0.6),
-    bands=(),
-    of_bytes=True,
-    normalises=False,
-    size=None,
-    size_rule="any: images as they are",
-    licence="unknown",
-    checkpoint="best",
-    step=7,
-    config="seed: 1\n",
-    precision=Precision.fp32,
-    decomposed=False,
-)
 OTHER = dataclasses.replace(
-    EXAMPLE,
+    DESCRIPTION,
     mean=(300.5,),
     std=(2.0,),
     bands=(4,),
@@ -38,7 +23,7 @@ OTHER = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("description", [EXAMPLE, OTHER])
+@pytest.mark.parametrize("description", [DESCRIPTION, OTHER])
 def test_texts_are_read_as_they_were_written(description):
     metadata = description.as_metadata()
     assert all(isinstance(text, str) for text in metadata.values())
@@ -46,7 +31,11 @@ def test_texts_are_read_as_they_were_written(description):
 
 
 def test_texts_that_are_of_another_file():
-    for wrong in ({"classes": "[]"}, {**EXAMPLE.as_metadata(), "step": "many"}, {**EXAMPLE.as_metadata(), "mean": "1"}):
+    for wrong in (
+        {"classes": "[]"},
+        {**DESCRIPTION.as_metadata(), "step": "many"},
+        {**DESCRIPTION.as_metadata(), "mean": "1"},
+    ):
         with pytest.raises(DataError, match="does not say what it is"):
             Description.of(wrong)
 
@@ -54,7 +43,10 @@ def test_texts_that_are_of_another_file():
 @pytest.mark.parametrize(
     ("description", "words"),
     [
-        (EXAMPLE, "float32 (batch, 3, height, width), RGB; each is (value / 255 - mean) / std. The network does not"),
+        (
+            DESCRIPTION,
+            "float32 (batch, 3, height, width), RGB; each is (value / 255 - mean) / std. The network does not",
+        ),
         (
             OTHER,
             "float32 (batch, 1, height, width), bands [4] of the image's, counted from 0, values of which unsigned",
@@ -67,9 +59,9 @@ def test_the_input_in_words(description, words):
 
 @pytest.mark.parametrize("of_bytes", [True, False])
 def test_pixels_are_what_normalisation_was_made_of(of_bytes):
-    description = dataclasses.replace(EXAMPLE, of_bytes=of_bytes)
+    description = dataclasses.replace(DESCRIPTION, of_bytes=of_bytes)
     pixels = torch.randint(256, (2, 3, 4, 5), dtype=torch.uint8) if of_bytes else torch.rand(2, 3, 4, 5)
     values = pixels / 255 if of_bytes else pixels
-    normalised = (values - torch.tensor(EXAMPLE.mean)[:, None, None]) / torch.tensor(EXAMPLE.std)[:, None, None]
+    normalised = (values - torch.tensor(DESCRIPTION.mean)[:, None, None]) / torch.tensor(DESCRIPTION.std)[:, None, None]
     torch.testing.assert_close(description.pixels(normalised), pixels)
     torch.testing.assert_close(Normalising(nn.Identity(), description)(pixels), normalised)

@@ -11,9 +11,8 @@ from PIL import Image
 from dcnrun.config.compose import compose, to_yaml
 from dcnrun.data import build_dataset
 from dcnrun.errors import ConfigError, DataError, DcnrunError, UsageError
-from dcnrun.export.description import Description
 from dcnrun.export.evaluate import evaluate_file
-from dcnrun.export.targets import Precision
+from tests.export import factories
 from tests.training.factories import TINY
 
 onnx = pytest.importorskip("onnx")
@@ -24,20 +23,8 @@ MEAN, STD = [0.2, 0.3, 0.4], [0.5, 0.25, 0.125]
 CONFIG = compose([*TINY, f"data.mean={MEAN}", f"data.std={STD}"])
 VAL_SET = build_dataset(CONFIG.data, "val")
 WEIGHT = np.random.default_rng(0).normal(size=(8, 3, 1, 1)).astype(np.float32)
-DESCRIPTION = Description(
-    classes=VAL_SET.classes,
-    mean=tuple(MEAN),
-    std=tuple(STD),
-    bands=(),
-    of_bytes=True,
-    normalises=False,
-    size=None,
-    size_rule="any: images as they are",
-    licence="unknown",
-    checkpoint="best",
-    step=7,
-    config=to_yaml(CONFIG),
-    precision=Precision.fp32,
+DESCRIPTION = dataclasses.replace(
+    factories.DESCRIPTION, classes=VAL_SET.classes, mean=tuple(MEAN), std=tuple(STD), config=to_yaml(CONFIG)
 )
 PREPARED = [f"data.mean={MEAN}", f"data.std={STD}"]
 
