@@ -151,12 +151,14 @@ def export(
         ),
     ] = None,
     decompose: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--decompose",
-            help="Write deformable layers as GridSample and convolutions, for readers without DeformConv.",
+            "--decompose/--no-decompose",
+            help="Write deformable layers as GridSample and convolutions, for readers without DeformConv; by default not in ONNX, "
+            "and in OpenVINO's IR where that is faster here.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     with_preprocessing: Annotated[
         bool,
         typer.Option(

@@ -74,7 +74,7 @@ class Description:
             step=trained.step,
             config=to_yaml(trained.config),
             precision=settings.precision or Precision.fp32,
-            decomposed=settings.decompose,
+            decomposed=bool(settings.decompose),
         )
 
     @classmethod

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.export.formats import ExportedNetwork
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
+from dcnrun.export.verification import images_per_second
 from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import replacing
 
@@ -117,15 +119,23 @@ def exporting(
             export.files.insert(0, path.with_suffix(suffix))
 
 
-@contextmanager
-def undecomposed(network: nn.Module, example: Tensor, target: Target, settings: Settings) -> Iterator[ExportedNetwork]:
-    """Give the file that settings would make if deformable layers were not decomposed, to be timed and thrown away."""
-    form, suffix = TARGETS[target].load(), TARGETS[target].suffix
+def speeds_of_forms(
+    network: nn.Module, example: Tensor, image: Tensor, target: Target, settings: Settings
+) -> Mapping[bool, float]:
+    """Return the images a second of the file that settings make, by whether its deformable layers are decomposed.
+
+    Both forms are written, run by turns on one image, and thrown away; nothing is measured of a network without such layers.
+    """
     network = copy.deepcopy(network).cpu().eval()
+    if not sampling_layers(network):
+        return {}
+    form, suffix = TARGETS[target].load(), TARGETS[target].suffix
     with TemporaryDirectory(prefix="dcnrun-export-") as folder:
-        file = Path(folder, f"model{suffix}")
-        form.write({file: network}, example.cpu(), replace(settings, decompose=False, opset=None), {})
-        yield form.open(file)
+        files = {decomposed: Path(folder, f"{decomposed}{suffix}") for decomposed in (False, True)}
+        for decomposed, file in files.items():
+            form.write({file: network}, example.cpu(), replace(settings, decompose=decomposed, opset=None), {})
+        works = [partial(form.open(file).run, image.cpu().contiguous()) for file in files.values()]
+        return dict(zip(files, images_per_second(*works), strict=True))
 
 
 def _compared(

@@ -216,7 +216,7 @@ def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
             input_names=[INPUT],
             output_names=[OUTPUT],
             dynamic_shapes=(free,),
-            custom_translation_table=onnx_translations(decompose=settings.decompose),
+            custom_translation_table=onnx_translations(decompose=bool(settings.decompose)),
         )
     except torch.onnx.OnnxExporterError as error:
         advice = "; a fixed size may help" if any_size else ""

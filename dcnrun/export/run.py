@@ -1,7 +1,6 @@
 """`dcnrun export`: a run's network as a file for another runtime, compared with PyTorch on the run's validation images."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from dcnrun.console import console, printable
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.description import UNKNOWN, Description, Normalising
-from dcnrun.export.exporting import Export, exporting, undecomposed
+from dcnrun.export.exporting import Export, exporting, speeds_of_forms
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.export.verification import Agreement, agreement, resized
@@ -22,6 +21,9 @@ from dcnrun.runs import CheckpointChoice
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import metric_title, task_of
 from dcnrun.training.trained_run import load_trained_run
+
+_CLEARLY_FASTER = 1.1
+"""So many times as fast must decomposed layers be to be chosen: less may be chance."""
 
 
 def export_run(
@@ -73,12 +75,16 @@ def export_run(
     if description.normalises:
         image = description.pixels(image)
     example = image[..., :crop, :crop] if crop else image
+    speeds: Mapping[bool, float] = {}
+    if settings.decompose or (settings.decompose is None and traits.takes_faster_form):
+        speeds = speeds_of_forms(to_export, example, image, target, settings)
+    asked = settings.decompose is not None
+    if not asked:
+        settings = replace(settings, decompose=bool(speeds) and speeds[True] > _CLEARLY_FASTER * speeds[False])
+        description = replace(description, decomposed=bool(settings.decompose))
     inputs = {f"validation image {sample['name']}": image}
     metadata = description.as_metadata() | ({"note": traits.note} if traits.note else {})
-    with (
-        exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export,
-        undecomposed(to_export, example, target, settings) if settings.decompose else nullcontext() as other_form,
-    ):
+    with exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export:
         agreed = agreement(
             network,
             ExportedModule(export.exported, description),
@@ -87,7 +93,6 @@ def export_run(
             limit,
             settings.size,
             export.tolerance,
-            None if other_form is None else ExportedModule(other_form, description),
         )
     result = {
         "run": str(run),
@@ -100,12 +105,15 @@ def export_run(
         **{name: value for name, value in asdict(settings).items() if name in traits.settings},
         "input": {"name": INPUT, "shape": ["batch", image.shape[1], *(settings.size or ("height", "width"))]},
         "output": {"name": OUTPUT, "shape": ["batch", len(val_set.classes), *(settings.size or ("height", "width"))]},
+        "images_per_second_of_forms": {"decomposed": speeds[True], "operators": speeds[False]} if speeds else None,
         "largest_difference": max(comparison.largest_difference for comparison in export.comparisons),
         "comparisons": [vars(comparison) for comparison in export.comparisons],
         "validation": asdict(agreed),
     }
     metric = task_of(config.model).traits.metric(config)
     _print(result, description, export, agreed, metric)
+    if speeds:
+        console.print(_form_in_words(settings, speeds, asked), soft_wrap=True)
     return result
 
 
@@ -129,18 +137,21 @@ def _print(result: dict[str, Any], description: Description, export: Export, agr
         table.add_row(escape(printable(comparison.input)), shape, comparison.offsets, *numbers)
     console.print(table)
     console.print(_agreement_table(agreed, runtime, metric))
-    if agreed.undecomposed_images_per_second is not None:
-        times = agreed.images_per_second / agreed.undecomposed_images_per_second
-        console.print(
-            f"Deformable layers are written as GridSample and a convolution: {times:.2f} times the images/s of the same file with one operator "
-            f"for each, which are {agreed.undecomposed_images_per_second:.3g}.",
-            soft_wrap=True,
-        )
     if note := TARGETS[export.target].note:
         console.print(note, markup=False, soft_wrap=True)
     console.print(
         f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
         soft_wrap=True,
+    )
+
+
+def _form_in_words(settings: Settings, speeds: Mapping[bool, float], asked: bool) -> str:
+    chosen = bool(settings.decompose)
+    forms = {True: "GridSample and convolutions", False: "one operator each"}
+    other = "" if asked else f" --{'no-' if chosen else ''}decompose asks for the other form."
+    return (
+        f"Deformable layers are written as {forms[chosen]}{'' if asked else ', chosen by measurement'}: {speeds[chosen]:.3g} images/s, "
+        f"against {speeds[not chosen]:.3g} as {forms[not chosen]}.{other}"
     )
 
 

@@ -43,8 +43,8 @@ class Settings:
     """None: fp32."""
     with_preprocessing: bool = False
     """Whether the network normalises what it is given."""
-    decompose: bool = False
-    """Whether deformable layers are written as operators that every reader knows."""
+    decompose: bool | None = None
+    """Whether deformable layers are written as operators that every reader knows; None: as `TargetTraits.takes_faster_form` says."""
 
     @property
     def any_size(self) -> bool:
@@ -87,6 +87,8 @@ class TargetTraits:
     """Import what writes and reads it, and torch with it."""
     loading: str = ""
     """What loads it, in words."""
+    takes_faster_form: bool = False
+    """Whether, unless it is asked for one, deformable layers are written in the form that is faster here."""
     runs_code: bool = False
     """Whether code in a file may run as it is loaded."""
     other_suffixes: tuple[str, ...] = ()
@@ -150,6 +152,7 @@ TARGETS: dict[Target, TargetTraits] = {
         install="pip install 'dcnrun[openvino]'",
         settings=frozenset({"size", "precision", "with_preprocessing", "decompose"}),
         load=_openvino,
+        takes_faster_form=True,
         note="These numbers are of INFERENCE_PRECISION_HINT=f32. Unless it is given, OpenVINO computes in bf16 or fp16 on CPUs that "
         "have units for it: compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}).",
     ),

@@ -39,8 +39,6 @@ class Agreement:
     images_per_second: float
     """By the median time of the first image alone."""
     pytorch_images_per_second: float
-    undecomposed_images_per_second: float | None
-    """Of the same file with its deformable layers as one operator each, where it has none such."""
     threads: int
 
 
@@ -63,7 +61,6 @@ def agreement(
     limit: int,
     size: tuple[int, int] | None,
     tolerance: float,
-    undecomposed: nn.Module | None = None,
 ) -> Agreement:
     """Run validation images through a network and the file made of it; DcnrunError where the outputs differ too much.
 
@@ -75,7 +72,6 @@ def agreement(
         limit: the most of them that are seen, evenly over the set.
         size: height and width that images are resized to; None: as in evaluation.
         tolerance: the largest difference, as a share of the largest score.
-        undecomposed: another form of the file, which is timed too.
     """
     task = task_of(config.model)
     network = in_memory_format(network, config).eval()
@@ -104,8 +100,7 @@ def agreement(
                 f"to {largest:.3g}; allowed is a share of {tolerance:g}. No file was written: please report it, with the network."
             )
         plain = first.contiguous()
-        others = [] if undecomposed is None else [partial(undecomposed, plain)]
-        speed, pytorch_speed, *other_speeds = _speeds(partial(exported, plain), partial(network, first), *others)
+        speed, pytorch_speed = images_per_second(partial(exported, plain), partial(network, first))
     scores, pytorch_scores = (evaluator.result().metrics for evaluator in evaluators)
     return Agreement(
         len(chosen),
@@ -117,7 +112,6 @@ def agreement(
         pytorch_scores,
         speed,
         pytorch_speed,
-        other_speeds[0] if other_speeds else None,
         torch.get_num_threads(),
     )
 
@@ -162,7 +156,7 @@ def _laid_out(image: Tensor, config: Config) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last) if config.trainer.channels_last else image
 
 
-def _speeds(*computations: Callable[[], Any]) -> list[float]:
+def images_per_second(*computations: Callable[[], Any]) -> list[float]:
     """Return how often a second each is done, by its median time; they take turns."""
     times: list[list[float]] = [[] for _ in computations]
     for computation in computations:
