@@ -41,10 +41,10 @@ def compare(
         ),
     ] = None,
     vary: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="KEY=VALUES",
-            help="Run the comparison at each of these values of a setting (data.warp=0,0.3,0.6), and show how the differences move.",
+            help="Run the comparison at each of these values of a setting (data.warp=0,0.3,0.6), and show how the differences move; several settings one at a time.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the comparison is written.")] = None,
@@ -100,7 +100,7 @@ def compare(
     def run(settings: Sequence[str], folder: Path | None) -> dict[str, Any]:
         return run_grid(settings, folder, config_dir, dry_run, url, agents or 1, gpu_names, pictures, cluster)
 
-    if vary is None:
+    if not vary:
         return run(overrides, out)
     from dcnrun.compare.vary import run_varied
 

@@ -75,14 +75,15 @@ def _variant(metric: str, variant: VariantResult, difference: Difference | None)
         "seeds": [run.seed for run in variant.runs],
         metric: {"mean": variant.mean, "std": variant.std},
         "published": None if figure is None else {metric: figure.percent / 100, "source": figure.source},
-        "difference": _difference(difference),
+        "difference": difference_as_dict(difference),
         **{key: variant.cost(key) for key in COSTS},
         "settings": dict(variant.settings),
         "runs": [_run(run) for run in variant.runs],
     }
 
 
-def _difference(difference: Difference | None) -> dict[str, Any] | None:
+def difference_as_dict(difference: Difference | None) -> dict[str, Any] | None:
+    """Return a difference with its intervals and what they say; None where there is none."""
     if difference is None:
         return None
     return {

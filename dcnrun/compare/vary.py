@@ -1,7 +1,11 @@
-"""`dcnrun compare --vary KEY=VALUE,VALUE`: the same comparison at each value of a setting, and how the variants' differences move with it."""
+"""`dcnrun compare --vary KEY=VALUE,VALUE`: the same comparison at each value of a setting, and how the variants' differences move with it.
 
-from collections.abc import Callable, Mapping, Sequence
+Several settings are varied one at a time, the others as in the overrides; one figure shows them side by side.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, log
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,22 +16,30 @@ from rich.text import Text
 
 from dcnrun.compare.grid import SEED, Grid, build_grid
 from dcnrun.compare.page import PAGE_NAME
+from dcnrun.compare.report import difference_as_dict
+from dcnrun.compare.results import read_finished
+from dcnrun.compare.statistics import paired_difference
 from dcnrun.compare.tables import escape, table_line
 from dcnrun.compare.variants import digest, slugs
 from dcnrun.config.inactive import traits_of
 from dcnrun.config.overrides import split_choices
+from dcnrun.config.schema import ConvKind
 from dcnrun.console import console, printable
 from dcnrun.errors import UsageError
 from dcnrun.plotting import LABEL_SIZE, new_figure, plain_text, remove_box, save_png
-from dcnrun.runs import write_json, write_text
+from dcnrun.runs import json_ready, write_json, write_text
 from dcnrun.scores import in_percent
 
 FIGURE_NAME = "vary.png"
 _DASHES = ("-", "--", ":", "-.")
 _ASIDE = 0.012  # of the axis, between the intervals of neighbouring variants
+_COLUMN, _ROW = 4.2, 2.9  # inches
 
 Report: TypeAlias = Mapping[str, Any]
 """What is in the compare.json of a comparison."""
+
+DIFFERENCE, OVER_DILATED = "difference", "over_dilated"
+"""What a variant gains: over the reference, and over the better of the dilated variants, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class Varied:
 
     key: str
     reports: Mapping[str, Report]
-    """By value, in the order in which they were given."""
+    """By value, in the order in which they were given; with `OVER_DILATED` of each variant."""
 
     @property
     def first(self) -> Report:
@@ -59,51 +71,61 @@ class Varied:
             value: row for value, report in self.reports.items() for row in report["variants"] if row["name"] == variant
         }
 
+    def gaining(self) -> list[str]:
+        """Return the variants that are compared with the dilated ones."""
+        return [name for name in self.variants if any(row[OVER_DILATED] for row in self.of(name).values())]
+
 
 def run_varied(
     overrides: Sequence[str],
-    vary: str,
+    vary: Sequence[str],
     out: Path | None,
     config_dir: Path | None,
     dry_run: bool,
     run: Callable[[Sequence[str], Path], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Run a comparison at each value of a setting, each in a folder of its own; print, write and return what they say together.
+    """Run a comparison at each value of each setting, each in a folder of its own; print, write and return what they say together.
 
     The files are written after each comparison, and the same command goes on where it was stopped.
 
     Args:
         overrides: those of the comparison.
-        vary: the setting and its values, such as `data.warp=0,0.3,0.6`.
+        vary: settings and their values, such as `data.warp=0,0.3,0.6`.
         out: the folder of all; by default one of `runs_dir` that is named after the comparisons.
         config_dir: a folder of further choices.
         dry_run: whether nothing is trained, so that there is nothing to write.
         run: runs a comparison by its overrides in a folder and returns its report, as `run_grid` does.
 
     Raises:
-        UsageError: the setting can't be varied; ConfigError: any of the comparisons can't be. Both before the first run.
+        UsageError: a setting can't be varied; ConfigError: any of the comparisons can't be. Both before the first run.
     """
-    grids = _grids(overrides, vary, config_dir)
-    key, _ = split_choices(vary)
-    first = next(iter(grids.values()))
-    runs_dir = Path(first.variants[0].config.runs_dir)
-    folder = out or runs_dir / f"vary-{digest([grid.digest for grid in grids.values()])}"
-    reports: dict[str, dict[str, Any]] = {}
-    for value, slug in zip(grids, slugs([f"{key}={value}" for value in grids]), strict=True):
-        console.print(f"{key}={value}, {len(reports) + 1} of {len(grids)}", markup=False, style="bold")
-        reports[value] = run([*overrides, f"{key}={value}"], folder / slug)
+    grids = {key: own for each in vary for key, own in [_grids(overrides, each, config_dir)]}
+    if len(grids) < len(vary):
+        raise UsageError(f"--vary {' --vary '.join(vary)}: give all values of a setting at once.")
+    places = [(key, value) for key, own in grids.items() for value in own]
+    all_grids = [grids[key][value] for key, value in places]
+    runs_dir = Path(all_grids[0].variants[0].config.runs_dir)
+    folder = out or runs_dir / f"vary-{digest([grid.digest for grid in all_grids])}"
+    reports: dict[str, dict[str, dict[str, Any]]] = {}
+    for number, ((key, value), slug) in enumerate(
+        zip(places, slugs([f"{key}={value}" for key, value in places]), strict=True), start=1
+    ):
+        console.print(f"{key}={value}, {number} of {len(places)}", markup=False, style="bold")
+        report = run([*overrides, f"{key}={value}"], folder / slug)
+        reports.setdefault(key, {})[value] = report if dry_run else with_gains_over_dilated(report)
         if not dry_run:
-            _write(Varied(key, reports), folder)
+            _write([Varied(each, own) for each, own in reports.items()], folder)
     if dry_run:
-        return {"vary": key, "folder": str(folder), "values": reports}
-    varied = Varied(key, reports)
-    console.print(table(varied))
+        return {"folder": str(folder), "varied": [{"vary": key, "values": own} for key, own in reports.items()]}
+    varied = [Varied(key, own) for key, own in reports.items()]
+    for each in varied:
+        console.print(table(each))
     console.print(f"Written: {folder}/vary.md, vary.json, {FIGURE_NAME}", markup=False, soft_wrap=True)
     return as_dict(varied, folder)
 
 
-def _grids(overrides: Sequence[str], vary: str, config_dir: Path | None) -> dict[str, Grid]:
-    """Return the comparison at each value; UsageError or ConfigError for what keeps any of them from running."""
+def _grids(overrides: Sequence[str], vary: str, config_dir: Path | None) -> tuple[str, dict[str, Grid]]:
+    """Return the setting, and the comparison at each value; UsageError or ConfigError for what keeps any of them from running."""
     key, values = split_choices(vary)
     if len(set(values)) < 2:
         raise UsageError(f"--vary {vary}: give a setting two values or more, such as data.warp=0,0.3,0.6.")
@@ -120,55 +142,89 @@ def _grids(overrides: Sequence[str], vary: str, config_dir: Path | None) -> dict
                 f"--vary {vary}: with {key}={first} the variants are {', '.join(names[first])}, with {key}={value} {', '.join(own)}. "
                 "Vary what is the same for all variants, or give it as an override without --vary."
             )
-    return grids
+    return key, grids
 
 
-def _write(varied: Varied, folder: Path) -> None:
+def with_gains_over_dilated(report: Report) -> dict[str, Any]:
+    """Return a report whose variants that sample at learnt points say what they gain over the better of the dilated ones.
+
+    The better one is that with the higher mean at this value, chosen afterwards from the same runs, which favours it.
+    """
+    metric = report["metric"]
+
+    def of_kind(row: Report) -> ConvKind:
+        return ConvKind(row["settings"]["conv.kind"])
+
+    dilated = [row for row in report["variants"] if of_kind(row) is ConvKind.dilated and row["runs"]]
+    best = max(dilated, key=lambda row: row[metric]["mean"], default=None)
+
+    def gain(row: Report) -> dict[str, Any] | None:
+        if best is None or not traits_of(row["settings"]).learns_offsets:
+            return None
+        runs, controls = ([read_finished(Path(run["folder"])).scores for run in each["runs"]] for each in (row, best))
+        found = difference_as_dict(paired_difference(controls, runs, metric))
+        return None if found is None else {"control": best["name"], **json_ready(found)}
+
+    return {**report, "variants": [{**row, OVER_DILATED: gain(row)} for row in report["variants"]]}
+
+
+def _write(varied: Sequence[Varied], folder: Path) -> None:
     write_json(folder / "vary.json", as_dict(varied, folder))
     write_text(folder / "vary.md", markdown(varied))
     save_png(plot(varied), folder / FIGURE_NAME)
 
 
-def as_dict(varied: Varied, folder: Path) -> dict[str, Any]:
-    """Return scores and differences by variant and value, and where each comparison is. Scores are from 0 to 1."""
+def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
+    """Return scores and differences by setting, variant and value, and where each comparison is. Scores are from 0 to 1."""
+    first = varied[0]
     return {
-        "vary": varied.key,
         "folder": str(folder),
-        "metric": varied.metric,
-        "level": varied.first["level"],
-        "reference": varied.variants[0],
-        "comparisons": {value: report["folder"] for value, report in varied.reports.items()},
-        "variants": [
+        "metric": first.metric,
+        "level": first.first["level"],
+        "reference": first.variants[0],
+        "varied": [
             {
-                "name": name,
-                "values": {
-                    value: {key: row[key] for key in ("seeds", varied.metric, "difference")}
-                    for value, row in varied.of(name).items()
-                },
+                "vary": each.key,
+                "comparisons": {value: report["folder"] for value, report in each.reports.items()},
+                "variants": [
+                    {
+                        "name": name,
+                        "values": {
+                            value: {key: row[key] for key in ("seeds", each.metric, DIFFERENCE, OVER_DILATED)}
+                            for value, row in each.of(name).items()
+                        },
+                    }
+                    for name in each.variants
+                ],
             }
-            for name in varied.variants
+            for each in varied
         ],
     }
 
 
-def _cells(varied: Varied) -> list[list[str]]:
-    """Return a row for each variant: its name and, at each value, its score and what it gains."""
-    return [
-        [name, *(_cell(varied, varied.of(name).get(value)) for value in varied.reports)] for name in varied.variants
-    ]
+def _cells(varied: Varied) -> Iterator[list[str]]:
+    """Yield a row for each variant, with its score and what it gains at each value, and one for what it gains over the dilated ones."""
+    for name in varied.variants:
+        rows = varied.of(name)
+        yield [name, *(_score(varied, rows.get(value)) for value in varied.reports)]
+        if name in varied.gaining():
+            gains = [rows[value][OVER_DILATED] if value in rows else None for value in varied.reports]
+            yield [f"{name}, over the better dilated", *("-" if gain is None else _points(gain) for gain in gains)]
 
 
-def _cell(varied: Varied, row: Report | None) -> str:
+def _score(varied: Varied, row: Report | None) -> str:
     """Return the mean score in percent, and the difference to the reference in points with its interval."""
     if row is None or row[varied.metric]["mean"] is None:
         return "-"
-    score, difference = in_percent(row[varied.metric]["mean"]), row["difference"]
-    if difference is None:
-        return score
-    text = f"{score} ({in_percent(difference['mean'], '+')}"
+    score = in_percent(row[varied.metric]["mean"])
+    return score if row[DIFFERENCE] is None else f"{score} ({_points(row[DIFFERENCE])})"
+
+
+def _points(difference: Report) -> str:
+    text = in_percent(difference["mean"], "+")
     if interval := _interval(difference):
         text += " [" + ", ".join(in_percent(end, "+") for end in interval) + "]"
-    return f"{text})"
+    return text
 
 
 def _interval(difference: Report) -> list[float] | None:
@@ -190,21 +246,20 @@ def table(varied: Varied) -> Table:
     return shown
 
 
-def markdown(varied: Varied) -> str:
-    """Return the table, the figure and where the comparisons are."""
-    columns = _columns(varied)
+def markdown(varied: Sequence[Varied]) -> str:
+    """Return a table for each setting, the figure, and where the comparisons are."""
+    keys = ", ".join(each.key for each in varied)
     pages = [
-        f"- [{escape(f'{varied.key}={v}')}]({Path(r['folder']).name}/{PAGE_NAME})" for v, r in varied.reports.items()
+        f"- [{escape(f'{each.key}={value}')}]({Path(report['folder']).name}/{PAGE_NAME})"
+        for each in varied
+        for value, report in each.reports.items()
     ]
     return "\n".join(
         [
-            table_line([escape(column) for column in columns]),
-            table_line(["---", *["---:" for _ in varied.reports]]),
-            *(table_line([escape(cell) for cell in cells]) for cells in _cells(varied)),
+            *(line for each in varied for line in _markdown_table(each)),
+            f"![Scores and differences against {escape(keys)}]({FIGURE_NAME})",
             "",
-            f"![Scores and differences against {escape(varied.key)}]({FIGURE_NAME})",
-            "",
-            escape(_note(varied)),
+            escape(_note(varied[0])),
             "",
             *pages,
             "",
@@ -212,21 +267,52 @@ def markdown(varied: Varied) -> str:
     )
 
 
+def _markdown_table(varied: Varied) -> list[str]:
+    return [
+        table_line([escape(column) for column in _columns(varied)]),
+        table_line(["---", *["---:" for _ in varied.reports]]),
+        *(table_line([escape(cell) for cell in cells]) for cells in _cells(varied)),
+        "",
+    ]
+
+
 def _note(varied: Varied) -> str:
-    return (
+    note = (
         f"In brackets the difference to {varied.variants[0]} in points with its {100 * varied.first['level']:g} % interval, as in each comparison; "
         "each interval stands for itself, and none says that differences at two values are unlike."
     )
+    if varied.gaining():
+        note += " The better dilated variant is the one with the higher mean at that value, chosen afterwards, which favours it."
+    return note
 
 
-def plot(varied: Varied) -> Figure:
-    """Plot scores on the left, a ring for each seed, and differences to the reference on the right, against the setting."""
-    figure = new_figure((11, 4.2))
-    left, right = figure.subplots(1, 2)
-    numbers = _as_numbers(list(varied.reports))
-    places = dict(zip(varied.reports, numbers or range(len(varied.reports)), strict=True))
+def plot(varied: Sequence[Varied]) -> Figure:
+    """Plot against each setting, a column each: scores, with a ring for each seed; differences to the reference; gains over the better dilated variant."""
+    gains = [(DIFFERENCE, f"difference to {plain_text(varied[0].variants[0])}\n(points)")]
+    if any(each.gaining() for each in varied):
+        gains.append((OVER_DILATED, "gain over the better\ndilated (points)"))
+    rows = 1 + len(gains)
+    figure = new_figure((1.2 + _COLUMN * max(len(varied), 1.5), 0.6 + _ROW * rows))
+    grid = figure.subplots(rows, len(varied), squeeze=False, sharey="row", sharex="col")
+    for column, each in enumerate(varied):
+        _plot_column(each, list(grid[:, column]), [key for key, _ in gains])
+    for axes, label in zip(grid[:, 0], [f"{varied[0].metric} (%)", *(label for _, label in gains)], strict=True):
+        axes.set_ylabel(label)
+    grid[0, 0].set_title("Rings: seeds. Lines: their mean", fontsize=LABEL_SIZE, loc="left")
+    level = f"{100 * varied[0].first['level']:g} %"
+    grid[1, 0].set_title(f"Bars: {level} intervals; significant where clear of 0", fontsize=LABEL_SIZE, loc="left")
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False, fontsize=LABEL_SIZE)
+    return figure
+
+
+def _plot_column(varied: Varied, column: Sequence[Axes], gains: Sequence[str]) -> None:
+    places = dict(zip(varied.reports, _places(list(varied.reports)), strict=True))
     kinds: list[str] = []
     span = max(places.values()) - min(places.values()) or 1
+    scores, *differences = column
+    for axes in differences:
+        axes.axhline(0, color="#888888", linewidth=1)
     for number, name in enumerate(varied.variants):
         rows = {value: row for value, row in varied.of(name).items() if row[varied.metric]["mean"] is not None}
         if not rows:
@@ -238,45 +324,40 @@ def plot(varied: Varied) -> Figure:
             "marker": traits_of(settings).marker,
             "linestyle": _DASHES[(kinds.count(kinds[-1]) - 1) % len(_DASHES)],
         }
-        left.plot([places[v] for v in rows], [100 * r[varied.metric]["mean"] for r in rows.values()], **style)
+        means = [100 * row[varied.metric]["mean"] for row in rows.values()]
+        scores.plot([places[value] for value in rows], means, label=plain_text(name), **style)
         for value, row in rows.items():
-            scores = [100 * run[varied.metric] for run in row["runs"]]
-            left.scatter([places[value]] * len(scores), scores, s=16, facecolor="none", edgecolor=style["color"])
+            of_seeds = [100 * run[varied.metric] for run in row["runs"]]
+            scores.scatter([places[value]] * len(of_seeds), of_seeds, s=16, facecolor="none", edgecolor=style["color"])
         aside = (number - (len(varied.variants) - 1) / 2) * _ASIDE * span  # so that no interval hides another
-        _draw_differences(right, plain_text(name), {places[v] + aside: r["difference"] for v, r in rows.items()}, style)
-    left.set_ylabel(f"{varied.metric} (%)")
-    left.set_title("Rings: seeds. Filled: their mean", fontsize=LABEL_SIZE, loc="left")
-    right.set_ylabel(f"difference to {plain_text(varied.variants[0])} (points)")
-    right.set_title("Bars: 95 % intervals; significant where one does not touch 0", fontsize=LABEL_SIZE, loc="left")
-    for axes in (left, right):
-        axes.set_xlabel(plain_text(varied.key))
+        for axes, key in zip(differences, gains, strict=True):
+            found = {places[value] + aside: row[key] for value, row in rows.items() if row[key] is not None}
+            _draw_differences(axes, plain_text(name), found, style)
+    for axes in column:
         axes.set_xticks(list(places.values()), [plain_text(value) for value in places], fontsize=LABEL_SIZE)
         axes.grid(axis="y", alpha=0.25)
         remove_box(axes)
-    if right.get_legend_handles_labels()[0]:
-        right.legend(frameon=False, fontsize=LABEL_SIZE)
-    return figure
+    column[-1].set_xlabel(plain_text(varied.key))
 
 
-def _draw_differences(
-    axes: Axes, name: str, differences: Mapping[float, Report | None], style: Mapping[str, Any]
-) -> None:
-    """Draw the differences of a variant with their intervals; of the reference, which has none, the line at 0."""
-    drawn = {place: difference for place, difference in differences.items() if difference is not None}
-    if not drawn:
-        axes.axhline(0, color=style["color"], linestyle="--", linewidth=1, label=name)
+def _draw_differences(axes: Axes, name: str, differences: Mapping[float, Report], style: Mapping[str, Any]) -> None:
+    """Draw what a variant gains, with the intervals; the reference has no difference."""
+    if not differences:
         return
-    axes.plot(list(drawn), [100 * difference["mean"] for difference in drawn.values()], **style, label=name)
-    for place, difference in drawn.items():
-        if interval := _interval(difference):
+    axes.plot(list(differences), [100 * found["mean"] for found in differences.values()], **style, label=name)
+    for place, found in differences.items():
+        if interval := _interval(found):
             ends = [100 * end for end in interval]
             axes.plot([place, place], ends, color=style["color"], linewidth=2, alpha=0.45, solid_capstyle="butt")
 
 
-def _as_numbers(values: Sequence[str]) -> list[float] | None:
-    """Return the values as places on an axis; None where any is no number, or two are one."""
+def _places(values: Sequence[str]) -> list[float]:
+    """Return where values stand on an axis: numbers where they belong, by their logarithms if they span a decade; else side by side."""
+    side_by_side = [float(number) for number in range(len(values))]
     try:
         numbers = [float(value) for value in values]
     except ValueError:
-        return None
-    return numbers if len(set(numbers)) == len(numbers) else None
+        return side_by_side
+    if not all(map(isfinite, numbers)) or len(set(numbers)) < len(numbers):
+        return side_by_side
+    return [log(number) for number in numbers] if 0 < 10 * min(numbers) <= max(numbers) else numbers

@@ -509,6 +509,12 @@ class ShapesConfig(DataConfig):
     objects_max: int = setting(6, "most objects in an image; fewer where there is no room", ge=0, le=255)
     object_scale_min: float = setting(0.07, "smallest object radius, as a share of the image's side", gt=0)
     object_scale_max: float = setting(0.28, "largest object radius, as a share of the image's side", gt=0, le=0.5)
+    object_scale_range: Optional[float] = setting(
+        None,
+        "largest object radius as a multiple of the smallest, about the geometric mean of object_scale_min and object_scale_max; null: from one to the other",
+        ge=1,
+        le=100,
+    )
     rotation: float = setting(180.0, "largest rotation of an object, degrees either way", ge=0, le=180, note="degrees")
     warp: float = setting(0.3, "strength of the non-rigid warp, displacement as a share of the radius", ge=0, le=1)
     distractors: int = setting(4, "most distractors (background that looks like objects) in an image", ge=0, most=10000)

@@ -6,7 +6,7 @@ background and for distractors; every class has the same area at the same radius
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from dcnrun.data.painting import Canvas, Paint
 from dcnrun.data.sample import BoxSample, Rule, Sample, Split
 
 _SMALLEST_RADIUS = 2
+"""In pixels."""
+_LARGEST_RADIUS = 0.5
+"""As a share of the image's side."""
 _SPLIT_STREAM = {"train": 0, "val": 1}
 _PLACE_TRIES = 60
 _CLEARANCE = 0.85
@@ -33,11 +36,24 @@ def rules(config: ShapesConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     least, most = config.objects_min, config.objects_max
     smallest, largest = config.object_scale_min, config.object_scale_max
+    in_range = _scales(config)
     visible = _SMALLEST_RADIUS / config.image_size if config.image_size > 0 else 0.0
     yield "objects_max", least <= most, f"at least data.objects_min={least}"
     least_scale = f"at least {visible:.3g}, {_SMALLEST_RADIUS} pixels at data.image_size={config.image_size}"
     yield "object_scale_min", smallest >= visible, least_scale
     yield "object_scale_max", smallest <= largest, f"at least data.object_scale_min={smallest}"
+    is_apt = config.object_scale_range is None or (visible <= in_range[0] and in_range[1] <= _LARGEST_RADIUS)
+    such = f"such that radii, which are from {in_range[0]:.3g} to {in_range[1]:.3g} of the image's side, are from {visible:.3g} to {_LARGEST_RADIUS}"
+    yield "object_scale_range", is_apt, such
+
+
+def _scales(config: ShapesConfig) -> tuple[float, float]:
+    """Return the smallest and the largest radius of an object, as shares of the image's side."""
+    smallest, largest = config.object_scale_min, config.object_scale_max
+    if config.object_scale_range is None:
+        return smallest, largest
+    mean, factor = sqrt(abs(smallest * largest)), sqrt(max(1.0, config.object_scale_range))
+    return mean / factor, mean * factor
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,8 @@ class ShapesDataset(SegmentationDataset):
         config, size = self._config, self._config.image_size
         places: list[tuple[tuple[float, float], float]] = []
         for _ in range(count):
-            shares = np.exp(random.uniform(log(config.object_scale_min), log(config.object_scale_max), _PLACE_TRIES))
+            smallest, largest = _scales(config)
+            shares = np.exp(random.uniform(log(smallest), log(largest), _PLACE_TRIES))
             centres = size * (shares + (1 - 2 * shares) * random.uniform(size=(2, _PLACE_TRIES)))
             radii = size * shares
             free = np.ones(_PLACE_TRIES, bool)

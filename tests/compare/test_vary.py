@@ -10,13 +10,14 @@ from PIL import Image
 from dcnrun.compare.report import as_dict
 from dcnrun.compare.results import compare
 from dcnrun.compare.runner import run_grid
-from dcnrun.compare.vary import Varied, markdown, plot, run_varied
+from dcnrun.compare.vary import Varied, markdown, plot, run_varied, with_gains_over_dilated
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.runs import json_ready
 from tests.compare.factories import variant
 
 WARPS = {"0": 0.72, "0.3": 0.8, "0.6": 0.9}  # how often deformable convolution finds a pixel
+ROTATIONS = {"0": "0", "90": "0.6"}  # and for which warp it does so as often
 GRID = ["data=shapes", "conv=standard,dilated,deformable", "conv.dilation=2,4", "seed=0,1,2"]
 
 
@@ -37,7 +38,8 @@ class Pretended:
 
     def __call__(self, overrides, folder):
         self.started.append((list(overrides), folder.name))
-        return self.reports[overrides[-1].partition("=")[2]] | {"folder": str(folder)}
+        key, _, value = overrides[-1].partition("=")
+        return self.reports[value if key == "data.warp" else ROTATIONS[value]] | {"folder": str(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -50,49 +52,61 @@ def reports(tmp_path_factory):
 def made(tmp_path_factory, reports):
     """What was started, what was returned, and the folder."""
     folder, run = tmp_path_factory.mktemp("vary") / "out", Pretended(reports)
-    result = run_varied(GRID, "data.warp=0,0.3,0.6", folder, None, False, run)
+    result = run_varied(GRID, ["data.warp=0,0.3,0.6", "data.rotation=0,90"], folder, None, False, run)
     return run.started, result, folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def varied(reports):
-    return Varied("data.warp", reports)
+    return Varied("data.warp", {value: with_gains_over_dilated(own) for value, own in reports.items()})
 
 
 def test_each_value_is_a_comparison_in_a_folder_of_its_own(made):
     started, result, folder = made
-    assert started == [([*GRID, f"data.warp={value}"], f"data.warp-{value}") for value in WARPS]
-    assert result["comparisons"] == {value: str(folder / f"data.warp-{value}") for value in WARPS}
+    warps = [([*GRID, f"data.warp={value}"], f"data.warp-{value}") for value in WARPS]
+    assert started == [*warps, *(([*GRID, f"data.rotation={value}"], f"data.rotation-{value}") for value in ROTATIONS)]
+    by_warp, by_rotation = result["varied"]
+    assert by_warp["comparisons"] == {value: str(folder / f"data.warp-{value}") for value in WARPS}
+    assert list(by_rotation["comparisons"]) == list(ROTATIONS)
 
 
 def test_the_files_say_what_each_comparison_says(made, reports):
     _, result, folder = made
     assert json.loads((folder / "vary.json").read_text()) == result
     assert (result["reference"], result["metric"]) == ("standard", "val/miou")
-    *_, deformable = result["variants"]
+    *others, deformable = result["varied"][0]["variants"]
     for value, own in reports.items():
         scores = {row["name"]: [run["val/miou"] for run in row["runs"]] for row in own["variants"]}
-        gains = [a - b for a, b in zip(scores["deformable"], scores["standard"], strict=True)]
+        control = max(("dilated 2", "dilated 4"), key=lambda name: fmean(scores[name]))
         found = deformable["values"][value]
-        assert found["difference"]["mean"] == pytest.approx(fmean(gains), abs=1e-12)
-        low, high = found["difference"]["interval"]
-        assert low < fmean(gains) < high
+        assert found["over_dilated"]["control"] == control
+        for gain, base in (("difference", "standard"), ("over_dilated", control)):
+            gains = [a - b for a, b in zip(scores["deformable"], scores[base], strict=True)]
+            assert found[gain]["mean"] == pytest.approx(fmean(gains), abs=1e-12)
+            low, high = found[gain]["interval"]
+            assert low < fmean(gains) < high
+        assert all(other["values"][value]["over_dilated"] is None for other in others)
     with Image.open(folder / "vary.png") as picture:
         assert picture.size[0] > 1000
 
 
 def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_value(varied):
-    heads, _, *rows = [line.split(" | ") for line in markdown(varied).splitlines() if line.startswith("| ")]
+    heads, _, *rows = [line.split(" | ") for line in markdown([varied]).splitlines() if line.startswith("| ")]
     assert [head.strip("| ") for head in heads[1:]] == ["data.warp=0", "data.warp=0.3", "data.warp=0.6"]
-    assert [row[0].strip("| ") for row in rows] == ["standard", "dilated 2", "dilated 4", "deformable"]
+    names = [row[0].strip("| ") for row in rows]
+    assert names == ["standard", "dilated 2", "dilated 4", "deformable", "deformable, over the better dilated"]
     assert len({row[1] for row in rows[:3]}) == 2  # equal scores, and a difference of 0 to the reference
     assert all("(+" in cell for cell in rows[3][1:])
+    assert all(cell.startswith("+") for cell in rows[4][1:])
 
 
 def test_the_figure_shows_the_differences_at_their_values(varied):
-    left, right = plot(varied).axes
+    left, right, over_dilated = plot([varied]).axes
     means = {line.get_label(): line for line in right.lines if not line.get_label().startswith("_")}
-    assert means.keys() == {"standard", "dilated 2", "dilated 4", "deformable"}
+    assert means.keys() == {"dilated 2", "dilated 4", "deformable"}
+    (gain,) = [line for line in over_dilated.lines if not line.get_label().startswith("_")]
+    gains = [100 * report["variants"][3]["over_dilated"]["mean"] for report in varied.reports.values()]
+    assert list(gain.get_ydata()) == pytest.approx(gains)
     wanted = [100 * report["variants"][3]["difference"]["mean"] for report in varied.reports.values()]
     assert list(means["deformable"].get_ydata()) == pytest.approx(wanted)
     assert list(means["deformable"].get_xdata()) == pytest.approx([0, 0.3, 0.6], abs=0.02)
@@ -101,8 +115,11 @@ def test_the_figure_shows_the_differences_at_their_values(varied):
     assert list(left.lines[0].get_xdata()) == [0, 0.3, 0.6]
 
 
-def test_values_that_are_no_numbers_stand_side_by_side(reports):
-    _, right = plot(Varied("model.backbone", {"resnet18": reports["0"], "resnet50": reports["0.3"]})).axes
+def test_values_that_are_no_numbers_stand_side_by_side(varied):
+    words = Varied("model.backbone", {"resnet18": varied.reports["0"], "resnet50": varied.reports["0.3"]})
+    columns = plot([varied, words]).axes
+    assert len(columns) == 6
+    right = columns[-1]
     assert list(right.get_xticks()) == [0, 1]
     assert [label.get_text() for label in right.get_xticklabels()] == ["resnet18", "resnet50"]
 
@@ -116,26 +133,28 @@ def test_values_that_are_no_numbers_stand_side_by_side(reports):
         ("conv.offset_groups=1,7", ConfigError, "conv.offset_groups=7"),
         ("data.warpp=0,1", ConfigError, "data.warpp"),
         ("data.warp=0,9", ConfigError, "data.warp=9"),
+        ("data.warp=0,0.1 data.warp=0.2,0.3", UsageError, "give all values of a setting at once"),
     ],
 )
 def test_what_cannot_be_varied_is_said_before_the_first_run(vary, error, says, tmp_path):
     run = Pretended({})
     with pytest.raises(error, match=says):
-        run_varied([*GRID, "data.image_size=64"], vary, tmp_path, None, False, run)
+        run_varied([*GRID, "data.image_size=64"], ["data.rotation=0,90", *vary.split()], tmp_path, None, False, run)
     assert run.started == []
 
 
 def test_variants_must_be_the_same_at_each_value(tmp_path):
     with pytest.raises(UsageError, match="with conv=standard the variants are standard, with conv=dilated dilated 2"):
-        run_varied(["data=shapes", "conv.dilation=2"], "conv=standard,dilated", tmp_path, None, False, Pretended({}))
+        run_varied(["data=shapes", "conv.dilation=2"], ["conv=standard,dilated"], tmp_path, None, False, Pretended({}))
 
 
 def test_a_dry_run_shows_every_plan(tmp_path, capsys):
     settings = ["data=shapes", f"runs_dir={tmp_path}", "conv=standard,deformable"]
     plan = run_varied(
-        settings, "data.warp=0,0.6", None, None, True, lambda each, folder: run_grid(each, folder, dry_run=True)
+        settings, ["data.warp=0,0.6"], None, None, True, lambda each, folder: run_grid(each, folder, dry_run=True)
     )
-    assert [len(values["runs"]) for values in plan["values"].values()] == [2, 2]
-    assert plan["values"]["0.6"]["folder"].endswith("data.warp-0.6")
+    (varied,) = plan["varied"]
+    assert [len(values["runs"]) for values in varied["values"].values()] == [2, 2]
+    assert varied["values"]["0.6"]["folder"].endswith("data.warp-0.6")
     assert "data.warp=0.6, 2 of 2" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []

@@ -107,6 +107,8 @@ def test_sound_settings_have_no_problems(name):
         ("shapes", "object_scale_min", 0.001),
         ("shapes", "object_scale_max", 0.1),
         ("shapes", "object_scale_max", 0.6),
+        ("shapes", "object_scale_range", 0.9),
+        ("shapes", "object_scale_range", 20.0),
         ("shapes", "rotation", 200.0),
         ("shapes", "warp", -0.1),
         ("shapes", "distractors", -1),

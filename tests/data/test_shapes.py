@@ -163,6 +163,13 @@ class TestRecords:
         radii = [scene.objects[0].radius / 128 for scene in scenes(lone(object_scale_min=0.05), 150)]
         assert stats.kstest(np.log(radii), stats.uniform(log(0.05), log(4)).cdf).pvalue > 0.01
 
+    @pytest.mark.parametrize(("wide", "smallest", "largest"), [(1.0, 0.1, 0.1), (4.0, 0.05, 0.2)])
+    def test_a_range_of_radii_lies_about_the_geometric_mean_of_the_others(self, wide, smallest, largest):
+        dataset = lone(object_scale_min=0.1, object_scale_max=0.1, object_scale_range=wide)
+        radii = [scene.objects[0].radius / 128 for scene in scenes(dataset, 40)]
+        assert smallest * (1 - 1e-9) <= min(radii) <= 1.2 * smallest
+        assert largest / 1.2 <= max(radii) <= largest * (1 + 1e-9)
+
     def test_object_counts_keep_to_their_setting(self):
         counts = [len(scene.objects) for scene in scenes(shapes(objects_min=2, objects_max=4), 100)]
         assert min(counts) >= 1
