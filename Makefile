@@ -1,4 +1,4 @@
-.PHONY: install test test-fast sanitize parity lint format wheel
+.PHONY: install test test-fast sanitize parity evidence evidence-list lint format wheel
 
 # For an environment that was not made by `make install`: make parity PYTHON=python3
 PYTHON ?= .venv/bin/python
@@ -36,6 +36,12 @@ sanitize:  ## our kernels, stopped at the first access out of bounds or undefine
 
 parity:  ## whether our CUDA kernels are right on this machine's GPU: benchmarks/results/cuda_parity_*.json
 	$(PYTHON) -m benchmarks.cuda_parity
+
+evidence:  ## the results in benchmarks/results again, or PART="NAME NAME" of them; goes on where it was stopped
+	$(PYTHON) -m benchmarks.evidence $(PART)
+
+evidence-list:  ## what there is, how long each takes, and whether it is as new as the code
+	$(PYTHON) -m benchmarks.evidence --list $(PART)
 
 lint:  ## what CI checks beside the tests
 	$(PYTHON) -m ruff check .

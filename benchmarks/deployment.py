@@ -148,7 +148,7 @@ def tables(result: dict[str, Any]) -> str:
     named = ", ".join(f"{library} {number}" for library, number in result["versions"].items())
     machine = result["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['threads']} threads, load {machine['load_average']}; {named}.",
+        f"[Measured](../benchmarks/results/deployment.json): {machine['cpu']}, {machine['threads']} threads, load {machine['load_average']}; {named}.",
         "",
         "| network | file | loads | largest difference | changed labels | time of onnxruntime's | time of PyTorch's with our operator |",
         "|---|---|---|---:|---:|---:|---:|",

@@ -19,13 +19,14 @@ from dcnrun.ops.jit.compiler import find_compiler
 from dcnrun.ops.jit.nvrtc import find_nvrtc
 from dcnrun.ops.jit.processor import available_cores, cpu_model, vector_instructions
 from dcnrun.ops.jit.units import load_best
+from dcnrun.resources import git_commit
 
 _CPU = torch.device("cpu")
 _NVIDIA_SMI = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit")
 
 
 def describe() -> dict[str, Any]:
-    """Return CPU, threads, versions, load of the machine, and the command."""
+    """Return CPU, threads, versions, load of the machine, the command, and the commit of the code."""
     return {
         "cpu": cpu_model(),
         "vector_instructions": vector_instructions(),
@@ -40,6 +41,7 @@ def describe() -> dict[str, Any]:
         "onnxruntime": _version("onnxruntime"),
         "numpy": np.__version__,
         "command": _command(),
+        "commit": git_commit(),
     }
 
 

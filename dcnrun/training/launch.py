@@ -2,7 +2,6 @@
 
 import platform
 import socket
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -17,6 +16,7 @@ import dcnrun
 from dcnrun.config.schema import Accelerator, Config, Precision, encoder_of
 from dcnrun.masking import masked_urls
 from dcnrun.ops.jit.processor import cpu_model
+from dcnrun.resources import git_commit
 
 
 class Autocast(MixedPrecision):
@@ -77,7 +77,7 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
         "cpu_threads": torch.get_num_threads(),
         "device": device_name(fabric),
         "processes": fabric.world_size,
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "seed": config.seed,
         "command": [Path(sys.argv[0]).name, *map(masked_urls, sys.argv[1:])],
     }
@@ -86,19 +86,3 @@ def environment(fabric: Fabric, config: Config) -> dict[str, Any]:
 def device_name(fabric: Fabric) -> str:
     """Return the device in words."""
     return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else f"cpu ({cpu_model()})"
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the code that ran, with `-dirty` where files were changed; None outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=Path(dcnrun.__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip() or None
