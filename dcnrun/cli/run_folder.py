@@ -147,9 +147,32 @@ def export(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="Numbers of the weights: fp32, the default, or fp16 (ONNX computes in it too).", show_default=False
+            help="Numbers of the weights: fp32, the default, or fp16 (ONNX computes in it too); int8: quantized after training.",
+            show_default=False,
         ),
     ] = None,
+    quantize_deformable: Annotated[
+        bool,
+        typer.Option(
+            "--quantize-deformable",
+            help="With int8: offset branches, and convolutions of samples, in 8 bits too; the sampling never is.",
+        ),
+    ] = False,
+    calibration_images: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="With int8: the most training images that ranges of numbers are measured on, evenly over the set.",
+        ),
+    ] = 100,
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="POINTS",
+            help="With int8: how far the file may score below PyTorch; beyond, none is written.",
+        ),
+    ] = 1.0,
     decompose: Annotated[
         bool | None,
         typer.Option(
@@ -188,12 +211,24 @@ def export(
         precision=precision,
         with_preprocessing=with_preprocessing,
         decompose=decompose,
+        quantize_deformable=quantize_deformable,
     )
     settings.require(target)
     with kept_imports():
         from dcnrun.export.run import export_run
 
-    return export_run(run, out, checkpoint, target, settings, overrides or [], limit=limit, licence=licence)
+    return export_run(
+        run,
+        out,
+        checkpoint,
+        target,
+        settings,
+        overrides or [],
+        limit=limit,
+        licence=licence,
+        calibration_images=calibration_images,
+        max_drop=max_drop,
+    )
 
 
 def visualize_offsets(

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,8 @@ from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import replacing
 
 TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2}
-"""Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more."""
+"""Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more.
+What 8 bits make is no rounding error: of int8 the same file in fp32 is compared."""
 
 _SEED = 0
 _OFFSET_PIXELS = 2.0
@@ -52,6 +53,8 @@ class Export:
     exported: ExportedNetwork
     comparisons: list[Comparison]
     tolerance: float
+    unquantized: ExportedNetwork | None = None
+    """Of a file in 8 bits, the same in fp32, which was compared."""
     files: list[Path] = field(default_factory=list)
     """The files, once they are written."""
 
@@ -67,11 +70,13 @@ def exporting(
     inputs: Mapping[str, Tensor] | None = None,
     metadata: Mapping[str, str] | None = None,
     tolerance: float | None = None,
+    calibration: Iterable[Tensor] = (),
 ) -> Iterator[Export]:
     """Give a file that was compared with the network, at a place of its own; it gets its name when the block ends without an error.
 
     The outputs are compared for random inputs of several shapes and for the given ones, of the network and of a copy with
-    large random offsets: without offsets a wrong sampling point would not show.
+    large random offsets: without offsets a wrong sampling point would not show. A file in 8 bits is given as it is, after the same
+    file in fp32 has been compared so.
 
     Args:
         network: a network of one input (N, C, H, W) and one output. It is exported in evaluation mode and not changed.
@@ -82,6 +87,7 @@ def exporting(
         inputs: more inputs to compare, by a name for messages.
         metadata: what the file is to say of itself.
         tolerance: largest difference from PyTorch, as a share of the largest score; None: by the precision.
+        calibration: inputs from which the ranges of 8-bit numbers are measured, each (1, C, H, W).
 
     Raises:
         UsageError: settings that can't be, the example is not (N, C, H, W), or the path is a folder.
@@ -96,7 +102,8 @@ def exporting(
         raise UsageError(f"the example must be of shape (N, C, H, W), but is {tuple(example.shape)}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file, such as {path / f'model{traits.suffix}'}")
-    tolerance = TOLERANCE[settings.precision] if tolerance is None else tolerance
+    compared = replace(settings, precision=None, quantize_deformable=False) if settings.is_quantized else settings
+    tolerance = TOLERANCE[compared.precision] if tolerance is None else tolerance
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     offsets = {"learnt": network}
     if (deformed := with_random_offsets(network)) is not None:
@@ -106,21 +113,32 @@ def exporting(
         staged = {name: Path(folder, name, path.name) for name in offsets}
         for file in staged.values():
             file.parent.mkdir()
-        form.write({staged[name]: offsets[name] for name in offsets}, example, settings, metadata or {})
+        form.write({staged[name]: offsets[name] for name in offsets}, example, compared, metadata or {})
         export = Export(target, settings, form.open(staged["learnt"]), [], tolerance)
         for name, of_name in offsets.items():
             exported = export.exported if name == "learnt" else form.open(staged[name])
             for input, tensor in to_compare.items():
                 export.comparisons.append(_compared(of_name, exported, input, tensor, name, export))
+        written = staged["learnt"]
+        if settings.is_quantized:
+            written = Path(folder, "quantized", path.name)
+            written.parent.mkdir()
+            form.write({written: network}, example, settings, metadata or {}, calibration)
+            export = replace(export, exported=form.open(written), unquantized=export.exported)
         yield export
         for suffix in (*traits.other_suffixes, path.suffix):  # last the one that refers to the others
             with replacing(path.with_suffix(suffix)) as beside:
-                shutil.copyfile(staged["learnt"].with_suffix(suffix), beside)
+                shutil.copyfile(written.with_suffix(suffix), beside)
             export.files.insert(0, path.with_suffix(suffix))
 
 
 def speeds_of_forms(
-    network: nn.Module, example: Tensor, image: Tensor, target: Target, settings: Settings
+    network: nn.Module,
+    example: Tensor,
+    image: Tensor,
+    target: Target,
+    settings: Settings,
+    calibration: Iterable[Tensor] = (),
 ) -> Mapping[bool, float]:
     """Return the images a second of the file that settings make, by whether its deformable layers are decomposed.
 
@@ -133,7 +151,8 @@ def speeds_of_forms(
     with TemporaryDirectory(prefix="dcnrun-export-") as folder:
         files = {decomposed: Path(folder, f"{decomposed}{suffix}") for decomposed in (False, True)}
         for decomposed, file in files.items():
-            form.write({file: network}, example.cpu(), replace(settings, decompose=decomposed, opset=None), {})
+            its_settings = replace(settings, decompose=decomposed, opset=None)
+            form.write({file: network}, example.cpu(), its_settings, {}, calibration)
         works = [partial(form.open(file).run, image.cpu().contiguous()) for file in files.values()]
         return dict(zip(files, images_per_second(*works), strict=True))
 

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -39,7 +39,12 @@ class ExportFormat(ABC):
 
     @abstractmethod
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Write a file for each network; DcnrunError where one can't be written.
 
@@ -48,6 +53,7 @@ class ExportFormat(ABC):
             example: an input of theirs.
             settings: how the files are to be.
             metadata: what they are to say of themselves.
+            calibration: inputs from which the ranges of 8-bit numbers are measured, each (1, C, H, W).
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +35,12 @@ class NcnnFormat(ExportFormat):
         """Nothing that `Settings` has can be wrong here."""
 
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Trace, and convert by pnnx; UsageError for layers that ncnn does not have."""
         for file, network in networks.items():

@@ -1,7 +1,7 @@
 """Networks with deformable convolution as ONNX files."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dcnrun.errors import DataError, DcnrunError, UsageError
 from dcnrun.export.exporting import Comparison, exporting
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat, first_cause
 from dcnrun.export.onnx_operators import deform_conv, deform_sample, grid_deform_conv, grid_deform_sample
+from dcnrun.export.quantization import quantized
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
 
@@ -115,7 +116,12 @@ class OnnxFormat(ExportFormat):
             )
 
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Export the first network; the others are the same file with other weights, where it has kept them as they are."""
         onnx, _, _ = _libraries()
@@ -125,6 +131,8 @@ class OnnxFormat(ExportFormat):
             model = None if exported is None else _with_weights_of(written, exported)
             model = model or _to_onnx(written, example, settings)
             exported = exported or model
+            if settings.is_quantized:
+                model = quantized(model, calibration, _offset_branches(network).keys(), settings.quantize_deformable)
             onnx.helper.set_model_props(model, dict(metadata))
             onnx.checker.check_model(model, full_check=True)
             path.write_bytes(model.SerializeToString())
@@ -230,16 +238,22 @@ def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
     return model
 
 
+def _offset_branches(network: nn.Module) -> dict[str, nn.Module]:
+    """Return what predicts offsets and masks by its name in the network."""
+    layers = sampling_layers(network).items()
+    return {f"{name}.offset_branch" if name else "offset_branch": layer.offset_branch for name, layer in layers}
+
+
 def _with_weights_of(network: nn.Module, model: Any) -> Any | None:
     """Return a copy of the model with this network's offset branches; None where the file has not kept them as they are.
 
     That saves the second of two exports, and tests the very graph that is written.
     """
     onnx, _, _ = _libraries()
-    layers = sampling_layers(network).items()
-    branches = {f"{name}.offset_branch" if name else "offset_branch": layer.offset_branch for name, layer in layers}
     weights = {
-        f"{branch}.{name}": weight for branch, module in branches.items() for name, weight in module.named_parameters()
+        f"{branch}.{name}": weight
+        for branch, module in _offset_branches(network).items()
+        for name, weight in module.named_parameters()
     }
     changed = onnx.ModelProto()
     changed.CopyFrom(model)

@@ -1,6 +1,6 @@
 """Networks with deformable convolution as OpenVINO's IR: its own DeformableConvolution in the place of ONNX's DeformConv."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,20 @@ class OpenvinoFormat(ExportFormat):
         """Nothing can be wrong."""
 
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Convert ONNX files, which are deleted; weights in fp16 are computed with in whatever precision is asked for then."""
         import openvino
 
         by_onnx = {path.with_suffix(".onnx"): path for path in networks}
-        in_fp32 = replace(settings, precision=None)
-        OnnxFormat().write({file: networks[path] for file, path in by_onnx.items()}, example, in_fp32, {})
+        # Of 16 bits are the weights alone, once they are OpenVINO's; 8 bits it takes as onnxruntime has quantized the network.
+        as_onnx = replace(settings, precision=None) if settings.is_half else settings
+        OnnxFormat().write({file: networks[path] for file, path in by_onnx.items()}, example, as_onnx, {}, calibration)
         core = core_with_deform_conv()
         for file, path in by_onnx.items():
             model = core.read_model(file)

@@ -6,7 +6,7 @@ before somebody has said that a file is to be trusted.
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -37,7 +37,12 @@ class ProgramFormat(ExportFormat):
         """Nothing that `Settings` has can be wrong here."""
 
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Export once; the others have the same graph and weights of their own."""
         for file, program in _programs(networks, example, settings):
@@ -56,7 +61,12 @@ class PackageFormat(ProgramFormat):
     """
 
     def write(
-        self, networks: Mapping[Path, nn.Module], example: Tensor, settings: Settings, metadata: Mapping[str, str]
+        self,
+        networks: Mapping[Path, nn.Module],
+        example: Tensor,
+        settings: Settings,
+        metadata: Mapping[str, str],
+        calibration: Iterable[Tensor] = (),
     ) -> None:
         """Compile each, which takes a minute."""
         _require_compiler()

@@ -1,22 +1,27 @@
 """`dcnrun export`: a run's network as a file for another runtime, compared with PyTorch on the run's validation images."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
-from dcnrun.config.schema import SegmentationModelConfig, SmpConfig
+from dcnrun.config.schema import DataConfig, SegmentationModelConfig, SmpConfig
 from dcnrun.console import console, printable
+from dcnrun.data import Sample
 from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.description import UNKNOWN, Description, Normalising
 from dcnrun.export.exporting import Export, exporting, speeds_of_forms
 from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
+from dcnrun.export.quantization import Calibration
 from dcnrun.export.targets import TARGETS, Settings, Target
-from dcnrun.export.verification import Agreement, agreement, resized
+from dcnrun.export.verification import Agreement, agreement, images_per_second, resized
 from dcnrun.runs import CheckpointChoice
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import metric_title, task_of
@@ -36,6 +41,8 @@ def export_run(
     *,
     limit: int = 100,
     licence: str = UNKNOWN,
+    calibration_images: int = 100,
+    max_drop: float = 1.0,
 ) -> dict[str, Any]:
     """Write a run's network as a file; print and return its inputs, outputs and comparison with PyTorch.
 
@@ -48,6 +55,8 @@ def export_run(
         overrides: changes of the run's config, for other data.
         limit: the most validation images that it is compared on.
         licence: what the file says of the licence of its weights.
+        calibration_images: the most training images from which the ranges of 8-bit numbers are measured.
+        max_drop: the most points of the run's metric that a file in 8 bits may score below PyTorch.
     """
     settings, traits = settings or Settings(), TARGETS[target]
     settings.require(target)
@@ -64,27 +73,30 @@ def export_run(
     network = trained.model(len(val_set.classes)).network
     sample = val_set[0]
     description = Description.of_run(trained, which, val_set.classes, sample["image"], settings, licence)
-    if settings.size is not None:
-        data = replace(config.data, eval_short_side=0)
-        sample = resized(sample, settings.size)
-    else:
-        data = config.data
-    image = evaluation_transform(data)(sample).image[None]
-    crop = data.crop_size if settings.any_size else 0
+    prepared = partial(_prepared, data=config.data, description=description)
+    image = prepared(sample)
+    crop = config.data.crop_size if settings.any_size else 0
     to_export = Normalising(network, description) if description.normalises else network
-    if description.normalises:
-        image = description.pixels(image)
+    calibration = None
+    if settings.is_quantized:
+        calibration = Calibration(task_of(config.model).dataset(config.data, "train"), calibration_images, prepared)
     example = image[..., :crop, :crop] if crop else image
     speeds: Mapping[bool, float] = {}
     if settings.decompose or (settings.decompose is None and traits.takes_faster_form):
-        speeds = speeds_of_forms(to_export, example, image, target, settings)
+        speeds = speeds_of_forms(to_export, example, image, target, settings, calibration or ())
     asked = settings.decompose is not None
     if not asked:
         settings = replace(settings, decompose=bool(speeds) and speeds[True] > _CLEARLY_FASTER * speeds[False])
         description = replace(description, decomposed=bool(settings.decompose))
     inputs = {f"validation image {sample['name']}": image}
     metadata = description.as_metadata() | ({"note": traits.note} if traits.note else {})
-    with exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export:
+    if calibration is not None:
+        metadata["quantization"] = _quantization_in_words(settings, calibration)
+    metric = task_of(config.model).traits.metric(config)
+    quantization: dict[str, Any] | None = None
+    with exporting(
+        to_export, example, out, target, settings, inputs=inputs, metadata=metadata, calibration=calibration or ()
+    ) as export:
         agreed = agreement(
             network,
             ExportedModule(export.exported, description),
@@ -92,8 +104,19 @@ def export_run(
             val_set,
             limit,
             settings.size,
-            export.tolerance,
+            export.tolerance if export.unquantized is None else math.inf,
         )
+        if calibration is not None and export.unquantized is not None:
+            agreed.require_quality(metric, max_drop)
+            speed, speed_in_fp32 = images_per_second(
+                *(partial(each.run, image) for each in (export.exported, export.unquantized))
+            )
+            quantization = {
+                "calibration_images": len(calibration),
+                "lost_points": agreed.lost_points(metric),
+                "max_drop": max_drop,
+                "times_the_speed_of_fp32": speed / speed_in_fp32,
+            }
     result = {
         "run": str(run),
         "checkpoint": which,
@@ -109,12 +132,34 @@ def export_run(
         "largest_difference": max(comparison.largest_difference for comparison in export.comparisons),
         "comparisons": [vars(comparison) for comparison in export.comparisons],
         "validation": asdict(agreed),
+        "quantization": quantization,
     }
-    metric = task_of(config.model).traits.metric(config)
     _print(result, description, export, agreed, metric)
+    if quantization is not None:
+        console.print(
+            f"8 bits cost {quantization['lost_points']:.2f} points of {metric} (--max-drop allows {max_drop:g}), for "
+            f"{quantization['times_the_speed_of_fp32']:.2f} times the images/s of the same file in fp32. It is {metadata['quantization']}.",
+            soft_wrap=True,
+        )
     if speeds:
         console.print(_form_in_words(settings, speeds, asked), soft_wrap=True)
     return result
+
+
+def _prepared(sample: Sample, data: DataConfig, description: Description) -> Tensor:
+    """Return a sample's image (1, C, H, W) as the file takes it, with the size of evaluation unless the file has one."""
+    if description.size is not None:
+        data, sample = replace(data, eval_short_side=0), resized(sample, description.size)
+    image = evaluation_transform(data)(sample).image[None]
+    return description.pixels(image) if description.normalises else image
+
+
+def _quantization_in_words(settings: Settings, calibration: Calibration) -> str:
+    deformable = "computed in 8 bits but for the sampling" if settings.quantize_deformable else "in fp32"
+    return (
+        f"int8, by onnxruntime's static quantization with ranges from {len(calibration)} training images; deformable layers and what "
+        f"predicts their offsets are {deformable}"
+    )
 
 
 def _print(result: dict[str, Any], description: Description, export: Export, agreed: Agreement, metric: str) -> None:
@@ -130,7 +175,8 @@ def _print(result: dict[str, Any], description: Description, export: Export, agr
         console.print(line, markup=False, soft_wrap=True)
     runtime = TARGETS[export.target].runtime
     columns = "input", "shape", "offsets", "largest score", "largest difference"
-    table = Table(*columns, title=f"{runtime} against PyTorch")
+    which = "" if export.unquantized is None else ": the same file in fp32"
+    table = Table(*columns, title=f"{runtime} against PyTorch{which}")
     for comparison in export.comparisons:
         shape = "x".join(map(str, comparison.shape))
         numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"

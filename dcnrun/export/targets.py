@@ -29,6 +29,7 @@ class Precision(StrEnum):
 
     fp32 = "fp32"
     fp16 = "fp16"
+    int8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Settings:
     decompose: bool | None = None
     """Whether deformable layers are written as operators that every reader knows; None: as `TargetTraits.takes_faster_form` says."""
 
+    quantize_deformable: bool = False
+    """Whether, of int8, what predicts sampling points and what they sample is in 8 bits too."""
+
     @property
     def any_size(self) -> bool:
         """Whether height and width stay free, as the batch always does."""
@@ -56,6 +60,11 @@ class Settings:
         """Whether weights are of 16 bits."""
         return self.precision is Precision.fp16
 
+    @property
+    def is_quantized(self) -> bool:
+        """Whether weights and activations are of 8 bits."""
+        return self.precision is Precision.int8
+
     def require(self, target: Target) -> None:
         """Raise UsageError for what was asked for and a target does not have."""
         asked = [field.name for field in fields(self) if getattr(self, field.name) not in (None, False)]
@@ -65,6 +74,11 @@ class Settings:
                 raise UsageError(
                     f"--{name.replace('_', '-')} is not for --to {target}, but for {having}: leave it out."
                 )
+        if self.precision is not None and self.precision not in TARGETS[target].precisions:
+            having = ", ".join(each for each, traits in TARGETS.items() if self.precision in traits.precisions)
+            raise UsageError(f"--precision {self.precision} is not for --to {target}, but for {having}.")
+        if self.quantize_deformable and not self.is_quantized:
+            raise UsageError(f"--quantize-deformable goes with --precision {Precision.int8}.")
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,7 @@ class TargetTraits:
     """Those of `Settings` that it has."""
     load: Callable[[], "ExportFormat"]
     """Import what writes and reads it, and torch with it."""
+    precisions: tuple[Precision, ...] = (Precision.fp32,)
     loading: str = ""
     """What loads it, in words."""
     takes_faster_form: bool = False
@@ -140,8 +155,9 @@ TARGETS: dict[Target, TargetTraits] = {
         runtime="onnxruntime",
         modules=("onnx", "onnxscript", "onnxruntime"),
         install="pip install 'dcnrun[onnx]'",
-        settings=frozenset({"opset", "size", "precision", "with_preprocessing", "decompose"}),
+        settings=frozenset({"opset", "size", "precision", "quantize_deformable", "with_preprocessing", "decompose"}),
         load=_onnx,
+        precisions=tuple(Precision),
     ),
     Target.openvino: TargetTraits(
         title="OpenVINO",
@@ -150,8 +166,9 @@ TARGETS: dict[Target, TargetTraits] = {
         runtime="OpenVINO",
         modules=("openvino", "onnx", "onnxscript", "onnxruntime"),
         install="pip install 'dcnrun[openvino]'",
-        settings=frozenset({"size", "precision", "with_preprocessing", "decompose"}),
+        settings=frozenset({"size", "precision", "quantize_deformable", "with_preprocessing", "decompose"}),
         load=_openvino,
+        precisions=tuple(Precision),
         takes_faster_form=True,
         note="These numbers are of INFERENCE_PRECISION_HINT=f32. Unless it is given, OpenVINO computes in bf16 or fp16 on CPUs that "
         "have units for it: compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}).",
@@ -187,6 +204,7 @@ TARGETS: dict[Target, TargetTraits] = {
         install="pip install 'dcnrun[ncnn]'",
         settings=frozenset({"size", "precision"}),
         load=_ncnn,
+        precisions=(Precision.fp32, Precision.fp16),
         loading="ncnn of this version or later, one image at a time; input in0, output out0",
         other_suffixes=(".bin", ".json"),
     ),

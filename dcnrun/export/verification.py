@@ -18,6 +18,8 @@ from dcnrun.errors import DcnrunError
 from dcnrun.tasks.registry import task_of
 from dcnrun.training.validation import in_memory_format
 
+MOST_CHANGED = 0.1
+"""The largest share of labels that 8 bits may change: beyond it the score agrees by chance."""
 ROUNDS, SECONDS = 15, 20.0
 """The most times that an image is timed, and the seconds after which it is not timed again."""
 
@@ -40,6 +42,24 @@ class Agreement:
     """By the median time of the first image alone."""
     pytorch_images_per_second: float
     threads: int
+
+    def lost_points(self, metric: str) -> float:
+        """Return by how many points, hundredths, the file scores below PyTorch."""
+        return 100 * (self.pytorch_metrics[metric] - self.metrics[metric])
+
+    def require_quality(self, metric: str, max_drop: float) -> None:
+        """Raise DcnrunError where the file scores more than so many points below PyTorch, or `MOST_CHANGED` labels are others.
+
+        That is the rule of 8 bits, whose outputs are not PyTorch's up to rounding.
+        """
+        lost = self.lost_points(metric)
+        if lost <= max_drop and self.changed_labels <= MOST_CHANGED:
+            return
+        raise DcnrunError(
+            f"On {self.images} validation images the file in 8 bits scores {lost:.3g} points below PyTorch ({metric}), and changes the "
+            f"labels of {100 * self.changed_labels:.3g} % of the pixels; allowed are {max_drop:g} points (--max-drop) and "
+            f"{100 * MOST_CHANGED:g} %. No file was written: try more --calibration-images, or --precision fp16."
+        )
 
 
 class _Answers(nn.Module):

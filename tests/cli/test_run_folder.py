@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from dcnrun.export.targets import Settings, Target
+from dcnrun.export.targets import Precision, Settings, Target
 from dcnrun.predict.options import Options as PredictOptions
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.found import PredictionFormat
@@ -63,11 +63,15 @@ def test_export(replaced):
     more = ["--checkpoint", "last", "--opset", "22", "--size", "64x96", "--limit", "5", "--licence", "MIT"]
     assert run("export", "runs/a", "data.root=x", "--out", "b/a.onnx", *more).exit_code == 0
     assert run("export", "runs/a", "--out", "a.pt2", "--to", "aoti", "--with-preprocessing").exit_code == 0
+    in_8_bits = ["--precision", "int8", "--quantize-deformable", "--calibration-images", "7", "--max-drop", "2.5"]
+    assert run("export", "runs/a", "--out", "a.xml", *in_8_bits, "--no-decompose").exit_code == 0
     set_otherwise, normalising = Settings(opset=22, size=(64, 96)), Settings(with_preprocessing=True)
+    quantized = Settings(precision=Precision.int8, decompose=False, quantize_deformable=True)
     assert calls == [
-        (Path("runs/a"), Path("a.onnx"), "best", Target.onnx, Settings(), [], 100, "unknown"),
-        (Path("runs/a"), Path("b/a.onnx"), "last", Target.onnx, set_otherwise, ["data.root=x"], 5, "MIT"),
-        (Path("runs/a"), Path("a.pt2"), "best", Target.aoti, normalising, [], 100, "unknown"),
+        (Path("runs/a"), Path("a.onnx"), "best", Target.onnx, Settings(), [], 100, "unknown", 100, 1.0),
+        (Path("runs/a"), Path("b/a.onnx"), "last", Target.onnx, set_otherwise, ["data.root=x"], 5, "MIT", 100, 1.0),
+        (Path("runs/a"), Path("a.pt2"), "best", Target.aoti, normalising, [], 100, "unknown", 100, 1.0),
+        (Path("runs/a"), Path("a.xml"), "best", Target.openvino, quantized, [], 100, "unknown", 7, 2.5),
     ]
     assert run("export", "runs/a", "--out", "a.pt2", "--opset", "22").exit_code == 2
 

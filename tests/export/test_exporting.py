@@ -11,7 +11,7 @@ from torch import nn
 from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.export.exporting import exporting
 from dcnrun.export.formats import ExportedNetwork, ExportFormat
-from dcnrun.export.targets import TARGETS, Settings, Target
+from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.models.conv import DeformConv2d
 from tests.export.factories import assert_equal
 
@@ -29,6 +29,17 @@ class Kept(ExportedNetwork):
         return network(images).detach()
 
 
+class Rounding(nn.Module):
+    """Makes of scores what 8 bits would."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def forward(self, scores):
+        return scores.round()
+
+
 class KeptFormat(ExportFormat):
     """Files of a kind that takes nothing to write, two for a network."""
 
@@ -38,8 +49,10 @@ class KeptFormat(ExportFormat):
     def check(self, settings):
         pass
 
-    def write(self, networks, example, settings, metadata):
+    def write(self, networks, example, settings, metadata, calibration=()):
         for path, network in networks.items():
+            if settings.is_quantized:
+                network = nn.Sequential(network, Rounding(list(calibration)))
             path.write_bytes(pickle.dumps((network, metadata)))
             path.with_suffix(".more").write_text("more")
 
@@ -88,6 +101,26 @@ def test_a_file_that_agrees_is_written_with_what_belongs_to_it(kept_as, tmp_path
     assert [(each.input, each.offsets) for each in export.comparisons] == [
         (name, offsets) for offsets in ("learnt", "random") for name in names
     ]
+
+
+def test_a_file_in_8_bits_is_written_after_the_same_in_fp32_was_compared(kept_as, tmp_path):
+    kept_as()
+    image, file, images = torch.randn(1, 2, 8, 8), tmp_path / "layer.kept", [torch.zeros(1, 2, 4, 4)] * 2
+    settings = Settings(precision=Precision.int8)
+    with exporting(LAYER, image, file, settings=settings, calibration=images) as export:
+        assert max(each.largest_score for each in export.comparisons) > 0
+        assert max(each.share for each in export.comparisons) < 1e-5
+        assert_equal(export.unquantized.run(image), LAYER(image).detach())
+        assert_equal(export.exported.run(image), LAYER(image).detach().round())
+    network, _ = pickle.loads(file.read_bytes())
+    assert len(network[1].images) == 2
+    kept_as(double_the_offsets)
+    with (
+        pytest.raises(DcnrunError, match="offsets: random"),
+        exporting(LAYER, image, tmp_path / "wrong.kept", settings=settings),
+    ):
+        pass
+    assert list(tmp_path.glob("wrong*")) == []
 
 
 class Bytes(nn.Module):

@@ -1,5 +1,6 @@
 """Runs as ONNX files, and what the files say of themselves."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from dcnrun.errors import RunError, UsageError
 from dcnrun.export.description import Description
 from dcnrun.export.formats import ExportedModule, open_exported
 from dcnrun.export.run import export_run
-from dcnrun.export.targets import Settings
+from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.runs import CheckpointChoice, RunFolder
 from dcnrun.tasks.build import build_model
 from dcnrun.training import checkpoint
@@ -122,6 +123,32 @@ def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp
     assert description.size_rule == "40x56 (height x width)"
     assert exported.metadata["input"].startswith("uint8 (batch, 3, height, width), RGB, pixels from 0 to 255")
     assert_equal(ExportedModule(exported, description)((pixels / 255 - mean) / std), wanted)
+
+
+def test_a_network_in_8_bits_and_a_form_that_is_not_clearly_faster(run, tmp_path, capsys, monkeypatch):
+    folder, _, _ = run
+    monkeypatch.setitem(TARGETS, Target.onnx, dataclasses.replace(TARGETS[Target.onnx], takes_faster_form=True))
+    monkeypatch.setattr("dcnrun.export.run.speeds_of_forms", lambda *_: {True: 2.1, False: 2.0})
+    file, settings = tmp_path / "int8.onnx", Settings(size=(48, 48), precision=Precision.int8)
+    result = export_run(
+        folder / "run", file, CheckpointChoice.last, settings=settings, limit=2, calibration_images=3, max_drop=50
+    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "as one operator each, chosen by measurement: 2 images/s, against 2.1 as GridSample and convolutions." in said
+    )
+    assert "--decompose asks for the other form" in said
+    quantization, validation = result["quantization"], result["validation"]
+    lost = validation["pytorch_metrics"]["val/miou"] - validation["metrics"]["val/miou"]
+    assert quantization["lost_points"] == pytest.approx(100 * lost)
+    assert f"8 bits cost {100 * lost:.2f} points of val/miou (--max-drop allows 50)" in said
+    assert (quantization["calibration_images"], result["precision"], result["decompose"]) == (3, "int8", False)
+    assert max(comparison["largest_difference"] for comparison in result["comparisons"]) < 1e-4
+    assert validation["largest_difference"] > 1e-3 * validation["largest_score"]
+    assert {"QuantizeLinear", "DeformConv"} <= set(operators(file))
+    description = Description.of(open_exported(file).metadata)
+    assert (description.precision, description.decomposed) == (Precision.int8, False)
+    assert "ranges from 3 training images; deformable layers" in open_exported(file).metadata["quantization"]
 
 
 def test_nothing_in_a_file_names_the_folders_of_whoever_made_it(run):

@@ -50,7 +50,7 @@ def test_a_size():
 
 
 def test_what_a_kind_of_file_does_not_have_is_refused():
-    everything = Settings(19, (4, 4), Precision.fp16, True, True)
+    everything = Settings(19, (4, 4), Precision.int8, True, True, True)
     asked = {field.name for field in fields(Settings)}
     for target, traits in TARGETS.items():
         lacking = asked - traits.settings
@@ -60,3 +60,10 @@ def test_what_a_kind_of_file_does_not_have_is_refused():
         else:
             everything.require(target)
         Settings(with_preprocessing=False).require(target)
+
+
+def test_precisions_that_a_kind_of_file_does_not_have():
+    with pytest.raises(UsageError, match="--precision int8 is not for --to ncnn, but for onnx, openvino"):
+        Settings(precision=Precision.int8).require(Target.ncnn)
+    with pytest.raises(UsageError, match="--quantize-deformable goes with --precision int8"):
+        Settings(precision=Precision.fp16, quantize_deformable=True).require(Target.onnx)

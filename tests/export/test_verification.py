@@ -1,5 +1,8 @@
 """Exported files on validation images: what is counted, and what is refused."""
 
+import dataclasses
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +56,23 @@ def test_other_labels_are_counted_and_scored(config):
     assert 0 < agreed.changed_labels < 1
     assert agreed.metrics != agreed.pytorch_metrics
     assert agreed.largest_difference == 0.5
+
+
+def test_the_rule_of_8_bits(config):
+    """By the score, and by labels: equal scores of other labels are chance."""
+    agreed = dataclasses.replace(of(config, ByBrightness(), ByBrightness()), pytorch_metrics={"val/miou": 0.5})
+    agreed = dataclasses.replace(agreed, metrics={"val/miou": 0.48}, changed_labels=0.1)
+    assert agreed.lost_points("val/miou") == pytest.approx(2)
+    agreed.require_quality("val/miou", 2.1)
+    refused = r"the file in 8 bits scores 2 points below PyTorch \(val/miou\), and changes the labels of 10 % .* allowed are 1.9 points"
+    with pytest.raises(DcnrunError, match=refused):
+        agreed.require_quality("val/miou", 1.9)
+    with pytest.raises(
+        DcnrunError, match=r"labels of 11 % of the pixels; allowed are 3 points \(--max-drop\) and 10 %"
+    ):
+        dataclasses.replace(agreed, changed_labels=0.11).require_quality("val/miou", 3)
+    with pytest.raises(DcnrunError):
+        dataclasses.replace(agreed, metrics={"val/miou": math.nan}).require_quality("val/miou", 3)
 
 
 def test_a_limit_takes_images_from_all_over_the_set(config):
