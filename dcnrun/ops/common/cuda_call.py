@@ -27,6 +27,8 @@ class Team(NamedTuple):
     threads: int
     channels: int
     suffix: str  # of the kernels for accesses of this width
+    block: tuple[int, int, int]  # the form of a full block
+    small_block: tuple[int, int, int]  # that of a block whose teams have shared memory of their own
 
     @classmethod
     @functools.cache
@@ -34,17 +36,8 @@ class Team(NamedTuple):
         """Make a team with accesses of `width` channels: 16 bytes, or one channel, which fits all shapes and addresses."""
         busy = 1 << (-(-row_channels // width) - 1).bit_length()
         threads = min(most, max(least, busy))
-        return cls(threads, threads * width, "_single" if width == 1 else "_wide")
-
-    @property
-    def block(self) -> tuple[int, int, int]:
-        """The form of a full block."""
-        return self.threads, THREADS // self.threads, 1
-
-    @property
-    def small_block(self) -> tuple[int, int, int]:
-        """The form of a block whose teams have shared memory of their own."""
-        return self.threads, min(MOST_TEAMS, THREADS // self.threads), 1
+        suffix, teams = "_single" if width == 1 else "_wide", THREADS // threads
+        return cls(threads, threads * width, suffix, (threads, teams, 1), (threads, min(MOST_TEAMS, teams), 1))
 
 
 def channels_of_access(dtype: torch.dtype) -> int:
@@ -54,7 +47,10 @@ def channels_of_access(dtype: torch.dtype) -> int:
 
 def starts_whole(*tensors: Tensor | None) -> bool:
     """Whether wide accesses may begin at their first elements."""
-    return not any(tensor is not None and tensor.data_ptr() % _BYTES_OF_ACCESS for tensor in tensors)
+    for tensor in tensors:  # noqa: SIM110 (any() takes twice as long)
+        if tensor is not None and tensor.data_ptr() % _BYTES_OF_ACCESS:
+            return False
+    return True
 
 
 def zero_sums(rows: Tensor) -> Tensor:

@@ -71,16 +71,17 @@ class SeenCalls:
         self, alike: Callable[[Sequence[Tensor]], Callable[..., bool]], tensors: Sequence[int], settings: Sequence[int]
     ) -> None:
         self._alike = alike
-        self._tensors_of, self._settings_of = itemgetter(*tensors), itemgetter(*settings)
-        self._seen: dict[Form, list[tuple[Callable[..., bool], Made]]] = {}
+        self._tensors, self._settings_of = tensors, itemgetter(*settings)
+        # By their key: what takes the tensors out of arguments, and the calls.
+        self._seen: dict[Form, tuple[itemgetter[Any], list[tuple[Callable[..., bool], Made]]]] = {}
 
     def find(self, arguments: Sequence[Any]) -> Made | None:
         """Return what was made of the form of such a call; None for one that was not seen."""
         try:
-            seen = self._seen[self._key(arguments)]
+            present, seen = self._seen[self._key(arguments)]
         except (KeyError, TypeError, AttributeError):  # it is new, or one of wrong types
             return None
-        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
+        tensors = present(arguments)
         for alike, made in seen:
             if alike(*tensors):
                 return made
@@ -89,7 +90,8 @@ class SeenCalls:
     def add(self, arguments: Sequence[Any]) -> Made:
         """Remember a call, and return where to keep what is made of its form."""
         made: Made = {}
-        tensors = [tensor for tensor in self._tensors_of(arguments) if tensor is not None]
+        present = itemgetter(*(i for i in self._tensors if arguments[i] is not None))
+        tensors = present(arguments)
         try:
             key = self._key(arguments)
             hash(key)
@@ -99,13 +101,12 @@ class SeenCalls:
         if len(self._seen) >= MOST_FORMS:
             self._seen.clear()
         if alike(*tensors):  # else it would be remembered anew each time, and never found
-            self._seen.setdefault(key, []).append((alike, made))
+            self._seen.setdefault(key, (present, []))[1].append((alike, made))
         return made
 
     def _key(self, arguments: Sequence[Any]) -> Form:
         """What few calls have in common: settings, two shapes, and which arguments are absent."""
-        shapes = arguments[0].shape, arguments[1].shape
-        return *self._settings_of(arguments), *shapes, *map(type, arguments)
+        return *self._settings_of(arguments), arguments[0].shape, arguments[1].shape, *map(type, arguments)
 
 
 Operands = TypeVar("Operands", bound=Formed)

@@ -1,4 +1,4 @@
-"""What tells that a call may pass by autograd and PyTorch's dispatcher, since they have nothing to do there.
+"""What tells that a call may pass by autograd and PyTorch's dispatcher, since they have nothing to do there; and memory and views without them.
 
 All of it is private to PyTorch, so it is looked up here, in one place. Where a release lacks a name, or means something else by it,
 `SHORTCUTS` is None, and calls take PyTorch's own way: right everywhere, and slower by some ten microseconds.
@@ -41,6 +41,11 @@ class Shortcuts:
         self._keys_of: Callable[[Tensor], Any] = private._dispatch_keys
         self._keys_here: Callable[[], Any] = private._dispatch_tls_local_include_set
         self._guard: Callable[..., Any] = private._dynamo.guards.TensorGuards
+        self.as_strided: Callable[..., Tensor] = private._dynamo.guards._reinterpret_tensor
+        self._empty_on_cpu: Callable[..., Tensor] = private._dynamo.guards._empty_strided_cpu
+        self._empty_on_gpu: Callable[..., Tensor] = private._dynamo.guards._empty_strided_cuda
+        # A PyTorch without CUDA has no such function.
+        self._current_gpu: Callable[[], int] = getattr(private, "_cuda_getDevice", lambda: -1)
         keys = (private.DispatchKeySet(getattr(private.DispatchKey, key)) for key in _KEYS)
         self._other: int = ~functools.reduce(lambda all, more: all | more, keys).raw_repr()
         self._try()
@@ -53,6 +58,9 @@ class Shortcuts:
             raise TypeError("they answer otherwise than they are known to")
         self.transforms_are_active()
         self.is_dispatched([plain])
+        room = self.as_strided(self.empty_strided(plain, (2, 3), (3, 1))[1], (3, 1), (1, 1))
+        if (room.shape, room.stride(), room.dtype, room.storage_offset()) != ((3, 1), (1, 1), plain.dtype, 3):
+            raise TypeError("they make other tensors than they are known to")
 
     def transforms_are_active(self) -> bool:
         """Whether a transform of torch.func is at work, or forward mode, whose tangents PyTorch would drop without a word."""
@@ -80,6 +88,14 @@ class Shortcuts:
                 return True
         return False
 
+    def empty_strided(self, like: Tensor, shape: Sequence[int], strides: Sequence[int]) -> Tensor:
+        """Return `like.new_empty_strided(shape, strides)`."""
+        if like.is_cpu:
+            return self._empty_on_cpu(shape, strides, like.dtype)
+        if like.is_cuda and like.get_device() == self._current_gpu():
+            return self._empty_on_gpu(shape, strides, like.dtype)
+        return like.new_empty_strided(shape, strides)
+
     def alike(self, tensors: Sequence[Tensor]) -> Alike:
         """Return a function that tells of as many tensors whether they have the form of these.
 
@@ -102,3 +118,11 @@ def look_up() -> Shortcuts | None:
 
 
 SHORTCUTS = look_up()
+
+# Views and memory, below autograd.
+as_strided: Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
+empty_strided: Callable[[Tensor, Sequence[int], Sequence[int]], Tensor]
+if SHORTCUTS is None:
+    as_strided, empty_strided = Tensor.as_strided, Tensor.new_empty_strided
+else:
+    as_strided, empty_strided = SHORTCUTS.as_strided, SHORTCUTS.empty_strided

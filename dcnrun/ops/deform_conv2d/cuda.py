@@ -27,6 +27,7 @@ from dcnrun.ops.common.cuda_call import (
 )
 from dcnrun.ops.common.dispatch import write_gradients
 from dcnrun.ops.common.forms import once_a_form
+from dcnrun.ops.common.shortcuts import as_strided, empty_strided
 from dcnrun.ops.deform_conv2d.arguments import Operands
 from dcnrun.ops.jit import CudaModule, load_cuda
 from dcnrun.ops.jit.build_spec import CUDA_DTYPES
@@ -78,10 +79,6 @@ class _Chunk(NamedTuple):
     first_pixel: int  # of that image
     images: int
 
-    def of(self, rows: Tensor) -> Tensor:
-        """Return the chunk's part of matrices with all rows."""
-        return _narrowed(rows, self.first, self.rows)
-
     def address(self, images: Tensor) -> int:
         """Return the address of the chunk's first image in a tensor of all images."""
         return images.data_ptr() + self.first_image * images.stride(0) * images.element_size()
@@ -97,9 +94,9 @@ def forward(operands: Operands, output: Tensor) -> None:
     call = _Call(operands)
     last = output.is_contiguous(memory_format=torch.channels_last)
     products = output if last else torch.empty_like(output, memory_format=torch.channels_last)
-    rows, weights = products.as_strided(*call.plan.rows), call.weights(operands)
+    rows = as_strided(products, *call.plan.rows)
     for chunk in call.chunks:
-        _multiply(call.sample(chunk), weights, operands.bias, chunk.of(rows))
+        _multiply(call.sample(chunk), call.weights, operands.bias, call.part(rows, chunk))
     if products is not output:
         output.copy_(products)
 
@@ -112,7 +109,7 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     """
     grad_input, grad_offset, grad_weight, grad_mask = grads
     call = _Call(operands)
-    weights = call.weights(operands).mT
+    weights = call.weights.mT
     grad_rows = None if grad_input is None else grad_input.permute(0, 2, 3, 1)
     input_sums = None if grad_rows is None else zero_sums(grad_rows)
     slopes = room_in_fp32(grad_offset), room_in_fp32(grad_mask)
@@ -121,10 +118,10 @@ def backward(grad_output: Tensor, operands: Operands, grads: list[Tensor | None]
     atomic_sums = None if in_order else input_sums
     any_slopes = grad_offset is not None or grad_mask is not None
 
-    rows = grad_output.contiguous(memory_format=torch.channels_last).as_strided(*call.plan.rows)
+    rows = as_strided(grad_output.contiguous(memory_format=torch.channels_last), *call.plan.rows)
     weight_sums = None
     for chunk in call.chunks:
-        chunk_grad = chunk.of(rows)
+        chunk_grad = call.part(rows, chunk)
         if input_sums is None and not any_slopes:
             columns = call.sample(chunk)
         else:
@@ -165,6 +162,7 @@ _Matrices = tuple[tuple[int, ...], tuple[int, ...]]
 class _Plan(NamedTuple):
     """Everything that follows from the operands' form and the GPU."""
 
+    as_read: bool  # whether the operands are as the kernels read them
     chunks: tuple[_Chunk, ...]
     columns: _Matrices  # of the largest chunk
     rows: _Matrices  # of the output
@@ -176,7 +174,7 @@ class _Plan(NamedTuple):
     tile_parts: int
     wide: _Teams | None
     single: _Teams
-    problem: _Problem  # to be copied, and given its addresses
+    problem: _Problem  # of the first chunk; to be copied, and given its addresses
 
 
 class _Call:
@@ -184,17 +182,19 @@ class _Call:
 
     def __init__(self, operands: Operands) -> None:
         self.plan = plan = _plan(operands)
-        self.chunks, input = plan.chunks, operands.input
+        self.chunks = plan.chunks
+        input, offset, weight, mask = operands.input, operands.offset, operands.weight, operands.mask
         self.module = load(input.dtype, input.device)
-        self.input = input.contiguous(memory_format=torch.channels_last)
-        self.address = self.input.data_ptr()
-        self.teams = plan.wide if plan.wide and starts_whole(self.input) else plan.single
-        self.columns = input.new_empty_strided(*plan.columns)
-        # Kept, since a struct has addresses only.
-        self.positions = offset, mask = positions(operands.offset, operands.mask)
+        if not plan.as_read:
+            input, weight = (each.contiguous(memory_format=torch.channels_last) for each in (input, weight))
+            offset, mask = positions(offset, mask)
+        self.weights = as_strided(weight, *plan.weights)  # transposed
+        self.columns = empty_strided(input, *plan.columns)
+        self.read = input, offset, mask  # kept, since a struct has addresses only
+        self.address = input.data_ptr()
+        self.teams = plan.wide if plan.wide and starts_whole(input) else plan.single
         self.problem = problem = _Problem.from_buffer_copy(plan.problem)
-        problem.columns = self.columns.data_ptr()
-        problem.offset.data = offset.data_ptr()
+        problem.input, problem.columns, problem.offset.data = self.address, self.columns.data_ptr(), offset.data_ptr()
         if mask is not None:
             problem.mask.data = mask.data_ptr()
 
@@ -203,13 +203,14 @@ class _Call:
         self.problem.grad_offset, self.problem.grad_mask = view(grad_offset), view(grad_mask)
         self.problem.writes_columns = columns
 
-    def weights(self, operands: Operands) -> Tensor:
-        """The weights, transposed."""
-        return operands.weight.contiguous(memory_format=torch.channels_last).as_strided(*self.plan.weights)
+    def part(self, rows: Tensor, chunk: _Chunk) -> Tensor:
+        """The chunk's part of matrices with all rows."""
+        return rows if len(self.chunks) == 1 else rows.narrow(-2, chunk.first, chunk.rows)
 
     def columns_of(self, chunk: _Chunk) -> Tensor:
         """Room for the chunk's columns, as matrices: (groups, rows, sampling points and channels of a group)."""
-        return _narrowed(self.columns, 0, chunk.rows)
+        largest = chunk.rows == self.chunks[0].rows
+        return self.columns if largest else self.columns.narrow(-2, 0, chunk.rows)
 
     def sample(self, chunk: _Chunk) -> Tensor:
         """The chunk's columns."""
@@ -238,8 +239,9 @@ class _Call:
 
     def _launch_tiles(self, kernel: str, team: Team, chunk: _Chunk) -> None:
         problem = self.problem
-        problem.input = self.address + chunk.first_image * self.plan.image_bytes
-        _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
+        if chunk.first:  # of the plan's problem it is 0
+            problem.input = self.address + chunk.first_image * self.plan.image_bytes
+            _, problem.rows, problem.first_image, problem.first_pixel, problem.images = chunk
         blocks = -(-chunk.rows // _TILE_PIXELS) * self.plan.tile_parts
         self.module.launch(kernel, (blocks, 1, 1), team.block, problem)
 
@@ -260,13 +262,17 @@ def _plan(operands: Operands) -> _Plan:
     l2_bytes, multiprocessors = cuda_call.cache_and_multiprocessors(operands.input.device)
     row_bytes = points * channels * dtype.itemsize
     chunks = _chunks(batch, out_height * out_width, row_bytes, l2_bytes, MOST_INT // image_rows)
-    rows = chunks[0].rows
+    _, rows, _, _, images = chunks[0]
     tile_points = _tile_points(points, -(-rows // _TILE_PIXELS) * offset_groups, multiprocessors)
     point_parts = -(-points // tile_points)
     per_access = cuda_call.channels_of_access(dtype)
     divides = row_channels % per_access == 0 and group_channels % per_access == 0
     offset, mask = map(view, positions(operands.offset, operands.mask))
+    last = torch.channels_last
+    as_last = operands.input.is_contiguous(memory_format=last) and operands.weight.is_contiguous(memory_format=last)
     return _Plan(
+        as_read=as_last
+        and all(each is None or each.dtype is torch.float32 for each in (operands.offset, operands.mask)),
         chunks=chunks,
         columns=_rows_of(points * channels, rows, groups),
         rows=_rows_of(out_channels, batch * out_height * out_width, groups),
@@ -297,6 +303,8 @@ def _plan(operands: Operands) -> _Plan:
             kernel_width=kernel_width,
             groups=groups,
             offset_groups=offset_groups,
+            images=images,
+            rows=rows,
             tile_points=tile_points,
             point_parts=point_parts,
         ),
@@ -346,11 +354,6 @@ def _transposed_weights(out_channels: int, size: int, groups: int) -> _Matrices:
     """The weights as matrices: (sampling points and channels of a group, Co)."""
     part = out_channels // groups
     return ((size, out_channels), (1, size)) if groups == 1 else ((groups, size, part), (part * size, 1, size))
-
-
-def _narrowed(matrices: Tensor, first: int, rows: int) -> Tensor:
-    """Some of the rows."""
-    return matrices if rows == matrices.shape[-2] else matrices.narrow(-2, first, rows)
 
 
 def _multiply(left: Tensor, right: Tensor, bias: Tensor | None, out: Tensor) -> None:

@@ -36,8 +36,8 @@ def forward(operands: Operands, output: Tensor) -> None:
     """Write the deformable convolution of checked operands to `output`."""
     if _is_empty(operands, output):
         _write_bias(operands, output)
-    elif DISPATCHER.is_trusted(output):
-        KERNELS[output.device.type].forward(operands, output)
+    elif kernels := DISPATCHER.trusted(output):
+        kernels.forward(operands, output)
     else:
         forward_on(_backend_of(operands, backward=False), operands, output)
 

@@ -33,8 +33,8 @@ def forward(operands: Operands, output: Tensor) -> None:
     """Write the pooled RoIs of checked operands to `output`."""
     if not output.numel():
         return
-    if DISPATCHER.is_trusted(output) and not operands.authors:
-        KERNELS[output.device.type].forward(operands, output)
+    if (kernels := DISPATCHER.trusted(output)) and not operands.authors:
+        kernels.forward(operands, output)
     else:
         forward_on(backend_of(operands, backward=False), operands, output)
 

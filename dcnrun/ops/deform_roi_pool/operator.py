@@ -18,6 +18,7 @@ from dcnrun.ops.common import operator as common
 from dcnrun.ops.common.checks import check_gradient
 from dcnrun.ops.common.forms import Made
 from dcnrun.ops.common.operator import Shape
+from dcnrun.ops.common.shortcuts import empty_strided
 from dcnrun.ops.deform_roi_pool import dispatch
 from dcnrun.ops.deform_roi_pool.arguments import Operands
 from dcnrun.ops.deform_roi_pool.checks import check_deform_roi_pool, check_images
@@ -50,7 +51,7 @@ _output_of = common.checked_output(_empty_output)
 
 def _forward(*arguments: Any, made: Made | None = None, **named: Any) -> Tensor:
     operands = Operands(*arguments, **named).knowing(made)
-    output = operands.input.new_empty_strided(*_output_of(operands))
+    output = empty_strided(operands.input, *_output_of(operands))
     _check_values(operands)
     dispatch.forward(operands, output)
     return output

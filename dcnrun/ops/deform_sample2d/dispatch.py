@@ -26,8 +26,8 @@ def forward(operands: Operands, output: Tensor) -> None:
     input = operands.input
     if not (input.numel() and output.numel()):
         output.zero_()
-    elif DISPATCHER.is_trusted(output):
-        KERNELS[output.device.type].forward(operands, output)
+    elif kernels := DISPATCHER.trusted(output):
+        kernels.forward(operands, output)
     else:
         forward_on(backend_for(input.device, input.dtype), operands, output)
 

@@ -7,7 +7,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import addressof
+from ctypes import addressof, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,6 @@ from dcnrun.ops.jit.build_spec import cuda_build_spec
 from dcnrun.ops.jit.errors import KernelUnavailable
 from dcnrun.ops.jit.memoize import memoize
 from dcnrun.ops.jit.nvrtc import SECONDS_TO_COMPILE, best_architecture, compile_image, find_nvrtc
-
-_Addresses = ctypes.c_void_p * 1  # of a kernel's parameters
 
 
 class CudaModule:
@@ -63,14 +61,14 @@ class CudaModule:
         if function is None or shared_bytes > granted:
             function = self._prepare(kernel, shared_bytes)
         stream = _stream(self._index)
-        addresses = _Addresses(addressof(parameters))
+        address = c_void_p(addressof(parameters))  # a kernel is given those of all its parameters
         driver = self._driver
         # Not every thread has a current context: those that torch starts for a backward pass may have none yet.
         (status,) = driver.cuCtxPushCurrent(self._context)
         if status:
             raise RuntimeError(f"{kernel}: {_describe(status)}")
         try:
-            (status,) = driver.cuLaunchKernel(function, *grid, *block, shared_bytes, stream, addressof(addresses), 0)
+            (status,) = driver.cuLaunchKernel(function, *grid, *block, shared_bytes, stream, addressof(address), 0)
         finally:
             driver.cuCtxPopCurrent()
         if status:

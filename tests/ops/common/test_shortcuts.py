@@ -1,6 +1,8 @@
 """What PyTorch is asked by names that it does not promise, and PyTorch without one of them."""
 
+import importlib.util
 import logging
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -10,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from dcnrun.ops.common import shortcuts
 from dcnrun.ops.common.shortcuts import Shortcuts, look_up
 
 HERE = Shortcuts()  # with the PyTorch of the tests
@@ -26,6 +29,10 @@ is_dispatched, is_recorded = HERE.is_dispatched, HERE.is_recorded
         *((torch._C, name) for name in ("DispatchKey", "DispatchKeySet")),
         (torch._C._autograd, "_profiler_enabled"),
         (torch._C._dynamo.guards, "TensorGuards"),
+        *(
+            (torch._C._dynamo.guards, f"_{name}")
+            for name in ("reinterpret_tensor", "empty_strided_cpu", "empty_strided_cuda")
+        ),
         (torch.autograd.forward_ad, "_current_level"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -46,11 +53,46 @@ def test_a_name_that_is_gone(owner, name, monkeypatch, caplog):
         ("_dispatch_keys", lambda tensor, mode: None),
         ("_dispatch_keys", lambda tensor: torch._C.DispatchKeySet(torch._C.DispatchKey.Python)),
         ("_AutoDispatchBelowAutograd", lambda level: None),
+        ("_dynamo.guards._reinterpret_tensor", lambda tensor, shape, strides: tensor.as_strided(shape, strides, 0)),
+        ("_dynamo.guards._empty_strided_cpu", lambda shape, strides, dtype: torch.empty(shape, dtype=torch.float64)),
     ],
 )
 def test_a_name_that_means_something_else(name, other, monkeypatch):
-    monkeypatch.setattr(torch._C, name, other)
+    monkeypatch.setattr(f"torch._C.{name}", other)
     assert look_up() is None
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_views_and_memory(short, monkeypatch):
+    """They are PyTorch's own, with its shortcuts and where it lacks one."""
+    if not short:
+        monkeypatch.delattr(torch._C._dynamo.guards, "_reinterpret_tensor")
+    spec = importlib.util.spec_from_file_location("other_shortcuts", shortcuts.__file__)
+    other = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(other)
+    assert (other.SHORTCUTS is not None) == short
+    like = torch.arange(6, dtype=torch.bfloat16)[1:]
+    with torch.no_grad():
+        view = other.as_strided(like, (2, 2), (1, 2))
+    assert view.tolist() == [[1, 3], [2, 4]]
+    assert view.data_ptr() == like.data_ptr()
+    for shape, strides in (((2, 3, 1, 4), (12, 1, 3, 3)), ((0, 3), (3, 1)), ((2, 3), (1, 2))):
+        room = other.empty_strided(like, shape, strides)
+        assert (room.shape, room.stride(), room.dtype, room.device) == (shape, strides, like.dtype, like.device)
+        assert not room.requires_grad
+    with torch.inference_mode():
+        assert other.empty_strided(like, (2,), (1,)).is_inference()
+
+
+@pytest.mark.parametrize("current", [0, 1])
+def test_memory_of_a_gpu_that_may_not_be_the_current_one(current, monkeypatch):
+    """A GPU that is not there: PyTorch's private function knows the current one alone."""
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: current, raising=False)
+    monkeypatch.setattr(torch._C._dynamo.guards, "_empty_strided_cuda", lambda *what: ("current", *what))
+    like = SimpleNamespace(is_cpu=False, is_cuda=True, dtype=torch.float16, get_device=lambda: 1)
+    like.new_empty_strided = lambda *what: ("its own", *what)
+    expected = ("current", (2,), (1,), torch.float16) if current == 1 else ("its own", (2,), (1,))
+    assert Shortcuts().empty_strided(like, (2,), (1,)) == expected
 
 
 def test_what_is_recorded():
