@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DcnrunError, UsageError
-from dcnrun.export.formats import ExportedNetwork
+from dcnrun.export.formats import ExportedNetwork, Quantized
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.export.verification import images_per_second
 from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import replacing
 
-TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2}
+TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2, Precision.int8: 1e-3}
 """Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more.
 What 8 bits make is no rounding error: of int8 the same file in fp32 is compared."""
 
@@ -102,8 +102,7 @@ def exporting(
         raise UsageError(f"the example must be of shape (N, C, H, W), but is {tuple(example.shape)}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file, such as {path / f'model{traits.suffix}'}")
-    compared = replace(settings, precision=None, quantize_deformable=False) if settings.is_quantized else settings
-    tolerance = TOLERANCE[compared.precision] if tolerance is None else tolerance
+    tolerance = TOLERANCE[settings.precision] if tolerance is None else tolerance
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     offsets = {"learnt": network}
     if (deformed := with_random_offsets(network)) is not None:
@@ -113,17 +112,19 @@ def exporting(
         staged = {name: Path(folder, name, path.name) for name in offsets}
         for file in staged.values():
             file.parent.mkdir()
-        form.write({staged[name]: offsets[name] for name in offsets}, example, compared, metadata or {})
+        written = staged["learnt"]
+        quantized = None
+        if settings.is_quantized:
+            written = Path(folder, "quantized", path.name)
+            written.parent.mkdir()
+            quantized = Quantized(written, calibration)
+        form.write({staged[name]: offsets[name] for name in offsets}, example, settings, metadata or {}, quantized)
         export = Export(target, settings, form.open(staged["learnt"]), [], tolerance)
         for name, of_name in offsets.items():
             exported = export.exported if name == "learnt" else form.open(staged[name])
             for input, tensor in to_compare.items():
                 export.comparisons.append(_compared(of_name, exported, input, tensor, name, export))
-        written = staged["learnt"]
-        if settings.is_quantized:
-            written = Path(folder, "quantized", path.name)
-            written.parent.mkdir()
-            form.write({written: network}, example, settings, metadata or {}, calibration)
+        if quantized is not None:
             export = replace(export, exported=form.open(written), unquantized=export.exported)
         yield export
         for suffix in (*traits.other_suffixes, path.suffix):  # last the one that refers to the others
@@ -152,7 +153,9 @@ def speeds_of_forms(
         files = {decomposed: Path(folder, f"{decomposed}{suffix}") for decomposed in (False, True)}
         for decomposed, file in files.items():
             its_settings = replace(settings, decompose=decomposed, opset=None)
-            form.write({file: network}, example.cpu(), its_settings, {}, calibration)
+            quantized = Quantized(file, calibration) if settings.is_quantized else None
+            in_fp32 = file if quantized is None else file.with_stem(f"{decomposed}-fp32")
+            form.write({in_fp32: network}, example.cpu(), its_settings, {}, quantized)
         works = [partial(form.open(file).run, image.cpu().contiguous()) for file in files.values()]
         return dict(zip(files, images_per_second(*works), strict=True))
 

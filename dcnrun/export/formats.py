@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -30,6 +31,15 @@ class ExportedNetwork(ABC):
         """
 
 
+@dataclass(frozen=True)
+class Quantized:
+    """A file in 8 bits."""
+
+    path: Path
+    calibration: Iterable[Tensor]
+    """Inputs from which the ranges of its numbers are measured, each (1, C, H, W)."""
+
+
 class ExportFormat(ABC):
     """A kind of file."""
 
@@ -44,7 +54,7 @@ class ExportFormat(ABC):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Write a file for each network; DcnrunError where one can't be written.
 
@@ -53,7 +63,7 @@ class ExportFormat(ABC):
             example: an input of theirs.
             settings: how the files are to be.
             metadata: what they are to say of themselves.
-            calibration: inputs from which the ranges of 8-bit numbers are measured, each (1, C, H, W).
+            quantized: where to write the first network once more, in 8 bits, where settings say so; the others are in fp32 then.
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
-from dcnrun.export.formats import ExportedNetwork, ExportFormat, read_metadata
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized, read_metadata
 from dcnrun.export.targets import Settings
 from dcnrun.models.conv import DeformConv2d
 from dcnrun.models.sampling import sampling_layers
@@ -40,7 +40,7 @@ class NcnnFormat(ExportFormat):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Trace, and convert by pnnx; UsageError for layers that ncnn does not have."""
         for file, network in networks.items():

@@ -1,7 +1,7 @@
 """Networks with deformable convolution as ONNX files."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
 from dcnrun.export.exporting import Comparison, exporting
-from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat, first_cause
+from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat, Quantized, first_cause
 from dcnrun.export.onnx_operators import deform_conv, deform_sample, grid_deform_conv, grid_deform_sample
-from dcnrun.export.quantization import quantized
+from dcnrun.export.quantization import quantize
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
 
@@ -121,21 +121,20 @@ class OnnxFormat(ExportFormat):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Export the first network; the others are the same file with other weights, where it has kept them as they are."""
-        onnx, _, _ = _libraries()
         exported = None
         for path, network in networks.items():
             written = Half(network).eval() if settings.is_half else network
             model = None if exported is None else _with_weights_of(written, exported)
             model = model or _to_onnx(written, example, settings)
             exported = exported or model
-            if settings.is_quantized:
-                model = quantized(model, calibration, _offset_branches(network).keys(), settings.quantize_deformable)
-            onnx.helper.set_model_props(model, dict(metadata))
-            onnx.checker.check_model(model, full_check=True)
-            path.write_bytes(model.SerializeToString())
+            _save(model, path, metadata)
+        if quantized is not None:
+            branches = _offset_branches(next(iter(networks.values()))).keys()
+            in_8_bits = quantize(exported, quantized.calibration, branches, settings.quantize_deformable)
+            _save(in_8_bits, quantized.path, metadata)
 
     def open(self, path: Path) -> "OnnxNetwork":
         """A session of onnxruntime."""
@@ -236,6 +235,13 @@ def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
     return model
+
+
+def _save(model: Any, path: Path, metadata: Mapping[str, str]) -> None:
+    onnx, _, _ = _libraries()
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
 
 
 def _offset_branches(network: nn.Module) -> dict[str, nn.Module]:

@@ -1,6 +1,6 @@
 """Networks with deformable convolution as OpenVINO's IR: its own DeformableConvolution in the place of ONNX's DeformConv."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DcnrunError
-from dcnrun.export.formats import ExportedNetwork, ExportFormat
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized
 from dcnrun.export.onnx import OnnxFormat
 from dcnrun.export.targets import TARGETS, Settings, Target
 
@@ -33,7 +33,7 @@ class OpenvinoFormat(ExportFormat):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Convert ONNX files, which are deleted; weights in fp16 are computed with in whatever precision is asked for then."""
         import openvino
@@ -41,7 +41,11 @@ class OpenvinoFormat(ExportFormat):
         by_onnx = {path.with_suffix(".onnx"): path for path in networks}
         # Of 16 bits are the weights alone, once they are OpenVINO's; 8 bits it takes as onnxruntime has quantized the network.
         as_onnx = replace(settings, precision=None) if settings.is_half else settings
-        OnnxFormat().write({file: networks[path] for file, path in by_onnx.items()}, example, as_onnx, {}, calibration)
+        to_write = {file: networks[path] for file, path in by_onnx.items()}
+        if quantized is not None:
+            by_onnx[quantized.path.with_suffix(".onnx")] = quantized.path
+            quantized = replace(quantized, path=quantized.path.with_suffix(".onnx"))
+        OnnxFormat().write(to_write, example, as_onnx, {}, quantized)
         core = core_with_deform_conv()
         for file, path in by_onnx.items():
             model = core.read_model(file)

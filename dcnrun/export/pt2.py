@@ -6,7 +6,7 @@ before somebody has said that a file is to be trusted.
 
 import copy
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -20,7 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.decompositions import DECOMPOSITIONS
-from dcnrun.export.formats import ExportedNetwork, ExportFormat, first_cause, read_metadata
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized, first_cause, read_metadata
 from dcnrun.export.targets import Settings
 
 METADATA = "dcnrun.json"
@@ -42,7 +42,7 @@ class ProgramFormat(ExportFormat):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Export once; the others have the same graph and weights of their own."""
         for file, program in _programs(networks, example, settings):
@@ -66,7 +66,7 @@ class PackageFormat(ProgramFormat):
         example: Tensor,
         settings: Settings,
         metadata: Mapping[str, str],
-        calibration: Iterable[Tensor] = (),
+        quantized: Quantized | None = None,
     ) -> None:
         """Compile each, which takes a minute."""
         _require_compiler()

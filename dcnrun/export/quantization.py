@@ -41,7 +41,7 @@ class Calibration:
         return (self.prepared(self.dataset[index]) for index in even_indices(len(self.dataset), self.most))
 
 
-def quantized(model: Any, images: Iterable[Tensor], offset_branches: AbstractSet[str], deformable: bool) -> Any:
+def quantize(model: Any, images: Iterable[Tensor], offset_branches: AbstractSet[str], deformable: bool) -> Any:
     """Return an onnx.ModelProto in 8 bits: weights of convolutions by channel, activations by ranges seen in the images.
 
     Integers stand between QuantizeLinear and DequantizeLinear nodes of the standard, which runtimes compute as one with the node

@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import pickle
+import time
 
 import pytest
 import torch
 from torch import nn
 
 from dcnrun.errors import DcnrunError, UsageError
-from dcnrun.export.exporting import exporting
+from dcnrun.export.exporting import exporting, speeds_of_forms
 from dcnrun.export.formats import ExportedNetwork, ExportFormat
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.models.conv import DeformConv2d
@@ -40,6 +41,12 @@ class Rounding(nn.Module):
         return scores.round()
 
 
+class Slow(nn.Module):
+    def forward(self, scores):
+        time.sleep(0.01)
+        return scores
+
+
 class KeptFormat(ExportFormat):
     """Files of a kind that takes nothing to write, two for a network."""
 
@@ -49,10 +56,13 @@ class KeptFormat(ExportFormat):
     def check(self, settings):
         pass
 
-    def write(self, networks, example, settings, metadata, calibration=()):
-        for path, network in networks.items():
-            if settings.is_quantized:
-                network = nn.Sequential(network, Rounding(list(calibration)))
+    def write(self, networks, example, settings, metadata, quantized=None):
+        if settings.decompose:
+            networks = {path: nn.Sequential(network, Slow()) for path, network in networks.items()}
+        files = dict(networks)
+        if quantized is not None:
+            files[quantized.path] = nn.Sequential(next(iter(networks.values())), Rounding(list(quantized.calibration)))
+        for path, network in files.items():
             path.write_bytes(pickle.dumps((network, metadata)))
             path.with_suffix(".more").write_text("more")
 
@@ -121,6 +131,16 @@ def test_a_file_in_8_bits_is_written_after_the_same_in_fp32_was_compared(kept_as
     ):
         pass
     assert list(tmp_path.glob("wrong*")) == []
+
+
+@pytest.mark.parametrize("precision", [None, Precision.int8])
+def test_the_form_that_takes_longer_is_found(precision, kept_as):
+    kept_as()
+    image = torch.randn(1, 2, 8, 8)
+    speeds = speeds_of_forms(LAYER, image, image, Target.onnx, Settings(precision=precision), [image])
+    assert 0 < speeds[True] < 100
+    assert speeds[True] < speeds[False]
+    assert speeds_of_forms(nn.ReLU(), image, image, Target.onnx, Settings()) == {}
 
 
 class Bytes(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 from dcnrun.errors import DcnrunError
 from dcnrun.export.onnx import OnnxFormat
 from dcnrun.export.openvino import core_with_deform_conv
-from dcnrun.export.quantization import Calibration, quantized
+from dcnrun.export.quantization import Calibration, quantize
 from dcnrun.export.targets import Settings
 from dcnrun.models.conv import ModulatedDeformConv2d
 from dcnrun.models.deform_sampling import DCNv3
@@ -72,7 +72,7 @@ class Parts:
 def test_deformable_layers_are_in_8_bits_only_if_asked_and_positions_never(file, network, deformable, tmp_path):
     before = onnx.load(file)
     decomposed = len(Parts(before).weights_in_fp32) == 8
-    model = quantized(before, IMAGES, BRANCHES, deformable)
+    model = quantize(before, IMAGES, BRANCHES, deformable)
     parts = Parts(model)
     assert parts.positions == (["Concat", "Concat"] if decomposed else ["Split", "Split"])
     if deformable:
@@ -92,7 +92,7 @@ def test_deformable_layers_are_in_8_bits_only_if_asked_and_positions_never(file,
 
 
 def test_ranges_are_those_of_the_images(file):
-    parts = Parts(quantized(onnx.load(file), IMAGES, BRANCHES, deformable=False))
+    parts = Parts(quantize(onnx.load(file), IMAGES, BRANCHES, deformable=False))
     scale, zero = (parts.constants[name] for name in parts.scales["image"])
     least, most = min(float(image.min()) for image in IMAGES), max(float(image.max()) for image in IMAGES)
     assert (float(scale), int(zero)) == (pytest.approx((most - least) / 255), round(-least * 255 / (most - least)))
@@ -100,7 +100,7 @@ def test_ranges_are_those_of_the_images(file):
 
 def test_without_images_there_is_nothing_to_measure(file):
     with pytest.raises(DcnrunError, match="onnxruntime can't quantize the network: No data is collected"):
-        quantized(onnx.load(file), [], BRANCHES, deformable=False)
+        quantize(onnx.load(file), [], BRANCHES, deformable=False)
 
 
 def test_calibration_takes_images_from_all_over_the_set_each_time():
