@@ -326,7 +326,35 @@ class Ledger:
             reason: Why it was stopped, failed or was completed before its last step.
             band: The band at which it was stopped.
         """
-        return self._write_own(job, owner, state=state, reason=reason, band=band, ended=self._database.now)
+        return self._database.write(lambda connection: self._finish(connection, job, owner, state, reason, band))
+
+    def finish_and_claim(
+        self,
+        job: Job,
+        owner: str,
+        state: State,
+        reason: str | None = None,
+        band: int | None = None,
+        draw: Draw | None = None,
+        folders: Collection[str] | None = None,
+    ) -> tuple[Job, Job | None]:
+        """Record how a job ended as `finish` does, and claim as `claim` does, in one transaction.
+
+        What is drawn in a moment is drawn: how a job ended waits for no other draw, since nobody gives a sign of life for it meanwhile.
+
+        Returns:
+            The job as it stands now, which is another's where it was reassigned; and the owner's next job, or None where `claim` is to be
+            asked.
+        """
+        quick = draw if self._last_draw <= _A_MOMENT else None
+
+        def both(connection: sa.Connection) -> tuple[Job, Job | None]:
+            self._lock(connection)  # before any of its rows, as all claims do
+            self._finish(connection, job, owner, state, reason, band)
+            taken, _ = self._claim(owner, folders, quick, None, connection)
+            return self._read_one(connection, job.number) or job, taken
+
+        return self._database.write(both)
 
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Give back the job that an owner holds, after a clean interrupt: it waits again, and the attempt does not count."""
@@ -450,9 +478,19 @@ class Ledger:
         )
         return connection.execute(sa.update(_jobs).where(*where).values(values)).rowcount == 1
 
+    def _finish(
+        self, connection: sa.Connection, job: Job, owner: str, state: State, reason: str | None, band: int | None
+    ) -> bool:
+        ended = {"state": state, "reason": reason, "band": band, "ended": self._database.now}
+        return connection.execute(self._own(job, owner).values(ended)).rowcount == 1
+
     def _write_own(self, job: Job, owner: str, **values: Any) -> bool:
+        return self._execute(self._own(job, owner).values(values)) == 1
+
+    def _own(self, job: Job, owner: str) -> sa.Update:
+        """Return a change of a job that is made only while it is the owner's own."""
         own = (_jobs.c.number == job.number, _jobs.c.owner == owner, _jobs.c.state == State.running)
-        return self._execute(sa.update(_jobs).where(_jobs.c.batch == self._batch, *own).values(values)) == 1
+        return sa.update(_jobs).where(_jobs.c.batch == self._batch, *own)
 
     def _execute(self, change: sa.Update, patience: float = PATIENCE) -> int:
         """Change rows in a transaction of its own, and return how many."""

@@ -47,6 +47,17 @@ class JobSource(Protocol):
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
         """Record how the job ended; False if it was reassigned."""
 
+    def finish_and_claim(
+        self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None
+    ) -> tuple[Job, Job | None]:
+        """Record how the job ended, and return it as it stands now, and the agent's next job.
+
+        None where there is none or it is not at hand: `claim` is then to be asked, which may take its time. A job that was
+        reassigned stands as its new owner has it.
+        """
+        self.finish(job, owner, state, reason, band)
+        return self.current(job), None
+
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Give back the job that an owner holds, after a clean interrupt."""
 
@@ -106,6 +117,12 @@ class LedgerSource(JobSource):
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
         """Record how the job ended."""
         return self._ledger.finish(job, owner, state, reason, band)
+
+    def finish_and_claim(
+        self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None
+    ) -> tuple[Job, Job | None]:
+        """Record how the job ended and claim the next, in one transaction of the ledger."""
+        return self._ledger.finish_and_claim(job, owner, state, reason, band, self._draw, self._only)
 
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Give back the job that an owner holds."""

@@ -126,12 +126,16 @@ class _Agent:
 def _take_all(agent: _Agent, count: int | None, gives_up: bool, waits: bool) -> list[Job]:
     ended: list[Job] = []
     waiting = False
+    job: Job | None = None
     while count is None or len(ended) < count:
-        if job := agent.source.claim(agent.owner):
+        if job := job or agent.source.claim(agent.owner):
             waiting = False
-            ended.append(_run_job(agent, job))
-            if gives_up and len(ended) == FAILURES_TO_GIVE_UP and all(job.state is State.failed for job in ended):
-                reasons = "\n".join(f"  {job.folder}: {job.reason}" for job in ended)
+            # before the third run of those that may all fail, or the last, nobody knows of a next
+            has_next = len(ended) + 1 not in (FAILURES_TO_GIVE_UP, count)
+            now, job = _run_job(agent, job, has_next)
+            ended.append(now)
+            if gives_up and len(ended) == FAILURES_TO_GIVE_UP and all(each.state is State.failed for each in ended):
+                reasons = "\n".join(f"  {each.folder}: {each.reason}" for each in ended)
                 raise RunError(
                     f"The first {len(ended)} runs of this agent failed, so that it starts no more:\n{reasons}"
                 )
@@ -146,18 +150,22 @@ def _take_all(agent: _Agent, count: int | None, gives_up: bool, waits: bool) -> 
     return ended
 
 
-def _run_job(agent: _Agent, job: Job) -> Job:
-    """Run a job and record how it ended."""
+def _run_job(agent: _Agent, job: Job, has_next: bool) -> tuple[Job, Job | None]:
+    """Run a job and record how it ended; return it as it stands now, and the agent's next job if it is to have one and it is at hand."""
     agent.watcher.begins(job)
     path = agent.folder / job.folder
     path.parent.mkdir(parents=True, exist_ok=True)
+    now, following = None, None
     with closing(_Heartbeat(agent, job, path)) as heartbeat, suppress(_Reassigned):
         outcome = _outcome(agent, job, path, heartbeat)
         heartbeat.report()
-        agent.source.finish(job, agent.owner, *outcome)
-    now = agent.source.current(job)
+        if has_next:
+            now, following = agent.source.finish_and_claim(job, agent.owner, *outcome)
+        else:
+            agent.source.finish(job, agent.owner, *outcome)
+    now = now or agent.source.current(job)
     agent.watcher.ends(now)
-    return now
+    return now, following
 
 
 def _outcome(agent: _Agent, job: Job, path: Path, heartbeat: "_Heartbeat") -> _Outcome:

@@ -5,16 +5,21 @@ from pathlib import Path
 import pytest
 
 from dcnrun.jobs import parent_death_signal
+from dcnrun.jobs.process import asked_to_stop_with_its_parent
 from tests.jobs.factories import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a run continues without its agent")
-SCRIPT = str(Path(parent_death_signal.__file__))
+SCRIPT = (sys.executable, "-IS", str(Path(parent_death_signal.__file__)))
+BOTH = pytest.mark.parametrize(
+    "start", {SCRIPT, asked_to_stop_with_its_parent()}
+)  # the second where there is `setpriv`
 # Starts a command as an agent does, and dies by SIGKILL as soon as it runs.
 PARENT = """
 import os, subprocess, sys, time
 from pathlib import Path
-script, *command = sys.argv[1:]
-subprocess.Popen([sys.executable, "-IS", script, str(os.getpid()), *command])
+number, *words = sys.argv[1:]
+start, command = words[: int(number)], words[int(number) :]
+subprocess.Popen([*start, str(os.getpid()), *command])
 while not Path("running").exists():
     time.sleep(0.01)
 os.kill(os.getpid(), 9)
@@ -28,15 +33,17 @@ time.sleep(60)
 """
 
 
-def test_the_command_is_asked_to_stop_when_its_parent_was_killed(tmp_path):
-    command = [sys.executable, "-S", "-c", SAVES_WHEN_ASKED]
-    parent = subprocess.run([sys.executable, "-c", PARENT, SCRIPT, *command], cwd=tmp_path)
+@BOTH
+def test_the_command_is_asked_to_stop_when_its_parent_was_killed(tmp_path, start):
+    command = [str(len(start)), *start, sys.executable, "-S", "-c", SAVES_WHEN_ASKED]
+    parent = subprocess.run([sys.executable, "-S", "-c", PARENT, *command], cwd=tmp_path)
     assert parent.returncode == -9
     wait_until((tmp_path / "saved").exists)
 
 
-def test_a_command_whose_parent_is_gone_already_is_not_started(tmp_path):
-    command = [sys.executable, "-IS", SCRIPT, "1", "touch", str(tmp_path / "started")]
+@BOTH
+def test_a_command_whose_parent_is_gone_already_is_not_started(tmp_path, start):
+    command = [*start, "1", "touch", str(tmp_path / "started")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "is gone" in done.stderr

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dcnrun.jobs import ledger as ledgers
 from dcnrun.jobs.ledger import State
 from dcnrun.jobs.source import LedgerSource, Verdict
 from tests.jobs.factories import Batch, cells, draw
@@ -52,3 +53,35 @@ def test_what_is_released_waits_again(tmp_path):
     source.release("me")
     assert [(job.state, job.attempts) for job in source.underway()] == [(State.waiting, 0)]
     assert source.lost_after() == runs.ledger.lost_after
+
+
+def test_with_how_a_job_ended_comes_the_next_in_one_transaction(tmp_path):
+    runs = Batch(tmp_path, "value=1", "value=2")
+    source = runs.source(only=["trial-0", "trial-1"])
+    job = source.claim("me")
+    now, following = source.finish_and_claim(job, "me", State.stopped, "worse", 3)
+    assert (now.state, now.reason, now.band, now.owner) == (State.stopped, "worse", 3, "me")
+    assert (following.number, following.state, following.owner) == (1, State.running, "me")
+    assert source.finish_and_claim(following, "me", State.completed)[1] is None
+    assert runs.states() == [State.stopped, State.completed]
+
+
+def test_what_was_reassigned_is_not_ended_and_the_next_is_given(tmp_path):
+    runs = Batch(tmp_path, "value=1", "value=2")
+    job = runs.source().claim("me")
+    runs.ledger.lose("me")
+    assert runs.source().claim("another").number == 0
+    now, following = runs.source().finish_and_claim(job, "me", State.failed, "not mine to say")
+    assert (now.state, now.owner, following.number) == (State.running, "another", 1)
+
+
+def test_the_end_of_a_job_waits_for_no_draw_that_takes_its_time(tmp_path, monkeypatch):
+    runs = Batch(tmp_path, "value=1")
+    source = LedgerSource(runs.ledger, draw)
+    now, following = source.finish_and_claim(source.claim("me"), "me", State.completed)
+    assert (now.state, following) == (State.completed, None), "nobody knows yet what a draw takes"
+    job = source.claim("me")
+    assert source.finish_and_claim(job, "me", State.completed)[1].parameters == {"optim.lr": 2}
+    monkeypatch.setattr(ledgers, "_A_MOMENT", -1.0)
+    assert source.finish_and_claim(source.claim("me"), "me", State.completed)[1] is None
+    assert runs.states() == [State.completed] * 3

@@ -104,7 +104,7 @@ def test_when_none_ends_well_their_last_words_are_told():
 
 
 def test_a_program_that_does_not_start_says_so():
-    with pytest.raises(RunError, match="No such file"):
+    with pytest.raises(RunError, match=r"No such file|/does/not/exist: not found"):
         supervise(["/does/not/exist"], agent_specs(1, [], Path("logs"), {}))
 
 

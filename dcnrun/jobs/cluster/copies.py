@@ -48,13 +48,7 @@ class CopyingSource(ServedSource):
         """Claim a job, and fetch what there is of its run."""
         if self._job is not None:
             self._send(self._job, owner)  # of one that was let go, what it saved
-            shutil.rmtree(self._folder / self._job.folder, ignore_errors=True)
-        self._job, self._sent = super().claim(owner), {}
-        if self._job is not None:
-            for name in answer(_of_files(self._actor.files_of).remote(self._job)):
-                write_bytes(self._folder / name, answer(_of_files(self._actor.read_file).remote(name)))
-            self._sent = dict(self._files())
-        return self._job
+        return self._fetch(super().claim(owner))
 
     def beat(self, job: Job, owner: str) -> bool:
         """Record a heartbeat, and send a new checkpoint."""
@@ -68,11 +62,33 @@ class CopyingSource(ServedSource):
         """Send the run, and record how the job ended."""
         return self._send(job, owner) and super().finish(job, owner, state, reason, band)
 
+    def finish_and_claim(
+        self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None
+    ) -> tuple[Job, Job | None]:
+        """Send the run, record how the job ended, claim the next, and fetch what there is of its run."""
+        if not self._send(job, owner):
+            return self.current(job), None
+        now, following = super().finish_and_claim(job, owner, state, reason, band)
+        if following is not None:
+            self._fetch(following)
+        return now, following
+
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Send the run, and give its job back."""
         if self._job is not None:
             self._send(self._job, owner)
         super().release(owner, patience)
+
+    def _fetch(self, job: Job | None) -> Job | None:
+        """Fetch what there is of a job's run, in place of that of the last one."""
+        if self._job is not None:
+            shutil.rmtree(self._folder / self._job.folder, ignore_errors=True)
+        self._job, self._sent = job, {}
+        if job is not None:
+            for name in answer(_of_files(self._actor.files_of).remote(job)):
+                write_bytes(self._folder / name, answer(_of_files(self._actor.read_file).remote(name)))
+            self._sent = dict(self._files())
+        return job
 
     def _send_new(self, job: Job, owner: str) -> bool:
         """Send what is new if a checkpoint is; False if the job was reassigned."""

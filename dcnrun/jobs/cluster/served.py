@@ -65,6 +65,14 @@ class LedgerActor(LedgerSource):
         """Claim from the ledger; None once closed."""
         return None if self._is_closed else super().claim(owner)
 
+    def finish_and_claim(
+        self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None
+    ) -> tuple[Job, Job | None]:
+        """Record how a job ended, and claim from the ledger the next that is at hand; None once closed."""
+        if self._is_closed:
+            return JobSource.finish_and_claim(self, job, owner, state, reason, band)
+        return super().finish_and_claim(job, owner, state, reason, band)
+
     def beat(self, job: Job, owner: str) -> bool:
         """Record a heartbeat; False once closed."""
         return super().beat(job, owner) and not self._is_closed
@@ -142,6 +150,13 @@ class ServedSource(JobSource):
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
         """Record how the job ended."""
         return bool(answer(self._actor.finish.remote(job, owner, state, reason, band)))
+
+    def finish_and_claim(
+        self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None
+    ) -> tuple[Job, Job | None]:
+        """Record how the job ended, and claim the next that is at hand, in one call."""
+        both: tuple[Job, Job | None] = answer(self._actor.finish_and_claim.remote(job, owner, state, reason, band))
+        return both
 
     def release(self, owner: str, patience: float = PATIENCE) -> None:
         """Give back the job that an owner holds."""

@@ -40,6 +40,9 @@ def test_once_it_is_closed_agents_get_nothing_more_and_what_they_held_waits_agai
     assert not actor.beat(job, ELSEWHERE)
     assert not actor.record(job, ELSEWHERE, [(1, 0.5)])
     assert actor.claim("another") is None
+    other = runs.ledger.claim("other")
+    assert actor.finish_and_claim(other, "other", State.completed)[1] is None
+    runs.ledger.reopen([other.number])
     assert actor.write_file(job, ELSEWHERE, "trial-0.log", b"what it saved still arrives")
     assert actor.enrolled() == [7]
     actor.release_all()
