@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from benchmarks.evidence_list import RESULTS, Need, Result
@@ -28,8 +29,8 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "benchmarks" / "README.md"
 BEGIN, END = "<!-- written by `python -m benchmarks.evidence --table` -->", "<!-- to here -->"
 MEASURED = ("dcnrun", "kernels", "conf", "sweeps", "benchmarks/*.py")
-BUSY = 0.7
-"""The load average of the last minute from which on a machine is not quiet."""
+BUSY = 20.0
+"""Percent of the cores' time in five seconds from which on a machine is not quiet."""
 
 
 def git(*arguments: str) -> str:
@@ -94,7 +95,7 @@ def unmet(result: Result, busy: bool) -> str | None:
         Need.gpu: not torch.cuda.is_available(),
         Need.amx: "amx_tile" not in flags,
         Need.amd: "AuthenticAMD" not in flags or "avx512_bf16" not in flags,
-        Need.quiet: not busy and os.getloadavg()[0] > BUSY,
+        Need.quiet: Need.quiet in result.needs and not busy and psutil.cpu_percent(5) > BUSY,
     }
     return next((str(need) for need in result.needs if lacks.get(need)), None)
 
@@ -189,6 +190,8 @@ def main() -> int:
         to_do = sum(result.hours for result in results if why_to_make(result))
         print(f"{to_do:.1f} of {sum(result.hours for result in results):.1f} hours are to be done.")
         return 0
+    if not (ROOT / ".git").exists():
+        sys.exit("A result names the commit that it was made at: work in a clone of the repository.")
     if changed := git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED):
         sys.exit(
             f"A result names the commit that it was made at, but these files are changed:\n{changed}\nCommit them first."
