@@ -373,6 +373,7 @@ RESULTS = (
         found="the same without deformops on an AMD EPYC: the forward takes 2.5 to 2.6 times as long as a copy of its bytes (3.0 to 3.5 at 1baf5f4); our "
         "convolution with a group for each channel 27 to 42 times as long",
         needs=(Need.quiet, Need.amd),
+        older="calls are cheaper since; the kernels are as they were",
     ),
     Result(
         name="host_time",
@@ -388,6 +389,7 @@ RESULTS = (
         "Python. A forward for the stand-in driver, warm: convolution 40 to 28 microseconds, sampling 26 to 20, RoI pooling 33 to 20 (57, 68 and 62 at 93f7bd2); PyTorch's own conv2d on the CPU takes 5",
         needs=(Need.quiet,),
         before="ef52e3d",
+        older="calls are cheaper since; to be measured again on a quiet machine",
     ),
     Result(
         name="mmdet_checkpoints",
@@ -597,6 +599,7 @@ RESULTS = (
         measures=("dcnrun/jobs/cluster/",),
         found="the head node killed, a ledger in PostgreSQL, trials of several GPUs, a comparison, and the script for SLURM with stand-ins, each on a cluster of its own; this one in three calls, a part each; whatever else runs",
         needs=(Need.postgres,),
+        older="not run again since the end of a run and the next are one call",
     ),
     Result(
         name="ray_overhead",
@@ -607,6 +610,7 @@ RESULTS = (
         found="on an AMD EPYC: from a free node to the first step a trial takes as long as by itself with either engine (-0.05 s with Ray, -0.39 s with the local one, both within the spread of 3.5 to 5.4 s); 1,000 pretended "
         "trials on 16 workers of two cores: 34 a second, 24 with agents on PostgreSQL (three times as many was aimed at); the actor's memory 120 MB after a tenth, 129 MB at the end",
         needs=(Need.quiet, Need.postgres),
+        older="the end of a run and the next are one call since; to be measured again on a quiet machine",
     ),
     Result(
         name="ledger_scale",
@@ -616,6 +620,7 @@ RESULTS = (
         measures=(*LEDGER, *SWEEPS),
         found="on an AMD EPYC: a cluster of 1,000 nodes, simulated, beside 1,000 to 100,000 trials",
         needs=(Need.quiet,),
+        older="the end of a run and the next are one transaction since; to be measured again on a quiet machine",
     ),
     Result(
         name="mutations",

@@ -26,6 +26,7 @@ NOT_MEASURED = {
     "by up to 15 degrees": "a setting",
     "(3 % with": "a tolerance",
     "at least 1.1 times as fast": "a threshold",
+    "at most 10 % of the pixels": "a threshold",
     "median, 95 %, most": "names of columns",
     "right to 2.3 %": "follows from the width of the bins",
     "99 % of the sampling points hardly move": "a threshold",
