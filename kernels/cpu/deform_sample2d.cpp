@@ -61,6 +61,8 @@ struct Space {
     Memory features, grad_features, tile, offsets, factors;
     MemoryOf<Placed> samples;
     MemoryOf<Products> products;
+    const scalar* next_features;  // of the block that this thread will probably have next, and how far apart its pixels are
+    int64_t next_pixel;
 
     Space(const Sampling& sampling, int64_t step, bool backward)
         : map(sampling.height, sampling.width),
@@ -86,6 +88,15 @@ struct Space {
             clear(map.row(y) + map.width, map.row(y + 1));
         }
         clear(map.row(map.height), map.rows());
+    }
+
+    // Where a pixel's channels lie side by side; elsewhere processors foresee themselves what is read.
+    void set_next(const Sampling& sampling, const std::vector<Block>& all, int64_t next) {
+        const View& input = sampling.input;
+        const int64_t count = int64_t(all.size());
+        next_features = reinterpret_cast<const scalar*>(features.data), next_pixel = 0;  // in the cache already: a branch would cost more
+        if (next >= sampling.batch * count || !input.has_rows_of_channels(sampling.width) || sampling.out_pixels() > sampling.pixels()) return;
+        next_features = &input.at(next / count, all[next % count].first), next_pixel = input.strides[3];
     }
 
     void write_grad_features(const Sampling& sampling, const Block& block, int64_t image) const {
@@ -119,14 +130,17 @@ static int for_each_block(const Sampling& sampling, const std::vector<Block>& al
 #pragma omp barrier
         if (!status) {
 #pragma omp for schedule(dynamic)
-            for (int64_t i = 0; i < sampling.batch * int64_t(all.size()); i++)
+            for (int64_t i = 0; i < sampling.batch * int64_t(all.size()); i++) {
+                space.set_next(sampling, all, i + sampling.threads);
                 act(i / int64_t(all.size()), all[i % all.size()], space);
+            }
         }
     }
     return status;
 }
 
 // What the next tile will read of offsets and factors: lines of as many pixels, in channels that are far apart, or of a pixel's channels.
+// And a part of what the thread's next block will read of the features, since it reads them all before it computes anything.
 //
 // Always inlined, since GCC takes a function that only requests memory for one that does nothing, and drops its calls.
 struct Upcoming {
@@ -155,10 +169,24 @@ struct Upcoming {
         }
     };
     Lines offset, mask;
+    const scalar* features;
+    int64_t pixel;  // the stride of the features
 
-    Upcoming(const Sampling& sampling, const Tile& tile, int64_t group)
+    Upcoming(const Sampling& sampling, const Tile& tile, int64_t group, const Space& space)
         : offset(sampling.offset, 2 * group * sampling.points(), 2 * sampling.points(), sampling, tile),
-          mask(sampling.mask, group * sampling.points(), sampling.points(), sampling, tile) {}
+          mask(sampling.mask, group * sampling.points(), sampling.points(), sampling, tile),
+          features(space.next_features + tile.first * space.next_pixel),
+          pixel(space.next_pixel) {}
+
+    // At pixel p of this tile, with rows of kVectors vectors.
+    template <int kVectors>
+    __attribute__((always_inline)) void request(int64_t p) const {
+        constexpr int kInLine = std::max<int>(1, kLine * int(sizeof(real)) / (kLanes * int(sizeof(scalar))));
+        offset.request(p);
+        mask.request(p);
+#pragma GCC unroll 8
+        for (int v = 0; v < kVectors; v += kInLine) __builtin_prefetch(features + p * pixel + v * kLanes, 0, 2);
+    }
 };
 
 // Forward --------------------------------------------------------------------------------------------------------------
@@ -175,8 +203,7 @@ static void sample_tile(const Space& space, const Upcoming& upcoming, int64_t co
     const real* const upper = space.features.data;
     const real* const lower = upper + space.map.line * kStep;
     for (int64_t p = 0; p < count; p++) {
-        upcoming.offset.request(p);
-        upcoming.mask.request(p);
+        upcoming.request<kVectors>(p);
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) __builtin_prefetch(result + (p + kAhead) * result_step + v * kLanes, 1);
         vec sums[kSums][kVectors] = {};
@@ -213,7 +240,7 @@ EXPORT int dcnrun_deform_sample2d_forward(const Sampling* arguments) {
         for_each_tile(sampling, image, [&](const Tile& tile) {
             const Channels factors = factors_of(sampling, tile, block.group, space.factors.data);
             plan(sampling, tile, block.group, factors, space.offsets.data, space.samples.data, nullptr);
-            const Upcoming upcoming(sampling, tile, block.group);
+            const Upcoming upcoming(sampling, tile, block.group, space);
             real* rows = in_place ? reinterpret_cast<real*>(&output.at(image, block.first)) + tile.first * output.strides[3]
                                   : space.tile.data;
             const int64_t step = in_place ? output.strides[3] : block.step();
@@ -238,8 +265,7 @@ static void scatter_tile(const Space& space, const Upcoming& upcoming, int64_t c
     constexpr int64_t kStep = kVectors * kLanes;
     const int64_t line = space.map.line * kStep;
     for (int64_t p = 0; p < count; p++) {
-        upcoming.offset.request(p);
-        upcoming.mask.request(p);
+        upcoming.request<kVectors>(p);
         vec grad[kVectors];
 #pragma GCC unroll 8
         for (int v = 0; v < kVectors; v++) grad[v] = load(space.tile.data + p * kStep + v * kLanes);
@@ -365,7 +391,7 @@ EXPORT int dcnrun_deform_sample2d_backward(const Sampling* arguments) {
             read_rows(sampling.output, sampling.out_width, tile, block.first, block.count, space.tile.data, step);
             const Channels factors = factors_of(sampling, tile, block.group, space.factors.data);
             plan(sampling, tile, block.group, factors, space.offsets.data, space.samples.data, space.products.data);
-            const Upcoming upcoming(sampling, tile, block.group);
+            const Upcoming upcoming(sampling, tile, block.group, space);
             with_vectors(block, [&](auto vectors) { scatter_tile<vectors>(space, upcoming, tile.count); });
             finish_slopes(sampling, factors, space, tile.count);
             slopes.write(sampling, block, tile, space);
