@@ -1,4 +1,4 @@
-.PHONY: install test test-fast sanitize parity evidence evidence-list lint format wheel
+.PHONY: install test test-fast sanitize parity evidence evidence-list lint format wheel docs
 
 # For an environment that was not made by `make install`: make parity PYTHON=python3
 PYTHON ?= .venv/bin/python
@@ -54,3 +54,12 @@ format:
 
 wheel:  ## dist/*.whl
 	$(PYTHON) -m build --wheel
+
+# The pages, and what they link to outside docs/.
+PAGES = README.md CHANGELOG.md CONTRIBUTING.md LICENSE docs findings sweeps kernels/README.md benchmarks/README.md benchmarks/evidence_list.py benchmarks/results \
+	tests/fixtures/nuclei/README.md tests/fixtures/treecrowns/README.md
+
+docs:  ## the documentation as a site: build/site/index.html; no network is needed, and a link that leads nowhere stops it
+	rm -rf build/docs build/site && mkdir -p build/docs
+	cp -r --parents $(PAGES) build/docs
+	$(PYTHON) -m zensical build --clean --strict

@@ -25,6 +25,7 @@ NOT_MEASURED = {
     "displacements of 3 x 3 points": "a count",
     "by up to 15 degrees": "a setting",
     "(3 % with": "a tolerance",
+    "at most 10 % of the pixels": "a limit",
     "at least 1.1 times as fast": "a threshold",
     "at most 10 % of the pixels": "a threshold",
     "median, 95 %, most": "names of columns",

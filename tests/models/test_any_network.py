@@ -137,7 +137,8 @@ def test_offset_branches_learn_at_a_rate_of_their_own():
 @pytest.mark.slow
 def test_the_example_of_the_docs_learns(capsys):
     text = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    imports, example = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(imports, "docs/python.md", "exec"), {"torch": torch, "network": resnet18()})
     with torch.random.fork_rng():
         exec(compile(example, "docs/python.md", "exec"), {})
     printed = capsys.readouterr().out

@@ -1,0 +1,133 @@
+"""What README and docs say: commands are ours and work, links lead somewhere, and CI runs the README's test command."""
+
+import re
+import shlex
+import subprocess
+import tomllib
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from packaging.requirements import Requirement
+
+import dcnrun
+from dcnrun.cli import app
+from dcnrun.compare.grid import build_grid
+from dcnrun.config.compose import compose
+from dcnrun.jobs.cluster.options import read_resources
+from dcnrun.sweep.engines.engine import Engine
+from dcnrun.tasks.validate import check
+
+REPOSITORY = Path(__file__).parents[1]
+USERS_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+MAKE = (REPOSITORY / "Makefile").read_text().replace("\\\n", "")
+COPIED = [REPOSITORY / path for path in re.findall(r"^PAGES = (.*)", MAKE, re.MULTILINE)[0].split()]
+"""What `make docs` makes the site of."""
+PAGES = [page for path in COPIED for page in ([path] if path.is_file() else path.rglob("*.md")) if page.suffix == ".md"]
+
+
+def commands() -> list[str]:
+    """What follows `dcnrun` in each command that users are shown, once."""
+    blocks = [
+        block for page in USERS_PAGES for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+    lines = [part for block in blocks for line in block.splitlines() for part in line.split(" && ")]
+    found = [re.search(r"(?:^|\s|/)dcnrun (.*)", line) for line in lines]
+    return list(dict.fromkeys(shlex.join(shlex.split(match[1], comments=True)) for match in found if match))
+
+
+@pytest.mark.parametrize("line", commands())
+def test_our_command_line_takes_it(line):
+    arguments = shlex.split(line)
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):  # a group
+        name, *arguments = arguments
+        command = command.commands[name]
+    options = command.make_context(name, list(arguments)).params
+    overrides = [argument for argument in options.get("arguments") or options.get("overrides") or [] if "=" in argument]
+    if options.get("config_dir"):
+        return  # settings that the tutorial writes: tests/test_tutorial.py
+    if name == "compare" and overrides:
+        grid = build_grid(overrides)
+        assert len(grid.variants) >= 2
+        assert len(grid.seeds) >= 3
+    if name == "train" and not options["resume"]:
+        assert overrides
+        check(compose(overrides))
+
+
+def test_ci_runs_the_test_command():
+    assert "`make install test`" in USERS_PAGES[0].read_text()
+    assert "\nmake install test" in (REPOSITORY / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(page):
+    """In the repository, whose tree the site has too. What a page of the site is missing of headings, `make docs` says."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", prose(page)):
+        path = (page.parent / target).resolve() if target else page
+        assert path.is_file(), target
+        assert any(path.is_relative_to(copied) for copied in COPIED), f"{target} is not in PAGES of the Makefile"
+        if anchor:
+            assert anchor in anchors(path), f"{target}#{anchor}"
+
+
+def test_every_page_is_in_the_site_s_menu():
+    text = (REPOSITORY / "mkdocs.yml").read_text()
+    assert set(re.findall(r"docs/[a-z]+\.md", text)) == {f"docs/{page.name}" for page in USERS_PAGES[1:]}
+
+
+def prose(page: Path) -> str:
+    """The page without its code."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    names = [
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    ]
+    return {f"{name}-{i}" if i else name for name, count in Counter(names).items() for i in range(count)}
+
+
+CLUSTER = REPOSITORY / "docs" / "cluster"
+
+
+def test_the_job_for_kubernetes_is_one_that_our_command_line_takes():
+    """As KubeRay's sample of a RayJob of `ray.io/v1` is put together; the API itself is not here to ask."""
+    job = yaml.safe_load((CLUSTER / "rayjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    pods = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    images = {pod["template"]["spec"]["containers"][0]["image"] for pod in pods}
+    build = (CLUSTER / "Dockerfile").read_text()
+    assert images == {f"REGISTRY/dcnrun:{dcnrun.__version__}"}
+    assert f"--tag {images.pop()} ." in build
+    assert f"'ray[default]=={cluster['rayVersion']}'" in build
+    (wanted,) = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]["ray"]
+    assert cluster["rayVersion"] in Requirement(wanted).specifier
+    for pod in pods:
+        spec = pod["template"]["spec"]
+        mounted = {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
+    program, name, *arguments = shlex.split(job["spec"]["entrypoint"])
+    command = typer.main.get_command(app).commands[name]
+    options = command.make_context(name, arguments).params
+    assert (program, options["engine"]) == ("dcnrun", Engine.ray)
+    assert (REPOSITORY / "sweeps" / f"{options['file']}.yaml").is_file()
+    assert options["out"].is_relative_to(spec["containers"][0]["volumeMounts"][0]["mountPath"])
+    limits = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]["resources"]["limits"]
+    needs = read_resources(options["per_trial"])
+    assert needs.gpus <= int(limits["nvidia.com/gpu"])
+    assert needs.cpus <= int(limits["cpu"])
+
+
+def test_the_script_for_slurm_is_one_of_bash():
+    """What it does is in benchmarks/ray_runs.py."""
+    subprocess.run(["bash", "-n", CLUSTER / "ray.sbatch"], check=True)
