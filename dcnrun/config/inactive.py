@@ -29,6 +29,7 @@ _OF_RESNETS = (
     "model.backbone",
     "model.width",
     "model.style",
+    "model.stem",
     "model.output_stride",
     "model.atrous",
     "model.frozen_stages",
@@ -92,6 +93,8 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         yield from ((key, f"model={head}") for key in ("model.head_kernel", "model.head_dilation"))
     elif settings["model.head_kernel"] == 1:
         yield "model.head_dilation", "model.head_kernel=1"
+    if head not in (Architecture.deeplabv3.value, Architecture.fcn.value):
+        yield "model.head_design", f"model={head}"
 
     loss = str(settings.get("model.loss"))
     if Loss.focal.value not in loss:

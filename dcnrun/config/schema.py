@@ -97,6 +97,7 @@ class Architecture(StrEnum):
 
     deeplab = "deeplab"
     deeplabv3 = "deeplabv3"
+    deeplabv3plus = "deeplabv3plus"
     fcn = "fcn"
     smp = "smp"
     faster_rcnn = "faster_rcnn"
@@ -143,6 +144,20 @@ class ResNetStyle(StrEnum):
 
     pytorch = "pytorch"
     caffe = "caffe"
+
+
+class ResNetStem(StrEnum):
+    """What a ResNet begins with: a 7x7 convolution, or three of 3x3 (ResNet-C of He et al. 2019)."""
+
+    plain = "plain"
+    deep = "deep"
+
+
+class HeadDesign(StrEnum):
+    """Whose layers a head for segmentation has."""
+
+    torchvision = "torchvision"
+    openmmlab = "openmmlab"
 
 
 class Source(StrEnum):
@@ -277,7 +292,7 @@ class ModelConfig:
 
     head: Architecture = setting(
         MISSING,
-        "deeplab (as in DCN), deeplabv3, fcn, smp (any of a library); for boxes faster_rcnn, retinanet; for masks of objects mask_rcnn",
+        "deeplab (as in DCN), deeplabv3, deeplabv3plus, fcn, smp (any of a library); for boxes faster_rcnn, retinanet; for masks of objects mask_rcnn",
     )
     weights: Optional[str] = setting(
         None,
@@ -297,6 +312,10 @@ class ResNetModelConfig(ModelConfig):
     style: ResNetStyle = setting(
         ResNetStyle.pytorch,
         "which convolution of resnet50 and 101 strides: pytorch, the 3x3; caffe, the 1x1 before it, as most weights of detectron2 need",
+    )
+    stem: ResNetStem = setting(
+        ResNetStem.plain,
+        "what the ResNet begins with: plain, a 7x7 convolution; deep, three of 3x3, as resnet50_v1c of mmsegmentation has it",
     )
     output_stride: int = setting(8, "input pixels per pixel of the last feature map: 8, 16 or 32", one_of=(8, 16, 32))
     atrous: bool = setting(True, "dilate stages whose stride is removed, as published weights need; false: plain")
@@ -329,6 +348,17 @@ class SegmentationModelConfig(ResNetModelConfig, MaskModelConfig):
     head_channels: int = setting(256, "channels of the head's hidden layers (1024 in the DCN papers)", ge=1, most=65536)
     head_kernel: int = setting(1, "deeplab: 1 as in the DCN papers' code, 3 for the large field of view", one_of=(1, 3))
     head_dilation: int = setting(12, "deeplab with head_kernel=3: its atrous rate", ge=1, most=4096)
+    head_design: HeadDesign = setting(
+        HeadDesign.torchvision, "deeplabv3, fcn: the layers of torchvision's head, or of mmsegmentation's (openmmlab)"
+    )
+
+
+@dataclass
+class DeepLabV3PlusConfig(SegmentationModelConfig):
+    """DeepLabv3+: also sees what c2 has of fine detail."""
+
+    head: Architecture = setting(Architecture.deeplabv3plus, "the network")
+    fine_channels: int = setting(48, "channels that the head has of c2, beside model.head_channels", ge=1, most=65536)
 
 
 @dataclass
@@ -404,6 +434,7 @@ class RetinaNetConfig(DetectionModelConfig):
 MODEL_SCHEMAS: dict[Architecture, type[ModelConfig]] = {
     Architecture.deeplab: SegmentationModelConfig,
     Architecture.deeplabv3: SegmentationModelConfig,
+    Architecture.deeplabv3plus: DeepLabV3PlusConfig,
     Architecture.fcn: SegmentationModelConfig,
     Architecture.smp: SmpConfig,
     Architecture.faster_rcnn: FasterRcnnConfig,

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops import FrozenBatchNorm2d
 
-from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig, ResNetStyle, encoder_of
+from dcnrun.config.schema import PUBLISHED_WIDTH, Backbone, ResNetModelConfig, ResNetStem, ResNetStyle, encoder_of
 from dcnrun.models.encoders import STAGE_STRIDES, build_encoder, freeze_norm
 from dcnrun.models.weights import RGB, Weights, read_weights
 
@@ -28,16 +28,26 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
     `channels` and `strides` (input pixels per feature pixel) describe the features of each stage; `bands` those of images.
     """
 
+    conv1: nn.Module
+
     def __init__(
-        self, backbone: Backbone, width: int, bands: int = RGB, style: ResNetStyle = ResNetStyle.pytorch
+        self,
+        backbone: Backbone,
+        width: int,
+        bands: int = RGB,
+        style: ResNetStyle = ResNetStyle.pytorch,
+        stem: ResNetStem = ResNetStem.plain,
     ) -> None:
         block, depths = BACKBONES[backbone]
         super().__init__(block, depths)
         if width != PUBLISHED_WIDTH:
             self._build_stages(block, depths, width)
-        if bands != RGB:
-            self.conv1 = nn.Conv2d(bands, width, kernel_size=7, stride=2, padding=3, bias=False)
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+        if stem is ResNetStem.deep:
+            self.conv1 = _deep_stem(bands, width)
+        elif bands != RGB:
+            first = nn.Conv2d(bands, width, kernel_size=7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+            self.conv1 = first
         self.channels = {f"c{stage + 2}": width * block.expansion * 2**stage for stage in range(4)}
         self.strides = {f"c{stage + 2}": 4 * 2**stage for stage in range(4)}
         self.out_channels = self.channels["c5"]
@@ -68,6 +78,18 @@ class ResNetBackbone(ResNet):  # type: ignore[misc]
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
         return {"c2": c2, "c3": c3, "c4": c4, "c5": self.layer4(c4)}
+
+
+def _deep_stem(bands: int, channels: int) -> nn.Sequential:
+    """Return three 3x3 convolutions in the place of a ResNet's first, by timm's names; the normalisation of the last is the ResNet's."""
+    layers: list[nn.Module] = []
+    for inputs, outputs, stride in ((bands, channels // 2, 2), (channels // 2, channels // 2, 1)):
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    stem = nn.Sequential(*layers, nn.Conv2d(channels // 2, channels, 3, padding=1, bias=False))
+    for layer in stem:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return stem
 
 
 class EncoderBackbone(nn.Module):
@@ -114,9 +136,9 @@ def build_backbone(model: ResNetModelConfig, weights: Weights | None = None, ban
     weights = weights or read_weights(model)
     if (encoder := encoder_of(model)) is not None:
         return _build_encoder_backbone(encoder, weights, bands, model.frozen_norm)
-    backbone = ResNetBackbone(model.backbone, model.width, bands, model.style)
+    backbone = ResNetBackbone(model.backbone, model.width, bands, model.style, model.stem)
     if weights:
-        weights.load_into_backbone(backbone, model.backbone, style=model.style)
+        weights.load_into_backbone(backbone, model.backbone, style=model.style, stem=model.stem)
     set_output_stride(backbone, model.output_stride, model.atrous)
     freeze(backbone, model.frozen_stages, model.frozen_norm)
     return backbone

@@ -1,14 +1,8 @@
-"""Checkpoints of other projects: whose they are, and their tensors by the names and in the layout of our networks.
-
-Names and layouts are those of the modules that the projects build; none of their code is needed or run. Offsets need no other
-order anywhere: mmcv, detectron2 and DCNv2 (CharlesShang) call the first two thirds of what their branches predict o1 and o2, or
-offset_x and offset_y, but join them again before their kernels read y and x in turn, as ours do.
-"""
+"""Checkpoints of other projects: whose they are, and their tensors by the names and in the layout of our networks."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from math import prod
 from typing import Any, NamedTuple
 
@@ -16,180 +10,21 @@ import torch
 from torch import Tensor
 
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import ConvKind, ResNetStyle, stages_in
+from dcnrun.config.schema import ConvKind, ResNetStem, ResNetStyle, stages_in
+from dcnrun.models.checkpoint_layouts import (
+    BACKGROUND_BOX,
+    LAYOUTS,
+    OFFSET_BRANCHES,
+    ONE_BOX,
+    Change,
+    Layout,
+    Project,
+)
 from dcnrun.models.convert import STAGES
 from dcnrun.models.torch_files import is_plain
 
-
-class Project(StrEnum):
-    """Whose names the tensors of a file have."""
-
-    openmmlab = "OpenMMLab (mmdetection, mmsegmentation or mmpretrain)"
-    detectron2 = "detectron2"
-    torchvision = "torchvision"
-
-
-# Layouts ------------------------------------------------------------------------------------------------------------------
-
-
-class Change(NamedTuple):
-    """How a tensor of theirs becomes one of ours, beyond its name."""
-
-    said: str
-    apply: Callable[[Tensor], Tensor]
-
-
-def _size_within_ratio(rows: Tensor) -> Tensor:
-    """Order the rows of nine anchors, three ratios for each of three sizes, as three sizes for each ratio."""
-    by_size = rows.reshape(3, 3, len(rows) // 9, *rows.shape[1:])
-    return by_size.transpose(0, 1).reshape(rows.shape)
-
-
-def _zeros_before(count: int) -> Callable[[Tensor], Tensor]:
-    return lambda rows: torch.cat([rows.new_zeros(count, *rows.shape[1:]), rows])
-
-
-_BACKGROUND_FIRST = Change("background first, not last", lambda rows: torch.cat([rows[-1:], rows[:-1]]))
-_BACKGROUND_BOX = Change("zeros for a box of the background", _zeros_before(4))
-_BACKGROUND_MASK = Change("zeros for a mask of the background", _zeros_before(1))
-_ANCHORS = Change("anchors by ratio, then size", _size_within_ratio)
-
-
-class Rename(NamedTuple):
-    """A pattern of names in a project, and our name for what it finds."""
-
-    theirs: str
-    ours: str
-    change: Change | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The names of one project's networks."""
-
-    project: Project
-    telltale: str
-    """A pattern of names that only its networks have; what is before `root` ends is a container's."""
-    renames: tuple[Rename, ...] = ()
-
-
-_LEAF = r"\.(weight|bias)"
-_ROOT = r"(?P<root>(?:.*?\.)??)"
-
-_OFFSET_BRANCHES = (
-    Rename(r"(.+)\.conv_offset(?:_mask)?" + _LEAF, r"\1.offset_branch.\2"),  # mmcv; DCNv2
-    Rename(r"(.+\.conv\d)_offset" + _LEAF, r"\1.offset_branch.\2"),  # detectron2; mmdetection before 2.0
-)
-"""Names of offset branches, in whichever project."""
-
-
-def _detectron2(finest: int) -> tuple[Rename, ...]:
-    """Return the names of detectron2; `finest` is the stage of the pyramid's finest level: 2, or 3 of RetinaNet."""
-    body = r"(?:backbone\.)?(?:bottom_up\.)?"
-    stages = [
-        rename
-        for stage in range(2, 6)
-        for block, ours in [(rf"{body}res{stage}\.(\d+)\.", rf"backbone.layer{stage - 1}.\1.")]
-        for rename in (
-            Rename(rf"{block}shortcut\.weight", rf"{ours}downsample.0.weight"),
-            Rename(rf"{block}shortcut\.norm\.(\w+)", rf"{ours}downsample.1.\2"),
-            Rename(rf"{block}conv(\d)\.norm\.(\w+)", rf"{ours}bn\2.\3"),
-            Rename(rf"{block}(conv\d.*)", rf"{ours}\2"),
-        )
-    ]
-    levels = [
-        Rename(rf"backbone\.fpn_{theirs}{stage}" + _LEAF, rf"neck.{ours}.{stage - finest}.0.\1")
-        for stage in range(finest, 6)
-        for theirs, ours in (("lateral", "inner_blocks"), ("output", "layer_blocks"))
-    ]
-    subnets = [
-        Rename(rf"head\.{theirs}_subnet\.{2 * nth}" + _LEAF, rf"head.{ours}_head.conv.{nth}.0.\1")
-        for nth in range(4)
-        for theirs, ours in (("cls", "classification"), ("bbox", "regression"))
-    ]
-    mask_layers = [
-        Rename(rf"roi_heads\.mask_head\.mask_fcn{nth + 1}" + _LEAF, rf"roi_heads.mask_head.{nth}.0.\1")
-        for nth in range(4)
-    ]
-    return (
-        Rename(rf"{body}stem\.conv1\.weight", "backbone.conv1.weight"),
-        Rename(rf"{body}stem\.conv1\.norm\.(\w+)", r"backbone.bn1.\1"),
-        *stages,
-        *levels,
-        Rename(r"proposal_generator\.rpn_head\.conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
-        Rename(r"proposal_generator\.rpn_head\.objectness_logits" + _LEAF, r"rpn.head.cls_logits.\1"),
-        Rename(r"proposal_generator\.rpn_head\.anchor_deltas" + _LEAF, r"rpn.head.bbox_pred.\1"),
-        Rename(r"roi_heads\.box_head\.fc1" + _LEAF, r"roi_heads.box_head.fc6.\1"),
-        Rename(r"roi_heads\.box_head\.fc2" + _LEAF, r"roi_heads.box_head.fc7.\1"),
-        Rename(r"(roi_heads\.box_predictor\.cls_score)" + _LEAF, r"\1.\2", _BACKGROUND_FIRST),
-        Rename(r"(roi_heads\.box_predictor\.bbox_pred)" + _LEAF, r"\1.\2", _BACKGROUND_BOX),
-        *mask_layers,
-        Rename(r"roi_heads\.mask_head\.deconv" + _LEAF, r"roi_heads.mask_predictor.conv5_mask.\1"),
-        Rename(
-            r"roi_heads\.mask_head\.predictor" + _LEAF,
-            r"roi_heads.mask_predictor.mask_fcn_logits.\1",
-            _BACKGROUND_MASK,
-        ),
-        *subnets,
-        Rename(r"head\.cls_score" + _LEAF, r"head.classification_head.cls_logits.\1", _ANCHORS),
-        Rename(r"head\.bbox_pred" + _LEAF, r"head.regression_head.bbox_reg.\1", _ANCHORS),
-    )
-
-
-_OPENMMLAB = (
-    Rename(r"neck\.lateral_convs\.(\d)\.conv" + _LEAF, r"neck.inner_blocks.\1.0.\2"),
-    Rename(r"neck\.fpn_convs\.(\d)\.conv" + _LEAF, r"neck.layer_blocks.\1.0.\2"),
-    Rename(r"rpn_head\.rpn_conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
-    Rename(r"rpn_head\.rpn_cls" + _LEAF, r"rpn.head.cls_logits.\1"),
-    Rename(r"rpn_head\.rpn_reg" + _LEAF, r"rpn.head.bbox_pred.\1"),
-    Rename(r"roi_head\.bbox_head\.shared_fcs\.0" + _LEAF, r"roi_heads.box_head.fc6.\1"),
-    Rename(r"roi_head\.bbox_head\.shared_fcs\.1" + _LEAF, r"roi_heads.box_head.fc7.\1"),
-    Rename(r"roi_head\.bbox_head\.fc_cls" + _LEAF, r"roi_heads.box_predictor.cls_score.\1", _BACKGROUND_FIRST),
-    Rename(r"roi_head\.bbox_head\.fc_reg" + _LEAF, r"roi_heads.box_predictor.bbox_pred.\1", _BACKGROUND_BOX),
-    Rename(r"roi_head\.mask_head\.convs\.(\d)\.conv" + _LEAF, r"roi_heads.mask_head.\1.0.\2"),
-    Rename(r"roi_head\.mask_head\.upsample" + _LEAF, r"roi_heads.mask_predictor.conv5_mask.\1"),
-    Rename(
-        r"roi_head\.mask_head\.conv_logits" + _LEAF,
-        r"roi_heads.mask_predictor.mask_fcn_logits.\1",
-        _BACKGROUND_MASK,
-    ),
-    Rename(r"bbox_head\.cls_convs\.(\d)\.conv" + _LEAF, r"head.classification_head.conv.\1.0.\2"),
-    Rename(r"bbox_head\.reg_convs\.(\d)\.conv" + _LEAF, r"head.regression_head.conv.\1.0.\2"),
-    Rename(r"bbox_head\.retina_cls" + _LEAF, r"head.classification_head.cls_logits.\1"),
-    Rename(r"bbox_head\.retina_reg" + _LEAF, r"head.regression_head.bbox_reg.\1"),
-)
-"""Names of mmdetection from version 2 on; the decode heads of mmsegmentation have no counterpart here."""
-
-_TORCHVISION = (
-    Rename(r"backbone\.body\.(.+)", r"backbone.\1"),
-    Rename(r"backbone\.fpn\.((?:inner|layer)_blocks\.\d)" + _LEAF, r"neck.\1.0.\2"),  # as published files have it
-    Rename(r"backbone\.fpn\.(.+)", r"neck.\1"),
-    Rename(r"rpn\.head\.conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
-    *(
-        Rename(rf"roi_heads\.mask_head\.mask_fcn{nth + 1}" + _LEAF, rf"roi_heads.mask_head.{nth}.0.\1")
-        for nth in range(4)
-    ),
-    *(
-        Rename(rf"(head\.(?:classification|regression)_head\.conv)\.{2 * nth}" + _LEAF, rf"\1.{nth}.0.\2")
-        for nth in range(4)
-    ),
-    Rename(r"classifier\.(.+)", r"head.\1"),
-)
-
-_LAYOUTS = (
-    Layout(Project.detectron2, _ROOT + r"backbone\.fpn_lateral2\.weight", _detectron2(2)),
-    Layout(Project.detectron2, _ROOT + r"backbone\.fpn_lateral3\.weight", _detectron2(3)),
-    Layout(Project.detectron2, _ROOT + r"(?:backbone\.)?(?:bottom_up\.)?stem\.conv1\.norm\.weight", _detectron2(2)),
-    Layout(
-        Project.openmmlab,
-        _ROOT + r"(?:neck\.lateral_convs|rpn_head|roi_head|bbox_head|decode_head)\..+",
-        _OPENMMLAB,
-    ),
-    Layout(Project.torchvision, _ROOT + r"(?:backbone\.body\.conv1|classifier\.4)\.weight", _TORCHVISION),
-)
-
-
-# Translation --------------------------------------------------------------------------------------------------------------
+_FIRST_BLOCK = "layer1.0.conv1.weight"
+_NTH_BOX_HEAD = r"(?:roi_head\.bbox_head|roi_heads\.box_predictor)\.(\d+)\."
 
 
 class Origin(NamedTuple):
@@ -219,14 +54,28 @@ def translate(tensors: Mapping[str, Tensor], content: Any = None) -> Translation
     origins: dict[str, Origin] = {}
     for name in tensors:
         ours, change = _translated(name, layout, roots) if layout else (name, None)
-        for rename in _OFFSET_BRANCHES:
+        for rename in OFFSET_BRANCHES:
             if found := re.fullmatch(rename.theirs, ours):
                 ours = found.expand(rename.ours)
         if ours in origins or (ours != name and ours in tensors):
             ours, change = name, None  # two tensors of one name: neither is lost
         origins[ours] = Origin(name, change)
     renamed = {ours: _changed(tensors[origin.name], origin.change) for ours, origin in origins.items()}
+    _repeat_boxes(renamed, origins)
     return Translation(layout.project if layout else _project_of(content), renamed, origins)
+
+
+def _repeat_boxes(tensors: dict[str, Tensor], origins: dict[str, Origin]) -> None:
+    """Let heads that move the box of a region alike for all classes, as those of cascades, have a box for each, in place."""
+    for name, rows in tensors.items():
+        head, predictor, _ = name.rpartition("bbox_pred.")
+        scores = tensors.get(f"{head}cls_score.weight")
+        if not predictor or origins[name].change is not BACKGROUND_BOX or rows.shape[:1] != (8,):
+            continue
+        if scores is not None and scores.dim() and len(scores) > 2:
+            boxes = rows[4:].repeat(len(scores) - 1, *(1,) * (rows.dim() - 1))
+            tensors[name] = torch.cat([rows[:4], boxes])
+            origins[name] = Origin(origins[name].name, ONE_BOX)
 
 
 def _project_of(content: Any) -> Project | None:
@@ -237,7 +86,7 @@ def _project_of(content: Any) -> Project | None:
 
 def _layout_of(names: Iterable[str]) -> tuple[Layout | None, list[str]]:
     """Return whose names these are, and what stands before them: of several networks, several; the longest first."""
-    for layout in _LAYOUTS:
+    for layout in LAYOUTS:
         pattern = re.compile(layout.telltale)
         roots = {found["root"] for found in map(pattern.fullmatch, names) if found}
         if roots:
@@ -259,8 +108,6 @@ def _changed(tensor: Tensor, change: Change | None) -> Tensor:
     """Return a tensor in our layout; one that can't be changed stays as it is, and fits nowhere."""
     if change is None or not is_plain(tensor) or not tensor.dim():
         return tensor
-    if change is _ANCHORS and len(tensor) % 9:
-        return tensor
     return change.apply(tensor)
 
 
@@ -273,14 +120,79 @@ def _meta(content: Any) -> Mapping[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
+def _config_of(content: Any) -> str:
+    """Return the text of the config that OpenMMLab's checkpoints have; of others an empty one."""
+    texts = (_meta(content).get(key) for key in ("cfg", "config"))
+    return next((text for text in texts if isinstance(text, str)), "")
+
+
+def output_stride_of(content: Any) -> int | None:
+    """Return the output stride of a checkpoint's ResNet, as the text of its config says it; None where there is none such."""
+    found = re.search(r"strides\s*=\s*\(\s*1,\s*2,\s*([12]),\s*([12]),?\s*\)", _config_of(content))
+    return 8 * int(found[1]) * int(found[2]) if found else None
+
+
+def undilated_settings(content: Any, translation: Translation) -> list[str]:
+    """Return the settings with which a ResNet leaves those convolutions without dilation that mmsegmentation does; none for others.
+
+    It trades stride for dilation in the first convolution of a basic block alone (of ResNet-18 and 34), we in both.
+    """
+    names = [origin.name for origin in translation.origins.values()]
+    has_basic_blocks = any(name.endswith(_FIRST_BLOCK) for name in names) and not any(
+        name.endswith("layer1.0.conv3.weight") for name in names
+    )
+    stride = output_stride_of(content) or 8
+    if not has_basic_blocks or stride == 32 or not any("decode_head." in name for name in names):
+        return []
+    stages = ["layer3", "layer4"] if stride == 8 else ["layer4"]
+    layers = as_override("conv.layers", ",".join(f"{stage}.*.conv2" for stage in stages))
+    return ["conv=dilated", "conv.dilation=1", layers]
+
+
+def stem_of(tensors: Mapping[str, Tensor]) -> ResNetStem | None:
+    """Return what the ResNet of a file begins with, by our names; None where it has no ResNet."""
+    beside = [name.removesuffix(_FIRST_BLOCK) for name in tensors if name.endswith(_FIRST_BLOCK)]
+    for prefix in sorted(beside, key=len):
+        for stem, first in ((ResNetStem.deep, "conv1.0.weight"), (ResNetStem.plain, "conv1.weight")):
+            if prefix + first in tensors:
+                return stem
+    return None
+
+
+def notes_on(content: Any, translation: Translation) -> tuple[str, ...]:
+    """Return what a checkpoint's network computes that none of ours does, each in a sentence without its end."""
+    names = [origin.name for origin in translation.origins.values()]
+    notes = []
+    box_heads = {found[1] for name in names if (found := re.search(_NTH_BOX_HEAD, name))}
+    if box_heads:
+        notes.append(
+            f"it is a cascade of {len(box_heads)} heads, of which a network here has the first, and what refines its boxes has no counterpart"
+        )
+    if any(re.search(r"roi_heads\.res5\.|roi_head\.shared_head\.layer4\.", name) for name in names):
+        notes.append("its c5 was computed of each region, and is of the whole map here; its head has no counterpart")
+    if found := re.search(r"multi_grid\s*=\s*[(\[]([\d\s,]+)[)\]]", _config_of(content)):
+        rates = ", ".join(re.findall(r"\d+", found[1]))
+        notes.append(
+            f"the blocks of its c5 are dilated {rates} times as far (multi_grid), ours alike: its features differ"
+        )
+    if settings := undilated_settings(content, translation):
+        notes.append(f"the second convolutions of its blocks are not dilated, as here with {' '.join(settings)}")
+    head = re.search(r"decode_head\s*=\s*dict\((.*?)(?:auxiliary_head|$)", _config_of(content), re.DOTALL)
+    of_head = head[1] if head else ""
+    if found := re.search(r"\bdilation\s*=\s*(\d+)", of_head):
+        notes.append(f"the layers of its head are dilated by {found[1]}, ours are not: its scores differ")
+    if re.search(r"align_corners\s*=\s*True", of_head):
+        notes.append("it resizes with align_corners=True, networks here without: its scores differ at the borders")
+    return tuple(notes)
+
+
 def style_of(content: Any, translation: Translation) -> ResNetStyle | None:
     """Return where a checkpoint's ResNet strides, as far as the file says.
 
     OpenMMLab keeps the text of its config; in detectron2 a normalisation of images by 1 comes with Caffe's networks.
     """
-    for text in (_meta(content).get("cfg"), _meta(content).get("config")):
-        if isinstance(text, str) and (found := re.search(r"style\s*=\s*['\"](caffe|pytorch)['\"]", text)):
-            return ResNetStyle(found[1])
+    if found := re.search(r"style\s*=\s*['\"](caffe|pytorch)['\"]", _config_of(content)):
+        return ResNetStyle(found[1])
     if translation.project is Project.detectron2:
         for name, tensor in translation.tensors.items():
             if name.endswith("pixel_std") and is_plain(tensor):

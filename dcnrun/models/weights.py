@@ -12,7 +12,15 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from dcnrun.config.schema import IMAGENET_STD, Backbone, ModelConfig, ResNetModelConfig, ResNetStyle, encoder_of
+from dcnrun.config.schema import (
+    IMAGENET_STD,
+    Backbone,
+    ModelConfig,
+    ResNetModelConfig,
+    ResNetStem,
+    ResNetStyle,
+    encoder_of,
+)
 from dcnrun.console import printable
 from dcnrun.errors import UsageError
 from dcnrun.models.checkpoints import (
@@ -20,8 +28,12 @@ from dcnrun.models.checkpoints import (
     Translation,
     classes_of,
     conv_settings,
+    notes_on,
+    output_stride_of,
+    stem_of,
     style_of,
     translate,
+    undilated_settings,
 )
 from dcnrun.models.conv import ModulatedDeformConv2d
 from dcnrun.models.encoders import published_weights
@@ -37,6 +49,7 @@ _BACKBONES = (
 _PROJECTION = "value_proj.weight"  # in a layer without weights of a kernel, such as those of DCNv3 and DCNv4
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8
+_STEMS = {ResNetStem.plain: "a 7x7 convolution", ResNetStem.deep: "three 3x3 convolutions"}
 RGB = 3
 """The bands of images that published weights are for."""
 _MOST_LISTED = 40
@@ -74,6 +87,12 @@ class Weights:
     """How a file became tensors of our names; None of runs of ours and of published weights."""
     style: ResNetStyle | None = None
     """Which convolutions of a ResNet stride, as far as it is known."""
+    output_stride: int | None = None
+    """Of a ResNet, as far as the file says."""
+    notes: tuple[str, ...] = ()
+    """What its network computes that none of ours does, unless it is set."""
+    undilated_settings: tuple[str, ...] = ()
+    """Those with which a ResNet here is dilated where the file's is, and nowhere else."""
     turned_to_rgb: str | None = None
     """The first convolution, where it was for BGR from 0 to 255, as that of networks from Caffe."""
 
@@ -83,6 +102,7 @@ class Weights:
         name: str,
         settings: str = "model.backbone and model.width",
         style: ResNetStyle = ResNetStyle.pytorch,
+        stem: ResNetStem | None = None,
     ) -> None:
         """Load a backbone; UsageError unless there is a tensor of the right shape for each of its own.
 
@@ -91,9 +111,14 @@ class Weights:
             name: the backbone's, for messages.
             settings: those that choose it, for messages.
             style: of a ResNet; with caffe, weights of others are for images in BGR from 0 to 255.
+            stem: what a ResNet begins with; None of encoders, of which no setting says it.
         """
         wanted = backbone.state_dict()
         self._require_style(style)
+        if stem and (found := stem_of(self.tensors)) not in (None, stem):
+            raise UsageError(
+                f"model.weights={self.source} are of a ResNet that begins with {_STEMS[found]}: set model.stem={found}, with model.backbone."
+            )
         self.tensors = _renamed(self.tensors, wanted)
         self.prefix = self._prefix_of(wanted)
         absent = [key for key in wanted if self.prefix + key not in self.tensors and not key.endswith(_COUNTER)]
@@ -201,6 +226,7 @@ class Weights:
             parts = dict.fromkeys(key.partition(".")[0] for key in wanted if not key.startswith(backbone))
             if parts:
                 said.append(f"not in it, and as before training: all of {', '.join(parts)}")
+        said += self.notes
         if self.classes:
             said.append(f"it learnt the classes {printable(', '.join(self.classes))}")
         return "\n".join(["; ".join([*said, *self._advice(unused | set(left_out.values()))]) + ".", *table])
@@ -330,7 +356,16 @@ def read_weights_file(path: Path) -> Weights:
     if is_ours:
         return Weights(str(path), tensors, classes_of(content))
     found = translate(tensors, content)
-    return Weights(str(path), found.tensors, classes_of(content), translation=found, style=style_of(content, found))
+    return Weights(
+        str(path),
+        found.tensors,
+        classes_of(content),
+        translation=found,
+        style=style_of(content, found),
+        output_stride=output_stride_of(content),
+        notes=notes_on(content, found),
+        undilated_settings=tuple(undilated_settings(content, found)),
+    )
 
 
 def _kernels(state: Mapping[str, Tensor]) -> list[str]:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from dcnrun.config.compose import compose
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStyle
-from dcnrun.config.settings import default_of
+from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStem, ResNetStyle
+from dcnrun.config.settings import default_of, kinds_with
 from dcnrun.console import console, printable
 from dcnrun.errors import DcnrunError
 from dcnrun.models.backbones import BACKBONES
-from dcnrun.models.checkpoints import conv_settings, deformable_layers
+from dcnrun.models.checkpoints import conv_settings, deformable_layers, stem_of
 from dcnrun.models.weights import Weights, listed, read_weights_file
 from dcnrun.tasks.build import build_model
 
@@ -110,15 +110,30 @@ class _Head(NamedTuple):
     rows_per_class: int = 1
     other_rows: int = 0
     """Those of the background."""
+    settings: tuple[str, ...] = ()
+    """Those that make the architecture one with such a head."""
 
 
 _BOXES = "roi_heads.box_predictor.cls_score.weight"
 _MASKS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
+_ON_C4 = ("model.fpn=false", "model.output_stride=16")
+_OPENMMLAB = ("model.head_design=openmmlab",)
 _HEADS = (
     _Head(Architecture.mask_rcnn, _BOXES, 2, beside=_MASKS, other_rows=1),
     _Head(Architecture.faster_rcnn, _BOXES, 2, other_rows=1),
     _Head(Architecture.retinanet, "head.classification_head.cls_logits.weight", 4, rows_per_class=9),
+    _Head(
+        Architecture.faster_rcnn,
+        "rpn.head.cls_logits.weight",
+        4,
+        beside="neck.inner_blocks.0.0.weight",
+        rows_per_class=0,
+    ),
+    _Head(Architecture.faster_rcnn, "rpn.head.cls_logits.weight", 4, rows_per_class=0, settings=_ON_C4),
     _Head(Architecture.deeplabv3, "head.4.weight", 4, beside="head.0.convs.0.0.weight"),
+    _Head(Architecture.deeplabv3, "head.2.weight", 4, beside="head.0.convs.0.0.weight", settings=_OPENMMLAB),
+    _Head(Architecture.deeplabv3plus, "head.scores.1.weight", 4, beside="head.pyramid.convs.0.0.weight"),
+    _Head(Architecture.fcn, "head.scores.1.weight", 4, beside="head.merged.0.weight", settings=_OPENMMLAB),
     _Head(Architecture.fcn, "head.4.weight", 4),
     _Head(Architecture.deeplab, "head.3.weight", 4),
 )
@@ -136,7 +151,7 @@ def _classes(network: _ResNet) -> int | None:
     """Return how many classes the network tells apart, background left out; None without a head of ours."""
     head = _head(network)
     shape = network.beside(head.scores, head.dimensions) if head else None
-    return shape[0] // head.rows_per_class - head.other_rows if head and shape else None
+    return shape[0] // head.rows_per_class - head.other_rows if head and shape and head.rows_per_class else None
 
 
 def _settings(network: _ResNet, weights: Weights) -> Iterator[str]:
@@ -151,16 +166,21 @@ def _settings(network: _ResNet, weights: Weights) -> Iterator[str]:
         yield f"model.width={network.width}"
     if weights.style is ResNetStyle.caffe:
         yield f"model.style={weights.style}"
+    if stem_of(network.tensors) is ResNetStem.deep:
+        yield f"model.stem={ResNetStem.deep}"
+    config = compose([f"model={head.architecture}"] if head else [])
+    if weights.output_stride not in (None, default_of(config, "model.output_stride")):
+        yield f"model.output_stride={weights.output_stride}"
     if head is not None:
-        config = compose([f"model={head.architecture}"])
-        yield from (
-            f"{key}={value}" for key, value in _widths(network, head.architecture) if value != default_of(config, key)
-        )
+        yield from head.settings
+        yield from (f"{key}={value}" for key, value in _widths(network, head) if value != default_of(config, key))
     are_sigmoids = weights.translation is not None
-    yield from conv_settings(network.tensors, network.prefix, are_sigmoids) or ["conv=standard"]
+    yield from (
+        conv_settings(network.tensors, network.prefix, are_sigmoids) or weights.undilated_settings or ["conv=standard"]
+    )
 
 
-def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str, int]]:
+def _widths(network: _ResNet, head: _Head) -> Iterator[tuple[str, int]]:
     """Yield the settings that say how wide what stands on the backbone is."""
     if pyramid := network.beside("neck.inner_blocks.0.0.weight"):
         yield "model.fpn_channels", pyramid[0]
@@ -169,9 +189,10 @@ def _widths(network: _ResNet, architecture: Architecture) -> Iterator[tuple[str,
             yield "model.roi_size", isqrt(hidden[1] // pyramid[0])
     if mask := network.beside("roi_heads.mask_predictor.conv5_mask.weight"):
         yield "model.mask_channels", mask[0]
-    hidden_layer = "head.1.weight" if architecture is Architecture.deeplabv3 else "head.0.weight"
-    if hidden := network.beside(hidden_layer):
-        yield "model.head_channels", hidden[0]
+    if head.architecture in kinds_with("model.head_channels") and (scores := network.beside(head.scores)):
+        yield "model.head_channels", scores[1]
+    if fine := network.beside("head.fine.0.weight"):
+        yield "model.fine_channels", fine[0]
 
 
 def _tried(settings: list[str], file: Path, network: _ResNet) -> str | None:

@@ -13,6 +13,7 @@ from dcnrun.config.groups import Labels
 from dcnrun.config.schema import (
     Architecture,
     Config,
+    DeepLabV3PlusConfig,
     FasterRcnnConfig,
     MaskRcnnConfig,
     ModelConfig,
@@ -99,6 +100,12 @@ def _deeplabv3(model: SegmentationModelConfig, backbone: "StagedBackbone", num_c
     return SegmentationNetwork(backbone, deeplabv3(model, backbone.out_channels, num_classes))
 
 
+def _deeplabv3plus(model: DeepLabV3PlusConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
+    from dcnrun.tasks.segmentation.heads import DeepLabV3Plus
+
+    return DeepLabV3Plus(model, backbone, num_classes)
+
+
 def _fcn(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":
     from dcnrun.tasks.segmentation.heads import SegmentationNetwork, fcn
 
@@ -126,6 +133,7 @@ def _mask_rcnn(model: MaskRcnnConfig, backbone: "StagedBackbone", num_classes: i
 ARCHITECTURES: dict[Architecture, Entry[Any]] = {
     Architecture.deeplab: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplab),
     Architecture.deeplabv3: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _deeplabv3),
+    Architecture.deeplabv3plus: ArchitectureEntry(DeepLabV3PlusConfig, SEGMENTATION, _deeplabv3plus),
     Architecture.fcn: ArchitectureEntry(SegmentationModelConfig, SEGMENTATION, _fcn),
     Architecture.smp: SmpEntry(SmpConfig, SEGMENTATION),
     Architecture.faster_rcnn: ArchitectureEntry(FasterRcnnConfig, DETECTION, _faster_rcnn),

@@ -6,7 +6,15 @@ from typing import Any
 
 from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
-from dcnrun.config.schema import PUBLISHED_WIDTH, Config, DataConfig, ResNetModelConfig, SmpConfig, encoder_of
+from dcnrun.config.schema import (
+    PUBLISHED_WIDTH,
+    Config,
+    DataConfig,
+    ResNetModelConfig,
+    ResNetStem,
+    SmpConfig,
+    encoder_of,
+)
 from dcnrun.config.validate import config_problems, range_problems, without_consequences
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
@@ -99,6 +107,10 @@ def model_problems(config: Config) -> list[str]:
     if model.weights is not None and model.width != PUBLISHED_WIDTH and not names_file(model.weights):
         problems.insert(
             0, f"model.weights={model.weights} needs model.width={PUBLISHED_WIDTH}, but model.width={model.width}"
+        )
+    if model.stem is ResNetStem.deep and model.width == 1:
+        problems.append(
+            "model.width=1 must be at least 2 with model.stem=deep, which begins with half as many channels"
         )
     if model.width >= 1:
         problems += _placement_problems(config)

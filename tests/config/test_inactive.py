@@ -42,6 +42,7 @@ def test_branches_are_those_of_the_network(conv, layers, roi_pool):
         (["conv=modulated"], "model.head_dilation", "conv.mask_start"),
         (["model.head_kernel=3"], "optim.step_at", "model.head_dilation"),
         (["model=fcn"], "model.head_kernel", "model.head_channels"),
+        (["model=deeplabv3plus"], "model.head_design", "model.fine_channels"),
         (["optim=adamw"], "optim.momentum", "optim.weight_decay"),
         (["optim.schedule=cosine"], "optim.poly_power", "optim.lr"),
         (["optim=sgd", "optim.schedule=step"], "optim.poly_power", "optim.momentum"),

@@ -178,6 +178,131 @@ class MmdetResNet(nn.Module):
         return features[1:]
 
 
+class MmsegBlock(nn.Module):
+    def __init__(self, channels, width, stride, dilation):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, dilation, dilation, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        if channels != width:
+            shortcut = nn.Conv2d(channels, width, 1, stride, bias=False)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(width))
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        return (out + (self.downsample(x) if hasattr(self, "downsample") else x)).relu()
+
+
+class MmsegResNet(nn.Module):
+    """ResNet-18 v1c with an output stride of 8: c4 and c5 are dilated by 2 and 4, their first block by half as much, and no second convolution."""
+
+    def __init__(self, width):
+        super().__init__()
+        half, layers = width // 2, []
+        for channels, out_channels, stride in ((3, half, 2), (half, half, 1), (half, width, 1)):
+            convolution = nn.Conv2d(channels, out_channels, 3, stride, 1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
+        self.stem, channels = nn.Sequential(*layers), width
+        for stage, (stride, dilation) in enumerate(((1, 1), (2, 1), (1, 2), (1, 4))):
+            wide, first = width * 2**stage, max(dilation // 2, 1)
+            blocks = MmsegBlock(channels, wide, stride, first), MmsegBlock(wide, wide, 1, dilation)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            channels = wide
+
+    def forward(self, x):
+        features = [functional.max_pool2d(self.stem(x), 3, 2, 1)]
+        for stage in range(4):
+            features.append(getattr(self, f"layer{stage + 1}")(features[-1]))
+        return features[1:]
+
+
+class MmcvLayer(nn.Module):
+    """mmcv's ConvModule with norm: a convolution by the name `conv`, its normalisation `bn`, and ReLU."""
+
+    def __init__(self, channels, out_channels, side, dilation=1, groups=1):
+        super().__init__()
+        padding = dilation * (side // 2)
+        self.conv = nn.Conv2d(channels, out_channels, side, 1, padding, dilation, groups, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)).relu()
+
+
+class MmcvSeparable(nn.Module):
+    def __init__(self, channels, out_channels, dilation=1):
+        super().__init__()
+        self.depthwise_conv = MmcvLayer(channels, channels, 3, dilation, channels)
+        self.pointwise_conv = MmcvLayer(channels, out_channels, 1)
+
+    def forward(self, x):
+        return self.pointwise_conv(self.depthwise_conv(x))
+
+
+class MmsegFCNHead(nn.Module):
+    """Of two layers beside their input, or of one alone, as in the published configs."""
+
+    def __init__(self, width, channels, classes, concat=True):
+        super().__init__()
+        inputs = 8 * width
+        layers = [MmcvLayer(inputs, channels, 3), MmcvLayer(channels, channels, 3)]
+        self.convs = nn.Sequential(*layers[: 1 + concat])
+        if concat:
+            self.conv_cat = MmcvLayer(inputs + channels, channels, 3)
+        self.conv_seg = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, c2, c5):
+        hidden = self.convs(c5)
+        if hasattr(self, "conv_cat"):
+            hidden = self.conv_cat(torch.cat([c5, hidden], dim=1))
+        return self.conv_seg(hidden)
+
+
+class MmsegASPPHead(nn.Module):
+    """DeepLabv3's head, and v3+'s where it has channels of c2."""
+
+    def __init__(self, width, channels, classes, of_c2=0):
+        super().__init__()
+        inputs = 8 * width
+        self.image_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), MmcvLayer(inputs, channels, 1))
+        later = [(MmcvSeparable if of_c2 else MmcvLayer), *((inputs, channels) if of_c2 else (inputs, channels, 3))]
+        self.aspp_modules = nn.ModuleList(
+            [MmcvLayer(inputs, channels, 1), *(later[0](*later[1:], dilation=rate) for rate in (12, 24, 36))]
+        )
+        self.bottleneck = MmcvLayer(5 * channels, channels, 3)
+        if of_c2:
+            self.c1_bottleneck = MmcvLayer(width, of_c2, 1)
+            self.sep_bottleneck = nn.Sequential(
+                MmcvSeparable(channels + of_c2, channels), MmcvSeparable(channels, channels)
+            )
+        self.conv_seg = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, c2, c5):
+        pooled = self.image_pool(c5).expand(-1, -1, *c5.shape[-2:])
+        x = self.bottleneck(torch.cat([pooled, *(module(c5) for module in self.aspp_modules)], dim=1))
+        if hasattr(self, "sep_bottleneck"):
+            x = functional.interpolate(x, c2.shape[-2:], mode="bilinear", align_corners=False)
+            x = self.sep_bottleneck(torch.cat([x, self.c1_bottleneck(c2)], dim=1))
+        return self.conv_seg(x)
+
+
+class MmsegNetwork(nn.Module):
+    """An EncoderDecoder on R-18 v1c, with the auxiliary head that the published ones have."""
+
+    def __init__(self, width, head):
+        super().__init__()
+        self.backbone, self.decode_head = MmsegResNet(width), head
+        self.auxiliary_head = nn.Module()
+        self.auxiliary_head.convs = nn.Sequential(MmcvLayer(4 * width, width, 3))
+        self.auxiliary_head.conv_seg = nn.Conv2d(width, 3, 1)
+
+    def forward(self, rgb):
+        """Scores of images in RGB from 0 to 255, of their size."""
+        mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+        c2, _, _, c5 = self.backbone((rgb - mean[:, None, None]) / std[:, None, None])
+        return functional.interpolate(self.decode_head(c2, c5), rgb.shape[-2:], mode="bilinear", align_corners=False)
+
+
 class ConvModule(nn.Module):
     """mmcv's, without norm: a convolution by the name `conv`, perhaps with ReLU."""
 

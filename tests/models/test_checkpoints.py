@@ -1,71 +1,21 @@
-"""Checkpoints of other projects: each layer of ours computes what the original does with the same state dict."""
+"""Checkpoints of other projects: names, what shapes and metadata say, and what is left as it is."""
 
 import pytest
 import torch
-from torch import nn
 
 from dcnrun.config.schema import ConvKind, ResNetStyle
+from dcnrun.models.checkpoint_layouts import Project
 from dcnrun.models.checkpoints import (
     DeformableLayer,
-    Project,
     classes_of,
     conv_settings,
     deformable_layers,
+    notes_on,
+    output_stride_of,
     style_of,
     translate,
 )
-from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from tests.models.fakes import CharlesShang, D2Block, D2MaskRcnn, DeformPack, MmdetMaskRcnn, randomize
-
-
-def loaded(layer, original, name="layer1.0.conv2"):
-    """Give a layer of ours the tensors that its original has where a checkpoint has that layer."""
-    translated = translate({f"{name}.{key}": value for key, value in original.state_dict().items()})
-    layer.load_state_dict({key.removeprefix(f"{name}."): value for key, value in translated.tensors.items()})
-    return layer
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("modulated", [False, True])
-@pytest.mark.parametrize(("pack", "bias"), [(DeformPack, False), (CharlesShang, True)])
-def test_a_layer_gives_what_the_original_gives(pack, bias, modulated, groups):
-    original = randomize(pack(8, 2, modulated=modulated, groups=groups, bias=bias))
-    kind, own = (ModulatedDeformConv2d, {"mask_start": 0.5}) if modulated else (DeformConv2d, {})
-    layer = loaded(kind(8, 8, 3, 2, 1, bias=bias, offset_groups=groups, **own), original)
-    x = torch.randn(2, 8, 9, 7, generator=torch.Generator().manual_seed(1))
-    assert layer.offset_branch(x).abs().mean() > 0.5  # points that are elsewhere, some of them outside
-    torch.testing.assert_close(layer(x), original(x), rtol=1e-4, atol=1e-5)
-    if modulated:
-        doubled = loaded(kind(8, 8, 3, 2, 1, bias=False, offset_groups=groups), pack_without_bias(original))
-        torch.testing.assert_close(doubled(x), 2 * (original(x) - bias_of(original)), rtol=1e-4, atol=1e-5)
-
-
-def pack_without_bias(original):
-    plain = type(original)(8, 2, modulated=original.modulated, groups=original.groups)
-    plain.load_state_dict({key: value for key, value in original.state_dict().items() if key != "bias"})
-    return plain
-
-
-def bias_of(original):
-    return original.bias[:, None, None] if hasattr(original, "bias") else 0
-
-
-@pytest.mark.parametrize("modulated", [False, True])
-def test_a_block_of_detectron2(modulated):
-    """Whose branch stands beside the layer, and whose normalisation in it."""
-    original = randomize(D2Block(8, 4, 1, modulated))
-    state = {f"backbone.bottom_up.res3.0.{key}": value for key, value in original.state_dict().items()}
-    state |= {"backbone.bottom_up.stem.conv1.norm.weight": torch.ones(4)}
-    tensors = translate(state).tensors
-    kind, own = (ModulatedDeformConv2d, {"mask_start": 0.5}) if modulated else (DeformConv2d, {})
-    layer, norm = kind(4, 4, 3, padding=1, bias=False, **own), nn.BatchNorm2d(4).eval()
-    for module, name in ((layer, "conv2"), (norm, "bn2")):
-        place = f"backbone.layer2.0.{name}."
-        module.load_state_dict({key.removeprefix(place): tensors[key] for key in tensors if key.startswith(place)})
-    x = torch.randn(2, 8, 6, 5, generator=torch.Generator().manual_seed(1))
-    hidden = norm(layer(original.conv1(x).relu())).relu()
-    wanted = original(x)
-    torch.testing.assert_close((original.conv3(hidden) + original.shortcut(x)).relu(), wanted, rtol=1e-4, atol=1e-5)
+from tests.models.fakes import D2MaskRcnn, MmdetMaskRcnn
 
 
 def test_names_that_stay_are_those_without_a_counterpart():
@@ -73,7 +23,7 @@ def test_names_that_stay_are_those_without_a_counterpart():
         names = list(MmdetMaskRcnn(4, 8, 8, 8, 1, 2).state_dict())
     names += [
         "neck.lateral_convs.0.bn.weight",
-        "roi_head.bbox_head.0.fc_cls.weight",
+        "roi_head.bbox_head.1.fc_cls.weight",
         "ema.neck.fpn_convs.0.conv.weight",
     ]
     found = translate({f"state_dict.{name}": torch.zeros(2, 1) for name in names})
@@ -141,3 +91,21 @@ def test_what_metadata_say():
         assert style_of(foreign, nothing) is None
         assert classes_of(foreign) == ()
     assert translate({"a": torch.zeros(1)}, {"meta": {"mmengine_version": "0.10"}}).project is Project.openmmlab
+
+
+def test_what_a_config_says_of_strides_and_of_what_no_network_here_computes():
+    def said(text, *names):
+        content = {"meta": {"cfg": text}}
+        translation = translate({name: torch.zeros(1) for name in names}, content)
+        return output_stride_of(content), " ".join(notes_on(content, translation))
+
+    assert said("strides=(1, 2, 1, 1), style='pytorch'") == (8, "")
+    assert said("backbone=dict(strides=(\n    1,\n    2,\n    2,\n    1,\n))")[0] == 16
+    assert said("anchors=dict(strides=[4, 8, 16, 32])") == (None, "")
+    assert "dilated 1, 2, 4 times as far (multi_grid)" in said("backbone=dict(multi_grid=(1, 2, 4))")[1]
+    head = "decode_head=dict(type='FCNHead', {}), auxiliary_head=dict(dilation=3, align_corners=True)"
+    assert "head are dilated by 6" in said(head.format("dilation=6"))[1]
+    assert "align_corners=True" in said(head.format("align_corners=True"))[1]
+    assert said(head.format("dilations=(1, 12, 24, 36), align_corners=False"))[1] == ""
+    assert "a cascade of 3 heads" in said("", *(f"roi_head.bbox_head.{nth}.fc_cls.weight" for nth in range(3)))[1]
+    assert said("", "roi_head.bbox_head.fc_cls.weight")[1] == ""

@@ -8,7 +8,7 @@ import torch
 import torchvision
 
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import Architecture, Backbone, ResNetStyle, SegmentationModelConfig
+from dcnrun.config.schema import Architecture, Backbone, ResNetStem, ResNetStyle, SegmentationModelConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import ResNetBackbone, build_backbone
 from dcnrun.models.weights import misfit, read_weights
@@ -139,6 +139,18 @@ def test_the_first_convolution_from_caffe_sees_what_ours_sees(tmp_path, plain):
     own = saved(tmp_path / "run.pt", {"step": 1, "network": {f"backbone.{key}": value for key, value in plain.items()}})
     settings.weights = str(own)
     assert torch.equal(build_backbone(settings, read_weights(settings)).conv1.weight, plain["conv1.weight"])
+
+
+def test_what_a_resnet_begins_with_must_be_the_same(tmp_path, plain):
+    path = saved(tmp_path / "x.pth", plain)
+    with pytest.raises(UsageError, match=r"that begins with a 7x7 convolution: set model\.stem=plain"):
+        build(path, "model.stem=deep")
+    deep = ResNetBackbone(Backbone.resnet18, 8, stem=ResNetStem.deep).state_dict()
+    saved(path, {f"model.{name}": value for name, value in deep.items()})
+    with pytest.raises(UsageError, match=r"that begins with three 3x3 convolutions: set model\.stem=deep"):
+        build(path)
+    same = build(path, "model.stem=deep").network.backbone.state_dict()
+    assert all(torch.equal(same[name], value) for name, value in deep.items())
 
 
 class Evil:

@@ -40,7 +40,6 @@ def context(model: SegmentationModelConfig, in_channels: int, num_classes: int) 
 
 ''',
     )
-    package.insert_before("dcnrun/tasks/segmentation/heads.py", "import torch.nn.functional as F\n", "import torch\n")
     package.insert_before(
         "dcnrun/tasks/registry.py",
         'def _fcn(model: SegmentationModelConfig, backbone: "StagedBackbone", num_classes: int) -> "nn.Module":\n',

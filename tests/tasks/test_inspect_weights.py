@@ -27,7 +27,16 @@ from dcnrun.models.backbones import ResNetBackbone, set_output_stride
 from dcnrun.models.checkpoints import translate
 from dcnrun.tasks.build import build_model
 from dcnrun.tasks.inspect_weights import inspect_weights
-from tests.models.fakes import D2MaskRcnn, D2RetinaNet, MmdetMaskRcnn, MmdetRetinaNet, randomize
+from tests.models.fakes import (
+    D2MaskRcnn,
+    D2RetinaNet,
+    MmdetMaskRcnn,
+    MmdetRetinaNet,
+    MmsegASPPHead,
+    MmsegFCNHead,
+    MmsegNetwork,
+    randomize,
+)
 
 SMALL = {"width": 8, "channels": 16, "classes": 3}
 HEADS = {"hidden": 24, "mask_channels": 12, "side": 3}
@@ -166,6 +175,28 @@ def test_torchvision_networks_for_segmentation(tmp_path, head, network, name):
     assert f"model={name}" in report["settings"]
     rgb = normalised(images())[:1]
     assert_near(ours(rgb), original(rgb)["out"])
+
+
+@pytest.mark.parametrize(
+    ("head", "own"),
+    [
+        (MmsegFCNHead(8, 16, 3), ["model=fcn", "model.head_design=openmmlab"]),
+        (MmsegFCNHead(8, 16, 3, concat=False), ["model=fcn"]),
+        (MmsegASPPHead(8, 16, 3), ["model=deeplabv3", "model.head_design=openmmlab"]),
+        (MmsegASPPHead(8, 16, 3, of_c2=6), ["model=deeplabv3plus", "model.fine_channels=6"]),
+    ],
+)
+def test_networks_of_mmsegmentation(tmp_path, head, own):
+    original = randomize(MmsegNetwork(8, head))
+    path = saved(tmp_path / "x.pth", original, cfg="strides=(1, 2, 1, 1), style='pytorch'")
+    report, network, loaded = built(path, 3)
+    assert {*own, "model.stem=deep", "model.head_channels=16"} <= set(report["settings"])
+    assert report["settings"][-3:] == ["conv=dilated", "conv.dilation=1", "conv.layers='layer3.*.conv2,layer4.*.conv2'"]
+    assert report["classes"] == 3
+    assert "as before training" not in loaded
+    unused = {line.split()[0] for line in loaded.splitlines()[1:] if line.endswith("not used")}
+    assert unused == {"auxiliary_head.convs.*.conv", "auxiliary_head.convs.*.bn", "auxiliary_head.conv_seg"}
+    assert_near(network(normalised(images())), original(images()))
 
 
 def test_a_network_of_timm(tmp_path):

@@ -38,7 +38,7 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         assert isinstance(model, MaskModelConfig)
         yield from loss_problems(model)
         network = f"model={model.head}"
-        pools = model.head is Architecture.deeplabv3
+        pools = model.head in (Architecture.deeplabv3, Architecture.deeplabv3plus)
         processes = config.trainer.devices * config.trainer.nodes
         few = config.data.batch_size == processes
         if isinstance(model, SmpConfig):
