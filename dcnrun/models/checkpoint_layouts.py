@@ -20,6 +20,8 @@ class Project(StrEnum):
     openmmlab = "OpenMMLab (mmdetection, mmsegmentation or mmpretrain)"
     detectron2 = "detectron2"
     torchvision = "torchvision"
+    smp = "segmentation_models.pytorch"
+    timm = "timm"
 
 
 class Change(NamedTuple):

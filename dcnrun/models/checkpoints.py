@@ -21,6 +21,7 @@ from dcnrun.models.checkpoint_layouts import (
     Project,
 )
 from dcnrun.models.convert import STAGES
+from dcnrun.models.encoders import TIMM
 from dcnrun.models.torch_files import is_plain
 
 _FIRST_BLOCK = "layer1.0.conv1.weight"
@@ -175,6 +176,10 @@ def notes_on(content: Any, translation: Translation) -> tuple[str, ...]:
         notes.append(
             f"the blocks of its c5 are dilated {rates} times as far (multi_grid), ours alike: its features differ"
         )
+    if averages := {found[1] for name in names if (found := re.match(r"(state_dict_ema|model_ema)\.", name))}:
+        notes.append(
+            f"it also holds moving averages of weights, {min(averages)}, which a file with these alone would give"
+        )
     if settings := undilated_settings(content, translation):
         notes.append(f"the second convolutions of its blocks are not dilated, as here with {' '.join(settings)}")
     head = re.search(r"decode_head\s*=\s*dict\((.*?)(?:auxiliary_head|$)", _config_of(content), re.DOTALL)
@@ -208,6 +213,36 @@ def classes_of(content: Any) -> tuple[str, ...]:
             if isinstance(names, list | tuple) and names:
                 return tuple(map(str, names))
     return ()
+
+
+class LibraryNetwork(NamedTuple):
+    """Which network of segmentation_models.pytorch or timm a file says that it is of."""
+
+    encoder: str
+    """As `model.encoder` has it."""
+    arch: str | None
+    """As `model.arch` has it; None of timm's."""
+
+    @property
+    def project(self) -> Project:
+        """Whose it is."""
+        return Project.smp if self.arch else Project.timm
+
+
+def library_network(content: Any, description: Mapping[str, Any]) -> LibraryNetwork | None:
+    """Return which library's network a checkpoint is of, as timm's training script or the description beside it says.
+
+    `description` is that of `config.json`, which both libraries write beside what they save for the hub.
+    """
+    match description:
+        case {"_model_class": str(arch), "encoder_name": str(encoder)}:
+            return LibraryNetwork(encoder, arch.lower())
+        case {"architecture": str(name)}:
+            return LibraryNetwork(f"{TIMM}{name}", None)
+    match content:
+        case {"arch": str(name)}:
+            return LibraryNetwork(f"{TIMM}{name}", None)
+    return None
 
 
 class DeformableLayer(NamedTuple):

@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote: tensors and plain values, read without running anything that is in them."""
+"""Files that `torch.save` wrote, and of safetensors: tensors and plain values, read without running anything that is in them."""
 
 import re
 import warnings
@@ -35,9 +35,11 @@ class NotTensorsError(Exception):
 
 
 def read_torch_file(path: Path) -> Any:
-    """Read tensors and plain values that `torch.save` wrote; NotTensorsError for anything else."""
+    """Read tensors and plain values that `torch.save` wrote, or safetensors; NotTensorsError for anything else."""
     try:
         require_regular(path)
+        if _is_safetensors(path):
+            return _read_safetensors(path)
         _require_whole(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -61,6 +63,24 @@ def is_plain(value: Any) -> bool:
         and not value.is_quantized
         and not value.is_nested
     )
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file begins as those of safetensors do: with the length of a header, in 8 bytes, that is a JSON object."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise NotTensorsError("is a file of safetensors: pip install safetensors") from None
+    try:
+        return load_file(path)
+    except Exception as error:  # of the library, or of PyTorch for types that it lacks
+        raise NotTensorsError("is damaged, or not what safetensors writes") from error
 
 
 def _require_whole(path: Path) -> None:

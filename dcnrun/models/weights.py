@@ -1,5 +1,6 @@
 """Weights of a name or a file, and what of them fits a network."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -24,10 +25,12 @@ from dcnrun.config.schema import (
 from dcnrun.console import printable
 from dcnrun.errors import UsageError
 from dcnrun.models.checkpoints import (
+    LibraryNetwork,
     Origin,
     Translation,
     classes_of,
     conv_settings,
+    library_network,
     notes_on,
     output_stride_of,
     stem_of,
@@ -50,6 +53,9 @@ _PROJECTION = "value_proj.weight"  # in a layer without weights of a kernel, suc
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8
 _STEMS = {ResNetStem.plain: "a 7x7 convolution", ResNetStem.deep: "three 3x3 convolutions"}
+_OF_HUB = "model.safetensors"
+_DESCRIPTION = "config.json"
+"""What timm and segmentation_models.pytorch name the files of a folder for the hub."""
 RGB = 3
 """The bands of images that published weights are for."""
 _MOST_LISTED = 40
@@ -93,6 +99,8 @@ class Weights:
     """What its network computes that none of ours does, unless it is set."""
     undilated_settings: tuple[str, ...] = ()
     """Those with which a ResNet here is dilated where the file's is, and nowhere else."""
+    library: LibraryNetwork | None = None
+    """Which library's network it is of, where the file or the description beside it says so."""
     turned_to_rgb: str | None = None
     """The first convolution, where it was for BGR from 0 to 255, as that of networks from Caffe."""
 
@@ -342,6 +350,8 @@ def read_weights_file(path: Path) -> Weights:
     given = path
     if _exists(path) and RunFolder(path).config_file.is_file():
         path = RunFolder(path).best_checkpoint
+    elif _exists(path / _OF_HUB):
+        path = path / _OF_HUB
     try:
         content = read_torch_file(path)
     except NotTensorsError as error:
@@ -365,7 +375,17 @@ def read_weights_file(path: Path) -> Weights:
         output_stride=output_stride_of(content),
         notes=notes_on(content, found),
         undilated_settings=tuple(undilated_settings(content, found)),
+        library=library_network(content, _description(path.with_name(_DESCRIPTION))),
     )
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds; an empty one where it holds none."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _kernels(state: Mapping[str, Tensor]) -> list[str]:
@@ -374,10 +394,27 @@ def _kernels(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _renamed(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return tensors of a whole timm network by the names that they have in its encoder: `model.stages_0.` for `stages.0.`."""
+    """Return tensors of a whole timm network by the names that they have in its encoder: `model.stages_0.` for `stages.0.`.
+
+    Behind whatever prefix, such as that of a training's checkpoint.
+    """
     names = {key.removeprefix("model.").replace(".", "_"): key for key in wanted if key.startswith("model.")}
-    there = tensors.keys() & wanted.keys()
-    return {key if key in there else names.get(key.replace(".", "_"), key): tensor for key, tensor in tensors.items()}
+    if not names:
+        return tensors
+    kernels = [name for name, key in names.items() if wanted[key].dim() == 4]
+    flat = {key: key.replace(".", "_") for key in tensors}
+    there = set(flat.values())
+    roots = {
+        key[: -len(kernels[0])].removesuffix("model.")
+        for key, name in flat.items()
+        if name.endswith(kernels[0]) and name.removesuffix(kernels[0]) + kernels[-1] in there
+    }
+    renamed = {}
+    for key, tensor in tensors.items():
+        root = max((root for root in roots if key.startswith(root)), key=len, default="")
+        leaf = key.removeprefix(root).removeprefix("model.").replace(".", "_")
+        renamed[root + names[leaf] if leaf in names else key] = tensor
+    return renamed
 
 
 def _exists(path: Path) -> bool:

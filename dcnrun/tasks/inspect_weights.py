@@ -8,20 +8,24 @@ from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from dcnrun.config.compose import compose
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStem, ResNetStyle
+from dcnrun.config.schema import PUBLISHED_WIDTH, Architecture, Backbone, ResNetStem, ResNetStyle, SmpConfig
 from dcnrun.config.settings import default_of, kinds_with
 from dcnrun.console import console, printable
-from dcnrun.errors import DcnrunError
+from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.models.backbones import BACKBONES
-from dcnrun.models.checkpoints import conv_settings, deformable_layers, stem_of
-from dcnrun.models.weights import Weights, listed, read_weights_file
+from dcnrun.models.checkpoints import LibraryNetwork, conv_settings, deformable_layers, stem_of
+from dcnrun.models.encoders import TIMM, build_network, is_encoder, smp
+from dcnrun.models.weights import RGB, Weights, listed, read_weights_file
 from dcnrun.tasks.build import build_model
 
 _FIRST_BLOCK = "layer1.0.conv1.weight"
+_OF_OURS = re.compile(r"layer[1-4]\.\d+\.(?:conv\d|bn\d|downsample\.[01])\.")
+_LIBRARY_SCORES = "segmentation_head.0.weight"
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,23 @@ class _ResNet:
     @property
     def backbone(self) -> Backbone | None:
         """The ResNet of ours with these blocks; None where there is none."""
+        if not self._has_our_blocks():
+            return None
         has_third = f"{self.prefix}layer1.0.conv3.weight" in self.tensors
         for backbone, (block, depths) in BACKBONES.items():
             if depths == self.depths and has_third == (block.expansion > 1):
                 return backbone
         return None
+
+    def _has_our_blocks(self) -> bool:
+        """Return whether its blocks have layers of ours alone, and its stem as many channels as its first stage.
+
+        Others have attention in their blocks, pool in their shortcuts, or begin with more channels.
+        """
+        names = [name.removeprefix(self.prefix) for name in self.tensors if name.startswith(f"{self.prefix}layer")]
+        width, channels = self.tensors[self.prefix + _FIRST_BLOCK].shape[:2]
+        pooled = self.tensors.get(f"{self.prefix}layer2.0.downsample.1.weight")
+        return width == channels and all(map(_OF_OURS.match, names)) and (pooled is None or pooled.dim() == 1)
 
     @property
     def width(self) -> int:
@@ -67,23 +83,27 @@ def inspect_weights(file: Path) -> dict[str, Any]:
     """Print what a file of weights is, which settings take it, and what of it they take; return it."""
     weights = read_weights_file(file)
     network = _resnet(weights.tensors)
-    settings = [*_settings(network, weights)] if network else []
-    loaded = _tried(settings, file, network) if network and settings else None
-    project = weights.translation.project if weights.translation else None
+    library = _library(weights, network)
+    if library:
+        settings, classes = [*_library_settings(library)], _library_classes(weights.tensors)
+    else:
+        settings, classes = ([*_settings(network, weights)], _classes(network)) if network else ([], None)
+    loaded = _tried(settings, file, classes or 1) if settings else None
+    project = library.project if library else weights.translation.project if weights.translation else None
     report = {
         "file": weights.source,
         "project": project.value if project else "dcnrun" if weights.translation is None else None,
         "tensors": len(weights.tensors),
         "numbers": sum(tensor.numel() for tensor in weights.tensors.values()),
-        "backbone": network.backbone if network else None,
+        "backbone": library.encoder if library else network.backbone if network else None,
         "style": weights.style,
         "deformable": [layer._asdict() for layer in deformable_layers(weights.tensors)],
-        "classes": _classes(network) if network else None,
+        "classes": classes,
         "class_names": list(weights.classes),
         "settings": settings,
         "loaded": loaded,
     }
-    for line in _lines(report, weights, network):
+    for line in _lines(report, weights, network, library):
         console.print(line, markup=False, soft_wrap=True)
     return report
 
@@ -195,19 +215,83 @@ def _widths(network: _ResNet, head: _Head) -> Iterator[tuple[str, int]]:
         yield "model.fine_channels", fine[0]
 
 
-def _tried(settings: list[str], file: Path, network: _ResNet) -> str | None:
+def _library(weights: Weights, network: _ResNet | None) -> LibraryNetwork | None:
+    """Return which network of segmentation_models.pytorch or timm a file is of; None where it is of none, or a ResNet of ours takes it."""
+    root, said = _library_root(weights.tensors), weights.library
+    if root is None and network and network.backbone:
+        return None
+    try:
+        architectures = list(smp().MODEL_ARCHITECTURES_MAPPING)
+        if said and is_encoder(said.encoder) and (said.arch or architectures[0]) in architectures:
+            return said
+    except UsageError:  # not installed
+        return None
+    if root is None or network is None or network.backbone is None:
+        return None
+    timms = TIMM if network.prefix.endswith("encoder.model.") else ""
+    encoder = f"{timms}{network.backbone}"
+    there = {key.removeprefix(root) for key in weights.tensors if key.startswith(root)}
+    return next((LibraryNetwork(encoder, arch) for arch in architectures if _has_names(arch, encoder, there)), None)
+
+
+def _has_names(arch: str, encoder: str, names: set[str]) -> bool:
+    """Return whether the library's network with its usual settings has tensors of these names in its decoder."""
+    try:
+        with torch.device("meta"):
+            network = build_network(SmpConfig(arch=arch, encoder=encoder), RGB, 1)
+    except ValueError:
+        return False
+    wanted = {key for key in network.state_dict() if key.startswith("decoder.")}
+    return wanted == {key for key in names if key.startswith("decoder.") and ".offset_branch." not in key}
+
+
+def _library_root(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return what stands before the names of a network of segmentation_models.pytorch; None where there is none."""
+    roots = [name.removesuffix(_LIBRARY_SCORES) for name in tensors if name.endswith(_LIBRARY_SCORES)]
+    return min(roots, key=len, default=None)
+
+
+def _library_classes(tensors: Mapping[str, Tensor]) -> int | None:
+    """Return how many classes a network of segmentation_models.pytorch tells apart."""
+    root = _library_root(tensors)
+    scores = tensors[f"{root}{_LIBRARY_SCORES}"] if root is not None else None
+    return len(scores) if scores is not None and scores.dim() else None
+
+
+def _library_settings(library: LibraryNetwork) -> Iterator[str]:
+    """Yield the settings of a network of ours that takes a library's."""
+    yield f"model={Architecture.smp}"
+    if library.arch:
+        yield as_override("model.arch", library.arch)
+    yield as_override("model.encoder", library.encoder)
+    yield "conv=standard"
+
+
+def _tried(settings: list[str], file: Path, classes: int) -> str | None:
     """Load the file into the network of these settings and return what became of its tensors, or why it can't be loaded."""
     try:
         config = compose(settings)
         config.model.weights = str(file)
-        return build_model(config, max(_classes(network) or 0, 1)).loaded
-    except DcnrunError as error:
+        return build_model(config, max(classes, 1)).loaded
+    except (DcnrunError, ValueError) as error:  # networks of libraries that can't be built
         return str(error)
 
 
-def _lines(report: Mapping[str, Any], weights: Weights, network: _ResNet | None) -> Iterator[str]:
+def _lines(
+    report: Mapping[str, Any], weights: Weights, network: _ResNet | None, library: LibraryNetwork | None
+) -> Iterator[str]:
     whose = f"names of {report['project']}" if report["project"] else "names of no project that is known here"
     yield f"{printable(weights.source)}: {report['tensors']} tensors of {report['numbers'] / 1e6:.1f} M numbers, {whose}"
+    if library:
+        yield (
+            f"  {printable(library.arch)} on {printable(library.encoder)}"
+            if library.arch
+            else f"  a network that {printable(library.encoder)} is the encoder of, also in detectors"
+        )
+        if report["classes"]:
+            yield f"  classes: {report['classes']}"
+        yield from _command(report)
+        return
     if network is None:
         yield f"  no ResNet with stages layer1 to layer4; it holds {listed(weights.tensors)}"
         return
@@ -227,11 +311,16 @@ def _lines(report: Mapping[str, Any], weights: Weights, network: _ResNet | None)
     if not kinds:
         yield "  no deformable layers"
     if report["settings"]:
-        words = [*report["settings"], as_override("model.weights", report["file"])]
-        yield f"  dcnrun train {printable(shlex.join(words))}"
-        yield str(report["loaded"])
+        yield from _command(report)
     else:
         yield f"  no backbone of ours takes it: model.backbone is one of {', '.join(Backbone)}"
+
+
+def _command(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the command that takes a file, and what of it is loaded so."""
+    words = [*report["settings"], as_override("model.weights", report["file"])]
+    yield f"  dcnrun train {printable(shlex.join(words))}"
+    yield str(report["loaded"])
 
 
 _STRIDES = {

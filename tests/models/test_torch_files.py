@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dcnrun.models.torch_files import NotTensorsError, is_plain, read_torch_file
 
@@ -54,6 +55,17 @@ def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_
         assert copy["meta"] == {"cfg": "style='caffe'"}  # which says what the network's style is
         copy = copy["state_dict"]
     assert all(torch.equal(copy[name], value) for name, value in STATE.items())
+
+
+def test_files_of_safetensors_by_whatever_name(tmp_path):
+    path = tmp_path / "x.bin"
+    save_file(STATE, path)
+    content = read_torch_file(path)
+    assert content.keys() == STATE.keys()
+    assert all(torch.equal(content[name], value) for name, value in STATE.items())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(NotTensorsError, match="damaged, or not what safetensors writes"):
+        read_torch_file(path)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):

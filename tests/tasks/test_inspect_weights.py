@@ -27,6 +27,7 @@ from dcnrun.models.backbones import ResNetBackbone, set_output_stride
 from dcnrun.models.checkpoints import translate
 from dcnrun.tasks.build import build_model
 from dcnrun.tasks.inspect_weights import inspect_weights
+from tests.models.factories import library
 from tests.models.fakes import (
     D2MaskRcnn,
     D2RetinaNet,
@@ -199,16 +200,42 @@ def test_networks_of_mmsegmentation(tmp_path, head, own):
     assert_near(network(normalised(images())), original(images()))
 
 
-def test_a_network_of_timm(tmp_path):
-    original = randomize(timm.create_model("resnet26", pretrained=False))
-    torch.save({"arch": "resnet26", "state_dict": original.state_dict()}, tmp_path / "x.pth")
-    assert inspect_weights(tmp_path / "x.pth")["settings"] == []  # of fewer blocks than any of ours
+def test_networks_of_timm(tmp_path):
     original = randomize(timm.create_model("resnet18", pretrained=False))
     torch.save({"arch": "resnet18", "state_dict": original.state_dict()}, tmp_path / "x.pth")
     report, network, _ = built(tmp_path / "x.pth", 3, "model.output_stride=32")
     assert report["settings"] == ["model.backbone=resnet18", "conv=standard"]
     rgb = normalised(images())
     assert_near(network.backbone(rgb), original.forward_features(rgb))
+
+    original = randomize(timm.create_model("test_convnext"))
+    averages = {key: value + 1 for key, value in original.state_dict().items()}
+    state = {"arch": "test_convnext", "state_dict": original.state_dict(), "state_dict_ema": averages}
+    torch.save(state, tmp_path / "x.pth")
+    report, network, loaded = built(tmp_path / "x.pth", 3, "conv.where=all", "conv.layers=2")
+    assert report["settings"] == ["model=smp", "model.encoder=tu-test_convnext", "conv=standard"]
+    assert "moving averages of weights, state_dict_ema" in loaded
+    assert_near(network.backbone.encoder(rgb)[-1], original.forward_features(rgb))
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-test_resnet"])
+def test_a_network_of_segmentation_models_as_for_the_hub_and_behind_another_name(tmp_path, encoder):
+    original = randomize(library("fpn", encoder))
+    original.save_pretrained(tmp_path)
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in original.state_dict().items()}}, tmp_path / "x.ckpt"
+    )
+    settings = ["model=smp", "model.arch=fpn", f"model.encoder={encoder}", "conv=standard"]
+    report, network, loaded = built(tmp_path, 4)
+    assert (report["project"], report["classes"], report["settings"]) == ("segmentation_models.pytorch", 4, settings)
+    assert "not used" not in loaded
+    rgb = normalised(images())
+    assert_near(network(rgb), original(rgb))
+    (tmp_path / "config.json").unlink()  # then the names of a ResNet's and the decoder's tensors tell
+    if encoder == "resnet18":
+        assert inspect_weights(tmp_path / "x.ckpt")["settings"] == settings
+    else:
+        assert inspect_weights(tmp_path / "x.ckpt")["settings"] == []
 
 
 def test_a_run_of_ours(tmp_path):
