@@ -26,6 +26,7 @@ _PLAIN_COPY_OF_ARRAYS = (
 )
 _OLD_TORCH_FILE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """What files begin with that `torch.save` wrote before PyTorch 1.6: a number, pickled."""
+_LFS_POINTER = b"version https://git-lfs"
 _OF_PROJECTS = ("mmengine.", "mmcv.", "numpy.", "argparse.", "detectron2.", "fvcore.", "omegaconf.", "yacs.")
 """Modules of what projects keep in checkpoints beside tensors."""
 
@@ -97,12 +98,15 @@ def _require_whole(path: Path) -> None:
 
 def _is_other_pickle(path: Path) -> bool:
     """Return whether a file is a pickle, and none that PyTorch wrote."""
+    return _starts_with(path, b"\x80") and not _starts_with(path, _OLD_TORCH_FILE)
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
     try:
         with path.open("rb") as file:
-            start = file.read(len(_OLD_TORCH_FILE))
+            return file.read(len(start)) == start
     except (OSError, ValueError):  # it is gone, or has no name that there can be
         return False
-    return start.startswith(b"\x80") and start != _OLD_TORCH_FILE
 
 
 def _reason(path: Path, said: str) -> str:
@@ -114,4 +118,6 @@ def _reason(path: Path, said: str) -> str:
         return f"is a pickle of objects such as {printable(found[1])}, which only running it could restore; {advice}"
     if "TorchScript" in said:
         return f"is a TorchScript program; {_STATE_DICT}"
+    if _starts_with(path, _LFS_POINTER):
+        return "is a pointer of Git LFS in the place of the file, which git lfs pull fetches"
     return "is damaged, or not what torch.save writes"

@@ -73,6 +73,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     for path in (tmp_path / "x.pt", tmp_path):
         with pytest.raises(NotTensorsError, match="no file"):
             read_torch_file(path)
+    (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n")
+    with pytest.raises(NotTensorsError, match="git lfs pull"):
+        read_torch_file(tmp_path / "lfs.pth")
     with pytest.raises(NotTensorsError, match="does not exist"):
         read_torch_file(tmp_path / "none.pt")
 
