@@ -392,15 +392,23 @@ RESULTS = (
         older="calls are cheaper since; to be measured again on a quiet machine",
     ),
     Result(
-        name="mmdet_checkpoints",
-        files=("benchmarks/results/mmdet_checkpoints.json",),
+        name="openmmlab_checkpoints",
+        files=("benchmarks/results/openmmlab_checkpoints.json",),
         commands=(
-            "pip install --quiet --no-deps --target {runs}/mmdet mmdet==3.3.0 mmcv-lite==2.1.0 mmengine==0.10.7 addict yapf termcolor terminaltables six",
-            "python -m benchmarks.mmdet_checkpoints {runs}/mmdet benchmarks/results/mmdet_checkpoints.json",
+            "pip install --quiet --no-deps --target {runs}/openmmlab mmdet==3.3.0 mmsegmentation==1.2.2 mmpretrain==1.2.0 mmcv-lite==2.1.0 mmengine==0.10.7 addict yapf "
+            "termcolor terminaltables six ftfy regex wcwidth",
+            "python -m benchmarks.openmmlab_checkpoints {runs}/openmmlab benchmarks/results/openmmlab_checkpoints.json",
         ),
         hours=0.05,
-        measures=("dcnrun/models/checkpoints.py", "dcnrun/models/weights.py", "dcnrun/models/conv.py"),
-        found="networks of ours from the checkpoints of seven published configs, beside mmdetection's own modules",
+        measures=(
+            "dcnrun/models/checkpoint_layouts.py",
+            "dcnrun/models/checkpoints.py",
+            "dcnrun/models/weights.py",
+            "dcnrun/models/conv.py",
+            "dcnrun/tasks/segmentation/heads.py",
+        ),
+        found="networks of ours from the checkpoints of seventeen published configs of mmdetection, mmsegmentation and mmpretrain, beside their own modules",
+        older="since then files of safetensors and networks of timm and segmentation_models.pytorch, none of which is here",
         needs=(Need.network,),
     ),
     Result(
