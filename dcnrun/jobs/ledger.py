@@ -46,7 +46,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -126,6 +126,13 @@ Draw = Callable[[Sequence[Job]], JobSpec | None]
 """Returns the next job, given all that there are; None when nothing is left to draw."""
 
 
+class Changes(NamedTuple):
+    """What of a ledger has changed."""
+
+    jobs: Sequence[Job]
+    are_all: bool  # whether these are all that there are: what was known before holds no more
+
+
 def next_number(jobs: Sequence[Job]) -> int:
     """Return the number of the job after these."""
     return max((job.number for job in jobs), default=-1) + 1
@@ -166,6 +173,9 @@ _jobs = sa.Table(
 _columns = [
     sa.cast(column, sa.Text).label(column.name) if isinstance(column.type, sa.JSON) else column for column in _jobs.c
 ]
+# What of a row that has not ended tells whether it has changed: agents change state and owner with one of these, and the rest never.
+_signs = [_jobs.c.number, _jobs.c.attempts, _jobs.c.beat, sa.func.length(sa.cast(_jobs.c.history, sa.Text))]
+_FEW = 50  # rows that have not ended and are read whole, since that is one statement less
 
 
 class Ledger:
@@ -268,6 +278,24 @@ class Ledger:
     def jobs(self) -> list[Job]:
         """Return all jobs, in the order of their numbers."""
         return self._database.read(self._read_all)
+
+    def changes(self) -> Changes:
+        """Read what has changed, and return all jobs that were read anew, by whoever it was, since this was last called.
+
+        There may be one such caller.
+        """
+        self._database.read(self._read_changes)
+        known = self._known
+        numbers = []
+        while known.fresh:  # others may add to it meanwhile, which is then told the next time at the latest
+            numbers.append(known.fresh.pop())
+        jobs = [known.read[number][1] for number in numbers]
+        are_all, known.is_told = not known.is_told, True
+        return Changes(jobs, are_all)
+
+    def last_read(self, job: Job) -> Job:
+        """Return a job as it was last read; itself where its row is gone. The database is not asked."""
+        return self._known.read.get(job.number, ((), job))[1]
 
     def job(self, number: int) -> Job | None:
         """Return a job; None if there is no such row."""
@@ -497,7 +525,12 @@ class Ledger:
         return self._database.write(lambda connection: connection.execute(change).rowcount, patience)
 
     def _read_all(self, connection: sa.Connection) -> list[Job]:
-        """Return all jobs. One that ended is not read again: nothing changes it but `reopen`, after which it has not ended.
+        """Return all jobs."""
+        self._read_changes(connection)
+        return [job for _, job in tuple(self._known.read.values())]
+
+    def _read_changes(self, connection: sa.Connection) -> None:
+        """Read all jobs anew that may have changed. One that ended has not: nothing changes it but `reopen`, after which it has not ended.
 
         Read are the rows that have not ended or did so since, those known that are no longer among them, and how many rows
         there are. Where this is another number than is known, all are read, and so they are where one is damaged.
@@ -505,16 +538,23 @@ class Ledger:
         known = self._known
         if not known.is_whole or known.refuses is not self.refuses:
             known = _Known(self.refuses)
-        changing = self._rows(connection, sa.or_(_jobs.c.ended.is_(None), _jobs.c.ended > known.last_end))
+        not_ended, ended_since = _jobs.c.ended.is_(None), _jobs.c.ended > known.last_end
+        if len(known.underway) <= _FEW:
+            changing = self._rows(connection, sa.or_(not_ended, ended_since))
+            missed = known.underway.keys() - {row["number"] for row in changing}
+        else:
+            signs = connection.execute(sa.select(*_signs).where(_jobs.c.batch == self._batch, not_ended)).all()
+            changing = self._rows(connection, ended_since)
+            missed = known.underway.keys() - {number for number, *_ in signs} - {row["number"] for row in changing}
+            missed |= {number for number, *sign in signs if known.underway.get(number) != sign}
         known.keep(changing)
-        if missed := known.underway.difference(row["number"] for row in changing):
+        if missed:
             known.keep(self._rows(connection, _jobs.c.number.in_(missed)))
         number = sa.select(sa.func.count()).where(_jobs.c.batch == self._batch)
         if connection.scalar(number) != len(known.read):
             known = _Known(self.refuses)
             known.keep(self._rows(connection))
         self._known = known
-        return [job for _, job in tuple(known.read.values())]
 
     def _read_one(self, connection: sa.Connection, number: int) -> Job | None:
         """Return a job; None if there is no such row."""
@@ -542,7 +582,9 @@ class _Known:
         self.read: dict[
             Any, tuple[tuple[Any, ...], Job]
         ] = {}  # by number: a job's row, its heartbeat at the end, and the job
-        self.underway: set[int] = set()  # the numbers of those that wait or run
+        self.underway: dict[Any, list[Any]] = {}  # by number: the signs of those that wait or run
+        self.fresh: set[Any] = set()  # the numbers of those that were read and not told of
+        self.is_told = False  # whether anybody was told of them
         self.last_end = -math.inf
         self.is_whole = True  # whether no row was damaged
 
@@ -550,11 +592,13 @@ class _Known:
         """Read rows, or what has changed of them."""
         for index, row in enumerate(rows):
             job = self.job(row, index)
-            self.read[row["number"]] = (tuple(row.values()), job)
+            if job is not self.read.get(row["number"], (None, None))[1]:
+                self.read[row["number"]] = (tuple(row.values()), job)
+                self.fresh.add(row["number"])
             if job.state in _UNDERWAY:
-                self.underway.add(job.number)
+                self.underway[job.number] = [row["attempts"], row["beat"], len(row["history"])]
             else:
-                self.underway.discard(job.number)
+                self.underway.pop(job.number, None)
                 self.last_end = max(self.last_end, job.ended or self.last_end)
             self.is_whole = self.is_whole and not job.damaged
 

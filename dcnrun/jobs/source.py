@@ -1,11 +1,12 @@
 """Where an agent takes its jobs and says how they go: a ledger, or what stands before one on another machine."""
 
+import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from dcnrun.jobs.database import PATIENCE
-from dcnrun.jobs.ledger import Draw, Job, Ledger, State
+from dcnrun.jobs.ledger import Changes, Draw, Job, Ledger, State
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Verdict:
     band: int | None = None
 
 
-Judge = Callable[[Sequence[Job], Job], Verdict | None]
-"""Returns whether a run must stop, given all jobs and itself after a new report."""
+Judge = Callable[[Changes, Job], Verdict | None]
+"""Returns whether a run must stop, given what has changed since it was last asked, and the job after a new report."""
 
 
 class JobSource(Protocol):
@@ -80,6 +81,8 @@ class LedgerSource(JobSource):
         self._draw = draw
         self._judge = judge
         self._only = only
+        self._judging = threading.Lock()  # what has changed is told once, and in order
+        self._readings = 0  # that were begun for judgements
 
     def lost_after(self) -> float:
         """Return the ledger's."""
@@ -110,9 +113,13 @@ class LedgerSource(JobSource):
         """Judge a job beside all others."""
         if self._judge is None:
             return None
-        jobs = self._ledger.jobs()
-        own = next((each for each in jobs if each.number == job.number), job)
-        return self._judge(jobs, own)
+        before = self._readings
+        with self._judging:
+            changes = Changes([], are_all=False)
+            if self._readings == before:  # else another has read the ledger for this one too, while it waited
+                self._readings += 1
+                changes = self._ledger.changes()
+            return self._judge(changes, self._ledger.last_read(job))
 
     def finish(self, job: Job, owner: str, state: State, reason: str | None = None, band: int | None = None) -> bool:
         """Record how the job ended."""

@@ -4,6 +4,7 @@ It gives the verdicts of the `sweeps` package (0.3.0), which Weights & Biases ru
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, repeat
@@ -51,23 +52,58 @@ def bands(rule: EarlyTerminate) -> list[int]:
     return sorted(set(ladder))
 
 
-def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int) -> Stop | None:
-    """Return whether run `number`, which is running, must stop, and why; None lets it continue.
+class Ladder:
+    """What the runs of a sweep had reported at each band, kept in order: a judgement is a look-up, and not a pass over all runs."""
 
-    `histories` has what every run of the sweep reported so far, ended runs too, by number. Reports that are not finite
-    are skipped: they count neither as a report nor as a value.
-    """
-    sign = -1 if goal is Goal.maximize else 1
-    own = [sign * value for value in filter(math.isfinite, histories[number])]
-    band = max((band for band in bands(rule) if band <= len(own)), default=None)
-    if band is None:
-        return None
-    at_the_band = (next(islice(filter(math.isfinite, reports), band - 1, None), None) for reports in histories.values())
-    there = sorted(sign * value for value in at_the_band if value is not None)
-    # The reciprocal first, as W&B do it: for some eta the product rounds to just below an integer.
-    threshold = there[int(1 / rule.eta * len(there))]
-    value = own[band - 1] if rule.strict else min(own)
-    if value <= threshold:
-        return None
-    within = sum(loss <= threshold for loss in there)
-    return Stop(band, sign * value, sign * threshold, len(there), within)
+    def __init__(self, rule: EarlyTerminate, goal: Goal) -> None:
+        """UsageError where the rule has no bands."""
+        self._rule = rule
+        self._sign = -1 if goal is Goal.maximize else 1  # of a loss, as which all values are kept
+        self._bands = bands(rule)
+        self._there: dict[int, list[float]] = {}  # by band, ascending: the losses that runs had there
+        self._runs: dict[int, _Climb] = {}
+
+    def keep(self, histories: Mapping[int, Sequence[float]]) -> None:
+        """Take what these runs have reported so far, ended ones too, in place of what they had.
+
+        Reports that are not finite are skipped: they count neither as a report nor as a value.
+        """
+        come: dict[int, list[float]] = {}
+        for number, history in histories.items():
+            losses = [self._sign * value for value in history if math.isfinite(value)]
+            at = {band: losses[band - 1] for band in self._bands[: bisect_right(self._bands, len(losses))]}
+            before = self._runs.get(number, _NOT_BEGUN).at
+            for band, loss in before.items() - at.items():
+                del self._there[band][bisect_left(self._there[band], loss)]
+            for band, loss in at.items() - before.items():
+                come.setdefault(band, []).append(loss)
+            self._runs[number] = _Climb(at, min(losses, default=math.inf))
+        for band, new in come.items():
+            there = self._there.setdefault(band, [])
+            there += new
+            there.sort()
+
+    def judge(self, number: int) -> Stop | None:
+        """Return whether run `number`, which is running, must stop, and why; None lets it continue."""
+        run = self._runs.get(number, _NOT_BEGUN)
+        if not run.at:
+            return None
+        band = max(run.at)
+        there = self._there[band]
+        # The reciprocal first, as W&B do it: for some eta the product rounds to just below an integer.
+        threshold = there[int(1 / self._rule.eta * len(there))]
+        value = run.at[band] if self._rule.strict else run.lowest
+        if value <= threshold:
+            return None
+        return Stop(band, self._sign * value, self._sign * threshold, len(there), bisect_right(there, threshold))
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """How far a run has come."""
+
+    at: Mapping[int, float]  # by band that it reached: its loss there
+    lowest: float  # of all its losses
+
+
+_NOT_BEGUN = _Climb({}, math.inf)

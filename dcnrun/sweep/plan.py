@@ -10,7 +10,7 @@ import yaml
 
 from dcnrun.config.overrides import as_override
 from dcnrun.errors import ConfigError, UsageError
-from dcnrun.jobs.ledger import Job, JobSpec, next_number
+from dcnrun.jobs.ledger import Changes, Job, JobSpec, next_number
 from dcnrun.jobs.source import Verdict
 from dcnrun.sweep import hyperband
 from dcnrun.sweep.engines.engine import Sampler
@@ -99,6 +99,7 @@ class Searching:
         self.search = Search(plan.sweep, plan.seed, plan.sampler)
         self.judge = None if plan.sweep.metric is None or plan.sweep.early_terminate is None else self._judge
         """Decides whether a trial that runs must stop; None without a rule."""
+        self._ladder: hyperband.Ladder | None = None
 
     def draw(self, jobs: Sequence[Job]) -> JobSpec | None:
         """Return the trial after these; None when every setting has been tried or the metric's target is reached."""
@@ -107,11 +108,13 @@ class Searching:
         parameters = self.search.suggest(jobs)
         return None if parameters is None else self.plan.trial(parameters, next_number(jobs))
 
-    def _judge(self, jobs: Sequence[Job], job: Job) -> Verdict | None:
+    def _judge(self, changes: Changes, job: Job) -> Verdict | None:
         """Return why the stop rule stops a trial that has just reported; None lets it continue, also past the metric's target."""
         metric, rule = self.plan.sweep.metric, self.plan.sweep.early_terminate
         assert metric is not None
         assert rule is not None
-        histories = {each.number: each.values for each in jobs}
-        stop = hyperband.judge(rule, metric.goal, histories, job.number)
+        if self._ladder is None or changes.are_all:
+            self._ladder = hyperband.Ladder(rule, metric.goal)
+        self._ladder.keep({each.number: each.values for each in changes.jobs})
+        stop = self._ladder.judge(job.number)
         return Verdict(stop.sentence(metric.name), stop.band) if stop else None

@@ -330,6 +330,34 @@ def test_of_jobs_that_ended_no_row_is_read_again_until_they_are_reopened(ledger,
     assert numbers(ledger.jobs()) == [1, 2]
 
 
+@pytest.mark.parametrize("few", [0, 50])
+def test_what_has_changed_is_told_once_whoever_changed_it(ledger, storage, monkeypatch, few):
+    """With many jobs underway, those whose rows have changed are read alone; what is known of all is the same."""
+    monkeypatch.setattr(ledgers, "_FEW", few)
+    other = Ledger.open(storage, "first")
+
+    def told():
+        changes = ledger.changes()
+        assert ledger.jobs() == Ledger.open(storage, "first").jobs()
+        return sorted(numbers(changes.jobs)), changes.are_all
+
+    held = [other.claim(agent, draw) for agent in "abc"]
+    assert told() == ([0, 1, 2], True)
+    assert told() == ([], False)
+    other.record(held[1], "b", [(1, 0.5)])
+    ledger.claim("d", draw)
+    assert ledger.last_read(held[1]).history == ((1, 0.5),)
+    assert told() == ([1, 3], False), "the claim read it, which is no telling"
+    other.finish(held[0], "a", State.completed)
+    other.release("b")
+    assert told() == ([0, 1], False)
+    other.reopen([0])
+    assert told() == ([0], False)
+    other._database.write(lambda connection: connection.execute(text("DELETE FROM dcnrun_jobs WHERE number = 0")))
+    assert told() == ([1, 2, 3], True)
+    assert ledger.last_read(held[0]) is held[0]
+
+
 def damage(ledger, row, **values):
     """Write values that are not of their column's kind, as another program may into SQLite."""
     changes = ", ".join(f"{column} = :{column}" for column in values)

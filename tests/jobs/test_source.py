@@ -30,10 +30,12 @@ def test_new_jobs_are_drawn_when_none_waits(tmp_path):
 
 def test_a_job_is_judged_as_the_ledger_has_it_beside_all_others(tmp_path):
     runs = Batch(tmp_path, "value=1", "value=2")
-    source = runs.source(judge=lambda jobs, job: Verdict(f"{len(jobs)} {job.history}"))
+    source = runs.source(judge=lambda changes, job: Verdict(f"{len(changes.jobs)} {job.history}"))
     job = source.claim("me")
     assert source.record(job, "me", [(1, 0.5)])
     assert source.judge(job) == Verdict("2 ((1, 0.5),)")
+    assert source.record(job, "me", [(1, 0.5), (2, 0.6)])
+    assert source.judge(job) == Verdict("1 ((1, 0.5), (2, 0.6))"), "of the other nothing has changed"
     assert runs.source().judge(job) is None
 
 

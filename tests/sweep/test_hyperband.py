@@ -2,20 +2,74 @@
 
 import json
 import lzma
+import math
 import os
 import random
 import subprocess
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dcnrun.errors import UsageError
-from dcnrun.sweep.hyperband import Stop, bands, judge
+from dcnrun.sweep.hyperband import Ladder, Stop, bands
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "sweeps"
 SWEEPS_PYTHON = os.environ.get("DCNRUN_SWEEPS_PYTHON")
+
+
+def judge(rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int) -> Stop | None:
+    """What a ladder says that has just heard of all runs."""
+    ladder = Ladder(rule, goal)
+    ladder.keep(histories)
+    return ladder.judge(number)
+
+
+def by_definition(
+    rule: EarlyTerminate, goal: Goal, histories: Mapping[int, Sequence[float]], number: int
+) -> Stop | None:
+    """The rule as Weights & Biases define it, by a pass over all runs."""
+    sign = -1 if goal is Goal.maximize else 1
+    own = [sign * value for value in filter(math.isfinite, histories[number])]
+    band = max((band for band in bands(rule) if band <= len(own)), default=None)
+    if band is None:
+        return None
+    at_the_band = (next(islice(filter(math.isfinite, reports), band - 1, None), None) for reports in histories.values())
+    there = sorted(sign * value for value in at_the_band if value is not None)
+    threshold = there[int(1 / rule.eta * len(there))]
+    value = own[band - 1] if rule.strict else min(own)
+    if value <= threshold:
+        return None
+    return Stop(band, sign * value, sign * threshold, len(there), sum(loss <= threshold for loss in there))
+
+
+def test_a_ladder_that_hears_of_changes_alone_gives_the_verdicts_of_the_definition() -> None:
+    """Runs report, end, and are run again from the start or from before their last reports, which may then be others; values tie."""
+    assert sum(stops_as_by_definition(random.Random(seed)) for seed in range(60)) > 500
+
+
+def stops_as_by_definition(rng: random.Random) -> int:
+    """Return how many runs of a random sweep were to stop."""
+    rule = EarlyTerminate(min_iter=rng.randint(1, 3), eta=rng.choice([1.5, 2, 3]), strict=rng.random() < 0.5)
+    goal = rng.choice(list(Goal))
+    values = [0.0, -0.0, math.nan, math.inf, *map(float, range(1, 9))]
+    ladder, histories, stops = Ladder(rule, goal), dict[int, list[float]](), 0
+    for _ in range(120):
+        changed = rng.choices(range(12), k=rng.randint(1, 3))
+        for number in changed:
+            kept = histories.get(number, [])
+            if rng.random() < 0.1:
+                kept = kept[: rng.randrange(len(kept) + 1)]
+            histories[number] = [*kept, *rng.choices(values, k=rng.randint(0, 3))]
+        ladder.keep({number: histories[number] for number in changed})
+        number = rng.choice(list(histories))
+        verdict = ladder.judge(number)
+        assert verdict == by_definition(rule, goal, histories, number)
+        stops += verdict is not None
+    return stops
 
 
 def verdicts(sweep: dict[str, Any]) -> list[tuple[int, int, float, float]]:
@@ -23,7 +77,9 @@ def verdicts(sweep: dict[str, Any]) -> list[tuple[int, int, float, float]]:
     rule, goal = EarlyTerminate(**sweep["rule"]), Goal(sweep["goal"])
     histories = dict(enumerate(sweep["histories"]))
     sign = -1 if goal is Goal.maximize else 1
-    stops = [(number, judge(rule, goal, histories, number)) for number in sweep["running"]]
+    ladder = Ladder(rule, goal)
+    ladder.keep(histories)
+    stops = [(number, ladder.judge(number)) for number in sweep["running"]]
     return [(number, stop.band, sign * stop.value, sign * stop.threshold) for number, stop in stops if stop is not None]
 
 

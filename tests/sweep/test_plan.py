@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dcnrun.errors import UsageError
-from dcnrun.jobs.ledger import Job, State
+from dcnrun.jobs.ledger import Changes, Job, State
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.plan import Plan, Searching, plan_from
 from dcnrun.sweep.spec.reading import parse_sweep
@@ -120,9 +120,11 @@ def test_a_text_that_is_no_sweep_is_one_line(text):
 def test_the_stop_rule_is_asked_with_every_jobs_reports():
     searching = Searching(plan())
     good, bad = job(0, 0.5, 0.6, state=State.stopped), job(1, 0.1, 0.2)
-    verdict = searching.judge([good, bad], bad)
+    verdict = searching.judge(Changes([good, bad], True), bad)
     assert verdict.band == 2
     assert verdict.reason.startswith("band 2: val/miou 20.0 % is worse than 60.0 %")
-    assert searching.judge([good, job(1, 0.1)], job(1, 0.1)) is None
+    assert searching.judge(Changes([job(1, 0.1, 0.7)], False), bad) is None, "what has changed is told alone"
+    assert searching.judge(Changes([job(1, 0.1, 0.1)], False), bad) is not None
+    assert searching.judge(Changes([job(1, 0.1, 0.1)], True), bad) is None, "all others are gone"
     no_rule = Searching(plan(TEXT.replace("early_terminate", "# early_terminate")))
     assert no_rule.judge is None
