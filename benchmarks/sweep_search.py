@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dcnrun.bench.machine import describe
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.sweep.engines.engine import Sampler
-from dcnrun.sweep.hyperband import judge
+from dcnrun.sweep.hyperband import Ladder
 from dcnrun.sweep.search import Search
 from dcnrun.sweep.spec.distributions import Categorical, LogUniform
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal, Method, Metric, Parameter, SweepFile
@@ -105,10 +105,12 @@ def running(number: int, parameters: dict[str, Any]) -> Job:
 def finished(job: Job, jobs: Sequence[Job], objective: Objective, rng: np.random.Generator) -> Job:
     """Run a job to its end, or until the stop rule stops it."""
     reports: list[float] = []
-    others = {other.number: [value for _, value in other.history] for other in jobs}
+    ladder = Ladder(RULE, METRIC.goal)
+    ladder.keep({other.number: other.values for other in jobs})
     for value in objective(dict(job.parameters), rng):
         reports.append(value)
-        if judge(RULE, METRIC.goal, others | {job.number: reports}, job.number):
+        ladder.keep({job.number: reports})
+        if ladder.judge(job.number):
             return replace(job, state=State.stopped, history=tuple(enumerate(reports, start=1)))
     return replace(job, state=State.completed, history=tuple(enumerate(reports, start=1)))
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job
 from dcnrun.sweep.engines.engine import Sampler
-from dcnrun.sweep.objective import ENDED, best_value, target_reached, value_in_search
+from dcnrun.sweep.objective import ENDED, best_value, target_reached, value_in_search, worst_value
 from dcnrun.sweep.space import Dimension, dimension, in_words
 from dcnrun.sweep.spec.distributions import Categorical, Constant, IntUniform, Uniform, Values, setting_key
 from dcnrun.sweep.spec.sweep_file import Goal, Method, Metric, Parameter, SweepFile
@@ -101,11 +101,11 @@ class Search:
         if self.sampler is Sampler.gp:
             sampler = GPSampler(seed=seed, warn_independent_sampling=False)
         study = optuna.create_study(direction=metric.goal.value, sampler=sampler)
-        told = told_of(jobs, metric.goal)
-        study.add_trials([trial for job in told if (trial := self._trial(job, metric, told)) is not None])
+        told, worst = told_of(jobs, metric.goal), worst_value(jobs, metric.goal)
+        study.add_trials([trial for job in told if (trial := self._trial(job, metric, worst)) is not None])
         return study
 
-    def _trial(self, job: Job, metric: Metric, jobs: Sequence[Job]) -> FrozenTrial | None:
+    def _trial(self, job: Job, metric: Metric, worst: float | None) -> FrozenTrial | None:
         """Convert a job to a trial of Optuna; None for one that ended without a value.
 
         A stopped trial counts as completed with its best report: TPE finds the optimum as often as when it is told that
@@ -113,7 +113,7 @@ class Search:
         """
         if job.damaged:
             return None
-        value = value_in_search(job, metric, jobs)
+        value = value_in_search(job, metric, worst)
         if value is None and job.state in ENDED:
             return None
         return create_trial(

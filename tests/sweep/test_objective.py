@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dcnrun.jobs.ledger import State
-from dcnrun.sweep.objective import best_value, target_reached, value_in_search
+from dcnrun.sweep.objective import best_value, target_reached, value_in_search, worst_value
 from dcnrun.sweep.spec.sweep_file import Goal, Impute, Metric
 from tests.sweep.factories import job
 
@@ -32,7 +32,7 @@ def test_a_job_is_worth_the_best_of_its_finite_reports() -> None:
 )
 def test_only_jobs_that_ended_well_have_a_value_unless_the_file_says_so(state: State, value: float | None) -> None:
     one = job(0, {}, [0.4, 0.7, 0.5], state)
-    assert value_in_search(one, MIOU, [one]) == value
+    assert value_in_search(one, MIOU, 0.1) == value
 
 
 ENDED = [job(0, {}, [0.1, 0.8]), job(1, {}, [0.3, 0.2], State.stopped)]
@@ -43,27 +43,29 @@ def test_what_stands_for_a_job_that_failed(impute: Impute, value: float) -> None
     failed = job(2, {}, [0.4, 0.7, 0.5], State.failed)
     running = job(3, {}, [0.01], State.running)
     metric = Metric("val/miou", Goal.maximize, impute=impute)
-    assert value_in_search(failed, metric, [*ENDED, failed, running]) == value
+    assert value_in_search(failed, metric, worst_value([*ENDED, failed, running], metric.goal)) == value
 
 
 def test_the_worst_is_the_highest_to_minimize() -> None:
     failed = job(2, {}, [], State.failed)
-    assert value_in_search(failed, Metric("val/loss", impute=Impute.worst), [*ENDED, failed]) == 0.8
+    worst = worst_value([*ENDED, failed], Goal.minimize)
+    assert value_in_search(failed, Metric("val/loss", impute=Impute.worst), worst) == 0.8
 
 
 def test_nothing_is_made_up_for_a_job_without_reports() -> None:
     """W&B put 0 there: the best of losses."""
     failed = job(0, {}, [], State.failed)
+    assert worst_value([failed], Goal.minimize) is None
     for impute in Impute:
-        assert value_in_search(failed, Metric("val/loss", impute=impute), [failed]) is None
+        assert value_in_search(failed, Metric("val/loss", impute=impute), None) is None
 
 
 def test_a_running_job_counts_with_impute_while_running() -> None:
     metric = Metric("val/miou", Goal.maximize, impute_while_running=Impute.worst)
     running = job(2, {}, [0.4, 0.7, 0.5], State.running)
-    assert value_in_search(running, metric, [*ENDED, running]) == 0.7
+    assert value_in_search(running, metric, 0.1) == 0.7
     silent = job(2, {}, [], State.running)
-    assert value_in_search(silent, metric, [*ENDED, silent]) == 0.1
+    assert value_in_search(silent, metric, 0.1) == 0.1
 
 
 @pytest.mark.parametrize(

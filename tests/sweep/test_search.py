@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.study import Study
 from scipy import stats
 
 from benchmarks.sweep_search import SEEDS, WITHIN, lost, make, one_report
@@ -20,6 +21,7 @@ from benchmarks.sweep_search import sweep as whole_sweep
 from dcnrun.errors import UsageError
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.resources import resource_dir
+from dcnrun.sweep import search as searching
 from dcnrun.sweep.engines.engine import Sampler
 from dcnrun.sweep.search import BEST_TOLD, MOST_TOLD, Search, grid_values, told_of
 from dcnrun.sweep.spec.distributions import (
@@ -289,6 +291,20 @@ def test_a_suggestion_after_a_hundred_jobs_is_quick() -> None:
     started = time.perf_counter()
     search().suggest(jobs)
     assert time.perf_counter() - started < 0.5
+
+
+def test_for_one_that_failed_stands_the_worst_of_all_even_if_no_sampler_is_told_of_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(searching, "MOST_TOLD", 8)
+    monkeypatch.setattr(searching, "BEST_TOLD", 4)
+    told: list[Any] = []
+    monkeypatch.setattr(Study, "add_trials", lambda study, trials: told.extend(trials))
+    jobs = [job(number, {"x": 1.0, "n": 1}, [1.0]) for number in range(20)]
+    jobs[4], jobs[5] = job(4, {"x": 1.0, "n": 2}, state=State.failed), job(5, {"x": 1.0, "n": 3}, [1.0, 7.0])
+    assert [each.number for each in told_of(jobs, Goal.minimize)] == [0, 1, 2, 3, 4, 8, 12, 16]
+    search(metric=Metric("loss", impute=Impute.worst)).suggest(jobs)
+    assert [trial.value for trial in told] == [1.0] * 4 + [7.0] + [1.0] * 3
 
 
 def test_of_very_many_jobs_a_sampler_is_told_of_the_best_and_of_others_from_all_times() -> None:

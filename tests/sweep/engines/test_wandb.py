@@ -18,7 +18,7 @@ from wandb.apis.public.sweeps import _validate_config_and_fill_distribution
 from dcnrun.errors import RunError, UsageError
 from dcnrun.sweep.engines.engine import Options
 from dcnrun.sweep.engines.wandb import WandbEngine, plan_agents, run_agents
-from dcnrun.sweep.hyperband import judge
+from dcnrun.sweep.hyperband import Ladder
 from dcnrun.sweep.spec.parameters import is_ambiguous
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate, Goal
 from tests.sweep.engines.fakes import ENTITY, KEY, SWEEP, Run, Server, client_environment, start_engine
@@ -308,7 +308,9 @@ SETTINGS = [
 def hyperband(runs, run):
     histories = {number: other.values("val/miou") for number, other in enumerate(runs.values())}
     number = list(runs).index(run.id)
-    return judge(EarlyTerminate(max_iter=9, s=1), Goal.maximize, histories, number) is not None
+    ladder = Ladder(EarlyTerminate(max_iter=9, s=1), Goal.maximize)
+    ladder.keep(histories)
+    return ladder.judge(number) is not None
 
 
 @dataclass
