@@ -99,11 +99,13 @@ def throughput_on_ray(trials: int, workers: int, folder: Path) -> dict[str, Any]
     url = sqlite_url(folder / "ledger.db")
     ledger = create(url, trials)
     memory: list[tuple[int, int]] = []
+    actors: list[psutil.Process] = []
 
     def look() -> ToDo:
         jobs = ledger.jobs()
         ended, running = (sum(job.state is state for job in jobs) for state in (State.completed, State.running))
-        memory.extend((ended, rss) for rss in memory_of("ray::LedgerActor"))
+        actors[:] = actors or processes_named("ray::LedgerActor")  # once: looking through all of a machine's takes long
+        memory.extend((ended, actor.memory_info().rss) for actor in actors)
         return ToDo(len(jobs) - ended, running, trials - len(jobs))
 
     with nodes(folder, workers) as cluster, connected(cluster.address):
@@ -118,13 +120,10 @@ def throughput_on_ray(trials: int, workers: int, folder: Path) -> dict[str, Any]
     }
 
 
-def memory_of(name: str) -> list[int]:
-    """Return the bytes in memory of processes of this name."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith(name[:15]):
-            found.append(process.memory_info().rss)
-    return found
+def processes_named(name: str) -> list[psutil.Process]:
+    """Return the processes of this name."""
+    running = psutil.process_iter(["cmdline"])
+    return [process for process in running if (process.info["cmdline"] or [""])[0].startswith(name[:15])]
 
 
 def trials_a_second(jobs: list[Job], trials: int) -> float:

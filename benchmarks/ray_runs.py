@@ -5,6 +5,7 @@
 - `head_killed`: all nodes and the command are killed in the middle of a sweep, the head node first; the same command on a new cluster ends it.
 - `postgres`: the ledger in a PostgreSQL, which an agent outside the cluster shares.
 - `several_gpus`: trials of two GPUs each on a node that pretends to have four.
+- `several_processes`: real training by two processes each under torchrun, by gloo on CPUs.
 - `compare`: `dcnrun compare --engine ray`, with real training.
 - `slurm`: docs/cluster/ray.sbatch with stand-ins for `srun` and `scontrol`, as for a job of two nodes, with real training.
 
@@ -137,6 +138,26 @@ def several_gpus(folder: Path) -> dict[str, Any]:
     return {"cuda_visible_devices": sorted(set(seen)), "at_once": most, "is_right": is_right and most == 2}
 
 
+def several_processes(folder: Path) -> dict[str, Any]:
+    """Real training by two processes each, which talk by gloo: what trials of several GPUs do, on CPUs."""
+    out = folder / "out"
+    settings = [*SETTINGS, "trainer.accelerator=cpu", "trainer.devices=2"]
+    sweep = {"method": "grid", "parameters": {"optim.lr": {"values": [0.01, 0.02]}}}
+    (folder / "sweep.yaml").write_text(
+        json.dumps({**sweep, "command": ["${env}", "dcnrun", "train", *settings, "${args_no_hyphens}"]})
+    )
+    with nodes(folder, cpus=4) as cluster:
+        words = ["sweep", folder / "sweep.yaml", "--engine", "ray", "--address", cluster.address, "--out", out]
+        ended = subprocess.run([sys.executable, "-m", "dcnrun", *map(str, words)], capture_output=True, text=True)
+    jobs = jobs_in(out)
+    processes = [
+        json.loads((out / job.folder / "env.json").read_text())["processes"] for job in completed(jobs).values()
+    ]
+    is_right = ended.returncode == 0 and len(jobs) == 2 and processes == [2, 2]
+    facts = {"trials": len(jobs), "completed": len(completed(jobs)), "processes": processes}
+    return {**facts, "said": [] if is_right else ended.stderr.splitlines()[-3:], "is_right": is_right}
+
+
 def compare(folder: Path) -> dict[str, Any]:
     with nodes(folder, cpus=2) as cluster:
         options = ["--engine", "ray", "--address", cluster.address, "--out", folder / "out", "--json"]
@@ -169,7 +190,7 @@ def slurm(folder: Path) -> dict[str, Any]:
 
 
 RUNS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    each.__name__: each for each in (head_killed, postgres, several_gpus, compare, slurm)
+    each.__name__: each for each in (head_killed, postgres, several_gpus, several_processes, compare, slurm)
 }
 
 
