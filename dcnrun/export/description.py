@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,19 @@ from dcnrun.export.targets import Precision, Settings
 from dcnrun.runs import CheckpointChoice
 from dcnrun.training.trained_run import TrainedRun
 
+INPUT, OUTPUT = "image", "scores"
+"""What input and output of a network are called, in formats that name them."""
+OF_OBJECTS, OF_MASKS = ("boxes", "scores", "labels"), ("boxes", "scores", "labels", "masks")
+"""What the outputs of a detector are called, and those of one that finds masks."""
+
 UNKNOWN = "unknown"
 """What a file says of the licence of its weights where nobody has said it."""
+
+
+def outputs_of(network: nn.Module) -> tuple[str, ...]:
+    """Return what a network's outputs are called; one with several takes one image at a time."""
+    names: tuple[str, ...] = getattr(network, "exported_outputs", (OUTPUT,))
+    return names
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,8 @@ class Description:
     precision: Precision
     decomposed: bool = False
     """Whether deformable layers are written as operators that every reader knows."""
+    outputs: tuple[str, ...] = (OUTPUT,)
+    """What the outputs are called; those of detectors are several."""
 
     @classmethod
     def of_run(
@@ -57,6 +71,7 @@ class Description:
         image: Tensor,
         settings: Settings,
         licence: str,
+        outputs: tuple[str, ...] = (OUTPUT,),
     ) -> "Description":
         """Return what a file is that is made of a run's checkpoint; `image` is one of its data set's, as that gives it."""
         data = trained.config.data
@@ -75,6 +90,7 @@ class Description:
             config=to_yaml(trained.config),
             precision=settings.precision or Precision.fp32,
             decomposed=bool(settings.decompose),
+            outputs=outputs,
         )
 
     @classmethod
@@ -96,6 +112,7 @@ class Description:
                 config=metadata["config"],
                 precision=Precision(metadata["precision"]),
                 decomposed=bool(json.loads(metadata["decomposed"])),
+                outputs=_known(tuple(map(str, json.loads(metadata["outputs"])))),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(
@@ -105,8 +122,8 @@ class Description:
     def as_metadata(self) -> dict[str, str]:
         """Return it as texts by name; lists are JSON."""
         return {
-            "task": "semantic segmentation",
-            "input": f"{self.input_type} (batch, {len(self.mean)}, height, width), {self.input_values}",
+            "task": _TASKS[self.outputs],
+            "input": f"{self.input_type} ({'1' if self.finds_objects else 'batch'}, {len(self.mean)}, height, width), {self.input_values}",
             "normalises": json.dumps(self.normalises),
             "8-bit images": json.dumps(self.of_bytes),
             "bands": json.dumps(self.bands),
@@ -114,7 +131,8 @@ class Description:
             "std": json.dumps(self.std),
             "size": self.size_rule,
             "fixed size": json.dumps(self.size),
-            "output": "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1",
+            "output": "; ".join(_MEANINGS[self.finds_objects][name] for name in self.outputs),
+            "outputs": json.dumps(self.outputs),
             "classes": json.dumps(self.classes),
             "precision": str(self.precision),
             "decomposed": json.dumps(self.decomposed),
@@ -124,6 +142,11 @@ class Description:
             "step": str(self.step),
             "dcnrun": dcnrun.__version__,
         }
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether the outputs are those of a detector."""
+        return self.outputs != (OUTPUT,)
 
     @property
     def input_type(self) -> str:
@@ -145,6 +168,22 @@ class Description:
         return (values * 255).round().clamp(0, 255).to(torch.uint8) if self.of_bytes else values
 
 
+_TASKS = {
+    (OUTPUT,): "semantic segmentation",
+    OF_OBJECTS: "object detection",
+    OF_MASKS: "instance segmentation",
+}
+_MEANINGS = {
+    False: {
+        OUTPUT: "float32 (batch, classes, height, width), logits; the class of a pixel is the largest along axis 1"
+    },
+    True: {
+        "boxes": "boxes: float32 (objects, 4), x0, y0, x1, y1 in pixels of the input, from 0 and half-open; overlaps are suppressed, the surest come first",
+        "scores": "scores: float32 (objects,), from 0 to 1",
+        "labels": "labels: int64 (objects,), places in the classes",
+        "masks": "masks: float32 (objects, 1, s, s), for s x s cells of each box how likely the object is there; they are not pasted into the image",
+    },
+}
 _SCALED = "values of which unsigned integers are divided by their type's maximum"
 
 
@@ -156,16 +195,15 @@ class Normalising(nn.Module):
 
     def __init__(self, network: nn.Module, description: Description) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.exported_outputs = network, outputs_of(network)
         scale = 255.0 if description.of_bytes else 1.0
         example = torch.zeros(1)
         self.register_buffer("mean", _column(description.mean, example) * scale, persistent=False)
         self.register_buffer("std", _column(description.std, example) * scale, persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the scores for images (N, C, H, W) as they are."""
-        scores: Tensor = self.network((images.to(self.mean.dtype) - self.mean) / self.std)
-        return scores
+    def forward(self, images: Tensor) -> Any:
+        """Return what the network says of images (N, C, H, W) as they are."""
+        return self.network((images.to(self.mean.dtype) - self.mean) / self.std)
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
@@ -178,6 +216,13 @@ def _pair(size: list[int] | None) -> tuple[int, int] | None:
         return None
     height, width = map(int, size)
     return height, width
+
+
+def _known(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of outputs; ValueError for names of none that are written."""
+    if outputs not in _TASKS:
+        raise ValueError(f"outputs {', '.join(outputs)}")
+    return outputs
 
 
 def _size_rule(data: DataConfig, settings: Settings) -> str:

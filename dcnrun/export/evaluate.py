@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from dcnrun.config.compose import compose, load_text
 from dcnrun.config.overrides import parse
-from dcnrun.config.schema import Accelerator, Config, MaskModelConfig, Precision
+from dcnrun.config.schema import Accelerator, Config, DetectionModelConfig, MaskModelConfig, Precision
 from dcnrun.console import printable
 from dcnrun.errors import ConfigError, DataError, UsageError
 from dcnrun.export.description import Description
+from dcnrun.export.detections import ExportedDetector
 from dcnrun.export.formats import ExportedModule, open_exported
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.registry import task_of
@@ -40,7 +41,7 @@ def evaluate_file(
     Args:
         file: one that `dcnrun export` has written, or another of the same kind, of which overrides say how images are prepared.
         overrides: changes of the settings that the file holds, for other data.
-        predictions: as for a run; there are none of segmentation.
+        predictions: as for a run, of detectors.
         errors: the folder that what the network gets wrong is written into.
         trusted: whether code in the file may run.
 
@@ -58,7 +59,13 @@ def evaluate_file(
     dataset = task.dataset(config.data, "val")
     if description is not None:
         dataset = matched_by_name(dataset, description.classes, str(file))
-    network = ScoredFile(file, ExportedModule(exported, description), dataset.classes)
+    if isinstance(config.model, DetectionModelConfig) != (description is not None and description.finds_objects):
+        raise UsageError(f"model={config.model.head} does not fit {file}, whose outputs are of another task.")
+    network: nn.Module
+    if description is not None and description.finds_objects:
+        network = ExportedDetector(exported, description)
+    else:
+        network = ScoredFile(file, ExportedModule(exported, description), dataset.classes)
     note = _note(file, description) if description else ""
     scores = report(Inference(config, task, launch(config), network, dataset), file, note, predictions, errors)
     return {"model": str(file), **scores}

@@ -8,16 +8,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.export.description import outputs_of
+from dcnrun.export.detections import Partners, partners
+from dcnrun.export.detectors import ExportableDetector
 from dcnrun.export.formats import ExportedNetwork, Quantized
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.export.verification import images_per_second
 from dcnrun.models.sampling import sampling_layers
 from dcnrun.runs import replacing
+from dcnrun.tasks.detection.detector import Detections
 
 TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2, Precision.int8: 1e-3}
 """Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more.
@@ -45,6 +50,17 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class DetectionComparison:
+    """The detections of a file's runtime and PyTorch in one input compared."""
+
+    input: str
+    shape: tuple[int, ...]
+    offsets: str
+    """learnt; or random, in a network that takes whatever it is sure of for an object."""
+    partners: Partners
+
+
+@dataclass(frozen=True)
 class Export:
     """A file that its runtime computes as PyTorch does, and what showed it."""
 
@@ -52,6 +68,9 @@ class Export:
     settings: Settings
     exported: ExportedNetwork
     comparisons: list[Comparison]
+    """Of scores; () of detectors."""
+    detections: list[DetectionComparison]
+    """Of detectors."""
     tolerance: float
     unquantized: ExportedNetwork | None = None
     """Of a file in 8 bits, the same in fp32, which was compared."""
@@ -105,9 +124,12 @@ def exporting(
     tolerance = TOLERANCE[settings.precision] if tolerance is None else tolerance
     network, example = copy.deepcopy(network).cpu().eval(), example.cpu()
     offsets = {"learnt": network}
+    finds_objects = len(outputs_of(network)) > 1
     if (deformed := with_random_offsets(network)) is not None:
         offsets["random"] = deformed
-    to_compare = _random_inputs(example, settings.any_size) | dict(inputs or {})
+    if finds_objects:  # in random images it may find nothing that it is sure of
+        offsets["random"] = with_every_score(deformed or network)
+    to_compare = _random_inputs(example, settings.any_size, one_image=finds_objects) | dict(inputs or {})
     with TemporaryDirectory(prefix="dcnrun-export-") as folder:
         staged = {name: Path(folder, name, path.name) for name in offsets}
         for file in staged.values():
@@ -119,11 +141,18 @@ def exporting(
             written.parent.mkdir()
             quantized = Quantized(written, calibration)
         form.write({staged[name]: offsets[name] for name in offsets}, example, settings, metadata or {}, quantized)
-        export = Export(target, settings, form.open(staged["learnt"]), [], tolerance)
+        export = Export(target, settings, form.open(staged["learnt"]), [], [], tolerance)
         for name, of_name in offsets.items():
             exported = export.exported if name == "learnt" else form.open(staged[name])
             for input, tensor in to_compare.items():
-                export.comparisons.append(_compared(of_name, exported, input, tensor, name, export))
+                if finds_objects:
+                    found = _partners(of_name, exported, tensor, tolerance)
+                    export.detections.append(DetectionComparison(input, tuple(tensor.shape), name, found))
+                else:
+                    export.comparisons.append(_compared(of_name, exported, input, tensor, name, export))
+        sum((each.partners for each in export.detections), Partners()).require_few_alone(
+            f"In {len(to_compare)} images, most of them random", tolerance
+        )
         if quantized is not None:
             export = replace(export, exported=form.open(written), unquantized=export.exported)
         yield export
@@ -156,7 +185,7 @@ def speeds_of_forms(
             quantized = Quantized(file, calibration) if settings.is_quantized else None
             in_fp32 = file if quantized is None else file.with_stem(f"{decomposed}-fp32")
             form.write({in_fp32: network}, example.cpu(), its_settings, {}, quantized)
-        works = [partial(form.open(file).run, image.cpu().contiguous()) for file in files.values()]
+        works = [partial(form.open(file).outputs, image.cpu().contiguous()) for file in files.values()]
         return dict(zip(files, images_per_second(*works), strict=True))
 
 
@@ -177,6 +206,24 @@ def _compared(
     return comparison
 
 
+def _partners(network: nn.Module, exported: ExportedNetwork, image: Tensor, tolerance: float) -> Partners:
+    """Return how what a file finds in an image compares with what the network finds."""
+    with torch.inference_mode():
+        wanted = network(image)
+    names, got = outputs_of(network), exported.outputs(image)
+    found, of_network = (cast(Detections, dict(zip(names, each, strict=True))) for each in (got, wanted))
+    return partners(found, of_network, tolerance)
+
+
+def with_every_score(detector: nn.Module) -> nn.Module:
+    """Return a copy that takes whatever it is sure of for an object, however little."""
+    eager = copy.deepcopy(detector)
+    for module in eager.modules():
+        if isinstance(module, ExportableDetector):
+            module.least_score.zero_()
+    return eager
+
+
 def with_random_offsets(network: nn.Module) -> nn.Module | None:
     """Return a copy whose offset branches predict offsets of some pixels, different everywhere; None without branches."""
     deformed = copy.deepcopy(network)
@@ -191,11 +238,13 @@ def with_random_offsets(network: nn.Module) -> nn.Module | None:
     return deformed if layers else None
 
 
-def _random_inputs(example: Tensor, any_size: bool) -> dict[str, Tensor]:
-    """Return inputs of the example's shape, of another batch size and, where the size is free, of an odd size."""
+def _random_inputs(example: Tensor, any_size: bool, one_image: bool) -> dict[str, Tensor]:
+    """Return inputs of the example's shape, of another batch size unless they are of one image, and of an odd size where it is free."""
     generator = torch.Generator().manual_seed(_SEED)
     batch, channels, height, width = example.shape
-    shapes = {"random": (batch, channels, height, width), "another batch": (batch + 2, channels, height, width)}
+    shapes = {"random": (batch, channels, height, width)}
+    if not one_image:
+        shapes["another batch"] = (batch + 2, channels, height, width)
     if any_size:
         shapes["another size"] = (1, channels, height + 13, width + 6)
     if example.dtype == torch.uint8:

@@ -13,9 +13,6 @@ from dcnrun.errors import DataError, UsageError
 from dcnrun.export.description import Description
 from dcnrun.export.targets import TARGETS, Settings, Target
 
-INPUT, OUTPUT = "image", "scores"
-"""What input and output of a network are called, in formats that name them."""
-
 
 class ExportedNetwork(ABC):
     """A network that was loaded from a file, in the file's own runtime, with as many threads as PyTorch has here."""
@@ -29,6 +26,10 @@ class ExportedNetwork(ABC):
 
         DcnrunError where the runtime fails.
         """
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs, in their order; DcnrunError where the runtime fails."""
+        return (self.run(images),)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from dcnrun.errors import DataError, DcnrunError, UsageError
+from dcnrun.export.description import INPUT, OF_MASKS, OF_OBJECTS, outputs_of
 from dcnrun.export.exporting import Comparison, exporting
-from dcnrun.export.formats import INPUT, OUTPUT, ExportedNetwork, ExportFormat, Quantized, first_cause
-from dcnrun.export.onnx_operators import deform_conv, deform_sample, grid_deform_conv, grid_deform_sample
+from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized, first_cause
+from dcnrun.export.onnx_operators import (
+    deform_conv,
+    deform_roi_pool,
+    deform_sample,
+    grid_deform_conv,
+    grid_deform_sample,
+    suppress,
+)
 from dcnrun.export.quantization import quantize
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.models.sampling import sampling_layers
@@ -53,6 +61,8 @@ def onnx_translations(*, decompose: bool = False) -> dict[Callable[..., Any], Ca
     return {
         torch.ops.dcnrun.deform_conv2d.default: convolution,
         torch.ops.dcnrun.deform_sample2d.default: sampling,
+        torch.ops.dcnrun.deform_roi_pool.default: deform_roi_pool,
+        torch.ops.dcnrun.suppress.default: suppress,
     }
 
 
@@ -158,22 +168,30 @@ class OnnxNetwork(ExportedNetwork):
             ) from error
         self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if (len(inputs), len(outputs)) != (1, 1) or inputs[0].type not in _INPUT_TYPES:
+        self.of_objects = tuple(output.name for output in outputs) in (OF_OBJECTS, OF_MASKS)
+        if len(inputs) != 1 or (len(outputs) != 1 and not self.of_objects) or inputs[0].type not in _INPUT_TYPES:
             ends = (", ".join(f"{end.name}: {end.type}" for end in each) for each in (inputs, outputs))
             raise DataError(
-                "{}: expected are one input, images of {}, and one output; but it has inputs {}, and outputs {}.".format(
-                    path, " or ".join(_INPUT_TYPES), *ends
+                "{}: expected are one input, images of {}, and one output, or {}; but it has inputs {}, and outputs {}.".format(
+                    path, " or ".join(_INPUT_TYPES), ", ".join(OF_OBJECTS), *ends
                 )
             )
         self._input = inputs[0].name
 
     def run(self, images: Tensor) -> Tensor:
         """Return the scores (N, C, H, W)."""
+        if self.of_objects:
+            raise DataError("The network finds objects; scores of pixels are expected.")
+        (scores,) = self.outputs(images)
+        return scores
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs."""
         try:
-            (output,) = self.session.run(None, {self._input: images.numpy()})
+            outputs = self.session.run(None, {self._input: images.numpy()})
         except Exception as error:
             raise DcnrunError(f"onnxruntime fails on an input of shape {tuple(images.shape)}: {error}") from error
-        return torch.from_numpy(output)
+        return tuple(map(torch.from_numpy, outputs))
 
 
 def _libraries() -> tuple[Any, Any, Any]:
@@ -210,9 +228,13 @@ def _opset(settings: Settings) -> int:
 def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
     """Return the network as an onnx.ModelProto."""
     any_size = settings.any_size
-    free = {0: "batch", 2: "height", 3: "width"} if any_size else {0: "batch"}
+    outputs = outputs_of(network)
+    one_image = len(outputs) > 1
+    free = {2: "height", 3: "width"} if any_size else {}
+    if not one_image:
+        free = {0: "batch", **free}
     # The exporter would take a batch of one for a constant.
-    batch = example if len(example) > 1 else torch.cat([example, example])
+    batch = example if one_image or len(example) > 1 else torch.cat([example, example])
     try:
         program = torch.onnx.export(
             network,
@@ -221,7 +243,7 @@ def _to_onnx(network: nn.Module, example: Tensor, settings: Settings) -> Any:
             verbose=False,
             opset_version=_opset(settings),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=outputs,
             dynamic_shapes=(free,),
             custom_translation_table=onnx_translations(decompose=bool(settings.decompose)),
         )
@@ -251,16 +273,19 @@ def _offset_branches(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _with_weights_of(network: nn.Module, model: Any) -> Any | None:
-    """Return a copy of the model with this network's offset branches; None where the file has not kept them as they are.
+    """Return a copy of the model with what differs in this network: its offset branches, and the least score of a detector.
+
+    None where the file has not kept them as they are.
 
     That saves the second of two exports, and tests the very graph that is written.
     """
     onnx, _, _ = _libraries()
-    weights = {
+    weights: dict[str, Tensor] = {
         f"{branch}.{name}": weight
         for branch, module in _offset_branches(network).items()
         for name, weight in module.named_parameters()
     }
+    weights |= {name: buffer for name, buffer in network.named_buffers() if name.endswith("least_score")}
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     initializers = {initializer.name: initializer for initializer in changed.graph.initializer}

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from dcnrun.errors import DcnrunError
+
 
 def _constant(values: ArrayLike, dtype: DTypeLike = np.int64) -> Any:
     from onnx import numpy_helper
@@ -106,6 +108,102 @@ def deform_sample(
         offset_group=groups,
     )
     return opset19.Cast(output, to=stored) if mixed else output
+
+
+# Objects: non-maximum suppression, and pooling of regions ---------------------------------------------------------------
+
+
+def suppress(boxes: Any, scores: Any, most_overlap: float, above: Any) -> Any:
+    """Translate `dcnrun::suppress` to NonMaxSuppression, each group of boxes as an image of one class."""
+    from onnxscript import BOOL
+
+    op = _operators()
+    most = op.Shape(scores, start=1, end=2)
+    chosen = op.NonMaxSuppression(
+        boxes, op.Unsqueeze(scores, _constant([1])), most, _constant([most_overlap], np.float32), above
+    )
+    places = op.Gather(chosen, _constant([0, 2]), axis=1)
+    ones = op.Expand(_constant([1], np.float32), op.Shape(chosen, start=0, end=1))
+    return op.Cast(op.ScatterND(op.ConstantOfShape(op.Shape(scores)), places, ones), to=BOOL.dtype)
+
+
+def deform_roi_pool(
+    input: Any,
+    rois: Any,
+    offset: Any,
+    mask: Any,
+    output_size: list[int],
+    spatial_scale: float,
+    sampling_ratio: int,
+    gamma: float,
+    aligned: bool,
+    position_sensitive: bool,
+    authors: bool = False,
+) -> Any:
+    """Translate `dcnrun::deform_roi_pool` of one image to RoiAlign; with offsets, which the standard lacks, to GridSample.
+
+    With offsets it is written of one group of them and a given number of samples, as the layers of detectors have.
+    """
+    op = _operators()
+    corners = op.Slice(rois, _constant([1]), _constant([5]), _constant([1]))
+    if offset is None:
+        image = op.Cast(
+            op.Reshape(op.Slice(rois, _constant([0]), _constant([1]), _constant([1])), _constant([-1])), to=7
+        )
+        pooled = op.RoiAlign(
+            input,
+            corners,
+            image,
+            coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
+            spatial_scale=spatial_scale,
+            output_height=output_size[0],
+            output_width=output_size[1],
+            sampling_ratio=sampling_ratio,
+        )
+        return pooled if mask is None else op.Mul(pooled, mask)
+    if position_sensitive or authors or sampling_ratio == 0 or int(offset.shape[1]) != 2 or int(input.shape[0]) != 1:
+        raise DcnrunError(
+            "Deformable RoI pooling is written of one image and one group of offsets, with a given number of samples, not position-sensitive."
+        )
+    ends, counts = [], []
+    one, half, two = (_constant(value, np.float32) for value in (1, 0.5, 2))
+    samples = _constant([sampling_ratio])
+    shape = op.Concat(op.Shape(rois, start=0, end=1), _constant(output_size), samples, samples, axis=0)
+    for axis, name in enumerate("yx"):
+        low, high = (
+            op.Sub(
+                op.Mul(
+                    op.Slice(corners, _constant([at]), _constant([at + 1]), _constant([1])),
+                    _constant(spatial_scale, np.float32),
+                ),
+                _constant(0.5 if aligned else 0, np.float32),
+            )
+            for at in (1 - axis, 3 - axis)
+        )
+        side = op.Sub(high, low)
+        if not aligned:
+            side = op.Max(side, one)
+        bins = output_size[axis]
+        # Where points lie along the side of a region without offsets, as shares of it.
+        shares = (np.arange(bins)[:, None] + (np.arange(sampling_ratio) + 0.5) / sampling_ratio) / bins
+        shares = shares.reshape((1, bins, 1, sampling_ratio, 1) if name == "y" else (1, 1, bins, 1, sampling_ratio))
+        column = _constant([-1, 1, 1, 1, 1])
+        moved = op.Slice(offset, _constant([axis]), _constant([axis + 1]), _constant([1]))
+        moved = op.Mul(op.Reshape(moved, _constant([-1, *output_size, 1, 1])), _constant(gamma, np.float32))
+        along = op.Mul(op.Reshape(side, column), op.Add(moved, _constant(shares, np.float32)))
+        position = op.Add(op.Reshape(low, column), along)
+        length = op.Cast(op.Shape(input, start=2 + axis, end=3 + axis), to=1)
+        near = op.And(op.GreaterOrEqual(position, op.Neg(one)), op.LessOrEqual(position, length))
+        counts.append(op.Cast(near, to=1))
+        ends.append(op.Expand(op.Sub(op.Div(op.Mul(op.Add(position, half), two), length), one), shape))
+    points = _constant([1, -1, sampling_ratio**2, 1])
+    grid = op.Concat(op.Reshape(ends[1], points), op.Reshape(ends[0], points), axis=3)
+    values = op.GridSample(input, grid, align_corners=0, mode="bilinear", padding_mode="border")
+    values = op.Mul(values, op.Reshape(op.Mul(*counts), _constant([1, 1, -1, sampling_ratio**2])))
+    means = op.ReduceMean(values, _constant([3]), keepdims=0)
+    by_bin = op.Reshape(means, _constant([int(input.shape[1]), -1, *output_size]))
+    pooled = op.Transpose(by_bin, perm=[1, 0, 2, 3])
+    return pooled if mask is None else op.Mul(pooled, mask)
 
 
 # GridSample ----------------------------------------------------------------------------------------------------------

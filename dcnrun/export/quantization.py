@@ -13,7 +13,7 @@ from torch import Tensor
 from dcnrun.data import LabelledDataset
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import DcnrunError
-from dcnrun.export.formats import INPUT
+from dcnrun.export.description import INPUT
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Concat", "Relu", "Clip", "MaxPool", "AveragePool")
 """What is computed in 8 bits: where time goes, and what lies between and would be turned into floats and back."""

@@ -11,14 +11,14 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from dcnrun.config.schema import DataConfig, SegmentationModelConfig, SmpConfig
+from dcnrun.config.schema import DataConfig, DetectionModelConfig
 from dcnrun.console import console, printable
 from dcnrun.data import Sample
 from dcnrun.data.mask_batches import evaluation_transform
-from dcnrun.errors import UsageError
-from dcnrun.export.description import UNKNOWN, Description, Normalising
+from dcnrun.export.description import INPUT, OUTPUT, UNKNOWN, Description, Normalising
+from dcnrun.export.detector_run import export_detector
 from dcnrun.export.exporting import Export, exporting, speeds_of_forms
-from dcnrun.export.formats import INPUT, OUTPUT, ExportedModule
+from dcnrun.export.formats import ExportedModule
 from dcnrun.export.quantization import Calibration
 from dcnrun.export.targets import TARGETS, Settings, Target
 from dcnrun.export.verification import Agreement, agreement, images_per_second, resized
@@ -64,11 +64,9 @@ def export_run(
     traits.load().check(settings)
     trained = load_trained_run(run, which, overrides)
     config = trained.config
-    if not isinstance(config.model, SegmentationModelConfig | SmpConfig):
-        raise UsageError(
-            f"{run} is a network for objects (model={config.model.head}), whose output is no tensor of a fixed shape: "
-            "`dcnrun export` writes networks for segmentation only."
-        )
+    if isinstance(config.model, DetectionModelConfig):
+        found = export_detector(trained, out, which, target, settings, limit=limit, licence=licence)
+        return {"run": str(run), **found}
     val_set = trained.val_set()
     network = trained.model(len(val_set.classes)).network
     sample = val_set[0]

@@ -102,6 +102,8 @@ class TargetTraits:
     precisions: tuple[Precision, ...] = (Precision.fp32,)
     loading: str = ""
     """What loads it, in words."""
+    writes_detectors: bool = False
+    """Whether networks for objects are written too."""
     takes_faster_form: bool = False
     """Whether, unless it is asked for one, deformable layers are written in the form that is faster here."""
     runs_code: bool = False
@@ -158,6 +160,7 @@ TARGETS: dict[Target, TargetTraits] = {
         settings=frozenset({"opset", "size", "precision", "quantize_deformable", "with_preprocessing", "decompose"}),
         load=_onnx,
         precisions=tuple(Precision),
+        writes_detectors=True,
     ),
     Target.openvino: TargetTraits(
         title="OpenVINO",

@@ -5,10 +5,13 @@ DeformConv nodes are tested in test_onnx.py.
 
 import pytest
 import torch
+from torch import nn
 
 from dcnrun.errors import UsageError
 from dcnrun.export.exporting import exporting
+from dcnrun.export.onnx import onnx_translations
 from dcnrun.export.targets import Precision, Settings
+from dcnrun.ops.deform_roi_pool import deform_roi_pool
 from tests.export.factories import assert_equal, images_of_all_sides, in_onnxruntime, operators, several_kinds
 
 onnx = pytest.importorskip("onnx")
@@ -60,3 +63,45 @@ def test_a_standard_that_is_too_old(tmp_path):
         ),
     ):
         pass
+
+
+class Pools(nn.Module):
+    """Regions pooled by both rules of coordinates, with offsets of up to a side and a mask, and without either."""
+
+    def forward(self, image, rois, offset, mask):
+        settings = {"output_size": (3, 2), "spatial_scale": 0.5, "sampling_ratio": 2, "gamma": 0.5}
+        moved = deform_roi_pool(image, rois, offset, mask=mask, aligned=True, **settings)
+        return (
+            moved,
+            deform_roi_pool(image, rois, offset, aligned=False, **settings),
+            deform_roi_pool(image, rois, None, aligned=False, **settings),
+        )
+
+
+def test_deformable_roi_pooling(tmp_path):
+    """At the border and beyond it too, for as many regions as there are."""
+    import onnxruntime
+
+    generator = torch.Generator().manual_seed(0)
+
+    def operands(count):
+        corners = 30 * torch.rand(count, 2, generator=generator) - 5
+        ends = corners + 25 * torch.rand(count, 2, generator=generator)
+        rois = torch.cat([torch.zeros(count, 1), corners, ends], 1)
+        offset = 2 * torch.rand(count, 2, 3, 2, generator=generator) - 1
+        mask = torch.rand(count, 1, 3, 2, generator=generator)
+        return torch.randn(1, 4, 9, 14, generator=generator), rois, offset, mask
+
+    names = ["image", "rois", "offset", "mask"]
+    free = (None, *[{0: "regions"}] * 3)
+    translations = onnx_translations()
+    program = torch.onnx.export(
+        Pools(), operands(5), dynamo=True, verbose=False, opset_version=19, input_names=names, dynamic_shapes=free,
+        custom_translation_table=translations,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    for count in (40, 1, 0):
+        given = operands(count)
+        found = session.run(None, {name: operand.numpy() for name, operand in zip(names, given, strict=True)})
+        for got, wanted in zip(found, Pools()(*given), strict=True):
+            torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,146 @@
+"""`dcnrun export` of a detector's run: its network as a file, compared with PyTorch by what both find."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+from torch import nn
+
+from dcnrun.console import console, printable
+from dcnrun.data import BoxDataset
+from dcnrun.errors import UsageError
+from dcnrun.export.description import INPUT, Description, Normalising
+from dcnrun.export.detections import DetectionAgreement, ExportedDetector, Partners, batch_of, detection_agreement
+from dcnrun.export.detectors import ExportableDetector
+from dcnrun.export.exporting import Export, exporting
+from dcnrun.export.targets import TARGETS, Precision, Settings, Target
+from dcnrun.runs import CheckpointChoice
+from dcnrun.scores import as_percent
+from dcnrun.tasks.detection.detector import DetectionNetwork
+from dcnrun.tasks.registry import metric_title, task_of
+from dcnrun.training.trained_run import TrainedRun
+
+_FREE_EXAMPLE = (256, 320)
+"""Height and width of the input that a file for any size is made with: on every map of a pyramid more than one pixel, which the exporter
+would take for a constant."""
+
+
+def require_writable(target: Target, settings: Settings) -> None:
+    """Raise UsageError where a detector can't be written so."""
+    writing = ", ".join(f"--to {each}" for each, traits in TARGETS.items() if traits.writes_detectors)
+    if not TARGETS[target].writes_detectors:
+        raise UsageError(
+            f"--to {target}: networks for objects are written with {writing} only: how many objects an image has decides the shapes in "
+            "such a network, and nothing has shown yet that other files keep its numbers."
+        )
+    if settings.precision not in (None, Precision.fp32):
+        raise UsageError(
+            f"--precision {settings.precision}: networks for objects are written in fp32, for positions in fp16 are whole pixels from "
+            "1024 on, and even ones from 2048 on."
+        )
+
+
+def export_detector(
+    trained: TrainedRun,
+    out: Path,
+    which: CheckpointChoice,
+    target: Target,
+    settings: Settings,
+    *,
+    limit: int,
+    licence: str,
+) -> dict[str, Any]:
+    """Write a detector as a file; print and return its inputs, outputs and comparison with PyTorch.
+
+    The arguments are those of `dcnrun.export.run.export_run`, and the run that it has opened.
+    """
+    require_writable(target, settings)
+    config, val_set = trained.config, trained.val_set()
+    assert isinstance(val_set, BoxDataset)
+    network = trained.model(len(val_set.classes)).network.eval()
+    assert isinstance(network, DetectionNetwork)
+    sample, batch = val_set[0], batch_of(val_set, 0, config, settings.size)
+    exportable = ExportableDetector(network)
+    outputs = exportable.exported_outputs
+    description = Description.of_run(trained, which, val_set.classes, sample["image"], settings, licence, outputs)
+    to_export: nn.Module = Normalising(exportable, description) if description.normalises else exportable
+    height, width = batch["sizes"][0]
+    image = batch["image"][..., :height, :width]
+    if description.normalises:
+        image = description.pixels(image)
+    example = torch.zeros(1, image.shape[1], *_FREE_EXAMPLE, dtype=image.dtype) if settings.any_size else image
+    inputs = {f"validation image {sample['name']}": image}
+    metadata: Mapping[str, str] = description.as_metadata()
+    with exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export:
+        exported = ExportedDetector(export.exported, description)
+        agreed = detection_agreement(network, exported, config, val_set, limit, settings.size, export.tolerance)
+    result = {
+        "checkpoint": which,
+        "step": trained.step,
+        "to": target,
+        "file": str(out),
+        "files": [str(file) for file in export.files],
+        "bytes": sum(file.stat().st_size for file in export.files),
+        **{name: value for name, value in asdict(settings).items() if name in TARGETS[target].settings},
+        "input": {"name": INPUT, "shape": [1, image.shape[1], *(settings.size or ("height", "width"))]},
+        "outputs": list(outputs),
+        "comparisons": [asdict(comparison) for comparison in export.detections],
+        "validation": asdict(agreed),
+    }
+    _print(result, description, export, agreed, task_of(config.model).traits.metric(config))
+    return result
+
+
+def _print(
+    result: Mapping[str, Any], description: Description, export: Export, agreed: DetectionAgreement, metric: str
+) -> None:
+    facts = description.as_metadata()
+    shape = ", ".join(map(str, result["input"]["shape"]))
+    lines = [
+        f"{', '.join(result['files'])}: {result['bytes'] / 2**20:.1f} MiB",
+        f"{INPUT}: {description.input_type} ({shape}), {description.input_values} mean {list(description.mean)}, std {list(description.std)}",
+        *facts["output"].split("; "),
+        f"classes: {printable(', '.join(description.classes))}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    runtime = TARGETS[export.target].runtime
+    columns = "input", "shape", "offsets", "detections", "without partner", "corners apart", "scores apart"
+    table = Table(*columns, title=f"{runtime} against PyTorch")
+    for comparison in export.detections:
+        shape = "x".join(map(str, comparison.shape))
+        table.add_row(
+            escape(printable(comparison.input)), shape, comparison.offsets, *_in_words(comparison.partners).values()
+        )
+    console.print(table)
+    console.print(_agreement_table(agreed, runtime, metric))
+    console.print(
+        "A partner has the same class and, within a thousandth, the same place, score and mask. "
+        f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
+        soft_wrap=True,
+    )
+
+
+def _agreement_table(agreed: DetectionAgreement, runtime: str, metric: str) -> Table:
+    every = agreed.images == agreed.images_of_the_set
+    images = "all" if every else f"{agreed.images}, evenly, of"
+    table = Table("", runtime, "PyTorch", title=f"On {images} {agreed.images_of_the_set} validation images")
+    scores = (as_percent(each[metric]) for each in (agreed.metrics, agreed.pytorch_metrics))
+    table.add_row(f"{metric_title(metric)} ", *scores)
+    table.add_row("images/s", f"{agreed.images_per_second:.3g}", f"{agreed.pytorch_images_per_second:.3g}")
+    for name, value in _in_words(agreed.partners).items():
+        table.add_row(name, value, "")
+    return table
+
+
+def _in_words(partners: Partners) -> dict[str, str]:
+    return {
+        "detections of both": str(partners.detections),
+        "without partner": f"{100 * partners.share_alone:.3g} %",
+        "corners apart": f"{partners.largest_distance:.2g} pixels",
+        "scores apart": f"{partners.largest_difference:.2g}",
+    }
