@@ -16,7 +16,7 @@ from dcnrun.errors import ConfigError, UsageError
 from dcnrun.runs import json_ready
 from tests.compare.factories import variant
 
-WARPS = {"0": 0.72, "0.3": 0.8, "0.6": 0.9}  # how often deformable convolution finds a pixel
+WARPS = {"0": 0.72, "0.6": 0.9}  # how often deformable convolution finds a pixel
 ROTATIONS = {"0": "0", "90": "0.6"}  # and for which warp it does so as often
 GRID = ["data=shapes", "conv=standard,dilated,deformable", "conv.dilation=2,4", "seed=0,1,2"]
 
@@ -52,7 +52,7 @@ def reports(tmp_path_factory):
 def made(tmp_path_factory, reports):
     """What was started, what was returned, and the folder."""
     folder, run = tmp_path_factory.mktemp("vary") / "out", Pretended(reports)
-    result = run_varied(GRID, ["data.warp=0,0.3,0.6", "data.rotation=0,90"], folder, None, False, run)
+    result = run_varied(GRID, ["data.warp=0,0.6", "data.rotation=0,90"], folder, None, False, run)
     return run.started, result, folder
 
 
@@ -92,7 +92,7 @@ def test_the_files_say_what_each_comparison_says(made, reports):
 
 def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_value(varied):
     heads, _, *rows = [line.split(" | ") for line in markdown([varied]).splitlines() if line.startswith("| ")]
-    assert [head.strip("| ") for head in heads[1:]] == ["data.warp=0", "data.warp=0.3", "data.warp=0.6"]
+    assert [head.strip("| ") for head in heads[1:]] == ["data.warp=0", "data.warp=0.6"]
     names = [row[0].strip("| ") for row in rows]
     assert names == ["standard", "dilated 2", "dilated 4", "deformable", "deformable, over the better dilated"]
     assert len({row[1] for row in rows[:3]}) == 2  # equal scores, and a difference of 0 to the reference
@@ -109,14 +109,14 @@ def test_the_figure_shows_the_differences_at_their_values(varied):
     assert list(gain.get_ydata()) == pytest.approx(gains)
     wanted = [100 * report["variants"][3]["difference"]["mean"] for report in varied.reports.values()]
     assert list(means["deformable"].get_ydata()) == pytest.approx(wanted)
-    assert list(means["deformable"].get_xdata()) == pytest.approx([0, 0.3, 0.6], abs=0.02)
+    assert list(means["deformable"].get_xdata()) == pytest.approx([0, 0.6], abs=0.02)
     assert means["dilated 2"].get_linestyle() != means["dilated 4"].get_linestyle()
     assert to_hex(means["deformable"].get_color()) == CONV_TRAITS[ConvKind.deformable].colour.lower()
-    assert list(left.lines[0].get_xdata()) == [0, 0.3, 0.6]
+    assert list(left.lines[0].get_xdata()) == [0, 0.6]
 
 
 def test_values_that_are_no_numbers_stand_side_by_side(varied):
-    words = Varied("model.backbone", {"resnet18": varied.reports["0"], "resnet50": varied.reports["0.3"]})
+    words = Varied("model.backbone", {"resnet18": varied.reports["0"], "resnet50": varied.reports["0.6"]})
     columns = plot([varied, words]).axes
     assert len(columns) == 6
     right = columns[-1]
