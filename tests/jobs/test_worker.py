@@ -133,8 +133,8 @@ def test_failures_after_a_success_do_not_stop_the_agent(batch):
 def test_a_run_that_is_judged_stops_and_is_asked_about_at_each_new_report(batch):
     asked = []
 
-    def judge(jobs, job):
-        assert jobs[job.number] == job
+    def judge(changes, job):
+        assert job in changes.jobs
         asked.append(len(job.history))
         return Verdict("worse than the others", band=2) if asked[-1] >= 2 else None
 
