@@ -31,9 +31,8 @@ PAGES = [page for path in COPIED for page in ([path] if path.is_file() else path
 
 def commands() -> list[str]:
     """What follows `dcnrun` in each command that users are shown, once."""
-    blocks = [
-        block for page in USERS_PAGES for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
-    ]
+    texts = [page.read_text().replace("\\\n", "") for page in USERS_PAGES]  # a line that ends so goes on in the next
+    blocks = [block for text in texts for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)]
     lines = [part for block in blocks for line in block.splitlines() for part in line.split(" && ")]
     found = [re.search(r"(?:^|\s|/)dcnrun (.*)", line) for line in lines]
     return list(dict.fromkeys(shlex.join(shlex.split(match[1], comments=True)) for match in found if match))
