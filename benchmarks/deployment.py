@@ -2,9 +2,10 @@
 
     python benchmarks/deployment.py benchmarks/results/deployment.json [docs/deployment.md]
 
-Some six minutes on two quiet cores, most of them compiling. The networks are those of `experiment=quick`, a DeepLab on a
+Some nine minutes on two quiet cores, most of them compiling. The networks are those of `experiment=quick`, a DeepLab on a
 ResNet-18 of a quarter's width, with random weights and random offsets of some two pixels, which show a wrong sampling point as
-learnt ones near zero do not; images are 16 of the built-in data, 128x128, files are made for that size, and each is seen alone.
+learnt ones near zero do not; images are 16 of the built-in data, 128x128, files are made for that size, and each is seen alone. Those in 8
+bits are calibrated on 16 training images; labels of random weights change more easily than learnt ones.
 Times are medians of rounds in which all take turns. AOTInductor compiles two kinds only, each for most of a minute.
 
 A runtime that is not installed is a row that says so. With a second argument, the tables go into that page, between its marks.
@@ -14,6 +15,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ from torch import Tensor, nn
 from dcnrun.bench.machine import describe
 from dcnrun.bench.timing import Work, interleaved, quartiles_ms
 from dcnrun.config.compose import compose
-from dcnrun.config.schema import ConvKind
+from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.data import build_dataset, eval_batches
+from dcnrun.data.sample import Split
 from dcnrun.errors import DcnrunError
 from dcnrun.export.decompositions import DECOMPOSITIONS
 from dcnrun.export.exporting import with_random_offsets
-from dcnrun.export.targets import TARGETS, Settings, Target
+from dcnrun.export.formats import Quantized
+from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.tasks.build import build_model
 
 SIZE, IMAGES, THREADS = 128, 16, 2
@@ -38,6 +42,16 @@ ROUNDS, ROUNDS_OF_THE_LAST = 15, 40
 KINDS = tuple(ConvKind)
 COMPILED_AHEAD = (ConvKind.modulated, ConvKind.dcnv3)
 """Kinds that AOTInductor compiles."""
+PLAIN = Settings(size=(SIZE, SIZE))
+FILES: dict[str, tuple[Target, Settings]] = {
+    **{str(target): (target, PLAIN) for target in Target},
+    **{f"{target}, decomposed": (target, replace(PLAIN, decompose=True)) for target in (Target.onnx, Target.openvino)},
+    **{
+        f"{target}, int8": (target, replace(PLAIN, precision=Precision.int8))
+        for target in (Target.onnx, Target.openvino)
+    },
+}
+"""What is written, by its name in tables."""
 COMPARED = ConvKind.modulated
 """The kind whose network is timed once more, longer, and under torch.compile too."""
 EAGER, COMPILED = "PyTorch, our operator", "torch.compile, our operator"
@@ -53,22 +67,25 @@ def network_of(kind: ConvKind) -> nn.Module:
     return (with_random_offsets(network) or network).to(memory_format=torch.channels_last)
 
 
-def some_images() -> list[Tensor]:
-    settings = [f"data.image_size={SIZE}", f"data.val_images={IMAGES}", "data.eval_batch_size=1", "data.workers=0"]
+def some_images(split: Split) -> list[Tensor]:
+    settings = [f"data.image_size={SIZE}", f"data.{split}_images={IMAGES}", "data.eval_batch_size=1", "data.workers=0"]
     data = compose(["experiment=quick", *settings]).data
-    return [batch["image"] for batch in eval_batches(build_dataset(data, "val"), data)]
+    return [batch["image"] for batch in eval_batches(build_dataset(data, split), data)]
 
 
-def exported(target: Target, network: nn.Module, example: Tensor, folder: Path) -> Callable[[Tensor], Tensor]:
+def exported(
+    target: Target, settings: Settings, network: nn.Module, calibration: list[Tensor], file: Path
+) -> Callable[[Tensor], Tensor]:
     """Return what computes a network in a target's runtime; DcnrunError where it can't be had."""
     traits = TARGETS[target]
     traits.require_installed()
     form = traits.load()
-    settings = Settings(size=(SIZE, SIZE))
     form.check(settings)
-    file = folder / f"{target}{traits.suffix}"
-    form.write({file: network.to(memory_format=torch.contiguous_format)}, example, settings, {})
-    return form.open(file).run
+    file = file.with_name(f"{file.name}{traits.suffix}")
+    in_8_bits = Quantized(file.with_stem(f"{file.stem} in 8 bits"), calibration) if settings.is_quantized else None
+    contiguous = network.to(memory_format=torch.contiguous_format)
+    form.write({file: contiguous}, calibration[0], settings, {}, in_8_bits)
+    return form.open(file if in_8_bits is None else in_8_bits.path).run
 
 
 def compared(run: Callable[[Tensor], Tensor], network: nn.Module, images: list[Tensor]) -> dict[str, Any]:
@@ -86,23 +103,27 @@ def compared(run: Callable[[Tensor], Tensor], network: nn.Module, images: list[T
     }
 
 
-def matrix_of(kind: ConvKind, images: list[Tensor], folder: Path) -> tuple[dict[str, Any], dict[str, Work]]:
+def matrix_of(
+    kind: ConvKind, images: list[Tensor], calibration: list[Tensor], folder: Path
+) -> tuple[dict[str, Any], dict[str, Work]]:
     """Return a row for each runtime, and what runs one image in it."""
     network = network_of(kind)
     laid_out = [image.contiguous(memory_format=torch.channels_last) for image in images]
     works: dict[str, Work] = {EAGER: lambda: network(laid_out[0])}
     rows: dict[str, Any] = {}
-    for target in Target:
+    for name, (target, settings) in FILES.items():
         if target is Target.aoti and kind not in COMPILED_AHEAD:
             continue
-        print(f"{kind}: {TARGETS[target].title}", file=sys.stderr, flush=True)
-        try:
-            run = exported(target, network_of(kind), images[0], folder)
-        except DcnrunError as error:
-            rows[target] = {"loads": False, "why": str(error)}
+        if settings.decompose and not CONV_TRAITS[kind].learns_offsets:
             continue
-        rows[target] = {"loads": True, **compared(run, network, images)}
-        works[target] = lambda run=run: run(images[0])
+        print(f"{kind}: {name}", file=sys.stderr, flush=True)
+        try:
+            run = exported(target, settings, network_of(kind), calibration, folder / name)
+        except DcnrunError as error:
+            rows[name] = {"loads": False, "why": str(error)}
+            continue
+        rows[name] = {"loads": True, **compared(run, network, images)}
+        works[name] = lambda run=run: run(images[0])
     return rows, works
 
 
@@ -155,13 +176,13 @@ def tables(result: dict[str, Any]) -> str:
     ]
     for kind, of_kind in result["matrix"].items():
         times = {name: each["median"] for name, each in of_kind["milliseconds"].items()}
-        for target, row in of_kind["rows"].items():
+        for name, row in of_kind["rows"].items():
             if not row["loads"]:
-                lines.append(f"| {kind} | {target} | no: {row['why'].splitlines()[0]} | | | | |")
+                lines.append(f"| {kind} | {name} | no: {row['why'].splitlines()[0]} | | | | |")
                 continue
-            ratios = [f"{times[target] / times[name]:.2f}" if name in times else "" for name in (Target.onnx, EAGER)]
+            ratios = [f"{times[name] / times[other]:.2f}" if other in times else "" for other in (Target.onnx, EAGER)]
             differs = f"{row['largest_difference']:.1e} of {row['largest_score']:.3g}"
-            cells = (kind, target, "yes", differs, f"{100 * row['changed_labels']:.3f} %", *ratios)
+            cells = (kind, name, "yes", differs, f"{100 * row['changed_labels']:.3f} %", *ratios)
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"| {COMPARED} | images/s | beside PyTorch with our operator |", "|---|---:|---:|"]
     last = {name: each["median"] for name, each in result["compared"]["milliseconds"].items()}
@@ -182,13 +203,13 @@ def main() -> None:
     out, *pages = map(Path, sys.argv[1:])
     torch.set_num_threads(THREADS)
     torch.set_grad_enabled(False)
-    images = some_images()
+    images, calibration = some_images("val"), some_images("train")
     matrix: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             own = Path(folder, kind)
             own.mkdir()
-            rows, works = matrix_of(kind, images, own)
+            rows, works = matrix_of(kind, images, calibration, own)
             matrix[kind] = {"rows": rows, "milliseconds": timed(works, ROUNDS)}
             if kind is COMPARED:
                 chosen = works

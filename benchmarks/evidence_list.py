@@ -415,11 +415,11 @@ RESULTS = (
         name="deployment",
         files=("benchmarks/results/deployment.json", "docs/deployment.md"),
         commands=("python benchmarks/deployment.py benchmarks/results/deployment.json docs/deployment.md",),
-        hours=0.1,
+        hours=0.15,
         measures=("dcnrun/export/",),
         found="networks of every kind in every runtime (needs g++), and of the modulated one the images a second by turns. The network is narrow (`experiment=quick`), of random weights",
         needs=(Need.quiet,),
-        older="the form for OpenVINO is chosen by measurement since 9fb0812, and its row is to be measured again",
+        older="files in 8 bits and decomposed ones, which its script has rows for since, are to be measured",
     ),
     Result(
         name="onnx_sampling",
