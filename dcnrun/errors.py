@@ -24,6 +24,9 @@ class ConfigError(UsageError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # Python's passes the message, of which a process that unpickles it makes a problem a letter
+        return type(self), (self.problems,)
+
 
 class DataError(DcnrunError):
     """A file of a data set that can't be used: the message names it and what was expected."""
@@ -35,6 +38,9 @@ class ProblemsError(DcnrunError):
     def __init__(self, message: str, report: dict[str, Any]) -> None:
         self.report = report
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Python's passes the message alone
+        return type(self), (str(self), self.report)
 
 
 class RunError(DcnrunError):

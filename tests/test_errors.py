@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import pickle
 import signal
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from dcnrun.config.schema import ShapesConfig
 from dcnrun.data import build_dataset, train_batches
-from dcnrun.errors import RunError, explained
+from dcnrun.errors import ConfigError, ProblemsError, RunError, explained
 
 
 def test_memory_that_no_system_has():
@@ -59,3 +60,10 @@ HOW = ("is killed by signal: Killed", "exited unexpectedly")
 )
 def test_other_ends_of_such_a_process(text, how):
     assert str(explained(RuntimeError(text))).startswith(f"A process that prepares data {how}, as")
+
+
+def test_they_reach_another_process_whole():
+    settings = pickle.loads(pickle.dumps(ConfigError(["seed=-1: at least 0", "optim.lr=a: a number"])))
+    assert settings.problems == ["seed=-1: at least 0", "optim.lr=a: a number"]
+    found = pickle.loads(pickle.dumps(ProblemsError("2 files are damaged.", {"problems": 2})))
+    assert (str(found), found.report) == ("2 files are damaged.", {"problems": 2})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from dcnrun.data.files import read_bytes
+from dcnrun.data.files import read_bytes, why_unreadable
 from dcnrun.errors import DataError
 
 _EMPTY = msgspec.Raw(b"null")
@@ -195,7 +195,7 @@ def is_marked(annotation: AnyAnnotation) -> bool:
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:
-    return DataError(f"{file}: can't be read ({error}); expected a JSON file like COCO's")
+    return DataError(f"{file}: {why_unreadable(error)}; expected a JSON file like COCO's")
 
 
 def _entries(document: Any, key: str, kind: type[EntryT], file: Path) -> list[EntryT]:

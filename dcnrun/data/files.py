@@ -208,6 +208,14 @@ def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
     return (height, width) if type(height) is int and type(width) is int and height > 0 and width > 0 else None
 
 
+def why_unreadable(error: BaseException) -> str:
+    """Return that something can't be read and why, without the name of the file: what says it has named that."""
+    if isinstance(error, Pillow.UnidentifiedImageError):  # its words name a path, or an object in memory
+        return "can't be read (not an image, or a damaged one)"
+    why = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"can't be read ({why})"
+
+
 def _mode_without_alpha(picture: Any) -> str:
     return "L" if picture.mode in ("1", "L", "LA") else "RGB"
 
@@ -223,14 +231,14 @@ def _deep_layout(path: Path) -> Layout | None:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {_IMAGE_EXPECTED}") from None
     except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{path}: can't be read ({error}); expected {_IMAGE_EXPECTED}") from error
+        raise DataError(f"{path}: {why_unreadable(error)}; expected {_IMAGE_EXPECTED}") from error
 
 
 def _read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
     try:
         return read_deep(path, pages_are_bands)
     except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{path}: can't be read ({error}); expected {_IMAGE_EXPECTED}") from error
+        raise DataError(f"{path}: {why_unreadable(error)}; expected {_IMAGE_EXPECTED}") from error
 
 
 def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
@@ -375,7 +383,7 @@ def read_names(file: Path) -> list[str]:
     try:
         lines = read_bytes(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: can't be read ({error}); expected a text file, an image's name a line") from error
+        raise DataError(f"{file}: {why_unreadable(error)}; expected a text file, an image's name a line") from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -401,8 +409,7 @@ def _read(
             f"{path}: it claims to have more than {MOST_PIXELS:,} pixels; expected a smaller image"
         ) from None
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
-        why = error if content is None else type(error).__name__  # which would name an object in memory
-        raise DataError(f"{path}: can't be read ({why}); expected {expected}") from error
+        raise DataError(f"{path}: {why_unreadable(error)}; expected {expected}") from error
     if picture.mode not in modes:
         raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
     return picture

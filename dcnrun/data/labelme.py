@@ -33,6 +33,7 @@ from dcnrun.data.files import (
     require_below,
     root_folder,
     stated_size,
+    why_unreadable,
 )
 from dcnrun.data.labelme_shapes import NO_OBJECTS, joined, kind_of, read_part
 from dcnrun.data.sample import Rule, Split
@@ -92,7 +93,7 @@ class LabelmeDataset(BoxFileDataset):
         try:
             return _image_inside(file, json.loads(read_bytes(file)).get("imageData"), bands)
         except (OSError, ValueError, AttributeError, RecursionError) as error:  # it was fine when it was listed
-            raise DataError(f"{file}: can't be read any more ({error})") from error
+            raise DataError(f"{file}: {why_unreadable(error)}, and could be when it was listed") from error
 
 
 class _Drawing(NamedTuple):
@@ -205,7 +206,7 @@ def _read(file: Path, images: _Images) -> _Drawing:
     try:
         document = json.loads(read_bytes(file))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"can't be read ({error}); expected a JSON file of labelme") from None
+        raise ValueError(f"{why_unreadable(error)}; expected a JSON file of labelme") from None
     shapes = document.get("shapes") if isinstance(document, dict) else None
     if not isinstance(shapes, list):
         raise ValueError("it has no list 'shapes'; expected a JSON file of labelme")
@@ -237,7 +238,7 @@ def _image_inside(file: Path, text: Any, bands: Sequence[int]) -> Image:
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise ValueError(f"its imageData can't be read ({error}); expected an image in base64") from None
+        raise ValueError(f"its imageData {why_unreadable(error)}; expected an image in base64") from None
     return read_image(file, bands, content)
 
 

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from dcnrun.config.schema import Rectangles
 from dcnrun.data.box_files import AnnotatedObject, Box
 from dcnrun.data.coco_masks import RunLengths, area, encode, is_number, run_lengths, union
-from dcnrun.data.files import MOST_PIXELS, width_x_height
+from dcnrun.data.files import MOST_PIXELS, why_unreadable, width_x_height
 
 NO_OBJECTS = ("point", "points", "line", "linestrip")
 _POLYGONS = ("polygon", "rotation", "oriented_rectangle", "quadrilateral")
@@ -127,7 +127,7 @@ def _picture(text: Any, size: _Size) -> NDArray[np.bool_]:
             if shape in (size, (size[0] - 1, size[1] - 1)) and mode in _MASK_MODES:
                 return np.array(picture, np.bool_)
     except Exception as error:  # damaged files make Pillow's decoders raise almost anything
-        raise ValueError(f"its mask can't be read ({error}); expected a PNG in base64") from None
+        raise ValueError(f"its mask {why_unreadable(error)}; expected a PNG in base64") from None
     raise ValueError(
         f"its mask is a picture of {width_x_height(shape)} in mode {mode}; expected a grey one of {width_x_height(size)},"
         " from corner to corner (width x height)"

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from dcnrun.config.messages import nearest
 from dcnrun.config.schema import VocConfig
 from dcnrun.data.box_files import AnnotatedImage, AnnotatedObject, Box, BoxFileDataset, Flaw, ListedImage, records_of
-from dcnrun.data.files import first_few, image_size, read_bytes
+from dcnrun.data.files import first_few, image_size, read_bytes, why_unreadable
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.data.voc import CLASSES as WITH_BACKGROUND
@@ -128,7 +128,7 @@ def _read(item: Item) -> _Annotation:
     try:
         root = parse(item.annotation)
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        what = f"can't be read ({error}); expected an annotation of Pascal VOC"
+        what = f"{why_unreadable(error)}; expected an annotation of Pascal VOC"
         return _Annotation(item, flaw=Flaw(item.annotation, what, is_bad_box=False))
     objects = []
     for element in root.findall("object"):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from dcnrun.config.schema import YoloConfig
 from dcnrun.data.box_files import AnnotatedImage, AnnotatedObject, BoxFileDataset, Flaw, ListedImage, records_of
 from dcnrun.data.coco_masks import area, run_lengths
-from dcnrun.data.files import first_few, image_size, read_bytes
+from dcnrun.data.files import first_few, image_size, read_bytes, why_unreadable
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.yolo_layout import Layout, find_images, label_places, labels_without_image, read_layout
 from dcnrun.errors import UsageError
@@ -71,7 +71,7 @@ def _read(layout: Layout, image: Path) -> _Labelled:
     try:
         lines = list(enumerate(read_bytes(file).decode("utf-8-sig").splitlines(), start=1))
     except (OSError, UnicodeDecodeError) as error:
-        what = f"can't be read ({error}); expected a text file, an object a line"
+        what = f"{why_unreadable(error)}; expected a text file, an object a line"
         return _Labelled(image, file, size, [], [Flaw(file, what, is_bad_box=False)])
     written = [(number, line.split()) for number, line in lines if line.strip()]
     if size is None:
