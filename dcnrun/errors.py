@@ -24,7 +24,9 @@ class ConfigError(UsageError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Python's passes the message, of which a process that unpickles it makes a problem a letter
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # Python's passes the message, of which a process that unpickles it makes a problem a letter
         return type(self), (self.problems,)
 
 

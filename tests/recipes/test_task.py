@@ -225,7 +225,7 @@ class ClassificationConfig(ResNetModelConfig):
         "    Architecture.classification: ClassificationConfig,\n",
     )
     package.insert_before(
-        "dcnrun/tasks/registry.py", "    Config,\n    FasterRcnnConfig,\n", "    ClassificationConfig,\n"
+        "dcnrun/tasks/registry.py", "    Config,\n    DeepLabV3PlusConfig,\n", "    ClassificationConfig,\n"
     )
     package.insert_before(
         "dcnrun/tasks/registry.py",
