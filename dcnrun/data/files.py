@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, ImageOps
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as Pillow
 from torchvision.tv_tensors import Image, Mask
 
@@ -210,7 +210,7 @@ def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
 
 def why_unreadable(error: BaseException) -> str:
     """Return that something can't be read and why, without the name of the file: what says it has named that."""
-    if isinstance(error, Pillow.UnidentifiedImageError):  # its words name a path, or an object in memory
+    if isinstance(error, UnidentifiedImageError):  # its words name a path, or an object in memory
         return "can't be read (not an image, or a damaged one)"
     why = error.strerror if isinstance(error, OSError) and error.strerror else error
     return f"can't be read ({why})"

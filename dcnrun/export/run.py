@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
-from dcnrun.config.schema import DataConfig, DetectionModelConfig
+from dcnrun.config.schema import DataConfig, DetectionModelConfig, MaskModelConfig
 from dcnrun.console import console, printable
 from dcnrun.data import Sample
 from dcnrun.data.mask_batches import evaluation_transform
+from dcnrun.errors import UsageError
 from dcnrun.export.description import INPUT, OUTPUT, UNKNOWN, Description, Normalising
 from dcnrun.export.detector_run import export_detector
 from dcnrun.export.exporting import Export, exporting, speeds_of_forms
@@ -67,6 +68,10 @@ def export_run(
     if isinstance(config.model, DetectionModelConfig):
         found = export_detector(trained, out, which, target, settings, limit=limit, licence=licence)
         return {"run": str(run), **found}
+    if not isinstance(config.model, MaskModelConfig):
+        raise UsageError(
+            f"{run} is a run of model={config.model.head}: `dcnrun export` writes networks for segmentation and detection only."
+        )
     val_set = trained.val_set()
     network = trained.model(len(val_set.classes)).network
     sample = val_set[0]

@@ -143,7 +143,7 @@ def test_when_every_run_fails_so_does_the_comparison(trainer):
 
 
 def test_a_program_that_does_not_start_is_a_failed_run(trainer):
-    with pytest.raises(RunError, match="No such file|not found"):
+    with pytest.raises(RunError, match=r"No such file|not found"):
         run_grid(trainer.overrides, program=["/does/not/exist"])
 
 

@@ -327,7 +327,7 @@ def test_a_task_is_trained_evaluated_compared_and_drawn(package, recipes):
     assert (folder / "compared" / "compare.png").stat().st_size > 10_000
     assert (folder / "offsets" / "offsets.html").is_file()
 
-    assert "segmentation only" in package.fail("export", "standard", "--out", "run.onnx")
+    assert "segmentation and detection only" in package.fail("export", "standard", "--out", "run.onnx")
     assert "--save-predictions" in package.fail("evaluate", "standard", "--save-predictions", "found.json")
     assert "has none" in package.fail("train", "model=classification", "data=voc", "--dry-run")
 
