@@ -18,7 +18,7 @@ from dcnrun.compare.grid import SEED, Grid, build_grid
 from dcnrun.compare.page import PAGE_NAME
 from dcnrun.compare.report import difference_as_dict
 from dcnrun.compare.results import read_finished
-from dcnrun.compare.statistics import paired_difference
+from dcnrun.compare.statistics import Scores, paired_difference
 from dcnrun.compare.tables import escape, table_line
 from dcnrun.compare.variants import digest, slugs
 from dcnrun.config.inactive import traits_of
@@ -157,15 +157,20 @@ def with_gains_over_dilated(report: Report) -> dict[str, Any]:
 
     dilated = [row for row in report["variants"] if of_kind(row) is ConvKind.dilated and row["runs"]]
     best = max(dilated, key=lambda row: row[metric]["mean"], default=None)
+    controls = _run_scores(best) if best else []
 
     def gain(row: Report) -> dict[str, Any] | None:
         if best is None or not traits_of(row["settings"]).learns_offsets:
             return None
-        runs, controls = ([read_finished(Path(run["folder"])).scores for run in each["runs"]] for each in (row, best))
-        found = difference_as_dict(paired_difference(controls, runs, metric))
+        found = difference_as_dict(paired_difference(controls, _run_scores(row), metric))
         return None if found is None else {"control": best["name"], **json_ready(found)}
 
     return {**report, "variants": [{**row, OVER_DILATED: gain(row)} for row in report["variants"]]}
+
+
+def _run_scores(row: Report) -> list[Scores]:
+    """Return the scores of a variant's runs."""
+    return [read_finished(Path(run["folder"])).scores for run in row["runs"]]
 
 
 def _write(varied: Sequence[Varied], folder: Path) -> None:

@@ -165,9 +165,9 @@ class ShapesDataset(SegmentationDataset):
         Painted in this order, small items lie over large ones and none is hidden.
         """
         config, size = self._config, self._config.image_size
+        smallest, largest = _scales(config)
         places: list[tuple[tuple[float, float], float]] = []
         for _ in range(count):
-            smallest, largest = _scales(config)
             shares = np.exp(random.uniform(log(smallest), log(largest), _PLACE_TRIES))
             centres = size * (shares + (1 - 2 * shares) * random.uniform(size=(2, _PLACE_TRIES)))
             radii = size * shares

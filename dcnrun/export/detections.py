@@ -16,7 +16,7 @@ from dcnrun.data.sample import even_indices
 from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.description import Description
 from dcnrun.export.formats import ExportedNetwork
-from dcnrun.export.verification import images_per_second
+from dcnrun.export.verification import Agreement, images_per_second
 from dcnrun.tasks.detection.detector import DetectionNetwork, Detections
 from dcnrun.tasks.registry import task_of
 
@@ -148,20 +148,11 @@ def _check(found: dict[str, Tensor], names: tuple[str, ...], outputs: tuple[Tens
         )
 
 
-@dataclass(frozen=True)
-class DetectionAgreement:
-    """How an exported detector does on validation images, beside PyTorch on the same."""
+@dataclass(frozen=True, kw_only=True)
+class DetectionAgreement(Agreement):
+    """Of a detector."""
 
-    images: int
-    images_of_the_set: int
     partners: Partners
-    metrics: dict[str, float]
-    """The file's scores."""
-    pytorch_metrics: dict[str, float]
-    images_per_second: float
-    """By the median time of the first image alone."""
-    pytorch_images_per_second: float
-    threads: int
 
 
 def detection_agreement(
@@ -201,7 +192,14 @@ def detection_agreement(
         speed, pytorch_speed = images_per_second(partial(exported, *seen), partial(network, *seen))
     scores, pytorch_scores = (evaluator.result().metrics for evaluator in evaluators)
     return DetectionAgreement(
-        len(chosen), len(dataset), every, scores, pytorch_scores, speed, pytorch_speed, torch.get_num_threads()
+        images=len(chosen),
+        images_of_the_set=len(dataset),
+        metrics=scores,
+        pytorch_metrics=pytorch_scores,
+        images_per_second=speed,
+        pytorch_images_per_second=pytorch_speed,
+        threads=torch.get_num_threads(),
+        partners=every,
     )
 
 

@@ -19,9 +19,8 @@ from dcnrun.export.detectors import ExportableDetector
 from dcnrun.export.exporting import Export, exporting
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.runs import CheckpointChoice
-from dcnrun.scores import as_percent
 from dcnrun.tasks.detection.detector import DetectionNetwork
-from dcnrun.tasks.registry import metric_title, task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.training.trained_run import TrainedRun
 
 _FREE_EXAMPLE = (256, 320)
@@ -81,11 +80,7 @@ def export_detector(
     result = {
         "checkpoint": which,
         "step": trained.step,
-        "to": target,
-        "file": str(out),
-        "files": [str(file) for file in export.files],
-        "bytes": sum(file.stat().st_size for file in export.files),
-        **{name: value for name, value in asdict(settings).items() if name in TARGETS[target].settings},
+        **export.as_dict(),
         "input": {"name": INPUT, "shape": [1, image.shape[1], *(settings.size or ("height", "width"))]},
         "outputs": list(outputs),
         "comparisons": [asdict(comparison) for comparison in export.detections],
@@ -117,24 +112,13 @@ def _print(
             escape(printable(comparison.input)), shape, comparison.offsets, *_in_words(comparison.partners).values()
         )
     console.print(table)
-    console.print(_agreement_table(agreed, runtime, metric))
+    compared = [(name, value, "") for name, value in _in_words(agreed.partners).items()]
+    console.print(agreed.table(metric, runtime, compared))
     console.print(
         "A partner has the same class and, within a thousandth, the same place, score and mask. "
         f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
         soft_wrap=True,
     )
-
-
-def _agreement_table(agreed: DetectionAgreement, runtime: str, metric: str) -> Table:
-    every = agreed.images == agreed.images_of_the_set
-    images = "all" if every else f"{agreed.images}, evenly, of"
-    table = Table("", runtime, "PyTorch", title=f"On {images} {agreed.images_of_the_set} validation images")
-    scores = (as_percent(each[metric]) for each in (agreed.metrics, agreed.pytorch_metrics))
-    table.add_row(f"{metric_title(metric)} ", *scores)
-    table.add_row("images/s", f"{agreed.images_per_second:.3g}", f"{agreed.pytorch_images_per_second:.3g}")
-    for name, value in _in_words(agreed.partners).items():
-        table.add_row(name, value, "")
-    return table
 
 
 def _in_words(partners: Partners) -> dict[str, str]:

@@ -4,11 +4,11 @@ import copy
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,17 @@ class Export:
     unquantized: ExportedNetwork | None = None
     """Of a file in 8 bits, the same in fp32, which was compared."""
     files: list[Path] = field(default_factory=list)
-    """The files, once they are written."""
+    """The files, once they are written; first the one that refers to the others."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was written, and how: the settings that this kind of file has."""
+        return {
+            "to": self.target,
+            "file": str(self.files[0]),
+            "files": [str(file) for file in self.files],
+            "bytes": sum(file.stat().st_size for file in self.files),
+            **{name: value for name, value in asdict(self.settings).items() if name in TARGETS[self.target].settings},
+        }
 
 
 @contextmanager

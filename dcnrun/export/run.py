@@ -22,10 +22,9 @@ from dcnrun.export.exporting import Export, exporting, speeds_of_forms
 from dcnrun.export.formats import ExportedModule
 from dcnrun.export.quantization import Calibration
 from dcnrun.export.targets import TARGETS, Settings, Target
-from dcnrun.export.verification import Agreement, agreement, images_per_second, resized
+from dcnrun.export.verification import MaskAgreement, agreement, images_per_second, resized
 from dcnrun.runs import CheckpointChoice
-from dcnrun.scores import as_percent
-from dcnrun.tasks.registry import metric_title, task_of
+from dcnrun.tasks.registry import task_of
 from dcnrun.training.trained_run import load_trained_run
 
 _CLEARLY_FASTER = 1.1
@@ -124,11 +123,7 @@ def export_run(
         "run": str(run),
         "checkpoint": which,
         "step": trained.step,
-        "to": target,
-        "file": str(out),
-        "files": [str(file) for file in export.files],
-        "bytes": sum(file.stat().st_size for file in export.files),
-        **{name: value for name, value in asdict(settings).items() if name in traits.settings},
+        **export.as_dict(),
         "input": {"name": INPUT, "shape": ["batch", image.shape[1], *(settings.size or ("height", "width"))]},
         "output": {"name": OUTPUT, "shape": ["batch", len(val_set.classes), *(settings.size or ("height", "width"))]},
         "images_per_second_of_forms": {"decomposed": speeds[True], "operators": speeds[False]} if speeds else None,
@@ -165,7 +160,9 @@ def _quantization_in_words(settings: Settings, calibration: Calibration) -> str:
     )
 
 
-def _print(result: dict[str, Any], description: Description, export: Export, agreed: Agreement, metric: str) -> None:
+def _print(
+    result: dict[str, Any], description: Description, export: Export, agreed: MaskAgreement, metric: str
+) -> None:
     input_shape, output_shape = (f"({', '.join(map(str, result[end]['shape']))})" for end in ("input", "output"))
     lines = [
         f"{', '.join(result['files'])}: {result['bytes'] / 2**20:.1f} MiB",
@@ -185,7 +182,11 @@ def _print(result: dict[str, Any], description: Description, export: Export, agr
         numbers = f"{comparison.largest_score:.4g}", f"{comparison.largest_difference:.2g}"
         table.add_row(escape(printable(comparison.input)), shape, comparison.offsets, *numbers)
     console.print(table)
-    console.print(_agreement_table(agreed, runtime, metric))
+    compared = [
+        ("largest difference", f"{agreed.largest_difference:.2g}", f"scores up to {agreed.largest_score:.4g}"),
+        ("changed labels", f"{100 * agreed.changed_labels:.3g} % of pixels", ""),
+    ]
+    console.print(agreed.table(metric, runtime, compared))
     if note := TARGETS[export.target].note:
         console.print(note, markup=False, soft_wrap=True)
     console.print(
@@ -202,15 +203,3 @@ def _form_in_words(settings: Settings, speeds: Mapping[bool, float], asked: bool
         f"Deformable layers are written as {forms[chosen]}{'' if asked else ', chosen by measurement'}: {speeds[chosen]:.3g} images/s, "
         f"against {speeds[not chosen]:.3g} as {forms[not chosen]}.{other}"
     )
-
-
-def _agreement_table(agreed: Agreement, runtime: str, metric: str) -> Table:
-    every = agreed.images == agreed.images_of_the_set
-    images = "all" if every else f"{agreed.images}, evenly, of"
-    table = Table("", runtime, "PyTorch", title=f"On {images} {agreed.images_of_the_set} validation images")
-    scores = (as_percent(each[metric]) for each in (agreed.metrics, agreed.pytorch_metrics))
-    table.add_row(f"{metric_title(metric)} ", *scores)
-    table.add_row("images/s", f"{agreed.images_per_second:.3g}", f"{agreed.pytorch_images_per_second:.3g}")
-    table.add_row("largest difference", f"{agreed.largest_difference:.2g}", f"scores up to {agreed.largest_score:.4g}")
-    table.add_row("changed labels", f"{100 * agreed.changed_labels:.3g} % of pixels", "")
-    return table

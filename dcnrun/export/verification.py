@@ -2,12 +2,13 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -15,7 +16,8 @@ from dcnrun.config.schema import Config, DataConfig
 from dcnrun.data import LabelledDataset, MaskBatch, Sample, SegmentationDataset
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import DcnrunError
-from dcnrun.tasks.registry import task_of
+from dcnrun.scores import as_percent
+from dcnrun.tasks.registry import metric_title, task_of
 from dcnrun.training.validation import in_memory_format
 
 MOST_CHANGED = 0.1
@@ -24,17 +26,12 @@ ROUNDS, SECONDS = 15, 20.0
 """The most times that an image is timed, and the seconds after which it is not timed again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """How an exported file does on validation images, beside PyTorch on the same."""
 
     images: int
     images_of_the_set: int
-    largest_difference: float
-    """Of the outputs."""
-    largest_score: float
-    changed_labels: float
-    """The share of pixels that have another class."""
     metrics: dict[str, float]
     """The file's scores."""
     pytorch_metrics: dict[str, float]
@@ -42,6 +39,29 @@ class Agreement:
     """By the median time of the first image alone."""
     pytorch_images_per_second: float
     threads: int
+
+    def table(self, metric: str, runtime: str, compared: Iterable[Sequence[str]]) -> Table:
+        """Return scores and speeds beside each other, and rows of what was compared: its name, of the file, of PyTorch."""
+        every = self.images == self.images_of_the_set
+        images = "all" if every else f"{self.images}, evenly, of"
+        table = Table("", runtime, "PyTorch", title=f"On {images} {self.images_of_the_set} validation images")
+        scores = (as_percent(each[metric]) for each in (self.metrics, self.pytorch_metrics))
+        table.add_row(f"{metric_title(metric)} ", *scores)
+        table.add_row("images/s", f"{self.images_per_second:.3g}", f"{self.pytorch_images_per_second:.3g}")
+        for row in compared:
+            table.add_row(*row)
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskAgreement(Agreement):
+    """Of a network that scores pixels."""
+
+    largest_difference: float
+    """Of the outputs."""
+    largest_score: float
+    changed_labels: float
+    """The share of pixels that have another class."""
 
     def lost_points(self, metric: str) -> float:
         """Return by how many points, hundredths, the file scores below PyTorch."""
@@ -81,7 +101,7 @@ def agreement(
     limit: int,
     size: tuple[int, int] | None,
     tolerance: float,
-) -> Agreement:
+) -> MaskAgreement:
     """Run validation images through a network and the file made of it; DcnrunError where the outputs differ too much.
 
     Args:
@@ -122,17 +142,17 @@ def agreement(
         plain = first.contiguous()
         speed, pytorch_speed = images_per_second(partial(exported, plain), partial(network, first))
     scores, pytorch_scores = (evaluator.result().metrics for evaluator in evaluators)
-    return Agreement(
-        len(chosen),
-        len(dataset),
-        difference,
-        largest,
-        changed / pixels,
-        scores,
-        pytorch_scores,
-        speed,
-        pytorch_speed,
-        torch.get_num_threads(),
+    return MaskAgreement(
+        images=len(chosen),
+        images_of_the_set=len(dataset),
+        metrics=scores,
+        pytorch_metrics=pytorch_scores,
+        images_per_second=speed,
+        pytorch_images_per_second=pytorch_speed,
+        threads=torch.get_num_threads(),
+        largest_difference=difference,
+        largest_score=largest,
+        changed_labels=changed / pixels,
     )
 
 

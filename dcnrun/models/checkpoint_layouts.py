@@ -112,11 +112,19 @@ def _detectron2_body(c5: str = _DETECTRON2_BODY_NAMES + "res5") -> tuple[Rename,
     )
 
 
+def _detectron2_proposals(anchors: Change | None = None) -> tuple[Rename, ...]:
+    """Return the names of what proposes regions in detectron2, and how the rows of its anchors change."""
+    head = r"proposal_generator\.rpn_head\."
+    return (
+        Rename(head + "conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
+        Rename(head + "objectness_logits" + _LEAF, r"rpn.head.cls_logits.\1", anchors),
+        Rename(head + "anchor_deltas" + _LEAF, r"rpn.head.bbox_pred.\1", anchors),
+    )
+
+
 _DETECTRON2_C4 = (
     *_detectron2_body(r"roi_heads\.res5"),
-    Rename(r"proposal_generator\.rpn_head\.conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
-    Rename(r"proposal_generator\.rpn_head\.objectness_logits" + _LEAF, r"rpn.head.cls_logits.\1", _anchors(sizes=5)),
-    Rename(r"proposal_generator\.rpn_head\.anchor_deltas" + _LEAF, r"rpn.head.bbox_pred.\1", _anchors(sizes=5)),
+    *_detectron2_proposals(_anchors(sizes=5)),
 )
 """Names of networks that compute c5 of regions: all but what makes scores and boxes of its mean, of which there is none here."""
 
@@ -140,9 +148,7 @@ def _detectron2(finest: int) -> tuple[Rename, ...]:
     return (
         *_detectron2_body(),
         *levels,
-        Rename(r"proposal_generator\.rpn_head\.conv" + _LEAF, r"rpn.head.conv.0.0.\1"),
-        Rename(r"proposal_generator\.rpn_head\.objectness_logits" + _LEAF, r"rpn.head.cls_logits.\1"),
-        Rename(r"proposal_generator\.rpn_head\.anchor_deltas" + _LEAF, r"rpn.head.bbox_pred.\1"),
+        *_detectron2_proposals(),
         Rename(r"roi_heads\.box_head\.(?:0\.)?fc1" + _LEAF, r"roi_heads.box_head.fc6.\1"),
         Rename(r"roi_heads\.box_head\.(?:0\.)?fc2" + _LEAF, r"roi_heads.box_head.fc7.\1"),
         Rename(

@@ -42,7 +42,7 @@ from dcnrun.models.conv import ModulatedDeformConv2d
 from dcnrun.models.encoders import published_weights
 from dcnrun.models.sampling import sampling_layers
 from dcnrun.models.torch_files import NotTensorsError, is_plain, read_torch_file
-from dcnrun.runs import RunFolder
+from dcnrun.runs import RunFolder, read_bytes
 
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
 _BACKBONES = (
@@ -382,7 +382,7 @@ def read_weights_file(path: Path) -> Weights:
 def _description(path: Path) -> dict[str, Any]:
     """Return the JSON object that a file holds; an empty one where it holds none."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_bytes(path))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
