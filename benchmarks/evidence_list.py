@@ -615,7 +615,7 @@ RESULTS = (
     Result(
         name="ray_overhead",
         files=("benchmarks/results/ray_overhead.json",),
-        commands=("python -m benchmarks.ray_overhead benchmarks/results/ray_overhead.json",),
+        commands=("python -m benchmarks.ray_overhead {before} benchmarks/results/ray_overhead.json",),
         hours=0.1,
         measures=("dcnrun/jobs/cluster/", *LEDGER),
         found="on an AMD EPYC: from a free node to the first step a trial takes as long as by itself with either engine (-0.05 s with Ray, -0.39 s with the local one, both within the spread of 3.5 to 5.4 s); 1,000 pretended "

@@ -1,19 +1,22 @@
 """What the Ray engine adds to each trial, beside the local engine in the same run; and how many pretended trials it gets through,
 beside agents that share a PostgreSQL.
 
-    python -m benchmarks.ray_overhead benchmarks/results/ray_overhead.json [TRIALS WORKERS]
+    git worktree add /tmp/before 7976a1d
+    python -m benchmarks.ray_overhead /tmp/before benchmarks/results/ray_overhead.json [TRIALS WORKERS]
 
 Targets: at most 1 s a trial, as benchmarks/sweep_overhead.py defines it; and with 1,000 trials of 0.1 s on 16 workers at least 3
-times the throughput of the agents on PostgreSQL, with the memory of the ledger's actor flat. Such a trial is `sleep`, and what draws it
-only counts, so that the ledger is what is measured. Some minutes; nothing else may run.
+times the throughput that the agents on PostgreSQL had in the last commit without an engine on Ray, which is the older checkout, with
+the memory of the ledger's actor flat. They have become faster since too, as its figures beside theirs of today show. Such a trial is
+`sleep`, and what draws it only counts, so that the ledger is what is measured. Some minutes; nothing else may run.
 """
 
 import json
 import multiprocessing
 import statistics
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,27 @@ from tests.postgres import PROGRAMS, Postgres
 
 TRIALS, WORKERS = 1000, 16
 _TRIAL = """mkdir -p "$0" && sleep 0.1 && echo '{"status": "completed"}' > "$0/summary.json" """
+_AGENTS_BEFORE = """
+import multiprocessing, sys
+from pathlib import Path
+from dcnrun.jobs.ledger import JobSpec, Ledger
+from dcnrun.jobs.worker import work
+
+url, folder, trials, workers, trial = sys.argv[1:]
+
+def draw(jobs):
+    return JobSpec((), {"number": len(jobs)}, f"trial-{len(jobs):06d}")
+
+def agent():
+    work(Ledger.open(url, "pretended"), Path(folder), lambda job, path: ["sh", "-c", trial, str(path)], draw=draw)
+
+Ledger.create(url, "pretended", "sweep", "", "", int(trials))
+agents = [multiprocessing.get_context("fork").Process(target=agent) for _ in range(int(workers))]
+for each in agents:
+    each.start()
+for each in agents:
+    each.join()
+"""
 
 
 def overhead() -> dict[str, Any]:
@@ -76,22 +100,33 @@ def agent(url: str, folder: Path) -> None:
     work(LedgerSource(ledger, drawing), folder, command)
 
 
-def throughput_on_postgres(trials: int, workers: int, folder: Path) -> float:
-    """Return the trials a second of agents that share a PostgreSQL, from their start to their end."""
-    server = Postgres(max(PROGRAMS.glob("*/bin")), folder)
-    server.start()
-    try:
-        url = server.new_database()
-        ledger = create(url, trials)
-        runs = folder / "runs"
-        agents = [multiprocessing.get_context("fork").Process(target=agent, args=(url, runs)) for _ in range(workers)]
-        for each in agents:
-            each.start()
-        for each in agents:
-            each.join()
-        return trials_a_second(ledger.jobs(), trials)
-    finally:
-        server.stop()
+def run_agents(url: str, folder: Path, trials: int, workers: int) -> None:
+    create(url, trials)
+    agents = [multiprocessing.get_context("fork").Process(target=agent, args=(url, folder)) for _ in range(workers)]
+    for each in agents:
+        each.start()
+    for each in agents:
+        each.join()
+
+
+def run_agents_of(checkout: Path, url: str, folder: Path, trials: int, workers: int) -> None:
+    arguments = [url, str(folder), str(trials), str(workers), _TRIAL]
+    subprocess.run([sys.executable, "-c", _AGENTS_BEFORE, *arguments], cwd=checkout, check=True)
+
+
+def throughput_on_postgres(trials: int, run: Callable[[str, Path], None]) -> float:
+    """Return the trials a second of agents that share a PostgreSQL, whose database and folder of runs are given to `run`."""
+    with tempfile.TemporaryDirectory(prefix="ray-overhead-") as temporary:
+        folder = Path(temporary)
+        folder.chmod(0o755)
+        server = Postgres(max(PROGRAMS.glob("*/bin")), folder)
+        server.start()
+        try:
+            url = server.new_database()
+            run(url, folder / "runs")
+            return trials_a_second(Ledger.open(url, "pretended").jobs(), trials)
+        finally:
+            server.stop()
 
 
 def throughput_on_ray(trials: int, workers: int, folder: Path) -> dict[str, Any]:
@@ -138,18 +173,26 @@ def trials_a_second(jobs: list[Job], trials: int) -> float:
 
 
 def main() -> None:
-    trials, workers = map(int, sys.argv[2:]) if sys.argv[2:] else (TRIALS, WORKERS)
+    before, out = map(Path, sys.argv[1:3])
+    trials, workers = map(int, sys.argv[3:]) if sys.argv[3:] else (TRIALS, WORKERS)
     result: dict[str, Any] = {"machine": describe(), "ray": ray.__version__, "trials": trials, "workers": workers}
-    with tempfile.TemporaryDirectory(prefix="ray-overhead-") as folder:
-        Path(folder).chmod(0o755)
-        result["postgres"] = {"trials_a_second": throughput_on_postgres(trials, workers, Path(folder))}
-    print(result["postgres"], flush=True)
+    commit = subprocess.run(["git", "-C", before, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    result["before"] = {"commit": commit.stdout.strip()}
+    for name, run in (("postgres_before", partial(run_agents_of, before)), ("postgres", run_agents)):
+        speed = throughput_on_postgres(trials, partial(run, trials=trials, workers=workers))
+        result[name] = {"trials_a_second": speed}
+        print(name, speed, flush=True)
     with tempfile.TemporaryDirectory(prefix="ray-overhead-") as folder:
         result["ray_engine"] = throughput_on_ray(trials, workers, Path(folder))
     print(result["ray_engine"], flush=True)
     if trials == TRIALS:
         result["overhead"] = overhead()
-    Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n")
+    ratios = {
+        name: result["ray_engine"]["trials_a_second"] / result[name]["trials_a_second"]
+        for name in ("postgres_before", "postgres")
+    }
+    result["ray_engine_times_as_many_as"] = {name: round(ratio, 2) for name, ratio in ratios.items()}
+    out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
