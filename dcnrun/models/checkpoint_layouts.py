@@ -87,6 +87,8 @@ OFFSET_BRANCHES = (
 )
 """Names of offset branches, in whichever project."""
 
+_DEEP_STEM = (("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1"))
+"""Our names of a deep stem's three convolutions, each with its normalisation."""
 
 _DETECTRON2_BODY_NAMES = r"(?:backbone\.)?(?:bottom_up\.)?"
 
@@ -174,10 +176,23 @@ def _detectron2(finest: int) -> tuple[Rename, ...]:
     )
 
 
+_DETECTRON2_DEEPLAB = (
+    *(
+        rename
+        for nth, (conv, norm) in enumerate(_DEEP_STEM, start=1)
+        for rename in (
+            Rename(rf"{_DETECTRON2_BODY_NAMES}stem\.conv{nth}\.weight", f"backbone.{conv}.weight"),
+            Rename(rf"{_DETECTRON2_BODY_NAMES}stem\.conv{nth}\.norm\.(\w+)", rf"backbone.{norm}.\1"),
+        )
+    ),
+    *_detectron2_body(),
+)
+"""Names of the ResNet of its DeepLab, whose head computes what none of ours does."""
+
 _OPENMMLAB_BODY = (
     *(
         rename
-        for nth, (conv, norm) in enumerate((("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")))
+        for nth, (conv, norm) in enumerate(_DEEP_STEM)
         for rename in (
             Rename(rf"((?:backbone\.)?)stem\.(?:{3 * nth}|{nth}\.conv)\.weight", rf"\1{conv}.weight"),
             Rename(rf"((?:backbone\.)?)stem\.(?:{3 * nth + 1}|{nth}\.bn)\.(\w+)", rf"\1{norm}.\2"),
@@ -276,6 +291,7 @@ _TORCHVISION = (
 )
 
 LAYOUTS = (
+    Layout(Project.detectron2, _ROOT + _DETECTRON2_BODY_NAMES + r"stem\.conv3\.norm\.weight", _DETECTRON2_DEEPLAB),
     Layout(Project.detectron2, _ROOT + r"roi_heads\.res5\.0\.conv1\.weight", _DETECTRON2_C4),
     Layout(Project.detectron2, _ROOT + r"backbone\.fpn_lateral2\.weight", _detectron2(2)),
     Layout(Project.detectron2, _ROOT + r"backbone\.fpn_lateral3\.weight", _detectron2(3)),

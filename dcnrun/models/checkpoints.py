@@ -169,6 +169,10 @@ def notes_on(content: Any, translation: Translation) -> tuple[str, ...]:
         notes.append(
             f"it is a cascade of {len(box_heads)} heads, of which a network here has the first, and what refines its boxes has no counterpart"
         )
+    if any(re.search(r"sem_seg_head\.(?:aspp|decoder)\.", name) for name in names):
+        notes.append(
+            "its head has no counterpart, and the blocks of its c5 may be dilated unalike (multi_grid), which its file does not say"
+        )
     if any(re.search(r"roi_heads\.res5\.|roi_head\.shared_head\.layer4\.", name) for name in names):
         notes.append("its c5 was computed of each region, and is of the whole map here; its head has no counterpart")
     if found := re.search(r"multi_grid\s*=\s*[(\[]([\d\s,]+)[)\]]", _config_of(content)):

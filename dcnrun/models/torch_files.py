@@ -77,7 +77,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError:
-        raise NotTensorsError("is a file of safetensors: pip install safetensors") from None
+        raise NotTensorsError(
+            "is a file of safetensors, which needs the package of that name: pip install 'dcnrun[safetensors]'"
+        ) from None
     try:
         return load_file(path)
     except Exception as error:  # of the library, or of PyTorch for types that it lacks

@@ -47,7 +47,19 @@ class _ResNet:
 
     @property
     def backbone(self) -> Backbone | None:
-        """The ResNet of ours with these blocks; None where there is none."""
+        """The ResNet of ours with these blocks and as many channels in its stem as in its first stage; None where there is none."""
+        return self._with_our_blocks if self._stem_channels == self.width else None
+
+    @property
+    def encoder(self) -> str | None:
+        """The encoder of timm that is this ResNet with twice the channels in its stem, as detectron2's DeepLab has; None where there is none."""
+        is_wide = self._stem_channels == 2 * self.width == 2 * PUBLISHED_WIDTH
+        is_deep = stem_of(self.tensors) is ResNetStem.deep
+        blocks = self._with_our_blocks if is_wide and is_deep else None
+        return f"{TIMM}{blocks}s" if blocks in (Backbone.resnet50, Backbone.resnet101) else None
+
+    @property
+    def _with_our_blocks(self) -> Backbone | None:
         if not self._has_our_blocks():
             return None
         has_third = f"{self.prefix}layer1.0.conv3.weight" in self.tensors
@@ -57,19 +69,22 @@ class _ResNet:
         return None
 
     def _has_our_blocks(self) -> bool:
-        """Return whether its blocks have layers of ours alone, and its stem as many channels as its first stage.
+        """Return whether its blocks have layers of ours alone.
 
-        Others have attention in their blocks, pool in their shortcuts, or begin with more channels.
+        Others have attention in their blocks, or pool in their shortcuts.
         """
         names = [name.removeprefix(self.prefix) for name in self.tensors if name.startswith(f"{self.prefix}layer")]
-        width, channels = self.tensors[self.prefix + _FIRST_BLOCK].shape[:2]
         pooled = self.tensors.get(f"{self.prefix}layer2.0.downsample.1.weight")
-        return width == channels and all(map(_OF_OURS.match, names)) and (pooled is None or pooled.dim() == 1)
+        return all(map(_OF_OURS.match, names)) and (pooled is None or pooled.dim() == 1)
 
     @property
     def width(self) -> int:
         """The channels of its first stage."""
         return len(self.tensors[self.prefix + _FIRST_BLOCK])
+
+    @property
+    def _stem_channels(self) -> int:
+        return self.tensors[self.prefix + _FIRST_BLOCK].shape[1]
 
     def beside(self, name: str, dimensions: int = 4) -> tuple[int, ...] | None:
         """Return the shape of a tensor beside the backbone, by its name in our networks; None where there is none such."""
@@ -89,7 +104,8 @@ def inspect_weights(file: Path) -> dict[str, Any]:
     else:
         settings, classes = ([*_settings(network, weights)], _classes(network)) if network else ([], None)
     loaded = _tried(settings, file, classes or 1) if settings else None
-    project = library.project if library else weights.translation.project if weights.translation else None
+    translated = weights.translation.project if weights.translation else None
+    project = translated or (library.project if library else None)
     report = {
         "file": weights.source,
         "project": project.value if project else "dcnrun" if weights.translation is None else None,
@@ -220,6 +236,8 @@ def _library(weights: Weights, network: _ResNet | None) -> LibraryNetwork | None
     root, said = _library_root(weights.tensors), weights.library
     if root is None and network and network.backbone:
         return None
+    if said is None and network and network.encoder:
+        said = LibraryNetwork(network.encoder, None)
     try:
         architectures = list(smp().MODEL_ARCHITECTURES_MAPPING)
         if said and is_encoder(said.encoder) and (said.arch or architectures[0]) in architectures:

@@ -478,12 +478,33 @@ class D2Block(nn.Module):
         return (self.conv3(out.relu()) + (self.shortcut(x) if hasattr(self, "shortcut") else x)).relu()
 
 
-class D2ResNet(nn.Module):
-    def __init__(self, width, modulated):
+class D2Stem(nn.Module):
+    def __init__(self, channels):
         super().__init__()
-        self.stem = nn.Module()
-        self.stem.conv1 = D2Conv(3, width, 7, 2)
-        channels = width
+        self.conv1 = D2Conv(3, channels, 7, 2)
+
+    def forward(self, x):
+        return self.conv1(x).relu()
+
+
+class D2DeepLabStem(nn.Module):
+    """What the ResNets of detectron2's DeepLab begin with."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = D2Conv(3, channels // 2, 3, 2)
+        self.conv2 = D2Conv(channels // 2, channels // 2, 3)
+        self.conv3 = D2Conv(channels // 2, channels, 3)
+
+    def forward(self, x):
+        return self.conv3(self.conv2(self.conv1(x).relu()).relu()).relu()
+
+
+class D2ResNet(nn.Module):
+    def __init__(self, width, modulated, stem=D2Stem, stem_channels=None):
+        super().__init__()
+        channels = stem_channels or width
+        self.stem = stem(channels)
         for stage, depth in enumerate([3, 4, 6, 3]):
             blocks = []
             for block in range(depth):
@@ -493,7 +514,7 @@ class D2ResNet(nn.Module):
             self.add_module(f"res{stage + 2}", nn.Sequential(*blocks))
 
     def forward(self, x):
-        features = [functional.max_pool2d(self.stem.conv1(x).relu(), 3, 2, 1)]
+        features = [functional.max_pool2d(self.stem(x), 3, 2, 1)]
         for stage in range(4):
             features.append(getattr(self, f"res{stage + 2}")(features[-1]))
         return features[1:]

@@ -7,9 +7,11 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import RPNHead
 
+from dcnrun.config.schema import Backbone, ResNetStem
+from dcnrun.models.backbones import ResNetBackbone
 from dcnrun.models.checkpoints import translate
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from tests.models.fakes import CharlesShang, D2Block, DeformPack, MmdetBBoxHead, randomize
+from tests.models.fakes import CharlesShang, D2Block, D2DeepLabStem, DeformPack, MmdetBBoxHead, randomize
 
 
 def loaded(layer, original, name="layer1.0.conv2"):
@@ -74,6 +76,15 @@ def test_a_block_of_detectron2(modulated, theirs, ours):
     hidden = norm(layer(original.conv1(x).relu())).relu()
     wanted = original(x)
     torch.testing.assert_close((original.conv3(hidden) + original.shortcut(x)).relu(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stem_of_detectron2s_deeplab():
+    original = randomize(D2DeepLabStem(8))
+    tensors = translate({f"backbone.stem.{key}": value for key, value in original.state_dict().items()}).tensors
+    ours = ResNetBackbone(Backbone.resnet18, 8, stem=ResNetStem.deep)
+    convolutions, norm = filled(ours.conv1, tensors, "backbone.conv1"), filled(ours.bn1, tensors, "backbone.bn1")
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(norm(convolutions(x)).relu(), original(x))
 
 
 def test_a_cascade_gives_its_first_head_whose_box_is_that_of_all_classes():

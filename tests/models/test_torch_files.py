@@ -57,7 +57,7 @@ def test_what_projects_keep_beside_tensors_is_not_run_and_a_way_out_is_said(tmp_
     assert all(torch.equal(copy[name], value) for name, value in STATE.items())
 
 
-def test_files_of_safetensors_by_whatever_name(tmp_path):
+def test_files_of_safetensors_by_whatever_name(tmp_path, monkeypatch):
     path = tmp_path / "x.bin"
     save_file(STATE, path)
     content = read_torch_file(path)
@@ -65,6 +65,9 @@ def test_files_of_safetensors_by_whatever_name(tmp_path):
     assert all(torch.equal(content[name], value) for name, value in STATE.items())
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(NotTensorsError, match="damaged, or not what safetensors writes"):
+        read_torch_file(path)
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(NotTensorsError, match=r"pip install 'dcnrun\[safetensors\]'"):
         read_torch_file(path)
 
 

@@ -29,7 +29,10 @@ from dcnrun.tasks.build import build_model
 from dcnrun.tasks.inspect_weights import inspect_weights
 from tests.models.factories import library
 from tests.models.fakes import (
+    D2Conv,
+    D2DeepLabStem,
     D2MaskRcnn,
+    D2ResNet,
     D2RetinaNet,
     MmdetMaskRcnn,
     MmdetRetinaNet,
@@ -272,6 +275,22 @@ def test_all_of_a_network_of_published_size_has_its_place(kind, settings):
         for key, value in theirs.items()
         if not key.startswith("pixel_") and "num_batches" not in key
     }
+
+
+@pytest.mark.filterwarnings("ignore:.*to a meta parameter")
+def test_a_published_deeplab_of_detectron2_has_an_encoder_of_timm(tmp_path):
+    """Whose stem has twice the channels of its first stage, as no ResNet of ours has."""
+    with torch.device("meta"):
+        original = nn.Module()
+        original.backbone = D2ResNet(64, None, D2DeepLabStem, stem_channels=128)
+        project = nn.ModuleDict({"project_conv": D2Conv(256, 48, 1)})
+        original.sem_seg_head = nn.ModuleDict({"decoder": nn.ModuleDict({"res2": project})})
+        torch.save({"model": filled(original)}, tmp_path / "x.pth")
+        report = inspect_weights(tmp_path / "x.pth")
+    assert report["project"] == "detectron2"
+    assert report["settings"] == ["model=smp", "model.encoder=tu-resnet50s", "conv=standard"]
+    assert "330 of its 336 tensors are loaded; not used: model.sem_seg_head.decoder.res2" in report["loaded"]
+    assert "its head has no counterpart" in report["loaded"]
 
 
 WIDTH = ["model.width=8", "model.backbone=resnet50"]
