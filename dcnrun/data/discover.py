@@ -70,11 +70,13 @@ _LISTS = "ImageSets/Segmentation"
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
+_TURNED = "Label Studio's own JSON, with turned rectangles"
 _UNREAD = (
     (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
     (".xml", rb"<polygon>\s*(<username>[^<]*</username>\s*)?<pt>", "an annotation of the LabelMe of MIT"),
     (".json", rb'"dm_format_version"|"media_type": *\d+, *"items"', "datumaro's own JSON"),
     (".json", rb'"_via_img_metadata"|"region_attributes"', "a project of the VGG Image Annotator"),
+    (".json", rb'"original_width":[^{}]*\{[^{}]*"rotation": *-?[\d.]*[1-9]', _TURNED),
     (".json", rb'"from_name":|"original_width":', "Label Studio's own JSON"),
     (".json", rb'"classTitle":', "Supervisely's own JSON"),
     (".json", rb'"segments_info":', "COCO's panoptic JSON"),
@@ -87,6 +89,8 @@ _UNREAD = (
     (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
 )
 """Endings of files, what they hold, and the format that this is of."""
+_EXPORTS = {_TURNED: "YOLOv8 OBB, the only one of its formats whose boxes are right then,"}
+"""What to export instead, where it is not the formats that all tools have."""
 _PLAIN = re.compile(r"[\w./@%+~-]+")
 
 
@@ -124,10 +128,10 @@ def discover(path: Path) -> list[Reading]:
             return readings
     listing = _listing(folders[0])
     counts = [f"{len(names)} in {place or '.'}" for place, names in listing.items() if names]
-    if known := next(_unread(folders[0], listing), None):
-        raise UsageError(
-            f"{path}: {known}, which is not read; export it as COCO, YOLO or Pascal VOC, or as masks, from there"
-        )
+    if unread := next(_unread(folders[0], listing), None):
+        file, tool = unread
+        instead = _EXPORTS.get(tool, "COCO, YOLO or Pascal VOC, or as masks,")
+        raise UsageError(f"{path}: {file} is {tool}, which is not read; export it as {instead} from there")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
         " labelme (.json), images with masks, VOC2012 and Cityscapes;"
@@ -135,15 +139,15 @@ def discover(path: Path) -> list[Reading]:
     )
 
 
-def _unread(folder: Path, listing: Mapping[str, list[str]]) -> Iterator[str]:
-    """Yield which tools' own formats there are."""
+def _unread(folder: Path, listing: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
+    """Yield files in tools' own formats, and which these are."""
     for suffix, mark, tool in _UNREAD:
         for file in _files(listing, suffix)[:_MOST_READ]:
             with suppress(OSError):
                 require_regular(folder / file)
                 with (folder / file).open("rb") as opened:
                     if re.search(mark, opened.read(_BEGINNING)):
-                        yield f"{file} is {tool}"
+                        yield file, tool
 
 
 Listing = Mapping[str, list[str]]

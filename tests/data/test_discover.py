@@ -482,6 +482,19 @@ def test_formats_that_tools_keep_for_themselves(tmp_path, file, content, tool):
         discover(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("rotation", "advice"), [(0.0, "COCO, YOLO or Pascal VOC"), (359.5, "YOLOv8 OBB"), (-0.25, "YOLOv8 OBB")]
+)
+def test_turned_rectangles_of_label_studio_are_exported_with_their_corners(tmp_path, rotation, advice):
+    value = {"x": 50, "y": 20, "width": 20, "height": 20, "rotation": rotation, "rectanglelabels": ["car"]}
+    result = {"original_width": 200, "original_height": 100, "image_rotation": 90, "value": value, "from_name": "label"}
+    (tmp_path / "tasks.json").write_text(json.dumps([{"id": 1, "annotations": [{"id": 1, "result": [result]}]}]))
+    with pytest.raises(
+        UsageError, match=f"tasks.json is Label Studio's own JSON.*, which is not read; export it as {advice}"
+    ):
+        discover(tmp_path)
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(UsageError, match=r"absent.json: there is no such folder or file"):
         discover(tmp_path / "absent.json")
