@@ -325,10 +325,9 @@ RESULTS = (
         ),
         hours=0.1,
         measures=CPU_KERNELS,
-        found="the same on an Intel Xeon with AMX, whose two CPUs may be one core's threads: forward 1.09 to 1.48 (geometric mean 1.24) and forward + backward "
-        "1.16 to 1.85 (1.34) times conv2d's; onnxruntime takes 1.51 to 2.80 times as long",
+        found="the same on an Intel Xeon with AMX: forward 1.15 to 1.36 (geometric mean 1.22) and forward + backward 1.07 to 1.64 (1.27) times conv2d's; "
+        "onnxruntime takes 1.35 to 2.52 times as long",
         needs=(Need.quiet, Need.amx),
-        older="the kernels changed since; no such machine was at hand to measure again",
     ),
     Result(
         name="bf16_units",
@@ -336,11 +335,10 @@ RESULTS = (
         commands=("python benchmarks/bf16_units.py {before} benchmarks/results/bf16_units.json",),
         hours=0.02,
         measures=CPU_KERNELS,
-        found="AMX on an Intel Xeon whose two CPUs may be one core's threads, beside the last commit without units: the forward is 2.66 times as fast as before "
-        "(3.5 was aimed at), forward + backward 2.40 times (2.5), and they take 1.69 and 1.78 times as long as conv2d in bf16",
+        found="AMX on an Intel Xeon, beside the last commit without units: the forward is 3.32 times as fast as before (3.5 was aimed at), forward + "
+        "backward 3.28 times (2.5), and they take 2.10 and 1.74 times as long as conv2d in bf16",
         needs=(Need.quiet, Need.amx),
         before="f8fba66",
-        older="the kernels changed since; no such machine was at hand to measure again",
     ),
     Result(
         name="bf16_units_avx512",
@@ -368,6 +366,15 @@ RESULTS = (
         older="the kernels changed since; no such machine was at hand to measure again",
     ),
     Result(
+        name="deform_sample_intel",
+        files=("benchmarks/results/deform_sample_intel.json",),
+        commands=("python benchmarks/deform_sample.py benchmarks/results/deform_sample_intel.json",),
+        hours=0.02,
+        measures=CPU_SAMPLING,
+        found="the same without deformops: the forward takes 1.8 to 2.4 times as long as a copy of its bytes; our convolution with a group for each channel 21 to 34 times as long",
+        needs=(Need.quiet, Need.amx),
+    ),
+    Result(
         name="deform_sample_amd",
         files=("benchmarks/results/deform_sample_amd.json",),
         commands=("python benchmarks/deform_sample.py benchmarks/results/deform_sample_amd.json",),
@@ -389,10 +396,10 @@ RESULTS = (
             "dcnrun/ops/deform_sample2d/operator.py",
         ),
         found="what a call costs beside its kernel, with warm caches and after a kernel has gone through them, beside the last commit that asked for keys and forms in "
-        "Python. A forward for the stand-in driver, warm: convolution 40 to 28 microseconds, sampling 26 to 20, RoI pooling 33 to 20 (57, 68 and 62 at 93f7bd2); PyTorch's own conv2d on the CPU takes 5",
+        "Python. On an Intel Xeon, a forward for the stand-in driver, warm: convolution 35 to 19 microseconds, sampling 22 to 13, RoI pooling 28 to 14; PyTorch's own "
+        "conv2d on the CPU takes 5",
         needs=(Need.quiet,),
         before="ef52e3d",
-        older="calls are cheaper since; to be measured again on a quiet machine",
     ),
     Result(
         name="openmmlab_checkpoints",
@@ -490,9 +497,8 @@ RESULTS = (
         commands=("python benchmarks/training_step.py deeplab benchmarks/results/training_step_intel.json",),
         hours=0.05,
         measures=CPU_KERNELS,
-        found="the same on an Intel Xeon with AMX: 1.18 times the plain network's step channels-last, 1.27 and 1.30 times NCHW",
+        found="the same on an Intel Xeon with AMX: 1.16 and 1.19 times the plain network's step channels-last, 1.28 and 1.25 times NCHW",
         needs=(Need.quiet, Need.amx),
-        older="the kernels changed since; no such machine was at hand to measure again",
     ),
     Result(
         name="detection_step",
@@ -509,9 +515,8 @@ RESULTS = (
         commands=("python benchmarks/training_step.py unet benchmarks/results/unet_step.json",),
         hours=0.05,
         measures=CPU_KERNELS,
-        found="on an Intel Xeon with AMX: three deformable layers of the decoder make a U-Net's step 1.22 times as long, modulated ones 1.33 times",
+        found="on an Intel Xeon with AMX: three deformable layers of the decoder make a U-Net's step 1.25 times as long, modulated ones 1.29 times",
         needs=(Need.quiet, Need.amx),
-        older="the kernels changed since; no such machine was at hand to measure again",
     ),
     Result(
         name="unet_step_amd",
@@ -608,9 +613,8 @@ RESULTS = (
         commands=("python -m benchmarks.ray_runs benchmarks/results/ray_runs.json",),
         hours=0.05,
         measures=("dcnrun/jobs/cluster/",),
-        found="the head node killed, a ledger in PostgreSQL, trials of several GPUs, a comparison, and the script for SLURM with stand-ins, each on a cluster of its own; this one in three calls, a part each; whatever else runs",
+        found="the head node killed, a ledger in PostgreSQL, trials of several GPUs and of several processes, a comparison, and the script for SLURM with stand-ins, each on a cluster of its own; whatever else runs",
         needs=(Need.postgres,),
-        older="not run again since the end of a run and the next are one call",
     ),
     Result(
         name="ray_overhead",
@@ -618,10 +622,11 @@ RESULTS = (
         commands=("python -m benchmarks.ray_overhead {before} benchmarks/results/ray_overhead.json",),
         hours=0.1,
         measures=("dcnrun/jobs/cluster/", *LEDGER),
-        found="on an AMD EPYC: from a free node to the first step a trial takes as long as by itself with either engine (-0.05 s with Ray, -0.39 s with the local one, both within the spread of 3.5 to 5.4 s); 1,000 pretended "
-        "trials on 16 workers of two cores: 34 a second, 24 with agents on PostgreSQL (three times as many was aimed at); the actor's memory 120 MB after a tenth, 129 MB at the end",
+        found="on an Intel Xeon: from a free node to the first step a trial takes as long as by itself with either engine (-0.02 s with Ray, -0.04 s with the local one, both within the "
+        "spread of 2.7 to 3.0 s); 1,000 pretended trials on 16 workers of two cores: 111 a second, 6.6 times as many as agents on PostgreSQL got through before there was an engine on Ray (17) and 1.6 times "
+        "as many as they do now (69); the actor's memory 121 MB after a tenth, 130 MB at the end",
         needs=(Need.quiet, Need.postgres),
-        older="the end of a run and the next are one call since; to be measured again on a quiet machine",
+        before="7976a1d",
     ),
     Result(
         name="ledger_scale",
@@ -629,9 +634,8 @@ RESULTS = (
         commands=("python -m benchmarks.ledger_scale benchmarks/results/ledger_scale.json",),
         hours=0.05,
         measures=(*LEDGER, *SWEEPS),
-        found="on an AMD EPYC: a cluster of 1,000 nodes, simulated, beside 1,000 to 100,000 trials",
+        found="on an Intel Xeon: a cluster of 1,000 nodes, simulated, beside 1,000 to 100,000 trials",
         needs=(Need.quiet,),
-        older="the end of a run and the next are one transaction since; to be measured again on a quiet machine",
     ),
     Result(
         name="mutations",
