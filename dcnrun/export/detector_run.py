@@ -1,7 +1,7 @@
 """`dcnrun export` of a detector's run: its network as a file, compared with PyTorch by what both find."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dcnrun.errors import UsageError
 from dcnrun.export.description import INPUT, Description, Normalising
 from dcnrun.export.detections import DetectionAgreement, ExportedDetector, Partners, batch_of, detection_agreement
 from dcnrun.export.detectors import ExportableDetector
-from dcnrun.export.exporting import Export, exporting
+from dcnrun.export.exporting import Export, exporting, form_in_words, in_faster_form
 from dcnrun.export.targets import TARGETS, Precision, Settings, Target
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.detection.detector import DetectionNetwork
@@ -30,12 +30,9 @@ would take for a constant."""
 
 def require_writable(target: Target, settings: Settings) -> None:
     """Raise UsageError where a detector can't be written so."""
-    writing = ", ".join(f"--to {each}" for each, traits in TARGETS.items() if traits.writes_detectors)
-    if not TARGETS[target].writes_detectors:
-        raise UsageError(
-            f"--to {target}: networks for objects are written with {writing} only: how many objects an image has decides the shapes in "
-            "such a network, and nothing has shown yet that other files keep its numbers."
-        )
+    if why := TARGETS[target].why_no_detectors:
+        writing = ", ".join(f"--to {each}" for each, traits in TARGETS.items() if not traits.why_no_detectors)
+        raise UsageError(f"--to {target}: networks for objects are written with {writing} only: {why}.")
     if settings.precision not in (None, Precision.fp32):
         raise UsageError(
             f"--precision {settings.precision}: networks for objects are written in fp32, for positions in fp16 are whole pixels from "
@@ -73,7 +70,15 @@ def export_detector(
         image = description.pixels(image)
     example = torch.zeros(1, image.shape[1], *_FREE_EXAMPLE, dtype=image.dtype) if settings.any_size else image
     inputs = {f"validation image {sample['name']}": image}
-    metadata: Mapping[str, str] = description.as_metadata()
+    asked = settings.decompose is not None
+    timed = replace(
+        settings, size=(height, width)
+    )  # a file for any size takes a minute to write, and computes the same
+    form, speeds = in_faster_form(to_export, image, image, target, timed)
+    settings = replace(settings, decompose=form.decompose)
+    description = replace(description, decomposed=bool(settings.decompose))
+    note = TARGETS[target].note
+    metadata = description.as_metadata() | ({"note": note} if note else {})
     with exporting(to_export, example, out, target, settings, inputs=inputs, metadata=metadata) as export:
         exported = ExportedDetector(export.exported, description)
         agreed = detection_agreement(network, exported, config, val_set, limit, settings.size, export.tolerance)
@@ -83,10 +88,13 @@ def export_detector(
         **export.as_dict(),
         "input": {"name": INPUT, "shape": [1, image.shape[1], *(settings.size or ("height", "width"))]},
         "outputs": list(outputs),
+        "images_per_second_of_forms": {"decomposed": speeds[True], "operators": speeds[False]} if speeds else None,
         "comparisons": [asdict(comparison) for comparison in export.detections],
         "validation": asdict(agreed),
     }
     _print(result, description, export, agreed, task_of(config.model).traits.metric(config))
+    if speeds:
+        console.print(form_in_words(settings, speeds, asked), soft_wrap=True)
     return result
 
 
@@ -101,6 +109,8 @@ def _print(
         *facts["output"].split("; "),
         f"classes: {printable(', '.join(description.classes))}",
     ]
+    if loading := TARGETS[export.target].loading:
+        lines.append(f"It is loaded by {loading}.")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
     runtime = TARGETS[export.target].runtime
@@ -114,6 +124,8 @@ def _print(
     console.print(table)
     compared = [(name, value, "") for name, value in _in_words(agreed.partners).items()]
     console.print(agreed.table(metric, runtime, compared))
+    if note := TARGETS[export.target].note:
+        console.print(note, markup=False, soft_wrap=True)
     console.print(
         "A partner has the same class and, within a thousandth, the same place, score and mask. "
         f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",

@@ -28,6 +28,8 @@ TOLERANCE = {None: 1e-3, Precision.fp32: 1e-3, Precision.fp16: 3e-2, Precision.i
 """Largest difference as a share of the largest score. Rounding makes some 1e-6 in fp32 and 1e-3 in fp16, a wrong node 1e-1 and more.
 What 8 bits make is no rounding error: of int8 the same file in fp32 is compared."""
 
+_CLEARLY_FASTER = 1.1
+"""So many times as fast must decomposed layers be to be chosen: less may be chance."""
 _SEED = 0
 _OFFSET_PIXELS = 2.0
 
@@ -197,6 +199,38 @@ def speeds_of_forms(
             form.write({in_fp32: network}, example.cpu(), its_settings, {}, quantized)
         works = [partial(form.open(file).outputs, image.cpu().contiguous()) for file in files.values()]
         return dict(zip(files, images_per_second(*works), strict=True))
+
+
+def in_faster_form(
+    network: nn.Module,
+    example: Tensor,
+    image: Tensor,
+    target: Target,
+    settings: Settings,
+    calibration: Iterable[Tensor] = (),
+) -> tuple[Settings, Mapping[bool, float]]:
+    """Return settings that say in which form deformable layers are written, and both forms' images a second, if those were measured.
+
+    They are where the form is to be the faster one, or `decompose` is asked for.
+    """
+    asked = settings.decompose is not None
+    speeds: Mapping[bool, float] = {}
+    if settings.decompose or (not asked and TARGETS[target].takes_faster_form):
+        speeds = speeds_of_forms(network, example, image, target, settings, calibration)
+    if not asked:
+        settings = replace(settings, decompose=bool(speeds) and speeds[True] > _CLEARLY_FASTER * speeds[False])
+    return settings, speeds
+
+
+def form_in_words(settings: Settings, speeds: Mapping[bool, float], asked: bool) -> str:
+    """Return which form was written, whether it was asked for or chosen, and how fast both are."""
+    chosen = bool(settings.decompose)
+    forms = {True: "GridSample and convolutions", False: "one operator each"}
+    other = "" if asked else f" --{'no-' if chosen else ''}decompose asks for the other form."
+    return (
+        f"Deformable layers are written as {forms[chosen]}{'' if asked else ', chosen by measurement'}: {speeds[chosen]:.3g} images/s, "
+        f"against {speeds[not chosen]:.3g} as {forms[not chosen]}.{other}"
+    )
 
 
 def _compared(

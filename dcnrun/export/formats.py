@@ -21,15 +21,18 @@ class ExportedNetwork(ABC):
     """What the file says of itself."""
 
     @abstractmethod
-    def run(self, images: Tensor) -> Tensor:
-        """Return the scores for images (N, C, H, W) on the CPU; a runtime that takes one at a time gets them so.
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs for images (N, C, H, W) on the CPU, in their order; a runtime that takes one at a time gets them so.
 
         DcnrunError where the runtime fails.
         """
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return all outputs, in their order; DcnrunError where the runtime fails."""
-        return (self.run(images),)
+    def run(self, images: Tensor) -> Tensor:
+        """Return the scores (N, C, H, W), the only output; DataError where there are others."""
+        outputs = self.outputs(images)
+        if len(outputs) != 1:
+            raise DataError(f"The network has {len(outputs)} outputs; one, scores of pixels, is expected.")
+        return outputs[0]
 
 
 @dataclass(frozen=True)

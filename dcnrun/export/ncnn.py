@@ -78,9 +78,9 @@ class NcnnNetwork(ExportedNetwork):
         if (len(self._net.input_names()), len(self._net.output_names())) != (1, 1):
             raise DataError(f"{path}: a network of one input and one output is expected.")
 
-    def run(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the scores (N, C, H, W)."""
-        return torch.stack([self._run_one(image) for image in images])
+        return (torch.stack([self._run_one(image) for image in images]),)
 
     def _run_one(self, image: Tensor) -> Tensor:
         (input,), (output,) = self._net.input_names(), self._net.output_names()

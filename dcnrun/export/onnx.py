@@ -168,8 +168,8 @@ class OnnxNetwork(ExportedNetwork):
             ) from error
         self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        self.of_objects = tuple(output.name for output in outputs) in (OF_OBJECTS, OF_MASKS)
-        if len(inputs) != 1 or (len(outputs) != 1 and not self.of_objects) or inputs[0].type not in _INPUT_TYPES:
+        of_objects = tuple(output.name for output in outputs) in (OF_OBJECTS, OF_MASKS)
+        if len(inputs) != 1 or (len(outputs) != 1 and not of_objects) or inputs[0].type not in _INPUT_TYPES:
             ends = (", ".join(f"{end.name}: {end.type}" for end in each) for each in (inputs, outputs))
             raise DataError(
                 "{}: expected are one input, images of {}, and one output, or {}; but it has inputs {}, and outputs {}.".format(
@@ -177,13 +177,6 @@ class OnnxNetwork(ExportedNetwork):
                 )
             )
         self._input = inputs[0].name
-
-    def run(self, images: Tensor) -> Tensor:
-        """Return the scores (N, C, H, W)."""
-        if self.of_objects:
-            raise DataError("The network finds objects; scores of pixels are expected.")
-        (scores,) = self.outputs(images)
-        return scores
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return all outputs."""

@@ -74,13 +74,13 @@ class OpenvinoNetwork(ExportedNetwork):
         names = model.get_rt_info([SECTION]).value if model.has_rt_info([SECTION]) else ()
         self.metadata = {name: str(model.get_rt_info([SECTION, name]).value) for name in names}
 
-    def run(self, images: Tensor) -> Tensor:
-        """Return the scores (N, C, H, W)."""
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs."""
         try:
-            (output,) = self._compiled([images.numpy()]).to_tuple()
+            outputs = self._compiled([images.numpy()]).to_tuple()
         except RuntimeError as error:
             raise DcnrunError(f"OpenVINO fails on an input of shape {tuple(images.shape)}: {error}") from error
-        return torch.from_numpy(output)
+        return tuple(map(torch.from_numpy, outputs))
 
 
 def core_with_deform_conv() -> Any:

@@ -20,6 +20,7 @@ from torch.export import Dim, ExportedProgram
 
 from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.decompositions import DECOMPOSITIONS
+from dcnrun.export.description import outputs_of
 from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized, first_cause, read_metadata
 from dcnrun.export.targets import Settings
 
@@ -93,8 +94,8 @@ class ProgramNetwork(ExportedNetwork):
             raise DcnrunError(f"PyTorch {torch.__version__} can't load {path}: {first_cause(error)}") from error
         self.metadata = read_metadata(extra[METADATA] or "{}", f"{path}: its {METADATA}")
 
-    def run(self, images: Tensor) -> Tensor:
-        """Return the scores (N, C, H, W)."""
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs."""
         return _called(self._module, images)
 
 
@@ -109,9 +110,10 @@ class PackageNetwork(ExportedNetwork):
         own = self._model.get_metadata().items()
         self.metadata = {name: text for name, text in own if not name.startswith(_OF_COMPILER)}
 
-    def run(self, images: Tensor) -> Tensor:
-        """Return the scores (N, C, H, W)."""
-        return torch.cat([_called(self._model, image) for image in torch.split(images, 1)])
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs."""
+        of_images = [_called(self._model, image) for image in torch.split(images, 1)]
+        return tuple(map(torch.cat, zip(*of_images, strict=True)))
 
 
 def _require_compiler() -> None:
@@ -137,7 +139,8 @@ def _programs(
 
 def _exported(network: nn.Module, example: Tensor, any_size: bool, one_image: bool) -> ExportedProgram:
     """Return the network as a program that has operators of PyTorch's own alone."""
-    axes = (0, 2, 3) if any_size else () if one_image else (0,)
+    one_image = one_image or len(outputs_of(network)) > 1
+    axes = (*(() if one_image else (0,)), *((2, 3) if any_size else ()))
     free = dict.fromkeys(axes, Dim.DYNAMIC)
     # The example goes into the file: no image of a data set. A batch of one is taken for a constant.
     batch = example.new_zeros(1 if one_image else 2, *example.shape[1:])
@@ -153,15 +156,17 @@ def _exported(network: nn.Module, example: Tensor, any_size: bool, one_image: bo
     return program
 
 
-def _called(network: Any, images: Tensor) -> Tensor:
+def _called(network: Any, images: Tensor) -> tuple[Tensor, ...]:
     try:
         with torch.no_grad():
-            output = network(images)
+            outputs = network(images)
     except Exception as error:
         raise DcnrunError(f"PyTorch fails on an input of shape {tuple(images.shape)}: {first_cause(error)}") from error
-    if not isinstance(output, Tensor):
-        raise DataError(f"The network's output is a {type(output).__name__}; a tensor is expected.")
-    return output
+    outputs = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+    for output in outputs:
+        if not isinstance(output, Tensor):
+            raise DataError(f"An output of the network is a {type(output).__name__}; a tensor is expected.")
+    return outputs
 
 
 def _is_package(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """`dcnrun export`: a run's network as a file for another runtime, compared with PyTorch on the run's validation images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from dcnrun.data.mask_batches import evaluation_transform
 from dcnrun.errors import UsageError
 from dcnrun.export.description import INPUT, OUTPUT, UNKNOWN, Description, Normalising
 from dcnrun.export.detector_run import export_detector
-from dcnrun.export.exporting import Export, exporting, speeds_of_forms
+from dcnrun.export.exporting import Export, exporting, form_in_words, in_faster_form
 from dcnrun.export.formats import ExportedModule
 from dcnrun.export.quantization import Calibration
 from dcnrun.export.targets import TARGETS, Settings, Target
@@ -26,9 +26,6 @@ from dcnrun.export.verification import MaskAgreement, agreement, images_per_seco
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.registry import task_of
 from dcnrun.training.trained_run import load_trained_run
-
-_CLEARLY_FASTER = 1.1
-"""So many times as fast must decomposed layers be to be chosen: less may be chance."""
 
 
 def export_run(
@@ -83,13 +80,9 @@ def export_run(
     if settings.is_quantized:
         calibration = Calibration(task_of(config.model).dataset(config.data, "train"), calibration_images, prepared)
     example = image[..., :crop, :crop] if crop else image
-    speeds: Mapping[bool, float] = {}
-    if settings.decompose or (settings.decompose is None and traits.takes_faster_form):
-        speeds = speeds_of_forms(to_export, example, image, target, settings, calibration or ())
     asked = settings.decompose is not None
-    if not asked:
-        settings = replace(settings, decompose=bool(speeds) and speeds[True] > _CLEARLY_FASTER * speeds[False])
-        description = replace(description, decomposed=bool(settings.decompose))
+    settings, speeds = in_faster_form(to_export, example, image, target, settings, calibration or ())
+    description = replace(description, decomposed=bool(settings.decompose))
     inputs = {f"validation image {sample['name']}": image}
     metadata = description.as_metadata() | ({"note": traits.note} if traits.note else {})
     if calibration is not None:
@@ -140,7 +133,7 @@ def export_run(
             soft_wrap=True,
         )
     if speeds:
-        console.print(_form_in_words(settings, speeds, asked), soft_wrap=True)
+        console.print(form_in_words(settings, speeds, asked), soft_wrap=True)
     return result
 
 
@@ -192,14 +185,4 @@ def _print(
     console.print(
         f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
         soft_wrap=True,
-    )
-
-
-def _form_in_words(settings: Settings, speeds: Mapping[bool, float], asked: bool) -> str:
-    chosen = bool(settings.decompose)
-    forms = {True: "GridSample and convolutions", False: "one operator each"}
-    other = "" if asked else f" --{'no-' if chosen else ''}decompose asks for the other form."
-    return (
-        f"Deformable layers are written as {forms[chosen]}{'' if asked else ', chosen by measurement'}: {speeds[chosen]:.3g} images/s, "
-        f"against {speeds[not chosen]:.3g} as {forms[not chosen]}.{other}"
     )

@@ -102,8 +102,8 @@ class TargetTraits:
     precisions: tuple[Precision, ...] = (Precision.fp32,)
     loading: str = ""
     """What loads it, in words."""
-    writes_detectors: bool = False
-    """Whether networks for objects are written too."""
+    why_no_detectors: str = ""
+    """Why networks for objects are not written; they are where this is empty."""
     takes_faster_form: bool = False
     """Whether, unless it is asked for one, deformable layers are written in the form that is faster here."""
     runs_code: bool = False
@@ -160,7 +160,6 @@ TARGETS: dict[Target, TargetTraits] = {
         settings=frozenset({"opset", "size", "precision", "quantize_deformable", "with_preprocessing", "decompose"}),
         load=_onnx,
         precisions=tuple(Precision),
-        writes_detectors=True,
     ),
     Target.openvino: TargetTraits(
         title="OpenVINO",
@@ -197,6 +196,7 @@ TARGETS: dict[Target, TargetTraits] = {
         load=_package,
         loading="PyTorch of this version alone, on CPUs with this one's instructions: torch._inductor.aoti_load_package(FILE); with --size it"
         " takes one image at a time, and half as long",
+        why_no_detectors="AOTInductor loses constants of such a network as it packs its weights, and then can't compile it",
         runs_code=True,
     ),
     Target.ncnn: TargetTraits(
@@ -209,6 +209,7 @@ TARGETS: dict[Target, TargetTraits] = {
         load=_ncnn,
         precisions=(Precision.fp32, Precision.fp16),
         loading="ncnn of this version or later, one image at a time; input in0, output out0",
+        why_no_detectors="pnnx, which converts for ncnn, has no non-maximum suppression, without which what an image shows is not found",
         other_suffixes=(".bin", ".json"),
     ),
 }

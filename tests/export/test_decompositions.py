@@ -4,10 +4,15 @@ import pytest
 import torch
 import torchvision
 
+from dcnrun.errors import DcnrunError
 from dcnrun.export.decompositions import DECOMPOSITIONS
+from dcnrun.export.detectors import suppress
+from dcnrun.ops import deform_roi_pool
 
 DEFORM_CONV = DECOMPOSITIONS[torch.ops.dcnrun.deform_conv2d.default]
 DEFORM_SAMPLE = DECOMPOSITIONS[torch.ops.dcnrun.deform_sample2d.default]
+ROI_POOL = DECOMPOSITIONS[torch.ops.dcnrun.deform_roi_pool.default]
+SUPPRESS = DECOMPOSITIONS[torch.ops.dcnrun.suppress.default]
 
 # Channels, channels out, groups, offset groups, kernel, stride, padding, dilation, size of the map.
 GEOMETRIES = {
@@ -70,3 +75,43 @@ def test_deformable_sampling_with_all_that_dcnv3_adds():
     given = pairs[:, without_centre].flatten(1, 2), logits[:, without_centre]
     got = DEFORM_SAMPLE(input, *given, [3, 3], [1, 1], [1, 1], [1, 1], 2.0, True, True)
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("learnt", [False, True])
+def test_pooling_of_regions(learnt, aligned):
+    """Regions within the map, over its edge, beyond it, smaller than a pixel; and none at all."""
+    generator = torch.Generator().manual_seed(0)
+    input = torch.randn(1, 3, 9, 7, generator=generator)
+    corners = [[2, 3, 20, 30], [-9, -4, 12, 13], [15, 20, 40, 60], [60, 60, 80, 90], [5, 5, 5.5, 5.2]]
+    rois = torch.nn.functional.pad(torch.tensor(corners), (1, 0))
+    size, scale, ratio, gamma = [2, 3], 0.25, 2, 0.3
+    offset = torch.randn(5, 2, *size, generator=generator) if learnt else None
+    mask = torch.rand(5, 1, *size, generator=generator) if learnt else None
+    got = ROI_POOL(input, rois, offset, mask, size, scale, ratio, gamma, aligned, False)
+    wanted = deform_roi_pool(input, rois, offset, tuple(size), scale, ratio, gamma, mask, aligned)
+    if not learnt:
+        wanted = torchvision.ops.roi_align(input, rois, size, scale, ratio, aligned)
+    assert wanted[3].abs().max() == 0 < wanted[4].abs().max()
+    torch.testing.assert_close(got, wanted)
+    none = (None if each is None else each[:0] for each in (rois, offset, mask))
+    assert ROI_POOL(input, *none, size, scale, ratio, gamma, aligned, False).shape == (0, 3, 2, 3)
+
+
+def test_pooling_that_is_not_written():
+    with pytest.raises(DcnrunError, match="with a given number of samples"):
+        ROI_POOL(torch.randn(1, 3, 9, 7), torch.zeros(1, 5), None, None, [2, 3], 0.25, 0, 0.1, False, False)
+
+
+def test_suppression():
+    """In each group what torchvision keeps; in the last nothing counts."""
+    generator = torch.Generator().manual_seed(0)
+    corners = 40 * torch.rand(3, 60, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(3, 60, 2, generator=generator)], -1)
+    scores = torch.rand(3, 60, generator=generator) * torch.tensor([[1.0], [1.0], [0.2]])
+    above = torch.tensor([0.2])
+    with torch.no_grad():
+        kept = SUPPRESS(boxes, scores, 0.3, above)
+    assert torch.equal(kept, suppress(boxes, scores, 0.3, above))
+    assert kept.sum(1)[0] > 5 < kept.sum(1)[1]
+    assert not kept[2].any()

@@ -1,4 +1,4 @@
-"""Runs of detectors as ONNX files, and a wrong file, which is not written."""
+"""Runs of detectors as files of ONNX and of OpenVINO, and a wrong file, which is not written."""
 
 import json
 
@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models.resnet import BasicBlock
 
 from dcnrun.config.compose import compose
-from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.config.schema import Backbone
+from dcnrun.errors import DataError, DcnrunError, UsageError
+from dcnrun.export import onnx as onnx_files
 from dcnrun.export.description import Description
 from dcnrun.export.detections import ExportedDetector
+from dcnrun.export.detector_run import require_writable
 from dcnrun.export.evaluate import evaluate_file
 from dcnrun.export.formats import open_exported
 from dcnrun.export.run import export_run
 from dcnrun.export.targets import Precision, Settings, Target
+from dcnrun.models.backbones import BACKBONES
 from dcnrun.runs import CheckpointChoice
 from dcnrun.tasks.build import build_model
 from dcnrun.training.evaluate import evaluate
@@ -25,6 +30,7 @@ from tests.training.factories import TINY_DETECTOR
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytest.importorskip("openvino")
 
 SIZE = (48, 48)
 SETTINGS = [
@@ -36,22 +42,39 @@ SETTINGS = [
     "trainer.steps=1",
     "data.val_images=3",
 ]
+FILES = {Target.onnx: "model.onnx", Target.openvino: "model.xml"}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, torchlib_parsed_once):
-    """The folder of a run of one step, and what `export_run` returned of it."""
+    """The folder of a run of one step, and what `export_run` returned of each kind of file; PyTorch exports the network once for both."""
     folder = tmp_path_factory.mktemp("detector")
-    train(compose(SETTINGS), SETTINGS, folder / "run")
-    file = folder / "model.onnx"
     settings = Settings(size=SIZE, with_preprocessing=True)
-    return folder, export_run(folder / "run", file, CheckpointChoice.last, settings=settings, limit=2)
+    exported = []
+
+    def exported_once(*arguments, to_onnx=onnx_files._to_onnx):
+        exported.extend([] if exported else [to_onnx(*arguments)])
+        return exported[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, Backbone.resnet18, (BasicBlock, [1] * 4))
+        patch.setattr(onnx_files, "_to_onnx", exported_once)
+        patch.setattr("dcnrun.export.exporting.speeds_of_forms", lambda *_: {True: 3.0, False: 4.0})
+        train(compose(SETTINGS), SETTINGS, folder / "run")
+        yield (
+            folder,
+            {
+                target: export_run(
+                    folder / "run", folder / file, CheckpointChoice.last, target, settings=settings, limit=2
+                )
+                for target, file in FILES.items()
+            },
+        )
 
 
-def test_the_file_finds_what_pytorch_finds(run):
-    folder, result = run
-    nodes = operators(folder / "model.onnx")
-    assert {"DeformConv", "RoiAlign", "NonMaxSuppression"} <= set(nodes)
+@pytest.mark.parametrize("target", FILES)
+def test_the_file_finds_what_pytorch_finds(target, run):
+    result = run[1][target]
     assert result["outputs"] == ["boxes", "scores", "labels"]
     compared = {(each["input"], each["offsets"]) for each in result["comparisons"]}
     assert compared == {
@@ -66,21 +89,36 @@ def test_the_file_finds_what_pytorch_finds(run):
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(result, default=str))
 
 
-def test_the_file_is_scored_as_its_run(run, tmp_path):
+def test_deformable_layers_are_written_in_the_form_of_each_kind_of_file(run):
+    """OpenVINO's in the one that is faster, ONNX's as the standard's own."""
+    folder, results = run
+    assert {"DeformConv", "RoiAlign", "NonMaxSuppression"} <= set(operators(folder / "model.onnx"))
+    forms = {target: (result["images_per_second_of_forms"], result["decompose"]) for target, result in results.items()}
+    assert forms == {Target.onnx: (None, False), Target.openvino: ({"decomposed": 3, "operators": 4}, False)}
+    layers = (folder / "model.xml").read_text()
+    assert 'type="DeformableConvolution"' in layers
+    assert "INFERENCE_PRECISION_HINT" in open_exported(folder / "model.xml").metadata["note"]
+
+
+@pytest.mark.parametrize("file", FILES.values())
+def test_the_file_is_scored_as_its_run(file, run, tmp_path):
     folder, _ = run
     found = tmp_path / "found.json"
-    scored = evaluate_file(folder / "model.onnx", predictions=found)
+    scored = evaluate_file(folder / file, predictions=found)
     wanted = evaluate(folder / "run", CheckpointChoice.last)
     assert scored["metrics"] == pytest.approx(wanted["metrics"], abs=1e-3, nan_ok=True)
     assert len(json.loads(found.read_text())) > 0
     with pytest.raises(UsageError, match="does not fit"):
-        evaluate_file(folder / "model.onnx", ["model=deeplab"])
+        evaluate_file(folder / file, ["model=deeplab"])
+    with pytest.raises(DataError, match="has 3 outputs; one, scores of pixels, is expected"):
+        open_exported(folder / file).run(torch.zeros(1, 3, *SIZE, dtype=torch.uint8))
 
 
-def test_the_file_describes_what_it_takes_and_finds(run):
+@pytest.mark.parametrize("file", FILES.values())
+def test_the_file_describes_what_it_takes_and_finds(file, run):
     """With no more than the file, pixels as they are give what the network finds in the normalised image."""
     folder, _ = run
-    exported = open_exported(folder / "model.onnx")
+    exported = open_exported(folder / file)
     description = Description.of(exported.metadata)
     assert exported.metadata["task"] == "object detection"
     assert exported.metadata["input"].startswith("uint8 (1, 3, height, width), RGB")
@@ -125,10 +163,10 @@ def test_a_file_that_computes_something_else_is_not_written(run, tmp_path, monke
 @pytest.mark.parametrize(
     ("target", "settings", "said"),
     [
-        (Target.torch, Settings(), "--to torch: networks for objects are written with --to onnx only"),
+        (Target.ncnn, Settings(), "--to ncnn: networks for objects are written with .*--to torch only: pnnx, which"),
         (Target.onnx, Settings(precision=Precision.fp16), "--precision fp16: networks for objects are written in fp32"),
     ],
 )
-def test_what_is_not_written_of_detectors(target, settings, said, run, tmp_path):
+def test_what_is_not_written_of_detectors(target, settings, said):
     with pytest.raises(UsageError, match=said):
-        export_run(run[0] / "run", tmp_path / "model", CheckpointChoice.last, target, settings)
+        require_writable(target, settings)

@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from dcnrun.errors import DataError, DcnrunError
+from dcnrun.export.description import OF_OBJECTS
+from dcnrun.export.detectors import suppress
 from dcnrun.export.pt2 import PackageFormat, ProgramFormat
 from dcnrun.export.targets import Settings
 from dcnrun.models.conv import DCNv3, ModulatedDeformConv2d
+from dcnrun.ops import deform_roi_pool
 from tests.export.factories import assert_equal, randomised
 
 METADATA = {"classes": '["sky", "Straße"]', "config": "a: 'b'\n# \"c\"\n"}
@@ -68,20 +71,59 @@ def test_a_file_holds_nothing_of_where_it_was_made(files):
         assert torch.tensor(7.5).numpy().tobytes() * 4 not in content
 
 
+class Finder(nn.Module):
+    """The steps of a detector that depend on what is in an image: boxes at its brightest pixels, suppressed and pooled."""
+
+    exported_outputs = OF_OBJECTS
+
+    def forward(self, image):
+        brightness, places = image[0].mean(0).flatten().topk(30)
+        corners = torch.stack([places % image.shape[3], places // image.shape[3]], -1).float()
+        boxes = torch.cat([corners, corners + 3], -1)
+        found = suppress(boxes[None], brightness[None], 0.3, torch.zeros(1))[0].nonzero()[:, 0]
+        offset = torch.ones(found.shape[0], 2, 2, 2)
+        pooled = deform_roi_pool(image, nn.functional.pad(boxes[found], (1, 0)), offset, (2, 2), 1.0, 2, 0.1)
+        return boxes[found], pooled.mean((1, 2, 3)), places[found]
+
+
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory):
+    file = tmp_path_factory.mktemp("finder") / "finder.pt2"
+    ProgramFormat().write({file: Finder()}, torch.zeros(1, 3, 12, 16), Settings(), METADATA)
+    return file
+
+
+def test_outputs_as_long_as_an_image_has_objects(finder):
+    program = ProgramFormat().open(finder)
+    for shape in [(1, 3, 12, 16), (1, 3, 17, 9)]:
+        image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        wanted = Finder()(image)
+        assert 1 < len(wanted[0]) < 30
+        for got, each in zip(program.outputs(image), wanted, strict=True):
+            torch.testing.assert_close(got, each)
+    with pytest.raises(DataError, match="has 3 outputs; one, scores of pixels, is expected"):
+        program.run(image)
+    assert len(program.outputs(-torch.ones(1, 3, 12, 16))[0]) == 0
+
+
 ALONE = """
 import sys
 sys.modules["dcnrun"] = sys.modules["torchvision"] = None  # importing them fails
 import torch
-program = torch.export.load(sys.argv[1]).module()
-torch.save(program(torch.load(sys.argv[2])), sys.argv[3])
+image = torch.load(sys.argv[1])
+torch.save([torch.export.load(file).module()(image[:, :channels]) for file, channels in zip(sys.argv[3:], (4, 3))], sys.argv[2])
 """
 
 
-def test_a_program_runs_where_there_is_no_dcnrun(networks, files, tmp_path):
-    image = torch.randn(2, 4, 9, 12)
+def test_programs_run_where_there_is_no_dcnrun(networks, files, finder, tmp_path):
+    image = torch.randn(1, 4, 9, 12)
     torch.save(image, tmp_path / "image")
-    subprocess.run([sys.executable, "-I", "-c", ALONE, files[0], tmp_path / "image", tmp_path / "scores"], check=True)
-    assert_equal(torch.load(tmp_path / "scores"), networks[0](image).detach())
+    arguments = tmp_path / "image", tmp_path / "outputs", files[0], finder
+    subprocess.run([sys.executable, "-I", "-c", ALONE, *arguments], check=True)
+    scores, found = torch.load(tmp_path / "outputs")
+    assert_equal(scores, networks[0](image).detach())
+    for got, wanted in zip(found, Finder()(image[:, :3]), strict=True):
+        torch.testing.assert_close(got, wanted)
 
 
 class Branching(nn.Module):

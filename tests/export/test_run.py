@@ -96,7 +96,7 @@ def test_a_file_is_compared_on_the_validation_images(run):
 
 def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp_path, capsys, monkeypatch):
     """It takes pixels as they are in files."""
-    monkeypatch.setattr("dcnrun.export.run.speeds_of_forms", lambda *_: {True: 3.0, False: 4.0})
+    monkeypatch.setattr("dcnrun.export.exporting.speeds_of_forms", lambda *_: {True: 3.0, False: 4.0})
     folder, _, network = run
     file = tmp_path / "new" / "raw.onnx"
     settings = Settings(opset=22, size=(40, 56), with_preprocessing=True, decompose=True)
@@ -129,7 +129,7 @@ def test_a_network_that_normalises_images_of_one_size_and_is_decomposed(run, tmp
 def test_a_network_in_8_bits_and_a_form_that_is_not_clearly_faster(run, tmp_path, capsys, monkeypatch):
     folder, _, _ = run
     monkeypatch.setitem(TARGETS, Target.onnx, dataclasses.replace(TARGETS[Target.onnx], takes_faster_form=True))
-    monkeypatch.setattr("dcnrun.export.run.speeds_of_forms", lambda *_: {True: 2.1, False: 2.0})
+    monkeypatch.setattr("dcnrun.export.exporting.speeds_of_forms", lambda *_: {True: 2.1, False: 2.0})
     file, settings = tmp_path / "int8.onnx", Settings(size=(48, 48), precision=Precision.int8)
     result = export_run(
         folder / "run", file, CheckpointChoice.last, settings=settings, limit=2, calibration_images=3, max_drop=50
