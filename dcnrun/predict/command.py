@@ -74,7 +74,12 @@ def predict(arguments: Sequence[str], overrides: Sequence[str], options: Options
         left = [image for image in images if image.key not in results.done]
         if len(left) < len(images):
             console.print(f"{len(images) - len(left)} of {len(images)} images are done already.", markup=False)
-        damaged = job.run(left)
+        try:
+            damaged = job.run(left)
+        except KeyboardInterrupt:
+            kept = f"{len(results.done)} of {len(images)} images are done and kept in {results.path}"
+            console.print(f"Stopped: {kept}. The same command goes on with the others.", markup=False, soft_wrap=True)
+            raise
         written = results.write_coco(job.categories) if PredictionFormat.coco in formats else []
         report = _report(job, len(images), damaged)
     for path in written or [results.path]:

@@ -12,6 +12,7 @@ from dcnrun.config.compose import load
 from dcnrun.data import build_dataset
 from dcnrun.errors import ProblemsError, RunError, UsageError
 from dcnrun.predict import command
+from dcnrun.predict.results import ResultFolder
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.found import PredictionFormat
 from dcnrun.training.evaluate import evaluate
@@ -106,6 +107,23 @@ def test_what_was_done_is_not_done_again_and_all_is_as_without_an_end(detector, 
     for name in files_below(tmp_path / "whole"):
         if name.endswith((".txt", ".jpg", "coco.json")):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_an_interrupt_says_what_is_kept(segmenter, tmp_path, monkeypatch, capsys):
+    for number in range(3):
+        photo(tmp_path / "photos" / f"{number}.png", (16, 16), seed=number)
+    original = ResultFolder.finish_image
+
+    def finish(results, record):
+        original(results, record)
+        if len(results.done) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ResultFolder, "finish_image", finish)
+    with pytest.raises(KeyboardInterrupt):
+        predicted([segmenter], [tmp_path / "photos"], tmp_path / "out", batch=1)
+    said = f"Stopped: 2 of 3 images are done and kept in {tmp_path / 'out'}. The same command goes on with the others."
+    assert said in capsys.readouterr().out
 
 
 def test_predictions_of_another_checkpoint_are_left_alone(segmenter, tmp_path):
