@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ from dcnrun.models.checkpoints import (
     undilated_settings,
 )
 from dcnrun.models.conv import ModulatedDeformConv2d
-from dcnrun.models.encoders import published_weights
+from dcnrun.models.encoders import TIMM, published_weights
 from dcnrun.models.sampling import sampling_layers
 from dcnrun.models.torch_files import NotTensorsError, is_plain, read_torch_file
 from dcnrun.runs import RunFolder, read_bytes
 
+FOREIGN_TO_BLOCKS = re.compile(r"layer[1-4]\.\d+\.(?!(?:conv\d|bn\d|downsample\.[01])\.)")
+"""How the names begin of what is in a ResNet's blocks, and in none of ours: attention, say."""
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
 _BACKBONES = (
     "backbone.",
@@ -251,12 +253,19 @@ class Weights:
                     f"conv.mask_start=0.5, since with {layer.mask_start:g} the layer would give {2 * layer.mask_start:g} times what it learnt."
                 )
 
-    def _advice(self, missed: Iterable[str]) -> list[str]:
+    def _advice(self, missed: Collection[str]) -> list[str]:
         """Return what should be set otherwise, as far as the file tells."""
         advice = []
         if any(".offset_branch." in name and self._origin(name).name != name for name in missed):
             settings = " ".join(conv_settings(self.tensors, self.prefix))
             advice.append(f"its deformable layers learnt where to look, which {settings} takes over")
+        foreign = [name for name in missed if FOREIGN_TO_BLOCKS.match(name.removeprefix(self.prefix))]
+        if foreign:
+            encoder = self.library.encoder if self.library else f"{TIMM}NAME, of a network of timm,"
+            advice.append(
+                f"its blocks compute {listed(foreign)} too, which those of this backbone have not, so that their features differ: "
+                f"model.encoder={encoder} takes all of it"
+            )
         is_of_project = self.translation is not None and self.translation.project is not None
         if is_of_project and not self.style and not self.turned_to_rgb:
             advice.append("it does not say which convolutions stride: networks from Caffe need model.style=caffe")

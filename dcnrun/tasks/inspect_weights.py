@@ -20,11 +20,10 @@ from dcnrun.errors import DcnrunError, UsageError
 from dcnrun.models.backbones import BACKBONES
 from dcnrun.models.checkpoints import LibraryNetwork, conv_settings, deformable_layers, stem_of
 from dcnrun.models.encoders import TIMM, build_network, is_encoder, smp
-from dcnrun.models.weights import RGB, Weights, listed, read_weights_file
+from dcnrun.models.weights import FOREIGN_TO_BLOCKS, RGB, Weights, listed, read_weights_file
 from dcnrun.tasks.build import build_model
 
 _FIRST_BLOCK = "layer1.0.conv1.weight"
-_OF_OURS = re.compile(r"layer[1-4]\.\d+\.(?:conv\d|bn\d|downsample\.[01])\.")
 _LIBRARY_SCORES = "segmentation_head.0.weight"
 
 
@@ -75,7 +74,7 @@ class _ResNet:
         """
         names = [name.removeprefix(self.prefix) for name in self.tensors if name.startswith(f"{self.prefix}layer")]
         pooled = self.tensors.get(f"{self.prefix}layer2.0.downsample.1.weight")
-        return all(map(_OF_OURS.match, names)) and (pooled is None or pooled.dim() == 1)
+        return not any(map(FOREIGN_TO_BLOCKS.match, names)) and (pooled is None or pooled.dim() == 1)
 
     @property
     def width(self) -> int:

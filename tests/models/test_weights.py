@@ -93,6 +93,17 @@ def test_so_is_one_whose_layers_have_no_kernel(tmp_path, layers):
         build(saved(path, {"step": 3, "network": wanted}), *own)
 
 
+def test_what_other_blocks_compute_is_named(tmp_path, plain):
+    """As of an SE-ResNet, whose convolutions are those of a ResNet: without its gates they give other features."""
+    state = plain | {f"layer{i}.0.se.fc1.weight": torch.zeros(2, 2, 1, 1) for i in (1, 2, 3, 4)}
+    bare = build(saved(tmp_path / "bare.pth", state)).loaded
+    assert "its blocks compute layer*.*.se.fc*.weight (4) too, which those of this backbone have not" in bare
+    assert "model.encoder=tu-NAME" in bare
+    named = saved(tmp_path / "named.pth", {"arch": "seresnet18", "state_dict": state})
+    assert "differ: model.encoder=tu-seresnet18 takes all of it" in build(named).loaded
+    assert "its blocks compute" not in build(saved(tmp_path / "plain.pth", plain | {"fc.bias": torch.zeros(2)})).loaded
+
+
 def test_what_is_in_a_file_and_not_used_is_listed(tmp_path, plain):
     state = {f"backbone.{name}": value for name, value in plain.items()}
     state |= {f"backbone.layer{i}.0.conv2.gate.weight": torch.zeros(1) for i in (2, 3)}
