@@ -243,7 +243,7 @@ def _columns(varied: Varied) -> list[str]:
 
 def table(varied: Varied) -> Table:
     """Return the table for the terminal."""
-    shown = Table(caption=Text(printable(_note(varied))))
+    shown = Table(caption=Text(printable(_note(varied))), caption_justify="left")
     for column in _columns(varied):
         shown.add_column(Text(printable(column)))
     for cells in _cells(varied):

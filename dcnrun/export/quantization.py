@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from dcnrun.console import console
 from dcnrun.data import LabelledDataset
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import DcnrunError
 from dcnrun.export.description import INPUT
+from dcnrun.training.progress import ImageProgress
 
 OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Concat", "Relu", "Clip", "MaxPool", "AveragePool")
 """What is computed in 8 bits: where time goes, and what lies between and would be turned into floats and back."""
@@ -38,7 +40,11 @@ class Calibration:
         return min(self.most, len(self.dataset))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (self.prepared(self.dataset[index]) for index in even_indices(len(self.dataset), self.most))
+        console.print(f"Measuring the ranges of 8-bit numbers on {len(self)} training images.")
+        with ImageProgress(len(self)) as progress:
+            for index in even_indices(len(self.dataset), self.most):
+                yield self.prepared(self.dataset[index])
+                progress.advance()
 
 
 def quantize(model: Any, images: Iterable[Tensor], offset_branches: AbstractSet[str], deformable: bool) -> Any:

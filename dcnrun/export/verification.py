@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from dcnrun.config.schema import Config, DataConfig
+from dcnrun.console import console
 from dcnrun.data import LabelledDataset, MaskBatch, Sample, SegmentationDataset
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import DcnrunError
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import metric_title, task_of
+from dcnrun.training.progress import ImageProgress
 from dcnrun.training.validation import in_memory_format
 
 MOST_CHANGED = 0.1
@@ -120,19 +122,22 @@ def agreement(
     difference = largest = 0.0
     changed = pixels = 0
     first: Tensor | None = None
+    console.print(f"Comparing with PyTorch on {len(chosen)} validation images.")
     with torch.inference_mode():
-        for batch in _batches(chosen, config.data, size):
-            image = _laid_out(batch["image"], config)
-            wanted, got = network(image), exported(batch["image"])
-            first = image if first is None else first
-            difference = max(difference, float((got - wanted).abs().max()))
-            largest = max(largest, float(wanted.abs().max()))
-            found = [task.predict(_Answers(scores), batch) for scores in (got, wanted)]
-            for evaluator, predictions in zip(evaluators, found, strict=True):
-                evaluator.update(predictions, batch)
-            for ours, pytorchs in zip(*found, strict=True):
-                changed += int((ours != pytorchs).sum())
-                pixels += ours.numel()
+        with ImageProgress(len(chosen)) as progress:
+            for batch in _batches(chosen, config.data, size):
+                image = _laid_out(batch["image"], config)
+                wanted, got = network(image), exported(batch["image"])
+                first = image if first is None else first
+                difference = max(difference, float((got - wanted).abs().max()))
+                largest = max(largest, float(wanted.abs().max()))
+                found = [task.predict(_Answers(scores), batch) for scores in (got, wanted)]
+                for evaluator, predictions in zip(evaluators, found, strict=True):
+                    evaluator.update(predictions, batch)
+                for ours, pytorchs in zip(*found, strict=True):
+                    changed += int((ours != pytorchs).sum())
+                    pixels += ours.numel()
+                progress.advance()
         assert first is not None
         if not difference <= tolerance * largest:
             raise DcnrunError(

@@ -166,7 +166,7 @@ def _history_table(layers: Sequence[tuple[LayerMeasures, History]]) -> Table:
 
 
 def _table(columns: Sequence[str], title: str, caption: str) -> Table:
-    table = Table(title=escape(title), caption=escape(caption))
+    table = Table(title=escape(title), caption=escape(caption), caption_justify="left")
     table.add_column("layer", overflow="fold")
     for column in columns:
         table.add_column(column, justify="right")

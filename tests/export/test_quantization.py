@@ -103,7 +103,8 @@ def test_without_images_there_is_nothing_to_measure(file):
         quantize(onnx.load(file), [], BRANCHES, deformable=False)
 
 
-def test_calibration_takes_images_from_all_over_the_set_each_time():
+def test_calibration_takes_images_from_all_over_the_set_each_time(capsys):
     calibration = Calibration(range(9), 3, lambda sample: torch.full((1, 1, 1, 1), sample))
     assert [list(map(float, calibration)) for _ in range(2)] == [[0, 4, 8]] * 2
+    assert "Measuring the ranges of 8-bit numbers on 3 training images." in capsys.readouterr().out
     assert (len(calibration), len(Calibration(range(9), 100, torch.tensor))) == (3, 9)

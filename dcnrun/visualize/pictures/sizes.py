@@ -38,7 +38,7 @@ def plot_sizes(measures: Mapping[str, Measures]) -> Figure:
         legend.get_title().set_parse_math(False)
         axes.tick_params(labelsize=7)
         remove_box(axes)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # dots that are alike have no margin of their own
     figure.supxlabel("square root of the object's area, pixels of the image", fontsize=8)
     figure.supylabel("effective dilation, pixels of the feature map", fontsize=8)
     figure.suptitle(

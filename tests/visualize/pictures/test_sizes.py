@@ -29,3 +29,5 @@ def test_the_names_of_runs_hide_no_object():
     assert [text.get_text().partition(":")[0] for text in legend.get_texts()] == list(runs)
     assert axes.get_ylim()[0] == 0  # no distance is less
     assert axes.get_ylim()[1] > 50
+    (axes,) = plot_sizes({"one": measured([4.0, 4.0, 4.000001])}).axes
+    assert axes.get_ylim()[1] > 4.1  # a row of dots is not cut in half
