@@ -75,6 +75,11 @@ def check_data(
         said += " (data.allow_overlap=true)" if config.allow_overlap else ""
         console.print(f"{printable(said)}.", markup=False, soft_wrap=True)
         found += not config.allow_overlap
+    if labels == "boxes" and any(report.get("objects_with_mask") for report in checked.values()):
+        console.print(
+            "Objects have masks: model=mask_rcnn learns these too, and model=deeplab a class for every pixel.",
+            soft_wrap=True,
+        )
     console.print("No problems." if not found else "1 problem." if found == 1 else f"{found} problems.")
     return {"labels": labels, "problems": found, "images_in_both": len(both), "splits": checked}
 
@@ -179,7 +184,7 @@ def _annotations(dataset: LabelledDataset[Any, Any]) -> Iterator["_Summary | Dat
         if not record.image.is_file():
             yield DataError(f"{record.image}: no such file")
             continue
-        has_mask = np.ones(len(record.labels)) if record.masks is None else areas(record.masks) > 0
+        has_mask = np.full(len(record.labels), np.nan) if record.masks is None else areas(record.masks) > 0
         columns = [record.labels, record.crowd, record.difficult, record.area, has_mask]
         yield _Summary(record.size, b"", [], np.stack(columns, 1, dtype=np.float64))
 
@@ -194,7 +199,7 @@ class _Summary(NamedTuple):
     problems: list[str]
     content: NDArray[Any]
     """Masks: (256,), the pixels of each value. Boxes: (n, 5), for each its label, whether it is a crowd, or difficult, its area, and
-    whether it has a mask, if any has."""
+    whether it has a mask, not a number where the source has none."""
 
 
 class _Findings(ABC):
@@ -310,7 +315,7 @@ class _BoxFindings(_Findings):
     @staticmethod
     def summarise(sample: BoxSample) -> _Summary:
         masks, labels = sample["masks"], sample["labels"].numpy()
-        has_mask = np.ones(len(labels)) if masks is None else masks.numpy().any((1, 2))
+        has_mask = np.full(len(labels), np.nan) if masks is None else masks.numpy().any((1, 2))
         columns = [labels, *(sample[key].numpy() for key in ("crowd", "difficult", "area")), has_mask]
         height, width = sample["image"].shape[-2:]
         return _Summary((height, width), _digest(sample), [], np.stack(columns, 1, dtype=np.float64))
@@ -337,6 +342,7 @@ class _BoxFindings(_Findings):
 
     def report(self) -> dict[str, Any]:
         labels, crowd, difficult, area, has_mask = np.concatenate(self._objects).T
+        with_mask = {"objects_with_mask": int((has_mask == 1).sum())} if (has_mask == 1).any() else {}
         bare = {} if has_mask.all() else {"objects_without_mask": int((has_mask == 0).sum())}
         return {
             **super().report(),
@@ -345,6 +351,7 @@ class _BoxFindings(_Findings):
             "crowd_or_difficult": int(np.logical_or(crowd, difficult).sum()),
             "crowd": int(crowd.sum()),
             "difficult": int(difficult.sum()),
+            **with_mask,
             **bare,
             "small": int((area < _MEDIUM).sum()),
             "medium": int(((area >= _MEDIUM) & (area < _LARGE)).sum()),

@@ -60,8 +60,15 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
 class _RenumberedMasks(_Renumbered[Sample, MaskBatch], SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         sample = self._dataset[index]
+        return {**sample, "mask": self._renumbered(sample["mask"])}
+
+    def mask(self, index: int) -> Mask:
+        assert isinstance(self._dataset, SegmentationDataset)
+        return self._renumbered(self._dataset.mask(index))
+
+    def _renumbered(self, mask: Mask) -> Mask:
         numbers = torch.tensor(self._numbers + [IGNORE] * (IGNORE + 1 - len(self._numbers)), dtype=torch.uint8)
-        return {**sample, "mask": Mask(numbers[sample["mask"].long()])}
+        return Mask(numbers[mask.long()])
 
 
 class _RenumberedBoxes(_Renumbered[BoxSample, BoxBatch], BoxDataset):

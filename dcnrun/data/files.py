@@ -105,21 +105,34 @@ class FileDataset(SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         pair = self._pairs[index]
         image = read_image(pair.image, self.bands)
-        values, palette = read_mask(pair.mask, self._colours)
-        self._require_same_palette(pair.mask, values, palette)
+        values = self._values_in(pair.mask)
         if values.shape != image.shape[1:]:
             raise DataError(
                 f"{pair.mask}: the mask is {width_x_height(values.shape)} but its image {pair.image} is"
                 f" {width_x_height(image.shape[1:])} (width x height); expected the same size"
             )
+        return {"image": image, "mask": self._classes_of(values, pair.mask), "name": pair.name}
+
+    def mask(self, index: int) -> Mask:
+        """Read the mask of the sample at `index`, and not its image."""
+        file = self._pairs[index].mask
+        return self._classes_of(self._values_in(file), file)
+
+    def _values_in(self, file: Path) -> NDArray[np.uint8]:
+        values, palette = read_mask(file, self._colours)
+        self._require_same_palette(file, values, palette)
+        return values
+
+    def _classes_of(self, values: NDArray[np.uint8], file: Path) -> Mask:
+        """Return the class of each value; DataError where one stands for none."""
         mask = self._labels.meaning[values]
         if (wrong := mask == _OUT_OF_RANGE).any():
             row, column = np.argwhere(wrong)[0]
             raise DataError(
-                f"{pair.mask}: label {values[row, column]} at row {row}, column {column} is out of range"
+                f"{file}: label {values[row, column]} at row {row}, column {column} is out of range"
                 f" (as are {wrong.sum()} pixels in all); expected {self._labels.expected}"
             )
-        return {"image": image, "mask": Mask(torch.from_numpy(mask.astype(np.uint8))), "name": pair.name}
+        return Mask(torch.from_numpy(mask.astype(np.uint8)))
 
     def _require_same_palette(self, path: Path, values: NDArray[np.uint8], palette: Sequence[tuple[int, ...]]) -> None:
         """Raise DataError where a colour is another value than in a mask read before: classes would be mixed up."""

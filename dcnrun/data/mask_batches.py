@@ -59,6 +59,10 @@ def evaluation_transform(config: DataConfig) -> Transform:
 class SegmentationDataset(LabelledDataset[Sample, MaskBatch]):
     """Images with masks."""
 
+    def mask(self, index: int) -> tv_tensors.Mask:
+        """Read the mask of the sample at `index`; sources that can leave its image closed."""
+        return self[index]["mask"]
+
     @staticmethod
     def training(config: DataConfig) -> Preparation[Sample, _Prepared, MaskBatch]:  # noqa: D102
         mosaic = Mosaic(config.mosaic, partial(join_samples, config)) if config.mosaic else None

@@ -89,7 +89,8 @@ class TestWhatThereIs:
         assert (report["objects"], report["crowd"], report["difficult"], report["problems"]) == (4, 1, 1, 0)
         assert any("1 of 4 objects have a box and no mask" in note for note in report["notes"])
         assert report["picture"].stat().st_size > 1000
-        assert of_val(config, labels="boxes")["objects_without_mask"] == 1
+        boxes = of_val(config, labels="boxes")
+        assert (boxes["objects_with_mask"], boxes["objects_without_mask"]) == (3, 1)
         with pytest.raises(UsageError, match=r"data.source=voc has no masks of objects; choose data=shapes"):
             check_data(VocConfig(root="x"), labels="instances")
 

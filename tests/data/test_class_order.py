@@ -17,6 +17,7 @@ def test_masks_have_the_numbers_of_their_names(tmp_path):
     for old, new in ((0, 1), (1, 0), (IGNORE, IGNORE)):
         assert torch.equal(before == old, after == new)
         assert (before == old).any()
+    assert torch.equal(renumbered.mask(0), after)
     assert (len(renumbered), renumbered.name(1)) == (len(dataset), dataset.name(1))
 
 

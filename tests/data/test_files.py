@@ -199,6 +199,12 @@ class TestMasks:
         save_mask(root / "masks" / "train" / "a.png", values, mode)
         assert np.array_equal(train_set(root)[0]["mask"].numpy(), values)
 
+    def test_a_mask_alone_needs_no_image(self, root):
+        dataset = train_set(root)
+        wanted = dataset[0]["mask"]
+        dataset.file(0).unlink()
+        assert np.array_equal(dataset.mask(0), wanted)
+
     def test_a_colour_with_another_value_in_another_palette(self, root):
         """Written one by one with as few colours as each needs: red is 1 in one file and 2 in the next."""
         black, red, green = (0, 0, 0), (255, 0, 0), (0, 255, 0)

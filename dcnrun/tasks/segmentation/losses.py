@@ -4,7 +4,6 @@ Ignored pixels count nowhere, and a loss of none but them is 0 with a gradient o
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from dcnrun.config.schema import Loss, MaskModelConfig, loss_terms
 from dcnrun.config.validate import must_be
-from dcnrun.data import IGNORE, LabelledDataset
+from dcnrun.data import IGNORE, SegmentationDataset
 from dcnrun.data.sample import even_indices
 
 _MOST_MASKS = 1000
@@ -49,7 +48,7 @@ def pixel_weight(mask: Tensor, model: MaskModelConfig) -> float:
     return _total_weight(mask, _weights(mask, model)).item()
 
 
-def balanced_weights(dataset: LabelledDataset[Any, Any]) -> list[float]:
+def balanced_weights(dataset: SegmentationDataset) -> list[float]:
     """Return a weight for each class in inverse proportion to its pixels, such that the labelled pixels weigh 1 on average.
 
     Counted in up to 1000 masks; a class in none of them weighs as much as the rarest. 1 for all where no pixel is labelled.
@@ -57,7 +56,7 @@ def balanced_weights(dataset: LabelledDataset[Any, Any]) -> list[float]:
     classes = len(dataset.classes)
     counts = torch.zeros(classes, dtype=torch.float64)
     for index in even_indices(len(dataset), _MOST_MASKS):
-        mask = dataset[index]["mask"].as_subclass(Tensor)
+        mask = dataset.mask(index).as_subclass(Tensor)
         counts += torch.bincount(mask[mask != IGNORE].flatten(), minlength=classes)
     found = counts[counts > 0]
     if not len(found):

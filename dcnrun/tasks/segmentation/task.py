@@ -57,6 +57,7 @@ class Segmentation(Task[Sample, MaskBatch, Tensor]):
         assert isinstance(model, MaskModelConfig)
         weights = model.class_weights
         if weights == []:
+            assert isinstance(dataset, SegmentationDataset)
             return {"class_weights": balanced_weights(dataset)}
         if weights is not None and len(weights) != len(dataset.classes):
             count = len(dataset.classes)

@@ -236,8 +236,8 @@ class Masks:
     def __len__(self):
         return 2
 
-    def __getitem__(self, index):
-        return {"mask": torch.tensor([[0, 1, 1], [1, IGNORE, IGNORE]], dtype=torch.uint8)}
+    def mask(self, index):
+        return torch.tensor([[0, 1, 1], [1, IGNORE, IGNORE]], dtype=torch.uint8)
 
 
 def test_weights_are_inverse_to_frequencies_and_1_on_average():
