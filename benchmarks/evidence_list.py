@@ -72,7 +72,7 @@ RESULTS = (
         commands=(
             "git clone --quiet . {runs}/clone",
             "cd {runs}/clone && time (python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/dcnrun compare experiment=quick "
-            "conv=standard,dilated,deformable,modulated conv.dilation=2,4 optim.offset_lr_mult=0.1 seed=0,1,2 --out compared)",
+            "conv=standard,dilated,deformable,modulated conv.dilation=2,4 optim.offset_lr_mult=0.1 seed=0,1,2 --agents 2 --out compared)",
             "mkdir -p benchmarks/results/quick && cp {runs}/clone/compared/compare.{md,json,png} benchmarks/results/quick",
         ),
         hours=0.25,

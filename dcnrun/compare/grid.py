@@ -10,7 +10,7 @@ from dcnrun.compare.variants import difference_of_tasks, digest, identity, slugs
 from dcnrun.config.compose import compose, with_steps
 from dcnrun.config.inactive import DILATION, MAY_BE_INACTIVE, Settings, inactive_settings, settings_of
 from dcnrun.config.overrides import split_choices
-from dcnrun.config.schema import CONV_TRAITS, Config, DataConfig, Dilation, FilesConfig
+from dcnrun.config.schema import CONV_TRAITS, Config, ConvKind, DataConfig, Dilation, FilesConfig
 from dcnrun.config.settings import all_settings, as_typed, default_of
 from dcnrun.config.validate import range_problems
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
@@ -52,6 +52,21 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
     grid = expand(overrides, config_dir)
     _check(grid)
     return grid
+
+
+def idle_controls(grid: Grid) -> list[str]:
+    """Return a line for each dilated control that is the standard network: the dilation is the layers' own."""
+    from dcnrun.tasks.validate import own_dilation  # imports torch
+
+    if all(variant.config.conv.kind is not ConvKind.standard for variant in grid.variants):
+        return []
+    controls = [each for each in grid.variants if CONV_TRAITS[each.config.conv.kind].dilation is Dilation.required]
+    return [
+        f"{each.name} is the standard network: the layers of conv.layers={each.config.conv.layers} are dilated by {own} as they are. "
+        "Give other values of conv.dilation."
+        for each in controls
+        if (own := own_dilation(each.config)) == each.config.conv.dilation
+    ]
 
 
 def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:

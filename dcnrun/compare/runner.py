@@ -15,7 +15,7 @@ from rich.text import Text
 from dcnrun.compare import PICTURES
 from dcnrun.compare.agent import agent_command, take_runs
 from dcnrun.compare.earlier_runs import GRID_FILE, remember
-from dcnrun.compare.grid import Grid, build_grid
+from dcnrun.compare.grid import Grid, build_grid, idle_controls
 from dcnrun.compare.grid_cells import GridCell, grid_cells
 from dcnrun.compare.progress import GridProgress
 from dcnrun.compare.report import print_report
@@ -70,6 +70,8 @@ def run_grid(
     folder = out or runs_dir / name
     groups = gpu_groups(gpus, max(variant.config.trainer.devices for variant in grid.variants)) if gpus else []
     runs = grid_cells(grid, folder)
+    for line in idle_controls(grid):
+        console.print(f"Warning: {line}", markup=False, soft_wrap=True)
     if dry_run:
         return _show_plan(grid, runs, folder)
     _make(folder)

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import nn
+
 from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
 from dcnrun.config.schema import (
@@ -23,8 +26,8 @@ from dcnrun.data.overlap import require_apart
 from dcnrun.data.registry import offered_choices
 from dcnrun.data.sample import Split
 from dcnrun.errors import ConfigError, DcnrunError, UsageError
-from dcnrun.models.backbones import freezing_problems
-from dcnrun.models.convert import conversion_problems, selected_layers
+from dcnrun.models.backbones import ResNetBackbone, freezing_problems, set_output_stride
+from dcnrun.models.convert import conversion_problems, plain_convolutions, selected_layers
 from dcnrun.models.outline import convolutions_of
 from dcnrun.models.weights import names_file
 from dcnrun.tasks.registry import task_of
@@ -67,6 +70,20 @@ def settled(config: Config) -> tuple[DataConfig, Mapping[str, Any], int]:
     task = task_of(config.model)
     train_set = task.dataset(config.data, "train")
     return settle(config.data, train_set)[0], task.settled(config.model, train_set), len(train_set)
+
+
+def own_dilation(config: Config) -> int | None:
+    """Return the dilation that the layers under comparison have in the network as it is, by its output stride too; None where they differ."""
+    model = config.model
+    convolutions = convolutions_of(model)
+    layers: Mapping[str, nn.Conv2d] = {each.name: each.layer for each in convolutions}
+    if isinstance(model, ResNetModelConfig) and encoder_of(model) is None:
+        with torch.device("meta"):
+            backbone = ResNetBackbone(model.backbone, model.width)
+        set_output_stride(backbone, model.output_stride, model.atrous)
+        layers = plain_convolutions(backbone)
+    dilations = {rate for name in selected_layers(convolutions, config.conv) for rate in layers[name].dilation}
+    return dilations.pop() if len(dilations) == 1 else None
 
 
 def why_not_scored(config: Config, metric: str) -> str | None:

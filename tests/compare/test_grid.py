@@ -1,6 +1,6 @@
 import pytest
 
-from dcnrun.compare.grid import build_grid
+from dcnrun.compare.grid import build_grid, idle_controls
 from dcnrun.errors import ConfigError, UsageError
 
 
@@ -34,6 +34,19 @@ def test_dilation_is_of_the_dilated_control():
     grid = build_grid(["conv=standard,dilated,deformable", "conv.dilation=2,4,6"])
     assert [v.config.conv.dilation for v in grid.variants] == [None, 2, 4, 6, None]
     assert grid.left_out == ("conv.dilation (conv=standard, conv=deformable)",)
+
+
+def test_a_control_that_is_the_standard_network_is_named():
+    """Of output stride 8 the last stage is dilated by 4, unless it is not to be; detectors stride, and have no dilation."""
+    choices = ["conv=standard,dilated", "conv.dilation=2,4"]
+    (line,) = idle_controls(build_grid(choices))
+    assert line.startswith(
+        "dilated 4 is the standard network: the layers of conv.layers=3 are dilated by 4 as they are."
+    )
+    assert [each.split()[1] for each in idle_controls(build_grid([*choices, "model.output_stride=16"]))] == ["2"]
+    for others in (["model.atrous=false"], ["data=treecrowns", "model=faster_rcnn"], ["conv.layers=9"]):
+        assert idle_controls(build_grid([*choices, *others])) == []
+    assert idle_controls(build_grid(["conv=deformable,dilated", "conv.dilation=4"])) == []
 
 
 def test_without_a_dilated_control_dilation_is_of_every_kind_that_has_it():
