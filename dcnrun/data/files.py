@@ -169,6 +169,14 @@ def root_folder(config: DataConfig, content: str) -> Path:
     return Path(config.root).expanduser()
 
 
+def existing_root(config: DataConfig, content: str) -> Path:
+    """Return the folder that data.root names; UsageError if it names none that is there."""
+    root = root_folder(config, content)
+    if not root.is_dir():
+        raise UsageError(f"data.root={config.root} is not there; expected the folder that holds {content}")
+    return root
+
+
 def read_image(path: Path, bands: Sequence[int] = (), content: bytes | None = None) -> Image:
     """Read an image (C, H, W), upright: uint8, or float32 where its file has other numbers than 8 bits.
 

@@ -25,13 +25,13 @@ from dcnrun.data.box_files import (
 )
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
+    existing_root,
     first_few,
     image_size,
     is_text,
     read_bytes,
     read_image,
     require_below,
-    root_folder,
     stated_size,
     why_unreadable,
 )
@@ -63,7 +63,7 @@ class LabelmeDataset(BoxFileDataset):
 
     def __init__(self, config: LabelmeConfig, split: Split, masks: bool = False) -> None:
         """UsageError if there are no .json files; DataError if a list of images does not fit them."""
-        root = Path(os.path.normpath(root_folder(config, "the images and their .json files").absolute()))
+        root = Path(os.path.normpath(existing_root(config, "the images and their .json files").absolute()))
         setting = named_split(split, config)
         part = config.train if setting == "train" else config.val
         folder, notes = _folder(root, config, setting, part)

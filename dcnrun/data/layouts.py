@@ -11,11 +11,11 @@ from dcnrun.data.files import (
     LOSSY_SUFFIXES,
     MASK_SUFFIXES,
     Pair,
+    existing_root,
     first_few,
     is_folder,
     read_names,
     require_below,
-    root_folder,
 )
 from dcnrun.data.mask_names import files_in, masks_beside, masks_of
 from dcnrun.data.sample import Split
@@ -44,7 +44,7 @@ def pairs_of(config: FolderConfig, split: Split) -> tuple[list[Pair], list[str]]
 
     UsageError if they are not there; DataError where names don't fit together.
     """
-    root = root_folder(config, f"{config.images} and {config.masks}")
+    root = existing_root(config, f"{config.images} and {config.masks}")
     part = config.train if split == "train" else config.val
     layout, notes = Layout(config.images, config.masks), list[str]()
     if not part.endswith(".txt") and not all(path.is_dir() for path in _folders(root, layout, part)):
