@@ -58,7 +58,7 @@ class PackageFormat(ProgramFormat):
     """Packages of AOTInductor: the program compiled for the CPU of this machine.
 
     For one size it is compiled for one image too: then convolutions are packed and laid out ahead, in half the time
-    (`benchmarks/results/deployment.json`).
+    (`benchmarks/results/deployment.json`); those of detectors are not.
     """
 
     def write(
@@ -72,7 +72,8 @@ class PackageFormat(ProgramFormat):
         """Compile each, which takes a minute."""
         _require_compiler()
         settled = not settings.any_size
-        options = {"aot_inductor.metadata": dict(metadata), "freezing": settled}
+        finds_objects = len(outputs_of(next(iter(networks.values())))) > 1  # whose constants freezing loses
+        options = {"aot_inductor.metadata": dict(metadata), "freezing": settled and not finds_objects}
         for file, program in _programs(networks, example, settings, one_image=settled):
             try:
                 with torch.no_grad():

@@ -195,8 +195,7 @@ TARGETS: dict[Target, TargetTraits] = {
         settings=frozenset({"size", "with_preprocessing"}),
         load=_package,
         loading="PyTorch of this version alone, on CPUs with this one's instructions: torch._inductor.aoti_load_package(FILE); with --size it"
-        " takes one image at a time, and half as long",
-        why_no_detectors="AOTInductor loses constants of such a network as it packs its weights, and then can't compile it",
+        " takes one image at a time",
         runs_code=True,
     ),
     Target.ncnn: TargetTraits(

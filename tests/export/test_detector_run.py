@@ -163,7 +163,7 @@ def test_a_file_that_computes_something_else_is_not_written(run, tmp_path, monke
 @pytest.mark.parametrize(
     ("target", "settings", "said"),
     [
-        (Target.ncnn, Settings(), "--to ncnn: networks for objects are written with .*--to torch only: pnnx, which"),
+        (Target.ncnn, Settings(), "--to ncnn: networks for objects are written with .*--to aoti only: pnnx, which"),
         (Target.onnx, Settings(precision=Precision.fp16), "--precision fp16: networks for objects are written in fp32"),
     ],
 )
