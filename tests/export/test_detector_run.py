@@ -100,14 +100,14 @@ def test_deformable_layers_are_written_in_the_form_of_each_kind_of_file(run):
     assert "INFERENCE_PRECISION_HINT" in open_exported(folder / "model.xml").metadata["note"]
 
 
-@pytest.mark.parametrize("file", FILES.values())
-def test_the_file_is_scored_as_its_run(file, run, tmp_path):
+def test_files_are_scored_as_their_run(run, tmp_path):
     folder, _ = run
-    found = tmp_path / "found.json"
-    scored = evaluate_file(folder / file, predictions=found)
     wanted = evaluate(folder / "run", CheckpointChoice.last)
-    assert scored["metrics"] == pytest.approx(wanted["metrics"], abs=1e-3, nan_ok=True)
-    assert len(json.loads(found.read_text())) > 0
+    for file in FILES.values():
+        found = tmp_path / f"{file}.json"
+        scored = evaluate_file(folder / file, predictions=found)
+        assert scored["metrics"] == pytest.approx(wanted["metrics"], abs=1e-3, nan_ok=True)
+        assert len(json.loads(found.read_text())) > 0
     with pytest.raises(UsageError, match="does not fit"):
         evaluate_file(folder / file, ["model=deeplab"])
     with pytest.raises(DataError, match="has 3 outputs; one, scores of pixels, is expected"):
