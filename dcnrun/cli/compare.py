@@ -72,7 +72,7 @@ def compare(
 
     Runs of the same settings and seed that are completed already are not trained again.
     With --storage, machines on which the same command is started share the runs.
-    For example: dcnrun compare conv=standard,dilated,deformable seed=0,1,2
+    For example: dcnrun compare conv=standard,dilated,deformable conv.dilation=2,6 seed=0,1,2
     """
     overrides = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
     runs = [Path(argument) for argument in arguments or [] if argument not in overrides]
