@@ -71,6 +71,16 @@ __attribute__((noinline)) static void multiply_block(LeftMatrix left, const entr
 // Each element is one sum over depth in ascending order, so the bits don't depend on how rows are cut into tiles.
 template <bool kFresh>
 static void multiply(LeftMatrix left, RightMatrix right, int64_t rows, int64_t columns, int64_t depth, real* result, int64_t result_step) {
+#ifdef DCNRUN_UNIT_AMX
+    for (int64_t k = 0; k < depth; k += kDepthAtOnce) {
+        auto multiply_part = kFresh && k == 0 ? multiply_tiles<true> : multiply_tiles<false>;
+        for (int64_t row = 0; row < rows; row += kBlockRows)
+            for (int64_t panel = 0; panel * kBlockColumns < columns; panel++)
+                multiply_part({left.data + row * left.row_step + k, left.row_step, left.depth_step},
+                              right.data + panel * right.panel_step + k / kPacked * right.depth_step, right.depth_step,
+                              std::min(kDepthAtOnce, depth - k), result + row * result_step + panel * kBlockColumns, result_step);
+    }
+#else
     for (int64_t panel = 0; panel * kBlockColumns < columns; panel++) {
         const entry* b = right.data + panel * right.panel_step;
         real* c = result + panel * kBlockColumns;
@@ -80,15 +90,12 @@ static void multiply(LeftMatrix left, RightMatrix right, int64_t rows, int64_t c
                 block({left.data + row * left.row_step, left.row_step, left.depth_step}, b, right.depth_step, depth,
                       c + row * result_step, result_step);
         };
-#ifdef DCNRUN_UNIT_AMX
-        multiply_rows(multiply_tiles<kFresh>, kBlockRows, 1);
-#else
         multiply_rows(multiply_block<kBlockRows, kFresh>, kBlockRows, kBlockRows);
         multiply_rows(multiply_block<kBlockRows / 2, kFresh>, kBlockRows / 2, kBlockRows / 2);
         multiply_rows(multiply_block<2, kFresh>, 2, 2);
         multiply_rows(multiply_block<1, kFresh>, 1, 1);
-#endif
     }
+#endif
 }
 
 // Where entry (depth k, column j) of B lies in a panel whose rows follow each other.

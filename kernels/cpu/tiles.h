@@ -6,6 +6,7 @@
 
 constexpr int kTileRows = 16, kTilePairs = 16;
 constexpr int kBlockColumns = 2 * 16, kBlockRows = 2 * kTileRows;
+constexpr int64_t kDepthAtOnce = 9 * kDepthStep;  // of a product: a block's rows of A stay in the L1 cache, while B comes from the L2 cache
 
 // A thread can use tiles as long as it has one of these.
 struct UnitInUse {
