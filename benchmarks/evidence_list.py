@@ -328,6 +328,7 @@ RESULTS = (
         found="the same on an Intel Xeon with AMX: forward 1.15 to 1.36 (geometric mean 1.22) and forward + backward 1.07 to 1.64 (1.27) times conv2d's; "
         "onnxruntime takes 1.35 to 2.52 times as long",
         needs=(Need.quiet, Need.amx),
+        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="bf16_units",
@@ -373,6 +374,7 @@ RESULTS = (
         measures=CPU_SAMPLING,
         found="the same without deformops: the forward takes 1.8 to 2.4 times as long as a copy of its bytes; our convolution with a group for each channel 21 to 34 times as long",
         needs=(Need.quiet, Need.amx),
+        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="deform_sample_amd",
@@ -499,6 +501,7 @@ RESULTS = (
         measures=CPU_KERNELS,
         found="the same on an Intel Xeon with AMX: 1.16 and 1.19 times the plain network's step channels-last, 1.28 and 1.25 times NCHW",
         needs=(Need.quiet, Need.amx),
+        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="detection_step",
@@ -517,6 +520,7 @@ RESULTS = (
         measures=CPU_KERNELS,
         found="on an Intel Xeon with AMX: three deformable layers of the decoder make a U-Net's step 1.25 times as long, modulated ones 1.29 times",
         needs=(Need.quiet, Need.amx),
+        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="unet_step_amd",
