@@ -259,11 +259,13 @@ RESULTS = (
         files=("benchmarks/results/nuclei_unet/",),
         commands=(
             "dcnrun compare data=nuclei trainer=quick optim.schedule=cosine model=smp model.encoder=resnet34 conv.where=decoder "
-            "conv=standard,dilated,deformable,modulated conv.dilation=2 optim.offset_lr_mult=0.1 seed=0,1,2 --agents 2 runs_dir={runs} --out {runs}/nuclei_unet",
+            "conv=standard,dilated,deformable,modulated conv.dilation=2 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --agents 2 runs_dir={runs} --out {runs}/nuclei_unet",
             "mkdir -p benchmarks/results/nuclei_unet && cp {runs}/nuclei_unet/compare.{md,json,png} benchmarks/results/nuclei_unet",
         ),
-        hours=1.5,
+        hours=1.0,
         measures=(*LAYERS, *LEARNING, "dcnrun/models/encoders.py"),
+        found="three seeds: 92.8 % with standard convolution in the decoder, 92.5 dilated, 92.6 deformable and modulated; nothing is significant. "
+        "On an Intel Xeon beside other work, so the images a second say nothing",
     ),
     Result(
         name="nuclei_instances",
