@@ -17,6 +17,11 @@
 
 constexpr int64_t kTilePixels = std::min(8 * kBlockRows, 128);  // whole blocks of the product
 constexpr int64_t kColumnDepth = 576 * (sizeof(real) / sizeof(entry));  // of a block of columns; the tile's stay in the L2 cache
+#ifdef DCNRUN_UNIT_AMX
+constexpr int64_t kForwardPixels = kTilePixels / 2;  // half the columns: these and the weights stay in the L2 cache together
+#else
+constexpr int64_t kForwardPixels = kTilePixels;
+#endif
 constexpr int64_t kBlockChannels = 64;             // of the input at once
 constexpr int64_t kRowsAtOnce = 8 << 20;           // bytes of images kept as rows of channels, or one image
 
@@ -217,7 +222,7 @@ EXPORT int dcnrun_deform_conv2d_forward(const Problem* arguments) {
     const int64_t images = as_it_is ? problem.batch : std::clamp<int64_t>(fitting, 1, problem.batch);
     const std::vector<Block> all = channel_blocks(problem, forward_channels(problem));
     const int64_t panels = blocks(problem.group_out_channels(), kBlockColumns);
-    const int64_t pixels = tile_pixels(problem, kTilePixels), tiles = blocks(problem.out_pixels(), pixels);
+    const int64_t pixels = tile_pixels(problem, kForwardPixels), tiles = blocks(problem.out_pixels(), pixels);
     const int64_t pieces = blocks(problem.pixels(), kTilePixels);  // of an input image
 
     const int64_t depth = all.back().first_depth + rounded_up(problem.points() * all.back().count, kDepthStep);
