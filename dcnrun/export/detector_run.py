@@ -71,9 +71,7 @@ def export_detector(
     example = torch.zeros(1, image.shape[1], *_FREE_EXAMPLE, dtype=image.dtype) if settings.any_size else image
     inputs = {f"validation image {sample['name']}": image}
     asked = settings.decompose is not None
-    timed = replace(
-        settings, size=(height, width)
-    )  # a file for any size takes a minute to write, and computes the same
+    timed = replace(settings, size=(height, width))  # for any size it takes a minute to write, and computes the same
     form, speeds = in_faster_form(to_export, image, image, target, timed)
     settings = replace(settings, decompose=form.decompose)
     description = replace(description, decomposed=bool(settings.decompose))
