@@ -2,6 +2,7 @@
 
 import errno
 import re
+import traceback
 from typing import Any
 
 
@@ -72,12 +73,23 @@ def explained(error: BaseException) -> DcnrunError | None:
             "Memory ran out: the machine has too little free, or a limit (ulimit -v, a scheduler's) is too low. With more of it a "
             "run resumes from its last checkpoint; a smaller data.batch_size and fewer data.workers need less."
         )
+    if isinstance(error, OSError) and any(file.endswith(_SEMAPHORES) for file in _files_of(error)):
+        return RunError(
+            f"Processes that prepare data can't be started, since shared memory can't be used (/dev/shm on Linux): {error.strerror or error}. "
+            "data.workers=0 prepares data in the training process."
+        )
     if isinstance(error, OSError) and error.strerror:
         what = f"{error.filename} can't be used" if error.filename is not None else "The system refused"
         return RunError(f"{what}: {error.strerror}.")
     return None
 
 
+def _files_of(error: BaseException) -> list[str]:
+    """Return the source files that an error came through, the outermost first."""
+    return [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+
+
+_SEMAPHORES = "multiprocessing/synchronize.py"
 _OF_MEMORY = (
     "can't allocate memory",
     "annot allocate memory",

@@ -1,6 +1,8 @@
 """Errors of Python, the system and PyTorch in a user's words."""
 
+import errno
 import mmap
+import multiprocessing.synchronize
 import os
 import pickle
 import signal
@@ -60,6 +62,20 @@ HOW = ("is killed by signal: Killed", "exited unexpectedly")
 )
 def test_other_ends_of_such_a_process(text, how):
     assert str(explained(RuntimeError(text))).startswith(f"A process that prepares data {how}, as")
+
+
+def test_shared_memory_that_cannot_be_used(monkeypatch):
+    """As where /dev/shm of a container belongs to another user."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(multiprocessing.synchronize._multiprocessing, "SemLock", refuse)
+    with pytest.raises(PermissionError) as failed:
+        multiprocessing.Lock()  # as PyTorch's loader asks for several
+    message = str(explained(failed.value))
+    assert "/dev/shm" in message
+    assert "Permission denied. data.workers=0" in message
 
 
 def test_they_reach_another_process_whole():
