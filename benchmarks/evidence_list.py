@@ -271,12 +271,17 @@ RESULTS = (
         name="nuclei_instances",
         files=("benchmarks/results/nuclei_instances/",),
         commands=(
-            "dcnrun compare experiment=nuclei_instances conv=standard,dilated,deformable model.roi_pool=align,deformable conv.dilation=2 "
-            "optim.offset_lr_mult=0.1 seed=0,1,2 --agents 2 runs_dir={runs} --out {runs}/nuclei_instances",
+            "dcnrun compare experiment=nuclei_instances trainer.steps=500 trainer.eval_every=250 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 "
+            "conv=standard,dilated,deformable conv.dilation=2 --agents 2 runs_dir={runs} --out {runs}/convolutions",
+            "dcnrun compare experiment=nuclei_instances trainer.steps=500 trainer.eval_every=250 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 "
+            "conv=deformable model.roi_pool=deformable --agents 2 runs_dir={runs} --out {runs}/pooling",
+            "cd {runs} && dcnrun compare convolutions/standard-seed? convolutions/dilated-2-seed? convolutions/deformable-seed? pooling/*-seed? --out nuclei_instances",
             "mkdir -p benchmarks/results/nuclei_instances && cp {runs}/nuclei_instances/compare.{md,json,png} benchmarks/results/nuclei_instances",
         ),
-        hours=2.5,
+        hours=0.8,
         measures=(*DETECTION, "dcnrun/tasks/instances/mask_rcnn.py"),
+        found="Mask R-CNN on nuclei, three seeds of 500 steps (a third of the preset's): mask AP 59.2 % standard, 61.2 dilated, 60.4 deformable, 61.4 with deformable RoI pooling too; "
+        "nothing is significant, and training had not converged. AP50 is 79 % or more in every run. Beside other work, so the images a second say nothing",
     ),
     Result(
         name="bf16_quick",
