@@ -438,7 +438,6 @@ RESULTS = (
         measures=("dcnrun/export/",),
         found="networks of every kind in every runtime (needs g++), and of the modulated one the images a second by turns. The network is narrow (`experiment=quick`), of random weights",
         needs=(Need.quiet,),
-        older="files in 8 bits and decomposed ones, which its script has rows for since, are to be measured",
     ),
     Result(
         name="onnx_sampling",
