@@ -103,7 +103,7 @@ def unmet(result: Result, busy: bool) -> str | None:
 def make(result: Result) -> bool:
     """Make a result; whether all of its commands succeeded. Its files then say how they were made."""
     state = git("log", "-1", "--format=%h", "--", *result.measures) or "new"
-    runs = ROOT / "runs" / "evidence" / f"{result.name}-{state}"
+    runs = ROOT / "runs" / "evidence" / f"{result.runs or result.name}-{state}"
     runs.mkdir(parents=True, exist_ok=True)
     before = None if result.before is None else checkout_of(result.before)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

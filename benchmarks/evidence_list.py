@@ -36,6 +36,8 @@ class Result:
     found: str = ""
     """What came of it, in Markdown; the commit only where the file itself can't say it."""
     needs: tuple[Need, ...] = ()
+    runs: str | None = None
+    """The folder of runs that it shares with other results, which need some of the same."""
     before: str | None = None
     """A commit that it is compared with."""
     older: str | None = None
@@ -64,6 +66,15 @@ DETECTION = (
 )
 SWEEPS = ("dcnrun/sweep/search.py", "dcnrun/sweep/hyperband.py")
 LEDGER = ("dcnrun/jobs/ledger.py", "dcnrun/jobs/rows.py")
+
+GAINS = (
+    ("warp", "data.warp=0,0.15,0.3,0.45", 1.2, "the strength of the non-rigid warp"),
+    ("layers", "conv.layers=1,3,6,9", 0.9, "the number of layers that are replaced"),
+    ("images", "data.train_images=125,500,2000,8000", 0.9, "the number of training images"),
+    ("sizes", "data.object_scale_range=1,2,4,6", 0.9, "the range of the objects' sizes"),
+    ("rotation", "data.rotation=0,45,90,180", 0.9, "the range of the objects' rotations"),
+)
+"""What the gain of deformable over standard and over the better dilated convolution may depend on: a part each, of 60 runs and 20 that all share."""
 
 RESULTS = (
     Result(
@@ -109,39 +120,51 @@ RESULTS = (
         hours=1.5,
         measures=(*SHAPES, *CPU_KERNELS),
         found="an hour and a half on one core; two processes shared it: first `... 0.3` and `... 0 0.6` side by side, then without a warp",
-        older="from before dcnrun had CPU kernels of its own and AdamW's fused form: see why the headline moved; the part `gain` will replace it",
+        older="from before dcnrun had CPU kernels of its own and AdamW's fused form: see why the headline moved; the part `gain_warp` will replace it",
+    ),
+    *(
+        Result(
+            name=f"gain_{name}",
+            files=(f"benchmarks/results/gain_{name}/", "docs/gain.png"),
+            commands=(
+                "dcnrun compare experiment=shapes conv=standard,dilated,deformable conv.dilation=2,4 optim.offset_lr_mult=0.1 trainer.threads=1 "
+                f"seed=0,1,2,3,4 --vary {varied} --agents 2 --pictures 0 runs_dir={{runs}} --out {{runs}}/gain_{name}",
+                f"mkdir -p benchmarks/results/gain_{name} && cp {{runs}}/gain_{name}/vary.{{json,md,png}} benchmarks/results/gain_{name}",
+                "python benchmarks/gain_figure.py docs/gain.png benchmarks/results/gain_{warp,layers,images,sizes,rotation}/vary.json",
+            ),
+            hours=hours,
+            measures=SHAPES,
+            runs="gain",
+            found=found,
+        )
+        for name, varied, hours, found in GAINS
     ),
     Result(
-        name="gain",
-        files=("benchmarks/results/gain/", "docs/gain.png"),
-        commands=(
-            "dcnrun compare experiment=shapes conv=standard,dilated,deformable conv.dilation=2,4 optim.offset_lr_mult=0.1 trainer.threads=1 "
-            "seed=0,1,2,3,4 --vary data.warp=0,0.15,0.3,0.45 --vary data.object_scale_range=1,2,4,6 --vary data.rotation=0,45,90,180 "
-            "--vary data.train_images=125,500,2000,8000 --vary conv.layers=1,3,6,9 --agents 2 --pictures 0 runs_dir={runs} --out {runs}/gain",
-            "mkdir -p benchmarks/results/gain && cp {runs}/gain/vary.{json,md,png} benchmarks/results/gain && cp {runs}/gain/vary.png docs/gain.png",
-        ),
-        hours=5.0,
-        measures=SHAPES,
-        found="what the gain of deformable convolution over standard and over the better dilated one depends on: the warp, the range of sizes, the "
-        "range of rotations, the number of images, the number of layers. 340 runs of 100 to 125 s of a core; other budgets: `trainer.steps`",
-    ),
-    Result(
-        name="gain_splits",
-        files=("benchmarks/results/gain_nuclei/", "benchmarks/results/gain_treecrowns/"),
+        name="gain_nuclei",
+        files=("benchmarks/results/gain_nuclei/",),
         commands=(
             "mkdir -p {runs}/nuclei/images {runs}/nuclei/masks && cp tests/fixtures/nuclei/images/*/* {runs}/nuclei/images && "
             "cp tests/fixtures/nuclei/masks/*/* {runs}/nuclei/masks",
             "dcnrun compare experiment=nuclei data.root={runs}/nuclei data.train=. data.val_share=0.25 conv=standard,dilated,deformable conv.dilation=2,4 "
             "optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 --pictures 0 runs_dir={runs} --out {runs}/gain_nuclei",
             "mkdir -p benchmarks/results/gain_nuclei && cp {runs}/gain_nuclei/vary.{json,md,png} benchmarks/results/gain_nuclei",
+        ),
+        hours=1.0,
+        measures=NUCLEI,
+        found="three splits of nuclei, three seeds each",
+    ),
+    Result(
+        name="gain_treecrowns",
+        files=("benchmarks/results/gain_treecrowns/",),
+        commands=(
             "dcnrun compare experiment=treecrowns 'data.train=[VOC2007/trainval,VOC2007/test]' data.val_share=0.25 trainer.steps=1500 trainer.eval_every=500 "
             "conv=standard,dilated,deformable conv.dilation=2 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 "
             "--pictures 0 runs_dir={runs} --out {runs}/gain_treecrowns",
             "mkdir -p benchmarks/results/gain_treecrowns && cp {runs}/gain_treecrowns/vary.{json,md,png} benchmarks/results/gain_treecrowns",
         ),
-        hours=5.0,
-        measures=(*NUCLEI, *DETECTION),
-        found="three splits of each of the two small real sets, three seeds each",
+        hours=4.0,
+        measures=DETECTION,
+        found="three splits of treecrowns, three seeds each",
     ),
     Result(
         name="learnt",

@@ -180,7 +180,7 @@ def _write(varied: Sequence[Varied], folder: Path) -> None:
 
 
 def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
-    """Return scores and differences by setting, variant and value, and where each comparison is. Scores are from 0 to 1."""
+    """Return scores and differences by setting, variant and value, and where each comparison is: all that the figure shows. Scores are from 0 to 1."""
     first = varied[0]
     return {
         "folder": str(folder),
@@ -194,10 +194,8 @@ def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
                 "variants": [
                     {
                         "name": name,
-                        "values": {
-                            value: {key: row[key] for key in ("seeds", each.metric, DIFFERENCE, OVER_DILATED)}
-                            for value, row in each.of(name).items()
-                        },
+                        "settings": next(iter(each.of(name).values()))["settings"],
+                        "values": {value: _value(each.metric, row) for value, row in each.of(name).items()},
                     }
                     for name in each.variants
                 ],
@@ -205,6 +203,11 @@ def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
             for each in varied
         ],
     }
+
+
+def _value(metric: str, row: Report) -> dict[str, Any]:
+    runs = [{"seed": run["seed"], metric: run[metric]} for run in row["runs"]]
+    return {**{key: row[key] for key in ("seeds", metric, DIFFERENCE, OVER_DILATED)}, "runs": runs}
 
 
 def _cells(varied: Varied) -> Iterator[list[str]]:

@@ -7,12 +7,14 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from benchmarks.gain_figure import varied_of
 from dcnrun.compare.report import as_dict
 from dcnrun.compare.results import compare
 from dcnrun.compare.runner import run_grid
 from dcnrun.compare.vary import Varied, markdown, plot, run_varied, with_gains_over_dilated
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.errors import ConfigError, UsageError
+from dcnrun.plotting import save_png
 from dcnrun.runs import json_ready
 from tests.compare.factories import variant
 
@@ -88,6 +90,11 @@ def test_the_files_say_what_each_comparison_says(made, reports):
         assert all(other["values"][value]["over_dilated"] is None for other in others)
     with Image.open(folder / "vary.png") as picture:
         assert picture.size[0] > 1000
+        drawn = picture.tobytes()
+    (by_file := folder.parent / "again").mkdir()
+    save_png(plot(list(varied_of(folder / "vary.json"))), by_file / "vary.png")
+    with Image.open(by_file / "vary.png") as picture:
+        assert picture.tobytes() == drawn
 
 
 def test_the_table_has_a_row_for_each_variant_and_a_column_for_each_value(varied):
