@@ -125,7 +125,7 @@ app.command()(_command(sweep.sweep, "Reading a sweep"))
 app.command()(_command(sweep.agent, "Joining a sweep"))
 app.command("visualize-offsets")(_command(run_folder.visualize_offsets, "Reading runs, to show where they look"))
 app.command()(_command(settings.config, first_words=""))
-app.command()(_command(machine.doctor, "Examining this machine"))
+app.command()(_command(machine.doctor, "Examining this machine, and compiling kernels that are not in the cache"))
 
 for group, meaning, named in (
     (

@@ -215,7 +215,7 @@ TARGETS: dict[Target, TargetTraits] = {
 
 
 def target_of(file: Path, asked: Target | None = None) -> Target:
-    """Return the kind of a file by its name; the one that is asked for, where the name fits. UsageError where it doesn't."""
+    """Return the kind of a file by its name; the one that is asked for, where the name fits. UsageError where the name says none."""
     if asked is not None:
         suffix = TARGETS[asked].suffix
         if file.suffix != suffix and asked is not Target.onnx:
@@ -223,7 +223,10 @@ def target_of(file: Path, asked: Target | None = None) -> Target:
                 f"--out {file}: {TARGETS[asked].title} files end with {suffix}: {file.with_suffix(suffix)}"
             )
         return asked
-    return next((target for target, traits in TARGETS.items() if traits.suffix == file.suffix), Target.onnx)
+    if found := next((target for target, traits in TARGETS.items() if traits.suffix == file.suffix), None):
+        return found
+    kinds = ", ".join(f"{traits.suffix} ({traits.title})" for traits in TARGETS.values())
+    raise UsageError(f"--out {file}: the name says no kind of file, and no --to does: {kinds}")
 
 
 def parse_size(size: str) -> tuple[int, int]:

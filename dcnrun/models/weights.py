@@ -95,6 +95,8 @@ class Weights:
     """How a file became tensors of our names; None of runs of ours and of published weights."""
     style: ResNetStyle | None = None
     """Which convolutions of a ResNet stride, as far as it is known."""
+    takes_style: bool = False
+    """Whether model.style chooses which convolutions of the backbone stride; not of encoders."""
     output_stride: int | None = None
     """Of a ResNet, as far as the file says."""
     notes: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ class Weights:
             stem: what a ResNet begins with; None of encoders, of which no setting says it.
         """
         wanted = backbone.state_dict()
+        self.takes_style = stem is not None
         self._require_style(style)
         if stem and (found := stem_of(self.tensors)) not in (None, stem):
             raise UsageError(
@@ -267,7 +270,7 @@ class Weights:
                 f"model.encoder={encoder} takes all of it"
             )
         is_of_project = self.translation is not None and self.translation.project is not None
-        if is_of_project and not self.style and not self.turned_to_rgb:
+        if is_of_project and self.takes_style and not self.style and not self.turned_to_rgb:
             advice.append("it does not say which convolutions stride: networks from Caffe need model.style=caffe")
         return advice
 

@@ -40,7 +40,7 @@ def test_an_interrupt_after_the_command_is_over_ends_it_without_a_word(monkeypat
         ("dcnrun.training.run", "resume", ["train", "--resume", "x"]),
         ("dcnrun.training.lr_range", "lr_range_test", ["lr"]),
         ("dcnrun.training.evaluate", "evaluate", ["evaluate", "x"]),
-        ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y"]),
+        ("dcnrun.export.run", "export_run", ["export", "x", "--out", "y.onnx"]),
         ("dcnrun.bench.ops", "bench_ops", ["bench", "ops"]),
         ("dcnrun.compare.runner", "run_grid", ["compare", "seed=0,1"]),
         ("dcnrun.compare.compare_runs", "compare_runs", ["compare", "x"]),

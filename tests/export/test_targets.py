@@ -27,8 +27,11 @@ def test_a_name_says_the_kind_of_file(target):
     assert TARGETS[target_of(file)].suffix == file.suffix
 
 
-def test_a_name_that_says_nothing_is_onnx():
-    assert target_of(Path("model")) is target_of(Path("model.bin")) is Target.onnx
+@pytest.mark.parametrize("name", ["model", "model.bin", "model.onxn"])
+def test_a_name_that_says_nothing_is_refused_unless_the_kind_is_given(name):
+    with pytest.raises(UsageError, match=rf"--out {name}: .*\.onnx \(ONNX\).*\.param \(ncnn\)"):
+        target_of(Path(name))
+    assert target_of(Path(name), Target.onnx) is Target.onnx
 
 
 @pytest.mark.parametrize("target", Target)

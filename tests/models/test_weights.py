@@ -104,6 +104,16 @@ def test_what_other_blocks_compute_is_named(tmp_path, plain):
     assert "its blocks compute" not in build(saved(tmp_path / "plain.pth", plain | {"fc.bias": torch.zeros(2)})).loaded
 
 
+def test_of_an_encoder_no_setting_says_which_convolutions_stride(tmp_path):
+    unet = ["data=shapes", "model=smp", "model.encoder=tu-resnet18"]
+    state = build_model(compose(unet), 4).network.backbone.encoder.model.state_dict()
+    path = saved(tmp_path / "mmpretrain.pth", {"meta": {"mmcv_version": "1.7.2"}, "state_dict": state})
+    loaded = build_model(compose([*unet, f"model.weights='{path}'"]), 4).loaded
+    assert "tensors are loaded" in loaded
+    assert "model.style" not in loaded
+    assert "networks from Caffe need model.style=caffe" in build(path, "model.width=64").loaded
+
+
 def test_what_is_in_a_file_and_not_used_is_listed(tmp_path, plain):
     state = {f"backbone.{name}": value for name, value in plain.items()}
     state |= {f"backbone.layer{i}.0.conv2.gate.weight": torch.zeros(1) for i in (2, 3)}
