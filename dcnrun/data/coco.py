@@ -41,7 +41,7 @@ from dcnrun.data.coco_masks import (
     with_extent,
 )
 from dcnrun.data.crowds import LEAST_COVERED, cover_many, mark_objects
-from dcnrun.data.files import first_few, image_size, is_text, root_folder, stated_size, width_x_height
+from dcnrun.data.files import existing_root, first_few, image_size, is_text, root_folder, stated_size, width_x_height
 from dcnrun.data.image_names import find_images
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
@@ -82,6 +82,7 @@ class CocoDataset(BoxFileDataset):
         file, folder = _place(root, config.annotations, part), _place(root, config.images, part)
         absent = [str(path) for path, is_there in ((file, file.is_file()), (folder, folder.is_dir())) if not is_there]
         if absent:
+            existing_root(config, f"{config.annotations} and {config.images}")
             raise UsageError(
                 f"data.root={root} lacks {' and '.join(absent)}; data.annotations={config.annotations},"
                 f" data.images={config.images} and data.{setting}={part} say where to look"

@@ -430,6 +430,8 @@ class TestFile:
             val(root, annotations="a/SPLIT.json", images="SPLIT/b")
         with pytest.raises(UsageError, match=r"lacks \S*/other; "):
             val(root, images="other")
+        with pytest.raises(UsageError, match=r"data.root=\S*/nowhere is not there; expected the folder that holds "):
+            val(root / "nowhere")
         with pytest.raises(UsageError, match=r"data.root is not set"):
             build_box_dataset(CocoConfig(), "val")
 
