@@ -25,9 +25,8 @@ class ConfigError(UsageError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
-    def __reduce__(
-        self,
-    ) -> tuple[Any, ...]:  # Python's passes the message, of which a process that unpickles it makes a problem a letter
+    # Python's passes the message, of which a process that unpickles it makes a problem a letter.
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.problems,)
 
 
@@ -42,7 +41,8 @@ class ProblemsError(DcnrunError):
         self.report = report
         super().__init__(message)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # Python's passes the message alone
+    # Python's passes the message alone.
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.report)
 
 

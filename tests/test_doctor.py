@@ -244,9 +244,8 @@ def test_a_gpu_that_does_not_work(sandbox, monkeypatch):
 
 
 def test_operators_that_can_not_be_imported(sandbox, monkeypatch):
-    monkeypatch.setitem(
-        sys.modules, "dcnrun.doctor", None
-    )  # so that what is imported here goes again, also where nothing was before
+    # So that what is imported here goes again, also where nothing was before.
+    monkeypatch.setitem(sys.modules, "dcnrun.doctor", None)
     monkeypatch.delitem(sys.modules, "dcnrun.doctor")
     monkeypatch.setitem(sys.modules, "dcnrun.ops", None)
     answer, text = doctor(exit_code=1)

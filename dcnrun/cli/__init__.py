@@ -172,6 +172,5 @@ def main() -> None:
     finally:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
-        signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        )  # what is left is Python's own end, of which nobody wants a traceback
+        # What is left is Python's own end, of which nobody wants a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -47,10 +47,11 @@ from dcnrun.runs import RunFolder, read_bytes
 FOREIGN_TO_BLOCKS = re.compile(r"layer[1-4]\.\d+\.(?!(?:conv\d|bn\d|downsample\.[01])\.)")
 """How the names begin of what is in a ResNet's blocks, and in none of ours: attention, say."""
 _COUNTER = "num_batches_tracked"  # of batch normalisation, which files may lack
+# What a backbone's names begin with in our networks, and an encoder's in the library's.
 _BACKBONES = (
     "backbone.",
     "encoder.",
-)  # what a backbone's names begin with in our networks, and an encoder's in the library's
+)
 _PROJECTION = "value_proj.weight"  # in a layer without weights of a kernel, such as those of DCNv3 and DCNv4
 _CONTAINERS = ("network.", "state_dict.", "model.", "")  # of several networks in a file, which is meant
 _DEEPEST = 8

@@ -166,9 +166,8 @@ class TensorBoardLogger(Logger):
         text = to_yaml(config)
         self._settings = _flat(yaml.safe_load(text))
         self._step = 0
-        self._writer.add_text(
-            "config", "".join(f"    {line}\n" for line in text.splitlines())
-        )  # indented: as it stands
+        # Indented: as it stands.
+        self._writer.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
 
     def log(self, step: int, epoch: float, split: str, values: Values) -> None:
         """Add a point to each curve; the first validation says which of them the settings are judged by."""

@@ -106,9 +106,8 @@ def plot_range_test(result: RangeTest, suggestion: float | None) -> Figure:
         axes.axvline(suggestion, color=VERMILION, linestyle="--", linewidth=1.2, label=f"suggested: {suggestion:.2g}")
     if result.smoothed:
         lowest, highest = min(result.smoothed), result.smoothed[0]
-        axes.set_ylim(
-            lowest - 0.1 * abs(lowest), max(highest, lowest) * 1.5
-        )  # where it diverges, it leaves the picture
+        # Where it diverges, it leaves the picture.
+        axes.set_ylim(lowest - 0.1 * abs(lowest), max(highest, lowest) * 1.5)
     axes.set_xlabel("optim.lr", fontsize=LABEL_SIZE)
     axes.set_ylabel("train/loss", fontsize=LABEL_SIZE)
     axes.legend(fontsize=LABEL_SIZE, frameon=False)

@@ -10,9 +10,8 @@ from tests.jobs.factories import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a run continues without its agent")
 SCRIPT = (sys.executable, "-IS", str(Path(parent_death_signal.__file__)))
-BOTH = pytest.mark.parametrize(
-    "start", {SCRIPT, asked_to_stop_with_its_parent()}
-)  # the second where there is `setpriv`
+# The second where there is `setpriv`.
+BOTH = pytest.mark.parametrize("start", {SCRIPT, asked_to_stop_with_its_parent()})
 # Starts a command as an agent does, and dies by SIGKILL as soon as it runs.
 PARENT = """
 import os, subprocess, sys, time

@@ -122,9 +122,8 @@ def test_retinanet(tmp_path, kind, own):
     for name, theirs, values in zip(
         ("cls_logits", "bbox_regression"), original.outputs(levels[0]), (3, 4), strict=True
     ):
-        per_anchor = theirs.reshape(2, 9, values, -1).permute(
-            0, 3, 1, 2
-        )  # (N, HW, anchors, values), as both decode them
+        # (N, HW, anchors, values), as both decode them.
+        per_anchor = theirs.reshape(2, 9, values, -1).permute(0, 3, 1, 2)
         assert_near(outputs[name].reshape(2, -1, 9, values), per_anchor[:, :, same])
 
 

@@ -22,9 +22,8 @@ HEAD = {"CPU": 2.0, "memory": 4e9, "node:__internal_head__": 1.0}
 def test_without_a_cluster_it_is_said_how_to_start_one(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(
-        psutil, "process_iter", lambda *_: []
-    )  # Ray looks for one among all processes: another test may have one
+    # Ray looks for one among all processes: another test may have one.
+    monkeypatch.setattr(psutil, "process_iter", lambda *_: [])
     with pytest.raises(UsageError, match=r"No Ray cluster at auto: .*ray start --head"), connected("auto"):
         pass
 

@@ -194,9 +194,8 @@ def assert_losses_are_theirs(network, theirs, first, masks=None):
 
 
 def assert_detections_are_theirs(network, theirs_of, first, masks=None):
-    losses(
-        network, *objects(), image(2, 128, 128), TORCHVISION_SIZES, masks=masks
-    )  # moves the normalisation's statistics
+    # Moves the normalisation's statistics.
+    losses(network, *objects(), image(2, 128, 128), TORCHVISION_SIZES, masks=masks)
     theirs = theirs_of(network)
     theirs.transform = NoTransform()
     images = image(2, 128, 128)
