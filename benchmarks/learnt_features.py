@@ -17,7 +17,7 @@ from dcnrun.runs import RunFolder
 
 SETTINGS = (
     *("experiment=shapes", "conv=standard", "data.warp=0", "data.seed=1", "data.train_images=20000"),
-    *("trainer.steps=6000", "trainer.eval_every=1000", "trainer.save_every=500"),
+    *("trainer.steps=6000", "trainer.eval_every=1000", "trainer.save_every=500", "trainer.precision=bf16"),
 )
 BACKBONE = "backbone."
 
