@@ -3,6 +3,7 @@
 Both are imported where they are first needed: they are an extra, `dcnrun[smp]`.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -80,6 +81,24 @@ def build_network(model: SmpConfig, bands: int, num_classes: int) -> nn.Module:
     make = smp().MODEL_ARCHITECTURES_MAPPING[model.arch]
     settings = {"encoder_weights": None, "in_channels": bands, "classes": num_classes}
     return _built(make, model.encoder, settings)
+
+
+def note_on_dilation(model: SmpConfig) -> str | None:
+    """Say that an architecture has its encoder compute something else than the encoder's weights learnt; None where it has not.
+
+    For denser features the library dilates all convolutions of the last stages in place of their strides: also the one that strode,
+    which had read neighbouring pixels. torchvision and timm leave that one as it is, so that every n-th feature is that of the
+    strided encoder.
+    """
+    make = smp().MODEL_ARCHITECTURES_MAPPING[model.arch]
+    if model.encoder.startswith(TIMM) or "encoder_output_stride" not in inspect.signature(make).parameters:
+        return None
+    same = f"{TIMM}{model.encoder}"
+    other = f"model.encoder={same} does not" if is_encoder(same) else f"encoders of timm ({TIMM}...) do not"
+    return (
+        f"with model.arch={model.arch} segmentation_models.pytorch also dilates the convolutions of {model.encoder} that strode, so that its last stages "
+        f"compute something else than these weights learnt: {other}"
+    )
 
 
 def build_encoder(name: str, bands: int) -> nn.Module:

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcnrun.config.schema import IMAGENET_MEAN, IMAGENET_STD, Config, DataConfig
+from dcnrun.config.schema import IMAGENET_MEAN, IMAGENET_STD, Config, DataConfig, ModelConfig, SmpConfig
 from dcnrun.errors import UsageError
 from dcnrun.models.backbones import EncoderBackbone
 from dcnrun.models.convert import ReplacedLayer, convert
+from dcnrun.models.encoders import note_on_dilation
 from dcnrun.models.outline import convolutions_of
 from dcnrun.models.weights import RGB, Weights, read_weights
 from dcnrun.tasks.registry import ARCHITECTURES, task_of
-from dcnrun.tasks.segmentation.heads import SmpNetwork
 from dcnrun.tasks.task import AnyTask
 
 
@@ -40,14 +40,17 @@ def build_model(config: Config, num_classes: int) -> BuiltModel:
         _require_imagenet(config.data)
     convolutions = convolutions_of(config.model)
     replaced = convert(network.get_submodule("backbone"), config.conv, config.seed, convolutions)
-    loaded = _load_rest(weights, network) if weights else None
+    loaded = _load_rest(weights, network, config.model) if weights else None
     return BuiltModel(task_of(config.model), network, replaced, config.data.channels, loaded)
 
 
-def _load_rest(weights: Weights, network: nn.Module) -> str:
+def _load_rest(weights: Weights, network: nn.Module, model: ModelConfig) -> str:
     """Load what stands on the backbone and in its new layers, and say what was loaded."""
-    if isinstance(network, SmpNetwork):  # by the library's names, with or without ours before them
-        return weights.load_into_network(network.backbone, "encoder.")
+    if isinstance(model, SmpConfig):  # by the library's names, with or without ours before them
+        of_whole_network = weights.prefix.endswith("encoder.")
+        if not of_whole_network and (note := note_on_dilation(model)):
+            weights.notes = (*weights.notes, note)
+        return weights.load_into_network(network.get_submodule("backbone"), "encoder.")
     if isinstance(network.get_submodule("backbone"), EncoderBackbone):
         return weights.load_into_network(network, "backbone.encoder.")
     return weights.load_into_network(network)

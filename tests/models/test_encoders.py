@@ -13,7 +13,7 @@ from dcnrun.errors import ConfigError
 from dcnrun.models import encoders
 from dcnrun.models.weights import read_weights
 from dcnrun.tasks.validate import check, model_problems
-from tests.models.factories import TINY, config
+from tests.models.factories import TINY, config, images
 
 
 @pytest.mark.parametrize("bands", [1, 5])
@@ -90,3 +90,24 @@ def test_without_the_library_a_line_says_what_to_install(monkeypatch):
         encoders.smp.cache_clear()
     assert said.startswith("model=smp and model.encoder need segmentation_models.pytorch and timm")
     assert said.endswith("pip install 'dcnrun[smp]'")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "other"), [("resnet18", "model.encoder=tu-resnet18 does not"), ("tu-resnet18", None)]
+)
+def test_a_dilated_encoder_computes_what_it_did_or_it_is_said_that_it_does_not(encoder, other):
+    """Every second of its features is one of the strided encoder."""
+    model = config("model.arch=deeplabv3plus", encoder=encoder).model
+    strided = encoders.build_encoder(encoder, 3).eval()
+    dilated = encoders.build_network(model, 3, 4).encoder.eval()
+    dilated.load_state_dict(strided.state_dict())
+    with torch.inference_mode():
+        wanted, dense = (network(images(3, 64, 64))[-1] for network in (strided, dilated))
+    apart = (dense[:, :, ::2, ::2] - wanted).abs().max() / wanted.abs().max()
+    if other is None:
+        assert apart < 1e-4
+        assert encoders.note_on_dilation(model) is None
+    else:
+        assert apart > 0.01
+        assert other in encoders.note_on_dilation(model)
+    assert encoders.note_on_dilation(config("model.arch=pspnet", encoder=encoder).model) is None

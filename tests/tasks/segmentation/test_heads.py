@@ -114,6 +114,25 @@ def test_files_of_a_network_an_encoder_and_timm_are_read_and_what_they_lack_is_s
         built("encoder", encoder="tu-test_convnext")
 
 
+def test_weights_of_an_encoder_that_learnt_with_strides_are_said_to_give_other_features(tmp_path):
+    whole = library("deeplabv3plus", "mobilenet_v2").state_dict()
+    encoder = {key.removeprefix("encoder."): tensor for key, tensor in whole.items() if key.startswith("encoder.")}
+
+    def loaded(state, arch):
+        torch.save(state, tmp_path / "weights.pt")
+        overrides = [
+            "conv=standard",
+            "conv.depthwise=true",
+            f"model.arch={arch}",
+            f"model.weights={tmp_path / 'weights.pt'}",
+        ]
+        return build_model(smp.config(*overrides, encoder="mobilenet_v2"), 4).loaded
+
+    assert "with model.arch=deeplabv3plus segmentation_models.pytorch also dilates" in loaded(encoder, "deeplabv3plus")
+    assert "dilates" not in loaded(encoder, "unet")
+    assert "dilates" not in loaded(whole, "deeplabv3plus")
+
+
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
