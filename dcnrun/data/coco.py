@@ -150,7 +150,20 @@ def _read_all(config: CocoConfig, file: Path, root: Path, folder: Path, masks: b
     _require_pixels(objects, images, file)
     crowd, judged = _crowds(config, root, file, document, entries, objects, images)
     records, wrong = make_records(images, replace(objects, crowd=crowd), config.tolerance)
-    return _Content(categories, records, flaws + wrong, [*left_out, *moved, *judged, *assumed])
+    notes = [*left_out, *moved, *judged, *assumed, *_shared_ids(document)]
+    return _Content(categories, records, flaws + wrong, notes)
+
+
+def _shared_ids(document: Document) -> list[str]:
+    """Return a note where annotations have the id of another, as datumaro writes them: that matters to other readers."""
+    ids = [entry.id for entry in document.annotations if type(entry.id) is int]
+    count = len(ids) - len(set(ids))
+    if not count:
+        return []
+    return [
+        f"{count} annotation{'s have' if count > 1 else ' has'} the id of another: all are read here; pycocotools, and what reads by it, takes "
+        "the last of an id for all of them"
+    ]
 
 
 def _categories(document: Document, file: Path) -> tuple[dict[int, str], list[str]]:

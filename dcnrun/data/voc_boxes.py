@@ -134,7 +134,7 @@ def _read(item: Item) -> _Annotation:
     for element in root.findall("object"):
         corners, difficult, problem = (0.0, 0.0, 0.0, 0.0), False, ""
         try:
-            corners, difficult = _corners(element), _flag(element, "difficult")
+            corners, difficult = _corners(element), _flag(element, "difficult") or _was_crowd(element)
         except ValueError as error:
             problem = str(error)
         objects.append(_Object(_text(element, "name"), corners, difficult, problem))
@@ -258,6 +258,14 @@ def _flag(element: ElementTree.Element, tag: str) -> bool:
     if text not in (*_TRUE, *_FALSE):
         raise ValueError(f"its {tag} is {text!r}; expected 1 or 0, true or false, yes or no")
     return text in _TRUE
+
+
+def _was_crowd(element: ElementTree.Element) -> bool:
+    """Return whether an object was a crowd in COCO's format: datumaro says so in an attribute alone."""
+    return any(
+        _text(each, "name") == "is_crowd" and _text(each, "value").lower() in _TRUE
+        for each in element.iterfind("attributes/attribute")
+    )
 
 
 def _size(annotation: ElementTree.Element) -> tuple[int, int] | None:

@@ -297,6 +297,15 @@ class TestMasksOfNothing:
         assert any(note.startswith("2 areas are 0") for note in dataset.notes)
 
 
+def test_annotations_that_share_an_id_are_all_read_and_it_is_said(root):
+    boxes = [[1, 2, 3, 4], [10, 2, 3, 4], [20, 2, 3, 4]]
+    change(root, annotations=[annotation(id, 7, 90, box) for id, box in zip((2, 1, 2), boxes, strict=True)])
+    dataset = val(root)
+    assert [box[0] for box in dataset[0]["boxes"].tolist()] == [1, 10, 20]
+    (said,) = [note for note in dataset.notes if "the id of another" in note]
+    assert said.startswith("1 annotation has the id of another: all are read here; pycocotools")
+
+
 class TestNormalised:
     @pytest.mark.parametrize("boxes", [[[0.1, 0.2, 0.3, 0.4]], [[0.5, 0.5, 1, 1], [0, 0, 0.25, 1.0004]]])
     @pytest.mark.parametrize("masks", [False, True])

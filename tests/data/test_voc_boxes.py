@@ -97,6 +97,16 @@ class TestConvention:
         assert sample["difficult"].tolist() == [True, False, False]
         assert not sample["crowd"].any()
 
+    @pytest.mark.parametrize(
+        ("name", "value", "expected"),
+        [("is_crowd", "True", True), ("is_crowd", "False", False), ("wet", "True", False)],
+    )
+    def test_what_was_a_crowd_in_coco_counts_as_difficult(self, folder, name, value, expected):
+        """As datumaro 1.13 writes it."""
+        attribute = f"<attribute><name>{name}</name><value>{value}</value></attribute>"
+        more = f"<difficult>0</difficult><attributes>{attribute}</attributes>"
+        assert read(folder, voc_object("cat", (1, 1, 5, 5), more))["difficult"].tolist() == [expected]
+
     @pytest.mark.parametrize("mark", ["True", "true", "TRUE", "yes", " 1\n", "1"])
     def test_a_mark_that_is_set(self, folder, mark):
         sample = read(folder, voc_object("cat", (1, 1, 5, 5), f"<difficult>{mark}</difficult>"))
