@@ -90,8 +90,8 @@ class _Checked(NamedTuple):
     report: dict[str, Any]
     dataset: LabelledDataset[Any, Any] | None
     """None if it can't be opened. What it shares with the other split is read once, as long as it is kept."""
-    pictures: dict[bytes, str]
-    """The names of the images that were read, by what they show."""
+    pictures: dict[str, bytes]
+    """What the images that were read show, a digest, by their names."""
 
 
 def _in_both(splits: Mapping[Split, _Checked], images: bool) -> list[tuple[str, str]]:
@@ -103,7 +103,12 @@ def _in_both(splits: Mapping[Split, _Checked], images: bool) -> list[tuple[str, 
         return []
     train, val = splits["train"], splits["val"]
     if images:
-        return [(train.pictures[digest], name) for digest, name in val.pictures.items() if digest in train.pictures]
+        shown = {digest: name for name, digest in train.pictures.items()}
+        return [
+            (name if train.pictures.get(name) == digest else shown[digest], name)
+            for name, digest in val.pictures.items()
+            if digest in shown
+        ]
     return images_in_both(train.dataset, val.dataset) if train.dataset and val.dataset else []
 
 
@@ -133,7 +138,7 @@ def _check_split(
     wrong = [str(flaw) for flaw in dataset.flaws]
     wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
     readable = []
-    pictures: dict[bytes, str] = {}
+    pictures: dict[str, bytes] = {}
     summaries = _summaries(dataset, findings, config.workers) if images else _annotations(dataset)
     is_hidden = not console.is_terminal
     summaries = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
@@ -142,7 +147,7 @@ def _check_split(
             wrong.append(str(summary))
         else:
             readable.append(index)
-            pictures[summary.picture] = dataset.name(index)
+            pictures[dataset.name(index)] = summary.picture
             wrong += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
             findings.add(summary)
     wrong = wrong or unsettled

@@ -139,6 +139,18 @@ class TestWithoutImages:
         assert (report["problems"], report["images_in_both"]) == (2, 1)
         assert report["splits"]["val"]["first_problems"][-1] == f"{root}/val/val_3.png: no such file"
 
+    @pytest.mark.parametrize("images", [True, False])
+    def test_each_validation_image_counts_that_shows_what_a_training_image_shows(self, tmp_path, capsys, images):
+        root = coco_tree(tmp_path)
+        document = load_json(root, "val")
+        document["images"][2]["width"] = document["images"][0]["width"]
+        save_json(root, "val", document)
+        for name in ("val_5.png", "val_7.png"):
+            (root / "val" / name).write_bytes((root / "train" / "train_7.png").read_bytes())
+        assert check_data(CocoConfig(root=str(root), workers=0), images=images)["images_in_both"] == 2
+        said = capsys.readouterr().out
+        assert all(f"'{name}' (there 'train_7.png')" in said for name in ("val_5.png", "val_7.png"))
+
     def test_labels_that_are_images_are_refused(self, tmp_path):
         with pytest.raises(UsageError, match=r"data.source=folder has no masks that can be checked without images"):
             check_data(FolderConfig(root=str(folder_tree(tmp_path)), classes=["no", "yes"]), images=False)
