@@ -75,7 +75,12 @@ GAINS = (
         "the strength of the non-rigid warp: deformable convolution gains 2.3 to 4.1 points over standard and 3.5 to 6.3 over the better dilated one, "
         "all significant. On an Intel Xeon with AMX, beside other work for some of the time",
     ),
-    ("layers", "conv.layers=1,3,9", 0.6, "the number of layers that are replaced"),
+    (
+        "layers",
+        "conv.layers=1,3,9",
+        0.6,
+        "the number of layers that are replaced: one gains 1.8 points over standard, three 4.1, nine 5.1, all significant. As `gain_warp`",
+    ),
     ("images", "data.train_images=500,2000,8000", 0.6, "the number of training images"),
     ("sizes", "data.object_scale_range=1,2,4", 0.9, "the range of the objects' sizes"),
     ("rotation", "data.rotation=0,90,180", 0.6, "the range of the objects' rotations"),
