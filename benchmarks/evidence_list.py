@@ -88,6 +88,16 @@ GAINS = (
 """What the gain of deformable over standard and over the better dilated convolution may depend on: a part each, most of which need the 20 runs at the defaults.
 In bf16, which takes half of the time on a CPU with AMX."""
 
+
+def keep_varied(name: str) -> tuple[str, str]:
+    """The commands that keep what `dcnrun compare --vary` wrote, without the links to pages that are not kept."""
+    kept = f"benchmarks/results/{name}"
+    return (
+        f"mkdir -p {kept} && cp {{runs}}/{name}/vary.{{json,png}} {kept}",
+        f"grep -v compare.html {{runs}}/{name}/vary.md > {kept}/vary.md",
+    )
+
+
 RESULTS = (
     Result(
         name="quick",
@@ -126,9 +136,8 @@ RESULTS = (
             commands=(
                 "dcnrun compare experiment=shapes conv=standard,dilated,deformable conv.dilation=2,4 optim.offset_lr_mult=0.1 trainer.threads=1 "
                 f"trainer.precision=bf16 seed=0,1,2,3,4 --vary {varied} --agents 2 --pictures 0 runs_dir={{runs}} --out {{runs}}/gain_{name}",
-                f"mkdir -p benchmarks/results/gain_{name} && cp {{runs}}/gain_{name}/vary.{{json,png}} benchmarks/results/gain_{name}",
-                f"grep -v compare.html {{runs}}/gain_{name}/vary.md > benchmarks/results/gain_{name}/vary.md",
-                "python benchmarks/gain_figure.py docs/gain.png benchmarks/results/gain_{warp,layers,images,sizes,rotation}/vary.json",
+                *keep_varied(f"gain_{name}"),
+                f"python benchmarks/gain_figure.py docs/gain.png benchmarks/results/gain_{{{','.join(each for each, *_ in GAINS)}}}/vary.json",
             ),
             hours=hours,
             measures=SHAPES,
@@ -145,8 +154,7 @@ RESULTS = (
             "cp tests/fixtures/nuclei/masks/*/* {runs}/nuclei/masks",
             "dcnrun compare experiment=nuclei data.root={runs}/nuclei data.train=. data.val_share=0.25 conv=standard,dilated,deformable conv.dilation=2,4 "
             "optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 --pictures 0 runs_dir={runs} --out {runs}/gain_nuclei",
-            "mkdir -p benchmarks/results/gain_nuclei && cp {runs}/gain_nuclei/vary.{json,png} benchmarks/results/gain_nuclei",
-            "grep -v compare.html {runs}/gain_nuclei/vary.md > benchmarks/results/gain_nuclei/vary.md",
+            *keep_varied("gain_nuclei"),
         ),
         hours=1.0,
         measures=NUCLEI,
@@ -159,8 +167,7 @@ RESULTS = (
             "dcnrun compare experiment=treecrowns 'data.train=[VOC2007/trainval,VOC2007/test]' data.val_share=0.25 trainer.steps=1500 trainer.eval_every=500 "
             "conv=standard,dilated,deformable conv.dilation=2 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 "
             "--pictures 0 runs_dir={runs} --out {runs}/gain_treecrowns",
-            "mkdir -p benchmarks/results/gain_treecrowns && cp {runs}/gain_treecrowns/vary.{json,png} benchmarks/results/gain_treecrowns",
-            "grep -v compare.html {runs}/gain_treecrowns/vary.md > benchmarks/results/gain_treecrowns/vary.md",
+            *keep_varied("gain_treecrowns"),
         ),
         hours=4.0,
         measures=DETECTION,
