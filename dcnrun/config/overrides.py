@@ -13,13 +13,14 @@ from hydra.core.override_parser.types import Override, OverrideType, Quote, Quot
 from hydra.errors import HydraException
 
 from dcnrun.config.groups import GROUPS, SECTIONS
-from dcnrun.config.paths import is_path
 from dcnrun.config.settings import as_typed
 from dcnrun.errors import ConfigError
 
 _LAYERS = "conv.layers"
 _STAGE = re.compile(r"c\d")
 _MOST_VALUES = 1000
+_TEXT = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\s,'"(){}\[\]][^,'"(){}\[\]]*""")
+"""What is quoted among the values of an override, or a word, perhaps with spaces in it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _parse_with_hydra(override: str) -> Override:
     if "=" not in override and not override.startswith("~"):
         raise ConfigError([f"{override}: an override is written key=value."])
     try:
-        (parsed,) = OverridesParser.create().parse_overrides([_with_homes_quoted(override)])
+        (parsed,) = OverridesParser.create().parse_overrides([_with_words_quoted(override)])
     except HydraException:
         raise ConfigError(
             [f"{override}: can't be read as key=value. Quote a value with special characters: \"key='a, b'\"."]
@@ -92,12 +93,18 @@ def _parse_with_hydra(override: str) -> Override:
     return parsed
 
 
-def _with_homes_quoted(override: str) -> str:
-    """Quote what begins with `~` among the values of a path, which Hydra would not read."""
-    key, _, values = override.partition("=")
-    if "~" not in values or not is_path(key):
-        return override
-    return f"{key}={re.sub(r'(?<![^,])~[^,]*', lambda home: _with_quotes(home[0]), values)}"
+def _with_words_quoted(override: str) -> str:
+    """Quote the words among the values that Hydra would not read: with `~`, or letters that ASCII lacks, in them."""
+    key, equals, values = override.partition("=")
+    return (
+        key
+        + equals
+        + _TEXT.sub(lambda found: _with_quotes(found[0].rstrip()) if _is_odd(found[0]) else found[0], values)
+    )
+
+
+def _is_odd(text: str) -> bool:
+    return text[0] not in "'\"" and "\\" not in text and ("~" in text or not text.isascii())
 
 
 def _refuse_other_than_change(parsed: Override) -> None:

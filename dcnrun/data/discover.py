@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image as Pillow
 
+from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
@@ -91,7 +92,6 @@ _UNREAD = (
 """Endings of files, what they hold, and the format that this is of."""
 _EXPORTS = {_TURNED: "YOLOv8 OBB, the only one of its formats whose boxes are right then,"}
 """What to export instead, where it is not the formats that all tools have."""
-_PLAIN = re.compile(r"[\w./@%+~-]+")
 
 
 @dataclass(frozen=True)
@@ -181,19 +181,6 @@ def _listing(folder: Path) -> Listing:
     return found
 
 
-def _override(key: str, value: str | Sequence[str]) -> str:
-    """Write an override as Hydra reads it."""
-    if isinstance(value, str):
-        return f"{key}={_quoted(value)}"
-    return f"{key}=[{','.join(map(_quoted, value))}]"
-
-
-def _quoted(text: str) -> str:
-    if _PLAIN.fullmatch(text) and not re.fullmatch(r"(?i)(?=.*\d)[\d._e+-]+|null|true|false|nan|[+-]?inf", text):
-        return text
-    return "'" + re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text) + "'"
-
-
 def _split_word(text: str, words: Sequence[str]) -> str | None:
     """Return the first of the words that stands in a path as a word of its own, as it is written there, digits after it apart."""
     found = (re.search(rf"(?<![a-zA-Z]){word}(?![a-zA-Z])", text, re.IGNORECASE) for word in words)
@@ -231,13 +218,13 @@ def _in_words(train: str, val: str | None) -> str:
 
 def _cityscapes(root: Path, listing: Listing) -> Iterator[Reading]:
     if {"leftImg8bit", "gtFine"} <= {place.split("/")[0] for place in listing}:
-        overrides = ["data=cityscapes", _override("data.root", str(root)), "model=deeplab"]
+        overrides = ["data=cityscapes", as_override("data.root", str(root)), "model=deeplab"]
         yield Reading("Cityscapes", "leftImg8bit and gtFine", overrides, list(CITYSCAPES), _in_words("train", "val"))
 
 
 def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
     if listing.get(_VOC2012_LISTS) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
-        overrides = ["data=voc2012", _override("data.root", str(root)), "model=deeplab"]
+        overrides = ["data=voc2012", as_override("data.root", str(root)), "model=deeplab"]
         yield Reading("Pascal VOC 2012, masks", _VOC2012_LISTS, overrides, list(VOC2012), _in_words("train", "val"))
 
 
@@ -262,10 +249,10 @@ def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
     if parts is None:
         val, parts = None, ("SPLIT", folder, train, "")
     annotations, images_in, *splits = parts
-    overrides = ["data=coco", _override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [_override("data.annotations", annotations), _override("data.images", images_in)]
+    overrides = ["data=coco", as_override("data.root", str(root)), "model=faster_rcnn"]
+    overrides += [as_override("data.annotations", annotations), as_override("data.images", images_in)]
     overrides += [
-        _override(f"data.{key}", name)
+        as_override(f"data.{key}", name)
         for key, name in zip(("train", "val"), splits, strict=True)
         if name and name != key
     ]
@@ -361,9 +348,9 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
 
 def _yolo_reading(config: YoloConfig, because: str) -> Reading:
     """Return the settings by which a data set of YOLO has images for both splits."""
-    overrides = ["data=yolo", _override("data.root", str(config.root)), "model=faster_rcnn"]
-    overrides += [_override("data.yaml", config.yaml)] if config.yaml not in ("", *YAML_NAMES) else []
-    overrides += [_override("data.classes", config.classes)] if config.classes else []
+    overrides = ["data=yolo", as_override("data.root", str(config.root)), "model=faster_rcnn"]
+    overrides += [as_override("data.yaml", config.yaml)] if config.yaml not in ("", *YAML_NAMES) else []
+    overrides += [as_override("data.classes", config.classes)] if config.classes else []
     classes = config.classes
     train: list[Path] = []
     with suppress(DcnrunError):  # what is wrong is said by the check
@@ -371,7 +358,7 @@ def _yolo_reading(config: YoloConfig, because: str) -> Reading:
         train = _yolo_images(config, "train")
     apart = (part for part in ("val", "test") if _yolo_images(replace(config, val=part), "val") not in ([], train))
     val = next(apart, None) if train else None
-    overrides += [_override("data.val", val)] if val == "test" else []
+    overrides += [as_override("data.val", val)] if val == "test" else []
     overrides += [] if val else [_VAL_SHARE]
     return Reading("YOLO", because, overrides, classes, _in_words("train", val))
 
@@ -398,9 +385,9 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     train, val = _pair(places)
     if train is None or val is None or train == val:
         train, val = places[0] if len(places) == 1 else "", None
-    overrides = ["data=labelme", _override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [_override("data.train", train or ".")] if train != "train" else []
-    overrides += [_override("data.val", val)] if val not in (None, "val") else []
+    overrides = ["data=labelme", as_override("data.root", str(root)), "model=faster_rcnn"]
+    overrides += [as_override("data.train", train or ".")] if train != "train" else []
+    overrides += [as_override("data.val", val)] if val not in (None, "val") else []
     overrides += [] if val else [_VAL_SHARE]
     yield Reading("labelme", ".json files with shapes", overrides, sorted(classes), _in_words(train or ".", val))
 
@@ -428,9 +415,9 @@ def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
         classes = class_names(VocConfig(root=str(root), train=chosen))
     except DcnrunError:  # said where the data are checked
         classes = []
-    overrides = ["data=voc", _override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [_override("data.classes", classes), _override("data.train", chosen)]
-    overrides += [_override("data.val", [f"{inside}{val}"])] if train and val else [_VAL_SHARE]
+    overrides = ["data=voc", as_override("data.root", str(root)), "model=faster_rcnn"]
+    overrides += [as_override("data.classes", classes), as_override("data.train", chosen)]
+    overrides += [as_override("data.val", [f"{inside}{val}"])] if train and val else [_VAL_SHARE]
     split = _in_words(train or ".", val if train else None)
     yield Reading(format, because.format(train), overrides, classes, split)
 
@@ -466,11 +453,11 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         config = _folder_config(base, layout, train, val)
         masks = [pair.mask for pair in _pairs_or_none(config)]
         classes, values = _mask_classes(base, listing[place], masks[:_MOST_READ])
-        overrides = ["data=folder", _override("data.root", str(base)), "model=deeplab"]
-        overrides += [_override("data.classes", classes), *values]
+        overrides = ["data=folder", as_override("data.root", str(base)), "model=deeplab"]
+        overrides += [as_override("data.classes", classes), *values]
         for key in ("images", "masks", "train", "val"):
             if (name := getattr(config, key)) != getattr(FolderConfig(), key):
-                overrides.append(_override(f"data.{key}", name))
+                overrides.append(as_override(f"data.{key}", name))
         overrides += [] if val else [_VAL_SHARE]
         because = f"images in {layout.images} with masks in {layout.masks}"
         if classes == _made_up(len(classes)) and not values:
@@ -514,13 +501,13 @@ def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tu
             return found, []
     for name in ("labelmap.txt", "label_colors.txt", "classes.txt"):
         if name in names and len(found := _listed_classes(root / name)) > 1:
-            return found, [] if name in (default, "classes.txt") else [_override("data.labelmap", name)]
+            return found, [] if name in (default, "classes.txt") else [as_override("data.labelmap", name)]
     try:
         numbers = sorted({int(value) for mask in masks for value in np.unique(read_mask(mask)[0])})
     except DcnrunError:
         colours = sorted({colour for mask in masks for colour in _colours(mask)})
         return _made_up(len(colours)), [
-            _override("data.colours", [as_hex(colour) for colour in colours])
+            as_override("data.colours", [as_hex(colour) for colour in colours])
         ] if colours else []
     below = [number for number in numbers if number != 255]
     if len(below) > 1 and below == list(range(1, len(below) + 1)):

@@ -67,7 +67,7 @@ class TestCoco:
         ],
     )
     def test_two_files(self, tmp_path, train, val, train_images, val_images, expected):
-        root = tmp_path / "it's [mine], all"
+        root = tmp_path / "it's [mine], ~all, ü\\"
         for file, folder, names in ((train, train_images, ["a.png", "b.png"]), (val, val_images, ["c.png"])):
             save_coco(root / file, names)
             for name in names:
@@ -357,7 +357,7 @@ class TestYolo:
         ],
     )
     def test_exports_of_roboflow(self, tmp_path, val, key, more):
-        root = tmp_path / "it's [mine], all"
+        root = tmp_path / "it's [mine], ~all, ü\\"
         for seed, name in enumerate("abc"):
             save_yolo(root, f"train/images/{name}.png", LINE, seed=seed)
             save_yolo(root, f"{val}/images/{name}.png", LINE, seed=seed)
