@@ -1,9 +1,11 @@
 """Completed runs that a comparison need not train again, found by their configs wherever they were trained."""
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dcnrun.compare.results import read_finished
 from dcnrun.compare.variants import digest, identity
 from dcnrun.config.compose import load
 from dcnrun.config.inactive import settings_of
@@ -38,18 +40,20 @@ def _is_there(key: str, value: Any) -> bool:
 
 
 def find_completed(keys: Collection[str], runs_dir: Path, comparison: Path) -> dict[str, Path]:
-    """Return completed runs by the digests of their settings: in `runs_dir`, beside a comparison's folder, or in any that was begun with this `runs_dir`."""
+    """Return completed runs that can be compared, by the digests of their settings.
+
+    They are looked for in `runs_dir`, beside a comparison's folder, and in each comparison that was begun with this `runs_dir`.
+    """
     found: dict[str, Path] = {}
     for path in _run_folders(runs_dir, comparison):
         if len(found) == len(set(keys)):
             break
         if RunFolder(path).is_completed():
-            try:
+            with suppress(DcnrunError, KeyError):  # damaged, without a score, or of another version
                 key = digest(settings_of_run(path))
-            except (DcnrunError, KeyError):  # damaged, or of another version
-                continue
-            if key in keys:
-                found.setdefault(key, path)
+                if key in keys and key not in found:
+                    read_finished(path)
+                    found[key] = path
     return found
 
 
@@ -71,7 +75,8 @@ def _run_folders(runs_dir: Path, comparison: Path) -> Iterator[Path]:
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if RunFolder(folder).config_file.is_file():
+    """Yield the runs among a folder and those inside it."""
+    if _is_file(RunFolder(folder).config_file):
         yield folder
     elif depth:
         try:
@@ -87,4 +92,11 @@ def _listed(runs_dir: Path) -> list[Path]:
         lines = read_bytes(runs_dir / _COMPARISONS).decode().splitlines()
     except (OSError, ValueError):
         return []
-    return [Path(line) for line in lines if Path(line, GRID_FILE).is_file()]
+    return [Path(line) for line in lines if _is_file(Path(line, GRID_FILE))]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder of someone else's, or no path
+        return False

@@ -87,7 +87,7 @@ def _few_seeds(comparison: Comparison) -> list[str]:
     alone = [variant.name for variant, difference in differences if difference is not None and not difference.is_judged]
     if not alone and max(len(variant.runs) for variant in comparison.variants) > 1:
         return []
-    whose = f" of {', '.join(alone)}" if len(alone) < len(comparison.variants) - 1 else ""
+    whose = f" of {', '.join(alone)}" if 0 < len(alone) < len(comparison.variants) - 1 else ""
     return [
         f"A single seed shows nothing about chance: differences{whose} are not judged. Give more, as in seed=0,1,2."
     ]

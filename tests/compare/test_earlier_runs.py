@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.compare.earlier_runs import GRID_FILE, find_completed
+from dcnrun.compare.earlier_runs import GRID_FILE, find_completed, settings_of_run
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.grid_cells import grid_cells
+from dcnrun.compare.variants import digest
 from dcnrun.config.compose import compose
 from dcnrun.config.paths import paths_to_keep
 from dcnrun.runs import write_json
@@ -26,6 +27,7 @@ def test_completed_runs_of_the_same_config_are_taken_from_elsewhere(tmp_path):
     write_run(runs_dir / "not-completed", ["conv=standard"], seed=1, status="stopped")
     write_run(runs_dir / "of-another-rate", ["conv=standard", "optim.lr=0.5"], seed=1)
     (write_run(runs_dir / "damaged", ["conv=standard"], seed=1) / "config.yaml").write_text("conv: [")
+    write_run(runs_dir / "without-a-score", ["conv=standard"], seed=1, metrics={"val/miou": None})
     cells = grid_cells(build_grid([*OVERRIDES, f"runs_dir={runs_dir}"]), folder)
     assert [cell.path for cell in cells] == [
         runs_dir / "20250101-standard",
@@ -43,6 +45,23 @@ def test_a_pipe_in_place_of_the_list_of_comparisons_is_not_waited_for(tmp_path):
     (tmp_path / "runs").mkdir()
     os.mkfifo(tmp_path / "runs" / "comparisons.txt")
     assert find_completed(["a"], tmp_path / "runs", tmp_path / "comparison") == {}
+
+
+def test_folders_that_may_not_be_read_are_passed_over(tmp_path, monkeypatch):
+    """As those of other users in a folder that is shared; and a damaged list of comparisons."""
+    run = write_run(tmp_path / "runs" / "own", ["conv=standard"])
+    (tmp_path / "runs" / "private").mkdir()
+    (tmp_path / "runs" / "comparisons.txt").write_text(f"{'long' * 100}\n{tmp_path / 'private'}\n")
+    is_file = Path.is_file
+
+    def refused(path):
+        if path.parent.name == "private":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    key = digest(settings_of_run(run))
+    assert find_completed([key, "another"], tmp_path / "runs", tmp_path / "comparison") == {key: run}
 
 
 def test_a_run_of_other_data_is_none_of_the_same_config(tmp_path, monkeypatch):

@@ -59,6 +59,11 @@ def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
     assert any("differences of c are not judged" in warning for warning in warnings(comparison))
 
 
+def test_without_the_reference_no_variant_is_named_as_not_judged(tmp_path):
+    variants = [without_runs(tmp_path, "a", ["conv=standard"]), variant(tmp_path, "b", ["conv=dilated"], (0,))]
+    assert any("chance: differences are not judged" in warning for warning in warnings(compare(variants)))
+
+
 def test_training_that_still_rose_is_warned_of(tmp_path):
     rising = variant(tmp_path, "rising", ["conv=standard"], skill=0.6, curve=(0.1, 0.2))
     flat = variant(tmp_path, "flat", ["conv=dilated"], curve=(0.1, 0.9))
