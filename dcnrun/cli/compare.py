@@ -19,6 +19,7 @@ from dcnrun.cli.options import (
     cluster_options,
     complete_override,
     gpu_list,
+    split_overrides,
 )
 from dcnrun.compare import PICTURES
 from dcnrun.errors import UsageError
@@ -74,20 +75,20 @@ def compare(
     With --storage, machines on which the same command is started share the runs.
     For example: dcnrun compare conv=standard,dilated,deformable conv.dilation=2,6 seed=0,1,2
     """
-    overrides = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
-    runs = [Path(argument) for argument in arguments or [] if argument not in overrides]
+    overrides, runs = split_overrides(arguments)
     if not overrides and not runs:
         raise UsageError("Nothing to compare: give overrides such as conv=standard,deformable, or folders of runs.")
     if overrides and runs:
-        raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(map(str, runs))} has no `=`.")
+        raise UsageError(f"Give overrides or folders of runs, not both: {', '.join(runs)} has no `=`.")
     if runs:
-        if vary or config_dir or dry_run or storage or agents or gpus or engine is not Where.local:
+        of_training = (vary, config_dir, dry_run, storage, agents, gpus, address, per_trial, run_folders)
+        if any(of_training) or engine is not Where.local:
             raise UsageError(
-                "--vary, --config-dir, --dry-run, --storage, --agents, --gpus and --engine are for runs to be trained, not for folders of finished ones."
+                "Folders of finished runs are compared as they are: give no option but --out, --pictures and --json."
             )
         from dcnrun.compare.compare_runs import compare_runs
 
-        return compare_runs(runs, out, pictures)
+        return compare_runs([Path(run) for run in runs], out, pictures)
 
     if agents and gpus:
         raise UsageError("Give --agents or --gpus, not both: each GPU has an agent.")

@@ -82,6 +82,12 @@ WhereRuns = Annotated[
 Checkpoint = Annotated[CheckpointChoice, typer.Option(help="Which weights.")]
 
 
+def split_overrides(arguments: list[str] | None) -> tuple[list[str], list[str]]:
+    """Return the overrides among a command's arguments, and the others; a path that exists is none, whatever its name."""
+    overrides = [argument for argument in arguments or [] if "=" in argument and not Path(argument).exists()]
+    return overrides, [argument for argument in arguments or [] if argument not in overrides]
+
+
 def gpu_list(gpus: str | None) -> tuple[str, ...]:
     """Return the GPUs that --gpus names, each once."""
     names = tuple(name.strip() for name in gpus.split(",")) if gpus is not None else ()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dcnrun.cli.imports import kept_imports
-from dcnrun.cli.options import Checkpoint, Device, Json, Overrides
+from dcnrun.cli.options import Checkpoint, Device, Json, Overrides, split_overrides
 from dcnrun.errors import UsageError
 from dcnrun.export.targets import Precision, Settings, Target, parse_size, target_of
 from dcnrun.predict.options import RunSplit
@@ -112,9 +112,9 @@ def predict(
         from dcnrun.predict.command import predict as predict_images
         from dcnrun.predict.options import Options
 
-    overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    overrides, runs_and_images = split_overrides(arguments)
     return predict_images(
-        [argument for argument in arguments if argument not in overrides],
+        runs_and_images,
         overrides,
         Options(
             out=out,
@@ -270,9 +270,9 @@ def visualize_offsets(
         from dcnrun.visualize.command import visualize_offsets as show
         from dcnrun.visualize.options import Options, parse_query_point
 
-    overrides = [argument for argument in arguments if "=" in argument and not Path(argument).exists()]
+    overrides, runs_and_images = split_overrides(arguments)
     return show(
-        [argument for argument in arguments if argument not in overrides],
+        runs_and_images,
         overrides,
         Options(
             out=out,

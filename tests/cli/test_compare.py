@@ -26,3 +26,7 @@ def test_compare_trains_a_grid_or_takes_finished_runs(replaced, tmp_path):
     (tmp_path / "lr=0.1").mkdir()
     assert run("compare", "runs/a", str(tmp_path / "lr=0.1")).exit_code == 0
     assert finished == [([Path("runs/a"), Path("runs/b")], None, 6), ([Path("runs/a"), tmp_path / "lr=0.1"], None, 6)]
+    for option in (["--agents", "2"], ["--address", "head:6379"], ["--engine", "ray"]):
+        refused = run("compare", "runs/a", "runs/b", *option)
+        assert refused.exit_code == 2
+        assert "Folders of finished runs are compared as they are" in refused.stderr
