@@ -36,7 +36,7 @@ def choose(section: str, kind: str) -> str:
 
 
 def is_unknown_key(error: errors.OmegaConfBaseException) -> bool:
-    """Whether OmegaConf missed a key, not minded a value."""
+    """Whether an error is about a key that there is not, rather than about a value."""
     return isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError)
 
 

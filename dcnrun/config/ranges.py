@@ -22,8 +22,7 @@ class Range:
         lt: a value that it must be below.
         one_of: all values that it may have; the bounds are not looked at then.
         also: a value that is allowed beside those between the bounds, such as 0 for "off".
-        length: how many numbers a list must have.
-        least_length: how many it must have at least.
+        least_length: how many numbers a list must have at least.
         note: what the bounds mean, such as "a probability".
         auto: the word auto may stand for it, and is [] from then on: the data say what it is.
         most: beyond it a value is a slip of the hand, which no machine could hold or count; said only where one is.
@@ -35,7 +34,6 @@ class Range:
     lt: float | None = None
     one_of: tuple[float | str, ...] = ()
     also: float | None = None
-    length: int | None = None
     least_length: int = 0
     note: str = ""
     most: int = _MOST
@@ -46,8 +44,7 @@ class Range:
         if value is None:
             return True
         if isinstance(value, list):
-            enough = len(value) >= self.least_length and self.length in (None, len(value))
-            return enough and all(self._holds_of_one(number) for number in value)
+            return len(value) >= self.least_length and all(self._holds_of_one(number) for number in value)
         return self._holds_of_one(value)
 
     def expected(self, value: Any) -> str:
@@ -59,9 +56,7 @@ class Range:
     def __str__(self) -> str:
         """The range as it ends a sentence that begins with "must be"."""
         words = self._bounds()
-        if self.length is not None:
-            words = f"{self.length} numbers {words}"
-        elif self.least_length:
+        if self.least_length:
             words = f"{self.least_length} or more numbers {words}"
         words = ", or ".join(filter(None, (words, AUTO if self.auto else "")))
         return f"{words} ({self.note})" if self.note else words
@@ -98,7 +93,6 @@ def setting(
     lt: float | None = None,
     one_of: tuple[float | str, ...] = (),
     also: float | None = None,
-    length: int | None = None,
     least_length: int = 0,
     note: str = "",
     most: int = _MOST,
@@ -113,11 +107,11 @@ def setting(
     Args:
         default: the value where nothing sets it; a list is copied.
         meaning: what it does and in which unit, for messages, completion and the list of settings.
-        ge, gt, le, lt, one_of, also, length, least_length, note, most, auto: as for `Range`.
+        ge, gt, le, lt, one_of, also, least_length, note, most, auto: as for `Range`.
         is_path: it names a file or folder.
         changes_numbers: it decides what a run computes; where it does not, up to rounding, a resumed run may change it.
     """
-    allowed = Range(ge, gt, le, lt, one_of, also, length, least_length, note, most, auto)
+    allowed = Range(ge, gt, le, lt, one_of, also, least_length, note, most, auto)
     metadata = {
         "meaning": meaning,
         "range": None if allowed == Range() else allowed,

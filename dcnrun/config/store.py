@@ -54,7 +54,7 @@ def _composed(chosen: tuple[tuple[str, str], ...], config_dir: Path | None) -> D
 
 
 def _require_one_length(file: Path, group: str) -> None:
-    """Raise ConfigError for a file that says twice how long to train: the epochs would count, and the steps nothing."""
+    """Raise ConfigError for a file that sets both trainer.steps and trainer.epochs: the steps would be ignored."""
     try:
         content = read_yaml(file) if file.is_file() else None
     except ConfigError:  # Hydra says what is wrong with it

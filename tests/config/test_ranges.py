@@ -23,7 +23,6 @@ from dcnrun.config.schema import OptimConfig, ShapesConfig, TrainerConfig
         (Range(one_of=(8, 16, 32)), [8, 32, None], [0, 12, 33], "8, 16 or 32"),
         (Range(one_of=(0.5, 1)), [0.5, 1.0], [0.7], "0.5 or 1"),
         (Range(ge=16, also=0), [0, 16, 100], [1, 15, -1], "0 or at least 16"),
-        (Range(gt=0, length=3), [[1, 2, 3]], [[1, 2], [1, 2, 0], []], "3 numbers above 0"),
         (Range(gt=0, least_length=1), [[1], [1, 2]], [[], [0]], "1 or more numbers above 0"),
         (Range(ge=0, le=1, note="a probability"), [0.5], [2], "from 0 to 1 (a probability)"),
         (Range(ge=0, le=2**32 - 1), [2**32 - 1], [2**32, -1], "from 0 to 4294967295"),
