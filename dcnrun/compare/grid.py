@@ -56,16 +56,14 @@ def build_grid(overrides: Sequence[str], config_dir: Path | None = None) -> Grid
 
 def idle_controls(grid: Grid) -> list[str]:
     """Return a line for each dilated control that is the standard network: the dilation is the layers' own."""
-    from dcnrun.tasks.validate import own_dilation  # imports torch
+    from dcnrun.tasks.validate import why_standard  # imports torch
 
     if all(variant.config.conv.kind is not ConvKind.standard for variant in grid.variants):
         return []
-    controls = [each for each in grid.variants if CONV_TRAITS[each.config.conv.kind].dilation is Dilation.required]
     return [
-        f"{each.name} is the standard network: the layers of conv.layers={each.config.conv.layers} are dilated by {own} as they are. "
-        "Give other values of conv.dilation."
-        for each in controls
-        if (own := own_dilation(each.config)) == each.config.conv.dilation
+        f"{each.name} is the standard network: {why}. Give other values of conv.dilation."
+        for each in grid.variants
+        if (why := why_standard(each.config))
     ]
 
 

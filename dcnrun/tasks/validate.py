@@ -10,9 +10,11 @@ from torch import nn
 from dcnrun.config.groups import LABELS_IN_WORDS
 from dcnrun.config.machine import machine_problems
 from dcnrun.config.schema import (
+    CONV_TRAITS,
     PUBLISHED_WIDTH,
     Config,
     DataConfig,
+    Dilation,
     ResNetModelConfig,
     ResNetStem,
     SmpConfig,
@@ -72,7 +74,15 @@ def settled(config: Config) -> tuple[DataConfig, Mapping[str, Any], int]:
     return settle(config.data, train_set)[0], task.settled(config.model, train_set), len(train_set)
 
 
-def own_dilation(config: Config) -> int | None:
+def why_standard(config: Config) -> str | None:
+    """Return why a dilated network is the standard one: its layers have that dilation as they are. None where it is another."""
+    conv = config.conv
+    if CONV_TRAITS[conv.kind].dilation is not Dilation.required or conv.dilation != _own_dilation(config):
+        return None
+    return f"the layers of conv.layers={conv.layers} are dilated by {conv.dilation} as they are"
+
+
+def _own_dilation(config: Config) -> int | None:
     """Return the dilation that the layers under comparison have in the network as it is, by its output stride too; None where they differ."""
     model = config.model
     convolutions = convolutions_of(model)

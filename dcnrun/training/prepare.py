@@ -19,7 +19,7 @@ from dcnrun.models.weights import listed
 from dcnrun.runs import RunFolder
 from dcnrun.tasks.build import BuiltModel, build_model, forward_flops, parameter_count
 from dcnrun.tasks.registry import task_of
-from dcnrun.tasks.validate import check, check_images
+from dcnrun.tasks.validate import check, check_images, why_standard
 from dcnrun.training.launch import launch
 from dcnrun.training.loop import Training
 from dcnrun.training.monitor import OffsetMonitor
@@ -116,6 +116,8 @@ def describe(training: AnyTraining, model: BuiltModel, folder: RunFolder | None)
         say(training.fabric, model.loaded)
     layers = ", ".join(layer.name for layer in model.replaced) or "none"
     say(training.fabric, f"{config.conv.kind.value} convolution in: {layers}")
+    if why := why_standard(config):
+        say(training.fabric, f"This is the standard network: {why}. Give another conv.dilation.")
     optim = config.optim
     rates = [
         f"{name.removeprefix('train/')} {optim.lr * group['lr_mult']:.3g}"

@@ -26,6 +26,12 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny, tmp_path, caps
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("dilation", "is_standard"), [(2, True), (4, False)])
+def test_dilation_that_the_layers_have_anyway_is_said_to_be_none(tiny, capsys, dilation, is_standard):
+    dry_run(compose([*tiny, "conv=dilated", f"conv.dilation={dilation}"]))
+    assert ("This is the standard network: the layers of conv.layers=3" in capsys.readouterr().out) is is_standard
+
+
 def test_classes_are_numbered_as_a_run_that_is_resumed_has_them(tmp_path, capsys):
     root = folder_tree(tmp_path)
     own = ["data=folder", f"data.root={root}", "data.classes=[sky,road]", "data.workers=0"]
