@@ -153,7 +153,8 @@ RESULTS = (
             "mkdir -p {runs}/nuclei/images {runs}/nuclei/masks && cp tests/fixtures/nuclei/images/*/* {runs}/nuclei/images && "
             "cp tests/fixtures/nuclei/masks/*/* {runs}/nuclei/masks",
             "dcnrun compare experiment=nuclei data.root={runs}/nuclei data.train=. data.val_share=0.25 conv=standard,dilated,deformable conv.dilation=2,4 "
-            "optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 --pictures 0 runs_dir={runs} --out {runs}/gain_nuclei",
+            "optim.offset_lr_mult=0.1 trainer.threads=1 trainer.precision=bf16 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 --pictures 0 "
+            "runs_dir={runs} --out {runs}/gain_nuclei",
             *keep_varied("gain_nuclei"),
         ),
         hours=1.0,
@@ -165,8 +166,8 @@ RESULTS = (
         files=("benchmarks/results/gain_treecrowns/",),
         commands=(
             "dcnrun compare experiment=treecrowns 'data.train=[VOC2007/trainval,VOC2007/test]' data.val_share=0.25 trainer.steps=1500 trainer.eval_every=500 "
-            "conv=standard,dilated,deformable conv.dilation=2 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 --vary data.split_seed=0,1,2 --agents 2 "
-            "--pictures 0 runs_dir={runs} --out {runs}/gain_treecrowns",
+            "conv=standard,dilated,deformable conv.dilation=2 optim.offset_lr_mult=0.1 trainer.threads=1 trainer.precision=bf16 seed=0,1,2 "
+            "--vary data.split_seed=0,1,2 --agents 2 --pictures 0 runs_dir={runs} --out {runs}/gain_treecrowns",
             *keep_varied("gain_treecrowns"),
         ),
         hours=4.0,
