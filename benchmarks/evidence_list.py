@@ -81,7 +81,13 @@ GAINS = (
         0.6,
         "the number of layers that are replaced: one gains 1.8 points over standard, three 4.1, nine 5.1, all significant. As `gain_warp`",
     ),
-    ("images", "data.train_images=500,2000,8000", 0.6, "the number of training images"),
+    (
+        "images",
+        "data.train_images=500,2000,8000",
+        0.6,
+        "the number of training images: of 500 deformable convolution gains 1.5 points over standard, not significant, of 2,000 4.1 and of 8,000 4.3; over the "
+        "better dilated 2.4, 4.6 and 5.4, all significant. As `gain_warp`",
+    ),
     ("sizes", "data.object_scale_range=1,2,4", 0.9, "the range of the objects' sizes"),
     ("rotation", "data.rotation=0,90,180", 0.6, "the range of the objects' rotations"),
 )
