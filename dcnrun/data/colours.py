@@ -19,14 +19,14 @@ class ColourTable:
         """`source`: where the colours come from, for messages."""
         self.is_grey = all(red == green == blue for red, green, blue in values)
         self._source = source
-        keys = _keys(np.array(list(values), np.uint8))
+        keys = keys_of(np.array(list(values), np.uint8))
         order = np.argsort(keys)
         self._sorted_keys = keys[order]
         self._values = np.array(list(values.values()), np.uint8)[order]
 
     def values_of(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the values (H, W) of colours (H, W, 3); ValueError that names the colours which stand for none."""
-        keys = _keys(pixels)
+        keys = keys_of(pixels)
         places = np.searchsorted(self._sorted_keys, keys).clip(max=len(self._sorted_keys) - 1)
         unknown = self._sorted_keys[places] != keys
         if unknown.any():
@@ -77,13 +77,14 @@ def parse_labelmap(lines: Sequence[str]) -> dict[str, Colour]:
 
 def count_colours(pixels: NDArray[np.uint8]) -> str:
     """Name the colours in pixels (..., 3), the most frequent first, with the number of pixels of each."""
-    keys, counts = np.unique(_keys(pixels), return_counts=True)
+    keys, counts = np.unique(keys_of(pixels), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_MOST_NAMED]
     named = ", ".join(f"#{keys[place]:06x} ({counts[place]} pixels)" for place in order)
     return named + (f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else "")
 
 
-def _keys(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+def keys_of(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return colours (..., 3) as the numbers that `#rrggbb` writes."""
     red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
     keys: NDArray[np.int32] = red << 16 | green << 8 | blue
     return keys

@@ -15,16 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
-from PIL import Image as Pillow
-
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
-from dcnrun.data.colours import as_hex, parse_labelmap
+from dcnrun.data.colours import parse_labelmap
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     Pair,
@@ -33,7 +30,6 @@ from dcnrun.data.files import (
     is_folder,
     is_text,
     read_bytes,
-    read_mask,
     read_names,
     require_regular,
 )
@@ -41,6 +37,7 @@ from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
+from dcnrun.data.mask_classes import Guess, guess_classes
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
@@ -69,8 +66,6 @@ _VAL_SHARE = "data.val_share=0.2"
 _LISTS = "ImageSets/Segmentation"
 """Where Pascal VOC's layout has the lists of images with masks."""
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
-_SPREAD = 3
-"""Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
 _TURNED = "Label Studio's own JSON, with turned rectangles"
 _UNREAD = (
     (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
@@ -452,16 +447,14 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         layout, train, val = found
         config = _folder_config(base, layout, train, val)
         masks = [pair.mask for pair in _pairs_or_none(config)]
-        classes, values = _mask_classes(base, listing[place], masks[:_MOST_READ])
+        classes, more, remark = _mask_classes(base, listing[place], masks[:_MOST_READ])
         overrides = ["data=folder", as_override("data.root", str(base)), "model=deeplab"]
-        overrides += [as_override("data.classes", classes), *values]
+        overrides += [as_override("data.classes", classes), *more]
         for key in ("images", "masks", "train", "val"):
             if (name := getattr(config, key)) != getattr(FolderConfig(), key):
                 overrides.append(as_override(f"data.{key}", name))
         overrides += [] if val else [_VAL_SHARE]
-        because = f"images in {layout.images} with masks in {layout.masks}"
-        if classes == _made_up(len(classes)) and not values:
-            because += "; 0 is taken for a class, the background: data.ignore_label=0 if it stands for nothing"
+        because = f"images in {layout.images} with masks in {layout.masks}{remark}"
         yield Reading("folders of images and masks", because, overrides, classes, _in_words(train, val))
         return
 
@@ -493,28 +486,16 @@ def _pairs_or_none(config: FolderConfig) -> list[Pair]:
         return []
 
 
-def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """Return the names in a labelmap or classes.txt, else made up for the values of the first masks; and overrides for these."""
+def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> Guess:
+    """Return the names in a labelmap or classes.txt, else made up for what the first masks hold."""
     default = FolderConfig().labelmap
     for file in [root / "_classes.csv", *(mask.parent / "_classes.csv" for mask in masks[:1])]:
         if file.is_file() and len(found := _classes_by_value(file)) > 1:
-            return found, []
+            return Guess(found, [])
     for name in ("labelmap.txt", "label_colors.txt", "classes.txt"):
         if name in names and len(found := _listed_classes(root / name)) > 1:
-            return found, [] if name in (default, "classes.txt") else [as_override("data.labelmap", name)]
-    try:
-        numbers = sorted({int(value) for mask in masks for value in np.unique(read_mask(mask)[0])})
-    except DcnrunError:
-        colours = sorted({colour for mask in masks for colour in _colours(mask)})
-        return _made_up(len(colours)), [
-            as_override("data.colours", [as_hex(colour) for colour in colours])
-        ] if colours else []
-    below = [number for number in numbers if number != 255]
-    if len(below) > 1 and below == list(range(1, len(below) + 1)):
-        return _made_up(len(below) + 1)[1:], ["data.ignore_label=0"]
-    if len(below) > 1 and below[-1] >= _SPREAD * len(below):
-        return _made_up(len(numbers)), [f"data.mask_values=[{','.join(map(str, numbers))}]"]
-    return _made_up(max(below, default=0) + 1), []
+            return Guess(found, [] if name in (default, "classes.txt") else [as_override("data.labelmap", name)])
+    return guess_classes(masks)
 
 
 def _classes_by_value(file: Path) -> list[str]:
@@ -538,21 +519,6 @@ def _listed_classes(file: Path) -> list[str]:
     except ValueError:  # it has no colours
         names = [line.split(":")[0].strip() for line in lines if not line.startswith("#")]
     return [name for name in names if name.lower() not in IGNORED_NAMES]
-
-
-def _made_up(count: int) -> list[str]:
-    return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), 255)))]
-
-
-def _colours(file: Path) -> set[tuple[int, ...]]:
-    """Return the colours in a mask; none of what is no exact mask."""
-    try:
-        require_regular(file)
-        with Pillow.open(file, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
-            pixels = np.array(picture.convert("RGB")).reshape(-1, 3)
-    except Exception:  # damaged files make Pillow's decoders raise almost anything
-        return set()
-    return set(map(tuple, np.unique(pixels, axis=0).tolist()))
 
 
 _LOOKS: tuple[Callable[[Path, Listing], Iterator[Reading]], ...] = (

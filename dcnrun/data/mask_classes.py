@@ -1,0 +1,108 @@
+"""What the classes in masks may be that no file names: by the values of their pixels, or by their colours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from dcnrun.config.overrides import as_override
+from dcnrun.data.colours import keys_of
+from dcnrun.data.files import read_mask, require_regular
+from dcnrun.errors import DcnrunError
+
+_MOST_CLASSES = 255
+_VOID = 255
+_SPREAD = 3
+"""Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
+_GREY = 0x010101
+"""What the colours `#rrggbb` of greys are multiples of."""
+
+
+class Guess(NamedTuple):
+    """Classes with made-up names, the settings by which masks are read so, and what is to be said of that."""
+
+    classes: list[str]
+    overrides: list[str]
+    remark: str = ""
+
+
+def guess_classes(masks: Sequence[Path]) -> Guess:
+    """Return what some masks show to be classes; those that can't be read are left to who reads them all."""
+    values, colours, unread = _Seen(), _Seen(), []
+    for mask in masks:
+        try:
+            values.add(read_mask(mask)[0])
+        except DcnrunError:
+            unread.append(mask)
+            colours.add(_colours(mask))
+    if any(colour % _GREY for colour in colours.every):
+        for mask in set(masks) - set(unread):
+            colours.add(_colours(mask))
+        return _of_colours(*colours.settled())
+    return _of_values(*values.settled())
+
+
+def _of_values(values: list[int], smoothed: str) -> Guess:
+    below = [value for value in values if value != _VOID]
+    is_counted_from_1 = len(below) > 1 and below == list(range(1, len(below) + 1))
+    if is_counted_from_1 and below == values:
+        return Guess(_made_up(len(below) + 1)[1:], ["data.ignore_label=0"])
+    if is_counted_from_1:
+        return Guess(_made_up(len(below) + 1)[1:], [as_override("data.mask_values", below)])
+    if smoothed or (len(below) > 1 and below[-1] >= _SPREAD * len(below)):
+        return Guess(_made_up(len(values)), [as_override("data.mask_values", values)], smoothed)
+    zero = "; 0 is taken for a class, the background: data.ignore_label=0 if it stands for nothing"
+    return Guess(_made_up(max(below, default=0) + 1), [], zero)
+
+
+def _of_colours(colours: list[int], smoothed: str) -> Guess:
+    if len(colours) > _MOST_CLASSES:
+        return Guess(_made_up(0), [], f"; masks have {len(colours)} colours, more than there can be classes")
+    texts = [f"#{colour:06x}" for colour in colours]
+    return Guess(_made_up(len(colours)), [as_override("data.colours", texts)], smoothed)
+
+
+def _made_up(count: int) -> list[str]:
+    return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), _MOST_CLASSES)))]
+
+
+class _Seen:
+    """The values in masks."""
+
+    def __init__(self) -> None:
+        self.every: set[int] = set()
+        self._solid: set[int] = set()
+        """Those of pixels whose eight neighbours have the same value."""
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Look at a mask (H, W)."""
+        height, width = values.shape
+        middle = values[1:-1, 1:-1]
+        is_solid = np.ones(middle.shape, np.bool_)
+        for row in range(3):
+            for column in range(3):
+                is_solid &= values[row : height - 2 + row, column : width - 2 + column] == middle
+        self.every.update(np.unique(values).tolist())
+        self._solid.update(np.unique(middle[is_solid]).tolist())
+
+    def settled(self) -> tuple[list[int], str]:
+        """Return the values that may be classes, and a remark where the others are but what programs make of edges that they smooth."""
+        edges = self.every - self._solid
+        if len(self._solid) < 2 or len(edges) <= len(self._solid):
+            return sorted(self.every), ""
+        return sorted(
+            self._solid
+        ), f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes"
+
+
+def _colours(file: Path) -> NDArray[Any]:
+    """Return the colours of a mask's pixels as numbers; none of what is no exact mask."""
+    try:
+        require_regular(file)
+        with Pillow.open(file, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
+            return keys_of(np.array(picture.convert("RGB")))
+    except Exception:  # damaged files make Pillow's decoders raise almost anything
+        return np.zeros((0, 0), np.int32)

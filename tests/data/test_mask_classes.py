@@ -1,0 +1,68 @@
+"""What masks without names of classes hold, as those who drew them know it."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from dcnrun.data.mask_classes import guess_classes
+
+BLOCKS = np.zeros((40, 40), np.uint8)
+BLOCKS[5:20, 5:30], BLOCKS[22:36, 10:35] = 1, 2
+
+
+def saved(folder, *masks):
+    files = [folder / f"{number}.png" for number in range(len(masks))]
+    for file, mask in zip(files, masks, strict=True):
+        (mask if isinstance(mask, Image.Image) else Image.fromarray(np.array(mask, np.uint8))).save(file)
+    return files
+
+
+def of_values(*values):
+    return np.array(values, np.uint8)[BLOCKS]
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "overrides"),
+    [
+        ((0, 1, 2), ["background", "class1", "class2"], []),
+        ((0, 128, 255), ["background", "class1", "class2"], ["data.mask_values=[0,128,255]"]),
+        ((1, 2, 3), ["class1", "class2", "class3"], ["data.ignore_label=0"]),
+        ((255, 1, 2), ["class1", "class2"], ["data.mask_values=[1,2]"]),
+        ((0, 0, 255), ["background", "class1"], []),
+        (
+            ((0, 0, 0), (255, 0, 0), (0, 0, 9)),
+            ["background", "class1", "class2"],
+            ["data.colours=['#000000','#000009','#ff0000']"],
+        ),
+    ],
+)
+def test_values_and_colours(tmp_path, values, classes, overrides):
+    files = saved(tmp_path, of_values(*values))
+    assert guess_classes(files)[:2] == (classes, overrides)
+    (tmp_path / "damaged.png").write_bytes(b"no picture")
+    assert guess_classes([tmp_path / "damaged.png", *files, tmp_path / "missing.png"])[:2] == (classes, overrides)
+
+
+def test_what_smoothing_leaves_at_edges_is_no_class(tmp_path):
+    grey, coloured = of_values(0, 255, 255), of_values((0, 0, 0), (255, 0, 0), (0, 255, 0))
+    for masks, classes, overrides in (
+        (grey, 2, ["data.mask_values=[0,255]"]),
+        (coloured, 3, ["data.colours=['#000000','#00ff00','#ff0000']"]),
+    ):
+        smoothed = Image.fromarray(masks).rotate(20, Image.Resampling.BICUBIC).filter(ImageFilter.SMOOTH)
+        guess = guess_classes(saved(tmp_path, smoothed))
+        assert (len(guess.classes), guess.overrides) == (classes, overrides)
+        assert "smoothed" in guess.remark
+
+
+def test_lines_and_points_are_classes(tmp_path):
+    mask = np.zeros((30, 30))
+    mask[10], mask[:, 5], mask[20, 20] = 1, 2, 3
+    assert guess_classes(saved(tmp_path, mask))[:2] == (["background", "class1", "class2", "class3"], [])
+
+
+def test_more_colours_than_classes_are_none(tmp_path):
+    photograph = np.random.default_rng(0).integers(256, size=(20, 20, 3))
+    guess = guess_classes(saved(tmp_path, photograph))
+    assert (guess.classes, guess.overrides) == (["background", "class1"], [])
+    assert "400 colours" in guess.remark
