@@ -5,7 +5,7 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -347,6 +347,25 @@ def is_folder(entry: "os.DirEntry[str]") -> bool:
 def is_file(entry: "os.DirEntry[str]") -> bool:
     """Return whether an entry of a folder is a file, on the same terms."""
     return Path(entry).is_file() if entry.is_symlink() else entry.is_file()
+
+
+def walk(folder: Path, *, must_read: bool = True) -> Iterator[tuple[Path, list[str]]]:
+    """Yield a folder and those below it, each once, for links may lead in circles, with the names of their files; nothing hidden.
+
+    UsageError for one that can't be read, whose files would be missing without a word; without `must_read` it is left out.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename} can't be searched for files: {error.strerror}.") from error
+
+    known: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=refuse if must_read else None, followlinks=True):
+        if (real := os.path.realpath(place)) in known:
+            folders.clear()
+            continue
+        known.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(place), sorted(name for name in names if not name.startswith("."))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -33,6 +33,7 @@ from dcnrun.data.files import (
     read_image,
     require_below,
     stated_size,
+    walk,
     why_unreadable,
 )
 from dcnrun.data.labelme_shapes import NO_OBJECTS, joined, kind_of, read_part
@@ -161,8 +162,8 @@ def _read_all(root: Path, folder: Path, may_leave: bool) -> tuple[list[_Drawing]
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    files = [file for file in folder.rglob("*") if file.suffix.lower() in suffixes]
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    files = (place / name for place, names in walk(folder) for name in names)
+    return sorted(file for file in files if file.suffix.lower() in suffixes)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torchvision.datasets import VOCDetection
 
 from dcnrun.config.schema import VocConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_file, read_names, require_below, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_file, read_names, require_below, root_folder, walk
 from dcnrun.errors import DataError, UsageError
 
 _FETCHED = {
@@ -181,7 +181,7 @@ class VocLayout:
         beside: dict[Path, Path] = {}
         alike: dict[PurePosixPath, Path] = {}
         by_name: dict[str, list[Path]] = defaultdict(list)
-        for folder, names in _walk(self._root):
+        for folder, names in walk(self._root, must_read=False):
             annotations += [folder / name for name in names if name.lower().endswith(".xml")]
             for stem, image in _images_among(folder, names).items():
                 beside[folder / stem] = image
@@ -202,18 +202,6 @@ class VocLayout:
 
 def _list_of(folder: Path, entry: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{entry.rpartition('/')[2]}.txt"
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder once, for links may lead in circles, and the names of its files; nothing hidden."""
-    known: set[str] = set()
-    for place, folders, names in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(place)) in known:
-            folders.clear()
-            continue
-        known.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(place), sorted(name for name in names if not name.startswith("."))
 
 
 def _images_in(folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from dcnrun.config.schema import YoloConfig
 from dcnrun.config.yaml_files import read_texts
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, read_names, require_below, root_folder
+from dcnrun.data.files import IMAGE_SUFFIXES, first_few, read_names, require_below, root_folder, walk
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES, named_split
 from dcnrun.errors import ConfigError, DataError, UsageError
@@ -131,7 +131,8 @@ def labels_without_image(layout: Layout, images: Iterable[Path], labels: Iterabl
         file for folder in {file.parent for file in labels} for file in folder.glob("*.txt") if file.stem not in stems
     ]
     if beside:
-        stems |= {file.stem for file in layout.root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES}
+        found = (Path(name) for _, names in walk(layout.root, must_read=False) for name in names)
+        stems |= {file.stem for file in found if file.suffix.lower() in IMAGE_SUFFIXES}
     return sorted(file for file in beside if file.stem not in stems and class_numbers(file))
 
 
@@ -304,8 +305,8 @@ def _place_by_convention(layout: Layout, config: YoloConfig, setting: Split, key
 def _images_of(layout: Layout, config: YoloConfig, place: Path) -> list[Path]:
     """Return the images in a folder and all folders below it, or those that a .txt file lists."""
     if place.is_dir():
-        files = [file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES]
-        return sorted(file for file in files if not _is_hidden(file.relative_to(place)))
+        files = (folder / name for folder, names in walk(place) for name in names)
+        return sorted(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
     images, assumed = [], []
     bases = list(dict.fromkeys([place.parent, layout.root]))
     for name in read_names(place):
@@ -318,10 +319,6 @@ def _images_of(layout: Layout, config: YoloConfig, place: Path) -> list[Path]:
             " found by the end of their paths below data.root"
         )
     return images
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _locate(text: str, bases: Iterable[Path], root: Path, may_leave: bool) -> tuple[Path | None, bool]:

@@ -10,7 +10,7 @@ from typing import Any
 from torchvision.tv_tensors import Image
 
 from dcnrun.data import LabelledDataset
-from dcnrun.data.files import IMAGE_SUFFIXES, read_image
+from dcnrun.data.files import IMAGE_SUFFIXES, read_image, walk
 from dcnrun.errors import UsageError
 
 
@@ -98,12 +98,7 @@ def _without_suffix(name: str) -> str:
 
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
-    """Yield the image files in a folder and those inside it, without `out` and hidden ones; links to folders are not followed."""
-
-    def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename} can't be searched for images: {error.strerror}.") from error
-
-    for where, inside, names in os.walk(folder, onerror=refuse):
-        here = Path(where)
-        inside[:] = [name for name in inside if not name.startswith(".") and (here / name).resolve() != out]
-        yield from (here / name for name in names if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES))
+    """Yield the image files in a folder and those below it, without what is in `out`."""
+    for place, names in walk(folder):
+        if not place.resolve().is_relative_to(out):
+            yield from (place / name for name in names if name.lower().endswith(IMAGE_SUFFIXES))

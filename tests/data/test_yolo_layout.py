@@ -132,6 +132,13 @@ class TestPlaces:
             else []
         )
 
+    def test_folders_of_another_disk(self, tmp_path):
+        save(tmp_path / "disk", "images/b.png")
+        save(tmp_path / "set", "images/train/a.png", yaml="train: images/train\nnames: [cat]\n")
+        for kind in ("images", "labels"):
+            (tmp_path / f"set/{kind}/train/more").symlink_to(tmp_path / "disk" / kind)
+        assert names(tmp_path / "set") == ["images/train/a.png", "images/train/more/b.png"]
+
     def test_several_folders_and_folders_below_them(self, tmp_path):
         images = ["images/one/a.png", "images/one/deep/b.png", "images/two/c.png"]
         save(tmp_path, *images, "images/one/.hidden/x.png", yaml="train: [images/one, images/two]\nnames: [cat]\n")

@@ -31,10 +31,13 @@ def test_files_and_folders_are_named_below_the_folder_of_all(tmp_path):
     assert (root, [image.result for image in images]) == (tmp_path / "a", ["x"])
 
 
-def test_a_folder_in_a_circle_is_left(tmp_path):
-    photo(tmp_path / "x.png")
-    (tmp_path / "again").symlink_to(tmp_path)
-    assert len(images_in([str(tmp_path)], tmp_path / "out")[1]) == 1
+def test_links_to_folders_are_followed_once(tmp_path):
+    photo(tmp_path / "disk" / "x.png")
+    (tmp_path / "photos").mkdir()
+    for link, folder in (("again", "photos"), ("one", "disk"), ("two", "disk")):
+        (tmp_path / "photos" / link).symlink_to(tmp_path / folder)
+    root, images = images_in([str(tmp_path / "photos")], tmp_path / "out")
+    assert (root, [image.key for image in images]) == (tmp_path / "photos", ["one/x.png"])
 
 
 def test_a_name_that_is_not_text_is_kept(tmp_path):
@@ -71,7 +74,7 @@ def test_a_folder_that_may_not_be_read_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refusing)
     for word in (tmp_path, tmp_path / "secret"):
-        with pytest.raises(UsageError, match=r"secret can't be searched for images: Permission denied\.$"):
+        with pytest.raises(UsageError, match=r"secret can't be searched for files: Permission denied\.$"):
             images_in([str(word)], tmp_path / "out")
 
 
