@@ -74,6 +74,7 @@ def warnings(comparison: Comparison) -> list[str]:
         *_missing_reference(comparison),
         *_same_as_reference(comparison),
         *_dilated_control(comparison.variants),
+        *_other_images(comparison),
         *_without_images(comparison),
         *_absent_classes(comparison),
         *_still_rising(comparison.variants),
@@ -124,11 +125,21 @@ def _dilated_control(variants: Sequence[VariantResult]) -> list[str]:
     return []
 
 
+def _other_images(comparison: Comparison) -> list[str]:
+    reference = comparison.variants[0].name
+    return [
+        f"The scores of {variant.name} and {reference} can't be compared: {difference.without_images}, so the data have changed between them. "
+        "Move the runs of the older data away, and train them again."
+        for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
+        if difference is not None and not difference.is_of_same_images
+    ]
+
+
 def _without_images(comparison: Comparison) -> list[str]:
     return [
         f"{variant.name}: {difference.without_images}, so its interval knows of seeds only."
         for variant, difference in zip(comparison.variants, comparison.differences, strict=True)
-        if difference is not None and difference.without_images is not None
+        if difference is not None and difference.is_of_same_images and difference.without_images is not None
     ]
 
 

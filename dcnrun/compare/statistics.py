@@ -55,6 +55,7 @@ class Verdict(StrEnum):
     below = "lower"
     not_significant = "not significant"
     not_judged = "one seed: not judged"
+    other_images = "other images: not judged"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Difference:
     """Variant minus reference, of scores from 0 to 1, over the seeds that both have.
 
     `interval` spans `bootstrap` and `student` and is the one that the verdict is read from. `without_images` says why
-    there is no bootstrap, where there is none.
+    there is no bootstrap, where there is none. Without `is_of_same_images` a seed's two runs were validated on other images, or by
+    other truths: then it is not a difference of the variants, and has no interval.
     """
 
     per_seed: dict[int, float]
@@ -70,6 +72,7 @@ class Difference:
     bootstrap: Interval | None
     student: Interval | None
     without_images: str | None
+    is_of_same_images: bool = True
 
     @property
     def interval(self) -> Interval | None:
@@ -86,7 +89,9 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict that the interval gives; one seed is never judged."""
+        """The verdict that the interval gives; one seed is never judged, and neither are scores of other images."""
+        if not self.is_of_same_images:
+            return Verdict.other_images
         if not self.is_judged or self.interval is None:
             return Verdict.not_judged
         if not self.interval.excludes_zero:
@@ -107,6 +112,8 @@ def paired_difference(
         return None
     per_seed = {run.seed: run.score - other.score for other, run in pairs}
     differences = np.array(list(per_seed.values()))
+    if why := next(filter(None, (_other_images(own.images, other.images) for other, own in pairs)), None):
+        return Difference(per_seed, float(differences.mean()), None, None, why, is_of_same_images=False)
     obstacle = _why_not_per_image(pairs, metric)
     bootstrap = None
     if obstacle is None:
@@ -158,12 +165,15 @@ def _why_not_per_image(pairs: Sequence[tuple[Scores, Scores]], metric: str) -> s
     kept = [images for images in runs if images is not None]
     if len(kept) < len(runs):
         return "results per image are missing"
-    first = kept[0]
-    if metric not in first.metrics:
+    if metric not in kept[0].metrics:
         return f"results per image don't give {metric}"
-    for other in kept[1:]:
-        if other.names != first.names:
-            return "the runs were validated on different images"
-        if not other.has_same_truth(first):
-            return "images of the same name have different truths"
-    return None
+    return next(filter(None, (_other_images(images, kept[0]) for images in kept[1:])), None)
+
+
+def _other_images(own: PerImage | None, other: PerImage | None) -> str | None:
+    """Return how the images differ that two runs were validated on, or None, also where one kept no results of them."""
+    if own is None or other is None:
+        return None
+    if own.names != other.names:
+        return "the runs were validated on different images"
+    return None if own.has_same_truth(other) else "images of the same name have different truths"

@@ -80,12 +80,15 @@ class Repeated:
             return "One setting was repeated: there is nothing to compare it with."
         best, second = self.ranking[:2]
         pair = f"trial {best.trial.number} and trial {second.trial.number}, the best and the second,"
-        difference = second.difference
-        if difference is None or difference.interval is None:
-            return f"Whether {pair} differ can't be said: it takes two seeds that both have."
-        if difference.verdict is Verdict.not_significant:
-            return f"The means of {pair} do not differ significantly: the interval of their difference holds 0."
-        return f"The means of {pair} differ significantly: the interval of their difference leaves out 0."
+        match second.difference.verdict if second.difference else Verdict.not_judged:
+            case Verdict.not_judged:
+                return f"Whether {pair} differ can't be said: it takes two seeds that both have."
+            case Verdict.other_images:
+                return f"Whether {pair} differ can't be said: they were validated on other images."
+            case Verdict.not_significant:
+                return f"The means of {pair} do not differ significantly: the interval of their difference holds 0."
+            case Verdict.above | Verdict.below:
+                return f"The means of {pair} differ significantly: the interval of their difference leaves out 0."
 
     @property
     def change(self) -> str:

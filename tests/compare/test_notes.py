@@ -46,6 +46,17 @@ def test_a_class_that_no_image_has_is_warned_of(tmp_path):
     assert not any("No validation image" in warning for warning in warnings(compare([variant(tmp_path, "a", [])])))
 
 
+def test_scores_of_other_images_are_said_not_to_be_comparable(tmp_path):
+    other = confusions(0)
+    other[3] = other[3].T
+    runs = [variant(tmp_path, "standard", ["conv=standard"], images=per_image(other)), variant(tmp_path, "dilated", [])]
+    comparison = compare(runs)
+    (said,) = [warning for warning in warnings(comparison) if "can't be compared" in warning]
+    assert said.startswith("The scores of dilated and standard can't be compared: images of the same name")
+    assert not any("knows of seeds only" in warning for warning in warnings(comparison))
+    assert "other images: not judged" in markdown(comparison)
+
+
 def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
     """Its bootstrap knows of the images alone."""
     variants = [

@@ -162,6 +162,34 @@ def test_results_on_other_images_are_not_resampled_together():
     assert "different truths" in paired_difference([relabelled], [scores(0, 0.9)], MIOU).without_images
 
 
+def relabel(run: Scores) -> None:
+    """Take background for the first class in the truth of an image, and the other way round."""
+    run.images.confusion[3] = run.images.confusion[3][[1, 0, 2]]
+
+
+def test_runs_that_were_validated_on_other_images_are_not_judged():
+    """As where labels were mended between them, or of another folder of the same name."""
+    reference, variant = ([scores(seed, skill) for seed in range(3)] for skill in (0.5, 0.9))
+    for run in reference:
+        relabel(run)
+    difference = paired_difference(reference, variant, MIOU)
+    assert difference.interval is None
+    assert difference.verdict == "other images: not judged"
+    for run in variant:
+        relabel(run)
+    mended = paired_difference(reference, variant, MIOU)
+    assert (mended.without_images, mended.verdict) == (None, "higher")
+
+
+def test_pairs_on_images_of_their_own_are_judged_by_seeds():
+    reference, variant = ([scores(seed, skill) for seed in range(3)] for skill in (0.5, 0.9))
+    for runs in (reference, variant):
+        relabel(runs[0])
+    difference = paired_difference(reference, variant, MIOU)
+    assert "different truths" in difference.without_images
+    assert (difference.interval, difference.verdict) == (difference.student, "higher")
+
+
 @pytest.mark.parametrize("seeds", [3, 10])
 def test_coverage_where_seeds_matter_most(seeds):
     """The t interval holds the true difference, 0, as often as it says; a bootstrap over 3 seeds does not."""

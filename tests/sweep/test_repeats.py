@@ -19,6 +19,7 @@ from dcnrun.sweep.repeats import (
     compare_repeats,
     progress_of_repeats,
 )
+from dcnrun.sweep.report.markdown import repeat_cells
 from dcnrun.sweep.spec.reading import parse_sweep
 from dcnrun.sweep.spec.sweep_file import Goal, Metric
 from dcnrun.sweep.status import Progress
@@ -152,6 +153,13 @@ def test_the_ranking_is_by_means_as_compare_has_them(tmp_path):
 def test_settings_that_differ_less_than_their_runs_do_not_differ_significantly(tmp_path):
     result, _ = repeated(tmp_path, [(0.7, 0.75, 0.72), (0.74, 0.71, 0.72)])
     assert "do not differ significantly" in result.verdict
+
+
+def test_one_seed_that_both_have_says_nothing_of_significance(tmp_path):
+    result, _ = repeated(tmp_path, [(0.6, 0.6), (0.9, 0.9)], failed=[(0, 1)], seeds=2)
+    assert result.ranking[1].difference.interval.excludes_zero  # by the images alone
+    assert "can't be said: it takes two seeds" in result.verdict
+    assert "[" not in repeat_cells(2, result.ranking[1])[5]
 
 
 def test_a_run_that_failed_is_missing_and_the_rest_are_ranked(tmp_path):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from dcnrun.compare.tables import escape
+from dcnrun.compare.tables import difference_text, escape
 from dcnrun.jobs.ledger import State
 from dcnrun.scores import in_percent
 from dcnrun.statistics import Interval
@@ -91,7 +91,7 @@ def repeat_cells(rank: int, row: RankedSetting) -> list[str]:
         str(row.rank_by_single_run),
         "" if row.mean is None else in_percent(row.mean),
         _interval(row.interval),
-        "" if difference is None else f"{in_percent(difference.mean, '+')} {_interval(difference.interval)}",
+        "" if difference is None else difference_text(difference),
         "" if difference is None else difference.verdict,
     ]
 
