@@ -17,9 +17,9 @@ from rich.text import Text
 from dcnrun.compare.grid import SEED, Grid, build_grid
 from dcnrun.compare.page import PAGE_NAME
 from dcnrun.compare.report import difference_as_dict
-from dcnrun.compare.results import read_finished
+from dcnrun.compare.results import Unfinished, read_finished
 from dcnrun.compare.statistics import Scores, paired_difference
-from dcnrun.compare.tables import escape, table_line
+from dcnrun.compare.tables import escape, missing_text, table_line
 from dcnrun.compare.variants import digest, slugs
 from dcnrun.config.inactive import traits_of
 from dcnrun.config.overrides import split_choices
@@ -70,6 +70,15 @@ class Varied:
         return {
             value: row for value, report in self.reports.items() for row in report["variants"] if row["name"] == variant
         }
+
+    def missing(self) -> list[str]:
+        """Say which runs are in no comparison, and why."""
+        return [
+            f"{self.key}={value}: {missing_text(_unfinished(run, failed=part == 'failed'))}"
+            for value, report in self.reports.items()
+            for part in ("failed", "not_included")
+            for run in report[part]
+        ]
 
     def gaining(self) -> list[str]:
         """Return the variants that are compared with the dilated ones."""
@@ -142,6 +151,13 @@ def _grids(overrides: Sequence[str], vary: str, config_dir: Path | None) -> tupl
                 f"--vary {vary}: with {key}={first} the variants are {', '.join(names[first])}, with {key}={value} {', '.join(own)}. "
                 "Vary what is the same for all variants, or give it as an override without --vary."
             )
+    same: dict[str, str] = {}
+    for value, grid in grids.items():
+        if (other := same.setdefault(grid.digest, value)) != value:
+            raise UsageError(
+                f"--vary {vary}: {key}={other} and {key}={value} are the same comparison: the setting has no effect on its runs, or the "
+                "values are equal. Leave one out."
+            )
     return key, grids
 
 
@@ -191,6 +207,7 @@ def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
             {
                 "vary": each.key,
                 "comparisons": {value: report["folder"] for value, report in each.reports.items()},
+                "missing": each.missing(),
                 "variants": [
                     {
                         "name": name,
@@ -203,6 +220,10 @@ def as_dict(varied: Sequence[Varied], folder: Path) -> dict[str, Any]:
             for each in varied
         ],
     }
+
+
+def _unfinished(run: Report, failed: bool) -> Unfinished:
+    return Unfinished(run["variant"], run["seed"], Path(run["folder"]), run["reason"], failed)
 
 
 def _value(metric: str, row: Report) -> dict[str, Any]:
@@ -246,7 +267,8 @@ def _columns(varied: Varied) -> list[str]:
 
 def table(varied: Varied) -> Table:
     """Return the table for the terminal."""
-    shown = Table(caption=Text(printable(_note(varied))), caption_justify="left")
+    notes = [_note(varied), *varied.missing()]
+    shown = Table(caption=Text("\n".join(map(printable, notes))), caption_justify="left")
     for column in _columns(varied):
         shown.add_column(Text(printable(column)))
     for cells in _cells(varied):
@@ -255,7 +277,7 @@ def table(varied: Varied) -> Table:
 
 
 def markdown(varied: Sequence[Varied]) -> str:
-    """Return a table for each setting, the figure, and where the comparisons are."""
+    """Return a table for each setting, the figure, the runs that are missing, and where the comparisons are."""
     keys = ", ".join(each.key for each in varied)
     pages = [
         f"- [{escape(f'{each.key}={value}')}]({Path(report['folder']).name}/{PAGE_NAME})"
@@ -269,6 +291,7 @@ def markdown(varied: Sequence[Varied]) -> str:
             "",
             escape(_note(varied[0])),
             "",
+            *(f"- {escape(line)}" for each in varied for line in each.missing()),
             *pages,
             "",
         ]

@@ -11,7 +11,9 @@ from benchmarks.gain_figure import varied_of
 from dcnrun.compare.report import as_dict
 from dcnrun.compare.results import compare
 from dcnrun.compare.runner import run_grid
-from dcnrun.compare.vary import Varied, markdown, plot, run_varied, with_gains_over_dilated
+from dcnrun.compare.tables import escape
+from dcnrun.compare.vary import Varied, markdown, plot, run_varied, table, with_gains_over_dilated
+from dcnrun.compare.vary import as_dict as as_dict_of
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
 from dcnrun.errors import ConfigError, UsageError
 from dcnrun.plotting import save_png
@@ -122,6 +124,21 @@ def test_the_figure_shows_the_differences_at_their_values(varied):
     assert list(left.lines[0].get_xdata()) == [0, 0.6]
 
 
+def test_runs_that_are_missing_at_a_value_are_named(reports, tmp_path):
+    """Else a mean of two seeds would stand beside those of three without a word."""
+    run = {"variant": "deformable", "seed": 2, "folder": "x/deformable-seed2", "reason": "the loss is nan"}
+    at_none, at_some = (with_gains_over_dilated(own) for own in reports.values())
+    varied = Varied(
+        "data.warp", {"0": at_none, "0.6": at_some | {"failed": [run], "not_included": [run | {"seed": 1}]}}
+    )
+    first, second = "Failed: deformable, seed 2 (x", "Not included: deformable, seed 1 (x"
+    for line, words in zip(as_dict_of([varied], tmp_path)["varied"][0]["missing"], (first, second), strict=True):
+        assert line.startswith(f"data.warp=0.6: {words}")
+        assert line.endswith("the loss is nan")
+        assert f"- {escape(line)}" in markdown([varied])
+        assert line in table(varied).caption.plain
+
+
 def test_values_that_are_no_numbers_stand_side_by_side(varied):
     words = Varied("model.backbone", {"resnet18": varied.reports["0"], "resnet50": varied.reports["0.6"]})
     columns = plot([varied, words]).axes
@@ -141,6 +158,8 @@ def test_values_that_are_no_numbers_stand_side_by_side(varied):
         ("data.warpp=0,1", ConfigError, "data.warpp"),
         ("data.warp=0,9", ConfigError, "data.warp=9"),
         ("data.warp=0,0.1 data.warp=0.2,0.3", UsageError, "give all values of a setting at once"),
+        ("data.warp=0.2,0.0,0", UsageError, "data.warp=0.0 and data.warp=0 are the same comparison"),
+        ("name=a,b", UsageError, "name=a and name=b are the same comparison: the setting has no effect"),
     ],
 )
 def test_what_cannot_be_varied_is_said_before_the_first_run(vary, error, says, tmp_path):
