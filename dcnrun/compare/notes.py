@@ -79,6 +79,7 @@ def warnings(comparison: Comparison) -> list[str]:
         *_absent_classes(comparison),
         *_still_rising(comparison.variants),
         *_different_lengths(comparison.variants),
+        *_different_versions(comparison),
         *_different_devices(comparison),
     ]
 
@@ -183,6 +184,22 @@ def _different_lengths(variants: Sequence[VariantResult]) -> list[str]:
     return [
         f"trainer.patience={patience} ended runs after different numbers of steps ({', '.join(lengths)}): part of a difference may "
         "be that of the length of training."
+    ]
+
+
+def _different_versions(comparison: Comparison) -> list[str]:
+    """Name the versions that runs were trained with: runs are found again long after, and a version may compute otherwise."""
+    variants: dict[str, dict[str, None]] = {}
+    for variant in comparison.variants:
+        for run in variant.runs:
+            if run.versions:
+                versions = " and ".join(f"{name} {version}" for name, version in run.versions.items())
+                variants.setdefault(versions, {})[variant.name] = None
+    if len(variants) < 2:
+        return []
+    trained = "; ".join(f"{versions}: {', '.join(names)}" for versions, names in variants.items())
+    return [
+        f"The runs were trained by different versions ({trained}): part of a difference may be theirs. Train the older ones again."
     ]
 
 

@@ -1,7 +1,7 @@
 """Completed runs, read from their folders and grouped by variant."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
 from statistics import fmean, stdev
@@ -39,6 +39,8 @@ class FinishedRun:
     """What is wrong with its files, a line each."""
     losses: tuple[tuple[int, float], ...] = ()
     """At most MOST_LOSSES, means over stretches of steps."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of dcnrun and PyTorch, by name, where it is known."""
 
     @property
     def seed(self) -> int:
@@ -148,9 +150,8 @@ def read_finished(path: Path) -> FinishedRun:
         problems.append(f"{folder.per_image_file} is damaged, or has another {metric} than {folder.summary_file.name}.")
     if curve and curve[-1][0] == summary.get("step") and not isclose(curve[-1][1], score, abs_tol=1e-6):
         problems.append(f"{folder.metrics_file} has another {metric} than {folder.summary_file.name} at the last step.")
-    return FinishedRun(
-        path, settings, summary, metric, images, curve, tuple(problems), averaged(curves[LOSS], MOST_LOSSES)
-    )
+    losses = averaged(curves[LOSS], MOST_LOSSES)
+    return FinishedRun(path, settings, summary, metric, images, curve, tuple(problems), losses, folder.read_versions())
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:

@@ -3,6 +3,7 @@
 from dcnrun.compare.notes import footnotes, warnings
 from dcnrun.compare.results import compare
 from dcnrun.compare.tables import markdown
+from dcnrun.runs import RunFolder, write_json
 from tests.compare.factories import confusions, per_image, shown, variant, without_runs
 
 
@@ -55,6 +56,21 @@ def test_scores_of_other_images_are_said_not_to_be_comparable(tmp_path):
     assert said.startswith("The scores of dilated and standard can't be compared: images of the same name")
     assert not any("knows of seeds only" in warning for warning in warnings(comparison))
     assert "other images: not judged" in markdown(comparison)
+
+
+def test_runs_of_different_versions_are_named(tmp_path):
+    variants = []
+    for kind, versions in (("standard", ["2.5.0", "2.5.0"]), ("dilated", ["2.5.0", "2.9.1"])):
+        for seed, version in enumerate(versions):
+            environment = RunFolder(tmp_path / f"{kind}-{seed}").environment_file
+            write_json(environment, {"dcnrun": "0.1.0", "torch": version, "seed": seed})
+        variants.append(variant(tmp_path, kind, [f"conv={kind}"], (0, 1)))
+    assert any(
+        "(dcnrun 0.1.0 and torch 2.5.0: standard, dilated; dcnrun 0.1.0 and torch 2.9.1: dilated)" in warning
+        for warning in warnings(compare(variants))
+    )
+    alike = variant(tmp_path, "standard", ["conv=standard"], (0, 1))
+    assert not any("versions" in warning for warning in warnings(compare([alike])))
 
 
 def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
