@@ -16,6 +16,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Double, Engine, create_en
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from dcnrun.console import console, in_words
 from dcnrun.errors import RunError, UsageError
 from dcnrun.masking import masked, masked_words
 
@@ -23,6 +24,8 @@ STORAGE = "DCNRUN_STORAGE"
 """The environment variable that holds the URL where --storage does not; it may hold a password."""
 PATIENCE = 600.0  # seconds for which a call is repeated while a database is away: a server may be restarted, or moved
 _SECONDS_BETWEEN_TRIES = 1.0
+_SECONDS_UNSAID = 5.0
+"""While a database is away for no longer, nobody is told."""
 _SECONDS_FOR_A_LOCK = 60.0
 _SECONDS_FOR_A_JOURNAL = 10.0
 """While what a killed process began to write is undone, SQLite calls its file locked at once, whatever the time for a lock."""
@@ -135,15 +138,21 @@ class Database:
             return action(connection)
 
     def _with_retries(self, action: Callable[[], T], patience: float) -> T:
-        began = time.monotonic()
+        began, is_said = time.monotonic(), False
         while True:
             try:
                 return action()
             except DBAPIError as error:
                 self.last_trouble = time.monotonic()
                 enough = max(patience, _SECONDS_FOR_A_JOURNAL) if _is_locked(error) else patience
-                if not _is_transient(error) or self.last_trouble - began >= enough:
+                waited = self.last_trouble - began
+                if not _is_transient(error) or waited >= enough:
                     raise RunError(self._message(error)) from None
+                if waited >= _SECONDS_UNSAID and not is_said:
+                    is_said = True
+                    console.print(
+                        f"{self._message(error)}. Trying again for {in_words(enough)}.", markup=False, soft_wrap=True
+                    )
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     def _message(self, error: DBAPIError) -> str:

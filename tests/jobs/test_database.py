@@ -46,6 +46,24 @@ def test_a_file_that_is_called_locked_at_once_is_tried_again(tmp_path, impatienc
         other.close()
 
 
+def test_a_full_disk_is_said_once_while_it_is_waited_for(tmp_path, impatience, monkeypatch, capsys):
+    monkeypatch.setattr(database, "_SECONDS_UNSAID", 0)
+    store = database.Database(sqlite_url(tmp_path / "ledger.db"))
+    store.write(lambda connection: connection.exec_driver_sql("CREATE TABLE texts (text)"))
+    tries = []
+
+    def write(connection):
+        tries.append(connection)
+        if len(tries) < 4:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")  # that is: no more than there are
+        connection.exec_driver_sql("INSERT INTO texts VALUES (?)", (10_000 * "x",))
+
+    store.write(write)
+    assert len(tries) == 4
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.endswith("ledger.db can't be used: database or disk is full. Trying again for 10 min 0 s.")
+
+
 def test_threads_that_write_at_once_share_a_transaction_and_fail_alone(tmp_path, monkeypatch):
     store = database.Database(sqlite_url(tmp_path / "ledger.db"))
     store.write(lambda connection: connection.exec_driver_sql("CREATE TABLE numbers (number INTEGER UNIQUE)"))
