@@ -105,7 +105,7 @@ class GridProgress(Watcher):
         self.close()
         if self._now:
             self._say(self._now, "stopped. The same command goes on.")
-        elif any(state is State.running for state in self._states.values()):
+        else:
             console.print("Stopped; what the runs have trained is kept. The same command goes on.")
 
     def close(self) -> None:
@@ -162,7 +162,7 @@ class GridProgress(Watcher):
 
     def _left_for_all(self) -> str:
         """Say how long the comparison goes on, as far as that is known yet."""
-        jobs = self._jobs()
+        jobs = {run: job for run, job in self._jobs().items() if not self._was_found(run, job)}
         runs = {job.number: run for run, job in jobs.items()}
 
         def share(job: Job) -> float:
@@ -171,6 +171,13 @@ class GridProgress(Watcher):
 
         seconds = seconds_left([*jobs.values()], share, lambda job: runs[job.number].variant.name)
         return "" if seconds is None else f"{in_words(seconds)} left for all"
+
+    def _was_found(self, run: GridCell, job: Job) -> bool:
+        """Whether a job took no longer than to find its run completed, by another command."""
+        if run not in self._done or job.started is None or job.ended is None:
+            return False
+        trained: float = self._done[run].summary.get("wall_seconds") or 0.0
+        return job.ended - job.started < trained
 
     def _say(self, run: GridCell, words: str) -> None:
         console.print(printable(f"{self._place(run)}: {words}"), markup=False)

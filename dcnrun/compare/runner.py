@@ -103,10 +103,10 @@ def run_grid(
                     )
                 else:
                     take_runs(ledger, folder, to_run, config_dir, program, progress)
+                comparison, report = progress.final_report(pictures)
             except KeyboardInterrupt:
                 progress.interrupted()
                 raise
-            comparison, report = progress.final_report(pictures)
     print_report(comparison, folder)
     return report
 

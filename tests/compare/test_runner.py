@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dcnrun.compare import report
+from dcnrun.compare import progress, report
 from dcnrun.compare.grid import build_grid
 from dcnrun.compare.page import PAGE_NAME
 from dcnrun.compare.pictures import DRAWN
@@ -19,7 +19,7 @@ from dcnrun.compare.runner import run_grid
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
-from tests.compare.factories import Trainer
+from tests.compare.factories import Trainer, write_run
 from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
 from tests.training.factories import TINY
@@ -174,6 +174,18 @@ def test_an_interrupt_lets_the_run_save_and_the_same_command_resumes_it(trainer,
     assert resumed == ["train", "--resume", str(folder / "dilated-4-seed0")]
     assert run_names(new) == ["standard-seed1", "dilated-4-seed1"]
     assert result["not_included"] == []
+
+
+def test_an_interrupt_while_the_report_is_made_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "finish_report", interrupted)
+    overrides, out = ["conv=standard", f"runs_dir={tmp_path / 'runs'}"], tmp_path / "out"
+    write_run(out / "standard-seed0", overrides)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(overrides, out)
+    assert "kept. The same command goes on." in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells a run of its parent's end on Linux only")
