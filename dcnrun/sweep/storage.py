@@ -55,7 +55,7 @@ def create_ledger(plan: Plan, name: str, folder: Path, storage: str | None, cap:
         storage: The URL of the database; None: it is in the folder.
         cap: The most trials from now on.
     """
-    _require_same_sweep(folder, plan)
+    require_same_sweep(folder, plan)
     url = storage or sqlite_url(folder / _LEDGER)
     ledger = Ledger.create(url, name if storage else _NAME_IN_FOLDER, KIND, plan.as_text(), str(folder), cap)
     if not ledger.jobs() and any(folder.glob(_TRIALS)):
@@ -109,7 +109,7 @@ def repeats_in(folder: Path) -> Path:
 
 def occupy(folder: Path, plan: Plan) -> None:
     """Make a sweep's folder on this machine and record there which sweep it is; UsageError if it has another sweep's trials."""
-    _require_same_sweep(folder, plan)
+    require_same_sweep(folder, plan)
     with _explaining(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for written in (folder, folder / "figures", repeats_in(folder)):
@@ -125,7 +125,8 @@ def _explaining(folder: Path) -> Iterator[None]:
         raise UsageError(f"The folder {folder} can't be used: {error.strerror}. Give another --out.") from error
 
 
-def _require_same_sweep(folder: Path, plan: Plan) -> None:
+def require_same_sweep(folder: Path, plan: Plan) -> None:
+    """Raise UsageError if a folder holds the trials of another sweep."""
     held = folder / _PLAN
     try:
         is_of_another = held.exists() and read_bytes(held) != plan.as_text().encode()

@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from dcnrun.config.overrides import as_override
+from dcnrun.errors import UsageError
 from dcnrun.sweep.engines.engine import Options
 from tests.sweep import fakes
 from tests.sweep.factories import QuickEngine
@@ -95,3 +98,13 @@ def test_where_data_decide_how_long_a_trial_is_all_bands_are_told(sweeps, capsys
     bands, out = told(sweeps, capsys, "trainer.epochs=3", early_terminate=RULE, command=command)
     assert bands[:3] == [2, 6, 18]
     assert "Stop rule: a trial is judged at report 2, 6, 18, 54, 162, 486, 1458, 4374, ... by its best" in out
+
+
+def test_what_keeps_a_sweep_from_starting_keeps_its_dry_run(sweeps):
+    sweeps.write()
+    with pytest.raises(UsageError, match=r"needs trainer\.devices=2 GPUs, but --gpus names 1"):
+        QuickEngine().show_plan(sweeps.file, ["trainer.devices=2"], sweeps.options(gpus=("0",)))
+    (sweeps.out / "trial-0000").mkdir()
+    (sweeps.out / "sweep.json").write_text("{}")
+    with pytest.raises(UsageError, match="out holds another sweep"):
+        QuickEngine().show_plan(sweeps.file, [], sweeps.options())

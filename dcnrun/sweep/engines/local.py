@@ -20,7 +20,15 @@ from dcnrun.sweep.spec.command import read_command
 from dcnrun.sweep.spec.parameters import with_values_for_exponents
 from dcnrun.sweep.spec.sweep_file import Method, SweepFile
 from dcnrun.sweep.status import Progress, as_json, extent, several, show_once, watching
-from dcnrun.sweep.storage import create_ledger, create_repeats, folder_of, name_of, open_ledger, repeats_in
+from dcnrun.sweep.storage import (
+    create_ledger,
+    create_repeats,
+    folder_of,
+    name_of,
+    open_ledger,
+    repeats_in,
+    require_same_sweep,
+)
 from dcnrun.sweep.trial import command_line, gpu_groups_for
 from dcnrun.tasks.registry import metric_text
 
@@ -97,9 +105,15 @@ class LocalEngine(SweepEngine):
         return lambda _, __, look: self._supervise(command, specs, look)
 
     def show_plan(self, path: Path, overrides: Sequence[str], options: Options) -> dict[str, Any]:
-        """Print and return the number of trials, the bands, the search space, the first suggestions and the first command."""
+        """Print and return the number of trials, the bands, the search space, the first suggestions and the first command.
+
+        UsageError for what keeps `run` from starting, as far as that shows without a database.
+        """
         plan = self.plan(path, overrides, options)
-        return show_plan(plan, options.cap(plan.sweep), folder_of(plan.sweep, options))
+        folder = folder_of(plan.sweep, options)
+        gpu_groups_for([*plan.sweep.fixed, *plan.overrides], options.gpus)
+        require_same_sweep(folder, plan)
+        return show_plan(plan, options.cap(plan.sweep), folder)
 
     def show_status(self, sweep: str, options: Options) -> dict[str, Any]:
         """Print and return how a sweep stands, wherever it was started."""
