@@ -1,5 +1,6 @@
 """What README and docs say: commands are ours and work, links lead somewhere, and CI runs the README's test command."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -127,6 +128,15 @@ def test_the_job_for_kubernetes_is_one_that_our_command_line_takes():
     assert needs.cpus <= int(limits["cpu"])
 
 
-def test_the_script_for_slurm_is_one_of_bash():
-    """What it does is in benchmarks/ray_runs.py."""
-    subprocess.run(["bash", "-n", CLUSTER / "ray.sbatch"], check=True)
+def test_the_script_for_slurm_ends_where_ray_does_not_start(tmp_path):
+    """Else the job would wait for it to the end of its time. What it does where Ray starts is in benchmarks/ray_runs.py."""
+    for name, does in (("scontrol", "echo node0"), ("srun", "echo no such port >&2; exit 1"), ("ray", "exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"JOB_NODELIST": "node0", "JOB_ID": "1", "JOB_NUM_NODES": "1", "CPUS_PER_TASK": "2"}
+    environment = {f"SLURM_{name}": value for name, value in job.items()} | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ["bash", CLUSTER / "ray.sbatch", "sweep", "FILE"]
+    ended = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "no such port" in ended.stderr
+    assert "Ray did not start on node0" in ended.stderr
