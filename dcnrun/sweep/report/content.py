@@ -51,6 +51,12 @@ class Cost:
         """The share of the steps that were run."""
         return self.steps / self.steps_without_rule if self.steps_without_rule else 1.0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.validations} validations and {self.steps} steps were run; without the stop rule it would have been "
+            f"{self.validations_without_rule} and {self.steps_without_rule} ({100 * (1 - self.share):.0f} % of the steps were saved)."
+        )
+
 
 def content(plan: Plan, progress: Progress, found: Importance, repeated: Repeated | None) -> dict[str, Any]:
     """Return the sweep, every trial, the best settings as a command line, importance and cost, for report.json."""

@@ -218,18 +218,16 @@ def draw_slice(axes: Axes, progress: Progress, metric: str, along: Parameter, pa
     colours = _Key.of(OFFSET_GROUPS, progress) if OFFSET_GROUPS in others else None
     markers = _Key.of(GROUPS, progress) if GROUPS in others else None
     shades = colours_for(len(colours.values)) if colours else COLOURS[:1]
-    values = []
+    values, best = [], progress.best
     for job, value in reversed(progress.valued()):
         values.append(job.parameters[along.name])
         colour = shades[colours.index(job)] if colours else shades[0]
         marker = MARKERS[markers.index(job) % len(MARKERS)] if markers else MARKERS[0]
         face = colour if job.state is State.completed else "none"
         axes.scatter(values[-1:], [value], s=42, marker=marker, facecolor=face, edgecolor=colour, linewidth=1.3)
+        if job is best:
+            axes.scatter(values[-1:], [value], s=190, facecolor="none", edgecolor=BLACK, linewidth=1.2, zorder=3)
     number_scale(values, log=along.name == OFFSET_RATE or is_logarithmic(along.distribution)).apply(axes, "x")
-    ring: dict[str, Any] = {"s": 190, "facecolor": "none", "edgecolor": BLACK, "linewidth": 1.2, "zorder": 3}
-    for job, value in progress.valued():
-        if job is progress.best:
-            axes.scatter([job.parameters[along.name]], [value], **ring)
     axes.set_xlabel(plain_text(along.name))
     _label_metric(axes, metric)
     axes.margins(y=0.08)

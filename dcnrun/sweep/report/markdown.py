@@ -131,14 +131,7 @@ def _ended_early(plan: Plan, progress: Progress) -> list[str]:
         return []
     reasons = [f"- trial {job.number}, {job.state.value}: {escape(job.reason or '')}" for job in jobs[:_MOST_REASONS]]
     more = [f"- {len(jobs) - _MOST_REASONS} more are in report.json."] if len(jobs) > _MOST_REASONS else []
-    saved = []
-    if rule:
-        spent = cost(progress)
-        saved = [
-            f"{spent.validations} validations and {spent.steps} steps were run; without the stop rule it would have been "
-            f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved).",
-            *([""] if reasons else []),
-        ]
+    saved = [str(cost(progress)), *([""] if reasons else [])] if rule else []
     return ["## Stopped, ended early and failed", "", *saved, *reasons, *more]
 
 

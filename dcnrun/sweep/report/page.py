@@ -163,12 +163,7 @@ def _value_text(progress: Progress, job: Job, metric: str) -> str:
 def _stopped(plan: Plan, progress: Progress) -> list[Html]:
     if plan.sweep.early_terminate is None:
         return []
-    spent = cost(progress)
-    saved = (
-        f"{spent.validations} validations and {spent.steps} steps were run; without the stop rule it would have been "
-        f"{spent.validations_without_rule} and {spent.steps_without_rule} ({100 * (1 - spent.share):.0f} % of the steps were saved)."
-    )
-    return [section("Stopped early", element("p", saved))]
+    return [section("Stopped early", element("p", str(cost(progress))))]
 
 
 def _shown_parameters(plan: Plan, found: Importance) -> list[Parameter]:
