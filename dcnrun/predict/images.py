@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -60,8 +61,7 @@ def images_in(words: Sequence[str], out: Path) -> tuple[Path, list[ImageInput]]:
     keys = sorted(str(file.relative_to(root)) for file in files)
     results = result_names(keys)
     return root, [
-        ImageInput(key, result, lambda bands, file=root / key: read_image(file, bands))  # type: ignore[misc]
-        for key, result in zip(keys, results, strict=True)
+        ImageInput(key, result, partial(read_image, root / key)) for key, result in zip(keys, results, strict=True)
     ]
 
 
@@ -69,9 +69,14 @@ def images_of(dataset: LabelledDataset[Any, Any]) -> list[ImageInput]:
     """Return the images of a data set, which must have been opened with the bands that are asked for."""
     keys = [dataset.name(index) for index in range(len(dataset))]
     return [
-        ImageInput(key, result, lambda _, index=index: dataset[index]["image"], dataset.image_id(index))  # type: ignore[misc]
+        ImageInput(key, result, partial(_image_at, dataset, index), dataset.image_id(index))
         for index, (key, result) in enumerate(zip(keys, result_names(keys), strict=True))
     ]
+
+
+def _image_at(dataset: LabelledDataset[Any, Any], index: int, _: tuple[int, ...]) -> Image:
+    image: Image = dataset[index]["image"]
+    return image
 
 
 def result_names(keys: Sequence[str]) -> list[str]:

@@ -181,17 +181,17 @@ def _load(run: str, name: str, split: Split | None, overrides: Sequence[str], op
     network = in_memory_format(trained.model(len(classes)).network, config).to(fabric.device).eval()
     tiling = options.tiling()
     return Predictor(
-        name,
-        trained.path,
-        trained.step,
-        config,
-        task,
-        fabric,
-        network,
-        classes,
-        dataset,
-        None if tiling is None else Tiling(*tiling),
-        options.batch or 1,
+        name=name,
+        checkpoint=trained.path,
+        step=trained.step,
+        config=config,
+        task=task,
+        fabric=fabric,
+        network=network,
+        classes=classes,
+        dataset=dataset,
+        tiling=None if tiling is None else Tiling(*tiling),
+        tiles_at_once=options.batch or 1,
     )
 
 

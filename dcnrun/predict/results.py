@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import IO, Any
@@ -173,8 +174,7 @@ class ResultFolder:
         """Write COCO's file of each run, of all images that are done."""
         written = []
         for number, folder in enumerate(self.of_run.values()):
-            images = lambda number=number: self._coco_images(number)  # noqa: E731
-            write_coco(folder / COCO_FILE, categories, images)
+            write_coco(folder / COCO_FILE, categories, partial(self._coco_images, number))
             written.append(folder / COCO_FILE)
         return written
 
