@@ -17,16 +17,14 @@ from dcnrun.offsets.layers import Capture, Layer
 from dcnrun.plotting import COLOURS, YELLOW
 from dcnrun.visualize.pictures.panels import OUTLINE, Picture, aspect, panels, short_layer, show_image
 from dcnrun.visualize.query_points import QueryPoint
+from dcnrun.visualize.viewer.page import LONGEST_CHAIN
 
-LONGEST_CHAIN = 3
 GROUP_COLOURS = (*COLOURS[:-1], YELLOW)  # on images yellow is easier to see than black
 MARGIN = 0.12  # around the image, as a share of its longer side
 _SMALLEST = 3.0  # area of a dot in square points
 _CROWDED = 100  # points from which on dots are smaller and fainter, so that the image is seen
 # Of the way from a panel's middle to its edge: if all points are nearer than the first, panels are enlarged.
 _FAR, _NEAR = 1 / 8, 1 / 100
-
-
 _LEGEND = 0.28  # inches, of one row
 
 
