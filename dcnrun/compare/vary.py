@@ -26,7 +26,7 @@ from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import ConvKind
 from dcnrun.console import console, printable
 from dcnrun.errors import UsageError
-from dcnrun.plotting import LABEL_SIZE, new_figure, plain_text, remove_box, save_png
+from dcnrun.plotting import GREY, LABEL_SIZE, new_figure, plain_text, remove_box, save_png
 from dcnrun.runs import json_ready, write_json, write_text
 from dcnrun.scores import in_percent
 
@@ -108,7 +108,7 @@ def run_varied(
     Raises:
         UsageError: a setting can't be varied; ConfigError: any of the comparisons can't be. Both before the first run.
     """
-    grids = {key: own for each in vary for key, own in [_grids(overrides, each, config_dir)]}
+    grids = dict(_grids(overrides, each, config_dir) for each in vary)
     if len(grids) < len(vary):
         raise UsageError(f"--vary {' --vary '.join(vary)}: give all values of a setting at once.")
     places = [(key, value) for key, own in grids.items() for value in own]
@@ -343,7 +343,7 @@ def _plot_column(varied: Varied, column: Sequence[Axes], gains: Sequence[str]) -
     span = max(places.values()) - min(places.values()) or 1
     scores, *differences = column
     for axes in differences:
-        axes.axhline(0, color="#888888", linewidth=1)
+        axes.axhline(0, color=GREY, linewidth=1)
     for number, name in enumerate(varied.variants):
         rows = {value: row for value, row in varied.of(name).items() if row[varied.metric]["mean"] is not None}
         if not rows:

@@ -447,8 +447,7 @@ def _mask(
     entries: Sequence[AnyAnnotation], rows: Sequence[int], size: tuple[int, int], number: int
 ) -> RunLengths | None:
     try:
-        return (
-            run_lengths(segmentation, size) if (segmentation := with_extent(mask_of(entries[rows[number]]))) else None
-        )
+        segmentation = with_extent(mask_of(entries[rows[number]]))
+        return run_lengths(segmentation, size) if segmentation else None
     except ValueError:
         return None
