@@ -31,7 +31,6 @@ from dcnrun.data.files import (
     is_text,
     read_bytes,
     read_names,
-    require_regular,
 )
 from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.image_names import bare_names
@@ -45,6 +44,7 @@ from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
 from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read_layout
 from dcnrun.errors import DataError, DcnrunError, UsageError
+from dcnrun.runs import require_regular
 
 _MOST_ENTRIES = 100_000
 _MOST_READ = 50

@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +22,7 @@ from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.rasters import REDUCED_OR_MASK, Layout, choose_bands, deep_layout, read_deep
 from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
+from dcnrun.runs import require_regular
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
@@ -331,12 +331,6 @@ def _bits(path: Path, picture: Any) -> int:
         with path.open("rb") as file:
             return file.read(25)[24]  # of a channel, from the header
     return int(picture.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0]) if picture.format == "TIFF" else 8
-
-
-def require_regular(path: Path) -> None:
-    """Raise OSError unless a path is a file: reading a FIFO, say, would wait for ever."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("it is no file, but a folder, a pipe or a device")
 
 
 def is_folder(entry: "os.DirEntry[str]") -> bool:

@@ -10,8 +10,9 @@ from PIL import Image as Pillow
 
 from dcnrun.config.overrides import as_override
 from dcnrun.data.colours import keys_of
-from dcnrun.data.files import read_mask, require_regular
+from dcnrun.data.files import read_mask
 from dcnrun.errors import DcnrunError
+from dcnrun.runs import require_regular
 
 _MOST_CLASSES = 255
 _VOID = 255
