@@ -121,13 +121,9 @@ def _print(
         )
     console.print(table)
     compared = [(name, value, "") for name, value in _in_words(agreed.partners).items()]
-    console.print(agreed.table(metric, runtime, compared))
-    if note := TARGETS[export.target].note:
-        console.print(note, markup=False, soft_wrap=True)
+    agreed.show(metric, export.target, compared)
     console.print(
-        "A partner has the same class and, within a thousandth, the same place, score and mask. "
-        f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
-        soft_wrap=True,
+        "A partner has the same class and, within a thousandth, the same place, score and mask.", soft_wrap=True
     )
 
 

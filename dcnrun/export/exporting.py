@@ -70,7 +70,7 @@ class Export:
     settings: Settings
     exported: ExportedNetwork
     comparisons: list[Comparison]
-    """Of scores; () of detectors."""
+    """Of scores; none of detectors."""
     detections: list[DetectionComparison]
     """Of detectors."""
     tolerance: float

@@ -268,9 +268,8 @@ def _offset_branches(network: nn.Module) -> dict[str, nn.Module]:
 def _with_weights_of(network: nn.Module, model: Any) -> Any | None:
     """Return a copy of the model with what differs in this network: its offset branches, and the least score of a detector.
 
-    None where the file has not kept them as they are.
-
-    That saves the second of two exports, and tests the very graph that is written.
+    That saves the second of two exports, and tests the very graph that is written. None where the model has not kept the names of
+    these weights.
     """
     onnx, _, _ = _libraries()
     weights: dict[str, Tensor] = {

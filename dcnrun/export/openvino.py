@@ -15,8 +15,6 @@ from dcnrun.export.targets import TARGETS, Settings, Target
 
 SECTION = "dcnrun"
 """Of a file's `rt_info`, where it says what it is."""
-
-
 _MOST_APART = 8
 """The most groups of weights that become a convolution each."""
 

@@ -179,10 +179,4 @@ def _print(
         ("largest difference", f"{agreed.largest_difference:.2g}", f"scores up to {agreed.largest_score:.4g}"),
         ("changed labels", f"{100 * agreed.changed_labels:.3g} % of pixels", ""),
     ]
-    console.print(agreed.table(metric, runtime, compared))
-    if note := TARGETS[export.target].note:
-        console.print(note, markup=False, soft_wrap=True)
-    console.print(
-        f"images/s: the first image alone, by turns, on {agreed.threads} CPU threads; PyTorch is eager, in fp32.",
-        soft_wrap=True,
-    )
+    agreed.show(metric, export.target, compared)

@@ -17,6 +17,7 @@ from dcnrun.console import console
 from dcnrun.data import LabelledDataset, MaskBatch, Sample, SegmentationDataset
 from dcnrun.data.sample import even_indices
 from dcnrun.errors import DcnrunError
+from dcnrun.export.targets import TARGETS, Target
 from dcnrun.scores import as_percent
 from dcnrun.tasks.registry import metric_title, task_of
 from dcnrun.training.progress import ImageProgress
@@ -42,17 +43,21 @@ class Agreement:
     pytorch_images_per_second: float
     threads: int
 
-    def table(self, metric: str, runtime: str, compared: Iterable[Sequence[str]]) -> Table:
-        """Return scores and speeds beside each other, and rows of what was compared: its name, of the file, of PyTorch."""
+    def show(self, metric: str, target: Target, compared: Iterable[Sequence[str]]) -> None:
+        """Print scores and speeds beside each other, then rows of what was compared: its name, of the file, of PyTorch."""
+        traits = TARGETS[target]
         every = self.images == self.images_of_the_set
         images = "all" if every else f"{self.images}, evenly, of"
-        table = Table("", runtime, "PyTorch", title=f"On {images} {self.images_of_the_set} validation images")
+        table = Table("", traits.runtime, "PyTorch", title=f"On {images} {self.images_of_the_set} validation images")
         scores = (as_percent(each[metric]) for each in (self.metrics, self.pytorch_metrics))
         table.add_row(f"{metric_title(metric)} ", *scores)
         table.add_row("images/s", f"{self.images_per_second:.3g}", f"{self.pytorch_images_per_second:.3g}")
         for row in compared:
             table.add_row(*row)
-        return table
+        console.print(table)
+        speed = f"images/s: the first image alone, by turns, on {self.threads} CPU threads; PyTorch is eager, in fp32."
+        for line in filter(None, (traits.note, speed)):
+            console.print(line, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
