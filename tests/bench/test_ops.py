@@ -4,14 +4,12 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dcnrun.bench import devices, ops
 from dcnrun.bench.devices import COLUMNS, Cpu, Cuda
-from dcnrun.bench.machine import describe, describe_gpu, describe_kernel
 from dcnrun.bench.operators import (
     BACKWARD,
     BOTH,
@@ -256,58 +254,3 @@ def test_what_must_be_shown_of_a_gpu():
     assert mean(BACKWARD, "ours, deterministic / ours") == pytest.approx(1.5)
     assert mean(FORWARD, "ours / torchvision fp16", "memory") == pytest.approx(0.25)
     assert mean(FORWARD, f"ours / {COLUMNS}", "memory") == pytest.approx(0.125)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "command"),
-    [
-        (["/somewhere/bin/dcnrun", "bench", "ops"], "dcnrun bench ops"),
-        (["/somewhere/dcnrun/__main__.py", "bench"], "dcnrun bench"),
-        (["benchmarks/startup.py", "out.json"], "python benchmarks/startup.py out.json"),
-    ],
-)
-def test_the_machine_is_described(monkeypatch, arguments, command):
-    monkeypatch.setattr(sys, "argv", arguments)
-    machine = describe()
-    assert machine["command"] == command
-    assert machine["torch"] == torch.__version__
-    assert machine["cores"] >= 1
-    assert machine["cpu"]
-    assert machine["vector_instructions"]
-    assert machine["load_average"] >= 0
-
-
-def test_the_kernel_is_described(monkeypatch):
-    kernel = describe_kernel(torch.float32)
-    assert "unavailable" in kernel or ("-O3" in kernel["flags"] and kernel["file"].startswith("deform_conv2d-float32"))
-    assert "unavailable" in describe_kernel(torch.int32)
-
-
-SMI = """#!/bin/sh
-[ "$1" = --id=GPU-12ab ] || exit 6
-echo "$2" | grep -q '^--query-gpu=driver_version,clocks.sm,' || exit 2
-echo '570.10, 1980 MHz, 2000 MHz, 2619 MHz, 700.00 W'
-"""
-
-
-@pytest.mark.parametrize("uuid", ["12ab", "another", None])
-def test_the_gpu_is_described(monkeypatch, tmp_path, uuid):
-    """What nvidia-smi tells of it, where there is one and it knows the GPU."""
-    properties = SimpleNamespace(
-        name="H200", major=9, minor=0, multi_processor_count=132, L2_cache_size=1, total_memory=2, uuid=uuid
-    )
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    if uuid is not None:
-        (tmp_path / "nvidia-smi").write_text(SMI)
-        (tmp_path / "nvidia-smi").chmod(0o755)
-    described = describe_gpu(torch.device("cuda"))
-    assert (described["gpu"], described["architecture"]) == ("H200", "sm_90")
-    assert described["cuda"] == torch.version.cuda
-    known = {"driver_version": "570.10", "clocks.sm": "1980 MHz", "clocks.max.sm": "2000 MHz"}
-    known |= {"clocks.mem": "2619 MHz", "power.limit": "700.00 W"}
-    assert described["nvidia_smi"] == (known if uuid == "12ab" else {})
-
-
-def test_the_kernel_of_a_gpu_that_is_not_there():
-    assert "GPU" in describe_kernel(torch.float32, torch.device("cuda", 99))["unavailable"]
