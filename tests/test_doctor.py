@@ -217,7 +217,7 @@ def test_why_a_gpu_does_not_run_our_kernel(sandbox, gpus, monkeypatch):
 
 
 @needs_nvrtc
-def test_cuda_kernels_can_be_compiled_without_a_gpu(sandbox, monkeypatch):
+def test_cuda_kernels_can_be_compiled_without_a_gpu(sandbox):
     report, _ = doctor()
     assert re.fullmatch(r"\d+\.\d+", report["cuda_compiler"]["nvrtc"])
     assert "kernels build --cuda all" in report["cuda_compiler"]["without_a_gpu"]

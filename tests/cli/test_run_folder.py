@@ -38,7 +38,7 @@ def test_evaluate_a_file(replaced, tmp_path):
     assert len(calls) == 2
 
 
-def test_predict(replaced, tmp_path):
+def test_predict(replaced):
     calls = replaced("dcnrun.predict.command", "predict")
     assert run("predict", "runs/a", "photos", "--out", "found").exit_code == 0
     more = ["--format", "coco", "--format", "png", "--split", "train", "--checkpoint", "last"]

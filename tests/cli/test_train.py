@@ -33,7 +33,7 @@ def test_resume(replaced, tmp_path):
     assert calls == [(tmp_path, [])]
 
 
-def test_range_test(replaced, tmp_path, monkeypatch):
+def test_range_test(replaced, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     calls = replaced("dcnrun.training.lr_range", "lr_range_test")
     assert run("lr", "conv=standard", "--from", "1e-4", "--to", "2", "--steps", "50", "--out=~/x").exit_code == 0

@@ -94,7 +94,7 @@ def test_charts_have_every_seed(written, comparison):
             assert held["interval"] == pytest.approx(ends, rel=1e-4)
 
 
-def test_differences_of_classes_are_paired_by_seed(tmp_path, written, comparison):
+def test_differences_of_classes_are_paired_by_seed(written, comparison):
     data = data_of(written)
     scores = [{run.seed: run.summary["per_class"]["val/miou"] for run in each.runs} for each in comparison.variants]
     for number, held in enumerate(data["variants"]):

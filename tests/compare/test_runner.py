@@ -107,7 +107,7 @@ def test_it_starts_the_processes_of_runs_itself(trainer, monkeypatch):
         run_grid(trainer.overrides, program=trainer.program)
 
 
-def test_a_failed_run_is_listed_and_the_rest_go_on(trainer, tmp_path):
+def test_a_failed_run_is_listed_and_the_rest_go_on(trainer):
     trainer.does("dilated-4-seed0", "fail")
     trainer.does("standard-seed1", "crash")
     result = run_grid(trainer.overrides, program=trainer.program)

@@ -45,7 +45,7 @@ def test_chosen_bands_are_measured(tmp_path):
     np.testing.assert_allclose(config.mean, pixels.mean(0)[[4, 1]], rtol=1e-5)
 
 
-def test_auto_measures_images_of_8_bits_too(tmp_path):
+def test_auto_measures_images_of_8_bits_too():
     given = compose(["conv=standard", "data=shapes", "data.train_images=2", "data.mean=auto", "data.std=auto"]).data
     dataset = build_dataset(given, "train")
     config, _ = settle(given, dataset)

@@ -69,7 +69,7 @@ class TestWhatThereIs:
         assert report["pixels_of_class"] == pytest.approx({"no": 0.7, "yes": 0.1, "never": 0})
         assert report["images_with_class"] == {"no": 1, "yes": 1, "never": 0}
 
-    def test_either_label_of_shapes(self, tmp_path):
+    def test_either_label_of_shapes(self):
         config = ShapesConfig(train_images=4, val_images=3, workers=0)
         assert check_data(config)["labels"] == "masks"
         report = check_data(config, ["val"], labels="boxes")["splits"]["val"]

@@ -57,16 +57,16 @@ def save_coco(file, names, categories=("cat", "dog")):
 
 class TestCoco:
     @pytest.mark.parametrize(
-        ("train", "val", "train_images", "val_images", "expected"),
+        ("train", "val", "train_images", "val_images"),
         [
-            ("annotations/instances_train.json", "annotations/instances_val.json", "images/train", "images/val", None),
-            ("train/_annotations.coco.json", "valid/_annotations.coco.json", "train", "valid", None),
-            ("a/instances_train2017.json", "a/instances_val2017.json", "train2017", "val2017", None),
-            ("train.json", "test.json", "pictures", "pictures", None),
-            ("one/x_train.json", "two/y_val.json", "pictures", "pictures", None),
+            ("annotations/instances_train.json", "annotations/instances_val.json", "images/train", "images/val"),
+            ("train/_annotations.coco.json", "valid/_annotations.coco.json", "train", "valid"),
+            ("a/instances_train2017.json", "a/instances_val2017.json", "train2017", "val2017"),
+            ("train.json", "test.json", "pictures", "pictures"),
+            ("one/x_train.json", "two/y_val.json", "pictures", "pictures"),
         ],
     )
-    def test_two_files(self, tmp_path, train, val, train_images, val_images, expected):
+    def test_two_files(self, tmp_path, train, val, train_images, val_images):
         root = tmp_path / "it's [mine], ~all, ü\\"
         for file, folder, names in ((train, train_images, ["a.png", "b.png"]), (val, val_images, ["c.png"])):
             save_coco(root / file, names)

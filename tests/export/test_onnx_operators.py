@@ -78,7 +78,7 @@ class Pools(nn.Module):
         )
 
 
-def test_deformable_roi_pooling(tmp_path):
+def test_deformable_roi_pooling():
     """At the border and beyond it too, for as many regions as there are."""
     import onnxruntime
 

@@ -46,7 +46,7 @@ def is_there(pid):
     return True
 
 
-def test_jobs_are_run_one_after_the_other_and_what_they_report_is_recorded(batch, tmp_path):
+def test_jobs_are_run_one_after_the_other_and_what_they_report_is_recorded(batch):
     runs = batch("value=0.5", "value=0.7 steps=2")
     first, second = runs.work()
     assert (first.state, first.history) == (State.completed, ((1, 0.5), (2, 0.51), (3, 0.52)))

@@ -156,11 +156,14 @@ def test_runs_that_are_none_or_have_no_checkpoint_are_refused(segmenter, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_images_of_other_bands_are_named_and_16_bits_are_seen(tmp_path, capsys):
+def test_images_of_other_bands_are_named_and_16_bits_are_seen(segmenter, tmp_path, capsys):
     run = saved_run(tmp_path / "run", "data.bands=[0]", "data.mean=[0.5]", "data.std=[0.2]")
     values = (65535 * np.random.default_rng(0).random((40, 48))).astype(np.uint16)
     (tmp_path / "photos").mkdir()
     Image.fromarray(values).save(tmp_path / "photos" / "deep.png")
+    with pytest.raises(ProblemsError, match="1 of 1 images can't be read"):
+        predicted([segmenter], [tmp_path / "photos"], tmp_path / "colours")
+    assert "'deep.png': the image has 1 band, but" in " ".join(capsys.readouterr().out.split())
     predicted([run], [tmp_path / "photos"], tmp_path / "out")
     (run,) = command.load_predictors([str(run)], ["photos"], [], command.Options(tmp_path))
     with torch.inference_mode():

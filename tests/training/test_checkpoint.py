@@ -151,7 +151,7 @@ def test_no_file_is_waited_for(tmp_path):
             checkpoint.load(path)
 
 
-def test_what_training_needs_is_named(tmp_path):
+def test_what_training_needs_is_named():
     with pytest.raises(RunError, match="it has no optimizer, scaler, random, losses, clock"):
         checkpoint.require_state_of_training(state(3))
     whole = state(3) | {"optimizer": {}, "scaler": {}, "random": [], "losses": {"sums": {}, "steps": 0}}

@@ -99,7 +99,7 @@ def test_dry_run_of_a_detector(tiny_detector):
     assert [layer["name"] for layer in result["replaced"]] == ["layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"]
 
 
-def test_images_that_are_trained_on_are_not_validated_on(tiny, tmp_path):
+def test_images_that_are_trained_on_are_not_validated_on(tiny):
     overrides = ["data=nuclei", "data.val=train", "conv=standard", *(each for each in tiny if "data" not in each)]
     for refused in (train, dry_run):
         with pytest.raises(DataError, match=r"data.val=train is data.train: 12 of 12 validation images"):

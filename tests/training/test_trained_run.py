@@ -49,7 +49,7 @@ def test_published_weights_are_needed_at_the_start_only(tiny, tmp_path):
     assert folder.config_file.read_text() == saved
 
 
-def test_a_run_goes_on_from_another_run(finished, tiny, capsys):
+def test_a_run_goes_on_from_another_run(finished, tiny):
     """Fine-tuning: the network of a run's folder, on data with the same classes."""
     overrides = [*tiny, "conv=deformable", "trainer.steps=1", f"model.weights={finished.path}"]
     training, _ = prepare(compose(overrides))

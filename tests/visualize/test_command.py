@@ -25,7 +25,7 @@ from tests.visualize.factories import FIRST, photo, quick, trained, written_file
 # All there is, by the command itself.
 
 
-def test_one_run(modulated, tmp_path):
+def test_one_run(modulated):
     result = CliRunner().invoke(app, ["visualize-offsets", str(modulated), FIRST, "--limit", "3", "--json"])
     assert result.exit_code == 0, result.stderr
     out = modulated / "figures" / "offsets"
@@ -175,7 +175,7 @@ def fails(arguments, out, error, words, **options):
     assert len(message.splitlines()) == 1
 
 
-def test_wrong_arguments(standard, modulated, tmp_path):
+def test_wrong_arguments(standard, tmp_path):
     (empty := tmp_path / "empty").mkdir()
     (text := tmp_path / "text.png").write_text("no image")
     Image.fromarray(np.full((30, 40), 4000, np.uint16)).save(deep := tmp_path / "deep.png")
