@@ -72,7 +72,8 @@ def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
 
     What a kind of convolution does not have is left out for it and equal variants become one, so that
     `conv=standard,dilated conv.dilation=2,4` is standard, dilated 2 and dilated 4. Where dilated is one of several kinds,
-    `conv.dilation` is of that control alone. ConfigError holds every problem of every variant, with its name.
+    `conv.dilation` is of that control alone. ConfigError holds every problem of every variant, with its name; or the settings that
+    no variant has, and those whose values make none.
     """
     choices = _choices(overrides)
     asked = _combinations([choice for choice in choices if choice[0] != SEED])
@@ -90,8 +91,12 @@ def expand(overrides: Sequence[str], config_dir: Path | None = None) -> Grid:
             reduced[kept] = config if kept == own else compose(kept, config_dir)
         for key in {_key(override) for override in own} & foreign.keys():
             left_out.setdefault(key, {})[foreign[key]] = None
+    variants = _distinct(
+        _as_their_runs([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()])
+    )
+    _require_effect(choices, variants, left_out)
     return Grid(
-        _distinct(_as_their_runs([_without_foreign(kept, config, config_dir) for kept, config in reduced.items()])),
+        variants,
         tuple(dict.fromkeys(config.seed for config in with_seeds)) or (configs[0].seed,),
         tuple(f"{key} ({', '.join(lacking)})" for key, lacking in sorted(left_out.items())),
     )
@@ -109,6 +114,24 @@ def _choices(overrides: Sequence[str]) -> list[tuple[str, list[str]]]:
     if problems:
         raise ConfigError(problems)
     return choices
+
+
+def _require_effect(
+    choices: Sequence[tuple[str, list[str]]], variants: Sequence[Variant], left_out: Mapping[str, Iterable[str]]
+) -> None:
+    """Raise ConfigError for what was asked for and is in no comparison: else it would seem to have been compared."""
+    problems = []
+    for key, values in choices:
+        if key == SEED:
+            continue
+        override, several = f"{key}={','.join(values)}", len(set(values)) > 1
+        made = {own for variant in variants for own in variant.overrides if _key(own) == key}
+        if not made and (several or key not in MAY_BE_INACTIVE):
+            problems.append(f"{override} does nothing with {' and '.join(left_out.get(key, ()))}: leave it out")
+        elif several and len(made) == 1:
+            problems.append(f"{override} makes no variants, since runs are the same with each: give one value")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _combinations(choices: Sequence[tuple[str, list[str]]]) -> list[tuple[str, ...]]:

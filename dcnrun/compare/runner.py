@@ -72,6 +72,8 @@ def run_grid(
     runs = grid_cells(grid, folder)
     for line in idle_controls(grid):
         console.print(f"Warning: {line}", markup=False, soft_wrap=True)
+    if grid.left_out:
+        console.print(f"Left out where a variant does not have it: {', '.join(grid.left_out)}", markup=False)
     if dry_run:
         return _show_plan(grid, runs, folder)
     _make(folder)
@@ -162,8 +164,6 @@ def _show_plan(grid: Grid, runs: Sequence[GridCell], folder: Path) -> dict[str, 
     for run, state in zip(runs, states, strict=True):
         table.add_row(Text(run.title), Text(" ".join(run.overrides)), state)
     console.print(table)
-    if grid.left_out:
-        console.print(f"Left out where a variant does not have it: {', '.join(grid.left_out)}", markup=False)
     plan = _plan(grid, runs, folder)
     to_train = sum(run.steps for run, state in zip(runs, states, strict=True) if state != "done")
     if elsewhere:

@@ -165,6 +165,23 @@ def test_without_replaced_layers_settings_of_offsets_are_left_out():
     assert grid.left_out == ("optim.offset_lr_mult (conv.layers=0)",)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (
+            ["optim=adamw", "optim.momentum=0.5,0.9"],
+            r"optim\.momentum=0\.5,0\.9 does nothing with optim\.optimizer=adamw",
+        ),
+        (["conv=standard", "conv.layers=1,3"], r"conv\.layers=1,3 does nothing with conv=standard"),
+        (["conv=standard,deformable", "name=a,b"], "name=a,b makes no variants, since runs are the same with each"),
+    ],
+)
+def test_what_is_in_no_variant_is_refused(overrides, says):
+    """Else it would seem to have been compared."""
+    with pytest.raises(ConfigError, match=says):
+        build_grid(overrides)
+
+
 def test_a_setting_of_another_optimizer_makes_no_variants():
     assert names("conv=deformable", "optim=sgd,adamw", "optim.momentum=0.5,0.9") == [
         "deformable optimizer=sgd lr=0.01 momentum=0.5 weight_decay=0.0001 schedule=poly",
