@@ -219,6 +219,9 @@ def _metric_problems(sweep: SweepFile, config: Config) -> Iterator[str]:
     elif (metric.name == LOSS) != (metric.goal is Goal.minimize):
         better = Goal.minimize if metric.name == LOSS else Goal.maximize
         yield f"{where}: of {metric.name}, {'less' if better is Goal.minimize else 'more'} is better: say goal: {better.value}."
+    elif metric.target is not None and metric.name != LOSS and not 0 <= metric.target <= 1:
+        meant = f": write {metric.target / 100:g} for {metric.target:g} %" if 1 < metric.target <= 100 else ""
+        yield f"{where}: target is {metric.target:g}, but {metric.name} is from 0 to 1{meant}."
 
 
 def _unscored(sweep: SweepFile, config: Config) -> Iterator[str]:

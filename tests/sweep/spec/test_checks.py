@@ -162,7 +162,9 @@ def test_conditional_parameters_are_refused(kinds, parameter, expected):
         ("{name: val/miou, goal: maximize}", BOXES, "and no val/miou"),
         ("{name: val/miou}", QUICK, "of val/miou, more is better: say goal: maximize"),
         ("{name: train/loss, goal: maximize}", QUICK, "of train/loss, less is better: say goal: minimize"),
-        ("{name: train/loss}", QUICK, None),
+        ("{name: val/miou, goal: maximize, target: 80}", QUICK, "val/miou is from 0 to 1: write 0.8 for 80 %."),
+        ("{name: val/miou, goal: maximize, target: 800}", QUICK, "target is 800, but val/miou is from 0 to 1."),
+        ("{name: train/loss, target: 2}", QUICK, None),
         ("{name: val/map_50, goal: maximize}", BOXES, None),
     ],
 )
