@@ -111,7 +111,14 @@ def agent(
 
     For example: dcnrun agent offset-lr-bayes --storage postgresql://me@host/sweeps
     """
+    from dcnrun.console import console
     from dcnrun.jobs.database import storage_url
     from dcnrun.sweep.agent import run_agent
 
-    return run_agent(sweep, storage_url(storage), count, gpu_list(gpus), out)
+    try:
+        return run_agent(sweep, storage_url(storage), count, gpu_list(gpus), out)
+    except KeyboardInterrupt:
+        console.print(
+            "Stopped; what its trials have trained is kept. This command or any other agent goes on with them."
+        )
+        raise

@@ -52,6 +52,13 @@ def test_sweep_that_only_tells(replaced):
     assert told == [("lr", Options()), ("lr", Options(storage="sqlite:///a.db", out=Path("b")))]
 
 
+def test_an_agent_that_is_interrupted_says_how_to_go_on(replaced):
+    replaced("dcnrun.sweep.agent", "run_agent", error=KeyboardInterrupt())
+    result = run("agent", "lr")
+    assert result.exit_code == 130
+    assert "This command or any other agent goes on with them." in " ".join(result.output.split())
+
+
 def test_agent(replaced):
     calls = replaced("dcnrun.sweep.agent", "run_agent")
     assert run("agent", "lr", DCNRUN_STORAGE="").exit_code == 0
