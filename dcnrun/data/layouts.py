@@ -1,7 +1,8 @@
 """Where the images and masks of a user's own folder are: in which folders, or in which list."""
 
 import os
-from collections.abc import Iterator, Set
+import re
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from dcnrun.data.files import (
     is_folder,
     read_names,
     require_below,
+    walk,
 )
 from dcnrun.data.mask_names import files_in, masks_beside, masks_of
 from dcnrun.data.sample import Split
@@ -59,7 +61,7 @@ def pairs_of(config: FolderConfig, split: Split) -> tuple[list[Pair], list[str]]
             f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
         )
     pairs, more = _with_masks(config, sorted(found), found, masks)
-    return pairs, [*notes, *more]
+    return pairs, [*notes, *more, *(_notes_of_others(pairs, images, masks) if images != masks else ())]
 
 
 def find_layouts(root: Path, part: str) -> list[tuple[Layout, str]]:
@@ -101,6 +103,32 @@ def _found(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[L
             return layout, file, [f"data.{split} is read from the list {root / file} (data.{split}={file} forces it)"]
     _require_layout(root, setting, list(_folders(root, layout, part)))
     return layout, part, []
+
+
+def _notes_of_others(pairs: Sequence[Pair], images: Path, masks: Path) -> Iterator[str]:
+    """Yield notes of what else is in the folders of images and of masks, so that nothing is missing without a word."""
+    deeper = [
+        place / name
+        for place, names in walk(images, must_read=False)
+        if place != images and not place.is_relative_to(masks)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES)
+    ]
+    if deeper:
+        yield (
+            f"{len(deeper)} image{'s' * (len(deeper) > 1)} in folders below {images}, such as {deeper[0].relative_to(images)}: not read (a list"
+            " names images in folders: data.train=train.txt)"
+        )
+    shared = (_beginnings(pair.image.stem) & _beginnings(pair.mask.stem) for pair in pairs)
+    known = {max(names, key=len) for names in shared if names}
+    bare = [file.name for file in files_in(masks, MASK_SUFFIXES) if known.isdisjoint(_beginnings(file.stem))]
+    if bare:
+        yield f"{len(bare)} mask{'s have' if len(bare) > 1 else ' has'} no image, such as {bare[0]}: not read"
+
+
+def _beginnings(stem: str) -> set[str]:
+    """Return a name and what is before each joint of it: the longest that an image and its mask share is their own."""
+    return {stem, *(stem[: joint.start()] for joint in re.finditer("[_-]", stem))}
 
 
 def _overrides(layout: Layout, split: Split, part: str) -> str:

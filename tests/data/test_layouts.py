@@ -63,6 +63,18 @@ def test_side_by_side(tmp_path):
     assert found(tmp_path, "val")[0] == [("c", "val/c.png", "val/c_mask.png")]
 
 
+def test_what_else_is_there_is_counted(tmp_path):
+    touch(tmp_path, *(f"images/train/{name}_leftImg8bit.png" for name in ("1", "2")), "images/train/deep/er/3.png")
+    touch(tmp_path, *(f"masks/train/{name}_gtFine_{kind}.png" for name in ("1", "2") for kind in ("labelIds", "color")))
+    touch(tmp_path, "masks/train/11_gtFine_labelIds.png", "masks/train/deep/er/3.png")
+    pairs, notes = found(tmp_path)
+    assert [name for name, *_ in pairs] == ["1_leftImg8bit", "2_leftImg8bit"]
+    assert notes[1:] == [
+        f"1 image in folders below {tmp_path}/images/train, such as deep/er/3.png: not read (a list names images in folders: data.train=train.txt)",
+        "1 mask has no image, such as 11_gtFine_labelIds.png: not read",
+    ]
+
+
 def test_one_folder_that_is_shared(tmp_path):
     touch(tmp_path, "images/a.jpg", "masks/a.png")
     assert found(tmp_path, val_share=0.5)[0] == [("a", "images/a.jpg", "masks/a.png")]
