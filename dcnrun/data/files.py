@@ -19,7 +19,7 @@ from torchvision.tv_tensors import Image, Mask
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.colours import ColourTable, count_colours
 from dcnrun.data.mask_batches import SegmentationDataset
-from dcnrun.data.rasters import REDUCED_OR_MASK, Layout, choose_bands, deep_layout, read_deep
+from dcnrun.data.rasters import REDUCED_OR_MASK, Layout, choose_bands, deep_layout, read_deep, read_numbers
 from dcnrun.data.sample import IGNORE, Sample
 from dcnrun.errors import DataError, UsageError
 from dcnrun.runs import require_regular
@@ -267,6 +267,8 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
 
     With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey.
     """
+    if (colours is None or not colours.is_grey) and (numbers := _numbers(path)) is not None:
+        return _small_values(path, numbers), []
     picture = _read(path, _MASK_MODES, _MASK_EXPECTED, (*_MASK_FORMATS, *_FORMATS))
     if picture.format not in _MASK_FORMATS or picture.info.get("compression") == "jpeg":
         how = "WebP" if picture.format == "WEBP" else "JPEG"
@@ -294,6 +296,17 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
         return _grey_values(path, np.array(picture)[..., :3]), []
     flat = (picture.getpalette("RGB") or []) if picture.mode == "P" else []
     return np.array(picture, np.uint8), [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
+
+
+def _numbers(path: Path) -> NDArray[Any] | None:
+    """Return the numbers of a grey TIFF file; None for other files, and those that are not there."""
+    try:
+        require_regular(path)
+        return read_numbers(path, MOST_PIXELS)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # damaged files make decoders raise almost anything
+        raise DataError(f"{path}: {why_unreadable(error)}; expected {_MASK_EXPECTED}") from error
 
 
 def _small_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:

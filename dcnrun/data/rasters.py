@@ -57,12 +57,38 @@ def deep_layout(path: Path, most_pixels: int) -> Layout | None:
             return None
     else:
         return None
-    height, width = layout.size
+    _require_extent(*layout.size, most_pixels)
+    return layout
+
+
+def _require_extent(height: int, width: int, most_pixels: int) -> None:
     if min(height, width) == 0:
         raise ValueError(f"it is {width}x{height} (width x height)")
     if height * width > most_pixels:
         raise ValueError(f"it claims to have more than {most_pixels:,} pixels")
-    return layout
+
+
+def read_numbers(path: Path, most_pixels: int) -> NDArray[Any] | None:
+    """Return the numbers (H, W) of a TIFF file with one grey band as they are stored, upright; None for all others. Raises as `deep_layout`.
+
+    Where 0 is white, ImageJ and tifffile hold what is stored for the number: 255 of ImageJ's binary masks and true of tifffile's stand for
+    objects, though viewers show them black. Of other programs' files of 1 bit the shade is meant, as it is shown.
+    """
+    with path.open("rb") as file:
+        if not file.read(4).startswith(_TIFF):
+            return None
+    from tifffile import COMPRESSION, TiffFile
+
+    with TiffFile(path) as tiff:
+        page, *others = _pages(tiff)
+        is_grey = page.samplesperpixel == 1 and page.photometric in (_WHITE_IS_0, _BLACK_IS_0)
+        is_exact = page.compression not in (COMPRESSION.OJPEG, COMPRESSION.JPEG) and np.dtype(page.dtype).kind != "c"
+        if others or not is_grey or not is_exact:
+            return None
+        _require_extent(page.imagelength, page.imagewidth, most_pixels)
+        numbers: NDArray[Any] = _upright(_bands_first(page), _orientation(page))[0]
+        is_shade = page.photometric == _WHITE_IS_0 and page.bitspersample == 1 and "tifffile" not in page.software
+        return np.equal(numbers, 0) if is_shade else numbers
 
 
 def read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dcnrun.config.schema import FolderConfig
@@ -303,6 +304,20 @@ class TestMasks:
         picture = picture if mode is None else picture.convert(mode)
         picture.save(tmp_path / f"a.{suffix}")
         assert np.array_equal(read_mask(tmp_path / f"a.{suffix}")[0], values)
+
+    @pytest.mark.parametrize(
+        "dtype", ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int64", "uint64", "float16", "float64"]
+    )
+    @pytest.mark.parametrize("photometric", ["miniswhite", "minisblack"])
+    def test_a_grey_tiff_holds_the_values_as_they_were_written(self, tmp_path, dtype, photometric):
+        values = labels(values=(0, 1, 1) if dtype == "bool" else (0, 1, 2))
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), photometric=photometric)
+        assert np.array_equal(read_mask(tmp_path / "a.tif")[0], values)
+
+    def test_a_tiff_of_1_bit_from_elsewhere_holds_shades(self, tmp_path):
+        values = labels(values=(0, 1, 1))
+        tifffile.imwrite(tmp_path / "a.tif", values == 0, photometric="miniswhite", software="a scanner")
+        assert np.array_equal(read_mask(tmp_path / "a.tif")[0], values)
 
     @pytest.mark.parametrize("value", [256, -1, 0.5])
     def test_a_value_beyond_8_bits_is_named(self, tmp_path, value):
