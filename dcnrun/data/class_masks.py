@@ -14,11 +14,10 @@ from dcnrun.config.schema import BoxFilesConfig
 from dcnrun.data.box_files import BoxFileDataset, Record
 from dcnrun.data.coco_masks import area, decode
 from dcnrun.data.mask_batches import SegmentationDataset
-from dcnrun.data.sample import IGNORE, Sample, Split
+from dcnrun.data.sample import IGNORE, MOST_CLASSES, Sample, Split
 from dcnrun.errors import UsageError
 
 BACKGROUND = "background"
-_MOST_CLASSES = 255
 
 ConfigT = TypeVar("ConfigT", bound=BoxFilesConfig, contravariant=True)
 
@@ -52,9 +51,9 @@ class ClassMaskDataset(SegmentationDataset):
             source: what messages call it.
         """
         self.classes = (BACKGROUND, *(name for name in objects.classes if name != BACKGROUND))
-        if len(self.classes) > _MOST_CLASSES:
+        if len(self.classes) > MOST_CLASSES:
             raise UsageError(
-                f"{source}: it has {len(self.classes)} classes with the background; masks have {_MOST_CLASSES} at most"
+                f"{source}: it has {len(self.classes)} classes with the background; masks have {MOST_CLASSES} at most"
             )
         self.flaws = objects.flaws
         self._objects = objects

@@ -22,11 +22,10 @@ from dcnrun.data.files import (
     root_folder,
 )
 from dcnrun.data.layouts import pairs_of
-from dcnrun.data.sample import IGNORE, Rule, Split
+from dcnrun.data.sample import IGNORE, MOST_CLASSES, Rule, Split
 from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
 
-_MOST_CLASSES = 255
 _MOST_SHARED = 2000
 """Masks that are read to share their classes evenly between training and validation; more are shared by chance."""
 _MOST_SEARCHED = 5000
@@ -42,7 +41,7 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     count = len(config.classes)
     yield "root", config.root is not None, "the folder that holds the images and masks"
-    yield "classes", 2 <= count <= _MOST_CLASSES, f"2 to {_MOST_CLASSES} names in the order of the mask's values"
+    yield "classes", 2 <= count <= MOST_CLASSES, f"2 to {MOST_CLASSES} names in the order of the mask's values"
     yield "classes", len(set(config.classes)) == count, "every name once"
     values = config.mask_values
     yield "mask_values", not values or len(values) == len(set(values)) == count, f"[], or {count} values, each once"

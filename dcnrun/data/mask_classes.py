@@ -11,11 +11,10 @@ from PIL import Image as Pillow
 from dcnrun.config.overrides import as_override
 from dcnrun.data.colours import keys_of
 from dcnrun.data.files import read_mask
+from dcnrun.data.sample import IGNORE, MOST_CLASSES
 from dcnrun.errors import DcnrunError
 from dcnrun.runs import require_regular
 
-_MOST_CLASSES = 255
-_VOID = 255
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
 _GREY = 0x010101
@@ -47,7 +46,7 @@ def guess_classes(masks: Sequence[Path]) -> Guess:
 
 
 def _of_values(values: list[int], smoothed: str) -> Guess:
-    below = [value for value in values if value != _VOID]
+    below = [value for value in values if value != IGNORE]
     is_counted_from_1 = len(below) > 1 and below == list(range(1, len(below) + 1))
     if is_counted_from_1 and below == values:
         return Guess(_made_up(len(below) + 1)[1:], ["data.ignore_label=0"])
@@ -60,14 +59,14 @@ def _of_values(values: list[int], smoothed: str) -> Guess:
 
 
 def _of_colours(colours: list[int], smoothed: str) -> Guess:
-    if len(colours) > _MOST_CLASSES:
+    if len(colours) > MOST_CLASSES:
         return Guess(_made_up(0), [], f"; masks have {len(colours)} colours, more than there can be classes")
     texts = [f"#{colour:06x}" for colour in colours]
     return Guess(_made_up(len(colours)), [as_override("data.colours", texts)], smoothed)
 
 
 def _made_up(count: int) -> list[str]:
-    return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), _MOST_CLASSES)))]
+    return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), MOST_CLASSES)))]
 
 
 class _Seen:
@@ -94,9 +93,8 @@ class _Seen:
         edges = self.every - self._solid
         if len(self._solid) < 2 or len(edges) <= len(self._solid):
             return sorted(self.every), ""
-        return sorted(
-            self._solid
-        ), f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes"
+        remark = f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes"
+        return sorted(self._solid), remark
 
 
 def _colours(file: Path) -> NDArray[Any]:

@@ -24,6 +24,8 @@ Rule = tuple[str, bool, str]
 
 IGNORE = 255
 """The mask value that is neither trained on nor scored, whatever a data set's files call it."""
+MOST_CLASSES = IGNORE
+"""Classes that a mask can number: 0 to 254."""
 
 
 class ImageSample(TypedDict):
