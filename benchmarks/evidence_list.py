@@ -88,7 +88,13 @@ GAINS = (
         "the number of training images: of 500 deformable convolution gains 1.5 points over standard, not significant, of 2,000 4.1 and of 8,000 4.3; over the "
         "better dilated 2.4, 4.6 and 5.4, all significant. As `gain_warp`",
     ),
-    ("sizes", "data.object_scale_range=1,2,4", 0.9, "the range of the objects' sizes"),
+    (
+        "sizes",
+        "data.object_scale_range=1,2,4",
+        0.9,
+        "the range of the objects' sizes, which the gain does not follow: deformable convolution gains 4.0, 4.4 and 4.1 points over standard, where the largest "
+        "object is 1, 2 and 4 times as large as the smallest, and 5.5, 6.3 and 4.2 over the better dilated one, all significant. As `gain_warp`",
+    ),
     ("rotation", "data.rotation=0,90,180", 0.6, "the range of the objects' rotations"),
 )
 """What the gain of deformable over standard and over the better dilated convolution may depend on: a part each, most of which need the 20 runs at the defaults.
