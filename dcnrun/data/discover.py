@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
@@ -129,7 +130,7 @@ def discover(path: Path) -> list[Reading]:
         raise UsageError(f"{path}: {file} is {tool}, which is not read; export it as {instead} from there")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
-        " labelme (.json), images with masks, VOC2012 and Cityscapes;"
+        " labelme (.json), images with masks, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
         f" there are files: {first_few(counts) if counts else 'none'}"
     )
 
@@ -388,10 +389,11 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
-    with_boxes = {file: found for file in _files(listing, ".xml") if (found := _has_boxes(root / file)) is not None}
-    if not with_boxes or not all(with_boxes.values()):
+    boxes = {file: found for file in _files(listing, ".xml") if (found := _boxes(root / file)) is not None}
+    there = list(chain.from_iterable(boxes.values()))
+    if not boxes or (there and not any(there)):
         return
-    places = [PurePosixPath(file).parent for file in with_boxes]
+    places = [PurePosixPath(file).parent for file in boxes]
     sets = [place for place in listing if place.endswith("ImageSets/Main")]
     if sets:
         format, because = "Pascal VOC", "Annotations/*.xml, ImageSets/Main/{}.txt"
@@ -417,13 +419,13 @@ def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
     yield Reading(format, because.format(train), overrides, classes, split)
 
 
-def _has_boxes(file: Path) -> bool | None:
-    """Whether each object of an annotation has a box (that of LabelMe has none); None where the file is no annotation."""
+def _boxes(file: Path) -> list[bool] | None:
+    """Return whether each object of an annotation has a box (those of LabelMe have none); None where the file is no annotation."""
     try:
         annotation = parse(file)
     except (OSError, ValueError, ElementTree.ParseError):
         return None
-    return all(element.find("bndbox") is not None for element in annotation.findall("object"))
+    return [element.find("bndbox") is not None for element in annotation.findall("object")]
 
 
 def _entry_of(place: PurePosixPath) -> str:

@@ -282,6 +282,12 @@ class TestVoc:
         assert {"data.train=[train]", "data.val=[val]", "data.classes=[cat]"} < set(reading.overrides)
         assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
+    def test_an_object_without_a_box_is_left_to_the_check(self, tmp_path):
+        polygon = "<object><name>cat</name><polygon><x1>1</x1><y1>1</y1></polygon></object>"
+        save_voc_image(tmp_path, "a", voc_object("cat", (1, 1, 9, 9)), polygon)
+        (flaw,) = opened(only(tmp_path), open_box_dataset).flaws
+        assert "object 2 ('cat'): its xmin is ''" in str(flaw)
+
     @pytest.mark.parametrize(
         ("annotations", "images", "entry"),
         [
