@@ -1,6 +1,7 @@
 """A user's own data: a folder of images, a folder of masks, a list of classes; and what the values in the masks stand for."""
 
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,17 @@ def _meaning(config: FolderConfig, split: Split, pairs: list[Pair]) -> _Meaning:
             " (data.mask_values=[0,255] or data.ignore_label=255 forces either)"
         )
         return _Meaning([0, IGNORE], None, None, {"mask_values": [0, IGNORE]}, notes)
+    if split == "val" and len(values) == 2 and ignored == IGNORE and (white := _white_masks(pairs)):
+        remedy = (
+            "make the values of both splits alike"
+            if config.ignore_label is None
+            else "data.ignore_label=null takes it for that"
+        )
+        warnings.warn(
+            f"255 in {white} of the masks of data.{split} looked at, and no value but 0 beside it: ignored, as in training, so that no"
+            f" pixel is {config.classes[1]!r} ({remedy})",
+            stacklevel=3,
+        )
     return _Meaning(values, ignored, None, settled, notes)
 
 

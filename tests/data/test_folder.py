@@ -189,7 +189,13 @@ class TestValues:
         save_values(tmp_path, (0, 1, 255))
         save_values(tmp_path, *self.WHITE, split="val")
         config = FolderConfig(root=str(tmp_path), classes=["no", "yes"])
-        assert rows_of(build_dataset(config, "val")) == [[0, 0, 255], [0, 0, 0]]
+        for ignored, remedy in (
+            (None, "make the values of both splits alike"),
+            (255, "data.ignore_label=null takes it for that"),
+        ):
+            with pytest.warns(match=rf"255 in 1 of the masks of data.val .* so that no pixel is 'yes' \({remedy}\)"):
+                dataset = build_dataset(replace(config, ignore_label=ignored), "val")
+            assert rows_of(dataset) == [[0, 0, 255], [0, 0, 0]]
         save_values(tmp_path, *self.WHITE)
         assert rows_of(build_dataset(config, "val")) == [[0, 0, 1], [0, 0, 0]]
         (tmp_path / "masks/train").rename(tmp_path / "masks/gone")
