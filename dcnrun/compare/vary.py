@@ -25,7 +25,7 @@ from dcnrun.config.inactive import traits_of
 from dcnrun.config.overrides import split_choices
 from dcnrun.config.schema import ConvKind
 from dcnrun.console import console, printable
-from dcnrun.errors import UsageError
+from dcnrun.errors import RunError, UsageError
 from dcnrun.plotting import GREY, LABEL_SIZE, new_figure, plain_text, remove_box, save_png
 from dcnrun.runs import json_ready, write_json, write_text
 from dcnrun.scores import in_percent
@@ -107,6 +107,7 @@ def run_varied(
 
     Raises:
         UsageError: a setting can't be varied; ConfigError: any of the comparisons can't be. Both before the first run.
+        RunError: a comparison has no completed run; after all others.
     """
     grids = dict(_grids(overrides, each, config_dir) for each in vary)
     if len(grids) < len(vary):
@@ -116,11 +117,17 @@ def run_varied(
     runs_dir = Path(all_grids[0].variants[0].config.runs_dir)
     folder = out or runs_dir / f"vary-{digest([grid.digest for grid in all_grids])}"
     reports: dict[str, dict[str, dict[str, Any]]] = {}
+    failures: list[str] = []
     for number, ((key, value), slug) in enumerate(
         zip(places, slugs([f"{key}={value}" for key, value in places]), strict=True), start=1
     ):
         console.print(f"{key}={value}, {number} of {len(places)}", markup=False, style="bold")
-        report = run([*overrides, f"{key}={value}"], folder / slug)
+        try:
+            report = run([*overrides, f"{key}={value}"], folder / slug)
+        except RunError as error:  # the others may well run: a larger network has no room, say
+            failures.append(f"{key}={value}: {error}")
+            console.print(failures[-1], markup=False, soft_wrap=True)
+            continue
         reports.setdefault(key, {})[value] = report if dry_run else with_gains_over_dilated(report)
         if not dry_run:
             _write([Varied(each, own) for each, own in reports.items()], folder)
@@ -129,7 +136,10 @@ def run_varied(
     varied = [Varied(key, own) for key, own in reports.items()]
     for each in varied:
         console.print(table(each))
-    console.print(f"Written: {folder}/vary.md, vary.json, {FIGURE_NAME}", markup=False, soft_wrap=True)
+    if varied:
+        console.print(f"Written: {folder}/vary.md, vary.json, {FIGURE_NAME}", markup=False, soft_wrap=True)
+    if failures:
+        raise RunError("\n".join(failures))
     return as_dict(varied, folder)
 
 

@@ -15,7 +15,7 @@ from dcnrun.compare.tables import escape
 from dcnrun.compare.vary import Varied, markdown, plot, run_varied, table, with_gains_over_dilated
 from dcnrun.compare.vary import as_dict as as_dict_of
 from dcnrun.config.schema import CONV_TRAITS, ConvKind
-from dcnrun.errors import ConfigError, UsageError
+from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.plotting import save_png
 from dcnrun.runs import json_ready
 from tests.compare.factories import variant
@@ -137,6 +137,20 @@ def test_runs_that_are_missing_at_a_value_are_named(reports, tmp_path):
         assert line.endswith("the loss is nan")
         assert f"- {escape(line)}" in markdown([varied])
         assert line in table(varied).caption.plain
+
+
+def test_a_value_at_which_every_run_fails_keeps_no_other_from_running(reports, tmp_path):
+    whole = Pretended(reports)
+
+    def run(overrides, folder):
+        if overrides[-1] == "data.warp=0":
+            raise RunError("Every run failed: out of memory")
+        return whole(overrides, folder)
+
+    with pytest.raises(RunError, match=r"data\.warp=0: Every run failed: out of memory"):
+        run_varied(GRID, ["data.warp=0,0.6"], tmp_path, None, False, run)
+    written = json.loads((tmp_path / "vary.json").read_text())
+    assert list(written["varied"][0]["comparisons"]) == ["0.6"]
 
 
 def test_values_that_are_no_numbers_stand_side_by_side(varied):
