@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dcnrun.compare import PICTURES
+from dcnrun.compare.earlier_runs import settings_of_run
 from dcnrun.compare.report import finish_report, print_report
 from dcnrun.compare.results import FinishedRun, Unfinished, VariantResult, compare, read_finished
 from dcnrun.compare.variants import difference_of_tasks, digest, identity, variant_names
+from dcnrun.config.paths import is_path
 from dcnrun.errors import RunError, UsageError
 from dcnrun.runs import RunFolder
 
@@ -24,6 +27,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None, pictures: int = 
     if not finished:
         reasons = "\n".join(f"  {run.folder}: {run.reason}" for run in unfinished)
         raise RunError(f"None of these runs is completed:\n{reasons}")
+    finished = _with_one_name_for_each_place(finished)
     _check_comparable(finished)
     folder = out or _common_parent(runs) / f"compare-{digest(sorted(str(run.resolve()) for run in runs))}"
     comparison = compare(_variants(finished), unfinished)
@@ -41,6 +45,21 @@ def _read(runs: Sequence[Path]) -> tuple[list[FinishedRun], list[Unfinished]]:
         except RunError as error:
             unfinished.append(Unfinished(path.name, None, path, str(error), failed=False))
     return finished, unfinished
+
+
+def _with_one_name_for_each_place(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return runs whose settings call a file or folder that is here the same: `data.root=photos` of one may be `/home/me/photos` of another."""
+    names: dict[tuple[str, Path], str] = {}
+    found = []
+    for run in runs:
+        here = settings_of_run(run.folder)
+        alike = {
+            key: names.setdefault((key, Path(here[key]).resolve()), value)
+            for key, value in run.settings.items()
+            if key in here and is_path(key) and value is not None and Path(here[key]).exists()
+        }
+        found.append(replace(run, settings={**run.settings, **alike}))
+    return found
 
 
 def _check_comparable(runs: Sequence[FinishedRun]) -> None:

@@ -44,6 +44,24 @@ def test_runs_of_another_task_are_refused(tmp_path, overrides, problem):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_data_is_the_same_however_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    data = ["data=folder", "data.classes=[background,circle,star]"]
+    runs = [
+        write_run(tmp_path / kind, [*data, f"data.root={root}", f"conv={kind}"])
+        for kind, root in (("standard", "photos"), ("dilated", tmp_path / "photos"))
+    ]
+    assert [variant["name"] for variant in compare_runs(runs, tmp_path / "out")["variants"]] == [
+        "standard",
+        "dilated 4",
+    ]
+    (tmp_path / "others").mkdir()
+    runs.append(write_run(tmp_path / "another", [*data, "data.root=others"]))
+    with pytest.raises(UsageError, match=r"data\.root is photos for .*/standard but others for .*/another"):
+        compare_runs(runs, tmp_path / "out")
+
+
 def test_runs_with_other_classes_are_refused(tmp_path):
     runs = [write_run(tmp_path / "one", []), write_run(tmp_path / "two", [], classes=("a", "b", "c"))]
     with pytest.raises(UsageError, match=r"classes are background, circle, star for .* but a, b, c for"):
