@@ -103,14 +103,13 @@ class RunFolder:
         for folder in (self.path, self.last_checkpoint.parent):
             remove_leftovers(folder)
 
-    def read_versions(self) -> dict[str, str]:
-        """Return the versions of dcnrun and PyTorch that the run began with; nothing where `env.json` is missing or damaged."""
+    def read_environment(self) -> dict[str, Any]:
+        """Return what the run began with, such as versions; nothing where `env.json` is missing or damaged."""
         try:
             environment = json.loads(read_bytes(self.environment_file).decode())
         except (OSError, ValueError, RecursionError):
             return {}
-        found = environment if isinstance(environment, dict) else {}
-        return {name: found[name] for name in ("dcnrun", "torch") if isinstance(found.get(name), str)}
+        return environment if isinstance(environment, dict) else {}
 
     def read_paths(self) -> dict[str, dict[str, str]]:
         """Return what `paths.json` holds of each setting; nothing where it is missing, as in older runs, or damaged."""

@@ -1,6 +1,7 @@
 """Footnotes and warnings that a reader of a comparison needs beside its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from dcnrun.compare.published import published_figures
 from dcnrun.compare.results import Comparison, VariantResult
@@ -79,7 +80,7 @@ def warnings(comparison: Comparison) -> list[str]:
         *_absent_classes(comparison),
         *_still_rising(comparison.variants),
         *_different_lengths(comparison.variants),
-        *_different_versions(comparison),
+        *_different_beginnings(comparison),
         *_different_devices(comparison),
     ]
 
@@ -187,20 +188,27 @@ def _different_lengths(variants: Sequence[VariantResult]) -> list[str]:
     ]
 
 
-def _different_versions(comparison: Comparison) -> list[str]:
-    """Name the versions that runs were trained with: runs are found again long after, and a version may compute otherwise."""
-    variants: dict[str, dict[str, None]] = {}
-    for variant in comparison.variants:
-        for run in variant.runs:
-            if run.versions:
-                versions = " and ".join(f"{name} {version}" for name, version in run.versions.items())
-                variants.setdefault(versions, {})[variant.name] = None
-    if len(variants) < 2:
-        return []
-    trained = "; ".join(f"{versions}: {', '.join(names)}" for versions, names in variants.items())
-    return [
-        f"The runs were trained by different versions ({trained}): part of a difference may be theirs. Train the older ones again."
-    ]
+def _different_beginnings(comparison: Comparison) -> Iterator[str]:
+    """Name versions and training images where runs differ in them: runs are found again long after, when both may have changed."""
+    for what, described in (("by different versions", _versions), ("on different images", _train_images)):
+        variants: dict[str, dict[str, None]] = {}
+        for variant in comparison.variants:
+            for run in variant.runs:
+                if begun := described(run.environment):
+                    variants.setdefault(begun, {})[variant.name] = None
+        if len(variants) > 1:
+            trained = "; ".join(f"{begun}: {', '.join(names)}" for begun, names in variants.items())
+            yield (
+                f"The runs were trained {what} ({trained}): part of a difference may be theirs. Move the older runs away, and train them again."
+            )
+
+
+def _versions(environment: Mapping[str, Any]) -> str:
+    return " and ".join(f"{name} {environment[name]}" for name in ("dcnrun", "torch") if name in environment)
+
+
+def _train_images(environment: Mapping[str, Any]) -> str:
+    return str(environment.get("train_images", ""))
 
 
 def _different_devices(comparison: Comparison) -> list[str]:

@@ -39,8 +39,8 @@ class FinishedRun:
     """What is wrong with its files, a line each."""
     losses: tuple[tuple[int, float], ...] = ()
     """At most MOST_LOSSES, means over stretches of steps."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """Of dcnrun and PyTorch, by name, where it is known."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """What it began with, where that is known: versions, and which training images."""
 
     @property
     def seed(self) -> int:
@@ -151,7 +151,9 @@ def read_finished(path: Path) -> FinishedRun:
     if curve and curve[-1][0] == summary.get("step") and not isclose(curve[-1][1], score, abs_tol=1e-6):
         problems.append(f"{folder.metrics_file} has another {metric} than {folder.summary_file.name} at the last step.")
     losses = averaged(curves[LOSS], MOST_LOSSES)
-    return FinishedRun(path, settings, summary, metric, images, curve, tuple(problems), losses, folder.read_versions())
+    return FinishedRun(
+        path, settings, summary, metric, images, curve, tuple(problems), losses, folder.read_environment()
+    )
 
 
 def _read_images(folder: RunFolder, settings: Settings, metric: str, score: float) -> PerImage | None:

@@ -4,6 +4,7 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.paths import find_paths, paths_to_keep
 from dcnrun.config.schema import Config
 from dcnrun.console import console
+from dcnrun.data import LabelledDataset
 from dcnrun.data.files import first_few
 from dcnrun.errors import DcnrunError, RunError, UsageError, explained
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
@@ -39,7 +41,7 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
         if training.fabric.is_global_zero:
             write_json(folder.paths_file, paths_to_keep(config, config, folder.path))
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
-            taken = {"data": data_notes(training)}
+            taken = {"data": data_notes(training), "train_images": _which_images(training.train_set)}
             write_json(folder.environment_file, environment(training.fabric, config) | taken)
             # Last: with this file the run counts as begun, and is resumed with the others.
             write_text(folder.config_file, to_yaml(training.config))
@@ -93,6 +95,12 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
                 write_text(folder.config_file, to_yaml(as_set))
             write_json(folder.paths_file, paths_to_keep(as_set, config, folder.path))
         return _run(training, model, folder, random_state)
+
+
+def _which_images(dataset: LabelledDataset[Any, Any]) -> str:
+    """Return how many images there are, and a short hash of their names: with images added or taken away, a run is another."""
+    names = "\n".join(dataset.name(index) for index in range(len(dataset)))
+    return f"{len(dataset)} images, names {sha256(names.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _run(

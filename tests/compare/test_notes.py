@@ -73,6 +73,15 @@ def test_runs_of_different_versions_are_named(tmp_path):
     assert not any("versions" in warning for warning in warnings(compare([alike])))
 
 
+def test_runs_of_different_training_images_are_named(tmp_path):
+    for kind, images in (("standard", 100), ("dilated", 120)):
+        environment = {"train_images": f"{images} images, names 0123abcd"}
+        write_json(RunFolder(tmp_path / f"{kind}-0").environment_file, environment)
+    variants = [variant(tmp_path, kind, [f"conv={kind}"], (0,)) for kind in ("standard", "dilated")]
+    (line,) = (warning for warning in warnings(compare(variants)) if "on different images" in warning)
+    assert "(100 images, names 0123abcd: standard; 120 images, names 0123abcd: dilated)" in line
+
+
 def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
     """Its bootstrap knows of the images alone."""
     variants = [

@@ -31,7 +31,9 @@ def test_a_run_leaves_everything_that_is_promised(kind, tiny, tmp_path):
     assert summary["inference_images_per_second"] > 0
     assert load(folder.config_file) == compose([*tiny, f"conv={kind}", "logger=csv"])
     assert f"conv={kind}\n" in folder.overrides_file.read_text()
-    assert {"torch", "git_commit", "seed", "cpu"} <= json.loads(folder.environment_file.read_text()).keys()
+    environment = json.loads(folder.environment_file.read_text())
+    assert {"torch", "git_commit", "seed", "cpu"} <= environment.keys()
+    assert environment["train_images"].startswith("16 images, names ")
     assert [line["step"] for line in metrics(folder.path, "train")] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in metrics(folder.path, "val")] == [3, 6]
     assert checkpoint.load(folder.last_checkpoint)["step"] == 6
