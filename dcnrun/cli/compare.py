@@ -84,7 +84,8 @@ def compare(
         of_training = (vary, config_dir, dry_run, storage, agents, gpus, address, per_trial, run_folders)
         if any(of_training) or engine is not Where.local:
             raise UsageError(
-                "Folders of finished runs are compared as they are: give no option but --out, --pictures and --json."
+                "Folders of finished runs are compared as they are: give --out, --pictures and --json at most, and not --vary, --config-dir, "
+                "--dry-run, --storage, --agents, --gpus, --engine, --address, --per-trial or --runs."
             )
         from dcnrun.compare.compare_runs import compare_runs
 

@@ -119,7 +119,7 @@ def watch():
     except UsageError as error:
         message = str(error)
     service = wandb.sdk.wandb_setup.singleton()._connection
-    print(json.dumps([message, events, service is not None, imported + time.process_time()]), flush=True)
+    print(json.dumps([message, events, service is not None, time.process_time(), imported]), flush=True)
 for environment in json.loads(sys.argv[1]):
     if os.fork() == 0:
         os.environ.update(environment)
@@ -131,7 +131,7 @@ for environment in json.loads(sys.argv[1]):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """What require_login says in each case, what it dialled, whether it started W&B's service, and the seconds it took."""
+    """What require_login says in each case, what it dialled, whether it started W&B's service, and the seconds that it and the import took."""
     environments = []
     for environment, settings, _ in CASES.values():
         folder = tmp_path_factory.mktemp("client")
@@ -154,12 +154,12 @@ def watched(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_says_at_once_that_it_cannot(watched, case):
-    message, dialled, has_service, seconds = watched[case]
+    message, dialled, has_service, seconds, seconds_of_import = watched[case]
     assert CASES[case][2] in message
     assert "local engine needs no account" in message
     assert dialled == []
     assert not has_service
-    assert seconds < 2
+    assert seconds < seconds_of_import
 
 
 def test_a_key_that_the_server_does_not_know(tmp_path):
