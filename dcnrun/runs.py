@@ -105,22 +105,13 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Return what the run began with, such as versions; nothing where `env.json` is missing or damaged."""
-        try:
-            environment = json.loads(read_bytes(self.environment_file).decode())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return environment if isinstance(environment, dict) else {}
+        return _read_object(self.environment_file)
 
     def read_paths(self) -> dict[str, dict[str, str]]:
         """Return what `paths.json` holds of each setting; nothing where it is missing, as in older runs, or damaged."""
-        try:
-            paths = json.loads(read_bytes(self.paths_file).decode())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        entries = paths.items() if isinstance(paths, dict) else ()
         return {
             key: entry
-            for key, entry in entries
+            for key, entry in _read_object(self.paths_file).items()
             if isinstance(entry, dict) and all(type(v) is str and v.isprintable() for v in entry.values())
         }
 
@@ -430,6 +421,15 @@ def read_bytes(path: Path) -> bytes:
     """Read a file; OSError where it is not there, no regular file, or too large to be one of a run."""
     _require_readable(path)
     return path.read_bytes()
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; nothing where the file is missing, damaged or holds something else."""
+    try:
+        content = json.loads(read_bytes(path).decode())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _require_readable(path: Path) -> None:
