@@ -188,7 +188,6 @@ def read_image(path: Path, bands: Sequence[int] = (), content: bytes | None = No
         pixels, colours = _read_deep(path, pages_are_bands=bool(bands)), layout.colours
     else:
         picture = _read(path, _IMAGE_MODES, _IMAGE_EXPECTED, content=content)
-        ImageOps.exif_transpose(picture, in_place=True)
         mode = _mode_without_alpha(picture) if bands else "RGB"
         colours = len(mode)
         mode += "A" * (bool(bands) and _has_alpha(picture))
@@ -210,7 +209,8 @@ def image_layout(path: Path) -> Layout | None:
         if (layout := deep_layout(path, MOST_PIXELS)) is not None:
             return layout
         with Pillow.open(path, formats=_FORMATS) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
+            is_to_turn = picture.format != "TIFF"  # whose size Pillow gives as it is when upright
+            turned = is_to_turn and picture.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THEIR_SIDE
             colours = len(_mode_without_alpha(picture))
             size = picture.size if turned else picture.size[::-1]
             return Layout(size, colours + _has_alpha(picture), colours, is_deep=False)
@@ -263,7 +263,7 @@ def _read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
 
 
 def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
-    """Read the values of a mask (H, W), colour indices or grey values; and the colour of each index, if there are any.
+    """Read the values of a mask (H, W), upright, colour indices or grey values; and the colour of each index, if there are any.
 
     With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey.
     """
@@ -441,14 +441,19 @@ def _read(
     formats: tuple[str, ...] = _FORMATS,
     content: bytes | None = None,
 ) -> Any:
-    """Decode a picture; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
+    """Decode a picture, upright; DataError unless its mode (Pillow's name for channels and bits) is one of `modes`."""
     try:
         require_regular(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # up to MOST_PIXELS, images may be large
-            with Pillow.open(path if content is None else io.BytesIO(content), formats=formats) as picture:
+            # not by the path: Pillow then maps some TIFF files into memory, and mixes up the pixels of those that lie on their side
+            with (
+                path.open("rb") if content is None else io.BytesIO(content) as file,
+                Pillow.open(file, formats=formats) as picture,
+            ):
                 _require_one_picture(picture)
                 picture.load()
+                ImageOps.exif_transpose(picture, in_place=True)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; expected {expected}") from None
     except Pillow.DecompressionBombError:

@@ -101,7 +101,7 @@ def _colours(file: Path) -> NDArray[Any]:
     """Return the colours of a mask's pixels as numbers; none of what is no exact mask."""
     try:
         require_regular(file)
-        with Pillow.open(file, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
+        with file.open("rb") as opened, Pillow.open(opened, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
             return keys_of(np.array(picture.convert("RGB")))
     except Exception:  # damaged files make Pillow's decoders raise almost anything
         return np.zeros((0, 0), np.int32)

@@ -52,8 +52,8 @@ def deep_layout(path: Path, most_pixels: int) -> Layout | None:
 
         with TiffFile(path) as tiff:
             pages = _pages(tiff)
-            layout, is_of_pillow = _layout_of(pages[0], len(pages))
-        if is_of_pillow:
+            layout = _layout_of(pages[0], len(pages))
+        if not layout.is_deep:
             return None
     else:
         return None
@@ -141,8 +141,8 @@ def _pages(tiff: Any) -> "list[TiffPage]":
     return own
 
 
-def _layout_of(page: "TiffPage", pages: int) -> tuple[Layout, bool]:
-    """Return the layout of a TIFF file by its first page, and whether Pillow reads it right."""
+def _layout_of(page: "TiffPage", pages: int) -> Layout:
+    """Return the layout of a TIFF file by its first page."""
     alpha = sum(extra in _ALPHA for extra in page.extrasamples)
     alpha = 1 if alpha == 1 and page.extrasamples[-1] in _ALPHA else 0
     bands = page.samplesperpixel
@@ -150,11 +150,9 @@ def _layout_of(page: "TiffPage", pages: int) -> tuple[Layout, bool]:
     is_byte = np.dtype(page.dtype) in (np.uint8, np.bool_)
     has_other_colours = page.photometric not in (_BLACK_IS_0, _WHITE_IS_0, _RGB)  # a palette, YCbCr, CMYK
     is_plain = is_byte and pages == 1 and (has_other_colours or bands - alpha in (1, 3))
-    is_on_its_side = _orientation(page) > 4  # Pillow 13 mixes up the pixels of these
-    is_of_pillow = is_plain and (has_other_colours or not is_on_its_side or page.bitspersample < 8)
     bands = pages if pages > 1 else bands
-    size = (width, height) if is_on_its_side else (height, width)
-    return Layout(size, bands, bands - alpha, not is_plain), is_of_pillow
+    size = (width, height) if _orientation(page) > 4 else (height, width)
+    return Layout(size, bands, bands - alpha, not is_plain)
 
 
 def _orientation(page: "TiffPage") -> int:

@@ -334,6 +334,17 @@ class TestMasks:
         with pytest.raises(DataError, match=rf"a.{suffix}: {how} changes the values of pixels, .* ending in .png .tif"):
             read_mask(tmp_path / f"a.{suffix}")
 
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    @pytest.mark.parametrize("mode", ["L", "P"])
+    def test_a_mask_is_turned_upright_as_images_are(self, tmp_path, suffix, mode):
+        picture = Image.frombytes(mode, (3, 2), bytes(range(6)))
+        if mode == "P":
+            picture.putpalette(range(6 * 3))
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turned by 90 degrees
+        picture.save(tmp_path / f"a.{suffix}", exif=exif)
+        assert read_mask(tmp_path / f"a.{suffix}")[0].tolist() == [[3, 0], [4, 1], [5, 2]]
+
     def test_soft_edges_are_refused(self, tmp_path):
         pixels = np.zeros((3, 4, 4), np.uint8)
         pixels[1, 2, 3], pixels[0, 0, 3] = 7, 255

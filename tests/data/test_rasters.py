@@ -101,6 +101,14 @@ class TestTiff:
             )
             assert image_size(tmp_path / "a.tif") == upright.shape
 
+    @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK"])
+    def test_pillows_own_files_are_turned_upright(self, tmp_path, mode):
+        picture = Image.fromarray(values("uint8", 5, 7)).convert(mode)
+        picture.save(tmp_path / "a.tif", exif={274: 6})
+        upright = np.array(picture.transpose(Image.Transpose.ROTATE_270).convert("RGB")).transpose(2, 0, 1)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif").numpy(), upright)
+        assert image_size(tmp_path / "a.tif") == (7, 5)
+
     def test_where_white_is_0(self, tmp_path):
         pixels = values("uint16", 5, 7)
         tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")
