@@ -14,7 +14,7 @@ from dcnrun.config.groups import EXPERIMENT, JOINED, SECTIONS, choices, config_d
 from dcnrun.config.inactive import settings_of
 from dcnrun.config.messages import choose, did_you_mean, explain, is_unknown_key, one_value, unknown_key
 from dcnrun.config.overrides import Parsed, parse
-from dcnrun.config.paths import expand_home
+from dcnrun.config.paths import expand_home, is_path, lead_from_here
 from dcnrun.config.ranges import AUTO
 from dcnrun.config.schema import KINDS, Config
 from dcnrun.config.settings import all_settings
@@ -26,6 +26,8 @@ from dcnrun.errors import ConfigError
 # In a YAML file some of these come back as blanks: U+0085 and the line and paragraph separators are line breaks to it.
 _LINE_BREAKS = set("\n\r\x85\u2028\u2029")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
+_PREPARATION = ("mean", "std", "bands", "short_sides", "eval_short_side", "long_side_max")
+"""Settings of `data` that say how an image becomes what a network sees: a run's network has learnt them, whatever data it is shown."""
 
 
 def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
@@ -45,6 +47,9 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read the config.yaml of a run and apply overrides; a group override composes that section anew from `conf/`.
 
+    With other data, how images are prepared stays as the run has it, unless it is overridden too. A path that an override names
+    leads from here, though the run may have the same text for another place.
+
     Raises ConfigError when the file is not the config of a run, or with every problem of the overrides at once.
     """
     return load_text(read_text(path), path, overrides)
@@ -58,11 +63,16 @@ def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
     chosen = _chosen(changes)
     if chosen.pop(EXPERIMENT, None):
         problems.append(f"An {EXPERIMENT} can't be applied to the saved {path}: override its settings one by one.")
+    learnt = {key: node.data[key] for key in _PREPARATION}
+    of_run = {change.key: OmegaConf.select(node, change.key) for change in changes if is_path(change.key)}
     if chosen:
         fresh = compose_choices(chosen)
         for section in chosen:
             node[section] = fresh[section]
-    return _finish(node, changes, problems)
+        node.data.update(learnt)
+    config = _finish(node, changes, problems)
+    lead_from_here(config, of_run)
+    return config
 
 
 def with_steps(config: Config, train_images: int) -> Config:

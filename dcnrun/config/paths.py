@@ -31,6 +31,13 @@ def expand_home(config: Config) -> None:
                 raise ConfigError([f"{key}={value}: there is no such home folder."]) from None
 
 
+def lead_from_here(config: Config, of_run: Mapping[str, str | None]) -> None:
+    """Write the paths that overrides name as absolute ones where the run's own text is the same, of which `find_paths` knows another place."""
+    for key, value in _paths(config):
+        if key in of_run and of_run[key] == value and (key == "data.root" or Path(value).exists()):
+            _set(config, key, str(Path(value).absolute()))
+
+
 def paths_to_keep(config: Config, found: Config, run: Path) -> KeptPaths:
     """Return what a run's folder keeps of the paths in its config, where `found` has them and they exist."""
     places = dict(_paths(found))

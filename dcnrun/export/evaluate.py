@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dcnrun.config.compose import compose, load_text
+from dcnrun.config.inactive import settings_of
 from dcnrun.config.overrides import parse
 from dcnrun.config.schema import Accelerator, Config, DetectionModelConfig, MaskModelConfig, Precision
 from dcnrun.console import printable
@@ -23,8 +24,6 @@ from dcnrun.training.launch import launch
 from dcnrun.training.trained_run import matched_by_name
 from dcnrun.training.validation import Inference
 
-_PREPARATION = ("mean", "std", "bands", "eval_short_side", "long_side_max")
-"""Settings of `data` that say how images become a network's input: a file's own, also for other data."""
 _NEEDED = ("data", "data.mean", "data.std")
 """What must be said of a file that does not say what it is."""
 
@@ -92,15 +91,25 @@ class ScoredFile(nn.Module):
 
 
 def _own_config(file: Path, description: Description, overrides: Sequence[str]) -> Config:
-    """Return the settings that a file holds, with overrides: other data are prepared as the network has learnt it."""
+    """Return the settings that a file holds, with overrides: other data are prepared as the network has learnt it.
+
+    UsageError for what would change a network that is written already.
+    """
     inside = Path(f"{file}[config]")
-    data = load_text(description.config, inside).data
-    kept = [f"data.{key}={getattr(data, key)}" for key in _PREPARATION]
     # What a file says fetches nothing: only who evaluates it may ask for that.
-    config = load_text(description.config, inside, [*kept, "data.download=false", *overrides])
-    changed = [key for key in ("mean", "std") if getattr(config.data, key) != getattr(data, key)]
-    if description.normalises and changed:
-        raise UsageError(f"The network in {file} normalises its input itself: leave out data.{changed[0]}.")
+    kept = ["data.download=false"]
+    if description.size is not None:  # which images are brought to from their own size
+        kept += ["data.eval_short_side=0", "data.long_side_max=0"]
+    own = settings_of(load_text(description.config, inside, kept))
+    config = load_text(description.config, inside, [*kept, *overrides])
+    changed = [key for key, value in settings_of(config).items() if value != own.get(key)]
+    if written := [key for key in changed if key.partition(".")[0] in ("model", "conv")]:
+        raise UsageError(
+            f"The network in {file} is as it was exported: leave out {written[0]}, or give it to `dcnrun export`."
+        )
+    normalisation = [key for key in changed if key in ("data.mean", "data.std")]
+    if description.normalises and normalisation:
+        raise UsageError(f"The network in {file} normalises its input itself: leave out {normalisation[0]}.")
     return _on_the_cpu(config)
 
 

@@ -13,6 +13,7 @@ from dcnrun.config.compose import compose, load, to_yaml, with_steps
 from dcnrun.config.groups import GROUPS, choices
 from dcnrun.config.schema import (
     Architecture,
+    BadBoxes,
     Config,
     ConvConfig,
     ConvKind,
@@ -323,6 +324,18 @@ def test_a_choice_replaces_the_whole_section_of_a_saved_config(saved):
     assert config.conv == compose(["conv=dilated"]).conv
     assert config.data == compose(["data=nuclei", "data.batch_size=2"]).data
     assert config.optim.lr == 0.25
+
+
+def test_other_data_are_prepared_as_the_run_has_learnt(tmp_path):
+    """Or else its network would be shown what it has never seen, and scored by that."""
+    learnt = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "bands": [2, 1, 0], "eval_short_side": 64}
+    overrides = [f"data.{key}={value}" for key, value in learnt.items()]
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(compose(["data=coco", *overrides, "data.short_sides=[48]", "data.long_side_max=90"])))
+    data = load(path, ["data=coco2017", "data.std=[1,1,1]"]).data
+    assert {key: getattr(data, key) for key in learnt} == learnt | {"std": [1.0, 1.0, 1.0]}
+    assert (data.short_sides, data.long_side_max) == ([48], 90)  # 800 and 1333 of data=coco2017
+    assert (data.root, data.bad_boxes) == ("data/coco", BadBoxes.warn)
 
 
 def test_overrides_on_a_saved_config_are_checked_alike(saved):

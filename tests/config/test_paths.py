@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from dcnrun.config.compose import compose
+from dcnrun.config.compose import compose, load, to_yaml
 from dcnrun.config.paths import find_paths, is_path, paths_to_keep
 from dcnrun.config.settings import all_settings
 from dcnrun.errors import ConfigError
@@ -66,6 +66,21 @@ def test_a_path_that_is_found_nowhere_stays_where_it_was_and_another_value_count
     other = compose([*FOLDER, "data.root=other", "runs_dir=other"])
     assert find_paths(other, kept, project / "runs" / "run")[0] == other
     assert find_paths(config, {"data.root": {"value": "data"}}, project)[0] == config  # a file that was changed by hand
+
+
+def test_a_path_that_is_given_leads_from_here_though_the_run_has_the_same_text(project, tmp_path, monkeypatch):
+    run = project / "runs" / "run"
+    config = compose([*FOLDER, "data.root=data", "model.weights=DEFAULT"])
+    (run / "config.yaml").write_text(to_yaml(config))
+    kept = paths_to_keep(config, config, run)
+    (tmp_path / "elsewhere" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    roots = {}
+    for given in ((), ("data.root=data",), (*FOLDER, "data.root=data"), ("model.weights=DEFAULT",)):
+        found, moved = find_paths(load(run / "config.yaml", given), kept, run)
+        roots[given] = found.data.root
+        assert (found.model.weights, moved) == ("DEFAULT", [])
+    assert [*roots.values()] == [str(folder / "data") for folder in (project, *[tmp_path / "elsewhere"] * 2, project)]
 
 
 def test_names_of_published_weights_are_no_paths(project):

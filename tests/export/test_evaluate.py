@@ -145,6 +145,22 @@ def test_a_file_for_one_size_sees_images_in_it(tmp_path):
     )
 
 
+def test_a_file_for_one_size_sees_images_at_that_size_alone(tmp_path, miou):
+    """Those of 48x48 are what it takes, whatever short side the run was evaluated at."""
+    config = compose(
+        [*TINY, f"data.mean={MEAN}", f"data.std={STD}", "data.eval_short_side=16", "data.long_side_max=16"]
+    )
+    described = dataclasses.replace(DESCRIPTION, size=(48, 48), config=to_yaml(config))
+    file = saved(tmp_path / "model.onnx", described.as_metadata())
+    assert evaluate_file(file)["metrics"]["val/miou"] == pytest.approx(miou, abs=1e-4)
+
+
+@pytest.mark.parametrize(("override", "key"), [("conv=standard", "conv.kind"), ("model.width=32", "model.width")])
+def test_settings_of_a_network_that_is_written_are_refused(override, key, file):
+    with pytest.raises(UsageError, match=rf"model\.onnx is as it was exported: leave out {key}, or give it to"):
+        evaluate_file(file, [override])
+
+
 def test_outputs_that_are_no_scores(tmp_path):
     few = saved(tmp_path / "few.onnx", DESCRIPTION.as_metadata(), channels=5)
     with pytest.raises(
