@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcnrun.errors import DcnrunError
+from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.formats import ExportedNetwork, ExportFormat, Quantized
 from dcnrun.export.onnx import OnnxFormat
 from dcnrun.export.targets import TARGETS, Settings, Target
@@ -70,10 +70,17 @@ class OpenvinoNetwork(ExportedNetwork):
         except RuntimeError as error:
             raise DcnrunError(f"OpenVINO can't run {path.name}: {error}") from error
         names = model.get_rt_info([SECTION]).value if model.has_rt_info([SECTION]) else ()
+        self._name = path.name
         self.metadata = {name: str(model.get_rt_info([SECTION, name]).value) for name in names}
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return all outputs."""
+        """Return all outputs; DataError where OpenVINO would cut normalised images to whole numbers, which it does without a word."""
+        wanted = self._compiled.input(0).element_type
+        if images.is_floating_point() and not wanted.is_real():
+            raise DataError(
+                f"{self._name} takes whole numbers ({wanted.get_type_name()}), as networks do that normalise by themselves, but does not say so "
+                "as files of `dcnrun export` do: give one that takes normalised images in floating point."
+            )
         try:
             outputs = self._compiled([images.numpy()]).to_tuple()
         except RuntimeError as error:

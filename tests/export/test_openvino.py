@@ -1,12 +1,13 @@
 """Networks as OpenVINO's IR, which stands alone: OpenVINO computes what PyTorch computes without anything of dcnrun."""
 
+import numpy as np
 import pytest
 import torch
 
-from dcnrun.errors import DcnrunError
+from dcnrun.errors import DataError, DcnrunError
 from dcnrun.export.exporting import exporting
 from dcnrun.export.formats import open_exported
-from dcnrun.export.openvino import core_with_deform_conv
+from dcnrun.export.openvino import OpenvinoNetwork, core_with_deform_conv
 from dcnrun.export.targets import Precision, Settings, Target
 from dcnrun.models.conv import DeformConv2d
 from dcnrun.ops import deform_conv2d
@@ -77,6 +78,18 @@ def test_a_file_says_what_it_is(file):
 def test_an_input_that_will_not_do(file):
     with pytest.raises(DcnrunError, match=r"OpenVINO fails on an input of shape \(1, 3, 8, 8\)"):
         open_exported(file).run(torch.zeros(1, 3, 8, 8))
+
+
+def test_normalised_images_are_not_cut_to_whole_numbers(tmp_path):
+    """OpenVINO makes 0 of 0.4 and 255 of -1 where the input of somebody's file is of bytes."""
+    from openvino import Model, opset13
+
+    pixels = opset13.parameter([-1, 3, -1, -1], np.uint8)
+    openvino.save_model(Model([opset13.convert(pixels, np.float32)], [pixels]), tmp_path / "theirs.xml")
+    network = OpenvinoNetwork(tmp_path / "theirs.xml")
+    with pytest.raises(DataError, match=r"theirs\.xml takes whole numbers \(u8\)"):
+        network.outputs(torch.rand(1, 3, 4, 4))
+    assert (network.outputs(torch.full((1, 3, 4, 4), 7, dtype=torch.uint8))[0] == 7).all()
 
 
 def test_a_file_that_is_none(tmp_path):
