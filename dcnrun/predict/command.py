@@ -12,6 +12,7 @@ import numpy as np
 from torchvision.tv_tensors import Image
 
 from dcnrun.console import console, printable
+from dcnrun.data import LabelledDataset
 from dcnrun.data.pictures import shown_colours
 from dcnrun.drawing.side_by_side import difference, sheet
 from dcnrun.errors import DataError, ProblemsError, UsageError
@@ -64,13 +65,21 @@ def predict(arguments: Sequence[str], overrides: Sequence[str], options: Options
     check(words, options)
     root, images = (None, []) if DATA in words else images_in(words, options.out)
     runs = load_predictors(folders, words, overrides, options)
-    if runs[0].dataset is not None:
-        images = images_of(runs[0].dataset)
+    datasets: dict[tuple[int, ...], LabelledDataset[Any, Any]] = {}
+    for run in runs:
+        if run.dataset is not None:
+            datasets.setdefault(run.bands, run.dataset)
+    if datasets:
+        images = images_of(datasets)
     formats = _formats(runs[0], options)
     results = ResultFolder(options.out, [run.name for run in runs], formats)
     job = _Job(runs, results, _min_score(runs[0], options))
     said = _description(runs, overrides, options, formats, str(root or f"{DATA} {options.split or 'val'}"))
     with results.opened(said, runs[0].classes):
+        if changed := results.forget_changed({image.key: image.stamp for image in images}):
+            console.print(
+                f"{changed} of {len(images)} images have changed since, and are predicted again.", markup=False
+            )
         left = [image for image in images if image.key not in results.done]
         if len(left) < len(images):
             console.print(f"{len(images) - len(left)} of {len(images)} images are done already.", markup=False)
@@ -206,6 +215,8 @@ class _Job:
         objects = [[] if found.objects is None else coco_objects(found.objects, self.category_id) for found in every]
         return {
             "image": source.key,
+            "file_name": source.file_name,
+            "stamp": source.stamp,
             "result": source.result,
             "size": list(size),
             "id": source.image_id,

@@ -15,8 +15,9 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Image, wrap
 
-from dcnrun.config.schema import Config
+from dcnrun.config.schema import Config, DetectionModelConfig
 from dcnrun.data import Batch, LabelledDataset
+from dcnrun.data.bands import require_numbers
 from dcnrun.data.sample import Preparation, Size, Split
 from dcnrun.data.transforms import evaluation_size
 from dcnrun.errors import UsageError
@@ -76,7 +77,8 @@ class Predictor:
         return self.task.samples.evaluation(self.config.data)
 
     def prepared(self, image: Image, name: str) -> Prepared:
-        """Prepare an image (C, H, W); DataError where it has other bands than the network sees."""
+        """Prepare an image (C, H, W); DataError where it has other bands than the network sees, or numbers of another scale."""
+        require_numbers(image, self.config.data, name)
         size = Size(*image.shape[-2:])
         if self.tiling is not None:
             resized: Image = v2.Compose([*evaluation_size(self.config.data), v2.Identity()])(image)
@@ -175,6 +177,8 @@ def _load(run: str, name: str, split: Split | None, overrides: Sequence[str], op
     config, task = trained.config, task_of(trained.config.model)
     if not task.traits.formats:
         raise UsageError(f"{run}: there is no file format for what its network finds ({task.traits.finds}).")
+    if options.min_score is not None and isinstance(config.model, DetectionModelConfig):
+        config.model.score_threshold = min(config.model.score_threshold, options.min_score)
     dataset = None if split is None else _images(trained, split)
     classes = trained.classes or trained.val_set().classes  # older checkpoints don't say
     fabric = launch(config)

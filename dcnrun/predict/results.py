@@ -31,8 +31,12 @@ FILES = {
 """Of the formats with a file for each image: their folder, and the ending."""
 
 Record = dict[str, Any]
-"""What the journal has of an image: `image`, its key; `result`, the name of its files; `size`, height and width; `id`, its id
-in the data set, if any; `objects`, for each run what COCO's annotations have; `differs`, how far several runs differ."""
+"""What the journal has of an image: `image`, its key; `file_name`, what other tools call it; `stamp`, of its file; `result`, the name of
+its files here; `size`, height and width; `id`, its id in the data set, if any; `objects`, for each run what COCO's annotations have;
+`differs`, how far several runs differ."""
+
+Stamp = list[int]
+"""Bytes of a file and when it was changed last, in nanoseconds: another image in its place has others."""
 
 _QUALITY = 92
 
@@ -46,6 +50,7 @@ class ResultFolder:
         self.of_run = {name: path if len(runs) == 1 else path / name for name in runs}
         self.done: dict[str, int] = {}
         """Where in the journal the line of each image that is done begins."""
+        self._stamps: dict[str, Stamp | None] = {}
         self._journal: IO[bytes] | None = None
 
     @contextmanager
@@ -115,6 +120,14 @@ class ResultFolder:
                     os.truncate(file, start)
                 elif record is not None and all(map(Path.is_file, self.files_of(record["result"]))):
                     self.done[record["image"]] = start
+                    self._stamps[record["image"]] = record.get("stamp")
+
+    def forget_changed(self, stamps: Mapping[str, Stamp | None]) -> int:
+        """Take images for not done whose files are others than they were, by what `stamps` has of them now; return how many."""
+        changed = [image for image in self.done if image in stamps and self._stamps[image] not in (None, stamps[image])]
+        for image in changed:
+            del self.done[image]
+        return len(changed)
 
     def files_of(self, result: str) -> list[Path]:
         """Return all files that an image has of its own."""
@@ -183,7 +196,7 @@ class ResultFolder:
             image_id = rank if record["id"] is None else record["id"]
             yield {
                 "id": image_id,
-                "file_name": record["image"],
+                "file_name": record.get("file_name", record["image"]),
                 "size": record["size"],
                 "objects": record["objects"][run],
             }

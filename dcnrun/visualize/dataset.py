@@ -10,6 +10,7 @@ from torchvision.tv_tensors import Image
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE, Batch, BoxBatch, BoxDataset, LabelledDataset, build_box_dataset, labels_of
+from dcnrun.data.bands import require_numbers
 from dcnrun.data.sample import BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 
@@ -52,7 +53,11 @@ class ExampleDataset:
         return Example(masks["name"][0], masks["image"][0], objects)
 
     def of_image(self, image: Image, name: str) -> Example:
-        """Return an image that is none of them as evaluation gives it to a network; nothing is known of its objects."""
+        """Return an image that is none of them as evaluation gives it to a network; nothing is known of its objects.
+
+        DataError where it has other bands than the network sees, or numbers of another scale.
+        """
+        require_numbers(image, self._config, name)
         batch: Batch = self._dataset.evaluation(self._config).batch_of_one(self._dataset.unlabelled(image, name))
         return Example(name, batch["image"][0], objects_of_mask(torch.full(batch["sizes"][0], IGNORE), (), IGNORE))
 

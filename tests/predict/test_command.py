@@ -37,7 +37,7 @@ def test_masks_score_as_evaluation_does(segmenter, tmp_path):
 @pytest.mark.parametrize("run", [pytest.param("detector", marks=pytest.mark.slow), "instances"])
 def test_objects_are_those_of_evaluation(run, request, tmp_path):
     run = request.getfixturevalue(run)
-    few = ["data.val_images=2", "model.detections_per_image=15"]
+    few = ["data.val_images=2", "model.detections_per_image=15", "model.score_threshold=0"]
     evaluate(run, overrides=few, predictions=tmp_path / "found.json")
     predicted([run], ["data"], tmp_path / "out", *few, min_score=0.0)
     expected = json.loads((tmp_path / "found.json").read_text())
@@ -107,6 +107,19 @@ def test_what_was_done_is_not_done_again_and_all_is_as_without_an_end(detector, 
     for name in files_below(tmp_path / "whole"):
         if name.endswith((".txt", ".jpg", "coco.json")):
             assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_another_image_of_the_same_name_is_predicted_anew(segmenter, tmp_path, capsys):
+    for name in ("x", "y"):
+        photo(tmp_path / "photos" / f"{name}.png", (16, 16))
+    predicted([segmenter], [tmp_path / "photos"], tmp_path / "out")
+    photo(tmp_path / "photos" / "x.png", (20, 30), seed=1)
+    predicted([segmenter], [tmp_path / "photos"], tmp_path / "out")
+    assert read_mask(tmp_path / "out" / "masks" / "x.png").shape == (20, 30)
+    said = capsys.readouterr().out
+    assert "1 of 2 images have changed since, and are predicted again.\n1 of 2 images are done already." in said
+    predicted([segmenter], [tmp_path / "photos"], tmp_path / "out")
+    assert "2 of 2 images are done already." in capsys.readouterr().out
 
 
 def test_an_interrupt_says_what_is_kept(segmenter, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcnrun.errors import UsageError
-from dcnrun.predict.images import images_in, result_names
+from dcnrun.predict.images import images_in, images_of, result_names
 from tests.predict.factories import photo
 
 
@@ -20,6 +20,59 @@ def test_a_folder_is_searched_through_but_for_results_and_hidden_files(tmp_path)
     root, images = images_in([str(tmp_path)], tmp_path / "out")
     assert root == tmp_path
     assert [(image.key, image.result) for image in images] == [("a/x.png", "a/x"), ("b/x.PNG", "b/x"), ("c.jpg", "c")]
+
+
+def test_what_was_predicted_before_is_no_image_to_predict_on(tmp_path):
+    for name in (
+        "x.png",
+        "one/predict.json",
+        "one/predict.jsonl",
+        "one/overlays/x.jpg",
+        "two/predict.json",
+        "two/y.png",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert [image.key for image in images_in([str(tmp_path)], tmp_path / "out")[1]] == ["two/y.png", "x.png"]
+    asked_for = images_in([str(tmp_path / "one" / "overlays")], tmp_path / "out")[1]
+    assert [image.key for image in asked_for] == ["x.jpg"]
+
+
+def test_images_that_are_not_read_are_counted(tmp_path, capsys):
+    for name in ("x.png", "a/IMG_1.HEIC", "a/IMG_2.heic", "b.gif", "c.txt", "out/d.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    images_in([str(tmp_path)], tmp_path / "out")
+    assert "Left out are images of kinds that are not read: .gif (1), .heic (2)\n" in capsys.readouterr().out
+
+
+class Dataset(list):
+    """Samples with names, and files where they have any."""
+
+    def name(self, index):
+        return self[index]["name"]
+
+    def file(self, index):
+        return self[index].get("file")
+
+    def image_id(self, index):
+        return 10 + index
+
+
+def test_images_of_a_data_set_are_read_with_each_runs_bands(tmp_path):
+    rgb, bgr = (Dataset({"name": f"{number}", "image": bands} for number in range(2)) for bands in ("rgb", "bgr"))
+    images = images_of({(): rgb, (2, 1, 0): bgr})
+    assert [(image.key, image.image_id) for image in images] == [("0", 10), ("1", 11)]
+    assert [images[1].read(bands) for bands in ((), (2, 1, 0))] == ["rgb", "bgr"]
+    with pytest.raises(UsageError, match=r"other bands \(data\.bands\), and of other images"):
+        images_of({(): rgb, (2, 1, 0): Dataset(bgr[:1])})
+
+
+def test_other_tools_are_told_the_names_of_files():
+    """Pascal VOC and labelme name images without the ending of the file."""
+    names = {"a": "JPEGImages/a.jpg", "b/x.png": "images/b/x.png", "c.v1": "c.v1.png", "shape": None}
+    dataset = Dataset({"name": name, "file": file and Path(file)} for name, file in names.items())
+    assert [image.file_name for image in images_of({(): dataset})] == ["a.jpg", "b/x.png", "c.v1.png", "shape"]
 
 
 def test_files_and_folders_are_named_below_the_folder_of_all(tmp_path):

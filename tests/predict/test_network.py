@@ -8,7 +8,7 @@ from torchvision.tv_tensors import Image
 
 from dcnrun.config.compose import load
 from dcnrun.data import build_box_dataset, eval_batches
-from dcnrun.errors import UsageError
+from dcnrun.errors import DataError, UsageError
 from dcnrun.predict.network import load_predictors, run_names
 from dcnrun.predict.options import Options
 from dcnrun.runs import RunFolder
@@ -27,6 +27,32 @@ def test_images_are_prepared_as_in_evaluation(detector, tmp_path):
     mine = run.batch([run.prepared(dataset[index]["image"], "x") for index in range(3)])
     assert (mine["image"] == batch["image"]).all()
     assert mine["sizes"] == batch["sizes"]
+
+
+def test_objects_are_found_down_to_the_score_that_is_asked_for(detector, tmp_path):
+    """Below the threshold of the run's own evaluation, 0.05, too."""
+    image = Image(torch.from_numpy(pixels((40, 56)).transpose(2, 0, 1)))
+    least = {}
+    for min_score in (None, 0.001, 0.4):
+        (run,) = loaded(tmp_path, detector, min_score=min_score, overrides=["model.detections_per_image=1000"])
+        ((_, found),) = run.predict([run.prepared(image, "x")])
+        least[min_score] = float(found["scores"].min())
+    assert least[None] == least[0.4] > 0.05 > least[0.001] > 0.001
+
+
+def test_images_with_numbers_of_another_scale_are_refused(segmenter, tmp_path):
+    """Floats from 0 to 255 for a network of 8 bits, and 8 bits for one of reflectances: either would see one colour."""
+    (run,) = loaded(tmp_path, segmenter)
+    image = torch.from_numpy(pixels((20, 30)).transpose(2, 0, 1))
+    scaled = run.prepared(Image(image / 255), "x").transformed.image  # as of 16 bits
+    assert (scaled - run.prepared(Image(image), "x").transformed.image).abs().max() < 1e-5
+    with pytest.raises(DataError, match=rf"'x': its numbers go from 0 to {image.max()}, .* of 8 bits"):
+        run.prepared(Image((image - image.min()).float() * image.max() / (image.max() - image.min())), "x")
+    bands = ["data.bands=[0,1,2]", "data.mean=[2000,1000,1500]", "data.std=[500,400,300]"]
+    (run,) = loaded(tmp_path, segmenter, overrides=bands)
+    run.prepared(Image(image.float() * 10), "x")
+    with pytest.raises(DataError, match=r"8 bits, which count from 0 to 1, but .*mean=\[2000\.0, 1000\.0, 1500\.0\]"):
+        run.prepared(Image(image), "x")
 
 
 def test_what_is_found_does_not_depend_on_the_images_beside(segmenter, tmp_path):
