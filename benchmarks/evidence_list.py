@@ -503,7 +503,7 @@ RESULTS = (
         measures=("dcnrun/export/",),
         found="networks of every kind in every runtime (needs g++), and of the modulated one the images a second by turns. The network is narrow (`experiment=quick`), of random weights",
         needs=(Need.quiet,),
-        older="since then names of files that say no kind are refused; files and networks are as they were",
+        older="since then names of files that say no kind are refused, and images that a file's input would cut; files and networks are as they were",
     ),
     Result(
         name="onnx_sampling",
@@ -795,6 +795,7 @@ RESULTS = (
         hours=0.02,
         measures=("dcnrun/visualize/viewer/", "dcnrun/drawing/"),
         found="the page of `visualize-offsets` with zoom and with bins of RoI pooling, 1,280 and 390 pixels wide, light and dark, and in a browser a sheet of `predict` and one of training; offsets and regions on the page are made up",
+        older="since then the names of the background stand in another file; pictures are as they were",
         needs=(Need.chromium,),
     ),
     Result(
@@ -804,6 +805,7 @@ RESULTS = (
         hours=0.05,
         measures=("dcnrun/training/pictures.py", "dcnrun/drawing/"),
         found="what the sheets of `trainer.pictures` cost, in CPU time, so that other work matters little",
+        older="since then the names of the background stand in another file; pictures are as they were",
     ),
     Result(
         name="sweep_search",

@@ -24,6 +24,8 @@ Rule = tuple[str, bool, str]
 
 IGNORE = 255
 """The mask value that is neither trained on nor scored, whatever a data set's files call it."""
+BACKGROUND_NAMES = ("background", "_background_", "__background__")
+"""What data sets call the class of pixels that show no object: the second is labelme's."""
 MOST_CLASSES = IGNORE
 """Classes that a mask can number: 0 to 254."""
 

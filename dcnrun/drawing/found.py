@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dcnrun.data.coco_masks import decode
 from dcnrun.data.pictures import class_colour, short_name
+from dcnrun.data.sample import BACKGROUND_NAMES
 from dcnrun.tasks.found import Found, FoundObjects
 
 Picture = NDArray[np.uint8]
@@ -21,11 +22,8 @@ Picture = NDArray[np.uint8]
 
 Rgb = tuple[int, int, int]
 
-BACKGROUND = ("background", "_background_", "__background__")
-"""Names of a class that is not painted."""
-
 NOT_PAINTED = -1
-"""Stands for such a class in a legend."""
+"""Stands in a legend for the background, which is not painted."""
 
 _LEAST_SIDE, _MOST_SIDE = 480, 4096
 """Pixels of a picture's longer side: smaller images are enlarged, larger ones reduced, by whole factors."""
@@ -187,7 +185,7 @@ def legend_of(found: Found, classes: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _unpainted(classes: Sequence[str]) -> list[int]:
-    return [label for label, name in enumerate(classes) if name.lower() in BACKGROUND]
+    return [label for label, name in enumerate(classes) if name.lower() in BACKGROUND_NAMES]
 
 
 def with_legend(image: Image.Image, entries: Sequence[tuple[Rgb | None, str]]) -> Image.Image:

@@ -74,7 +74,8 @@ def predict(arguments: Sequence[str], overrides: Sequence[str], options: Options
     formats = _formats(runs[0], options)
     results = ResultFolder(options.out, [run.name for run in runs], formats)
     job = _Job(runs, results, _min_score(runs[0], options))
-    said = _description(runs, overrides, options, formats, str(root or f"{DATA} {options.split or 'val'}"))
+    shown = str(root or f"{DATA} {options.split or 'val'}")
+    said = _description(runs, overrides, options, formats, shown) | {"categories": [*map(list, job.categories.items())]}
     with results.opened(said, runs[0].classes):
         if changed := results.forget_changed({image.key: image.stamp for image in images}):
             console.print(
@@ -89,7 +90,8 @@ def predict(arguments: Sequence[str], overrides: Sequence[str], options: Options
             kept = f"{len(results.done)} of {len(images)} images are done and kept in {results.path}"
             console.print(f"Stopped: {kept}. The same command goes on with the others.", markup=False, soft_wrap=True)
             raise
-        written = results.write_coco(job.categories) if PredictionFormat.coco in formats else []
+        ids = {image.key: image.image_id for image in images if image.image_id is not None}
+        written = results.write_coco(job.categories, ids) if PredictionFormat.coco in formats else []
         report = _report(job, len(images), damaged)
     for path in written or [results.path]:
         console.print(f"Written: {path}", markup=False, soft_wrap=True)
@@ -219,7 +221,6 @@ class _Job:
             "stamp": source.stamp,
             "result": source.result,
             "size": list(size),
-            "id": source.image_id,
             "objects": objects,
             "differs": differs,
         }

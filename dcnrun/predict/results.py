@@ -32,7 +32,7 @@ FILES = {
 
 Record = dict[str, Any]
 """What the journal has of an image: `image`, its key; `file_name`, what other tools call it; `stamp`, of its file; `result`, the name of
-its files here; `size`, height and width; `id`, its id in the data set, if any; `objects`, for each run what COCO's annotations have;
+its files here; `size`, height and width; `objects`, for each run what COCO's annotations have;
 `differs`, how far several runs differ."""
 
 Stamp = list[int]
@@ -90,7 +90,7 @@ class ResultFolder:
             return
         try:
             held = json.loads(read_bytes(self.path / DESCRIPTION).decode())
-            changed = [key for key in description if held.get(key) != description[key]]
+            changed = [key for key in description if held.get(key, description[key]) != description[key]]
         except FileNotFoundError:
             raise UsageError(
                 f"--out {self.path} holds other files, {there[0].name} among them: give a folder that is empty or not there yet."
@@ -183,23 +183,30 @@ class ResultFolder:
         write_bytes(self.path / DIFFERENCES_FILE, table.getvalue().encode(errors="surrogateescape"))
         return rows
 
-    def write_coco(self, categories: Mapping[int, str]) -> list[Path]:
-        """Write COCO's file of each run, of all images that are done."""
+    def write_coco(self, categories: Mapping[int, str], ids: Mapping[str, int]) -> list[Path]:
+        """Write COCO's file of each run, of all images that are done.
+
+        Args:
+            categories: the classes' names by id.
+            ids: of the images of a data set, as it has them now: with images added to it, those of the journal may be others'. What it
+                no longer has is left out. Without any, images are counted from 1.
+        """
         written = []
         for number, folder in enumerate(self.of_run.values()):
-            write_coco(folder / COCO_FILE, categories, partial(self._coco_images, number))
+            write_coco(folder / COCO_FILE, categories, partial(self._coco_images, number, ids))
             written.append(folder / COCO_FILE)
         return written
 
-    def _coco_images(self, run: int) -> Iterator[Record]:
+    def _coco_images(self, run: int, ids: Mapping[str, int]) -> Iterator[Record]:
         for rank, record in enumerate(self.records(), start=1):
-            image_id = rank if record["id"] is None else record["id"]
-            yield {
-                "id": image_id,
-                "file_name": record.get("file_name", record["image"]),
-                "size": record["size"],
-                "objects": record["objects"][run],
-            }
+            image_id = ids.get(record["image"]) if ids else rank
+            if image_id is not None:
+                yield {
+                    "id": image_id,
+                    "file_name": record.get("file_name", record["image"]),
+                    "size": record["size"],
+                    "objects": record["objects"][run],
+                }
 
 
 def jpeg(picture: Any) -> bytes:
@@ -215,5 +222,5 @@ def _record(line: bytes) -> Record | None:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    is_whole = isinstance(record, dict) and {"image", "result", "size", "id", "objects"} <= record.keys()
+    is_whole = isinstance(record, dict) and {"image", "result", "size", "objects"} <= record.keys()
     return record if is_whole and isinstance(record["result"], str) else None

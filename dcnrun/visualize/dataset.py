@@ -11,7 +11,7 @@ from torchvision.tv_tensors import Image
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE, Batch, BoxBatch, BoxDataset, LabelledDataset, build_box_dataset, labels_of
 from dcnrun.data.bands import require_numbers
-from dcnrun.data.sample import BatchT, SampleT
+from dcnrun.data.sample import BACKGROUND_NAMES, BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 
 
@@ -47,7 +47,9 @@ class ExampleDataset:
             return Example(boxes["name"][0], boxes["image"][0], _objects(boxes, self._dataset.classes))
         masks = _batch(self._dataset, self._config, index)
         if self._boxes is None:
-            objects = objects_of_mask(masks["mask"][0], self._dataset.classes, IGNORE)
+            first, *_ = BACKGROUND_NAMES  # which gives no objects
+            classes = [first if name.lower() in BACKGROUND_NAMES else name for name in self._dataset.classes]
+            objects = objects_of_mask(masks["mask"][0], classes, IGNORE)
         else:
             objects = _objects(_batch(self._boxes, self._config, index), self._boxes.classes)
         return Example(masks["name"][0], masks["image"][0], objects)

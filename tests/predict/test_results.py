@@ -13,7 +13,7 @@ OF = {"runs": ["run"], "images": "/photos", "min_score": None}
 
 
 def record(image, result=None, objects=()):
-    return {"image": image, "result": result or image, "size": [2, 3], "id": None, "objects": [list(objects)]}
+    return {"image": image, "result": result or image, "size": [2, 3], "objects": [list(objects)]}
 
 
 def folder(path, *formats, runs=("run",)):
@@ -85,8 +85,26 @@ def test_each_of_several_runs_has_a_folder(tmp_path):
         for run in ("one", "two"):
             results.write(run, "x", Found((2, 3), objects=objects), np.zeros((2, 3, 3), np.uint8), ["a"])
         results.finish_image(record("x.png", "x") | {"objects": [[], [{"category_id": 1}]]})
-        written = results.write_coco({1: "a"})
+        written = results.write_coco({1: "a"}, {})
     assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == ["one/coco.json", "two/coco.json"]
     counts = [len(json.loads(path.read_text())["annotations"]) for path in written]
     assert counts == [0, 1]
     assert (tmp_path / "out" / "two" / "labels" / "x.txt").read_text() == "0 0.166667 0.250000 0.333333 0.500000\n"
+
+
+def test_ids_are_those_that_a_data_set_has_now(tmp_path):
+    """YOLO, VOC and labelme have none of their own: with an image added before others, these are counted anew."""
+    results, said = folder(tmp_path / "out", PredictionFormat.coco), OF | {"categories": [[0, "x"]]}
+    for image, ids in (("b", {"b": 1, "gone": 2}), ("a", {"a": 1, "b": 2})):
+        with results.opened(said, ["x"]):
+            results.finish_image(record(image, objects=[{"category_id": 1}]))
+            results.finish_image(record("gone"))
+            (written,) = results.write_coco({1: "x"}, ids)
+    content = json.loads(written.read_text())
+    assert {each["file_name"]: each["id"] for each in content["images"]} == {"a": 1, "b": 2}
+    assert [each["image_id"] for each in content["annotations"]] == [1, 2]
+    with (
+        pytest.raises(UsageError, match=r"categories was \[\[0"),
+        results.opened(OF | {"categories": [[1, "x"]]}, ["x"]),
+    ):
+        pass

@@ -34,9 +34,10 @@ def test_shapes_gives_its_own_boxes_to_every_task(model):
         assert list(example.objects.classes) == [ShapesDataset.classes[label] for label in scene.labels]
 
 
-def test_masks_without_boxes_are_taken_apart(tmp_path):
+@pytest.mark.parametrize("background", ["background", "_background_", "__Background__"])
+def test_masks_without_boxes_are_taken_apart(background, tmp_path):
     config = compose(
-        ["data=folder", f"data.root={folder_tree(tmp_path)}", "data.classes=[background,thing]", "conv=standard"]
+        ["data=folder", f"data.root={folder_tree(tmp_path)}", f"data.classes=[{background},thing]", "conv=standard"]
     )
     found = examples(config)
     mask = build_dataset(config.data, "val")[1]["mask"]
