@@ -171,6 +171,7 @@ class Source(StrEnum):
     coco = "coco"
     yolo = "yolo"
     labelme = "labelme"
+    instance_masks = "instance_masks"
 
 
 class Rectangles(StrEnum):
@@ -564,11 +565,9 @@ class FilesConfig(DataConfig):
 
 
 @dataclass
-class FolderConfig(FilesConfig):
-    """A user's own images and index-colour masks."""
+class PairedFilesConfig(FilesConfig):
+    """What data sets of images with files of masks have."""
 
-    source: Source = setting(Source.folder, "the reader")
-    classes: list[str] = setting([], "class names in the order of the mask's values, background included")
     images: str = setting("images", "folder of the images, below root; SPLIT stands for data.train or data.val")
     masks: str = setting("masks", "folder of the masks, below root; SPLIT as in data.images")
     mask_suffix: Optional[str] = setting(
@@ -576,6 +575,14 @@ class FolderConfig(FilesConfig):
     )
     train: str = setting("train", "sub-folder of the training images, or a .txt file of names or pairs below root")
     val: str = setting("val", "sub-folder of the validation images, or a .txt file of names or pairs below root")
+
+
+@dataclass
+class FolderConfig(PairedFilesConfig):
+    """A user's own images and index-colour masks."""
+
+    source: Source = setting(Source.folder, "the reader")
+    classes: list[str] = setting([], "class names in the order of the mask's values, background included")
     ignore_label: Optional[int] = setting(
         None,
         "mask value that is neither trained on nor scored; 0: classes count from 1; null: 255 if it is no class",
@@ -697,6 +704,19 @@ class LabelmeConfig(BoxFilesConfig):
     )
     train: str = setting("train", "folder of the training images and their .json files, or a .txt list, below root")
     val: str = setting("val", "folder of the validation images and their .json files, or a .txt list, below root")
+
+
+@dataclass
+class InstanceMasksConfig(BoxFilesConfig, PairedFilesConfig):
+    """Masks of objects of one class: a number for each object in an image's mask, or a file for each object."""
+
+    source: Source = setting(Source.instance_masks, "the reader")
+    classes: list[str] = setting(["object"], "the name of the one class")
+    ignore_label: Optional[int] = setting(
+        None,
+        "number in masks that is neither trained on nor scored, such as Pascal VOC's 255; null: every number but 0 is an object",
+        ge=1,
+    )
 
 
 def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:

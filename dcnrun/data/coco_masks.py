@@ -84,6 +84,25 @@ def encode(inside: NDArray[np.bool_]) -> RunLengths:
     return dict(coco_mask.encode(np.asfortranarray(inside, np.uint8)))
 
 
+def encode_each(numbers: NDArray[Any]) -> dict[int, RunLengths]:
+    """Encode the mask of each number but 0 in an array of integers (H, W), in ascending order."""
+    height, width = numbers.shape
+    flat = numbers.ravel(order="F")  # as run lengths go, column by column
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    ends = np.concatenate([starts[1:], [flat.size]])
+    values = flat[starts]
+    order = np.argsort(values, kind="stable")
+    distinct, firsts = np.unique(values[order], return_index=True)
+    found: dict[int, RunLengths] = {}
+    for value, runs in zip(distinct.tolist(), np.split(order, firsts[1:]), strict=True):
+        if value:
+            borders = np.concatenate([[0], np.column_stack([starts[runs], ends[runs]]).ravel(), [flat.size]])
+            lengths = np.diff(borders).tolist()
+            counts = {"size": [height, width], "counts": lengths if lengths[-1] else lengths[:-1]}
+            found[value] = dict(coco_mask.frPyObjects(counts, height, width))
+    return found
+
+
 def as_json(mask: RunLengths) -> dict[str, Any]:
     """Return a mask as COCO's files have it."""
     return {"size": list(mask["size"]), "counts": mask["counts"].decode()}

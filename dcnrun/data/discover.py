@@ -17,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import FolderConfig, VocConfig, YoloConfig
+from dcnrun.config.schema import FolderConfig, InstanceMasksConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.coco import classes_of
@@ -37,7 +37,7 @@ from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
-from dcnrun.data.mask_classes import Guess, guess_classes
+from dcnrun.data.mask_classes import Guess, guess_classes, hold_objects
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
@@ -130,7 +130,7 @@ def discover(path: Path) -> list[Reading]:
         raise UsageError(f"{path}: {file} is {tool}, which is not read; export it as {instead} from there")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
-        " labelme (.json), images with masks, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
+        " labelme (.json), images with masks of classes or of objects, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
         f" there are files: {first_few(counts) if counts else 'none'}"
     )
 
@@ -436,10 +436,63 @@ def _entry_of(place: PurePosixPath) -> str:
     return "/".join(parts[:end]) or "."
 
 
+def _object_files(root: Path, listing: Listing) -> Iterator[Reading]:
+    """Find images whose objects have a mask file each, in a folder of the image's own."""
+    default = InstanceMasksConfig()
+    chosen: dict[str, str] = {}
+    because = f"files of objects in {default.masks} beside an image in {default.images}"
+    if wholes := _folders_of_images(listing, default.images, default.masks):
+        train, val = _pair(wholes)
+        train = train or wholes[0]
+        chosen = {"train": train, "val": val or ""}
+        if others := [whole for whole in wholes if whole not in (train, val)]:
+            because += f"; not read: {first_few(others)}"
+    elif masks_of := {place: masks for place in listing if (masks := _masks_of_images(listing, place, default))}:
+        train, val = _pair(list(masks_of))
+        train = train or next(iter(masks_of))
+        parts = _coco_parts(masks_of[train], train, masks_of[val], val) if val else None
+        chosen = dict(zip(("masks", "images", "train", "val"), parts or (masks_of[train], train, ".", ""), strict=True))
+        because = f"files of objects in {chosen['masks']}, in a folder for each image in {chosen['images']}"
+    else:
+        return
+    overrides = ["data=instance_masks", as_override("data.root", str(root)), "model=mask_rcnn"]
+    overrides += [
+        as_override(f"data.{key}", text) for key, text in chosen.items() if text not in ("", getattr(default, key))
+    ]
+    overrides += [] if chosen["val"] else [_VAL_SHARE]
+    split = _in_words(chosen["train"], chosen["val"] or None)
+    yield Reading("a mask file for each object", because, overrides, default.classes, split)
+
+
+def _folders_of_images(listing: Listing, images: str, masks: str) -> list[str]:
+    """Return the folders whose sub-folders hold an image each, with several masks of it in one of them at least."""
+    counts: dict[str, int] = {}
+    for place, names in listing.items():
+        folder = PurePosixPath(place).parent
+        if (
+            PurePosixPath(place).name == masks
+            and str(folder) != "."
+            and len(listing.get(str(folder / images), ())) == 1
+        ):
+            counts[str(folder.parent)] = max(counts.get(str(folder.parent), 0), len(names))
+    return [whole for whole, count in counts.items() if count > 1]
+
+
+def _masks_of_images(listing: Listing, place: str, default: InstanceMasksConfig) -> str | None:
+    """Return the folder that has a folder for an image in a place; None where there is none."""
+    parts = PurePosixPath(place).parts
+    masks = "/".join(default.masks if part == default.images else part for part in parts)
+    stems = [PurePosixPath(name).stem for name in listing[place] if _has_images([name])]
+    return masks if masks != place and any(f"{masks}/{stem}" in listing for stem in stems[:_MOST_READ]) else None
+
+
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in the layouts that the reader of folders knows."""
     if listing.get(_VOC2012_LISTS):
         return  # the challenge's own layout, which has a reader of its own
+    if of_objects := list(_object_files(root, listing)):
+        yield from of_objects
+        return
     for place in list(listing)[:_MOST_READ]:
         base = root / place
         lists = [*listing[place], *(f"{_LISTS}/{name}" for name in listing.get(f"{place}/{_LISTS}".lstrip("/"), ()))]
@@ -449,15 +502,27 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         layout, train, val = found
         config = _folder_config(base, layout, train, val)
         masks = [pair.mask for pair in _pairs_or_none(config)]
-        classes, more, remark = _mask_classes(base, listing[place], masks[:_MOST_READ])
-        overrides = ["data=folder", as_override("data.root", str(base)), "model=deeplab"]
-        overrides += [as_override("data.classes", classes), *more]
+        at_root, where = as_override("data.root", str(base)), list[str]()
         for key in ("images", "masks", "train", "val"):
             if (name := getattr(config, key)) != getattr(FolderConfig(), key):
-                overrides.append(as_override(f"data.{key}", name))
-        overrides += [] if val else [_VAL_SHARE]
-        because = f"images in {layout.images} with masks in {layout.masks}{remark}"
-        yield Reading("folders of images and masks", because, overrides, classes, _in_words(train, val))
+                where.append(as_override(f"data.{key}", name))
+        where += [] if val else [_VAL_SHARE]
+        because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
+        may_be_objects, are_objects = hold_objects(masks[:_MOST_READ])
+        objects = Reading(
+            "label images, a number for each object",
+            f"{because}, whose values go from 1 to as many as there are",
+            ["data=instance_masks", at_root, "model=mask_rcnn", *where],
+            InstanceMasksConfig().classes,
+            split,
+        )
+        if are_objects:
+            yield objects
+        classes, more, remark = _mask_classes(base, listing[place], masks[:_MOST_READ])
+        overrides = ["data=folder", at_root, "model=deeplab", as_override("data.classes", classes), *more, *where]
+        yield Reading("folders of images and masks", f"{because}{remark}", overrides, classes, split)
+        if may_be_objects and not are_objects:
+            yield objects
         return
 
 

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from torchvision.tv_tensors import Image, Mask
 
 from dcnrun.config.schema import DataConfig
-from dcnrun.data.colours import ColourTable, count_colours
+from dcnrun.data.colours import ColourTable, count_colours, keys_of
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.rasters import REDUCED_OR_MASK, Layout, choose_bands, deep_layout, read_deep, read_numbers
 from dcnrun.data.sample import IGNORE, Sample
@@ -37,6 +37,7 @@ _MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 _MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F")
 _DEEP_MODES = ("I;16", "I;16B", "I", "F")
 _MASK_EXPECTED = "an index-colour or grey image of 8 bits, a class per pixel"
+_OBJECTS_EXPECTED = "a grey, index-colour or RGB image with a whole number or a colour for each object, and 0 or black where there is none"
 _BITS_PER_SAMPLE = 258
 """A TIFF page's tag."""
 _OUT_OF_RANGE = -1
@@ -267,15 +268,9 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
 
     With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey.
     """
-    if (colours is None or not colours.is_grey) and (numbers := _numbers(path)) is not None:
+    if (colours is None or not colours.is_grey) and (numbers := _numbers(path, _MASK_EXPECTED)) is not None:
         return _small_values(path, numbers), []
-    picture = _read(path, _MASK_MODES, _MASK_EXPECTED, (*_MASK_FORMATS, *_FORMATS))
-    if picture.format not in _MASK_FORMATS or picture.info.get("compression") == "jpeg":
-        how = "WebP" if picture.format == "WEBP" else "JPEG"
-        raise DataError(
-            f"{path}: {how} changes the values of pixels, above all at the edges of objects, so that classes are lost;"
-            f" expected {_MASK_EXPECTED}, in a file ending in {' '.join(MASK_SUFFIXES)}"
-        )
+    picture = _exact_picture(path, _MASK_EXPECTED)
     if picture.mode in _DEEP_MODES:
         return _small_values(path, np.array(picture)), []
     if picture.mode == "L" and (bits := _bits(path, picture)) < 8:
@@ -298,7 +293,42 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
     return np.array(picture, np.uint8), [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
 
 
-def _numbers(path: Path) -> NDArray[Any] | None:
+def read_object_numbers(path: Path) -> NDArray[Any]:
+    """Read a label image (H, W): a number for each object, 0 where there is none, by grey values of any depth, colour indices or colours."""
+    numbers = _numbers(path, _OBJECTS_EXPECTED)
+    if numbers is None:
+        picture = _exact_picture(path, _OBJECTS_EXPECTED)
+        _require_opaque(path, picture)
+        numbers = np.array(
+            picture.convert("RGB") if picture.format == "GIF" else picture
+        )  # GIF numbers its colours anew
+        if numbers.ndim == 3:  # what is transparent is no object
+            is_seen = numbers[..., -1] > 0 if picture.mode in ("LA", "RGBA") else True
+            colour = numbers[..., 0] if picture.mode == "LA" else keys_of(numbers[..., :3])
+            numbers = np.where(is_seen, colour, 0)
+    if (
+        numbers.dtype.kind == "f"
+        and not (is_whole := np.isfinite(numbers) & np.equal(np.floor(numbers), numbers)).all()
+    ):
+        raise DataError(f"{path}: it holds the value {numbers[~is_whole][0]:g}; expected {_OBJECTS_EXPECTED}")
+    if numbers.min() < 0:
+        raise DataError(f"{path}: it holds the value {numbers.min():g}; expected {_OBJECTS_EXPECTED}")
+    return numbers if numbers.dtype.kind == "u" else numbers.astype(np.int64)
+
+
+def _exact_picture(path: Path, expected: str) -> Any:
+    """Decode a mask that Pillow reads; DataError where its format has changed the values of pixels."""
+    picture = _read(path, _MASK_MODES, expected, (*_MASK_FORMATS, *_FORMATS))
+    if picture.format not in _MASK_FORMATS or picture.info.get("compression") == "jpeg":
+        how = "WebP" if picture.format == "WEBP" else "JPEG"
+        raise DataError(
+            f"{path}: {how} changes the values of pixels, above all at the edges of objects, so that labels are lost;"
+            f" expected {expected}, in a file ending in {' '.join(MASK_SUFFIXES)}"
+        )
+    return picture
+
+
+def _numbers(path: Path, expected: str) -> NDArray[Any] | None:
     """Return the numbers of a grey TIFF file; None for other files, and those that are not there."""
     try:
         require_regular(path)
@@ -306,7 +336,7 @@ def _numbers(path: Path) -> NDArray[Any] | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # damaged files make decoders raise almost anything
-        raise DataError(f"{path}: {why_unreadable(error)}; expected {_MASK_EXPECTED}") from error
+        raise DataError(f"{path}: {why_unreadable(error)}; expected {expected}") from error
 
 
 def _small_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -315,7 +345,7 @@ def _small_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
     if not small.all():
         raise DataError(
             f"{path}: it holds the value {values[~small][0]:g}, on {(~small).sum()} pixels beyond 0 to 255 in all;"
-            f" expected {_MASK_EXPECTED}"
+            f" expected {_MASK_EXPECTED} (data=instance_masks reads a number for each object)"
         )
     return values.astype(np.uint8)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
-from dcnrun.config.schema import FolderConfig
+from dcnrun.config.schema import PairedFilesConfig
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     LOSSY_SUFFIXES,
@@ -24,10 +24,12 @@ from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "images_png", "jpegimages", "data")
+IMAGE_FOLDERS = (
+    *("images", "image", "imgs", "img", "img_dir", "images_png", "jpegimages", "pngimages", "rawimages", "data"),
+)
 MASK_FOLDERS = (
     *("masks", "mask", "labels", "label", "annotations", "annotation", "annot", "ann_dir", "gt", "segmentationclass"),
-    *("groundtruth", "ground_truth", "masks_png", "masks_machine"),
+    *("groundtruth", "ground_truth", "masks_png", "masks_machine", "pedmasks"),
 )
 _LONGEST_PAIR = 2 * 4096  # letters: a polygon in a line of YOLO's can have a million, and be split at any
 _SEPARATORS = "\t,; "
@@ -41,7 +43,7 @@ class Layout(NamedTuple):
     masks: str
 
 
-def pairs_of(config: FolderConfig, split: Split) -> tuple[list[Pair], list[str]]:
+def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[str]]:
     """Return the images and masks that data.train or data.val names, and notes of where they were found.
 
     UsageError if they are not there; DataError where names don't fit together.
@@ -49,12 +51,12 @@ def pairs_of(config: FolderConfig, split: Split) -> tuple[list[Pair], list[str]]
     root = existing_root(config, f"{config.images} and {config.masks}")
     part = config.train if split == "train" else config.val
     layout, notes = Layout(config.images, config.masks), list[str]()
-    if not part.endswith(".txt") and not all(path.is_dir() for path in _folders(root, layout, part)):
+    if not part.endswith(".txt") and not all(path.is_dir() for path in folders_of(root, layout, part)):
         layout, part, notes = _found(config, root, split, part)
     if part.endswith(".txt"):
         pairs, more = _listed(config, root, split, part)
         return pairs, [*notes, *more]
-    images, masks = _folders(root, layout, part)
+    images, masks = folders_of(root, layout, part)
     found = _images_by_name(images, {"."}, masks_beside(images, config.mask_suffix) if images == masks else set())
     if not found:
         raise UsageError(
@@ -83,9 +85,9 @@ def find_layouts(root: Path, part: str) -> list[tuple[Layout, str]]:
     return apart + together
 
 
-def _found(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[Layout, str, list[str]]:
+def _found(config: PairedFilesConfig, root: Path, split: Split, part: str) -> tuple[Layout, str, list[str]]:
     """Return the one other layout, or list, that is there in place of the folders that the settings name, and a note."""
-    default, setting = FolderConfig(), f"data.{split}={part}"
+    default, setting = PairedFilesConfig(), f"data.{split}={part}"
     layout = Layout(config.images, config.masks)
     if layout == (default.images, default.masks) and root.is_dir():
         names = SPLIT_NAMES[split] if part == split else (part,)
@@ -96,12 +98,12 @@ def _found(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[L
             ways = " or ".join(_overrides(found, split, name) for found, name in layouts[:3])
             raise UsageError(f"data.root={root} with {setting} can be read in several ways; choose one: {ways}")
         if layouts:
-            (found, name), (images, masks) = layouts[0], _folders(root, *layouts[0])
+            (found, name), (images, masks) = layouts[0], folders_of(root, *layouts[0])
             where = f"{images} with the masks in {masks}" if images != masks else f"{images}, masks beside images"
             return found, name, [f"data.{split} is read from {where} ({_overrides(found, split, name)} forces it)"]
         for file in (f"{name}.txt" for name in names if (root / f"{name}.txt").is_file()):
             return layout, file, [f"data.{split} is read from the list {root / file} (data.{split}={file} forces it)"]
-    _require_layout(root, setting, list(_folders(root, layout, part)))
+    _require_layout(root, setting, list(folders_of(root, layout, part)))
     return layout, part, []
 
 
@@ -135,7 +137,8 @@ def _overrides(layout: Layout, split: Split, part: str) -> str:
     return f"data.images={layout.images} data.masks={layout.masks} data.{split}={part}"
 
 
-def _folders(root: Path, layout: Layout, part: str) -> tuple[Path, Path]:
+def folders_of(root: Path, layout: Layout, part: str) -> tuple[Path, Path]:
+    """Return the folder of the images of a part of a data set, and that of their masks."""
     return _folder(root, layout.images, part), _folder(root, layout.masks, part)
 
 
@@ -187,7 +190,7 @@ def _has(folder: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _with_masks(
-    config: FolderConfig, names: list[str], images: dict[str, Path], masks: Path
+    config: PairedFilesConfig, names: list[str], images: dict[str, Path], masks: Path
 ) -> tuple[list[Pair], list[str]]:
     """Return the pairs of some images, each by its name, and a note of what their masks are called."""
     files, suffix = masks_of({name: images[name] for name in names}, masks, config.mask_suffix)
@@ -197,7 +200,7 @@ def _with_masks(
     return pairs, [f"masks have {suffix} after their images' names (data.mask_suffix={suffix} forces it)"]
 
 
-def _listed(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[list[Pair], list[str]]:
+def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> tuple[list[Pair], list[str]]:
     """Return the pairs of a text file: a line names an image, with or without its ending, or an image and its mask."""
     file, images, masks = root / part, root / config.images, root / config.masks
     _require_layout(root, f"data.{split}={part}", [file])
@@ -223,7 +226,7 @@ def _listed(config: FolderConfig, root: Path, split: Split, part: str) -> tuple[
     return _with_masks(config, chosen, found, masks)
 
 
-def _pair_in(config: FolderConfig, root: Path, file: Path, line: str) -> Pair | None:
+def _pair_in(config: PairedFilesConfig, root: Path, file: Path, line: str) -> Pair | None:
     """Return the image and mask that a line names, below root or below their folders; None where it names no two files."""
     if len(line) > _LONGEST_PAIR:
         return None
@@ -238,7 +241,7 @@ def _pair_in(config: FolderConfig, root: Path, file: Path, line: str) -> Pair | 
     return None
 
 
-def _file_below(config: FolderConfig, root: Path, folder: str, name: str, file: Path) -> Path:
+def _file_below(config: PairedFilesConfig, root: Path, folder: str, name: str, file: Path) -> Path:
     path = require_below(root, root, name, file, config.allow_outside)
     return path if path.is_file() or not (root / folder / name).is_file() else root / folder / name
 

@@ -1,7 +1,9 @@
-"""What the classes in masks may be that no file names: by the values of their pixels, or by their colours."""
+"""What the values in masks may be that no file names: classes, by their numbers or colours, or objects."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +12,17 @@ from PIL import Image as Pillow
 
 from dcnrun.config.overrides import as_override
 from dcnrun.data.colours import keys_of
-from dcnrun.data.files import read_mask
+from dcnrun.data.files import read_mask, read_object_numbers
 from dcnrun.data.sample import IGNORE, MOST_CLASSES
 from dcnrun.errors import DcnrunError
 from dcnrun.runs import require_regular
 
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
+_MOST_GAPS = 0.2
+"""Share of the numbers up to the largest that numbers of objects may lack, where some were deleted."""
+_SURELY_OBJECTS = 10
+"""Objects in a mask from which on they are taken for objects rather than classes."""
 _GREY = 0x010101
 """What the colours `#rrggbb` of greys are multiples of."""
 
@@ -43,6 +49,20 @@ def guess_classes(masks: Sequence[Path]) -> Guess:
             colours.add(_colours(mask))
         return _of_colours(*colours.settled())
     return _of_values(*values.settled())
+
+
+def hold_objects(masks: Sequence[Path]) -> tuple[bool, bool]:
+    """Return whether the values in some masks may number objects, each from 1 to as many as it has, and whether that is likelier than classes."""
+    largest: list[int] = []
+    for mask in masks:
+        with suppress(DcnrunError):  # left to who reads them all
+            values = np.unique(read_object_numbers(mask))
+            numbers = values[values > 0]
+            if len(numbers) < (1 - _MOST_GAPS) * numbers.max(initial=0):
+                return False, False
+            largest.append(int(numbers.max(initial=0)))
+    may_be = len(set(largest)) > 1 and max(largest) > 2
+    return may_be, may_be and median(largest) >= _SURELY_OBJECTS
 
 
 def _of_values(values: list[int], smoothed: str) -> Guess:

@@ -9,7 +9,7 @@ from dcnrun.config.groups import LABELS_IN_WORDS, Labels, choices
 from dcnrun.config.schema import DataConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
-from dcnrun.data import cityscapes, class_masks, coco, folder, labelme, shapes, voc, voc_boxes, yolo
+from dcnrun.data import cityscapes, class_masks, coco, folder, instance_masks, labelme, shapes, voc, voc_boxes, yolo
 from dcnrun.data.bands import default_of
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
@@ -83,6 +83,13 @@ DATASETS: dict[Source, DataSource[Any]] = {
         boxes=labelme.LabelmeDataset,
         has_object_masks=True,
         rules=labelme.rules,
+    ),
+    Source.instance_masks: DataSource(
+        schema.InstanceMasksConfig,
+        masks=class_masks.of(instance_masks.InstanceMasksDataset),
+        boxes=instance_masks.InstanceMasksDataset,
+        has_object_masks=True,
+        rules=instance_masks.rules,
     ),
 }
 

@@ -82,7 +82,13 @@ def test_the_list_has_every_setting_with_its_value():
     assert set(entries) == set(all_settings())
     assert entries["optim.lr"]["value"] == 0.125
     assert entries["data.classes"]["value"] == ["background", "nucleus"]
-    assert entries["data.classes"]["only_with"] == ["data=folder", "data=voc", "data=yolo", "data=labelme"]
+    assert entries["data.classes"]["only_with"] == [
+        "data=folder",
+        "data=voc",
+        "data=yolo",
+        "data=labelme",
+        "data=instance_masks",
+    ]
     assert entries["data.warp"]["value"] == ShapesConfig().warp
     assert entries["data.batch_size"]["value"] != FolderConfig().batch_size
     assert entries["data.flip"]["only_with"] == []

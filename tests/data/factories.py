@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -36,6 +37,23 @@ def folder_tree(root, splits=("train", "val"), names=("a", "b", "c"), values=(0,
         for seed, name in enumerate(names):
             save_image(root / "images" / split / f"{name}.png", seed=100 * nth + seed)
             save_mask(root / "masks" / split / f"{name}.png", labels(values=values, seed=seed))
+    return root
+
+
+def save_object_files(folder, *objects, seed=0):
+    """An image, and a mask file for each object, as the 2018 Data Science Bowl has them."""
+    save_image(folder / "images" / f"{folder.name}.png", objects[0].shape[::-1], seed)
+    for number, inside in enumerate(objects):
+        save_mask(folder / "masks" / f"{number}.png", 255 * inside, "L")
+
+
+def object_files_tree(root, splits=("train", "val")):
+    """Two images a split, of two objects that overlap and of one."""
+    for nth, split in enumerate(splits):
+        objects = np.zeros((3, 30, 40), np.bool_)
+        objects[0, 3:13, 2:12] = objects[1, 8:14, 8:20] = objects[2, 20:25, 30:40] = True
+        save_object_files(root / split / f"{Path(split).name}_0", *objects[:2], seed=10 * nth)
+        save_object_files(root / split / f"{Path(split).name}_1", objects[2], seed=10 * nth + 1)
     return root
 
 

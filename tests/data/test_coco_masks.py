@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as reference
 
-from dcnrun.data.coco_masks import area, areas, bounds, decode, run_lengths, run_lengths_of
+from dcnrun.data.coco_masks import area, areas, bounds, decode, encode_each, run_lengths, run_lengths_of
 from tests.data.factories import counts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
@@ -33,6 +33,17 @@ def test_run_lengths_give_the_mask_back(seed):
         lengths = run_lengths(segmentation, SIZE)
         assert area(lengths) == mask.sum()
         assert bounds(lengths) == reference.toBbox(compressed).tolist()
+
+
+@pytest.mark.parametrize("highest", [1, 3, 70000])
+def test_each_number_is_encoded_as_its_pixels_are(highest):
+    random = np.random.default_rng(highest)
+    numbers = random.integers(0, highest + 1, SIZE) * (random.uniform(size=SIZE) < 0.7)
+    found = encode_each(numbers.astype(np.uint32))
+    assert list(found) == [number for number in np.unique(numbers).tolist() if number]
+    for number, mask in list(found.items())[:20]:
+        assert mask == reference.encode(np.asfortranarray(numbers == number, np.uint8))
+    assert encode_each(0 * numbers) == {}
 
 
 @pytest.mark.parametrize("seed", range(20))

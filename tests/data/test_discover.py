@@ -7,11 +7,12 @@ from shutil import rmtree
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.data.discover import discover
-from dcnrun.data.registry import open_box_dataset, open_dataset
+from dcnrun.data.registry import open_box_dataset, open_dataset, open_instance_dataset
 from dcnrun.errors import UsageError
 from tests.data.factories import (
     annotation,
@@ -21,6 +22,7 @@ from tests.data.factories import (
     folder_tree,
     labelme_tree,
     labels,
+    object_files_tree,
     save_image,
     save_image_set,
     save_labelme,
@@ -264,6 +266,92 @@ class TestMasks:
             reading = only(tree(tmp_path / tree.__name__))
             assert len(reading.classes) == count
             assert len(opened(reading, open_dataset, "train")) > 0
+
+
+def cells(count, shape=(60, 60)):
+    """A label image of squares."""
+    numbers = np.zeros(shape, np.uint16)
+    for number in range(count):
+        row, column = divmod(number, 7)
+        numbers[8 * row : 8 * row + 5, 8 * column : 8 * column + 5] = number + 1
+    return numbers
+
+
+class TestObjects:
+    @pytest.mark.parametrize("folders", [("images", "masks"), ("rawimages", "groundtruth")])
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    def test_label_images(self, tmp_path, folders, kind):
+        images, masks = folders
+        (tmp_path / masks).mkdir()
+        for number in range(4):
+            save_image(tmp_path / images / f"{number}.tif", (60, 60), seed=number)
+            tifffile.imwrite(tmp_path / masks / f"{number}.tif", cells(12 + number).astype(kind))
+        reading, *others = discover(tmp_path)
+        assert reading.format == "label images, a number for each object"
+        assert [other.format for other in others] == ["folders of images and masks"]
+        assert reading.overrides[:3] == ["data=instance_masks", f"data.root={tmp_path}", "model=mask_rcnn"]
+        train, val = (opened(reading, open_instance_dataset, split) for split in ("train", "val"))
+        assert sorted(len(part[index]["boxes"]) for part in (train, val) for index in range(len(part))) == [
+            12,
+            13,
+            14,
+            15,
+        ]
+
+    def test_masks_beside_images_as_cellpose_writes_them(self, tmp_path):
+        for number in range(3):
+            save_image(tmp_path / f"{number}.png", (60, 60), seed=number)
+            Image.fromarray(cells(20 + number)).save(tmp_path / f"{number}_cp_masks.png")
+        assert len(opened(discover(tmp_path)[0], open_instance_dataset)) == 2
+
+    def test_few_objects_may_be_classes(self, tmp_path):
+        """As in Penn-Fudan."""
+        for number in range(3):
+            save_image(tmp_path / f"PNGImages/a{number}.png", (60, 60), seed=number)
+            save_mask(tmp_path / f"PedMasks/a{number}_mask.png", cells(1 + number))
+        assert [reading.overrides[0] for reading in discover(tmp_path)] == ["data=folder", "data=instance_masks"]
+        assert len(opened(discover(tmp_path)[1], open_instance_dataset)) == 2
+
+    @pytest.mark.parametrize(
+        ("splits", "below", "more"),
+        [
+            (["stage1_train"], "", ["data.train=stage1_train", "data.val_share=0.2"]),
+            (["stage1_train"], "stage1_train", ["data.train=.", "data.val_share=0.2"]),
+            (["train", "val"], "", []),
+            (["cells/train", "cells/test"], "", ["data.train=cells/train", "data.val=cells/test"]),
+        ],
+    )
+    def test_a_file_for_each_object(self, tmp_path, splits, below, more):
+        reading = only(object_files_tree(tmp_path, splits) / below)
+        assert reading.format == "a mask file for each object"
+        assert reading.overrides == ["data=instance_masks", f"data.root={tmp_path / below}", "model=mask_rcnn", *more]
+        parts = [opened(reading, open_instance_dataset, split) for split in ("train", "val")]
+        assert sum(map(len, parts)) == 2 * len(splits)
+
+    @pytest.mark.parametrize(
+        ("images", "masks", "more"),
+        [
+            (["images"], ["masks"], ["data.train=.", "data.val_share=0.2"]),
+            (
+                ["images/train", "images/val"],
+                ["masks/train", "masks/val"],
+                ["data.masks=masks/SPLIT", "data.images=images/SPLIT"],
+            ),
+            (
+                ["train/images", "valid/images"],
+                ["train/masks", "valid/masks"],
+                ["data.masks=SPLIT/masks", "data.images=SPLIT/images", "data.val=valid"],
+            ),
+        ],
+    )
+    def test_a_folder_of_files_for_each_image(self, tmp_path, images, masks, more):
+        for nth, (one, other) in enumerate(zip(images, masks, strict=True)):
+            for seed, name in enumerate("ab"):
+                save_image(tmp_path / one / f"{name}.png", seed=10 * nth + seed)
+                save_mask(tmp_path / other / name / "x.png", labels(seed=seed), "L")
+        reading = only(tmp_path)
+        assert reading.overrides[3:] == more
+        assert sum(len(opened(reading, open_instance_dataset, split)) for split in ("train", "val")) == 2 * len(images)
 
 
 class TestVoc:

@@ -12,7 +12,7 @@ from PIL import Image
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data import build_dataset
 from dcnrun.data.check import check_data
-from dcnrun.data.files import read_mask
+from dcnrun.data.files import read_mask, read_object_numbers
 from dcnrun.data.registry import open_dataset
 from dcnrun.errors import DataError
 from tests.data.factories import folder_tree, labels, save_image, save_mask
@@ -357,3 +357,44 @@ class TestMasks:
             save_image(root / "images" / "train" / f"d{number}.png")
         with pytest.raises(DataError, match=r"9 of 12 mask files are missing; expected .*d0.png, .* and 4 more"):
             train_set(root)
+
+
+class TestObjectNumbers:
+    NUMBERS = np.arange(12).reshape(3, 4) * 300
+
+    @pytest.mark.parametrize("kind", ["u1", "u2", "i4", "u4", "i8", "f4", "f8"])
+    def test_of_any_depth(self, tmp_path, kind):
+        numbers = self.NUMBERS // (30 if kind == "u1" else 1)
+        tifffile.imwrite(tmp_path / "a.tif", numbers.astype(kind))
+        assert np.array_equal(read_object_numbers(tmp_path / "a.tif"), numbers)
+
+    def test_of_16_bits_in_png(self, tmp_path):
+        Image.fromarray(self.NUMBERS.astype(np.uint16)).save(tmp_path / "a.png")
+        assert np.array_equal(read_object_numbers(tmp_path / "a.png"), self.NUMBERS)
+
+    def test_index_colours(self, tmp_path):
+        save_mask(tmp_path / "a.png", np.arange(12).reshape(3, 4))
+        assert np.array_equal(read_object_numbers(tmp_path / "a.png"), np.arange(12).reshape(3, 4))
+
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.gif"])
+    def test_colours(self, tmp_path, name):
+        colours = np.array([[[0, 0, 0], [255, 0, 0], [0, 0, 1]]], np.uint8)
+        Image.fromarray(colours).save(tmp_path / name)
+        assert read_object_numbers(tmp_path / name).tolist() == [[0, 0xFF0000, 1]]
+
+    def test_what_is_transparent_is_no_object(self, tmp_path):
+        Image.fromarray(np.array([[[9, 9, 9, 0], [0, 9, 0, 255]]], np.uint8)).save(tmp_path / "a.png")
+        assert read_object_numbers(tmp_path / "a.png").tolist() == [[0, 0x000900]]
+
+    @pytest.mark.parametrize("value", [-1, 0.5, np.nan, np.inf])
+    def test_no_numbers_of_objects(self, tmp_path, value):
+        tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 1, value]], np.float32))
+        with pytest.raises(
+            DataError, match=rf"a.tif: it holds the value {value:g}; expected a grey, index-colour or RGB"
+        ):
+            read_object_numbers(tmp_path / "a.tif")
+
+    def test_jpeg(self, tmp_path):
+        save_image(tmp_path / "a.jpg")
+        with pytest.raises(DataError, match="JPEG changes the values of pixels"):
+            read_object_numbers(tmp_path / "a.jpg")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from dcnrun.data.mask_classes import guess_classes
+from dcnrun.data.mask_classes import guess_classes, hold_objects
 
 BLOCKS = np.zeros((40, 40), np.uint8)
 BLOCKS[5:20, 5:30], BLOCKS[22:36, 10:35] = 1, 2
@@ -66,3 +66,32 @@ def test_more_colours_than_classes_are_none(tmp_path):
     guess = guess_classes(saved(tmp_path, photograph))
     assert (guess.classes, guess.overrides) == (["background", "class1"], [])
     assert "400 colours" in guess.remark
+
+
+class TestObjects:
+    def test_numbers_up_to_as_many_as_there_are(self, tmp_path):
+        of_many = [np.arange(900).reshape(30, 30) // 20 % count for count in (12, 31, 40)]
+        assert hold_objects(saved(tmp_path, *of_many)) == (True, True)
+
+    def test_few_may_be_classes(self, tmp_path):
+        assert hold_objects(saved(tmp_path, of_values(0, 1, 2), of_values(0, 1, 1), of_values(1, 2, 3))) == (
+            True,
+            False,
+        )
+
+    @pytest.mark.parametrize(
+        "masks",
+        [
+            [(0, 1, 2), (0, 1, 2)],
+            [(0, 0, 255), (0, 255, 255)],
+            [(0, 1, 1), (0, 1, 2)],
+            [(0, 3, 8), (0, 1, 5)],
+            [(0, 0, 0)],
+        ],
+    )
+    def test_classes(self, tmp_path, masks):
+        assert hold_objects(saved(tmp_path, *(of_values(*values) for values in masks))) == (False, False)
+
+    def test_no_masks_and_damaged_ones(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"no image")
+        assert hold_objects([]) == hold_objects([tmp_path / "a.png"]) == (False, False)

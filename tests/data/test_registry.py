@@ -13,6 +13,7 @@ from dcnrun.config.schema import (
     CityscapesConfig,
     CocoConfig,
     FolderConfig,
+    InstanceMasksConfig,
     LabelmeConfig,
     ShapesConfig,
     Source,
@@ -37,6 +38,7 @@ GOOD = {
     "coco": CocoConfig(root="somewhere"),
     "yolo": YoloConfig(root="somewhere"),
     "labelme": LabelmeConfig(root="somewhere"),
+    "instance_masks": InstanceMasksConfig(root="somewhere"),
 }
 
 PRESETS = {path.stem for path in (resource_dir("conf") / "data").glob("*.yaml")}
@@ -145,6 +147,9 @@ def test_sound_settings_have_no_problems(name):
         ("coco", "annotations", "annotations/instances.json"),
         ("labelme", "root", None),
         ("labelme", "classes", ["cat", "cat"]),
+        ("instance_masks", "root", None),
+        ("instance_masks", "classes", ["cell", "nucleus"]),
+        ("instance_masks", "mask_suffix", "_mask.png"),
         ("yolo", "root", None),
         ("yolo", "classes", ["cat", "cat"]),
         ("yolo", "train", ""),

@@ -24,7 +24,10 @@ def test_data_without_masks_of_objects_is_refused_and_that_with_some_is_named():
         problems = model_problems(compose(["model=mask_rcnn", f"data={data}"]))
         (said,) = [line for line in problems if "learns from" in line]
         assert said.startswith("model=mask_rcnn learns from masks of objects, and data=")
-        assert "has none: choose data=shapes, coco, coco2017, nuclei_boxes, yolo or labelme, or another model" in said
+        assert (
+            "has none: choose data=shapes, coco, coco2017, nuclei_boxes, yolo, labelme or instance_masks, or another model"
+            in said
+        )
     assert not any("learns from" in line for line in model_problems(compose(["model=mask_rcnn", "data=shapes"])))
 
 
