@@ -132,7 +132,12 @@ def _chosen(changes: list[Parsed]) -> dict[str, str]:
 def _finish(node: DictConfig, changes: list[Parsed], problems: list[str]) -> Config:
     """Set the values on the composed node, report every problem so far, or resolve it."""
     data_refused = any(problem.startswith(("data=", f"{EXPERIMENT}=")) for problem in problems)
-    problems = problems + _set_values(node, changes, data_refused) + _set_length(node, changes)
+    asked = _asked(changes)
+    problems = problems + _set_values(node, changes, data_refused) + _set_length(node, asked)
+    if "data.val" in asked and "data.val_share" not in asked and "val_share" in node.data:
+        node.data.val_share = 0.0  # a file's, in whose place these images were asked for
+        if "data.split_seed" not in asked:
+            node.data.split_seed = 0
     if problems:
         raise ConfigError(problems)
     return _resolve(node)
@@ -159,16 +164,20 @@ def _set_values(node: DictConfig, changes: list[Parsed], data_refused: bool) -> 
     return problems
 
 
-def _set_length(node: DictConfig, changes: list[Parsed]) -> list[str]:
-    """Let steps that were asked for replace epochs of a file; returns what is wrong where both were asked for."""
-    asked = {
+def _asked(changes: list[Parsed]) -> set[str]:
+    """Return the settings that were given a value, by themselves or with their section."""
+    in_sections = {
         f"{change.key}.{name}"
         for change in changes
         for value in change.elements
         if isinstance(value, dict)
         for name in value
     }
-    asked |= {change.key for change in changes if change.elements != [None]}
+    return in_sections | {change.key for change in changes if change.elements != [None]}
+
+
+def _set_length(node: DictConfig, asked: set[str]) -> list[str]:
+    """Let steps that were asked for replace epochs of a file; returns what is wrong where both were asked for."""
     if {"trainer.steps", "trainer.epochs"} <= asked:
         return ["trainer.steps and trainer.epochs both say how long to train: give one of them."]
     if "trainer.steps" in asked:

@@ -3,6 +3,7 @@
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,9 +195,12 @@ def _white_masks(pairs: Sequence[Pair]) -> int:
 
 def _colours(config: FolderConfig) -> tuple[list[Colour], str, list[str]]:
     """Return the colours of the classes and then those that are ignored, where they are from, and notes; none without a labelmap."""
-    if config.colours:
-        return [colour for text in config.colours if (colour := parse_colour(text))], "data.colours", []
     file = root_folder(config, "the images and masks") / (config.labelmap or "")
+    if config.colours:
+        colours = [colour for text in config.colours if (colour := parse_colour(text))]
+        with suppress(DataError, ValueError):  # of a file that counts for nothing
+            _warn_of_others(config.classes, colours, file)
+        return colours, "data.colours", []
     if not config.labelmap or not file.is_file():
         return [], "", []
     try:
@@ -208,6 +212,19 @@ def _colours(config: FolderConfig) -> tuple[list[Colour], str, list[str]]:
     ignored = [name for name in named if name.lower() in IGNORED_NAMES and name not in config.classes]
     note = f"colours in masks are those of {file}; grey values are classes (data.colours has others, data.labelmap=null none)"
     return [named[name] for name in (*config.classes, *ignored)], str(file), [note]
+
+
+def _warn_of_others(classes: Sequence[str], colours: Sequence[Colour], labelmap: Path) -> None:
+    """Warn where a labelmap has other colours for the classes, as beside other data than those that a run has kept its colours of."""
+    named = parse_labelmap(read_names(labelmap))
+    if others := [
+        repr(name) for name, colour in zip(classes, colours, strict=False) if named.get(name, colour) != colour
+    ]:
+        warnings.warn(
+            f"{labelmap} has other colours than data.colours for {first_few(others)}: those of data.colours count"
+            " (data.colours=[] takes the file's)",
+            stacklevel=5,
+        )
 
 
 def _contents(pairs: Sequence[Pair], colours: ColourTable | None) -> list[set[int]]:

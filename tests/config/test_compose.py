@@ -338,6 +338,17 @@ def test_other_data_are_prepared_as_the_run_has_learnt(tmp_path):
     assert (data.root, data.bad_boxes) == ("data/coco", BadBoxes.warn)
 
 
+def test_images_to_validate_on_that_are_asked_for_replace_the_share_of_a_run(tmp_path):
+    """Or else a run would be scored by its own share, and not by the images that were named."""
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(compose(["data=folder", "data.classes=[a,b]", "data.val_share=0.2", "data.split_seed=5"])))
+    shares = []
+    for overrides in ([], ["data.val=test"], ["data={val: test}"], ["data.val=test", "data.val_share=0.3"]):
+        data = load(path, overrides).data
+        shares.append((data.val, data.val_share, data.split_seed))
+    assert shares == [("val", 0.2, 5), ("test", 0.0, 0), ("test", 0.0, 0), ("test", 0.3, 5)]
+
+
 def test_overrides_on_a_saved_config_are_checked_alike(saved):
     wrong = ["lr=0.1", "conv=deformabel", "trainer.steps=x", "+a=1", "data.classes=[a]"]
     with pytest.raises(ConfigError) as refused:

@@ -293,6 +293,17 @@ class TestColours:
         (root / "labelmap.txt").unlink()
         assert rows_of(build_dataset(settled, "train")) == [[0, 2, 1, 255]]
 
+    def test_other_colours_of_a_labelmap_than_those_that_count_are_said(self, root):
+        """As of other data than a run's, whose colours it has kept: cats would be scored as dogs."""
+        (root / "labelmap.txt").write_text("background:0,0,0::\ncat:51,221,255::\ndog:250,50,83::\nvoid:7,7,7::\n")
+        kept = ["#000000", "#fa3253", "#33ddff", "#070707"]
+        with pytest.warns(
+            UserWarning, match=r"labelmap.txt has other colours than data.colours for 'cat', 'dog': those"
+        ):
+            dataset = train_set(root, ("background", "cat", "dog"), colours=kept)
+        assert rows_of(dataset) == [[0, 2, 1, 255]]
+        assert rows_of(train_set(root, ("background", "cat", "dog"))) == [[0, 1, 2, 255]]
+
     @pytest.mark.parametrize("ignored", [0, 9, None])
     def test_of_a_setting(self, root, ignored):
         colours = ["0,0,0", "51 221 255", "#FA3253"]
