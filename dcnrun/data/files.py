@@ -299,20 +299,16 @@ def read_object_numbers(path: Path) -> NDArray[Any]:
     if numbers is None:
         picture = _exact_picture(path, _OBJECTS_EXPECTED)
         _require_opaque(path, picture)
-        numbers = np.array(
-            picture.convert("RGB") if picture.format == "GIF" else picture
-        )  # GIF numbers its colours anew
+        if picture.format == "GIF":  # what writes it numbers its colours anew
+            picture = picture.convert("RGB")
+        numbers = np.array(picture)
         if numbers.ndim == 3:  # what is transparent is no object
             is_seen = numbers[..., -1] > 0 if picture.mode in ("LA", "RGBA") else True
             colour = numbers[..., 0] if picture.mode == "LA" else keys_of(numbers[..., :3])
             numbers = np.where(is_seen, colour, 0)
-    if (
-        numbers.dtype.kind == "f"
-        and not (is_whole := np.isfinite(numbers) & np.equal(np.floor(numbers), numbers)).all()
-    ):
-        raise DataError(f"{path}: it holds the value {numbers[~is_whole][0]:g}; expected {_OBJECTS_EXPECTED}")
-    if numbers.min() < 0:
-        raise DataError(f"{path}: it holds the value {numbers.min():g}; expected {_OBJECTS_EXPECTED}")
+    is_number = (numbers >= 0) & (numbers < np.inf) & np.equal(np.floor(numbers), numbers)
+    if not is_number.all():
+        raise DataError(f"{path}: it holds the value {numbers[~is_number][0]:g}; expected {_OBJECTS_EXPECTED}")
     return numbers if numbers.dtype.kind == "u" else numbers.astype(np.int64)
 
 
