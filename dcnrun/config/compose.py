@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,15 @@ def load_text(text: str, path: Path, overrides: Sequence[str] = ()) -> Config:
     chosen = _chosen(changes)
     if chosen.pop(EXPERIMENT, None):
         problems.append(f"An {EXPERIMENT} can't be applied to the saved {path}: override its settings one by one.")
+    asked, share = _asked(changes), node.data.get("val_share")
+    if "data" not in chosen and share:
+        if "data.root" not in asked:
+            problems += _other_shares(node, changes)
+        elif not {"data.val", "data.val_share"} & asked:
+            warnings.warn(
+                f"data.val_share={share:g} of the images in data.root are validated on, as of the run's own; data.val=... names others, or all of them",
+                stacklevel=3,
+            )
     learnt = {key: node.data[key] for key in _PREPARATION}
     of_run = {change.key: OmegaConf.select(node, change.key) for change in changes if is_path(change.key)}
     if chosen:
@@ -174,6 +184,21 @@ def _asked(changes: list[Parsed]) -> set[str]:
         for name in value
     }
     return in_sections | {change.key for change in changes if change.elements != [None]}
+
+
+def _other_shares(node: DictConfig, changes: list[Parsed]) -> list[str]:
+    """Return what would validate a run on images that it was trained on, as another share of the same images does."""
+    given = {change.key: change for change in changes}
+    of_run = {key: OmegaConf.select(node, key) for key in ("data.val_share", "data.split_seed")}
+    share, seed = of_run.values()
+    if "data.val_share" in given and not given["data.val_share"].elements[0]:
+        return []
+    return [
+        f"{given[key].text}: the run was trained on what data.val_share={share:g} and data.split_seed={seed} leave of its images, and would be"
+        " validated on some of these. data.val=... or data.root=... names others."
+        for key, value in of_run.items()
+        if key in given and given[key].elements[0] != value
+    ]
 
 
 def _set_length(node: DictConfig, asked: set[str]) -> list[str]:

@@ -343,10 +343,26 @@ def test_images_to_validate_on_that_are_asked_for_replace_the_share_of_a_run(tmp
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(compose(["data=folder", "data.classes=[a,b]", "data.val_share=0.2", "data.split_seed=5"])))
     shares = []
-    for overrides in ([], ["data.val=test"], ["data={val: test}"], ["data.val=test", "data.val_share=0.3"]):
+    for overrides in ([], ["data.val=test"], ["data={val: test}"], ["data.val=test", "data.val_share=0.2"]):
         data = load(path, overrides).data
         shares.append((data.val, data.val_share, data.split_seed))
-    assert shares == [("val", 0.2, 5), ("test", 0.0, 0), ("test", 0.0, 0), ("test", 0.3, 5)]
+    assert shares == [("val", 0.2, 5), ("test", 0.0, 0), ("test", 0.0, 0), ("test", 0.2, 5)]
+
+
+def test_another_share_of_the_images_that_a_run_was_trained_on_is_refused(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(compose(["data=folder", "data.classes=[a,b]", "data.val_share=0.2", "data.split_seed=5"])))
+    for override in ("data.split_seed=0", "data.val_share=0.3"):
+        with pytest.raises(
+            ConfigError, match=rf"{override}: the run was trained on what data.val_share=0.2 and data.split"
+        ):
+            load(path, [override])
+    with pytest.warns(UserWarning, match=r"data.val_share=0.2 of the images in data.root are validated on"):
+        assert load(path, ["data.split_seed=0", "data.root=elsewhere"]).data.split_seed == 0
+    assert load(path, ["data.val_share=0.3", "data.root=elsewhere"]).data.val_share == 0.3
+    assert load(path, ["data.val=.", "data.root=elsewhere"]).data.val_share == 0
+    assert load(path, ["data.split_seed=5", "data.val_share=0.2"]) == load(path)
+    assert load(path, ["data.val_share=0", "data.split_seed=0"]).data.split_seed == 0
 
 
 def test_overrides_on_a_saved_config_are_checked_alike(saved):
