@@ -38,6 +38,7 @@ from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
 from dcnrun.data.mask_classes import Guess, guess_classes, hold_objects
+from dcnrun.data.paired_folders import find_paired_folders
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
@@ -120,8 +121,9 @@ def discover(path: Path) -> list[Reading]:
         listing = _listing(folder)
         if not any(map(_has_images, listing.values())) and folder != folders[-1]:
             continue  # an annotation file in a folder of its own: the images are beside that
-        if readings := [reading for look in _LOOKS for reading in look(folder, listing)]:
-            return readings
+        for looks in (_LOOKS, [_paired_folders]):
+            if readings := [reading for look in looks for reading in look(folder, listing)]:
+                return readings
     listing = _listing(folders[0])
     counts = [f"{len(names)} in {place or '.'}" for place, names in listing.items() if names]
     if unread := next(_unread(folders[0], listing), None):
@@ -499,31 +501,49 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         found = _split_of_masks(base, [name for name in lists if name.endswith(".txt")])
         if found is None:
             continue
-        layout, train, val = found
-        config = _folder_config(base, layout, train, val)
-        masks = [pair.mask for pair in _pairs_or_none(config)]
-        at_root, where = as_override("data.root", str(base)), list[str]()
-        for key in ("images", "masks", "train", "val"):
-            if (name := getattr(config, key)) != getattr(FolderConfig(), key):
-                where.append(as_override(f"data.{key}", name))
-        where += [] if val else [_VAL_SHARE]
-        because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
-        may_be_objects, are_objects = hold_objects(masks[:_MOST_READ])
-        objects = Reading(
-            "label images, a number for each object",
-            f"{because}, whose values go from 1 to as many as there are",
-            ["data=instance_masks", at_root, "model=mask_rcnn", *where],
-            InstanceMasksConfig().classes,
-            split,
-        )
-        if are_objects:
-            yield objects
-        classes, more, remark = _mask_classes(base, listing[place], masks[:_MOST_READ])
-        overrides = ["data=folder", at_root, "model=deeplab", as_override("data.classes", classes), *more, *where]
-        yield Reading("folders of images and masks", f"{because}{remark}", overrides, classes, split)
-        if may_be_objects and not are_objects:
-            yield objects
+        yield from _with_masks(base, listing[place], *found)
         return
+
+
+def _paired_folders(root: Path, listing: Listing) -> Iterator[Reading]:
+    """Find images and masks in folders of any names by the files in them."""
+    masks_of: dict[str, str] = {}
+    for images, masks in find_paired_folders(root, listing):
+        masks_of.setdefault(images, masks)
+    if not masks_of:
+        return
+    train, val = _pair(list(masks_of))
+    train = train or next(iter(masks_of))
+    parts = _coco_parts(masks_of[train], train, masks_of[val], val) if val else None
+    masks, images, *splits = parts or (masks_of[train], train, ".", None)
+    yield from _with_masks(root, listing.get("", ()), Layout(images, masks), *splits)
+
+
+def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, val: str | None) -> Iterator[Reading]:
+    """Yield how images and masks can be read whose folders are known; `names`: of the files beside these."""
+    config = _folder_config(base, layout, train, val)
+    masks = [pair.mask for pair in _pairs_or_none(config)][:_MOST_READ]
+    at_root, where = as_override("data.root", str(base)), list[str]()
+    for key in ("images", "masks", "train", "val"):
+        if (name := getattr(config, key)) != getattr(FolderConfig(), key):
+            where.append(as_override(f"data.{key}", name))
+    where += [] if val else [_VAL_SHARE]
+    because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
+    may_be_objects, are_objects = hold_objects(masks)
+    objects = Reading(
+        "label images, a number for each object",
+        f"{because}, whose values go from 1 to as many as there are",
+        ["data=instance_masks", at_root, "model=mask_rcnn", *where],
+        InstanceMasksConfig().classes,
+        split,
+    )
+    if are_objects:
+        yield objects
+    classes, more, remark = _mask_classes(base, names, masks)
+    overrides = ["data=folder", at_root, "model=deeplab", as_override("data.classes", classes), *more, *where]
+    yield Reading("folders of images and masks", f"{because}{remark}", overrides, classes, split)
+    if may_be_objects and not are_objects:
+        yield objects
 
 
 def _split_of_masks(base: Path, lists: Sequence[str]) -> tuple[Layout, str, str | None] | None:

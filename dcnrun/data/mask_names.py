@@ -1,6 +1,7 @@
 """Which file is the mask of an image: by its name, and by what names of masks have beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from dcnrun.data.files import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, first_few
@@ -26,13 +27,11 @@ def masks_of(images: Mapping[str, Path], folder: Path, forced: str | None) -> tu
             if file not in own:
                 files.setdefault(str(file.relative_to(folder).with_suffix("")), []).append(file)
     suffixes = ("", *KNOWN_SUFFIXES) if forced is None else (forced,)
-    ends = [end for end in _IMAGE_ENDS if names[0].endswith(end)]
-    ways = [(suffix, end) for suffix in suffixes for end in ends]
-    counts = {way: sum(_stem(name, *way) in files for name in names) for way in ways}
-    suffix, end = max(ways, key=lambda way: counts[way])  # the first of them
+    counts = _counts(names, files, suffixes)
+    suffix, end = max(counts, key=lambda way: counts[way])  # the first of them
     if not counts[suffix, end]:
         raise DataError(_no_mask(names, folder, suffixes, files))
-    fitting = dict.fromkeys(other for other, its_end in ways if counts[other, its_end] == len(names))
+    fitting = dict.fromkeys(other for (other, _), count in counts.items() if count == len(names))
     if suffix and len(fitting) > 1:
         raise DataError(
             f"{folder}: all images have masks with {' and with '.join(fitting)} after their names;"
@@ -40,6 +39,19 @@ def masks_of(images: Mapping[str, Path], folder: Path, forced: str | None) -> tu
         )
     stems = {name: _stem(name, suffix, end) for name in names}
     return {name: _chosen(files.get(stem, []), folder / f"{stem}.png") for name, stem in stems.items()}, suffix
+
+
+def best_ending(names: Sequence[str], masks: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Return the suffix by which most of some images have one of these masks, and the mask of each that has one; all without endings of files."""
+    counts = _counts(names, masks, ("", *KNOWN_SUFFIXES))
+    suffix, end = max(counts, key=lambda way: counts[way])  # the first of them
+    return suffix, {name: mask for name in names if (mask := _stem(name, suffix, end)) in masks}
+
+
+def _counts(names: Sequence[str], masks: Collection[str], suffixes: Sequence[str]) -> dict[tuple[str, str], int]:
+    """Return how many images have a mask with each suffix in place of each end of the images' own names."""
+    ends = [end for end in _IMAGE_ENDS if names[0].endswith(end)]
+    return {way: sum(_stem(name, *way) in masks for name in names) for way in product(suffixes, ends)}
 
 
 def masks_beside(folder: Path, forced: str | None = None) -> set[Path]:

@@ -268,6 +268,41 @@ class TestMasks:
             assert len(opened(reading, open_dataset, "train")) > 0
 
 
+class TestFoldersOfAnyNames:
+    def test_splits_in_the_midst_of_names(self, tmp_path):
+        """As in ISIC 2018."""
+        for nth, split in enumerate(("Training", "Validation")):
+            for number in range(3):
+                name = f"ISIC_{nth}{number}"
+                save_image(tmp_path / f"ISIC2018_Task1-2_{split}_Input/{name}.jpg", seed=10 * nth + number)
+                inside = 255 * labels(seed=number)
+                save_mask(tmp_path / f"ISIC2018_Task1_{split}_GroundTruth/{name}_segmentation.png", inside, "L")
+        reading = only(tmp_path)
+        assert [option for option in reading.overrides if "data.classes" not in option] == [
+            "data=folder",
+            f"data.root={tmp_path}",
+            "model=deeplab",
+            "data.images=ISIC2018_Task1-2_SPLIT_Input",
+            "data.masks=ISIC2018_Task1_SPLIT_GroundTruth",
+            "data.train=Training",
+            "data.val=Validation",
+        ]
+        assert all(len(opened(reading, open_dataset, split)) == 3 for split in ("train", "val"))
+
+    def test_without_a_split(self, tmp_path):
+        for number in range(5):
+            save_image(tmp_path / f"set/CameraRGB/{number}.png", seed=number)
+            save_mask(tmp_path / f"set/CameraSeg/{number}.png", labels(seed=number))
+        reading = only(tmp_path)
+        assert reading.overrides[4:] == [
+            "data.images=set/CameraRGB",
+            "data.masks=set/CameraSeg",
+            "data.train=.",
+            "data.val_share=0.2",
+        ]
+        assert len(opened(reading, open_dataset)) == 4
+
+
 def cells(count, shape=(60, 60)):
     """A label image of squares."""
     numbers = np.zeros(shape, np.uint16)
