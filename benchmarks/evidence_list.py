@@ -177,7 +177,8 @@ RESULTS = (
         ),
         hours=1.0,
         measures=NUCLEI,
-        found="three splits of nuclei, three seeds each; these layers are dilated by 4 as they are, so that dilated by 2 and by 8 stand beside that",
+        found="three splits of nuclei, three seeds each; these layers are dilated by 4 as they are, so that dilated by 2 and by 8 stand beside that. Nothing is significant in any split: deformable "
+        "convolution lies 0.2 points below the standard network to 0.1 above. Beside other work",
     ),
     Result(
         name="gain_treecrowns",
