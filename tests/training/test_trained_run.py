@@ -1,5 +1,6 @@
 """The weights of a run's checkpoint, in the network of its config."""
 
+import re
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from dcnrun.training.evaluate import evaluate
 from dcnrun.training.prepare import prepare
 from dcnrun.training.run import resume, train
 from dcnrun.training.trained_run import learnt_classes, load_trained_run
+from tests.data.factories import folder_tree
 
 
 def test_overrides_change_the_config_and_the_network_has_the_weights(finished):
@@ -96,3 +98,30 @@ def test_a_completed_run_whose_summary_was_changed_is_said(finished, tmp_path, c
     folder.summary_file.write_text(folder.summary_file.read_text().replace('"step": 6', '"step": 5'))
     resume(folder.path)
     assert f"Warning: {folder.summary_file} is not as the run wrote it" in capsys.readouterr().out
+
+
+def test_images_that_were_added_since_draw_another_share(tmp_path, capsys):
+    """The run was trained on some of the images that the share would have now."""
+    root = folder_tree(tmp_path / "data", splits=["train"], names=[f"b{number}" for number in range(6)], values=(0, 1))
+    own = [
+        "data=folder",
+        f"data.root={root}",
+        "data.classes=[a,b]",
+        "data.val_share=0.5",
+        "data.workers=0",
+        "data.batch_size=1",
+    ]
+    overrides = [*own, "conv=standard", "model.width=16", "trainer.steps=1", "trainer.accelerator=cpu"]
+    train(compose(overrides), overrides, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    evaluate(folder.path)
+    assert "Warning" not in capsys.readouterr().out
+    for number in range(6):
+        for kind in ("images", "masks"):
+            shutil.copy(root / kind / "train" / f"b{number}.png", root / kind / "train" / f"a{number}.png")
+    evaluate(folder.path, overrides=["data.allow_overlap=true"])
+    said = capsys.readouterr().out
+    assert re.search(
+        r"Warning: \d of the 6 validation images, such as '[ab]\d', are not among the 3 that the run was validated on",
+        said,
+    )

@@ -155,7 +155,9 @@ class Recorder:
 
 
 def _is_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d | SamplingConv)
+    """Whether a module computes what its settings say: one that pads by itself, as timm's Conv2dSame, is followed operator by operator."""
+    computes_as_set = isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+    return computes_as_set or isinstance(module, SamplingConv)
 
 
 def _unique(name: str, taken: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from dcnrun.config.schema import (
     Backbone,
@@ -91,6 +92,22 @@ def test_layers_of_a_standard_run():
 def test_a_chain_ends_at_a_pooling():
     network = nn.Sequential(DeformConv2d(3, 4, 3), nn.MaxPool2d(2), DeformConv2d(4, 4, 3))
     assert [layer.source for layer in capture(network, torch.rand(3, 16, 16)).layers] == [None, None]
+
+
+class PadsItself(nn.Conv2d):
+    """As the convolutions of EfficientNets in timm and segmentation_models.pytorch do."""
+
+    def forward(self, feature_map):
+        return super().forward(pad(feature_map, (2, 1, 2, 1)))
+
+
+def test_a_convolution_that_pads_its_feature_map_itself():
+    network = nn.Sequential(PadsItself(3, 4, 3, stride=2), DeformConv2d(4, 4, 3))
+    (layer,) = capture(network, torch.rand(3, 16, 16)).layers
+    assert (layer.input_grid.start, layer.input_grid.step) == (
+        (-1, -1),
+        (2, 2),
+    )  # the first window's middle is at 1 after 2 pixels of padding
 
 
 def test_a_module_that_runs_twice():
