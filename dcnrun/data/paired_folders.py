@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +19,8 @@ _SHARE = 0.9
 """Of the images, those that must have a mask."""
 _FEWER = 4
 """Times that an image has as many values as its mask at least, where their names don't say which is which."""
-_MASK = re.compile(r"mask|label|seg|truth|gt|annot|target", re.IGNORECASE)
+_MASKS = re.compile(r"mask|label|seg|semantic|truth|gt|annot|target", re.IGNORECASE)
+_NO_IMAGES = re.compile(rf"{_MASKS.pattern}|instance|depth", re.IGNORECASE)
 
 
 def find_paired_folders(root: Path, listing: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -30,7 +31,7 @@ def find_paired_folders(root: Path, listing: Mapping[str, Sequence[str]]) -> lis
     """
     folders = [place for place, names in listing.items() if place and len(names) > 1][:_MOST_FOLDERS]
     found = [pair for pair in permutations(folders, 2) if _fit(root, listing, *pair)]
-    return sorted(found, key=lambda pair: _MASK.search(PurePosixPath(pair[1]).name) is None)
+    return sorted(found, key=lambda pair: (bool(_NO_IMAGES.search(pair[0])), not _MASKS.search(pair[1])))
 
 
 def _fit(root: Path, listing: Mapping[str, Sequence[str]], images: str, masks: str) -> bool:

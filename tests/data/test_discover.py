@@ -289,6 +289,26 @@ class TestFoldersOfAnyNames:
         ]
         assert all(len(opened(reading, open_dataset, split)) == 3 for split in ("train", "val"))
 
+    def test_kitti_as_cvat_writes_it(self, tmp_path):
+        for number in range(5):
+            save_image(tmp_path / f"default/image_2/{number}.png", seed=number)
+            save_mask(tmp_path / f"default/instance/{number}.png", labels(values=range(9), seed=number), "L")
+            save_mask(tmp_path / f"default/semantic/{number}.png", labels(seed=number), "L")
+            save_mask(tmp_path / f"default/semantic_rgb/{number}.png", labels(seed=number))
+        reading = discover(tmp_path)[0]
+        assert reading.overrides[4:6] == ["data.images=default/image_2", "data.masks=default/semantic"]
+        assert len(opened(reading, open_dataset)) == 4
+
+    def test_cityscapes_as_cvat_writes_it(self, tmp_path):
+        for number in range(5):
+            save_image(tmp_path / f"imgsFine/leftImg8bit/default/{number}_leftImg8bit.png", seed=number)
+            for kind, seed in (("color", 1), ("instanceIds", 2), ("labelIds", number)):
+                save_mask(tmp_path / f"gtFine/default/{number}_gtFine_{kind}.png", labels(seed=seed), "L")
+        reading = only(tmp_path)
+        assert reading.overrides[4:6] == ["data.images=imgsFine/leftImg8bit/default", "data.masks=gtFine/default"]
+        dataset = opened(reading, open_dataset)
+        assert np.array_equal(dataset[0]["mask"], labels(seed=int(dataset.name(0)[0])))
+
     def test_without_a_split(self, tmp_path):
         for number in range(5):
             save_image(tmp_path / f"set/CameraRGB/{number}.png", seed=number)
