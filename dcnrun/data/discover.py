@@ -241,7 +241,7 @@ def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
     train = train or next(file for file in files if file != val or len(files) == 1)
     val = val if val != train else None
     classes, folder = files[train]
-    parts = _coco_parts(train, folder, val, files[val][1]) if val else None
+    parts = _split_parts(train, folder, val, files[val][1]) if val else None
     if parts is None and val:  # by their names alone, where they are in several folders
         parts = "SPLIT", os.path.commonpath([folder, files[val][1]]) or ".", train, val
     if parts is None:
@@ -266,8 +266,8 @@ def _has_objects(outline: Outline) -> bool:
     return bool(outline.images and outline.categories) and (has_class or not outline.annotations)
 
 
-def _coco_parts(train: str, train_images: str, val: str, val_images: str) -> tuple[str, str, str, str] | None:
-    """Return annotations and images with SPLIT in place of a split's word, and the words; None if they have no such form."""
+def _split_parts(train: str, train_images: str, val: str, val_images: str) -> tuple[str, str, str, str] | None:
+    """Return labels and images with SPLIT in place of a split's word, and the words; None if they have no such form."""
     train_word, val_word = _split_word(train, _TRAIN), _split_word(val, _VAL)
     if train_word is None or val_word is None:
         return None
@@ -452,7 +452,7 @@ def _object_files(root: Path, listing: Listing) -> Iterator[Reading]:
     elif masks_of := {place: masks for place in listing if (masks := _masks_of_images(listing, place, default))}:
         train, val = _pair(list(masks_of))
         train = train or next(iter(masks_of))
-        parts = _coco_parts(masks_of[train], train, masks_of[val], val) if val else None
+        parts = _split_parts(masks_of[train], train, masks_of[val], val) if val else None
         chosen = dict(zip(("masks", "images", "train", "val"), parts or (masks_of[train], train, ".", ""), strict=True))
         because = f"files of objects in {chosen['masks']}, in a folder for each image in {chosen['images']}"
     else:
@@ -514,7 +514,7 @@ def _paired_folders(root: Path, listing: Listing) -> Iterator[Reading]:
         return
     train, val = _pair(list(masks_of))
     train = train or next(iter(masks_of))
-    parts = _coco_parts(masks_of[train], train, masks_of[val], val) if val else None
+    parts = _split_parts(masks_of[train], train, masks_of[val], val) if val else None
     masks, images, *splits = parts or (masks_of[train], train, ".", None)
     yield from _with_masks(root, listing.get("", ()), Layout(images, masks), *splits)
 

@@ -29,10 +29,11 @@ CUDA_STORED = [torch.float32, *HALF]
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
-def assert_close(got, wanted, relative, names=None):
-    """Each result within `relative` of the largest value of the one that is wanted."""
+def assert_close(got, wanted, relative, names=None, summands=0.0):
+    """Each result within `relative` of the largest value of the one that is wanted, or of the largest that it is a sum of (`summands`)."""
     for name in names or wanted:
         largest = wanted[name].nan_to_num(0, 0, 0).abs().max().item() if wanted[name].numel() else 0
+        largest = max(largest, summands)
         torch.testing.assert_close(
             got[name].to(wanted[name].dtype),
             wanted[name],

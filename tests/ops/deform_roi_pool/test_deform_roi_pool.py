@@ -61,7 +61,12 @@ def test_zero_offsets_give_roi_align(backend, dtype, zeros, data):
     wanted = results(problem, align)
     if zeros:
         problem["offset"] = problem["rois"].new_zeros(len(problem["rois"]), 2, *problem["output_size"])
-    assert_close(results(problem), wanted, 1e-12 if dtype == torch.float64 else 1e-5)
+    relative, found = 1e-12 if dtype == torch.float64 else 1e-5, results(problem)
+    mixed = (
+        problem["input"].abs().max().item() if problem["input"].numel() else 0.0
+    )  # of a bin, whose samples may cancel
+    assert_close(found, wanted, relative, ["output"], summands=mixed)
+    assert_close(found, wanted, relative, wanted.keys() - {"output"})
 
 
 @every_backend
