@@ -2,6 +2,7 @@
 
     python benchmarks/headline.py steps runs/headline benchmarks/results/headline_steps.json CHECKOUT PACKAGES
     python benchmarks/headline.py gains runs/headline benchmarks/results/headline.json CHECKOUT
+    python benchmarks/headline.py first runs/headline benchmarks/results/headline_first.json CHECKOUT PACKAGES
 
 Two changes lie between, and either can be undone in today's code:
 
@@ -11,7 +12,8 @@ Two changes lie between, and either can be undone in today's code:
 
 `steps` shows that there is no third: the first losses and scores of CHECKOUT, which is 893e2a1, have the bits of today's code with both
 undone (PACKAGES is a folder with torchmetrics, which that state imports). `gains` trains ten seeds as it is now and with both undone, and
-with each where the gain of these two differs by more than chance. A stopped script goes on.
+with each where the gain of these two differs by more than chance. `first`, after `gains`, trains the three seeds of CHECKOUT as they were
+first trained, but on this machine, and compares all that they log, to the last step, with the runs of both undone. A stopped script goes on.
 """
 
 import importlib.util
@@ -45,6 +47,8 @@ STATES: dict[str, tuple[str, ...]] = {
 }
 KINDS = {"standard": ("conv=standard",), "deformable": ("conv=deformable", "optim.offset_lr_mult=0.1")}
 FEW = ("trainer.steps=12", "trainer.log_every=1", "trainer.eval_every=12", "optim.warmup_steps=2", "seed=0")
+LOGGED = ("train/loss", "val/miou", "val/pixel_acc")
+FIRST_SEEDS = range(3)
 SEEDS = ",".join(map(str, range(10)))
 
 
@@ -91,26 +95,30 @@ def undo_operator(checkout: Path) -> None:
     conv.deform_conv2d = deform_conv2d
 
 
-def few_steps(folder: Path, kind: str, program: list[str], code: list[Path]) -> list[list[float]]:
-    """Train the first steps of a run, and return its losses and its scores by step."""
+def train(folder: Path, kind: str, program: list[str], code: list[Path], more: tuple[str, ...]) -> list[list[float]]:
+    """Train a run, and return its losses and its scores by step."""
     run = RunFolder(folder)
     if not run.is_completed():
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(path.resolve()) for path in code)}
-        settings = ["experiment=shapes", *KINDS[kind], "trainer.threads=1", *FEW]
+        settings = ["experiment=shapes", *KINDS[kind], "trainer.threads=1", *more]
         command = [*program, "train", *settings, "--run-dir", str(folder.resolve())]
         subprocess.run(command, check=True, cwd=code[0], env=environment)
+    return logged(run)
+
+
+def logged(run: RunFolder) -> list[list[float]]:
+    """Return what a run logged at each step of what LOGGED names."""
     records = map(json.loads, run.metrics_file.read_text().splitlines())
-    wanted = ("train/loss", "val/miou", "val/pixel_acc")
-    return [[each["step"], *(each[key] for key in wanted if key in each)] for each in records]
+    return [[each["step"], *(each[key] for key in LOGGED if key in each)] for each in records]
 
 
 def first_steps(runs: Path, checkout: Path, packages: Path) -> dict[str, Any]:
     """Compare the first steps of the first state with those of today's code, by kind."""
     found: dict[str, Any] = {}
     for kind in KINDS:
-        first = few_steps(runs / f"first-{kind}", kind, program((), checkout), [checkout, packages])
+        first = train(runs / f"first-{kind}", kind, program((), checkout), [checkout, packages], FEW)
         now = {
-            state: few_steps(runs / f"{state.replace(' ', '-')}-{kind}", kind, program(undone, checkout), [ROOT])
+            state: train(runs / f"{state.replace(' ', '-')}-{kind}", kind, program(undone, checkout), [ROOT], FEW)
             for state, undone in STATES.items()
             if kind == "deformable" or "operator" not in undone
         }
@@ -153,8 +161,31 @@ def gain(state: str, runs: Path, checkout: Path) -> dict[str, Any]:
     return difference
 
 
+def first_runs(runs: Path, checkout: Path, packages: Path) -> dict[str, Any]:
+    """Compare the first state's own runs on this machine, to their ends, with those of `gains` that have both changes undone."""
+    scores: dict[str, dict[int, float]] = {kind: {} for kind in KINDS}
+    equal: dict[str, bool] = {}
+    for kind in KINDS:
+        for seed in FIRST_SEEDS:
+            name = f"{kind}-seed{seed}"
+            first = train(runs / "first" / name, kind, program((), checkout), [checkout, packages], (f"seed={seed}",))
+            equal[name] = first == logged(RunFolder(runs / "gains" / "both-undone" / "compare" / name))
+            scores[kind][seed] = RunFolder(runs / "first" / name).read_summary()["metrics"]["val/miou"]
+    per_seed = {seed: scores["deformable"][seed] - scores["standard"][seed] for seed in FIRST_SEEDS}
+    mean = float(np.mean(list(per_seed.values())))
+    return {"has the bits of both undone": equal, "gain of 893e2a1": {"mean": mean, "per_seed": per_seed}}
+
+
 def main(part: str, runs: Path, out: Path, checkout: Path, *packages: str) -> None:
-    found = first_steps(runs, checkout, Path(packages[0])) if part == "steps" else gains(runs, checkout)
+    match part:
+        case "steps":
+            found = first_steps(runs, checkout, Path(packages[0]))
+        case "gains":
+            found = gains(runs, checkout)
+        case "first":
+            found = first_runs(runs, checkout, Path(packages[0]))
+        case _:
+            sys.exit(f"There is no part {part!r}: steps, gains or first.")
     write_json(out, {"machine": describe(), **found})
 
 
