@@ -105,7 +105,7 @@ def make(result: Result) -> bool:
     state = git("log", "-1", "--format=%h", "--", *result.measures) or "new"
     runs = ROOT / "runs" / "evidence" / f"{result.runs or result.name}-{state}"
     runs.mkdir(parents=True, exist_ok=True)
-    before = None if result.before is None else checkout_of(result.before)
+    before = "" if result.before is None else str(checkout_of(result.before).relative_to(ROOT))
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
     made: dict[str, Any] = {
@@ -115,7 +115,7 @@ def make(result: Result) -> bool:
     }
     started = time.monotonic()
     for command in result.commands:
-        filled = command.replace("{runs}", str(runs.relative_to(ROOT))).replace("{before}", str(before))
+        filled = command.replace("{runs}", str(runs.relative_to(ROOT))).replace("{before}", before)
         print(f"+ {filled}", flush=True)
         if subprocess.run(["bash", "-euo", "pipefail", "-c", filled], cwd=ROOT, env=environment).returncode:
             return False

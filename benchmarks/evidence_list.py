@@ -213,7 +213,7 @@ RESULTS = (
         files=("benchmarks/results/first_headline/",),
         commands=(
             "pip install --quiet --no-deps --target {runs}/torchmetrics torchmetrics==1.9.0",
-            "export PYTHONPATH={before}:$PWD/{runs}/torchmetrics && cd {before} && python -m dcnrun compare experiment=shapes conv=standard,dilated,deformable,modulated "
+            "export PYTHONPATH=$PWD/{before}:$PWD/{runs}/torchmetrics && cd {before} && python -m dcnrun compare experiment=shapes conv=standard,dilated,deformable,modulated "
             "conv.dilation=2,4 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 data.warp=0.3 --out compared",
             "cp {before}/compared/compare.{md,json,png} benchmarks/results/first_headline",
         ),

@@ -224,6 +224,14 @@ def changes(result: Result) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.name)
+def test_a_result_names_no_folder_of_the_machine_that_made_it(result):
+    for file in json_files(result):
+        assert not file.exists() or not re.findall(
+            r"[ \"=](/(?:tmp|home|root|work|mnt|data|Users)/[^ \"]*)", file.read_text()
+        )
+
+
 def test_how_a_result_was_made_stands_at_its_head(tmp_path):
     file, made = tmp_path / "result.json", {"commit": "0" * 40}
     file.write_text('{\n "a": [1,\n  2]\n}\n')
