@@ -67,6 +67,9 @@ DETECTION = (
 SWEEPS = ("dcnrun/sweep/search.py", "dcnrun/sweep/hyperband.py")
 LEDGER = ("dcnrun/jobs/ledger.py", "dcnrun/jobs/rows.py")
 
+TORCHMETRICS = "pip install --quiet --no-deps --target {runs}/torchmetrics torchmetrics==1.9.0"
+"""What the first state imports beside what is installed for today's."""
+
 GAINS = (
     (
         "warp",
@@ -212,7 +215,7 @@ RESULTS = (
         name="first_headline",
         files=("benchmarks/results/first_headline/",),
         commands=(
-            "pip install --quiet --no-deps --target {runs}/torchmetrics torchmetrics==1.9.0",
+            TORCHMETRICS,
             "export PYTHONPATH=$PWD/{before}:$PWD/{runs}/torchmetrics && cd {before} && python -m dcnrun compare experiment=shapes conv=standard,dilated,deformable,modulated "
             "conv.dilation=2,4 optim.offset_lr_mult=0.1 trainer.threads=1 seed=0,1,2 data.warp=0.3 --out compared",
             "cp {before}/compared/compare.{md,json,png} benchmarks/results/first_headline",
@@ -228,7 +231,7 @@ RESULTS = (
         name="headline_steps",
         files=("benchmarks/results/headline_steps.json",),
         commands=(
-            "pip install --quiet --no-deps --target {runs}/torchmetrics torchmetrics==1.9.0",
+            TORCHMETRICS,
             "python benchmarks/headline.py steps {runs} benchmarks/results/headline_steps.json {before} {runs}/torchmetrics",
         ),
         hours=0.05,
@@ -251,7 +254,7 @@ RESULTS = (
         name="headline_first",
         files=("benchmarks/results/headline_first.json",),
         commands=(
-            "pip install --quiet --no-deps --target {runs}/torchmetrics torchmetrics==1.9.0",
+            TORCHMETRICS,
             "python benchmarks/headline.py first {runs} benchmarks/results/headline_first.json {before} {runs}/torchmetrics",
         ),
         hours=0.25,

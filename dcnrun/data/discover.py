@@ -17,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import FolderConfig, InstanceMasksConfig, VocConfig, YoloConfig
+from dcnrun.config.schema import FolderConfig, InstanceMasksConfig, PairedFilesConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.coco import classes_of
@@ -441,29 +441,27 @@ def _entry_of(place: PurePosixPath) -> str:
 def _object_files(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images whose objects have a mask file each, in a folder of the image's own."""
     default = InstanceMasksConfig()
-    chosen: dict[str, str] = {}
     because = f"files of objects in {default.masks} beside an image in {default.images}"
     if wholes := _folders_of_images(listing, default.images, default.masks):
         train, val = _pair(wholes)
-        train = train or wholes[0]
-        chosen = {"train": train, "val": val or ""}
+        train, layout = train or wholes[0], Layout(default.images, default.masks)
         if others := [whole for whole in wholes if whole not in (train, val)]:
             because += f"; not read: {first_few(others)}"
     elif masks_of := {place: masks for place in listing if (masks := _masks_of_images(listing, place, default))}:
-        train, val = _pair(list(masks_of))
-        train = train or next(iter(masks_of))
-        parts = _split_parts(masks_of[train], train, masks_of[val], val) if val else None
-        chosen = dict(zip(("masks", "images", "train", "val"), parts or (masks_of[train], train, ".", ""), strict=True))
-        because = f"files of objects in {chosen['masks']}, in a folder for each image in {chosen['images']}"
+        layout, train, val = _split_of_places(masks_of)
+        because = f"files of objects in {layout.masks}, in a folder for each image in {layout.images}"
     else:
         return
     overrides = ["data=instance_masks", as_override("data.root", str(root)), "model=mask_rcnn"]
-    overrides += [
-        as_override(f"data.{key}", text) for key, text in chosen.items() if text not in ("", getattr(default, key))
-    ]
-    overrides += [] if chosen["val"] else [_VAL_SHARE]
-    split = _in_words(chosen["train"], chosen["val"] or None)
-    yield Reading("a mask file for each object", because, overrides, default.classes, split)
+    overrides += _where({"masks": layout.masks, "images": layout.images, "train": train}, val)
+    yield Reading("a mask file for each object", because, overrides, default.classes, _in_words(train, val))
+
+
+def _where(folders: Mapping[str, str], val: str | None) -> list[str]:
+    """Return the settings of images and masks that are not the default ones, and of what is validated on."""
+    default, given = PairedFilesConfig(), {**folders} | ({"val": val} if val else {})
+    overrides = [as_override(f"data.{key}", text) for key, text in given.items() if text != getattr(default, key)]
+    return overrides if val else [*overrides, _VAL_SHARE]
 
 
 def _folders_of_images(listing: Listing, images: str, masks: str) -> list[str]:
@@ -510,24 +508,27 @@ def _paired_folders(root: Path, listing: Listing) -> Iterator[Reading]:
     masks_of: dict[str, str] = {}
     for images, masks in find_paired_folders(root, listing):
         masks_of.setdefault(images, masks)
-    if not masks_of:
-        return
+    if masks_of:
+        yield from _with_masks(root, listing.get("", ()), *_split_of_places(masks_of))
+
+
+def _split_of_places(masks_of: Mapping[str, str]) -> tuple[Layout, str, str | None]:
+    """Return where images and masks are, and what is trained and validated on, by the folders of images and of their masks."""
     train, val = _pair(list(masks_of))
     train = train or next(iter(masks_of))
     parts = _split_parts(masks_of[train], train, masks_of[val], val) if val else None
-    masks, images, *splits = parts or (masks_of[train], train, ".", None)
-    yield from _with_masks(root, listing.get("", ()), Layout(images, masks), *splits)
+    if parts is None:
+        return Layout(train, masks_of[train]), ".", None
+    masks, images, *splits = parts
+    return Layout(images, masks), splits[0], splits[1]
 
 
 def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, val: str | None) -> Iterator[Reading]:
     """Yield how images and masks can be read whose folders are known; `names`: of the files beside these."""
     config = _folder_config(base, layout, train, val)
     masks = [pair.mask for pair in _pairs_or_none(config)][:_MOST_READ]
-    at_root, where = as_override("data.root", str(base)), list[str]()
-    for key in ("images", "masks", "train", "val"):
-        if (name := getattr(config, key)) != getattr(FolderConfig(), key):
-            where.append(as_override(f"data.{key}", name))
-    where += [] if val else [_VAL_SHARE]
+    at_root = as_override("data.root", str(base))
+    where = _where({"images": layout.images, "masks": layout.masks, "train": train}, val)
     because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
     may_be_objects, are_objects = hold_objects(masks)
     objects = Reading(

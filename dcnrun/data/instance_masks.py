@@ -16,7 +16,7 @@ from dcnrun.data.files import (
     require_below,
     width_x_height,
 )
-from dcnrun.data.layouts import Layout, folders_of, pairs_of
+from dcnrun.data.layouts import Layout, folders_of, pairs_of, suffix_rule
 from dcnrun.data.mask_names import files_in
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
@@ -30,8 +30,7 @@ def rules(config: InstanceMasksConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds the images and masks"
     yield "classes", len(config.classes) == 1, "one name: masks of objects don't say of which class they are"
-    is_ending = (config.mask_suffix or "").lower().endswith((*MASK_SUFFIXES, *LOSSY_SUFFIXES))
-    yield "mask_suffix", not is_ending, "what follows an image's name, without the ending of the file"
+    yield suffix_rule(config)
 
 
 class InstanceMasksDataset(BoxFileDataset):
@@ -86,9 +85,10 @@ def _with_object_files(config: InstanceMasksConfig, setting: Split) -> tuple[lis
         images, masks = folders_of(root, Layout(config.images, config.masks), part)
         found = [_Annotated(file.stem, file, masks / file.stem) for file in files_in(images, IMAGE_SUFFIXES)]
     annotated = [entry for entry in found if entry.masks.is_dir()]
+    if not annotated or len(annotated) == len(found):
+        return annotated, []
     bare = [str(entry.image) for entry in found if not entry.masks.is_dir()]
-    notes = [f"{len(bare)} images have no folder of masks, such as {bare[0]}: not read"] if bare else []
-    return annotated, notes
+    return annotated, [f"{len(bare)} images have no folder of masks, such as {bare[0]}: not read"]
 
 
 def _in_own_folders(whole: Path, config: InstanceMasksConfig) -> list[_Annotated]:

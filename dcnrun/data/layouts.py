@@ -20,7 +20,7 @@ from dcnrun.data.files import (
     walk,
 )
 from dcnrun.data.mask_names import files_in, masks_beside, masks_of
-from dcnrun.data.sample import Split
+from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
 
@@ -41,6 +41,12 @@ class Layout(NamedTuple):
 
     images: str
     masks: str
+
+
+def suffix_rule(config: PairedFilesConfig) -> Rule:
+    """Return the rule that the suffix of masks must keep."""
+    is_ending = (config.mask_suffix or "").lower().endswith((*MASK_SUFFIXES, *LOSSY_SUFFIXES))
+    return "mask_suffix", not is_ending, "what follows an image's name, without the ending of the file"
 
 
 def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[str]]:

@@ -58,9 +58,9 @@ def hold_objects(masks: Sequence[Path]) -> tuple[bool, bool]:
         with suppress(DcnrunError):  # left to who reads them all
             values = np.unique(read_object_numbers(mask))
             numbers = values[values > 0]
-            if len(numbers) < (1 - _MOST_GAPS) * numbers.max(initial=0):
-                return False, False
             largest.append(int(numbers.max(initial=0)))
+            if len(numbers) < (1 - _MOST_GAPS) * largest[-1]:
+                return False, False
     may_be = len(set(largest)) > 1 and max(largest) > 2
     return may_be, may_be and median(largest) >= _SURELY_OBJECTS
 

@@ -1,8 +1,8 @@
 """Which two folders hold images and their masks, whatever they are called: by the files in them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Mapping, Sequence
+from itertools import islice, permutations
 from pathlib import Path
 
 import numpy as np
@@ -30,29 +30,30 @@ def find_paired_folders(root: Path, listing: Mapping[str, Sequence[str]]) -> lis
     masks' names have no suffix that says that they are masks, their pixels must have far fewer values than those of their images.
     """
     folders = [place for place, names in listing.items() if place and len(names) > 1][:_MOST_FOLDERS]
-    found = [pair for pair in permutations(folders, 2) if _fit(root, listing, *pair)]
+    images, masks = (
+        {place: _by_stem(root / place, listing[place], suffixes) for place in folders}
+        for suffixes in (IMAGE_SUFFIXES, MASK_SUFFIXES)
+    )
+    found = [(one, other) for one, other in permutations(folders, 2) if _fit(images[one], masks[other])]
     return sorted(found, key=lambda pair: (bool(_NO_IMAGES.search(pair[0])), not _MASKS.search(pair[1])))
 
 
-def _fit(root: Path, listing: Mapping[str, Sequence[str]], images: str, masks: str) -> bool:
-    of_images = dict(_by_stem(listing[images], IMAGE_SUFFIXES))
-    of_masks = dict(_by_stem(listing[masks], MASK_SUFFIXES))
-    names = list(of_images)[:_MOST_NAMES]
-    if not names or not of_masks:
+def _fit(images: Mapping[str, Path], masks: Mapping[str, Path]) -> bool:
+    names = list(islice(images, _MOST_NAMES))
+    if not names or not masks:
         return False
-    ending, partners = best_ending(names, of_masks)
+    ending, partners = best_ending(names, masks)
     if len(partners) < _SHARE * len(names):
         return False
-    read = [(root / images / of_images[name], root / masks / of_masks[stem]) for name, stem in partners.items()][
-        :_MOST_READ
-    ]
+    read = [(images[name], masks[stem]) for name, stem in islice(partners.items(), _MOST_READ)]
     if any(image_layout(file) is None for pair in read for file in pair):
         return False
     return bool(ending) or all(_FEWER * _values(mask) < _values(image) for image, mask in read)
 
 
-def _by_stem(names: Sequence[str], suffixes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    return ((Path(name).stem, name) for name in names if name.lower().endswith(tuple(suffixes)))
+def _by_stem(folder: Path, names: Sequence[str], suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of a folder with these endings, by their names without them."""
+    return {Path(name).stem: folder / name for name in names if name.lower().endswith(suffixes)}
 
 
 def _values(file: Path) -> float:

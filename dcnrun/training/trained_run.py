@@ -30,8 +30,7 @@ class TrainedRun:
     state: checkpoint.State
     classes: tuple[str, ...] | None
     """What the network's outputs stand for, in their order; None where an older run doesn't say."""
-    validated_on: frozenset[str]
-    """The names of the images that the run was validated on; none where its folder doesn't say."""
+    folder: RunFolder
 
     @property
     def step(self) -> int:
@@ -49,11 +48,15 @@ class TrainedRun:
     def _warn_of_training_images(self, dataset: LabelledDataset[Any, Any]) -> None:
         """Say where a share of the images is another than the run's own, as with images that were added since."""
         data = self.config.data
+        if not (isinstance(data, FilesConfig) and data.val_share):
+            return
+        images = task_of(self.config.model).traits.per_image.load(self.folder.per_image_file)
+        own = set(images.names if images else ())
         names = [dataset.name(index) for index in range(len(dataset))]
-        others = [name for name in names if name not in self.validated_on]
-        if isinstance(data, FilesConfig) and data.val_share and 0 < len(others) < len(names):
+        others = [name for name in names if name not in own]
+        if 0 < len(others) < len(names):
             console.print(
-                f"Warning: {len(others)} of the {len(names)} validation images, such as {others[0]!a}, are not among the {len(self.validated_on)} that the run was"
+                f"Warning: {len(others)} of the {len(names)} validation images, such as {others[0]!a}, are not among the {len(own)} that the run was"
                 f" validated on: with other images in data.root, data.val_share={data.val_share:g} draws others, and the run may have been trained on some of"
                 " these. Give the images that it had, or others by data.val=... or data.root=...",
                 markup=False,
@@ -82,8 +85,7 @@ def load_trained_run(run: Path, which: CheckpointChoice, overrides: Sequence[str
     check_saved(config, folder)
     path = folder.checkpoint(which)
     state = checkpoint.load(path)
-    images = task_of(config.model).traits.per_image.load(folder.per_image_file)
-    trained = TrainedRun(config, path, state, learnt_classes(state, folder), frozenset(images.names if images else ()))
+    trained = TrainedRun(config, path, state, learnt_classes(state, folder), folder)
     if (expected := _step_of(folder, which)) not in (None, trained.step):
         why = f"holds the weights of step {trained.step}, but the {which} are those of step {expected}"
         console.print(f"Warning: {path} {why}, by {folder.summary_file}.", markup=False, soft_wrap=True)

@@ -172,6 +172,6 @@ def test_boxes_alone(tmp_path):
     assert dataset[0]["masks"] is None
 
 
-def test_files_of_objects_beside_files_of_the_same_names(tmp_path):
+def test_an_object_that_fills_the_one_image(tmp_path):
     save_object_files(tmp_path / "val" / "a", np.ones((30, 40), np.bool_))
     assert opened(tmp_path)[0]["boxes"].tolist() == [[0, 0, 40, 30]]
