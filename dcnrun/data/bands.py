@@ -66,23 +66,6 @@ def settle(config: ConfigT, dataset: LabelledDataset[Any, Any]) -> tuple[ConfigT
     return settled, notes
 
 
-def require_numbers(image: torch.Tensor, config: DataConfig, name: str) -> None:
-    """Raise DataError where an image, not yet normalised, has numbers of another scale than those that a run's settings are for.
-
-    To its network all of the image would be one colour, as bright or as dark as none that it has learnt.
-    """
-    if image.dtype == torch.uint8:
-        if any(not 0 <= value <= 1 for value in config.mean):
-            raise DataError(
-                f"{name!r}: its numbers are of 8 bits, which count from 0 to 1, but the training images have others (data.mean={config.mean})"
-            )
-    elif not config.bands and not (image.min() >= 0 and image.max() <= 1):  # without bands they are of 8 bits
-        raise DataError(
-            f"{name!r}: its numbers go from {image.min():g} to {image.max():g}, but the training images are of 8 bits, which count from 0 to 1;"
-            " expected 8 bits, unsigned integers of more, or numbers from 0 to 1"
-        )
-
-
 def _layouts(dataset: LabelledDataset[Any, Any]) -> list[tuple[Path, Layout]]:
     files = (dataset.file(index) for index in even_indices(len(dataset), _MOST_IMAGES))
     found = ((file, image_layout(file)) for file in files if file is not None)

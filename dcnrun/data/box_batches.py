@@ -15,7 +15,17 @@ from torchvision.transforms import v2
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.coco_masks import RunLengths, encode
 from dcnrun.data.mosaic import Mosaic, draw_parts, join_boxes, join_images, join_object_masks
-from dcnrun.data.sample import Batch, BoxSample, LabelledDataset, Preparation, Size, in_one_block, padded, round_up
+from dcnrun.data.sample import (
+    Batch,
+    BoxSample,
+    LabelledDataset,
+    Preparation,
+    Size,
+    in_one_block,
+    padded,
+    require_numbers,
+    round_up,
+)
 from dcnrun.data.transforms import LEAST_SHARE, augmentation, evaluation_size, normalised, require_bands
 
 MULTIPLE = 32
@@ -76,6 +86,7 @@ class Transform:
 
     def __call__(self, sample: BoxSample) -> _Prepared:
         """The image, normalised, with all objects."""
+        require_numbers(sample["image"], self._config, sample["name"])
         image, boxes, masks = self._steps(sample["image"], sample["boxes"], sample["masks"])
         image = normalised(image, self._config, sample["name"])
         return _Prepared(

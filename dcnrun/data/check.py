@@ -2,8 +2,9 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,16 @@ from dcnrun.data.loaders import look_at_each
 from dcnrun.data.overlap import images_in_both, in_words
 from dcnrun.data.pictures import draw_samples
 from dcnrun.data.registry import DATASETS, open_box_dataset, open_dataset, open_instance_dataset, problems
-from dcnrun.data.sample import IGNORE, BoxSample, ImageSample, LabelledDataset, Sample, Split, even_indices
+from dcnrun.data.sample import (
+    IGNORE,
+    BoxSample,
+    ImageSample,
+    LabelledDataset,
+    Sample,
+    Split,
+    even_indices,
+    require_numbers,
+)
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 _MOST_LISTED = 20
@@ -54,7 +64,10 @@ def check_data(
         raise UsageError(
             f"data.source={config.source} has no {LABELS_IN_WORDS[labels]} that can be checked without images; leave out --no-images"
         )
-    looked_at = {split: _check_split(config, split, labels, samples if images else 0, out, images) for split in splits}
+    looked_at: dict[Split, _Checked] = {}
+    for split in splits:  # one network sees all images: as those of the first split have settled it
+        settled = next((found.settled for found in looked_at.values()), None)
+        looked_at[split] = _check_split(config, settled, split, labels, samples if images else 0, out, images)
     checked = {split: found.report for split, found in looked_at.items()}
     found = sum(report["problems"] for report in checked.values())
     classes = [report["classes"] for report in checked.values() if report["images"]]
@@ -92,6 +105,8 @@ class _Checked(NamedTuple):
     """None if it can't be opened. What it shares with the other split is read once, as long as it is kept."""
     pictures: dict[str, bytes]
     """What the images that were read show, a digest, by their names."""
+    settled: DataConfig | None
+    """The settings, with what the images have settled where they are of one kind."""
 
 
 def _in_both(splits: Mapping[Split, _Checked], images: bool) -> list[tuple[str, str]]:
@@ -113,33 +128,43 @@ def _in_both(splits: Mapping[Split, _Checked], images: bool) -> list[tuple[str, 
 
 
 def _check_split(
-    config: DataConfig, split: Split, labels: Labels, samples: int, out: Path | None, images: bool
+    config: DataConfig,
+    settled: DataConfig | None,
+    split: Split,
+    labels: Labels,
+    samples: int,
+    out: Path | None,
+    images: bool,
 ) -> _Checked:
-    """Print and return what a split holds."""
+    """Print and return what a split holds; where other images have settled the settings, its own are to fit."""
     kind = _FINDINGS[labels]
     try:
-        dataset = kind.open(config, split)
+        dataset = kind.open(settled or config, split)
     except DataError as error:  # not a single sample can be told from another
         report = {"classes": [], "images": 0, "notes": [], "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
-        return _Checked(report, None, {})
+        return _Checked(report, None, {}, settled)
     if out is not None and samples:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
     notes, unsettled = list(dataset.notes), list[str]()
+    findings = kind(dataset.classes)
+    look: Callable[[Any], _Summary] = findings.summarise
     if images:
         try:
-            notes += settle(config, dataset)[1]
+            if settled is None:
+                settled, said = settle(config, dataset)
+                notes += said
+            look = partial(_seen_by, settled, look)
         except DataError as error:  # images of several kinds, or one that is named below too
             unsettled = [str(error)]
-    findings = kind(dataset.classes)
     wrong = [str(flaw) for flaw in dataset.flaws]
     wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
     readable = []
     pictures: dict[str, bytes] = {}
-    summaries = _summaries(dataset, findings, config.workers) if images else _annotations(dataset)
+    summaries = _summaries(dataset, look, config.workers) if images else _annotations(dataset)
     is_hidden = not console.is_terminal
     summaries = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
     for index, summary in enumerate(summaries):
@@ -171,14 +196,20 @@ def _check_split(
         draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
         report["picture"] = out / f"{split}.png"
     _show(split, report)
-    return _Checked(report, dataset, pictures)
+    return _Checked(report, dataset, pictures, settled)
 
 
 def _summaries(
-    dataset: LabelledDataset[Any, Any], findings: "_Findings", workers: int
+    dataset: LabelledDataset[Any, Any], look: Callable[[Any], "_Summary"], workers: int
 ) -> Iterable["_Summary | DataError"]:
     """Read all samples, on all cores unless data.workers=0."""
-    return look_at_each(dataset, findings.summarise, workers and max(workers, torch.get_num_threads()))
+    return look_at_each(dataset, look, workers and max(workers, torch.get_num_threads()))
+
+
+def _seen_by(config: DataConfig, summarise: Callable[[Any], "_Summary"], sample: Any) -> "_Summary":
+    """Summarise a sample; DataError where its image has numbers of another scale than the settings."""
+    require_numbers(sample["image"], config, sample["name"])
+    return summarise(sample)
 
 
 def _annotations(dataset: LabelledDataset[Any, Any]) -> Iterator["_Summary | DataError"]:

@@ -12,7 +12,17 @@ from torchvision.transforms import v2
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.mosaic import Mosaic, draw_parts, join_images, join_masks
-from dcnrun.data.sample import IGNORE, Batch, LabelledDataset, Preparation, Sample, Size, in_one_block, padded
+from dcnrun.data.sample import (
+    IGNORE,
+    Batch,
+    LabelledDataset,
+    Preparation,
+    Sample,
+    Size,
+    in_one_block,
+    padded,
+    require_numbers,
+)
 from dcnrun.data.transforms import augmentation, evaluation_size, normalised, require_bands
 
 
@@ -41,6 +51,7 @@ class Transform:
 
     def __call__(self, sample: Sample) -> _Prepared:
         """The image, normalised, float32 (C, H, W); its mask, int64 (H, W); and the mask as it was, uint8."""
+        require_numbers(sample["image"], self._config, sample["name"])
         image, mask = self._steps(sample["image"], sample["mask"])
         image = normalised(image, self._config, sample["name"])
         return _Prepared(image.as_subclass(Tensor), mask.as_subclass(Tensor), sample["mask"].as_subclass(Tensor))

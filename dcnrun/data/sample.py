@@ -16,6 +16,7 @@ from torchvision.tv_tensors import BoundingBoxes, Image, Mask
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data.mosaic import Mosaic
+from dcnrun.errors import DataError
 
 Split = Literal["train", "val"]
 
@@ -28,6 +29,8 @@ BACKGROUND_NAMES = ("background", "_background_", "__background__")
 """What data sets call the class of pixels that show no object: the second is labelme's."""
 MOST_CLASSES = IGNORE
 """Classes that a mask can number: 0 to 254."""
+_OVERSHOOT = 0.25
+"""How far numbers of the scale from 0 to 1 may lie outside: resampling by cubic curves overshoots."""
 
 
 class ImageSample(TypedDict):
@@ -218,3 +221,20 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
 def even_indices(length: int, wanted: int) -> list[int]:
     """Return `wanted` indices, evenly over `length` items; all of them where there are no more."""
     return [int(index) for index in np.linspace(0, length - 1, min(length, wanted)).round()]
+
+
+def require_numbers(image: Tensor, config: DataConfig, name: str) -> None:
+    """Raise DataError where an image, not yet normalised, has numbers of another scale than those that a run's settings are for.
+
+    To its network all of the image would be one colour, as bright or as dark as none that it has learnt.
+    """
+    if image.dtype == torch.uint8:
+        if any(not 0 <= value <= 1 for value in config.mean):
+            raise DataError(
+                f"{name!r}: its numbers are of 8 bits, which count from 0 to 1, but the training images have others (data.mean={config.mean})"
+            )
+    elif not config.bands and not (image.min() >= -_OVERSHOOT and image.max() <= 1 + _OVERSHOOT):  # they are of 8 bits
+        raise DataError(
+            f"{name!r}: its numbers go from {image.min():g} to {image.max():g}, but the training images are of 8 bits, which count from 0 to 1;"
+            " expected 8 bits, unsigned integers of more, or numbers from 0 to 1"
+        )

@@ -17,8 +17,7 @@ from torchvision.tv_tensors import Image, wrap
 
 from dcnrun.config.schema import Config, DetectionModelConfig
 from dcnrun.data import Batch, LabelledDataset
-from dcnrun.data.bands import require_numbers
-from dcnrun.data.sample import Preparation, Size, Split
+from dcnrun.data.sample import Preparation, Size, Split, require_numbers
 from dcnrun.data.transforms import evaluation_size
 from dcnrun.errors import UsageError
 from dcnrun.predict.options import DATA, Options
@@ -78,11 +77,11 @@ class Predictor:
 
     def prepared(self, image: Image, name: str) -> Prepared:
         """Prepare an image (C, H, W); DataError where it has other bands than the network sees, or numbers of another scale."""
-        require_numbers(image, self.config.data, name)
         size = Size(*image.shape[-2:])
         if self.tiling is not None:
             resized: Image = v2.Compose([*evaluation_size(self.config.data), v2.Identity()])(image)
             if self.tiling.is_for(Size(*resized.shape[-2:])):
+                require_numbers(image, self.config.data, name)
                 return Prepared(None, size, name, resized)
         return Prepared(self.preparation.transform(self.task.samples.unlabelled(image, name)), size, name)
 

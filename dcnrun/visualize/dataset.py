@@ -10,7 +10,6 @@ from torchvision.tv_tensors import Image
 
 from dcnrun.config.schema import DataConfig
 from dcnrun.data import IGNORE, Batch, BoxBatch, BoxDataset, LabelledDataset, build_box_dataset, labels_of
-from dcnrun.data.bands import require_numbers
 from dcnrun.data.sample import BACKGROUND_NAMES, BatchT, SampleT
 from dcnrun.offsets.objects import Objects, objects_of_boxes, objects_of_mask
 
@@ -59,7 +58,6 @@ class ExampleDataset:
 
         DataError where it has other bands than the network sees, or numbers of another scale.
         """
-        require_numbers(image, self._config, name)
         batch: Batch = self._dataset.evaluation(self._config).batch_of_one(self._dataset.unlabelled(image, name))
         return Example(name, batch["image"][0], objects_of_mask(torch.full(batch["sizes"][0], IGNORE), (), IGNORE))
 

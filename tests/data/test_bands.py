@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
+from torchvision import tv_tensors
 
 from dcnrun.config.compose import compose
 from dcnrun.config.schema import DataConfig, FolderConfig, ShapesConfig
-from dcnrun.data import build_dataset
+from dcnrun.data import BoxDataset, build_dataset
 from dcnrun.data.bands import settle
 from dcnrun.data.check import check_data
 from dcnrun.errors import DataError, UsageError
@@ -134,3 +136,40 @@ def test_the_check_names_images_that_differ(tmp_path):
     save_image(tmp_path / "images/train/b.png")
     report = check_data(FolderConfig(root=str(tmp_path), classes=["no", "yes"], workers=0), ["train"])
     assert "images differ in their bands" in report["splits"]["train"]["first_problems"][0]
+
+
+def floats(path, *, least=0.0, most=255.0):
+    """A TIFF of floats in the place of an image's file."""
+    with Image.open(path) as image:
+        shape = (image.height, image.width, 3)
+    path.unlink()
+    pixels = np.linspace(least, most, np.prod(shape), dtype=np.float32).reshape(shape)
+    tifffile.imwrite(path.with_suffix(".tif"), pixels, photometric="rgb")
+
+
+def test_images_of_another_scale_are_named_when_they_are_prepared(tmp_path):
+    """Floats from 0 to 255 beside 8 bits would be one colour to a network, in training and in evaluation; what cubic curves overshoot is not."""
+    files = sorted((folder_tree(tmp_path) / "images/train").iterdir())
+    floats(files[0], least=-0.08, most=1.1)
+    floats(files[1])
+    config = FolderConfig(root=str(tmp_path), classes=["no", "yes"])
+    dataset = build_dataset(config, "train")
+    for prepared in (dataset.training(config), dataset.evaluation(config)):
+        prepared.batch_of_one(dataset[0])
+        with pytest.raises(DataError, match=rf"'{files[1].stem}': its numbers go from 0 to 255, .* of 8 bits"):
+            prepared.batch_of_one(dataset[1])
+
+
+def test_boxes_and_masks_have_the_same_rule():
+    sample = {"image": tv_tensors.Image(torch.full((3, 8, 8), 200.0)), "name": "bright"}
+    with pytest.raises(DataError, match="'bright': its numbers go from 200 to 200"):
+        BoxDataset.evaluation(DataConfig()).transform(sample)
+
+
+def test_the_check_names_validation_images_of_another_scale_than_the_training_images(tmp_path):
+    name = sorted((folder_tree(tmp_path) / "images/val").iterdir())[0]
+    floats(name)
+    report = check_data(FolderConfig(root=str(tmp_path), classes=["no", "yes"], workers=0))
+    assert report["splits"]["train"]["problems"] == 0
+    assert f"{name.stem!r}: its numbers go from 0 to 255" in report["splits"]["val"]["first_problems"][0]
+    assert report["splits"]["val"]["problems"] == 1
