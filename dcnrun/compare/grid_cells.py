@@ -81,6 +81,15 @@ def grid_cells(grid: Grid, folder: Path) -> list[GridCell]:
     return [taken.get(cell, cell) for cell in runs]
 
 
+def changed_since(runs: Sequence[GridCell]) -> list[str]:
+    """Return a line for what has changed in images or labels since runs began that are taken as they are."""
+    from dcnrun.tasks.validate import changed_data  # imports torch
+
+    begun = [run.path for run in runs if run.is_begun or run.is_elsewhere]
+    environments = {str(path): RunFolder(path).read_environment() for path in begun}
+    return changed_data(runs[0].variant.config, environments)  # all variants have the same data
+
+
 def _check_folders(runs: Sequence[GridCell]) -> None:
     problems = []
     for run in runs:

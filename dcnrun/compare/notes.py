@@ -189,8 +189,12 @@ def _different_lengths(variants: Sequence[VariantResult]) -> list[str]:
 
 
 def _different_beginnings(comparison: Comparison) -> Iterator[str]:
-    """Name versions and training images where runs differ in them: runs are found again long after, when both may have changed."""
-    for what, described in (("by different versions", _versions), ("on different images", _train_images)):
+    """Name versions and data where runs differ in them: runs are found again long after, when both may have changed."""
+    for what, described in (
+        ("by different versions", _versions),
+        ("on different images", _train_images),
+        ("with different labels", _labels),
+    ):
         variants: dict[str, dict[str, None]] = {}
         for variant in comparison.variants:
             for run in variant.runs:
@@ -209,6 +213,10 @@ def _versions(environment: Mapping[str, Any]) -> str:
 
 def _train_images(environment: Mapping[str, Any]) -> str:
     return str(environment.get("train_images", ""))
+
+
+def _labels(environment: Mapping[str, Any]) -> str:
+    return " and ".join(f"{key} {environment[key]}" for key in ("train_labels", "val_labels") if key in environment)
 
 
 def _different_devices(comparison: Comparison) -> list[str]:

@@ -16,7 +16,7 @@ from dcnrun.compare import PICTURES
 from dcnrun.compare.agent import agent_command, take_runs
 from dcnrun.compare.earlier_runs import GRID_FILE, remember
 from dcnrun.compare.grid import Grid, build_grid, idle_controls
-from dcnrun.compare.grid_cells import GridCell, grid_cells
+from dcnrun.compare.grid_cells import GridCell, changed_since, grid_cells
 from dcnrun.compare.progress import GridProgress
 from dcnrun.compare.report import print_report
 from dcnrun.console import console
@@ -71,6 +71,8 @@ def run_grid(
     groups = gpu_groups(gpus, max(variant.config.trainer.devices for variant in grid.variants)) if gpus else []
     runs = grid_cells(grid, folder)
     for line in idle_controls(grid):
+        console.print(f"Warning: {line}", markup=False, soft_wrap=True)
+    for line in changed_since(runs):
         console.print(f"Warning: {line}", markup=False, soft_wrap=True)
     if grid.left_out:
         console.print(f"Left out where a variant does not have it: {', '.join(grid.left_out)}", markup=False)

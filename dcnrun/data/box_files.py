@@ -347,6 +347,13 @@ class BoxFileDataset(BoxDataset):
         """Return the image's file."""
         return self._records[index].image
 
+    def label_content(self, index: int) -> bytes:
+        """Return the objects of the image at `index` as bytes."""
+        record = self._records[index]
+        columns = record.boxes, record.labels, record.crowd, record.difficult
+        masks = [b"" if mask is None else mask["counts"] for mask in record.masks or ()]
+        return b"".join([*(column.tobytes() for column in columns), *masks])
+
     def image_id(self, index: int) -> int:
         """Return the id of the image at `index` in its files."""
         return self._records[index].image_id

@@ -86,6 +86,10 @@ class ClassMaskDataset(SegmentationDataset):
         """Return the image's file."""
         return self._objects.file(index)
 
+    def label_content(self, index: int) -> bytes:
+        """Return the objects of the image at `index` as bytes."""
+        return self._objects.label_content(index)
+
     def image_id(self, index: int) -> int:
         """Return the id of the image at `index` in its files."""
         return self._objects.image_id(index)

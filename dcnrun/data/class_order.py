@@ -47,6 +47,9 @@ class _Renumbered(LabelledDataset[SampleT, BatchT]):
     def file(self, index: int) -> Path | None:
         return self._dataset.file(index)
 
+    def label_content(self, index: int) -> bytes:
+        return self._dataset.label_content(index)
+
     def require_every_class(self) -> None:
         self._dataset.require_every_class()
 

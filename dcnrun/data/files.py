@@ -119,6 +119,13 @@ class FileDataset(SegmentationDataset):
         file = self._pairs[index].mask
         return self._classes_of(self._values_in(file), file)
 
+    def label_content(self, index: int) -> bytes:
+        """Return the bytes of the mask's file; none where it can't be read, which is said where the mask is."""
+        try:
+            return self._pairs[index].mask.read_bytes()
+        except OSError:
+            return b""
+
     def _values_in(self, file: Path) -> NDArray[np.uint8]:
         values, palette = read_mask(file, self._colours)
         self._require_same_palette(file, values, palette)

@@ -188,6 +188,10 @@ class LabelledDataset(Dataset[SampleT], Generic[SampleT, BatchT]):
         """Return the file of the image at `index`; None where images are generated."""
         return None
 
+    def label_content(self, index: int) -> bytes:
+        """Return bytes that are others where the labels of the sample at `index` are, without reading its image; none of generated ones."""
+        return b""
+
     @staticmethod
     @abstractmethod
     def training(config: DataConfig) -> Preparation[SampleT, Any, BatchT]:

@@ -24,6 +24,8 @@ from dcnrun.config.validate import config_problems, range_problems, without_cons
 from dcnrun.data import LabelledDataset, labels_of
 from dcnrun.data import problems as data_problems
 from dcnrun.data.bands import settle
+from dcnrun.data.contents import changed_contents, contents_of
+from dcnrun.data.files import first_few
 from dcnrun.data.overlap import require_apart
 from dcnrun.data.registry import offered_choices
 from dcnrun.data.sample import Split
@@ -64,6 +66,27 @@ def check_images_of(config: Config) -> None:
         task_of(config.model).settled(config.model, train_set)  # refuses what does not fit the classes
     if train_set is not None and val_set is not None:
         require_apart(config.data, train_set, val_set)
+
+
+def changed_data(config: Config, begun: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a line for what has changed in a config's images or labels since runs began; nothing where they can't be opened from here.
+
+    Args:
+        config: with the data of all of the runs.
+        begun: what the runs' env.json holds, by their folders.
+    """
+    train_set, val_set = (_images(config, "train"), _images(config, "val")) if begun else (None, None)
+    if train_set is None or val_set is None:
+        return []
+    now = contents_of(train_set, val_set)
+    older: dict[str, list[str]] = {}
+    for folder, environment in begun.items():
+        if changed := changed_contents(environment, now):
+            older.setdefault(" and ".join(changed), []).append(folder)
+    return [
+        f"{what} are not those that {first_few(folders, 2)} began with, whose scores are of the old ones. Move these runs away, and they are trained again."
+        for what, folders in older.items()
+    ]
 
 
 def settled(config: Config) -> tuple[DataConfig, Mapping[str, Any], int]:

@@ -4,7 +4,6 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dcnrun.config.compose import load, to_yaml
 from dcnrun.config.paths import find_paths, paths_to_keep
 from dcnrun.config.schema import Config
 from dcnrun.console import console
-from dcnrun.data import LabelledDataset
+from dcnrun.data.contents import changed_contents, contents_of
 from dcnrun.data.files import first_few
 from dcnrun.errors import DcnrunError, RunError, UsageError, explained
 from dcnrun.runs import RunFolder, RunStatus, locked, new_run_folder, write_json, write_text
@@ -41,7 +40,7 @@ def train(config: Config, overrides: Sequence[str] = (), run_dir: Path | None = 
         if training.fabric.is_global_zero:
             write_json(folder.paths_file, paths_to_keep(config, config, folder.path))
             write_text(folder.overrides_file, "".join(f"{override}\n" for override in overrides))
-            taken = {"data": data_notes(training), "train_images": _which_images(training.train_set)}
+            taken = {"data": data_notes(training), **contents_of(training.train_set, training.val_set)}
             write_json(folder.environment_file, environment(training.fabric, config) | taken)
             # Last: with this file the run counts as begun, and is resumed with the others.
             write_text(folder.config_file, to_yaml(training.config))
@@ -84,6 +83,7 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             say(training.fabric, line)
         say(training.fabric, f"Resuming {run_dir} after step {training.step}.")
         if training.fabric.is_global_zero:
+            changed += _changed_data(folder, training)
             for line in (*changed, *forget_after(folder, training.step)):
                 say(training.fabric, f"Warning: {line}")
             if missing := _unlogged(folder, training):
@@ -97,10 +97,12 @@ def resume(run_dir: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         return _run(training, model, folder, random_state)
 
 
-def _which_images(dataset: LabelledDataset[Any, Any]) -> str:
-    """Return how many images there are, and a short hash of their names: with images added or taken away, a run is another."""
-    names = "\n".join(dataset.name(index) for index in range(len(dataset)))
-    return f"{len(dataset)} images, names {sha256(names.encode(errors='surrogateescape')).hexdigest()[:8]}"
+def _changed_data(folder: RunFolder, training: AnyTraining) -> list[str]:
+    """Return a line on what has changed in the data since the run began: images that are others are refused before."""
+    changed = changed_contents(folder.read_environment(), contents_of(training.train_set, training.val_set))
+    if not changed:
+        return []
+    return [f"{' and '.join(changed)} have changed since the run began: it goes on with those that are there now."]
 
 
 def _run(

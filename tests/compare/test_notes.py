@@ -82,6 +82,15 @@ def test_runs_of_different_training_images_are_named(tmp_path):
     assert "(100 images, names 0123abcd: standard; 120 images, names 0123abcd: dilated)" in line
 
 
+def test_runs_of_different_labels_are_named(tmp_path):
+    for kind, hashed in (("standard", "0123abcd"), ("dilated", "4567abcd")):
+        environment = {"train_labels": "89abcdef", "val_labels": hashed}
+        write_json(RunFolder(tmp_path / f"{kind}-0").environment_file, environment)
+    variants = [variant(tmp_path, kind, [f"conv={kind}"], (0,)) for kind in ("standard", "dilated")]
+    (line,) = (warning for warning in warnings(compare(variants)) if "with different labels" in warning)
+    assert "(train_labels 89abcdef and val_labels 0123abcd: standard; train_labels 89abcdef" in line
+
+
 def test_one_shared_seed_has_no_interval_and_is_named(tmp_path):
     """Its bootstrap knows of the images alone."""
     variants = [

@@ -16,10 +16,15 @@ from dcnrun.compare.grid import build_grid
 from dcnrun.compare.page import PAGE_NAME
 from dcnrun.compare.pictures import DRAWN
 from dcnrun.compare.runner import run_grid
+from dcnrun.config.compose import compose
+from dcnrun.data import build_dataset
+from dcnrun.data.contents import contents_of
 from dcnrun.errors import ConfigError, RunError, UsageError
 from dcnrun.jobs.database import sqlite_url
 from dcnrun.jobs.ledger import JobSpec, Ledger, State
+from dcnrun.runs import RunFolder
 from tests.compare.factories import Trainer, write_run
+from tests.data.factories import folder_tree, labels, save_mask
 from tests.fakes import locked_elsewhere
 from tests.postgres import PASSWORD
 from tests.training.factories import TINY
@@ -287,6 +292,21 @@ def test_a_dry_run_prints_the_runs_and_trains_nothing(trainer, tmp_path, capsys)
     one = [text for text in trainer.overrides if not text.startswith(("conv=", "seed="))]
     run_grid([*one, "conv=standard", "seed=0"], dry_run=True, program=trainer.program)
     assert "1 run in" in capsys.readouterr().out
+
+
+def test_labels_that_changed_since_runs_began_are_said(tmp_path, capsys):
+    root, out = folder_tree(tmp_path / "data"), tmp_path / "out"
+    own = ["data=folder", f"data.root={root}", "data.classes=[no,yes]", "data.ignore_label=255", "data.workers=0"]
+    overrides = [*own, "conv=standard,dilated", "conv.dilation=2", "seed=0", f"runs_dir={tmp_path / 'runs'}"]
+    run = write_run(out / "standard-seed0", [*own, "conv=standard"])
+    data = compose(own).data
+    contents = contents_of(build_dataset(data, "train"), build_dataset(data, "val"))
+    RunFolder(run).environment_file.write_text(json.dumps(contents))
+    run_grid(overrides, out, dry_run=True)
+    assert "began with" not in capsys.readouterr().out
+    save_mask(root / "masks/val/a.png", labels(values=(0, 1), seed=9))
+    run_grid(overrides, out, dry_run=True)
+    assert f"Warning: labels of the validation images are not those that {run} began with" in capsys.readouterr().out
 
 
 def test_a_wrong_grid_starts_nothing(trainer, tmp_path):

@@ -22,7 +22,7 @@ from dcnrun.training.evaluate import evaluate
 from dcnrun.training.optim import update_average
 from dcnrun.training.run import resume, train
 from dcnrun.training.validation import validate
-from tests.data.factories import folder_tree
+from tests.data.factories import folder_tree, labels, save_mask
 from tests.fakes import locked_elsewhere
 from tests.training.factories import TINY, metrics
 from tests.training.fakes import finish, on_two_ranks, start, under_torchrun
@@ -148,6 +148,10 @@ def test_data_weights_and_runs_are_found_wherever_it_is_resumed_from(tmp_path, m
     with pytest.raises(UsageError, match=f"data.root={project}/data"):
         resume_stopped(run)
     assert resume_stopped(run, ["data.root=elsewhere", "logger.csv=true"])["metrics"] == wanted
+    assert "since the run began" not in capsys.readouterr().out
+    save_mask(tmp_path / "elsewhere/masks/train/a.png", labels(values=(0, 1), seed=9))
+    resume_stopped(run)
+    assert "Warning: labels of the training images have changed since the run began" in capsys.readouterr().out
     monkeypatch.chdir(project.parent.parent)
     assert resume_stopped(run)["metrics"] == wanted
     assert run.csv_file.exists()
