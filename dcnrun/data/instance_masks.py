@@ -12,6 +12,7 @@ from dcnrun.data.files import (
     LOSSY_SUFFIXES,
     MASK_SUFFIXES,
     existing_root,
+    first_few,
     read_object_numbers,
     require_below,
     width_x_height,
@@ -24,6 +25,7 @@ from dcnrun.errors import DataError
 
 _SMALLEST = 4
 """Pixels of an object below which a note asks whether it is one."""
+_LAST_OF_8_BITS = 255
 
 
 def rules(config: InstanceMasksConfig) -> Iterator[Rule]:
@@ -115,7 +117,7 @@ def _read(entry: _Annotated, ignored: int | None) -> tuple[tuple[int, int] | Non
     except DataError as error:
         return None, [], [_unreadable(entry.masks, error)]
     masks = encode_each(numbers).items()
-    return numbers.shape, [_object(f"object {number}", mask, crowd=number == ignored) for number, mask in masks], []
+    return numbers.shape, [_object(_title(number), mask, crowd=number == ignored) for number, mask in masks], []
 
 
 def _read_files(folder: Path) -> tuple[tuple[int, int] | None, list[AnnotatedObject], list[Flaw]]:
@@ -149,17 +151,30 @@ def _object(title: str, mask: RunLengths, *, crowd: bool = False) -> AnnotatedOb
     return AnnotatedObject(title, 0, (x, y, x + width, y + height), crowd=crowd, area=area(mask), mask=mask)
 
 
+def _title(number: int) -> str:
+    return f"object {number}"
+
+
 def _unreadable(file: Path, error: DataError) -> Flaw:
     return Flaw(file, str(error).removeprefix(f"{file}: "), is_bad_box=False)
 
 
 def _notes_on_objects(images: Sequence[AnnotatedImage]) -> Iterator[str]:
-    """Say what may be no objects: classes of pixels, and remains of objects."""
+    """Say what may be no objects: classes of pixels, numbers that were clipped, and remains of objects."""
     counts = [len(entry.objects) for entry in images]
     if len(images) > 1 and max(counts) == 1:
         yield (
             "no mask holds more than one object: where a value stands for a class and not for one object, objects that touch are one here"
             " (data=folder reads classes)"
+        )
+    last = [_title(_LAST_OF_8_BITS)]
+    full = [
+        entry.image.name for entry in images if [item.title for item in entry.objects[_LAST_OF_8_BITS - 1 :]] == last
+    ]
+    if full:
+        yield (
+            f"objects are numbered from 1 to {_LAST_OF_8_BITS} and no further in {first_few(full)}: where a program has cut larger numbers to 8 bits,"
+            f" object {_LAST_OF_8_BITS} is several"
         )
     small = [(entry.image, item) for entry in images for item in entry.objects if (item.area or 0) < _SMALLEST]
     if small:

@@ -165,6 +165,19 @@ class TestNotes:
         save_labels(tmp_path / "masks/val/a.png", numbers)
         assert "1 of 3 objects have fewer than 4 pixels, such as object 8 of a: " in " ".join(opened(tmp_path).notes)
 
+    @pytest.mark.parametrize(("most", "is_said"), [(254, False), (255, True), (256, False)])
+    def test_numbers_that_were_cut_to_8_bits(self, tmp_path, most, is_said):
+        numbers = np.zeros(1200, np.uint16)
+        numbers[: 3 * most] = np.repeat(np.arange(1, most + 1), 3)
+        save_image(tmp_path / "images/val/a.png")
+        save_labels(tmp_path / "masks/val/a.png", numbers.reshape(30, 40))
+        said = [
+            note
+            for note in opened(tmp_path).notes
+            if note.startswith("objects are numbered from 1 to 255 and no further in a:")
+        ]
+        assert bool(said) == is_said
+
 
 def test_boxes_alone(tmp_path):
     dataset = build_box_dataset(InstanceMasksConfig(root=str(label_images(tmp_path))), "val")
