@@ -134,8 +134,8 @@ def checkout_of(commit: str) -> Path:
 
 
 def stamp(file: Path, made: dict[str, Any]) -> None:
-    """Put how a result was made at the head of its file, whose text otherwise stays as it is."""
-    text = file.read_text() if file.exists() else "{}\n"
+    """Put how a result was made at the head of its file, whose text otherwise stays as it is; places in the repository begin there."""
+    text = (file.read_text() if file.exists() else "{}\n").replace(f"{ROOT}/", "")
     content = json.loads(text)
     if "made" in content:
         file.write_text(json.dumps(content | {"made": made}, indent=1) + "\n")

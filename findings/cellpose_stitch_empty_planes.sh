@@ -10,7 +10,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet cellpose==4.2.1.1 numpy==2.4.6
+"$folder/venv/bin/pip" install --quiet cellpose==4.2.1.1 numpy==2.4.6 torch==2.14.1
 cd "$folder"
 seen=$(venv/bin/python -W ignore - 2> /dev/null <<'PY'
 import numpy as np

@@ -234,9 +234,10 @@ def test_a_result_names_no_folder_of_the_machine_that_made_it(result):
 
 def test_how_a_result_was_made_stands_at_its_head(tmp_path):
     file, made = tmp_path / "result.json", {"commit": "0" * 40}
-    file.write_text('{\n "a": [1,\n  2]\n}\n')
+    content = ' "a": [1,\n  2],\n "root": "tests/fixtures"\n}\n'
+    file.write_text("{\n" + content.replace("tests", f"{ROOT}/tests"))
     stamp(file, made)
-    assert file.read_text() == '{\n "made": {"commit": "%s"},\n "a": [1,\n  2]\n}\n' % ("0" * 40)
+    assert file.read_text() == '{\n "made": {"commit": "%s"},\n' % ("0" * 40) + content
     stamp(file, {"commit": "1" * 40})
     assert commit_of(file) == "1" * 40
     stamp(tmp_path / "made.json", made)
