@@ -654,7 +654,6 @@ RESULTS = (
         hours=0.02,
         measures=("dcnrun/cli/", "dcnrun/config/"),
         needs=(Need.quiet,),
-        older="to be timed again on a quiet machine",
     ),
     Result(
         name="shapes_speed",
@@ -680,7 +679,6 @@ RESULTS = (
         hours=0.1,
         measures=LEDGER,
         needs=(Need.quiet,),
-        older="the ledger is faster since; to be measured again on a quiet machine",
     ),
     Result(
         name="kills",
@@ -763,7 +761,6 @@ RESULTS = (
         hours=0.05,
         measures=("dcnrun/visualize/", "dcnrun/offsets/"),
         needs=(Need.quiet,),
-        older="to be timed again on a quiet machine",
     ),
     Result(
         name="predict",
