@@ -1,6 +1,6 @@
 """Footnotes and warnings that a reader of a comparison needs beside its numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dcnrun.compare.published import published_figures
@@ -15,6 +15,8 @@ COVERAGE = (
     "In simulated experiments of segmentation with 3 seeds it held the true difference in 95 to 97 % of cases, the bootstrap alone in "
     "76 to 95 %, t alone in 66 to 95 %."
 )
+VERSIONS = ("dcnrun", "torch")
+"""Of what a run's env.json holds, the versions that its scores may depend on."""
 # With one seed there is no deviation to measure the last improvement by: one point.
 _STILL_RISING_WITHOUT_STD = 0.01
 
@@ -190,25 +192,36 @@ def _different_lengths(variants: Sequence[VariantResult]) -> list[str]:
 
 def _different_beginnings(comparison: Comparison) -> Iterator[str]:
     """Name versions and data where runs differ in them: runs are found again long after, when both may have changed."""
+    runs = [(variant.name, run.environment) for variant in comparison.variants for run in variant.runs]
+    for what, beginnings in different_beginnings(runs):
+        trained = "; ".join(f"{begun}: {', '.join(dict.fromkeys(names))}" for begun, names in beginnings.items())
+        yield (
+            f"The runs were trained {what} ({trained}): part of a difference may be theirs. Move the older runs away, and train them again."
+        )
+
+
+def different_beginnings(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """Yield in words what runs differ in from their beginning on, each with the names of the runs by how they began.
+
+    Args:
+        runs: names, and what the runs' env.json holds; what it does not say is no difference.
+    """
+    began = list(runs)
     for what, described in (
         ("by different versions", _versions),
         ("on different images", _train_images),
         ("with different labels", _labels),
     ):
-        variants: dict[str, dict[str, None]] = {}
-        for variant in comparison.variants:
-            for run in variant.runs:
-                if begun := described(run.environment):
-                    variants.setdefault(begun, {})[variant.name] = None
-        if len(variants) > 1:
-            trained = "; ".join(f"{begun}: {', '.join(names)}" for begun, names in variants.items())
-            yield (
-                f"The runs were trained {what} ({trained}): part of a difference may be theirs. Move the older runs away, and train them again."
-            )
+        names: dict[str, list[str]] = {}
+        for name, environment in began:
+            if beginning := described(environment):
+                names.setdefault(beginning, []).append(name)
+        if len(names) > 1:
+            yield what, names
 
 
 def _versions(environment: Mapping[str, Any]) -> str:
-    return " and ".join(f"{name} {environment[name]}" for name in ("dcnrun", "torch") if name in environment)
+    return " and ".join(f"{name} {environment[name]}" for name in VERSIONS if name in environment)
 
 
 def _train_images(environment: Mapping[str, Any]) -> str:

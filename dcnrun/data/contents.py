@@ -16,13 +16,16 @@ _WORDS = {
 
 def contents_of(train_set: LabelledDataset[Any, Any], val_set: LabelledDataset[Any, Any]) -> dict[str, str]:
     """Return short hashes of the names of the images and of the labels; generated labels have none. No image is read."""
-    contents = {}
-    for split, dataset in (("train", train_set), ("val", val_set)):
-        names = "\n".join(dataset.name(index) for index in range(len(dataset)))
-        hashed = sha256(names.encode(errors="surrogateescape")).hexdigest()[:8]
-        contents[f"{split}_images"] = f"{len(dataset)} images, names {hashed}"
-        if labels := _labels_of(dataset):
-            contents[f"{split}_labels"] = labels
+    return split_contents("train", train_set) | split_contents("val", val_set)
+
+
+def split_contents(split: str, dataset: LabelledDataset[Any, Any]) -> dict[str, str]:
+    """Return those of one split, `train` or `val`."""
+    names = "\n".join(dataset.name(index) for index in range(len(dataset)))
+    hashed = sha256(names.encode(errors="surrogateescape")).hexdigest()[:8]
+    contents = {f"{split}_images": f"{len(dataset)} images, names {hashed}"}
+    if labels := _labels_of(dataset):
+        contents[f"{split}_labels"] = labels
     return contents
 
 

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from dcnrun.config.schema import Config
 from dcnrun.console import console, printable
+from dcnrun.data import LabelledDataset
+from dcnrun.data.contents import changed_contents, split_contents
 from dcnrun.errors import UsageError
 from dcnrun.runs import CheckpointChoice
 from dcnrun.scores import as_percent
@@ -44,7 +46,10 @@ def evaluate(
             "scores are optimistic; with --checkpoint last they are not."
         )
     require_places(trained.config, predictions, errors)
-    scores = report(inference_of(trained), trained.path, note, predictions, errors)
+    inference = inference_of(trained)
+    if line := _changed_labels(trained, inference.val_set):
+        console.print(f"Warning: {line}", markup=False, soft_wrap=True)
+    scores = report(inference, trained.path, note, predictions, errors)
     return {"run": str(run), "checkpoint": which, "step": trained.step, **scores}
 
 
@@ -113,6 +118,17 @@ def inference_of(trained: TrainedRun) -> Inference[Any, Any, Any]:
     val_set = trained.val_set()
     network = in_memory_format(trained.model(len(val_set.classes)).network, config).to(fabric.device)
     return Inference(config, task, fabric, network, val_set)
+
+
+def _changed_labels(trained: TrainedRun, val_set: LabelledDataset[Any, Any]) -> str:
+    """Return a line where the same images have other labels than the run was validated with; nothing of other images, which are asked for."""
+    before, now = trained.folder.read_environment(), split_contents("val", val_set)
+    if before.get("val_images") != now["val_images"] or not changed_contents(before, now):
+        return ""
+    return (
+        f"the labels of the validation images have changed since {trained.folder.path} began: these scores are of the labels that are there "
+        "now, those in its folder of the old ones."
+    )
 
 
 def _first_not_finite(inference: Inference[Any, Any, Any]) -> str | None:

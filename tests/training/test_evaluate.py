@@ -39,13 +39,20 @@ def test_evaluate_gives_the_numbers_of_validation(which, finished, capsys, tmp_p
     assert again["metrics"]["val/miou"] == pytest.approx(result["metrics"]["val/miou"], abs=1e-3)
 
 
-def test_evaluate_needs_no_training_images(tiny, tmp_path):
+def test_evaluate_needs_no_training_images_and_tells_of_mended_labels(tiny, tmp_path, capsys):
     tiny = [override for override in tiny if "_images" not in override and "image_size" not in override]
     folder = run([*tiny, "conv=standard", "data=nuclei", "data.crop_size=32", "trainer.steps=1"], tmp_path)
     for kind in ("images", "masks"):
         shutil.copytree(resource_dir("samples") / "nuclei" / kind / "val", tmp_path / "data" / kind / "val")
     result = evaluate(folder, CheckpointChoice.last, [f"data.root={tmp_path / 'data'}"])
     assert result["metrics"] == RunFolder(folder).read_summary()["metrics"]
+    told = "labels of the validation images have changed"
+    assert told not in capsys.readouterr().out
+    file = next((tmp_path / "data/masks/val").iterdir())
+    with Image.open(file) as mask:
+        mask.point(lambda value: 1 - value).save(file)
+    evaluate(folder, CheckpointChoice.last, [f"data.root={tmp_path / 'data'}"])
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_evaluate_on_data_with_other_classes_is_refused(finished, tmp_path):

@@ -94,7 +94,7 @@ class LocalEngine(SweepEngine):
             repeated = self._repeat(run_agents, progress, batch, options)
             self.write_report(plan, progress, repeated)
         _say_if_exhausted(plan, search, progress)
-        return _report(progress, repeated)
+        return _report(plan, progress, repeated)
 
     def agents(self, plan: Plan, options: Options) -> RunAgents:
         """Return what runs the agents of a sweep; UsageError where there can be none."""
@@ -208,9 +208,13 @@ def _say_if_exhausted(plan: Plan, search: Search, progress: Progress) -> None:
         console.print(f"{everything}: a run of the same settings gives the same result.", markup=False, soft_wrap=True)
 
 
-def _report(progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:
+def _report(plan: Plan, progress: Progress, repeated: "Repeated | None") -> dict[str, Any]:
     """Print and return what was found."""
+    from dcnrun.sweep.report.content import trial_warnings
+
     show_once(progress)
+    for line in trial_warnings(plan.sweep, progress):
+        console.print(f"Warning: {line}", markup=False, soft_wrap=True)
     result, best = as_json(progress), repeated.best if repeated else progress.best
     metric = progress.metric
     if metric is not None and metric.target is not None and progress.target_reached:

@@ -9,8 +9,10 @@ from typing import Any
 import optuna
 from optuna.trial import create_trial
 
+from dcnrun.compare.notes import VERSIONS, different_beginnings
 from dcnrun.jobs.ledger import Job, State
 from dcnrun.jobs.owner import host_of
+from dcnrun.runs import RunFolder
 from dcnrun.sweep.hyperband import bands
 from dcnrun.sweep.objective import ENDED
 from dcnrun.sweep.plan import Plan
@@ -27,6 +29,7 @@ EXPLAINED = (
 )
 # Optuna's own 0.1 leaves two trials of twenty, too few to tell a choice that matters from one that does not.
 _BETTER = 0.5
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def content(plan: Plan, progress: Progress, found: Importance, repeated: Repeate
         "search": plan.sampler,
         "seed": plan.seed,
         "command": command_line(best.overrides) if best else None,
+        "warnings": trial_warnings(sweep, progress),
         "ranking": [job.number for job in progress.ranked()],
         "bands": _bands(plan, progress),
         "cost": {**asdict(spent), "share_of_steps": spent.share},
@@ -103,6 +107,30 @@ def importance(sweep: SweepFile, progress: Progress) -> Importance:
         warnings.simplefilter("ignore")
         shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=_BETTER))
     return Importance(shares)
+
+
+def trial_warnings(sweep: SweepFile, progress: Progress) -> list[str]:
+    """Return a line for each thing but the parameters in which trials differ: a sweep goes on after an update, or after labels were mended.
+
+    Trials whose folders are on another machine are passed over; so are data where a parameter changes them.
+    """
+    changes_data = any(each.name.startswith("data.") and varies(each) for each in sweep.parameters)
+    trials = []
+    for job in progress.jobs:
+        if job.state is not State.failed:
+            began = RunFolder(progress.folder / job.folder).read_environment()
+            compared = {name: began[name] for name in VERSIONS if name in began} if changes_data else began
+            trials.append((str(job.number), compared))
+    return [
+        f"Trials were trained {what} ({'; '.join(f'{begun}: {_numbered(own)}' for begun, own in beginnings.items())}): part of a difference "
+        "between them may be theirs. `dcnrun sweep --name` begins a sweep whose trials are alike."
+        for what, beginnings in different_beginnings(trials)
+    ]
+
+
+def _numbered(trials: Sequence[str]) -> str:
+    more = f" and {len(trials) - _MOST_NAMED} more" if len(trials) > _MOST_NAMED else ""
+    return f"{'trial' if len(trials) == 1 else 'trials'} {', '.join(trials[:_MOST_NAMED])}{more}"
 
 
 def varies(parameter: Parameter) -> bool:

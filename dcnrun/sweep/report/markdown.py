@@ -9,7 +9,7 @@ from dcnrun.scores import in_percent
 from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import RankedSetting, Repeated
-from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, trial_warnings
 from dcnrun.sweep.status import Progress, in_short, summary
 from dcnrun.tasks.registry import metric_text
 
@@ -43,6 +43,7 @@ def markdown(
     """
     sections = [
         [f"# {escape(progress.name)}", "", f"{escape(summary(progress))}."],
+        [f"- **Warning:** {escape(line)}" for line in trial_warnings(plan.sweep, progress)],
         _best(progress, repeated, command),
         _repeats(repeated) if repeated else [],
         _ranking(progress, repeated is not None),

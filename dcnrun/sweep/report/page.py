@@ -21,7 +21,7 @@ from dcnrun.pages.page import (
 )
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import Repeated
-from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, most_important, varies
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, most_important, trial_warnings, varies
 from dcnrun.sweep.report.figures import best_so_far, is_logarithmic
 from dcnrun.sweep.report.markdown import NOISE, REPEAT_COLUMNS, repeat_cells
 from dcnrun.sweep.spec.distributions import Categorical, index_of
@@ -51,6 +51,7 @@ def write_sweep(
     body = report_body(
         progress.name,
         f"{summary(progress)}.",
+        *_warnings(plan, progress),
         _best(progress, repeated, command),
         *([_repeats(repeated)] if repeated else []),
         *_charts(progress, found, plan),
@@ -59,6 +60,13 @@ def write_sweep(
         *_stopped(plan, progress),
     )
     write_page(path, f"Sweep: {progress.name}", body, _data(plan, progress, found), [REPORT_STYLE], [CHARTS, _SCRIPT])
+
+
+def _warnings(plan: Plan, progress: Progress) -> list[Html]:
+    lines = trial_warnings(plan.sweep, progress)
+    return (
+        [element("section", element("h2", "Before you rely on it"), items(lines), class_="warnings")] if lines else []
+    )
 
 
 def _best(progress: Progress, repeated: Repeated | None, command: str | None) -> Html:

@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 
 from dcnrun.jobs.ledger import State
-from dcnrun.runs import RunFolder
-from dcnrun.sweep.report.content import Cost, cost, importance
-from dcnrun.sweep.spec.distributions import Constant
+from dcnrun.runs import RunFolder, write_json
+from dcnrun.sweep.report.content import Cost, cost, importance, trial_warnings
+from dcnrun.sweep.spec.distributions import Categorical, Constant
 from dcnrun.sweep.spec.sweep_file import EarlyTerminate
 from tests.sweep.factories import job
-from tests.sweep.report.factories import parabola, progress, sweep_of, trials, write
+from tests.sweep.report.factories import SPACE, parabola, progress, sweep_of, trials, write
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,3 +79,38 @@ def test_a_stopped_trial_that_is_elsewhere_would_have_ended_as_the_longest_did()
     whole = replace(job(0, {}, ()), history=((50, 0.5), (100, 0.5)))
     stopped = replace(job(1, {}, (), State.stopped, band=1), history=((50, 0.4),))
     assert cost(progress([whole, stopped])) == Cost(3, 150, 4, 200)
+
+
+def trials_that_began(folder, *environments):
+    jobs = trials(len(environments), parabola)
+    for each, environment in zip(jobs, environments, strict=True):
+        write_json(RunFolder(folder / each.folder).environment_file, environment)
+    return jobs
+
+
+def test_trials_of_mended_labels_are_named_in_every_report(tmp_path):
+    """A sweep goes on after labels were mended: the search would compare scores of the old ones with those of the new."""
+    old, new = ({"torch": "2.9.1", "val_labels": hashed} for hashed in ("0123abcd", "4567abcd"))
+    jobs = trials_that_began(tmp_path, old, old, new)
+    (line,) = trial_warnings(sweep_of(), progress(jobs, tmp_path))
+    assert "with different labels (val_labels 0123abcd: trials 0, 1; val_labels 4567abcd: trial 2)" in line
+    report, text = write(jobs, tmp_path, draw=lambda *_: {})
+    assert report["warnings"] == [line]
+    assert "**Warning:** Trials were trained with different labels" in text
+    assert "Trials were trained with different labels" in (tmp_path / "report.html").read_text()
+
+
+def test_trials_of_the_same_beginning_and_failed_ones_are_not_warned_of(tmp_path):
+    jobs = trials_that_began(tmp_path, *3 * [{"torch": "2.9.1"}], {"torch": "2.5.0"}, {})
+    jobs[3] = replace(jobs[3], state=State.failed)
+    assert trial_warnings(sweep_of(), progress(jobs, tmp_path)) == []
+
+
+def test_data_that_a_parameter_changes_are_no_surprise_and_versions_are(tmp_path):
+    began = [{"torch": f"2.{number}", "train_images": f"{number} images"} for number in range(12)]
+    jobs = trials_that_began(tmp_path, *began[:2])
+    space = SPACE | {"data__train_images": Categorical((100, 200))}
+    (line,) = trial_warnings(sweep_of(**space), progress(jobs, tmp_path))
+    assert "by different versions" in line
+    (*_, line) = trial_warnings(sweep_of(), progress(trials_that_began(tmp_path, *12 * began[:1], began[1]), tmp_path))
+    assert "(0 images: trials 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more; 1 images: trial 12)" in line
