@@ -568,8 +568,11 @@ class FilesConfig(DataConfig):
 class PairedFilesConfig(FilesConfig):
     """What data sets of images with files of masks have."""
 
-    images: str = setting("images", "folder of the images, below root; SPLIT stands for data.train or data.val")
-    masks: str = setting("masks", "folder of the masks, below root; SPLIT as in data.images")
+    images: str = setting(
+        "images",
+        "folder of the images, below root; SPLIT stands for data.train or data.val, * for any name of a folder",
+    )
+    masks: str = setting("masks", "folder of the masks, below root; SPLIT and * stand for what they do in data.images")
     mask_suffix: Optional[str] = setting(
         None, "what masks' names have after their images', such as _mask; null: nothing, or a known one that fits"
     )

@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 
 Colour = tuple[int, int, int]
 
+GREY = 0x010101
+"""What the numbers of greys, `#rrggbb`, are multiples of."""
 _MOST_NAMED = 5
 _COLOUR_FIRST = re.compile(r"(\d+\s+\d+\s+\d+)\s+([^:]*)")
+_HEADER = re.compile(r"name\s*,\s*r\s*,\s*g\s*,\s*b", re.IGNORECASE)
+_ROW = re.compile(r"([^,:]+),(\s*\d+\s*,\s*\d+\s*,\s*\d+)")
 
 
 class ColourTable:
@@ -54,15 +58,19 @@ def as_hex(colour: Sequence[int]) -> str:
 def parse_labelmap(lines: Sequence[str]) -> dict[str, Colour]:
     """Return the colour of each class in a labelmap.txt, a line `name:r,g,b:parts:actions` or, as CamVid has, `r g b name` each.
 
+    A class_dict.csv, a header and a row `name,r,g,b` each, is one too.
+
     ValueError that names the line which is none, or a name or a colour that occurs twice.
     """
     colours: dict[str, Colour] = {}
     for line in lines:
-        if line.startswith("#"):
+        if line.startswith("#") or _HEADER.fullmatch(line):
             continue
         name, _, rest = line.partition(":")
         if match := _COLOUR_FIRST.fullmatch(line):
             rest, name = match.groups()
+        elif match := _ROW.fullmatch(line):
+            name, rest = match.groups()
         name, colour = name.strip(), parse_colour(rest.split(":")[0])
         if colour is None:
             raise ValueError(f"the line {line!r} has no colour; expected NAME:R,G,B, each 0 to 255")

@@ -22,7 +22,7 @@ from dcnrun.config.yaml_files import read_texts
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
 from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
-from dcnrun.data.colours import parse_labelmap
+from dcnrun.data.colours import ColourTable, parse_labelmap
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     Pair,
@@ -31,6 +31,7 @@ from dcnrun.data.files import (
     is_folder,
     is_text,
     read_bytes,
+    read_mask,
     read_names,
 )
 from dcnrun.data.folder import IGNORED_NAMES
@@ -38,7 +39,7 @@ from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
 from dcnrun.data.mask_classes import Guess, guess_classes, hold_objects
-from dcnrun.data.paired_folders import find_paired_folders
+from dcnrun.data.paired_folders import TEST_NAMES, TRAINVAL_NAMES, FoundLayout, find_layout, show_no_scene
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.data.voc import CLASSES as VOC2012
@@ -52,12 +53,11 @@ _MOST_ENTRIES = 100_000
 _MOST_READ = 50
 """Files of a kind whose content is looked at."""
 _BEGINNING = 65536
-_TEST = ("test", "testing", "dev")
-_TRAIN = (*SPLIT_NAMES["train"], "trainval")
-_VAL = (*SPLIT_NAMES["val"], *_TEST)
+_TRAIN = (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
+_VAL = (*SPLIT_NAMES["val"], *TEST_NAMES)
 _PAIRS = (
     (SPLIT_NAMES["train"], SPLIT_NAMES["val"]),
-    (("trainval", *SPLIT_NAMES["train"]), _TEST),
+    ((*TRAINVAL_NAMES, *SPLIT_NAMES["train"]), TEST_NAMES),
     (_TRAIN, ()),
     ((), _VAL),
 )
@@ -65,9 +65,12 @@ _PAIRS = (
 _NO_SPLIT = "default"
 """What CVAT and datumaro call the one part of a set without a split."""
 _VAL_SHARE = "data.val_share=0.2"
+_TABLES = ("class_dict.csv", "class_dict_seg.csv", "label_class_dict.csv")
+"""Tables of classes and colours that come with many data sets on Kaggle."""
 _LISTS = "ImageSets/Segmentation"
 """Where Pascal VOC's layout has the lists of images with masks."""
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
+_PANOPTIC = "COCO's panoptic JSON"
 _TURNED = "Label Studio's own JSON, with turned rectangles"
 _UNREAD = (
     (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
@@ -77,13 +80,16 @@ _UNREAD = (
     (".json", rb'"original_width":[^{}]*\{[^{}]*"rotation": *-?[\d.]*[1-9]', _TURNED),
     (".json", rb'"from_name":|"original_width":', "Label Studio's own JSON"),
     (".json", rb'"classTitle":', "Supervisely's own JSON"),
-    (".json", rb'"segments_info":', "COCO's panoptic JSON"),
+    (".json", rb'"segments_info":', _PANOPTIC),
     (".json", rb'"coordinates": *\{', "CreateML's JSON"),
     (".json", rb'"predicted_iou":', "Segment Anything's JSON"),
     (".json", rb'"box2d":', "BDD100K's JSON"),
     (".csv", rb"\AImageID,", "a table of Open Images"),
     (".csv", rb"(?i)\A.*\bxmin\b", "a table of boxes"),
     (".txt", rb"(?m)^[A-Za-z][\w-]*( -?\d+(\.\d+)?){14,15}\r?$", "a label file of KITTI"),
+    (".txt", rb"(?m)^(-?\d+,){7}-?\d+,?\r?$", "a label file of VisDrone"),
+    (".txt", rb"(?m)^\S+\.jpg\r?\n\d+ *\r?\n(-?\d+ ){4}", "a list of WIDER FACE"),
+    (".txt", rb"(?m)^\S+\.ppm(;\d+){5}\r?$", "a table of the German traffic sign benchmark"),
     (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
 )
 """Endings of files, what they hold, and the format that this is of."""
@@ -215,15 +221,52 @@ def _in_words(train: str, val: str | None) -> str:
 
 
 def _cityscapes(root: Path, listing: Listing) -> Iterator[Reading]:
-    if {"leftImg8bit", "gtFine"} <= {place.split("/")[0] for place in listing}:
+    named = (name for place, names in listing.items() if place.startswith("gtFine/") for name in names)
+    if "leftImg8bit" in listing and any(name.endswith("_gtFine_labelIds.png") for name in named):
         overrides = ["data=cityscapes", as_override("data.root", str(root)), "model=deeplab"]
-        yield Reading("Cityscapes", "leftImg8bit and gtFine", overrides, list(CITYSCAPES), _in_words("train", "val"))
+        yield Reading(
+            "Cityscapes",
+            "leftImg8bit and gtFine/*_gtFine_labelIds.png",
+            overrides,
+            list(CITYSCAPES),
+            _in_words("train", "val"),
+        )
 
 
 def _voc2012(root: Path, listing: Listing) -> Iterator[Reading]:
     if listing.get(_VOC2012_LISTS) and "VOCdevkit/VOC2012/SegmentationClass" in listing:
         overrides = ["data=voc2012", as_override("data.root", str(root)), "model=deeplab"]
         yield Reading("Pascal VOC 2012, masks", _VOC2012_LISTS, overrides, list(VOC2012), _in_words("train", "val"))
+
+
+def _cell_tracking(root: Path, listing: Listing) -> Iterator[Reading]:
+    """Find the sequences of the Cell Tracking Challenge, whose frames have label images in SEG; those in TRA are but markers."""
+    counts: dict[str, dict[str, int]] = {}
+    for place in listing:
+        if re.fullmatch("[0-9]{2}", place):
+            masks = {kind: len(_images_in(listing, f"{place}_{kind}")) for kind in ("ST/SEG", "GT/SEG")}
+            counts |= {place: masks | {"frames": len(_images_in(listing, place))}} if any(masks.values()) else {}
+    if not counts:
+        return
+    whole = [kind for kind in ("GT/SEG", "ST/SEG") if all(each[kind] == each["frames"] for each in counts.values())]
+    if not whole:
+        place, each = next(iter(counts.items()))
+        raise UsageError(
+            f"{root}: of the {each['frames']} frames in {place}, {each['GT/SEG']} have masks in {place}_GT/SEG and {each['ST/SEG']} in {place}_ST/SEG; expected"
+            f" all, or lists of those that have one, a line `{place}/t000.tif {place}_GT/SEG/man_seg000.tif` each: data=instance_masks data.train=train.txt data.val=val.txt"
+        )
+    train, *others = counts
+    overrides = ["data=instance_masks", as_override("data.root", str(root)), "model=mask_rcnn"]
+    overrides += _where(
+        {"images": "SPLIT", "masks": f"SPLIT_{whole[0]}", "train": train}, others[0] if others else None
+    )
+    split = _in_words(train, others[0] if others else None)
+    because = f"sequences {first_few(list(counts))} with label images in {train}_{whole[0]}"
+    yield Reading("Cell Tracking Challenge", because, overrides, InstanceMasksConfig().classes, split)
+
+
+def _images_in(listing: Listing, place: str) -> list[str]:
+    return [name for name in listing.get(place, ()) if _has_images([name])]
 
 
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -499,17 +542,41 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
         found = _split_of_masks(base, [name for name in lists if name.endswith(".txt")])
         if found is None:
             continue
-        yield from _with_masks(base, listing[place], *found)
+        layout, train, val = found
+        masks = [pair.mask for pair in _pairs_or_none(_folder_config(base, *found))]
+        elsewhere = None if train.endswith(".txt") else find_layout(root, listing)
+        folders = 1 if val is None else 2
+        if elsewhere and (not masks or show_no_scene(masks) or len(elsewhere.places) > folders):
+            yield from _of_layout(root, listing, elsewhere)
+        else:
+            yield from _with_masks(base, _below(listing, place), layout, train, val)
         return
 
 
 def _paired_folders(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in folders of any names by the files in them."""
-    masks_of: dict[str, str] = {}
-    for images, masks in find_paired_folders(root, listing):
-        masks_of.setdefault(images, masks)
-    if masks_of:
-        yield from _with_masks(root, listing.get("", ()), *_split_of_places(masks_of))
+    if any(tool == _PANOPTIC for _, tool in _unread(root, listing)):
+        return  # whose pictures have a colour for each object, and the classes in the JSON
+    if found := find_layout(root, listing):
+        yield from _of_layout(root, listing, found)
+
+
+def _of_layout(root: Path, listing: Listing, found: FoundLayout) -> Iterator[Reading]:
+    for reading in _with_masks(root, _below(listing, ""), found.layout, found.train, found.val):
+        others = f"; not read: {first_few(found.others)}" if found.others else ""
+        yield replace(reading, because=reading.because + others)
+
+
+def _below(listing: Listing, base: str) -> list[str]:
+    """Return the files of a folder, and the tables of colours in those below it, by their paths from there."""
+    tables = [
+        str(PurePosixPath(place, name).relative_to(base))
+        for place, names in listing.items()
+        if PurePosixPath(place) != PurePosixPath(base) and PurePosixPath(place).is_relative_to(base)
+        for name in names
+        if name in _TABLES
+    ]
+    return [*listing.get(base, ()), *tables]
 
 
 def _split_of_places(masks_of: Mapping[str, str]) -> tuple[Layout, str, str | None]:
@@ -530,6 +597,8 @@ def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, va
     at_root = as_override("data.root", str(base))
     where = _where({"images": layout.images, "masks": layout.masks, "train": train}, val)
     because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
+    if show_no_scene(masks):
+        because += ", which are nearly the same in all images looked at, as of a camera's field of view"
     may_be_objects, are_objects = hold_objects(masks)
     objects = Reading(
         "label images, a number for each object",
@@ -583,7 +652,27 @@ def _mask_classes(root: Path, names: Sequence[str], masks: Sequence[Path]) -> Gu
     for name in ("labelmap.txt", "label_colors.txt", "classes.txt"):
         if name in names and len(found := _listed_classes(root / name)) > 1:
             return Guess(found, [] if name in (default, "classes.txt") else [as_override("data.labelmap", name)])
-    return guess_classes(masks)
+    tables = (_of_table(root, name, masks) for name in names if PurePosixPath(name).name in _TABLES)
+    return next(filter(None, tables), None) or guess_classes(masks)
+
+
+def _of_table(root: Path, name: str, masks: Sequence[Path]) -> Guess | None:
+    """Return the classes of a table of names and colours, by the order of its rows or by colour, as masks have them; None where they have neither."""
+    try:
+        named = parse_labelmap(read_names(root / name))
+    except (DataError, ValueError):
+        return None
+    with suppress(DcnrunError):  # masks in colours
+        if masks and max(int(read_mask(mask)[0].max()) for mask in masks) < len(named):
+            return Guess(list(named), [])
+    table = ColourTable({colour: number for number, colour in enumerate(named.values())}, name)
+    try:
+        for mask in masks:
+            read_mask(mask, table)
+    except DcnrunError:
+        return None
+    classes = [each for each in named if each.lower() not in IGNORED_NAMES]
+    return Guess(classes, [as_override("data.labelmap", name)]) if masks and len(classes) > 1 else None
 
 
 def _classes_by_value(file: Path) -> list[str]:
@@ -612,6 +701,7 @@ def _listed_classes(file: Path) -> list[str]:
 _LOOKS: tuple[Callable[[Path, Listing], Iterator[Reading]], ...] = (
     _cityscapes,
     _voc2012,
+    _cell_tracking,
     _coco,
     _yolo,
     _labelme,

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from dcnrun.data.files import (
     require_below,
     walk,
 )
-from dcnrun.data.mask_names import files_in, masks_beside, masks_of
+from dcnrun.data.mask_names import files_in, masks_beside, masks_of, others_beside
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
@@ -32,12 +32,17 @@ MASK_FOLDERS = (
     *("groundtruth", "ground_truth", "masks_png", "masks_machine", "pedmasks"),
 )
 _LONGEST_PAIR = 2 * 4096  # letters: a polygon in a line of YOLO's can have a million, and be split at any
+ANY = "*"
+"""Stands for one and the same text within a folder's name, of images and of their masks."""
 _SEPARATORS = "\t,; "
 """Between the two files of a line, the first that makes two files of it."""
 
 
 class Layout(NamedTuple):
-    """The folders of images and masks below a root, as data.images and data.masks name them; one where masks are beside images."""
+    """The folders of images and masks below a root, as data.images and data.masks name them; one where masks are beside images.
+
+    SPLIT stands for the part of the data set, and every `*` for one and the same text within a folder's name: of images and of their masks.
+    """
 
     images: str
     masks: str
@@ -57,19 +62,54 @@ def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[
     root = existing_root(config, f"{config.images} and {config.masks}")
     part = config.train if split == "train" else config.val
     layout, notes = Layout(config.images, config.masks), list[str]()
-    if not part.endswith(".txt") and not all(path.is_dir() for path in folders_of(root, layout, part)):
+    if not part.endswith(".txt") and not _is_there(root, layout, part):
         layout, part, notes = _found(config, root, split, part)
     if part.endswith(".txt"):
         pairs, more = _listed(config, root, split, part)
         return pairs, [*notes, *more]
-    images, masks = folders_of(root, layout, part)
-    found = _images_by_name(images, {"."}, masks_beside(images, config.mask_suffix) if images == masks else set())
+    places, without_masks = _places_of(root, layout, part)
+    found, others = _images_of(config, places)
     if not found:
+        images = folders_of(root, layout, part)[0]
         raise UsageError(
             f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
         )
-    pairs, more = _with_masks(config, sorted(found), found, masks)
-    return pairs, [*notes, *more, *(_notes_of_others(pairs, images, masks) if images != masks else ())]
+    pairs, more = _with_masks(config, sorted(found), found, {place: masks for place, (_, masks) in places.items()})
+    return pairs, [*notes, *without_masks, *more, *others, *_notes_of_others(pairs, places.values())]
+
+
+def _places_of(root: Path, layout: Layout, part: str) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Return the folders of images and of their masks by what `*` stands for, "." where there is none; and a note of those without masks."""
+    if ANY not in layout.images:
+        return {".": folders_of(root, layout, part)}, []
+    places = {value: folders_of(root, _filled(layout, value), part) for value in _values_of(root, layout.images, part)}
+    bare = [images for images, masks in places.values() if not masks.is_dir()]
+    notes = (
+        [f"{_counted(bare, 'folder')} of images without a folder of masks, such as {bare[0]}: not read"] if bare else []
+    )
+    return {value: (images, masks) for value, (images, masks) in places.items() if masks.is_dir()}, notes
+
+
+def _images_of(config: PairedFilesConfig, places: Mapping[str, tuple[Path, Path]]) -> tuple[dict[str, Path], list[str]]:
+    """Return the images in some folders by their names, and a note of what is beside them and their masks."""
+    found: dict[str, Path] = {}
+    others: list[Path] = []
+    for place, (images, masks) in places.items():
+        beside = masks_beside(images, config.mask_suffix) if images == masks else set()
+        neither = others_beside(images, beside, config.mask_suffix)
+        found |= {
+            str(Path(place, name)): file for name, file in _images_by_name(images, {"."}, beside | neither).items()
+        }
+        others += sorted(neither)
+    if not others:
+        return found, []
+    return found, [
+        f"{_counted(others, 'file')} beside images and masks with another word in their names, such as {others[0].name}: not read"
+    ]
+
+
+def _counted(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) > 1)}"
 
 
 def find_layouts(root: Path, part: str) -> list[tuple[Layout, str]]:
@@ -113,23 +153,28 @@ def _found(config: PairedFilesConfig, root: Path, split: Split, part: str) -> tu
     return layout, part, []
 
 
-def _notes_of_others(pairs: Sequence[Pair], images: Path, masks: Path) -> Iterator[str]:
+def _notes_of_others(pairs: Sequence[Pair], places: Collection[tuple[Path, Path]]) -> Iterator[str]:
     """Yield notes of what else is in the folders of images and of masks, so that nothing is missing without a word."""
+    apart = [(images, masks) for images, masks in places if images != masks]
     deeper = [
-        place / name
+        (images, place / name)
+        for images, masks in apart
         for place, names in walk(images, must_read=False)
         if place != images and not place.is_relative_to(masks)
         for name in names
         if name.lower().endswith(IMAGE_SUFFIXES)
     ]
     if deeper:
+        images, file = deeper[0]
         yield (
-            f"{len(deeper)} image{'s' * (len(deeper) > 1)} in folders below {images}, such as {deeper[0].relative_to(images)}: not read (a list"
+            f"{len(deeper)} image{'s' * (len(deeper) > 1)} in folders below {images}, such as {file.relative_to(images)}: not read (a list"
             " names images in folders: data.train=train.txt)"
         )
+    read = {pair.mask for pair in pairs}
     shared = (_beginnings(pair.image.stem) & _beginnings(pair.mask.stem) for pair in pairs)
     known = {max(names, key=len) for names in shared if names}
-    bare = [file.name for file in files_in(masks, MASK_SUFFIXES) if known.isdisjoint(_beginnings(file.stem))]
+    others = (file for _, masks in apart for file in files_in(masks, MASK_SUFFIXES) if file not in read)
+    bare = [file.name for file in others if known.isdisjoint(_beginnings(file.stem))]
     if bare:
         yield f"{len(bare)} mask{'s have' if len(bare) > 1 else ' has'} no image, such as {bare[0]}: not read"
 
@@ -146,6 +191,26 @@ def _overrides(layout: Layout, split: Split, part: str) -> str:
 def folders_of(root: Path, layout: Layout, part: str) -> tuple[Path, Path]:
     """Return the folder of the images of a part of a data set, and that of their masks."""
     return _folder(root, layout.images, part), _folder(root, layout.masks, part)
+
+
+def _is_there(root: Path, layout: Layout, part: str) -> bool:
+    if ANY in layout.images:
+        return bool(_values_of(root, layout.images, part))
+    return all(path.is_dir() for path in folders_of(root, layout, part))
+
+
+def _filled(layout: Layout, value: str) -> Layout:
+    return Layout(layout.images.replace(ANY, value), layout.masks.replace(ANY, value))
+
+
+def _values_of(root: Path, template: str, part: str) -> list[str]:
+    """Return the texts that `*` can stand for, so that the folder of a template is there."""
+    before, _, after = str(_folder(Path(), template, part)).partition(ANY)
+    parent, start = os.path.split(before)
+    pattern = re.escape(start) + "(.+)" + re.escape(after.partition("/")[0]).replace(re.escape(ANY), r"\1")
+    found = (re.fullmatch(pattern, name) for name in _subfolders(root / parent))
+    values = [match[1] for match in found if match]
+    return [value for value in values if _folder(root, template.replace(ANY, value), part).is_dir()]
 
 
 def _folder(root: Path, template: str, part: str) -> Path:
@@ -196,14 +261,12 @@ def _has(folder: Path, suffixes: tuple[str, ...]) -> bool:
 
 
 def _with_masks(
-    config: PairedFilesConfig, names: list[str], images: dict[str, Path], masks: Path
+    config: PairedFilesConfig, names: list[str], images: dict[str, Path], masks: Mapping[str, Path]
 ) -> tuple[list[Pair], list[str]]:
-    """Return the pairs of some images, each by its name, and a note of what their masks are called."""
-    files, suffix = masks_of({name: images[name] for name in names}, masks, config.mask_suffix)
+    """Return the pairs of some images, each by its name, and a note of what their masks are called; `masks`: the folders of masks by those in names."""
+    files, naming = masks_of({name: images[name] for name in names}, masks, config.mask_suffix)
     pairs = [Pair(name, images[name], files[name]) for name in names]
-    if not suffix or config.mask_suffix is not None:
-        return pairs, []
-    return pairs, [f"masks have {suffix} after their images' names (data.mask_suffix={suffix} forces it)"]
+    return pairs, [naming.remark] if naming.remark and config.mask_suffix is None else []
 
 
 def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> tuple[list[Pair], list[str]]:
@@ -229,7 +292,8 @@ def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> t
             f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line, or an image and its mask"
         )
     chosen = [name for name in names if name is not None]
-    return _with_masks(config, chosen, found, masks)
+    folders = {str(Path(name).parent): masks / Path(name).parent for name in chosen}
+    return _with_masks(config, chosen, found, folders)
 
 
 def _pair_in(config: PairedFilesConfig, root: Path, file: Path, line: str) -> Pair | None:

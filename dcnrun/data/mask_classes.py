@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from dcnrun.config.overrides import as_override
-from dcnrun.data.colours import keys_of
+from dcnrun.data.colours import GREY, keys_of
 from dcnrun.data.files import read_mask, read_object_numbers
 from dcnrun.data.sample import IGNORE, MOST_CLASSES
 from dcnrun.errors import DcnrunError
@@ -23,8 +23,6 @@ _MOST_GAPS = 0.2
 """Share of the numbers up to the largest that numbers of objects may lack, where some were deleted."""
 _SURELY_OBJECTS = 10
 """Objects in a mask from which on they are taken for objects rather than classes."""
-_GREY = 0x010101
-"""What the colours `#rrggbb` of greys are multiples of."""
 
 
 class Guess(NamedTuple):
@@ -44,7 +42,7 @@ def guess_classes(masks: Sequence[Path]) -> Guess:
         except DcnrunError:
             unread.append(mask)
             colours.add(_colours(mask))
-    if any(colour % _GREY for colour in colours.every):
+    if any(colour % GREY for colour in colours.every):
         for mask in set(masks) - set(unread):
             colours.add(_colours(mask))
         return _of_colours(*colours.settled())

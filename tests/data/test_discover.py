@@ -1,5 +1,6 @@
 """A folder of data is recognised, and the settings that are printed for it open it."""
 
+import itertools
 import json
 import os
 import shlex
@@ -13,6 +14,7 @@ from PIL import Image
 from dcnrun.config.compose import compose
 from dcnrun.data.discover import discover
 from dcnrun.data.registry import open_box_dataset, open_dataset, open_instance_dataset
+from dcnrun.data.sample import IGNORE
 from dcnrun.errors import UsageError
 from tests.data.factories import (
     annotation,
@@ -266,6 +268,262 @@ class TestMasks:
             reading = only(tree(tmp_path / tree.__name__))
             assert len(reading.classes) == count
             assert len(opened(reading, open_dataset, "train")) > 0
+
+
+BOTH = ("train", "val")
+PUBLIC_SETS = [
+    # A set's name; its images and masks, {s} is a split, {f} a folder, {n} a number; splits; folders; the settings to be found.
+    (
+        "a2d2",
+        "{f}_1450/camera/front/{f}_camera_front_{n}.png",
+        "{f}_1450/label/front/{f}_label_front_{n}.png",
+        "-",
+        ("20180807", "20180810"),
+        "images=*/camera/front masks=*/label/front train=. val_share=0.2",
+    ),
+    (
+        "ade20k",
+        "images/{s}/ADE_{n}.jpg",
+        "annotations/{s}/ADE_{n}.png",
+        ("training", "validation"),
+        "-",
+        "masks=annotations train=training val=validation",
+    ),
+    (
+        "bdd100k",
+        "images/10k/{s}/{n}ab.jpg",
+        "labels/sem_seg/masks/{s}/{n}ab.png",
+        BOTH,
+        "-",
+        "images=images/10k/SPLIT masks=labels/sem_seg/masks/SPLIT",
+    ),
+    ("bdd100k of old", "seg/images/{s}/{n}ab.jpg", "seg/labels/{s}/{n}ab_train_id.png", BOTH, "-", "masks=labels"),
+    (
+        "busi",
+        "D/{f}/{f} ({n}).png",
+        "D/{f}/{f} ({n})_mask.png",
+        "-",
+        ("benign", "normal"),
+        "images=D/* masks=D/* train=. val_share=0.2",
+    ),
+    (
+        "deepcrack",
+        "{s}_img/{n}.jpg",
+        "{s}_lab/{n}.png",
+        ("train", "test"),
+        "-",
+        "images=SPLIT_img masks=SPLIT_lab val=test",
+    ),
+    (
+        "drive",
+        "{s}/images/2{n}_{s}.tif",
+        "{s}/1st_manual/2{n}_manual1.gif",
+        ("training", "test"),
+        "-",
+        "images=SPLIT/images masks=SPLIT/1st_manual train=training val=test",
+    ),
+    (
+        "floodnet",
+        "{s}/{s}-org-img/{n}.jpg",
+        "{s}/{s}-label-img/{n}_lab.png",
+        BOTH,
+        "-",
+        "images=SPLIT/SPLIT-org-img masks=SPLIT/SPLIT-label-img",
+    ),
+    ("glas", "{f}_{n}.bmp", "{f}_{n}_anno.bmp", "-", ("train", "testA"), "images=. masks=. train=. val_share=0.2"),
+    (
+        "idd",
+        "leftImg8bit/{s}/{f}/{n}_leftImg8bit.png",
+        "gtFine/{s}/{f}/{n}_gtFine_labelids.png",
+        BOTH,
+        "012",
+        "images=leftImg8bit/SPLIT/* masks=gtFine/SPLIT/*",
+    ),
+    (
+        "isaid",
+        "{s}/images/images/P{n}.png",
+        "{s}/Semantic_masks/images/P{n}_instance_color_RGB.png",
+        BOTH,
+        "-",
+        "images=SPLIT/images/images masks=SPLIT/Semantic_masks/images",
+    ),
+    ("ksdd", "kos0{f}/Part{n}.jpg", "kos0{f}/Part{n}_label.bmp", "-", "123", "images=* masks=* train=. val_share=0.2"),
+    ("ksdd2", "{s}/1000{n}.png", "{s}/1000{n}_GT.png", ("train", "test"), "-", "images=SPLIT masks=SPLIT val=test"),
+    (
+        "lip",
+        "TrainVal_images/{s}_images/7_{n}.jpg",
+        "TrainVal_parsing/{s}_segmentations/7_{n}.png",
+        BOTH,
+        "-",
+        "images=TrainVal_images/SPLIT_images masks=TrainVal_parsing/SPLIT_segmentations",
+    ),
+    (
+        "loveda",
+        "{s}/{f}/images_png/{n}.png",
+        "{s}/{f}/masks_png/{n}.png",
+        ("Train", "Val"),
+        ("Rural", "Urban"),
+        "images=SPLIT/*/images_png masks=SPLIT/*/masks_png train=Train val=Val",
+    ),
+    (
+        "mvtec",
+        "bottle/test/{f}/{n}.png",
+        "bottle/ground_truth/{f}/{n}_mask.png",
+        "-",
+        ("cut", "bent"),
+        "images=bottle/test/* masks=bottle/ground_truth/* train=. val_share=0.2",
+    ),
+    (
+        "rugd",
+        "RUGD_frames/{f}/{f}_{n}.png",
+        "RUGD_annotations/{f}/{f}_{n}.png",
+        "-",
+        ("creek", "park"),
+        "images=RUGD_frames/* masks=RUGD_annotations/* train=. val_share=0.2",
+    ),
+    (
+        "suim",
+        "{s}/images/d_{n}_.jpg",
+        "{s}/masks/d_{n}_.bmp",
+        ("train_val", "TEST"),
+        "-",
+        "images=SPLIT/images masks=SPLIT/masks train=train_val val=TEST",
+    ),
+    (
+        "tnbc",
+        "Slide_0{f}/0{f}_{n}.png",
+        "GT_0{f}/0{f}_{n}.png",
+        "-",
+        "1234",
+        "images=Slide_* masks=GT_* train=. val_share=0.2",
+    ),
+    (
+        "uavid",
+        "uavid_{s}/{f}/Images/{n}.png",
+        "uavid_{s}/{f}/Labels/{n}.png",
+        BOTH,
+        ("seq1", "seq2"),
+        "images=uavid_SPLIT/*/Images masks=uavid_SPLIT/*/Labels",
+    ),
+    (
+        "vistas",
+        "{s}/images/{n}ab.jpg",
+        "{s}/v2.0/labels/{n}ab.png",
+        ("training", "validation"),
+        "-",
+        "images=SPLIT/images masks=SPLIT/v2.0/labels train=training val=validation",
+    ),
+]
+
+
+class TestPublicSets:
+    @pytest.mark.parametrize(
+        ("images", "masks", "splits", "folders", "settings"),
+        [row[1:] for row in PUBLIC_SETS],
+        ids=[row[0] for row in PUBLIC_SETS],
+    )
+    def test_as_they_are_unpacked(self, tmp_path, images, masks, splits, folders, settings):
+        expected = {split: [] for split in splits}
+        for seed, (split, folder, number) in enumerate(itertools.product(splits, folders, range(4))):
+            image, mask = (tmp_path / path.format(s=split, f=folder, n=number) for path in (images, masks))
+            save_image(image, (16, 12), seed)
+            save_mask(mask, np.repeat(labels((16, 3), (0, 1, 2), seed), 4, 0), "L")
+            expected[split].append((image, mask))
+        reading = only(tmp_path)
+        found = [override.removeprefix("data.") for override in reading.overrides if "classes" not in override]
+        assert " ".join(found[3:]) == settings
+        datasets = [opened(reading, open_dataset, split) for split in ("train", "val")]
+        pairs = [[(pair.image, pair.mask) for pair in dataset._pairs] for dataset in datasets]
+        wanted = list(expected.values())
+        if len(wanted) == 1:
+            pairs = [pairs[0] + pairs[1]]
+        assert [sorted(each) for each in pairs] == [sorted(each) for each in wanted]
+
+    def test_the_field_of_view_is_no_class(self, tmp_path):
+        """In DRIVE as Kaggle has it, the test images have no other masks."""
+        row, column = np.mgrid[:12, :16]
+        for split in ("training", "test"):
+            for number in range(3):
+                save_image(tmp_path / f"{split}/images/2{number}_{split}.tif", (16, 12), number)
+                view = 255 * ((row - 6) ** 2 + (column - 8) ** 2 < 30)
+                save_mask(tmp_path / f"{split}/mask/2{number}_{split}_mask.gif", view, "L")
+        assert "nearly the same in all" in only(tmp_path).because
+        for number in range(3):
+            save_mask(tmp_path / f"training/1st_manual/2{number}_manual1.gif", 255 * labels((16, 12), seed=number), "L")
+        reading = only(tmp_path)
+        assert reading.overrides[4:] == [
+            "data.images=training/images",
+            "data.masks=training/1st_manual",
+            "data.train=.",
+            "data.val_share=0.2",
+        ]
+
+    def test_other_folders_are_named(self, tmp_path):
+        for folder, count in (("test/cut", 3), ("train/good", 3), ("test/bent", 3)):
+            for number in range(count):
+                save_image(tmp_path / f"bottle/{folder}/{number}.png", (16, 12), number)
+                if "good" not in folder:
+                    save_mask(
+                        tmp_path / f"bottle/ground_truth/{folder[5:]}/{number}_mask.png",
+                        labels((16, 12), seed=number),
+                        "L",
+                    )
+        assert only(tmp_path).because.endswith("; not read: bottle/train/good")
+
+    def test_a_table_of_names_and_colours(self, tmp_path):
+        """As CamVid, DeepGlobe and others have it on Kaggle; masks are of its colours, or of the numbers of its rows."""
+        colours = {"Sky": (128, 128, 128), "Road, wet": None, "Road": (128, 64, 128), "Void": (0, 0, 0)}
+        rows = [f"{name}, {', '.join(map(str, colour))}\n" for name, colour in colours.items() if colour]
+        for split in BOTH:
+            for number in range(3):
+                save_image(tmp_path / f"c/{split}/{number}.png", (16, 12), number)
+                values = labels((16, 12), (0, 1, 2), number)
+                (tmp_path / f"c/{split}_labels").mkdir(exist_ok=True)
+                Image.fromarray(np.array([(128, 128, 128), (128, 64, 128), (0, 0, 0)], np.uint8)[values]).save(
+                    tmp_path / f"c/{split}_labels/{number}_L.png"
+                )
+                save_image(tmp_path / f"n/images/{split}/{number}.png", (16, 12), number)
+                save_mask(tmp_path / f"n/masks/{split}/{number}.png", values, "L")
+        for file in (tmp_path / "c/class_dict.csv", tmp_path / "n/more/class_dict_seg.csv"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("name, r, g, b\n" + "".join(rows))
+        coloured, numbered = only(tmp_path / "c"), only(tmp_path / "n")
+        assert (coloured.classes, numbered.classes) == (["Sky", "Road"], ["Sky", "Road", "Void"])
+        assert "data.labelmap=class_dict.csv" in coloured.overrides
+        ignored = opened(coloured, open_dataset)[0]["mask"]
+        assert np.array_equal(ignored == IGNORE, labels((16, 12), (0, 1, 2), 0) == 2)
+        opened(numbered, open_dataset).require_every_class()
+
+    def test_the_cell_tracking_challenge(self, tmp_path):
+        for sequence in ("01", "02"):
+            for number in range(4):
+                save_image(tmp_path / f"{sequence}/t00{number}.tif", (60, 60), seed=number)
+                for kind, name in (("GT/TRA", "man_track"), ("ST/SEG", "man_seg")):
+                    file = tmp_path / f"{sequence}_{kind}/{name}00{number}.tif"
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    tifffile.imwrite(file, cells(3 + number + 9 * (kind == "ST/SEG")))
+        (tmp_path / "01_GT/SEG").mkdir()
+        tifffile.imwrite(tmp_path / "01_GT/SEG/man_seg001.tif", cells(5))
+        reading = only(tmp_path)
+        assert reading.overrides[3:] == ["data.images=SPLIT", "data.masks=SPLIT_ST/SEG", "data.train=01", "data.val=02"]
+        for split in BOTH:
+            dataset = opened(reading, open_instance_dataset, split)
+            assert [len(dataset[index]["boxes"]) for index in range(4)] == [12, 13, 14, 15]
+        rmtree(tmp_path / "01_ST")
+        with pytest.raises(
+            UsageError,
+            match="of the 4 frames in 01, 1 have masks in 01_GT/SEG and 0 in 01_ST/SEG; expected all, or lists",
+        ):
+            discover(tmp_path)
+
+    def test_pictures_of_panoptic_segments_are_no_masks_of_classes(self, tmp_path):
+        for number in range(3):
+            save_image(tmp_path / f"val2017/{number}.jpg", (16, 12), number)
+            save_mask(tmp_path / f"annotations/panoptic_val2017/{number}.png", labels((16, 12), (0, 1, 2), number))
+        segments = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
+        (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(segments))
+        with pytest.raises(UsageError, match="COCO's panoptic JSON, which is not read"):
+            discover(tmp_path)
 
 
 class TestFoldersOfAnyNames:
@@ -616,6 +874,9 @@ class TestLabelme:
             "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29\n",
             "a label file of KITTI",
         ),
+        ("annotations/a.txt", "684,8,273,116,0,0,0,0\n406,119,265,70,1,4,0,1,\n", "a label file of VisDrone"),
+        ("bbx_gt.txt", "0--Parade/0_Parade_0.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n", "a list of WIDER FACE"),
+        ("gt.txt", "00000.ppm;774;411;815;446;11\n", "a table of the German traffic sign benchmark"),
         (
             "labelTxt/a.txt",
             "imagesource:GoogleEarth\ngsd:0.146343590398\n2753.0 2408.0 2861.0 2385.0 2888.0 2468.0 2805.0 2502.0 plane 0\n",

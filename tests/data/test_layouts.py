@@ -98,6 +98,51 @@ def test_settings_of_other_folders_are_kept_to(tmp_path):
         found(tmp_path, images="pictures")
 
 
+class TestAnyFolder:
+    """`*` in data.images and data.masks."""
+
+    def test_within_a_split(self, tmp_path):
+        """As in LoveDA and UAVid."""
+        for split in ("train", "val"):
+            for city in ("a b", "c"):
+                touch(tmp_path, f"x_{split}/{city}/img/1.png", f"x_{split}/{city}/gt/1_mask.png")
+        touch(tmp_path, "x_train/d/img/1.png", "x_train/e/gt/1.png", "x_train/.f/img/1.png", "x_train/c/gt/2_mask.png")
+        settings = {"images": "x_SPLIT/*/img", "masks": "x_SPLIT/*/gt"}
+        for split in ("train", "val"):
+            pairs, notes = found(tmp_path, split, **settings)
+            assert pairs == [
+                (f"{city}/1", f"x_{split}/{city}/img/1.png", f"x_{split}/{city}/gt/1_mask.png") for city in ("a b", "c")
+            ]
+        _, notes = found(tmp_path, **settings)
+        assert notes == [
+            f"1 folder of images without a folder of masks, such as {tmp_path}/x_train/d/img: not read",
+            "masks have _mask after their images' names (data.mask_suffix=_mask forces it)",
+            "1 mask has no image, such as 2_mask.png: not read",
+        ]
+
+    @pytest.mark.parametrize(
+        ("images", "masks", "image", "mask"),
+        [
+            ("Slide_*", "GT_*", "Slide_{}/1.png", "GT_{}/1.png"),  # as TNBC's nuclei
+            ("*/*_photo", "*/*_lesion", "{0}/{0}_photo/1.png", "{0}/{0}_lesion/1.png"),  # as PH2
+            ("*", "*", "{}/1.jpg", "{}/1.png"),
+            ("*.v1/img", "*.v1/gt", "{}.v1/img/1.png", "{}.v1/gt/1.png"),
+        ],
+    )
+    def test_one_text_in_images_and_masks(self, tmp_path, images, masks, image, mask):
+        expected = [(f"{number}/1", image.format(number), mask.format(number)) for number in ("01", "02")]
+        for _, *files in expected:
+            touch(tmp_path, *files)
+        touch(tmp_path, "others/03_photo/1.png", "others/03_lesion/1.png")
+        settings = {"images": images, "masks": masks, "train": "."}
+        assert [pair for pair in found(tmp_path, **settings)[0] if "others" not in pair[0]] == expected
+
+    def test_without_such_folders(self, tmp_path):
+        touch(tmp_path, "a/1.png")
+        with pytest.raises(UsageError, match=r"lacks .*/\*/img, .*/\*/gt; expected"):
+            found(tmp_path, images="*/img", masks="*/gt", train=".")
+
+
 class TestLists:
     PAIR = ("images/a b.jpg", "masks/a b_gt.png")
 

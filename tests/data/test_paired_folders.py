@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcnrun.data.paired_folders import find_paired_folders
+from dcnrun.data.layouts import Layout
+from dcnrun.data.paired_folders import find_layout, find_paired_folders, show_no_scene
 from tests.data.factories import labels, save_image, save_mask
 
 
 def listing_of(root):
-    return {path.relative_to(root).as_posix(): sorted(file.name for file in path.iterdir()) for path in root.iterdir()}
+    return {
+        path.relative_to(root).as_posix(): sorted(file.name for file in path.iterdir() if file.is_file())
+        for path in sorted(root.rglob("*"))
+        if path.is_dir()
+    }
 
 
 def found(root):
@@ -57,3 +62,87 @@ def test_damaged_masks_are_none(tmp_path):
     for mask in (save(tmp_path, "x", "y") / "y").iterdir():
         mask.write_bytes(b"no image")
     assert found(tmp_path) == []
+
+
+def test_folders_of_one_split_belong_together(tmp_path):
+    """Files are numbered anew in each."""
+    for split in ("train", "test"):
+        save(tmp_path, f"{split}/rgb", f"{split}/GT_color")
+    assert sorted(found(tmp_path)) == [(f"{split}/rgb", f"{split}/GT_color") for split in ("test", "train")]
+    assert find_layout(tmp_path, listing_of(tmp_path)) == (
+        Layout("SPLIT/rgb", "SPLIT/GT_color"),
+        "train",
+        "test",
+        ["train/rgb", "test/rgb"],
+        [],
+    )
+
+
+def test_folders_whose_paths_share_most_words_belong_together(tmp_path):
+    """As in MVTec AD, whose images without defects are numbered as those with them."""
+    save(tmp_path, "bottle/train/good", "bottle/ground_truth/cut")
+    for kind in ("cut", "bent"):
+        save(tmp_path, f"bottle/test/{kind}", f"bottle/ground_truth/{kind}", seed=9)
+    assert {pair for pair in found(tmp_path) if "test" in pair[0]} == {
+        (f"bottle/test/{kind}", f"bottle/ground_truth/{kind}") for kind in ("cut", "bent")
+    }
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert layout.layout == ("bottle/test/*", "bottle/ground_truth/*")
+    assert (layout.train, layout.val, layout.others) == (".", None, ["bottle/train/good"])
+
+
+def test_a_split_comes_before_more_folders(tmp_path):
+    for split in ("train", "val"):
+        for city in ("x", "y"):
+            save(tmp_path, f"{split}/{city}/images", f"{split}/{city}/labels")
+    for city in "abcde":
+        save(tmp_path, f"more/{city}/images", f"more/{city}/labels")
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert layout.layout == ("SPLIT/*/images", "SPLIT/*/labels")
+    assert sorted(layout.places) == [f"{split}/{city}/images" for split in ("train", "val") for city in ("x", "y")]
+    assert layout.others == [f"more/{city}/images" for city in "abcde"]
+
+
+def test_numbers_come_before_the_colours_that_say_the_same(tmp_path):
+    save(tmp_path, "images", "a_labels")
+    for number in range(3):
+        colours = np.array([(0, 0, 0), (128, 64, 128), (70, 70, 0)], np.uint8)[labels(values=(0, 1, 2), seed=number)]
+        (tmp_path / "a_colour_labels").mkdir(exist_ok=True)
+        Image.fromarray(colours).save(tmp_path / f"a_colour_labels/a{number}.png")
+    assert found(tmp_path) == [("images", "a_labels"), ("images", "a_colour_labels")]
+
+
+def test_masks_of_the_field_of_view_come_last(tmp_path):
+    """As in DRIVE and HRF."""
+    row, column = np.mgrid[:30, :40]
+    view = (row - 15) ** 2 + (column - 20) ** 2
+    save(tmp_path, "images", "manual1")
+    for number in range(3):
+        save_mask(tmp_path / f"mask/a{number}_mask.png", 255 * (view < 170 + number), "L")
+    assert found(tmp_path) == [("images", "manual1")]
+    fields, vessels = (sorted((tmp_path / folder).iterdir()) for folder in ("mask", "manual1"))
+    assert show_no_scene(fields)
+    assert not show_no_scene(vessels)
+    assert not show_no_scene(fields[:1])
+    assert not show_no_scene([*fields[:2], vessels[0]])
+    few = [tmp_path / f"few/{number}.png" for number in range(3)]  # thin cracks: most pixels are alike
+    for number, file in enumerate(few):
+        save_mask(file, (row == number) & (column < 20), "L")
+    assert not show_no_scene(few)
+
+
+def test_of_many_folders_some_of_each_split_are_looked_at(tmp_path):
+    """As in UAVid and IDD."""
+    for split in ("test", "train", "val"):
+        for number in range(20):
+            save(tmp_path, f"{split}/seq{number:02}/x", f"{split}/seq{number:02}/y_labels", count=2)
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert (layout.layout, layout.train, layout.val) == (("SPLIT/*/x", "SPLIT/*/y_labels"), "train", "val")
+
+
+def test_frames_in_a_row_are_alike_and_still_of_a_scene(tmp_path):
+    files = [tmp_path / f"{number}.png" for number in range(30)]
+    for number, file in enumerate(files):
+        save_mask(file, np.roll(np.arange(40) < 20, number // 10 * 10)[None].repeat(30, 0), "L")
+    assert show_no_scene(files[:9])
+    assert not show_no_scene(files)
