@@ -23,6 +23,12 @@ class Image(msgspec.Struct, gc=False):
     file_name: Any = None
     height: Any = None
     width: Any = None
+    coco_url: Any = None
+
+    def __post_init__(self) -> None:
+        """Take folder and name from the address where the file has no other name, as LVIS 1.0's have none."""
+        if self.file_name is None and isinstance(self.coco_url, str):
+            self.file_name = "/".join(self.coco_url.split("/")[-2:])
 
 
 class Category(msgspec.Struct, gc=False):

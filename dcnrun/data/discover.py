@@ -84,10 +84,20 @@ _UNREAD = (
     (".json", rb'"coordinates": *\{', "CreateML's JSON"),
     (".json", rb'"predicted_iou":', "Segment Anything's JSON"),
     (".json", rb'"box2d":', "BDD100K's JSON"),
+    (".json", rb'"bounding_box": *\[', "DeepFashion2's JSON"),
+    (".json", rb'"ispano":', "JSON of Mapillary's traffic signs"),
+    (".odgt", rb'"gtboxes":', "CrowdHuman's list"),
+    (".xml", rb"<HRSC_Image>", "HRSC2016's XML"),
+    (".xml", rb"<target_list>", "UA-DETRAC's XML"),
     (".csv", rb"\AImageID,", "a table of Open Images"),
+    (".csv", rb"(?m)\A[^\n]*\bBoxesString\b", "the table of Global Wheat"),
+    (".csv", rb"(?m)\A[^,\n]+\.jpe?g(,\d+){4},[^,\n]+,\d+,\d+\r?$", "a table of SKU-110K"),
     (".csv", rb"(?i)\A.*\bxmin\b", "a table of boxes"),
     (".txt", rb"(?m)^[A-Za-z][\w-]*( -?\d+(\.\d+)?){14,15}\r?$", "a label file of KITTI"),
     (".txt", rb"(?m)^(-?\d+,){7}-?\d+,?\r?$", "a label file of VisDrone"),
+    (".txt", rb"(?m)^\d+,-?\d+(,-?\d+(\.\d+)?){5,8}\r?$", "a table of the MOT Challenge"),
+    (".txt", rb"(?m)^\(\d+, *\d+\),\(\d+, *\d+\), *\d+ *\r?$", "a label file of NWPU VHR-10"),
+    (".txt", rb"\A% bbGt version", "a label file of Piotr's toolbox"),
     (".txt", rb"(?m)^\S+\.jpg\r?\n\d+ *\r?\n(-?\d+ ){4}", "a list of WIDER FACE"),
     (".txt", rb"(?m)^\S+\.ppm(;\d+){5}\r?$", "a table of the German traffic sign benchmark"),
     (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
@@ -336,7 +346,12 @@ def _image_folder(listing: Listing, file: str, images: Sequence[str]) -> str:
         alone = sum(any(bare in listing[place] for bare in bare_names(name)) for name in names)
         return whole, alone, word is not None and _split_word(place, [word]) is not None, place == beside
 
-    return max(listing, key=score) or "."
+    best = max(listing, key=score)
+    if score(best)[0] < len(names):  # in folders of their own, which are looked through where those that have one's are
+        homes = [place for place in listing if any(_is_there(listing, place, name) for name in names)]
+        of_split = [place for place in homes if word is not None and _split_word(place, [word])]
+        best = os.path.commonpath(of_split or homes or [best])
+    return best or "."
 
 
 def _is_there(listing: Listing, place: str, name: str) -> bool:
@@ -384,11 +399,15 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
             read_layout(config)
         except DcnrunError:  # no file has the names
             config.classes = [f"class_{number}" for number in range(max(map(max, filter(None, numbers))) + 1)]
+        train, val = _pair([place for place, names in listing.items() if place and _has_images(names)])
+        if train and val and not _yolo_images(config, "train"):  # in folders of other names than the usual ones
+            config.train, config.val = train, val
         yield _yolo_reading(config, ".txt files with an object a line")
 
 
 def _yolo_reading(config: YoloConfig, because: str) -> Reading:
     """Return the settings by which a data set of YOLO has images for both splits."""
+    default = YoloConfig()
     overrides = ["data=yolo", as_override("data.root", str(config.root)), "model=faster_rcnn"]
     overrides += [as_override("data.yaml", config.yaml)] if config.yaml not in ("", *YAML_NAMES) else []
     overrides += [as_override("data.classes", config.classes)] if config.classes else []
@@ -397,11 +416,12 @@ def _yolo_reading(config: YoloConfig, because: str) -> Reading:
     with suppress(DcnrunError):  # what is wrong is said by the check
         classes = read_layout(config).classes
         train = _yolo_images(config, "train")
-    apart = (part for part in ("val", "test") if _yolo_images(replace(config, val=part), "val") not in ([], train))
-    val = next(apart, None) if train else None
-    overrides += [as_override("data.val", val)] if val == "test" else []
+    names = (config.val, "test") if train else ()
+    val = next((name for name in names if _yolo_images(replace(config, val=name), "val") not in ([], train)), None)
+    overrides += [as_override("data.train", config.train)] if config.train != default.train else []
+    overrides += [as_override("data.val", val)] if val not in (None, default.val) else []
     overrides += [] if val else [_VAL_SHARE]
-    return Reading("YOLO", because, overrides, classes, _in_words("train", val))
+    return Reading("YOLO", because, overrides, classes, _in_words(config.train, val))
 
 
 def _yolo_images(config: YoloConfig, split: Split) -> list[Path]:

@@ -15,7 +15,16 @@ from typing import NamedTuple
 from torchvision.datasets import VOCDetection
 
 from dcnrun.config.schema import VocConfig
-from dcnrun.data.files import IMAGE_SUFFIXES, first_few, is_file, read_names, require_below, root_folder, walk
+from dcnrun.data.files import (
+    IMAGE_SUFFIXES,
+    first_few,
+    is_file,
+    read_bytes,
+    read_names,
+    require_below,
+    root_folder,
+    walk,
+)
 from dcnrun.errors import DataError, UsageError
 
 _FETCHED = {
@@ -90,11 +99,14 @@ class VocLayout:
         if file is None:
             return []
         folder = file.parents[2]
-        annotations, pictures = folder / "Annotations", folder / "JPEGImages"
+        annotations, pictures = _annotations_in(folder / "Annotations", notes), folder / "JPEGImages"
         names = _names(file, lambda name: (annotations / f"{name}.xml").is_file(), notes)
         for name in names:
             require_below(self._root, pictures, name, file, self._config.allow_outside)
         images = {place: _images_in(pictures / place) for place in {PurePosixPath(name).parent for name in names}}
+        if not pictures.is_dir():  # one for each split, as DIOR has them
+            several = sorted(place for place in folder.glob("JPEGImages*") if place.is_dir())
+            images |= {PurePosixPath(): {stem: file for place in several for stem, file in _images_in(place).items()}}
         return [
             Item(
                 name,
@@ -198,6 +210,18 @@ class VocLayout:
             if len(free) == 1 and item.image not in free and not item.image.is_file():
                 items[index] = item._replace(image=free[0])
         return items
+
+
+def _annotations_in(folder: Path, notes: list[str]) -> Path:
+    """Return the folder of an image set's .xml files: Annotations, or the one below it whose objects have upright boxes, as DIOR has it."""
+    if not folder.is_dir() or any(folder.glob("*.xml")):
+        return folder
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        file = min(place.glob("*.xml"), default=None)
+        if file is not None and b"<bndbox>" in read_bytes(file):
+            notes.append(f"annotations are those in {place}")
+            return place
+    return folder
 
 
 def _list_of(folder: Path, entry: str) -> Path:

@@ -3,7 +3,9 @@
 import itertools
 import json
 import os
+import re
 import shlex
+from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
@@ -81,6 +83,25 @@ class TestCoco:
         for split, folder, names in (("train", train_images, ["a.png", "b.png"]), ("val", val_images, ["c.png"])):
             dataset = opened(reading, open_box_dataset, split)
             assert [dataset.file(index) for index in range(len(dataset))] == [root / folder / name for name in names]
+
+    def test_images_in_several_folders(self, tmp_path):
+        """As in Cityscapes, whose JSON has their names alone; LVIS's has their addresses alone."""
+        for split in ("train", "val"):
+            names = [f"{city}_{split}.png" for city in ("aachen", "bonn")]
+            for name in names:
+                save_image(tmp_path / f"c/leftImg8bit/{split}/{name.split('_')[0]}/{name}")
+                save_image(tmp_path / f"l/{split}2017/{name}")
+            save_coco(tmp_path / f"c/annotations/gtFine_{split}.json", names)
+            listed = tmp_path / f"l/lvis_v1_{split}.json"
+            save_coco(listed, names)
+            text = re.sub('"file_name": "', f'"coco_url": "http://images/{split}2017/', listed.read_text())
+            listed.write_text(text)
+        for folder, images in (("c", "leftImg8bit/SPLIT"), ("l", ".")):
+            reading = only(tmp_path / folder)
+            assert f"data.images={images}" in reading.overrides
+            for split in ("train", "val"):
+                dataset = opened(reading, open_box_dataset, split)
+                assert [dataset.file(index).stem for index in range(2)] == [f"aachen_{split}", f"bonn_{split}"]
 
     def test_one_file_is_shared(self, tmp_path):
         save_coco(tmp_path / "annotations/instances_default.json", ["a.png", "b.png", "c.png"])
@@ -673,6 +694,24 @@ class TestVoc:
         assert {"data.train=[VOC2007/trainval]", "data.val=[VOC2007/test]"} < set(reading.overrides)
         assert len(opened(reading, open_box_dataset, "val")) == 3
 
+    def test_annotations_and_images_in_two_folders_each(self, tmp_path):
+        """As in DIOR, whose oriented boxes have names of their own."""
+        for number, (name, split) in enumerate((("a", "train"), ("b", "val"), ("c", "test"))):
+            save_image(tmp_path / f"JPEGImages-{'test' if split == 'test' else 'trainval'}/{name}.jpg", seed=number)
+            save_voc_image(tmp_path / "x", name, voc_object("cat", (1, 1, 9, 9)))
+            for kind, box in (("Horizontal", "bndbox"), ("Oriented", "robndbox")):
+                folder = tmp_path / f"Annotations/{kind} Bounding Boxes"
+                folder.mkdir(parents=True, exist_ok=True)
+                text = (tmp_path / f"x/Annotations/{name}.xml").read_text()
+                (folder / f"{name}.xml").write_text(text.replace("bndbox", box))
+            save_image_set(tmp_path, split, name)
+        rmtree(tmp_path / "x")
+        reading = only(tmp_path)
+        assert reading.overrides[3:] == ["data.classes=[cat]", "data.train=[train]", "data.val=[val]"]
+        for split, name in (("train", "a"), ("val", "b")):
+            dataset = opened(reading, open_box_dataset, split)
+            assert [dataset.name(0), len(dataset[0]["boxes"])] == [name, 1]
+
     def test_the_folder_itself_and_lists_beside_the_one(self, tmp_path):
         folder = tmp_path / "set"
         for name in "ab":
@@ -784,6 +823,18 @@ class TestYolo:
         assert only(tmp_path).overrides[3:] == ["data.val_share=0.2"]
         assert only(tmp_path).classes == ["ant", "bee", "cat"]
 
+    @pytest.mark.parametrize("form", ["VisDrone2019-DET-{}/images/{}.png", "images/{}2017/{}.png"])
+    def test_without_a_yaml_in_folders_of_splits(self, tmp_path, form):
+        for split in ("train", "val", "test-dev"):
+            for number in range(2):
+                save_yolo(tmp_path, form.format(split, f"{split}{number}"), LINE, seed=number)
+        reading = only(tmp_path)
+        folders = [str(Path(form.format(split, "x")).parent) for split in ("train", "val")]
+        assert reading.overrides[4:] == [f"data.train={folders[0]}", f"data.val={folders[1]}"]
+        for split in ("train", "val"):
+            dataset = opened(reading, open_box_dataset, split)
+            assert [Path(dataset.name(index)).stem for index in range(2)] == [f"{split}0", f"{split}1"]
+
     def test_a_yaml_of_another_name_in_a_folder(self, tmp_path):
         yolo_tree(tmp_path / "deep")
         (tmp_path / "deep/data.yaml").rename(tmp_path / "deep/coco8.yaml")
@@ -874,6 +925,24 @@ class TestLabelme:
             "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29\n",
             "a label file of KITTI",
         ),
+        (
+            "annos/a.json",
+            '{"item1": {"category_name": "skirt", "bounding_box": [3, 4, 15, 14]}}',
+            "DeepFashion2's JSON",
+        ),
+        (
+            "annotations/a.json",
+            '{"width": 9, "height": 9, "ispano": false, "objects": []}',
+            "Mapillary's traffic signs",
+        ),
+        ("train.odgt", '{"ID": "a", "gtboxes": [{"tag": "person", "fbox": [1, 1, 5, 5]}]}\n', "CrowdHuman's list"),
+        ("a.xml", "<HRSC_Image><Img_ID>1</Img_ID></HRSC_Image>", "HRSC2016's XML"),
+        ("a.xml", '<sequence><frame num="1"><target_list></target_list></frame></sequence>', "UA-DETRAC's XML"),
+        ("train.csv", "image_name,BoxesString,domain\na.png,3 4 15 14;5 6 20 20,x\n", "the table of Global Wheat"),
+        ("train.csv", "a.jpg,3,4,15,14,object,40,30\n", "a table of SKU-110K"),
+        ("gt/gt.txt", "1,1,912,484,97,109,0,7,1\n2,1,912,484,97,109,0,7,0.8\n", "a table of the MOT Challenge"),
+        ("ground truth/a.txt", "(563,478),(630,573),1 \n(3, 4),(15, 14),2\n\n", "a label file of NWPU VHR-10"),
+        ("a.png.txt", "% bbGt version=3\nBicycle 204 28 271 193 0 0 0 0 0 0 0\n", "a label file of Piotr's toolbox"),
         ("annotations/a.txt", "684,8,273,116,0,0,0,0\n406,119,265,70,1,4,0,1,\n", "a label file of VisDrone"),
         ("bbx_gt.txt", "0--Parade/0_Parade_0.jpg\n1\n449 330 122 149 0 0 0 0 0 0\n", "a list of WIDER FACE"),
         ("gt.txt", "00000.ppm;774;411;815;446;11\n", "a table of the German traffic sign benchmark"),
