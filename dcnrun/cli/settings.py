@@ -104,15 +104,18 @@ def _readings(paths: list[str]) -> list["Reading"]:
     """Print what the folder of a command line holds, and return it, the likeliest first."""
     if not paths:
         return []
+    from dcnrun.console import console, printable
+    from dcnrun.data.discover import ARCHIVES, discover
+    from dcnrun.data.files import first_few
+
     for path in map(Path, paths):
+        if path.is_file() and path.name.lower().endswith(ARCHIVES):
+            raise UsageError(f"{path}: it is an archive: unpack it, and give the folder.")
         if not path.is_dir() and not (path.is_file() and path.suffix in (".json", ".yaml", ".yml")):
             what = "is no folder and no .json or .yaml" if path.exists() else "there is no such folder"
             raise UsageError(f"{path}: {what}; an override is written key=value.")
     if len(paths) > 1:
         raise UsageError(f"{' '.join(paths)}: expected one folder to look at.")
-    from dcnrun.console import console, printable
-    from dcnrun.data.discover import discover
-    from dcnrun.data.files import first_few
 
     readings = discover(Path(paths[0]))
     for number, reading in enumerate(readings):

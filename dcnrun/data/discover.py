@@ -71,6 +71,10 @@ _LISTS = "ImageSets/Segmentation"
 """Where Pascal VOC's layout has the lists of images with masks."""
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
 _PANOPTIC = "COCO's panoptic JSON"
+_HUGGING_FACE = "a table of Hugging Face's datasets"
+_ARRAYS = "a file of arrays"
+_ARCHIVE = "an archive"
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
 _TURNED = "Label Studio's own JSON, with turned rectangles"
 _UNREAD = (
     (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
@@ -101,10 +105,24 @@ _UNREAD = (
     (".txt", rb"(?m)^\S+\.jpg\r?\n\d+ *\r?\n(-?\d+ ){4}", "a list of WIDER FACE"),
     (".txt", rb"(?m)^\S+\.ppm(;\d+){5}\r?$", "a table of the German traffic sign benchmark"),
     (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
+    (".jsonl", rb'"file_name":', _HUGGING_FACE),
+    (".parquet", b"", _HUGGING_FACE),
+    (".tfrecord", b"", "a file of TensorFlow's records"),
+    *(
+        (ending, b"", _ARRAYS)
+        for ending in (".nii", ".nii.gz", ".mha", ".nrrd", ".dcm", ".npy", ".npz", ".h5", ".hdf5", ".mat")
+    ),
+    *((ending, b"", _ARCHIVE) for ending in ARCHIVES),
 )
-"""Endings of files, what they hold, and the format that this is of."""
-_EXPORTS = {_TURNED: "YOLOv8 OBB, the only one of its formats whose boxes are right then,"}
-"""What to export instead, where it is not the formats that all tools have."""
+"""Endings of files, what they hold, nothing where the ending tells all, and the format that this is of."""
+_EXPORT = "export it as COCO, YOLO or Pascal VOC, or as masks, from there"
+_REMEDIES = {
+    _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
+    _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them",
+    _ARRAYS: "save its slices or pictures as TIFF or PNG, with masks beside them",
+    _ARCHIVE: "unpack it",
+}
+"""What to do instead, where it is not to export what all tools have."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +162,7 @@ def discover(path: Path) -> list[Reading]:
     counts = [f"{len(names)} in {place or '.'}" for place, names in listing.items() if names]
     if unread := next(_unread(folders[0], listing), None):
         file, tool = unread
-        instead = _EXPORTS.get(tool, "COCO, YOLO or Pascal VOC, or as masks,")
-        raise UsageError(f"{path}: {file} is {tool}, which is not read; export it as {instead} from there")
+        raise UsageError(f"{path}: {file} is {tool}, which is not read; {_REMEDIES.get(tool, _EXPORT)}")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
         " labelme (.json), images with masks of classes or of objects, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
@@ -154,8 +171,9 @@ def discover(path: Path) -> list[Reading]:
 
 
 def _unread(folder: Path, listing: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
-    """Yield files in tools' own formats, and which these are."""
-    for suffix, mark, tool in _UNREAD:
+    """Yield files in tools' own formats, and which these are; those that only their ending tells where there are no images."""
+    has_images = any(map(_has_images, listing.values()))
+    for suffix, mark, tool in (row for row in _UNREAD if row[1] or not has_images):
         for file in _files(listing, suffix)[:_MOST_READ]:
             with suppress(OSError):
                 require_regular(folder / file)

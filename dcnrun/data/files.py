@@ -181,7 +181,8 @@ def existing_root(config: DataConfig, content: str) -> Path:
     """Return the folder that data.root names; UsageError if it names none that is there."""
     root = root_folder(config, content)
     if not root.is_dir():
-        raise UsageError(f"data.root={config.root} is not there; expected the folder that holds {content}")
+        state = "is a file" if root.is_file() else "is not there"
+        raise UsageError(f"data.root={config.root} {state}; expected the folder that holds {content}")
     return root
 
 

@@ -85,3 +85,5 @@ class TestDataCheckOfAFolder:
             result = run("data", "check", str(tmp_path / name))
             assert result.exit_code == 2
             assert f"error: {tmp_path / name}: {what}; an override is written key=value." in result.stderr
+        (tmp_path / "a.tar.gz").touch()
+        assert "it is an archive: unpack it" in run("data", "check", str(tmp_path / "a.tar.gz")).stderr

@@ -962,6 +962,28 @@ def test_formats_that_tools_keep_for_themselves(tmp_path, file, content, tool):
 
 
 @pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("train-00000-of-00001.parquet", "a table of Hugging Face's datasets, which is not read; save its images"),
+        ("data/train.tfrecord", "a file of TensorFlow's records, which is not read; export it"),
+        ("imagesTr/a_0000.nii.gz", "a file of arrays, which is not read; save its slices"),
+        ("images.tar.gz", "an archive, which is not read; unpack it"),
+    ],
+)
+def test_files_that_are_no_images(tmp_path, file, said):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    with pytest.raises(UsageError, match=f"{file} is {said}"):
+        discover(tmp_path)
+    save_image(tmp_path / "b.png")  # what else is there may be anything
+    with pytest.raises(UsageError, match="no data set was recognised"):
+        discover(tmp_path)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "b.png", "objects": {"bbox": []}}\n')
+    with pytest.raises(UsageError, match=r"metadata\.jsonl is a table of Hugging Face's datasets"):
+        discover(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("rotation", "advice"), [(0.0, "COCO, YOLO or Pascal VOC"), (359.5, "YOLOv8 OBB"), (-0.25, "YOLOv8 OBB")]
 )
 def test_turned_rectangles_of_label_studio_are_exported_with_their_corners(tmp_path, rotation, advice):
