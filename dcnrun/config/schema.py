@@ -570,7 +570,7 @@ class PairedFilesConfig(FilesConfig):
 
     images: str = setting(
         "images",
-        "folder of the images, below root; SPLIT stands for data.train or data.val, * for any name of a folder",
+        "folder of the images, below root; SPLIT stands for data.train or data.val, * for any text in a folder's name",
     )
     masks: str = setting("masks", "folder of the masks, below root; SPLIT and * stand for what they do in data.images")
     mask_suffix: Optional[str] = setting(

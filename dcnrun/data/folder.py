@@ -21,7 +21,7 @@ from dcnrun.data.files import (
     read_names,
     root_folder,
 )
-from dcnrun.data.layouts import pairs_of, suffix_rule
+from dcnrun.data.layouts import pair_rules, pairs_of
 from dcnrun.data.sample import IGNORE, MOST_CLASSES, Rule, Split
 from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
@@ -47,7 +47,7 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     yield "mask_values", not values or len(values) == len(set(values)) == count, f"[], or {count} values, each once"
     is_free = config.ignore_label is None or config.ignore_label not in _values_of_classes(config)
     yield "ignore_label", is_free, "null, or a value that is no class; with 0, classes are numbered from 1"
-    yield suffix_rule(config)
+    yield from pair_rules(config)
     colours = [parse_colour(text) for text in config.colours]
     are_distinct = None not in colours and len(set(colours)) == len(colours)
     expected = f"[], or #rrggbb or r,g,b for each of the {count} classes, each once"

@@ -17,7 +17,7 @@ from dcnrun.data.files import (
     require_below,
     width_x_height,
 )
-from dcnrun.data.layouts import Layout, folders_of, pairs_of, suffix_rule
+from dcnrun.data.layouts import Layout, folders_of, pair_rules, pairs_of
 from dcnrun.data.mask_names import files_in
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
@@ -32,7 +32,7 @@ def rules(config: InstanceMasksConfig) -> Iterator[Rule]:
     """Yield the rules that the settings of such a data set must keep beside their ranges."""
     yield "root", config.root is not None, "the folder that holds the images and masks"
     yield "classes", len(config.classes) == 1, "one name: masks of objects don't say of which class they are"
-    yield suffix_rule(config)
+    yield from pair_rules(config)
 
 
 class InstanceMasksDataset(BoxFileDataset):

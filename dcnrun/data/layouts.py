@@ -33,7 +33,7 @@ MASK_FOLDERS = (
 )
 _LONGEST_PAIR = 2 * 4096  # letters: a polygon in a line of YOLO's can have a million, and be split at any
 ANY = "*"
-"""Stands for one and the same text within a folder's name, of images and of their masks."""
+"""Stands for any text within a folder's name; the first, the second ... for the same in the folders of images and of their masks."""
 _SEPARATORS = "\t,; "
 """Between the two files of a line, the first that makes two files of it."""
 
@@ -41,17 +41,23 @@ _SEPARATORS = "\t,; "
 class Layout(NamedTuple):
     """The folders of images and masks below a root, as data.images and data.masks name them; one where masks are beside images.
 
-    SPLIT stands for the part of the data set, and every `*` for one and the same text within a folder's name: of images and of their masks.
+    SPLIT stands for the part of the data set, and each `*` for any text within a folder's name, the same in both.
     """
 
     images: str
     masks: str
 
+    def filled(self, texts: Sequence[str]) -> "Layout":
+        """Put texts in place of each `*`."""
+        pieces = (place.split(ANY) for place in self)
+        return Layout(*("".join(map(str.__add__, parts, [*texts, ""])) for parts in pieces))
 
-def suffix_rule(config: PairedFilesConfig) -> Rule:
-    """Return the rule that the suffix of masks must keep."""
+
+def pair_rules(config: PairedFilesConfig) -> Iterator[Rule]:
+    """Yield the rules that the settings of images and masks must keep."""
     is_ending = (config.mask_suffix or "").lower().endswith((*MASK_SUFFIXES, *LOSSY_SUFFIXES))
-    return "mask_suffix", not is_ending, "what follows an image's name, without the ending of the file"
+    yield "mask_suffix", not is_ending, "what follows an image's name, without the ending of the file"
+    yield "masks", config.masks.count(ANY) == config.images.count(ANY), "as many * as in data.images"
 
 
 def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[str]]:
@@ -82,7 +88,8 @@ def _places_of(root: Path, layout: Layout, part: str) -> tuple[dict[str, tuple[P
     """Return the folders of images and of their masks by what `*` stands for, "." where there is none; and a note of those without masks."""
     if ANY not in layout.images:
         return {".": folders_of(root, layout, part)}, []
-    places = {value: folders_of(root, _filled(layout, value), part) for value in _values_of(root, layout.images, part)}
+    found = list(_texts(root, _folder(Path(), layout.images, part).parts))
+    places = {"/".join(texts): folders_of(root, layout.filled(texts), part) for texts in found}
     bare = [images for images, masks in places.values() if not masks.is_dir()]
     notes = (
         [f"{_counted(bare, 'folder')} of images without a folder of masks, such as {bare[0]}: not read"] if bare else []
@@ -195,22 +202,21 @@ def folders_of(root: Path, layout: Layout, part: str) -> tuple[Path, Path]:
 
 def _is_there(root: Path, layout: Layout, part: str) -> bool:
     if ANY in layout.images:
-        return bool(_values_of(root, layout.images, part))
+        return any(_texts(root, _folder(Path(), layout.images, part).parts))
     return all(path.is_dir() for path in folders_of(root, layout, part))
 
 
-def _filled(layout: Layout, value: str) -> Layout:
-    return Layout(layout.images.replace(ANY, value), layout.masks.replace(ANY, value))
-
-
-def _values_of(root: Path, template: str, part: str) -> list[str]:
-    """Return the texts that `*` can stand for, so that the folder of a template is there."""
-    before, _, after = str(_folder(Path(), template, part)).partition(ANY)
-    parent, start = os.path.split(before)
-    pattern = re.escape(start) + "(.+)" + re.escape(after.partition("/")[0]).replace(re.escape(ANY), r"\1")
-    found = (re.fullmatch(pattern, name) for name in _subfolders(root / parent))
-    values = [match[1] for match in found if match]
-    return [value for value in values if _folder(root, template.replace(ANY, value), part).is_dir()]
+def _texts(root: Path, parts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield what each `*` in the parts of a path can stand for, so that the folder is there."""
+    if not parts:
+        yield ()
+    elif ANY not in parts[0]:
+        yield from _texts(root / parts[0], parts[1:]) if (root / parts[0]).is_dir() else ()
+    else:
+        pattern = "(.+)".join(map(re.escape, parts[0].split(ANY)))
+        for name in _subfolders(root):
+            if match := re.fullmatch(pattern, name):
+                yield from ((*match.groups(), *more) for more in _texts(root / name, parts[1:]))
 
 
 def _folder(root: Path, template: str, part: str) -> Path:

@@ -11,20 +11,11 @@ from dcnrun.data.files import IMAGE_SUFFIXES, LOSSY_SUFFIXES, MASK_SUFFIXES, fir
 from dcnrun.errors import DataError
 
 _WORDS = (
-    "mask",
-    "masks",
-    "label",
-    "labels",
-    "gt",
-    "seg",
-    "segmentation",
-    "annotation",
-    "labelIds",
-    "gtFine_labelIds",
-    "gtFine_labelids",
+    *("mask", "masks", "label", "labels", "gt", "seg", "segmentation", "annotation"),
+    *("labelIds", "gtFine_labelIds", "gtFine_labelids", "gt_labelIds"),
 )
 KNOWN_SUFFIXES = (*(f"{joint}{word}" for word in _WORDS for joint in "_-"), "_L", "_cp_masks")
-"""What masks' names have after their images': of ISIC, Carvana, Potsdam, Cityscapes, IDD, CamVid and Cellpose among others."""
+"""What masks' names have after their images': of ISIC, Carvana, Potsdam, Cityscapes, IDD, ACDC, CamVid and Cellpose among others."""
 _IMAGE_ENDS = ("", "_leftImg8bit", "_image", "_img", "_sat", "_RGB", "_rgb", "_IRRG", "_RGBIR")
 """What images' names may have in place of that."""
 _TAIL = re.compile(r"[^A-Za-z0-9].*[A-Za-z].*")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from itertools import combinations, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,6 +35,7 @@ _DEEPEST = 65535
 """The largest number that 16 bits hold."""
 _MASKS = re.compile(r"mask|label|seg|semantic|truth|gt|annot|target", re.IGNORECASE)
 _NO_IMAGES = re.compile(rf"{_MASKS.pattern}|instance|depth", re.IGNORECASE)
+_LETTERS = "a-zA-Z0-9"
 _WORD = re.compile(r"[a-z]+|[0-9]+")
 _SPLIT_WORDS = sorted((*TRAINVAL_NAMES, *SPLIT_NAMES["train"], *SPLIT_NAMES["val"], *TEST_NAMES), key=len, reverse=True)
 _SPLIT = re.compile(rf"(?<![a-zA-Z])({'|'.join(_SPLIT_WORDS)})(?![a-zA-Z])", re.IGNORECASE)
@@ -208,31 +209,34 @@ def _may_belong(images: str, masks: str) -> bool:
 def _by_template(pairs: Sequence[tuple[str, str]]) -> dict[Layout, dict[str, list[str]]]:
     """Return the folders of images by each way to call them and their masks, and by what SPLIT stands for in it; "": nothing."""
     found: dict[Layout, dict[str, list[str]]] = {}
-    values: dict[Layout, set[str]] = {}
+    texts: dict[Layout, list[set[str]]] = {}
     for images, masks in pairs:
-        for layout, split, value in _templates(images, masks):
+        for layout, split, stands_for in _templates(images, masks):
             places = found.setdefault(layout, {}).setdefault(split, [])
             if images not in places:
                 places.append(images)
-            values.setdefault(layout, set()).add(value)
-    return {layout: places for layout, places in found.items() if ANY not in layout.images or len(values[layout]) > 1}
+            for every, text in zip(texts.setdefault(layout, [set() for _ in stands_for]), stands_for, strict=True):
+                every.add(text)
+    return {layout: found[layout] for layout, each in texts.items() if all(len(every) > 1 for every in each)}
 
 
-def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, str]]:
-    """Yield ways to call a folder of images and that of its masks, and what SPLIT and `*` stand for in them; "" where they are not there."""
+def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, Sequence[str]]]:
+    """Yield ways to call a folder of images and that of its masks, what SPLIT stands for in them, "" where it is not there, and each `*`."""
+    pair = Layout(images, masks)
     for split in ["", *dict.fromkeys(_SPLIT.findall(images))]:
-        fixed = (
-            Layout(*(_replaced(place, split, "SPLIT", "a-zA-Z") for place in (images, masks)))
-            if split
-            else Layout(images, masks)
-        )
-        if split and "SPLIT" not in fixed.masks:
+        fixed = Layout(*(_replaced(place, split, "SPLIT", "a-zA-Z") for place in pair)) if split else pair
+        if ("SPLIT" in fixed.images) != ("SPLIT" in fixed.masks):
             continue
-        yield fixed, split, ""
-        for value in dict.fromkeys([*fixed.images.split("/"), *re.findall("[a-zA-Z0-9]+", fixed.images)]):
-            loose = Layout(*(_replaced(place, value, ANY, "a-zA-Z0-9") for place in fixed))
-            if "SPLIT" not in value and ANY in loose.masks:
-                yield loose, split, value
+        yield fixed, split, ()
+        words = dict.fromkeys([*fixed.images.split("/"), *re.findall("[a-zA-Z0-9]+", fixed.images)])
+        free = [
+            word for word in words if "SPLIT" not in word and _replaced(fixed.masks, word, "", _LETTERS) != fixed.masks
+        ]
+        for chosen in [*((word,) for word in free), *combinations(free, 2)]:
+            pattern = rf"(?<![{_LETTERS}])(?:{'|'.join(map(re.escape, chosen))})(?![{_LETTERS}])"
+            stand_for = [re.findall(pattern, place) for place in fixed]
+            if stand_for[0] == stand_for[1]:
+                yield Layout(*(re.sub(pattern, ANY, place) for place in fixed)), split, stand_for[0]
 
 
 def _replaced(place: str, word: str, by: str, letters: str) -> str:

@@ -303,6 +303,14 @@ PUBLIC_SETS = [
         "images=*/camera/front masks=*/label/front train=. val_share=0.2",
     ),
     (
+        "acdc",
+        "rgb_anon/{f}/{s}/{f}{s}0/{n}_rgb_anon.png",
+        "gt/{f}/{s}/{f}{s}0/{n}_gt_labelIds.png",
+        BOTH,
+        ("fog", "rain"),
+        "images=rgb_anon/*/SPLIT/* masks=gt/*/SPLIT/*",
+    ),
+    (
         "ade20k",
         "images/{s}/ADE_{n}.jpg",
         "annotations/{s}/ADE_{n}.png",
@@ -326,6 +334,14 @@ PUBLIC_SETS = [
         "-",
         ("benign", "normal"),
         "images=D/* masks=D/* train=. val_share=0.2",
+    ),
+    (
+        "cholecseg8k",
+        "video{f}/video{f}_00080/frame_{n}_endo.png",
+        "video{f}/video{f}_00080/frame_{n}_endo_mask.png",
+        "-",
+        ("01", "09"),
+        "images=*/*_00080 masks=*/*_00080 train=. val_share=0.2",
     ),
     (
         "deepcrack",

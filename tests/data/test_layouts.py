@@ -3,6 +3,7 @@
 import pytest
 
 from dcnrun.config.schema import FolderConfig
+from dcnrun.data import folder
 from dcnrun.data.layouts import pairs_of
 from dcnrun.errors import DataError, UsageError
 from tests.data.test_mask_names import touch
@@ -124,7 +125,6 @@ class TestAnyFolder:
         ("images", "masks", "image", "mask"),
         [
             ("Slide_*", "GT_*", "Slide_{}/1.png", "GT_{}/1.png"),  # as TNBC's nuclei
-            ("*/*_photo", "*/*_lesion", "{0}/{0}_photo/1.png", "{0}/{0}_lesion/1.png"),  # as PH2
             ("*", "*", "{}/1.jpg", "{}/1.png"),
             ("*.v1/img", "*.v1/gt", "{}.v1/img/1.png", "{}.v1/gt/1.png"),
         ],
@@ -133,9 +133,33 @@ class TestAnyFolder:
         expected = [(f"{number}/1", image.format(number), mask.format(number)) for number in ("01", "02")]
         for _, *files in expected:
             touch(tmp_path, *files)
-        touch(tmp_path, "others/03_photo/1.png", "others/03_lesion/1.png")
-        settings = {"images": images, "masks": masks, "train": "."}
-        assert [pair for pair in found(tmp_path, **settings)[0] if "others" not in pair[0]] == expected
+        touch(tmp_path, "Slide/1.png", "GT/1.png", ".v1/img/1.png", ".v1/gt/1.png")
+        pairs, _ = found(tmp_path, images=images, masks=masks, train=".")
+        assert [pair for pair in pairs if pair[0][0] == "0"] == expected
+
+    def test_several_texts(self, tmp_path):
+        """As in ACDC; of PH2 the second says the same as the first."""
+        for weather, drive in (("fog", "1"), ("fog", "2"), ("rain", "1"), ("rain", "3")):
+            touch(tmp_path, f"rgb/{weather}/train/{drive}/a_rgb.png", f"gt/{weather}/train/{drive}/a_gt_labelIds.png")
+        touch(
+            tmp_path,
+            "rgb/rain/train/4/a_rgb.png",
+            "gt/rain/train/5/a_rgb.png",
+            "P/7/7_photo/7.png",
+            "P/7/7_lesion/7_lesion.png",
+        )
+        pairs, notes = found(tmp_path, images="rgb/*/SPLIT/*", masks="gt/*/SPLIT/*")
+        assert [name for name, *_ in pairs] == ["fog/1/a_rgb", "fog/2/a_rgb", "rain/1/a_rgb", "rain/3/a_rgb"]
+        assert all(mask == image.replace("rgb/", "gt/").replace("_rgb", "_gt_labelIds") for _, image, mask in pairs)
+        assert notes[0].startswith("1 folder of images without a folder of masks, such as")
+        settings = {"images": "P/*/*_photo", "masks": "P/*/*_lesion", "train": "."}
+        assert found(tmp_path, **settings)[0] == [("7/7/7", "P/7/7_photo/7.png", "P/7/7_lesion/7_lesion.png")]
+
+    def test_as_many_in_both(self, tmp_path):
+        config = FolderConfig(root=str(tmp_path), classes=["a", "b"], images="*/*", masks="*/gt")
+        assert [rule for rule in folder.rules(config) if not rule[1]] == [
+            ("masks", False, "as many * as in data.images")
+        ]
 
     def test_without_such_folders(self, tmp_path):
         touch(tmp_path, "a/1.png")
