@@ -95,6 +95,8 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "model.head_dilation", "model.head_kernel=1"
     if head not in (Architecture.deeplabv3.value, Architecture.fcn.value):
         yield "model.head_design", f"model={head}"
+    if settings["model.weights"] is None:
+        yield "model.weights_of", "model.weights=null"
 
     loss = str(settings.get("model.loss"))
     if Loss.focal.value not in loss:

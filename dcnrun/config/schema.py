@@ -300,6 +300,10 @@ class ModelConfig:
         "null (random), a published name such as DEFAULT, a .pt file or a run's folder",
         is_path=True,
     )
+    weights_of: Optional[str] = setting(
+        None,
+        "which network of a file with several, by a text that its names begin with, as encoder_q or teacher; null: the only one",
+    )
 
 
 @dataclass

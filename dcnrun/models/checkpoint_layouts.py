@@ -22,6 +22,8 @@ class Project(StrEnum):
     torchvision = "torchvision"
     smp = "segmentation_models.pytorch"
     timm = "timm"
+    transformers = "Hugging Face's transformers"
+    sequential = "torch.nn.Sequential (fastai, Lightly and others)"
 
 
 class Change(NamedTuple):
@@ -290,6 +292,34 @@ _TORCHVISION = (
     Rename(r"classifier\.(.+)", r"head.\1"),
 )
 
+_TRANSFORMERS = (
+    Rename(r"embedder\.embedder\.convolution\.weight", "conv1.weight"),
+    Rename(r"embedder\.embedder\.normalization\.(\w+)", r"bn1.\1"),
+    *(
+        rename
+        for stage in range(4)
+        for theirs, convolution, norm in (
+            ("shortcut", "downsample.0", "downsample.1"),
+            *((rf"layer\.{nth}", f"conv{nth + 1}", f"bn{nth + 1}") for nth in range(3)),
+        )
+        for rename in (
+            Rename(
+                rf"encoder\.stages\.{stage}\.layers\.(\d+)\.{theirs}\.convolution\.weight",
+                rf"layer{stage + 1}.\1.{convolution}.weight",
+            ),
+            Rename(
+                rf"encoder\.stages\.{stage}\.layers\.(\d+)\.{theirs}\.normalization\.(\w+)",
+                rf"layer{stage + 1}.\1.{norm}.\2",
+            ),
+        )
+    ),
+)
+_SEQUENTIAL = tuple(
+    Rename(rf"{place}\.(.+)", rf"{ours}.\1")
+    for place, ours in ((0, "conv1"), (1, "bn1"), (4, "layer1"), (5, "layer2"), (6, "layer3"), (7, "layer4"))
+)
+"""Names of a ResNet that is made of torchvision's children in a row."""
+
 LAYOUTS = (
     Layout(Project.detectron2, _ROOT + _DETECTRON2_BODY_NAMES + r"stem\.conv3\.norm\.weight", _DETECTRON2_DEEPLAB),
     Layout(Project.detectron2, _ROOT + r"roi_heads\.res5\.0\.conv1\.weight", _DETECTRON2_C4),
@@ -308,5 +338,7 @@ LAYOUTS = (
     ),
     Layout(Project.openmmlab, _ROOT + r"(?:backbone\.)?stem\.(?:7|2\.bn)\.weight", _OPENMMLAB_BODY),
     Layout(Project.torchvision, _ROOT + r"(?:backbone\.body\.conv1|classifier\.4)\.weight", _TORCHVISION),
+    Layout(Project.transformers, _ROOT + r"embedder\.embedder\.convolution\.weight", _TRANSFORMERS),
+    Layout(Project.sequential, _ROOT + r"4\.0\.conv1\.weight", _SEQUENTIAL),
 )
 """The first whose telltale a file has is its."""

@@ -108,6 +108,8 @@ class Weights:
     """Which library's network it is of, where the file or the description beside it says so."""
     turned_to_rgb: str | None = None
     """The first convolution, where it was for BGR from 0 to 255, as that of networks from Caffe."""
+    of: str | None = None
+    """Where there are several networks, a text in what the names of the one begin with that is meant."""
 
     def load_into_backbone(
         self,
@@ -309,16 +311,24 @@ class Weights:
         second = norms[1] if len(norms) > 1 else first  # whatever kind of convolution is where
         found = {name.removesuffix(first) for name in self.tensors if f".{name}".endswith(f".{first}")}
         found = {prefix for prefix in found if prefix + second in self.tensors}
+        if self.of is not None:
+            of_it = {prefix for prefix in found if self.of in prefix}
+            if not of_it:
+                names = printable(" and ".join(sorted(found)[:5])) or "those of no network"
+                raise UsageError(
+                    f"model.weights_of={self.of}: in {self.source} no names begin with it, but with {names}."
+                )
+            found = of_it
         matches = {prefix: sum(prefix + key in self.tensors for key in wanted) for prefix in sorted(found)[:100]}
         best = [prefix for prefix, count in matches.items() if count == max(matches.values())]
         for container in _CONTAINERS:
-            if of_it := [prefix for prefix in best if prefix.startswith(container)]:
-                if len(of_it) > 1:
-                    names = printable(" and ".join(of_it[:5]))
+            if inside := [prefix for prefix in best if prefix.startswith(container)]:
+                if len(inside) > 1:
+                    names = printable(" and ".join(inside[:5]))
                     raise UsageError(
-                        f"model.weights={self.source} holds several networks, whose names begin with {names}: give a file with one."
+                        f"model.weights={self.source} holds several networks, whose names begin with {names}: say by model.weights_of which is meant."
                     )
-                return of_it[0]
+                return inside[0]
         return ""
 
     def _shape(self, name: str, wanted: Tensor) -> tuple[int, ...]:
@@ -355,7 +365,9 @@ def read_weights(model: ModelConfig) -> Weights | None:
         return None
     if not names_file(model.weights):
         return Weights(model.weights, _published(model, model.weights), style=ResNetStyle.pytorch)
-    return read_weights_file(Path(model.weights))
+    weights = read_weights_file(Path(model.weights))
+    weights.of = model.weights_of
+    return weights
 
 
 def read_weights_file(path: Path) -> Weights:

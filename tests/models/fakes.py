@@ -1,7 +1,9 @@
 """Layers and networks of other projects: the names of their modules and their arithmetic, in plain PyTorch, of any width.
 
-Written from mmcv's and mmdetection's, detectron2's and DCNv2's (CharlesShang) modules and kernels.
+Written from mmcv's and mmdetection's, detectron2's, transformers' and DCNv2's (CharlesShang) modules and kernels.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -613,3 +615,65 @@ class D2RetinaNet(D2Network):
         """Widths and heights, in the order of the outputs: a size's ratios one after another."""
         sizes = [size * 2 ** (nth / 3) for nth in range(3)]
         return torch.tensor([[each / ratio**0.5, each * ratio**0.5] for each in sizes for ratio in (0.5, 1, 2)])
+
+
+# transformers -------------------------------------------------------------------------------------------------------------
+
+
+class TransformersConv(nn.Module):
+    """ResNetConvLayer."""
+
+    def __init__(self, channels, outputs, kernel, stride=1):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False)
+        self.normalization = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return self.normalization(self.convolution(x))
+
+
+class TransformersBlock(nn.Module):
+    """ResNetBottleNeckLayer, or ResNetBasicLayer where it is not narrow."""
+
+    def __init__(self, channels, width, stride, narrow):
+        super().__init__()
+        outputs = 4 * width if narrow else width
+        self.shortcut = (
+            TransformersConv(channels, outputs, 1, stride) if stride > 1 or channels != outputs else nn.Identity()
+        )
+        sizes = ((1, 1), (3, stride), (1, 1)) if narrow else ((3, stride), (3, 1))
+        widths = [channels, *(width,) * (len(sizes) - 1), outputs]
+        self.layer = nn.Sequential(
+            *(TransformersConv(*pair, *size) for pair, size in zip(pairwise(widths), sizes, strict=True))
+        )
+
+    def forward(self, x):
+        y = x
+        for nth, layer in enumerate(self.layer):
+            y = layer(y).relu() if nth < len(self.layer) - 1 else layer(y)
+        return (y + self.shortcut(x)).relu()
+
+
+class TransformersResNet(nn.Module):
+    """ResNetModel."""
+
+    def __init__(self, width, depths, narrow):
+        super().__init__()
+        self.embedder = nn.ModuleDict({"embedder": TransformersConv(3, width, 7, 2)})
+        channels, stages = width, []
+        for stage, depth in enumerate(depths):
+            blocks = nn.ModuleList()
+            for block in range(depth):
+                blocks.append(TransformersBlock(channels, width * 2**stage, 2 if stage and not block else 1, narrow))
+                channels = width * 2**stage * (4 if narrow else 1)
+            stages.append(nn.ModuleDict({"layers": blocks}))
+        self.encoder = nn.ModuleDict({"stages": nn.ModuleList(stages)})
+
+    def forward(self, x):
+        features = [functional.max_pool2d(self.embedder["embedder"](x).relu(), 3, 2, 1)]
+        for stage in self.encoder["stages"]:
+            y = features[-1]
+            for block in stage["layers"]:
+                y = block(y)
+            features.append(y)
+        return features[1:]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
@@ -9,9 +10,18 @@ from torchvision.models.detection.rpn import RPNHead
 
 from dcnrun.config.schema import Backbone, ResNetStem
 from dcnrun.models.backbones import ResNetBackbone
+from dcnrun.models.checkpoint_layouts import Project
 from dcnrun.models.checkpoints import translate
 from dcnrun.models.conv import DeformConv2d, ModulatedDeformConv2d
-from tests.models.fakes import CharlesShang, D2Block, D2DeepLabStem, DeformPack, MmdetBBoxHead, randomize
+from tests.models.fakes import (
+    CharlesShang,
+    D2Block,
+    D2DeepLabStem,
+    DeformPack,
+    MmdetBBoxHead,
+    TransformersResNet,
+    randomize,
+)
 
 
 def loaded(layer, original, name="layer1.0.conv2"):
@@ -128,3 +138,28 @@ def test_proposals_of_detectron2_on_c4_are_those_of_the_same_anchors():
     torch.testing.assert_close(scores, original["objectness_logits"](hidden)[:, same])
     wanted = original["anchor_deltas"](hidden).reshape(2, 15, 4, 5, 6)[:, same]
     torch.testing.assert_close(deltas, wanted.reshape(2, 60, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "depths", "narrow"),
+    [(Backbone.resnet18, [2, 2, 2, 2], False), (Backbone.resnet50, [3, 4, 6, 3], True)],
+)
+def test_a_resnet_of_transformers(backbone, depths, narrow):
+    original = randomize(TransformersResNet(8, depths, narrow)).eval()
+    found = translate({f"resnet.{key}": value for key, value in original.state_dict().items()})
+    assert found.project is Project.transformers
+    ours = filled(ResNetBackbone(backbone, 8), found.tensors, "resnet")
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for got, wanted in zip(ours.features(x).values(), original(x), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resnet_whose_children_stand_in_a_row():
+    """As fastai and Lightly cut torchvision's, without its head."""
+    whole = randomize(torchvision.models.resnet18()).eval()
+    body = nn.Sequential(*list(whole.children())[:-2])
+    found = translate({f"backbone.{key}": value for key, value in body.state_dict().items()})
+    assert found.project is Project.sequential
+    ours = filled(ResNetBackbone(Backbone.resnet18, 64), found.tensors, "backbone")
+    x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(x), body(x), rtol=1e-4, atol=1e-5)

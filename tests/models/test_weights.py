@@ -41,6 +41,23 @@ def test_the_names_of_a_backbone_are_found_behind_any_prefix(tmp_path, plain, pr
     assert all(torch.equal(backbone.state_dict()[name], value) for name, value in plain.items())
 
 
+@pytest.mark.parametrize("which", ["encoder_k", "module.encoder_q."])
+def test_of_several_networks_the_one_that_is_meant(tmp_path, plain, which):
+    """As in MoCo's checkpoints."""
+    others = {name: value + 1 if value.is_floating_point() else value for name, value in plain.items()}
+    networks = {"encoder_q": plain, "encoder_k": others}
+    state = {f"module.{name}.{key}": value for name, own in networks.items() for key, value in own.items()}
+    path = saved(tmp_path / "x.pt", {"state_dict": state, "epoch": 3, "arch": "resnet18"})
+    same = build(path, f"model.weights_of={which}")
+    wanted = networks[which.removeprefix("module.").rstrip(".")]
+    assert all(torch.equal(same.network.backbone.state_dict()[name], value) for name, value in wanted.items())
+    with pytest.raises(
+        UsageError,
+        match=r"model.weights_of=teacher: in .*x.pt no names begin with it, but with .*encoder_k. and .*encoder_q",
+    ):
+        build(path, "model.weights_of=teacher")
+
+
 def test_a_network_of_ours_is_loaded_whole(tmp_path):
     source = build_model(compose([*TINY, "conv=deformable", "seed=7"]), 4)
     for tensor in source.network.state_dict().values():
@@ -228,7 +245,7 @@ def _write_foreign(path, plain, kind):
             "shape",
             r"conv1.weight has shape \(8, 1, 7, 7\), for images of other bands than these, which need \(8, 3, 7, 7\)",
         ),
-        ("two", "several networks, whose names begin with student. and teacher.: give a file with one"),
+        ("two", "several networks, whose names begin with student. and teacher.: say by model.weights_of which"),
         ("text", "is damaged, or not what torch.save writes"),
         ("empty", "is damaged, or not what torch.save writes"),
         ("zip", "compressed archive"),
