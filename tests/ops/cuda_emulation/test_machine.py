@@ -5,6 +5,7 @@ import ctypes
 import pytest
 import torch
 
+from dcnrun.ops.deform_conv2d import cuda
 from tests.ops.cuda_emulation.fakes import compiled_text, launch, skip_without_emulation
 
 SOURCE = """
@@ -164,3 +165,17 @@ def test_a_lane_outside_its_mask(run):
 def test_launches_that_a_gpu_refuses(run, grid, block, reason):
     with pytest.raises(AssertionError, match=reason):
         run("counts", 1, grid, block)
+
+
+@pytest.mark.parametrize("sizes", [(37, 65, 68), (2, 8, 65, 16)])
+def test_a_row_with_nan_makes_no_other_row_of_a_product_nan(gpu, sizes):
+    """As PyTorch's own products in bf16 do on CPUs with AMX."""
+    *groups, rows, inner, columns = sizes
+    left = torch.ones(*groups, rows, inner, dtype=torch.bfloat16)
+    right = torch.ones(*groups, columns, inner, dtype=torch.bfloat16).mT
+    left[..., 3, 2] = torch.nan
+    for bias in (None, torch.ones(columns * (groups[0] if groups else 1), dtype=torch.bfloat16)):
+        out = torch.empty(*groups, rows, columns, dtype=torch.bfloat16)
+        cuda._multiply(left, right, bias, out)
+        assert out[..., 3, :].isnan().all()
+        assert (torch.cat([out[..., :3, :], out[..., 4:, :]], -2) == inner + (bias is not None)).all()
