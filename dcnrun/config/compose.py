@@ -146,8 +146,9 @@ def _finish(node: DictConfig, changes: list[Parsed], problems: list[str]) -> Con
     problems = problems + _set_values(node, changes, data_refused) + _set_length(node, asked)
     if "data.val" in asked and "data.val_share" not in asked and "val_share" in node.data:
         node.data.val_share = 0.0  # a file's, in whose place these images were asked for
-        if "data.split_seed" not in asked:
-            node.data.split_seed = 0
+        for key, default in (("split_seed", 0), ("split_by", None)):
+            if f"data.{key}" not in asked:
+                node.data[key] = default
     if problems:
         raise ConfigError(problems)
     return _resolve(node)
@@ -189,12 +190,13 @@ def _asked(changes: list[Parsed]) -> set[str]:
 def _other_shares(node: DictConfig, changes: list[Parsed]) -> list[str]:
     """Return what would validate a run on images that it was trained on, as another share of the same images does."""
     given = {change.key: change for change in changes}
-    of_run = {key: OmegaConf.select(node, key) for key in ("data.val_share", "data.split_seed")}
-    share, seed = of_run.values()
+    of_run = {key: OmegaConf.select(node, key) for key in ("data.val_share", "data.split_seed", "data.split_by")}
+    share, seed, by = of_run.values()
+    together = f", by data.split_by={by}," if by else ""
     if "data.val_share" in given and not given["data.val_share"].elements[0]:
         return []
     return [
-        f"{given[key].text}: the run was trained on what data.val_share={share:g} and data.split_seed={seed} leave of its images, and would be"
+        f"{given[key].text}: the run was trained on what data.val_share={share:g} and data.split_seed={seed}{together} leave of its images, and would be"
         " validated on some of these. data.val=... or data.root=... names others."
         for key, value in of_run.items()
         if key in given and given[key].elements[0] != value

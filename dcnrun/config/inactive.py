@@ -107,7 +107,7 @@ def _inactive(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.get("data.val_share"):
         yield "data.val", f"data.val_share={settings['data.val_share']:g}"
     else:
-        yield "data.split_seed", "data.val_share=0"
+        yield from ((key, "data.val_share=0") for key in ("data.split_seed", "data.split_by"))
 
     optimizer, schedule = settings["optim.optimizer"], settings["optim.schedule"]
     if optimizer != Optimizer.sgd.value:

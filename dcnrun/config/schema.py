@@ -565,6 +565,10 @@ class FilesConfig(DataConfig):
         0.0, "share of data.train's images that are validated on in place of data.val; 0: data.val's are", ge=0, lt=1
     )
     split_seed: int = setting(0, "of the images that data.val_share draws; independent of the run's seed", ge=0)
+    split_by: Optional[str] = setting(
+        None,
+        "what data.val_share leaves together: folder, or a regular expression, by the text that it finds in images' names; null: nothing",
+    )
     allow_outside: bool = setting(False, "names of images may lead out of root")
 
 

@@ -273,8 +273,8 @@ class BoxFileDataset(BoxDataset):
         self.notes = list(notes)
         if config.val_share and (len(records) > 1 or not flaws):  # else the flaws say why there are too few
             contents = [set(record.labels.tolist()) for record in records]
-            records, note = shared(split, config, records, contents)
-            self.notes.append(note)
+            records, said = shared(split, config, records, contents)
+            self.notes += said
         if split == "train":
             aside = _not_trained_on(records)
             whole, records = records, [record for record in records if config.train_empty or record.has_objects]

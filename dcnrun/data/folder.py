@@ -74,8 +74,8 @@ class FolderDataset(FileDataset):
         meant = _meaning(config, split, pairs)
         self.notes = [*found, *meant.notes]
         if config.val_share:
-            pairs, note = shared(split, config, pairs, _contents(pairs, meant.colours))
-            self.notes = [note, *self.notes]
+            pairs, said = shared(split, config, pairs, _contents(pairs, meant.colours))
+            self.notes = [*said, *self.notes]
         self.settled = meant.settled
         self._values = meant.values
         table = LabelTable.of(meant.values, meant.ignored)

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from dcnrun.config import schema
 from dcnrun.config.groups import LABELS_IN_WORDS, Labels, choices
-from dcnrun.config.schema import DataConfig, Source
+from dcnrun.config.schema import DataConfig, FilesConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
 from dcnrun.data import cityscapes, class_masks, coco, folder, instance_masks, labelme, shapes, voc, voc_boxes, yolo
@@ -14,6 +14,7 @@ from dcnrun.data.bands import default_of
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.sample import Rule, Split
+from dcnrun.data.splits import split_rule
 from dcnrun.errors import UsageError
 from dcnrun.resources import resource_dir
 
@@ -196,6 +197,8 @@ def problems(config: DataConfig) -> list[str]:
 
 
 def _common_rules(config: DataConfig) -> Iterator[Rule]:
+    if isinstance(config, FilesConfig):
+        yield split_rule(config)
     longest_short = max([config.eval_short_side, *config.short_sides])
     expected = "0, as long as data.short_sides and data.eval_short_side don't resize"
     if longest_short:

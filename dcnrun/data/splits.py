@@ -1,15 +1,26 @@
 """One list of images shared between training and validation, where a data set comes without a split of its own."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from dcnrun.config.schema import FilesConfig
-from dcnrun.data.sample import Split
+from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import UsageError
 
-ItemT = TypeVar("ItemT")
+
+class Named(Protocol):
+    """An image that has a name."""
+
+    @property
+    def name(self) -> str:
+        """Return it."""
+
+
+NamedT = TypeVar("NamedT", bound=Named)
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 """What a folder or list of either split may be called, the usual name first."""
@@ -20,32 +31,76 @@ def named_split(split: Split, config: FilesConfig) -> Split:
     return "train" if config.val_share else split
 
 
+FOLDER = "folder"
+"""The value of data.split_by by which images of one folder stay together."""
+
+
+def split_rule(config: FilesConfig) -> Rule:
+    """Return the rule that the setting of what stays together must keep."""
+    try:
+        re.compile(config.split_by or "")
+    except re.error as error:
+        return "split_by", False, f"{FOLDER}, or a regular expression ({error})"
+    return "split_by", True, ""
+
+
 def shared(
-    split: Split, config: FilesConfig, images: Sequence[ItemT], contents: Sequence[Collection[int]]
-) -> tuple[list[ItemT], str]:
-    """Return those of the images that belong to a split, as `indices_of` has it, and a note that says so."""
-    chosen = [images[index] for index in indices_of(split, config, contents)]
-    note = (
+    split: Split, config: FilesConfig, images: Sequence[NamedT], contents: Sequence[Collection[int]]
+) -> tuple[list[NamedT], list[str]]:
+    """Return those of the images that belong to a split, as `indices_of` has it, and notes that say so."""
+    names = [image.name for image in images]
+    chosen = [images[index] for index in indices_of(split, config, contents, names)]
+    together = f", those of one {_what(config)} together by data.split_by={config.split_by}" if config.split_by else ""
+    notes = [
         f"{len(chosen)} of the {len(images)} images that data.train names, by data.val_share={config.val_share:g} and"
-        f" data.split_seed={config.split_seed} (data.val is not read)"
-    )
-    return chosen, note
+        f" data.split_seed={config.split_seed} (data.val is not read){together}"
+    ]
+    folders = {_key(FOLDER, name) for name in names}
+    if config.split_by is None and "." not in folders and 1 < len(folders) < len(names):
+        notes.append(
+            f"images of {len(folders)} folders are shared one by one: where those of a folder are alike, as frames of a video or slices of a patient,"
+            f" data.split_by={FOLDER} leaves them together"
+        )
+    return chosen, notes
 
 
-def indices_of(split: Split, config: FilesConfig, contents: Sequence[Collection[int]]) -> list[int]:
-    """Return the indices, in order, of the images that belong to a split, by data.val_share and data.split_seed.
+def indices_of(
+    split: Split, config: FilesConfig, contents: Sequence[Collection[int]], names: Sequence[str]
+) -> list[int]:
+    """Return the indices, in order, of the images that belong to a split, by data.val_share, data.split_seed and data.split_by.
 
     `contents` has the classes in each image, which the two splits share as evenly as they can; where they are not known,
-    they may be empty. UsageError if there are too few images for both splits to have one.
+    they may be empty. With data.split_by the share is one of groups. UsageError if there are too few images for both splits to have one.
     """
-    count = len(contents)
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(_key(config.split_by, name), []).append(index)
+    count = len(groups)
     if count < 2:
+        what = f"the images are all of one {_what(config)} by data.split_by={config.split_by}"
+        alone = "there is 1 image" if names else "there are no images"
         raise UsageError(
-            f"data.val_share={config.val_share:g}: there {'is 1 image' if count == 1 else 'are no images'}; "
+            f"data.val_share={config.val_share:g}: {what if len(names) > 1 else alone}; "
             "expected at least one for training and one for validation"
         )
-    validated = _validated(contents, min(max(round(config.val_share * count), 1), count - 1), config.split_seed)
-    return [index for index in range(count) if (index in validated) == (split == "val")]
+    of_group = [set().union(*(contents[index] for index in indices)) for indices in groups.values()]
+    validated = _validated(of_group, min(max(round(config.val_share * count), 1), count - 1), config.split_seed)
+    chosen = (indices for number, indices in enumerate(groups.values()) if (number in validated) == (split == "val"))
+    return sorted(index for indices in chosen for index in indices)
+
+
+def _key(by: str | None, name: str) -> str:
+    """Return what the images that stay with one have in common; its name where it stays by itself."""
+    if by is None:
+        return name
+    if by == FOLDER:
+        return str(Path(name).parent)
+    found = re.search(by, name)
+    return name if found is None else found[min(found.re.groups, 1)] or name
+
+
+def _what(config: FilesConfig) -> str:
+    return FOLDER if config.split_by == FOLDER else "group"
 
 
 def _validated(contents: Sequence[Collection[int]], wanted: int, seed: int) -> set[int]:

@@ -6,15 +6,25 @@ from collections import Counter
 import pytest
 
 from dcnrun.config.schema import CocoConfig, FolderConfig, VocConfig
-from dcnrun.data import build_box_dataset, problems
+from dcnrun.data import build_box_dataset, build_dataset, problems
 from dcnrun.data.splits import indices_of
 from dcnrun.errors import DataError, UsageError
-from tests.data.factories import annotation, save_image, save_image_set, save_json, save_voc_image, voc_object
+from tests.data.factories import (
+    annotation,
+    labels,
+    save_image,
+    save_image_set,
+    save_json,
+    save_mask,
+    save_voc_image,
+    voc_object,
+)
 
 
-def splits(contents, share=0.2, seed=0):
-    config = FolderConfig(val_share=share, split_seed=seed)
-    return indices_of("train", config, contents), indices_of("val", config, contents)
+def splits(contents, share=0.2, seed=0, names=None, by=None):
+    config = FolderConfig(val_share=share, split_seed=seed, split_by=by)
+    names = names or [str(number) for number in range(len(contents))]
+    return tuple(indices_of(split, config, contents, names) for split in ("train", "val"))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,64 @@ def test_classes_are_shared_more_evenly_than_at_random():
 
     at_random = sorted(worst(rng.sample(range(400), 80)) for _ in range(100))
     assert all(worst(splits(contents, 0.2, seed)[1]) < at_random[5] for seed in range(10))
+
+
+PATIENTS = [f"{site}/patient{number}_slice{nth}" for site in "ab" for number in range(10) for nth in range(number + 1)]
+
+
+@pytest.mark.parametrize(
+    ("by", "key", "groups"),
+    [
+        ("folder", lambda name: name[0], 2),
+        (r"patient\d+", lambda name: name[2:].split("_")[0], 10),
+        (r"^(.+)_slice", lambda name: name.split("_")[0], 20),
+        (r"(nothing)", lambda name: name, len(PATIENTS)),
+        (None, lambda name: name, len(PATIENTS)),
+    ],
+)
+def test_what_belongs_together_is_on_one_side(by, key, groups):
+    contents = [[0, int(name[9])] for name in PATIENTS]
+    train, val = splits(contents, 0.2, 3, PATIENTS, by)
+    assert sorted(train + val) == list(range(len(PATIENTS)))
+    sides = [{key(PATIENTS[index]) for index in side} for side in (train, val)]
+    assert not sides[0] & sides[1]
+    assert [len(side) for side in sides] == [groups - max(round(groups / 5), 1), max(round(groups / 5), 1)]
+
+
+def test_groups_are_shared_by_the_classes_in_them():
+    """A class that two of thirty patients have is in both splits."""
+    names = [f"{patient}/{nth}" for patient in range(30) for nth in range(4)]
+    contents = [[0, 1] if number in (7, 60) else [0] for number in range(len(names))]
+    for seed in range(20):
+        train, val = splits(contents, 0.2, seed, names, "folder")
+        assert {7 in train, 60 in train} == {True, False}
+        assert len(val) == 4 * 6
+
+
+def test_groups_of_which_there_is_one_cannot_be_shared():
+    said = r"data.val_share=0.2: the images are all of one folder by data.split_by=folder; expected at least one for training"
+    with pytest.raises(UsageError, match=said):
+        splits([[]] * 3, names=["a/1", "a/2", "a/3"], by="folder")
+    assert problems(FolderConfig(root="x", classes=["a", "b"], val_share=0.2, split_by="(")) == [
+        "data.split_by=( must be folder, or a regular expression (missing ), unterminated subpattern at position 0)"
+    ]
+
+
+def test_folders_whose_images_may_be_alike_are_told_of(tmp_path):
+    for number in range(12):
+        save_image(tmp_path / f"images/{number % 3}/{number}.png", seed=number)
+        save_mask(tmp_path / f"masks/{number % 3}/{number}.png", labels(seed=number))
+    config = FolderConfig(
+        root=str(tmp_path), classes=["a", "b"], images="images/*", masks="masks/*", train=".", val_share=0.3
+    )
+    (note,) = (note for note in build_dataset(config, "train").notes if "folder" in note)
+    assert note.startswith("images of 3 folders are shared one by one: where those of a folder are alike")
+    config.split_by = "folder"
+    train, val = (build_dataset(config, split) for split in ("train", "val"))
+    assert train.notes == [
+        "8 of the 12 images that data.train names, by data.val_share=0.3 and data.split_seed=0 (data.val is not read), those of one folder together by data.split_by=folder"
+    ]
+    assert len({val.name(index)[0] for index in range(4)}) == 1
 
 
 def test_one_image_cannot_be_shared():
