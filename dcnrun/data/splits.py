@@ -2,11 +2,13 @@
 
 import random
 import re
+import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import FilesConfig
 from dcnrun.data.sample import Rule, Split
 from dcnrun.errors import UsageError
@@ -31,6 +33,8 @@ def named_split(split: Split, config: FilesConfig) -> Split:
     return "train" if config.val_share else split
 
 
+_ROBOFLOW = r"(.+)\.rf\."
+"""What an image's augmented copies have in common in Roboflow's exports."""
 FOLDER = "folder"
 """The value of data.split_by by which images of one folder stay together."""
 
@@ -55,13 +59,23 @@ def shared(
         f"{len(chosen)} of the {len(images)} images that data.train names, by data.val_share={config.val_share:g} and"
         f" data.split_seed={config.split_seed} (data.val is not read){together}"
     ]
+    return chosen, [*notes, *(() if config.split_by else _what_may_be_alike(names))]
+
+
+def _what_may_be_alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield notes of images that are shared one by one and may show the same."""
     folders = {_key(FOLDER, name) for name in names}
-    if config.split_by is None and "." not in folders and 1 < len(folders) < len(names):
-        notes.append(
+    if "." not in folders and 1 < len(folders) < len(names):
+        yield (
             f"images of {len(folders)} folders are shared one by one: where those of a folder are alike, as frames of a video or slices of a patient,"
             f" data.split_by={FOLDER} leaves them together"
         )
-    return chosen, notes
+    originals = {_key(_ROBOFLOW, name) for name in names}
+    if len(originals) < len(names):
+        yield (
+            f"{len(names)} images have the names of copies that Roboflow made of {len(originals)}, and are shared one by one:"
+            f" {shlex.quote(as_override('data.split_by', _ROBOFLOW))} leaves copies together"
+        )
 
 
 def indices_of(

@@ -1,10 +1,12 @@
 """Images shared between training and validation: complete, seeded, and each class in both as far as it can be."""
 
 import random
+import shlex
 from collections import Counter
 
 import pytest
 
+from dcnrun.config.compose import compose
 from dcnrun.config.schema import CocoConfig, FolderConfig, VocConfig
 from dcnrun.data import build_box_dataset, build_dataset, problems
 from dcnrun.data.splits import indices_of
@@ -121,6 +123,23 @@ def test_folders_whose_images_may_be_alike_are_told_of(tmp_path):
         "8 of the 12 images that data.train names, by data.val_share=0.3 and data.split_seed=0 (data.val is not read), those of one folder together by data.split_by=folder"
     ]
     assert len({val.name(index)[0] for index in range(4)}) == 1
+
+
+def test_copies_of_roboflow_are_told_of(tmp_path):
+    """Each augmented, so that no two are the same."""
+    names = [f"cat{number}_jpg.rf.{10 * number + copy:032x}" for number in range(5) for copy in range(3)]
+    for seed, name in enumerate(names):
+        save_image(tmp_path / f"images/{name}.jpg", seed=seed)
+        save_mask(tmp_path / f"masks/{name}.png", labels(seed=seed))
+    config = FolderConfig(root=str(tmp_path), classes=["a", "b"], train=".", val_share=0.2)
+    (note,) = (note for note in build_dataset(config, "train").notes if "Roboflow" in note)
+    assert note.startswith("15 images have the names of copies that Roboflow made of 5, and are shared one by one: ")
+    (override,) = shlex.split(note.rpartition(": ")[2].removesuffix(" leaves copies together"))
+    config = compose(
+        ["data=folder", f"data.root={tmp_path}", "data.classes=[a,b]", "data.train=.", "data.val_share=0.2", override]
+    )
+    val = build_dataset(config.data, "val")
+    assert len({val.name(index).split("_")[0] for index in range(3)}) == 1
 
 
 def test_one_image_cannot_be_shared():
