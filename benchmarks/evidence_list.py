@@ -516,7 +516,6 @@ RESULTS = (
             "dcnrun/tasks/segmentation/heads.py",
         ),
         found="networks of ours from the checkpoints of seventeen published configs of mmdetection, mmsegmentation and mmpretrain, beside their own modules",
-        older="since then files of safetensors and networks of timm and segmentation_models.pytorch, none of which is here",
         needs=(Need.network,),
     ),
     Result(
@@ -669,7 +668,7 @@ RESULTS = (
     Result(
         name="interval_coverage",
         files=("benchmarks/results/interval_coverage.json",),
-        commands=("python benchmarks/interval_coverage.py benchmarks/results/interval_coverage.json",),
+        commands=("python benchmarks/interval_coverage.py --out benchmarks/results/interval_coverage.json",),
         hours=0.5,
         measures=("dcnrun/compare/statistics.py", "dcnrun/statistics.py"),
         older="to be run again; what changed is not known to touch the arithmetic",
@@ -742,7 +741,6 @@ RESULTS = (
         hours=0.2,
         measures=("dcnrun/runs.py", "dcnrun/compare/results.py"),
         found="1,200 cases, no traceback, no other number without a word, nothing that hangs",
-        older="not run whole again; tests/test_mutations.py runs a slice of it at every change",
     ),
     Result(
         name="million_annotations",

@@ -1,5 +1,6 @@
 """Figures in README and docs are those of results, each result is described, and those that are older than their code say so."""
 
+import ast
 import json
 import re
 import subprocess
@@ -182,6 +183,25 @@ def test_every_result_is_described_once():
     assert kept <= set(described)
     assert len(described) == len(set(described))
     assert len({result.name for result in RESULTS}) == len(RESULTS)
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.name)
+def test_commands_give_the_scripts_what_they_require(result):
+    """As far as argparse is told: options without which it ends."""
+    for command in result.commands:
+        for script in re.findall(r"python (?:-m )?benchmarks[/.](\w+)", command):
+            tree = ast.parse((ROOT / "benchmarks" / f"{script}.py").read_text("utf-8"))
+            calls = [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_argument")
+            ]
+            required = [
+                ast.literal_eval(call.args[0])
+                for call in calls
+                if any(word.arg == "required" for word in call.keywords)
+            ]
+            assert [option for option in required if option not in command.split()] == []
 
 
 def test_the_table_is_that_of_the_list():
