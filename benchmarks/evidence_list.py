@@ -671,7 +671,6 @@ RESULTS = (
         commands=("python benchmarks/interval_coverage.py --out benchmarks/results/interval_coverage.json",),
         hours=0.5,
         measures=("dcnrun/compare/statistics.py", "dcnrun/statistics.py"),
-        older="to be run again; what changed is not known to touch the arithmetic",
     ),
     Result(
         name="sweep_overhead",
