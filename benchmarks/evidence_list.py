@@ -534,9 +534,8 @@ RESULTS = (
         commands=("python benchmarks/onnx_sampling.py benchmarks/results/onnx_sampling.json",),
         hours=0.02,
         measures=("dcnrun/export/onnx.py",),
-        found="this one beside other work, so its ratios alone say something: in onnxruntime, DeformConv with a group for each channel takes 0.16 to 0.61 times as long as the same sampling made of GridSample",
+        found="on an Intel Xeon: in onnxruntime, DeformConv with a group for each channel takes 0.41 to 0.72 times as long as the same sampling made of GridSample",
         needs=(Need.quiet,),
-        older="to be measured again, as the forms that export writes have changed",
     ),
     Result(
         name="ops_cuda",
@@ -634,7 +633,6 @@ RESULTS = (
         hours=0.05,
         measures=("kernels/cpu/deform_roi_pool.cpp", "kernels/cpu/bins.h"),
         needs=(Need.quiet,),
-        older="the kernels changed since, mostly those of sampling; its speeds are to be measured again on a quiet machine",
     ),
     Result(
         name="networks",
@@ -653,7 +651,6 @@ RESULTS = (
         commands=("python benchmarks/startup.py benchmarks/results/startup.json",),
         hours=0.02,
         measures=("dcnrun/cli/", "dcnrun/config/"),
-        older="since then two settings have more words in their meaning",
         needs=(Need.quiet,),
     ),
     Result(
@@ -663,7 +660,6 @@ RESULTS = (
         hours=0.02,
         measures=("dcnrun/data/shapes.py", "dcnrun/data/painting.py", "dcnrun/data/outlines.py"),
         needs=(Need.quiet,),
-        older="the images have the same pixels; their speed was not measured again",
     ),
     Result(
         name="interval_coverage",
@@ -764,9 +760,8 @@ RESULTS = (
         commands=("python -m benchmarks.predict benchmarks/results/predict.json",),
         hours=0.1,
         measures=("dcnrun/predict/",),
-        found="0.89 of bare inference's images a second, 10 MiB more between the second and the last tenth of 5,000 images, 8000x8000 pixels in tiles in 2.2 GiB; `speed`, `memory` or `tiles` after the file measures one part",
+        found="on an Intel Xeon: 0.98 of bare inference's images a second, 4 MiB more between the second and the last tenth of 5,000 images, 8000x8000 pixels in tiles in 2.2 GiB; `speed`, `memory` or `tiles` after the file measures one part",
         needs=(Need.quiet,),
-        older="to be run again on a quiet machine",
     ),
     Result(
         name="offsets_shapes",
@@ -830,7 +825,6 @@ RESULTS = (
         hours=0.1,
         measures=SWEEPS,
         needs=(Need.quiet,),
-        older="to be run again; tests/sweep/test_search.py runs a part of it at every change",
     ),
     Result(
         name="offset_lr_sweep",
