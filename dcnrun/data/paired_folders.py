@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, islice, zip_longest
+from itertools import accumulate, combinations, islice, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +22,8 @@ TEST_NAMES = ("test", "testing", "dev")
 """What a folder of images to test on may be called."""
 TRAINVAL_NAMES = ("trainval", "train_val")
 _MOST_FOLDERS = 30
+_MOST_OF_KIND = 4
+"""Folders of a kind, where there are many kinds: images and masks of one patient are looked at before those of the next."""
 _MOST_NAMES = 200
 _MOST_READ = 3
 """Pairs of files whose pixels are looked at."""
@@ -99,6 +101,7 @@ def find_paired_folders(root: Path, listing: Mapping[str, Sequence[str]]) -> lis
             if fitting := [pair for pair in pairs if pair]:
                 found += fitting
                 break
+    found = [pair for pair in found if not _is_of_others(pair, found)]
     if any(not pair.are_alike for pair in found):
         found = [pair for pair in found if not pair.are_alike]
     return [(pair.images, pair.masks) for pair in sorted(found, key=_Pair.likeliness)]
@@ -109,7 +112,9 @@ def _some_of_each_kind(places: Sequence[str]) -> list[str]:
     kinds: dict[tuple[str, ...], list[str]] = {}
     for place in places:
         kinds.setdefault((place.split("/")[0], *_SPLIT.findall(place)), []).append(place)
-    in_turn = [place for row in zip_longest(*kinds.values()) for place in row if place is not None]
+    sums = accumulate(min(len(kind), _MOST_OF_KIND) for kind in kinds.values())
+    first = [kind for kind, total in zip(kinds.values(), sums, strict=True) if total <= _MOST_FOLDERS]
+    in_turn = [place for row in zip_longest(*first) for place in row if place is not None]
     chosen = {*in_turn[:_MOST_FOLDERS]}
     return [place for place in places if place in chosen]
 
@@ -135,15 +140,32 @@ def _fitting(place: str, images: Mapping[str, Path], other: str, masks: Mapping[
     if not ways or len(partners) < _SHARE * len(names):
         return None
     read = [(images[name], masks[partners[name]]) for name in _spread(list(partners))]
-    numbers = [_numbers(mask) for _, mask in read]
-    are_pictures = all(
-        image_layout(image) and (values is not None or image_layout(mask))
-        for (image, mask), values in zip(read, numbers, strict=True)
-    )
+    tried = [(image, mask, _numbers(mask)) for image, mask in read if image_layout(image)]
+    pictures = [each for each in tried if each[2] is not None or image_layout(each[1])]  # damaged files: the check says
+    numbers = [values for _, _, values in pictures]
     says_mask = ways[0].new in KNOWN_SUFFIXES
-    if not are_pictures or not (says_mask or _have_fewer_values(numbers, [image for image, _ in read])):
+    if not pictures or not (says_mask or _have_fewer_values(numbers, [image for image, _, _ in pictures])):
         return None
     return _Pair(place, other, _are_alike(numbers), any(map(_has_colours, numbers)))
+
+
+def _is_of_others(pair: _Pair, found: Sequence[_Pair]) -> bool:
+    """Whether images to test on have but the names of those that the masks are of, as where each split is numbered anew."""
+    if not _is_to_validate(pair.images) or _SPLIT.search(pair.masks):
+        return False
+    shared = _words_shared(pair.images, pair.masks)
+    return any(
+        other.masks == pair.masks
+        and not _is_to_validate(other.images)
+        and _words_shared(other.images, other.masks) >= shared
+        for other in found
+    )
+
+
+def _is_to_validate(place: str) -> bool:
+    """Whether a folder is of a split to validate or to test on."""
+    words = {word.lower() for word in _SPLIT.findall(place)}
+    return bool(words) and words <= {*SPLIT_NAMES["val"], *TEST_NAMES}
 
 
 def _has_colours(numbers: NDArray[Any] | None) -> bool:
@@ -230,7 +252,11 @@ def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, Sequence[
         yield fixed, split, ()
         words = dict.fromkeys([*fixed.images.split("/"), *re.findall("[a-zA-Z0-9]+", fixed.images)])
         free = [
-            word for word in words if "SPLIT" not in word and _replaced(fixed.masks, word, "", _LETTERS) != fixed.masks
+            word
+            for word in words
+            if "SPLIT" not in word
+            and not _SPLIT.search(word)  # `*` would mix splits
+            and _replaced(fixed.masks, word, "", _LETTERS) != fixed.masks
         ]
         for chosen in [*((word,) for word in free), *combinations(free, 2)]:
             pattern = rf"(?<![{_LETTERS}])(?:{'|'.join(map(re.escape, chosen))})(?![{_LETTERS}])"

@@ -146,3 +146,31 @@ def test_frames_in_a_row_are_alike_and_still_of_a_scene(tmp_path):
         save_mask(file, np.roll(np.arange(40) < 20, number // 10 * 10)[None].repeat(30, 0), "L")
     assert show_no_scene(files[:9])
     assert not show_no_scene(files)
+
+
+def test_of_many_patients_images_and_masks_are_looked_at(tmp_path):
+    for number in range(32):
+        save(tmp_path, f"p{number:02}/scan", f"p{number:02}/tumour", count=2)
+    assert find_layout(tmp_path, listing_of(tmp_path)).layout == ("*/scan", "*/tumour")
+
+
+def test_splits_of_different_depth_are_not_mixed(tmp_path):
+    """As in Trans10K."""
+    for place in ("train", "validation/easy", "validation/hard", "test/easy", "test/hard"):
+        save(tmp_path, f"{place}/images", f"{place}/masks", count=2)
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert len({place.split("/")[0] for place in layout.places}) == 1
+    assert "train/images" in [*layout.places, *layout.others]
+
+
+def test_images_to_test_on_are_numbered_as_those_that_have_masks(tmp_path):
+    for place in ("test", "train"):
+        save(tmp_path, place, "gt")
+    assert found(tmp_path) == [("train", "gt")]
+
+
+def test_one_damaged_file_hides_no_folder(tmp_path):
+    save(tmp_path, "x", "y")
+    (tmp_path / "x/a0.png").write_bytes(b"no image")
+    (tmp_path / "y/a2.png").write_bytes(b"")
+    assert found(tmp_path) == [("x", "y")]
