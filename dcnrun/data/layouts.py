@@ -19,7 +19,7 @@ from dcnrun.data.files import (
     require_below,
     walk,
 )
-from dcnrun.data.mask_names import files_in, masks_beside, masks_of, others_beside
+from dcnrun.data.mask_names import files_in, masks_beside, masks_of, others_beside, shortened
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
@@ -81,7 +81,24 @@ def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[
             f"data.{split}={part} has no images in {images}; expected files ending in {' '.join(IMAGE_SUFFIXES)}"
         )
     pairs, more = _with_masks(config, sorted(found), found, {place: masks for place, (_, masks) in places.items()})
-    return pairs, [*notes, *without_masks, *more, *others, *_notes_of_others(pairs, places.values())]
+    pairs, beside = _without_others(pairs)
+    return pairs, [*notes, *without_masks, *more, *others, *beside, *_notes_of_others(pairs, places.values())]
+
+
+def _without_others(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
+    """Leave out files without a mask that have another word after the name of an image with one, such as superpixels of ISIC; and a note of them."""
+    having = {pair.name for pair in pairs if pair.mask.is_file()}
+    others = {pair.name for pair in pairs if pair.name not in having and not having.isdisjoint(shortened(pair.name))}
+    kept = [pair for pair in pairs if pair.name not in others]
+    return kept, _note_of_others(sorted(pair.image for pair in pairs if pair.name in others))
+
+
+def _note_of_others(files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    return [
+        f"{_counted(files, 'file')} beside images and masks with another word in their names, such as {files[0].name}: not read"
+    ]
 
 
 def _places_of(root: Path, layout: Layout, part: str) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
@@ -108,11 +125,7 @@ def _images_of(config: PairedFilesConfig, places: Mapping[str, tuple[Path, Path]
             str(Path(place, name)): file for name, file in _images_by_name(images, {"."}, beside | neither).items()
         }
         others += sorted(neither)
-    if not others:
-        return found, []
-    return found, [
-        f"{_counted(others, 'file')} beside images and masks with another word in their names, such as {others[0].name}: not read"
-    ]
+    return found, _note_of_others(others)
 
 
 def _counted(items: Sequence[object], noun: str) -> str:

@@ -169,10 +169,10 @@ def others_beside(folder: Path, masks: Collection[Path], forced: str | None = No
     bases = {file: [file.stem.removesuffix(end) for end in _IMAGE_ENDS if file.stem.endswith(end)] for file in files}
     having = {file for file in files if any(base + suffix in of_masks for base in bases[file] for suffix in suffixes)}
     known = {base for file in having for base in bases[file]}
-    return {file for file in files if file not in having and not known.isdisjoint(_shortened(file.stem))}
+    return {file for file in files if file not in having and not known.isdisjoint(shortened(file.stem))}
 
 
-def _shortened(stem: str) -> list[str]:
+def shortened(stem: str) -> list[str]:
     """Return what a name may have before a joint and a word."""
     joints = (joint.start() for joint in re.finditer("[^A-Za-z0-9]", stem))
     return [stem[:place] for place in joints if _TAIL.fullmatch(stem[place:])]

@@ -53,7 +53,7 @@ class FoundLayout(NamedTuple):
     places: Sequence[str]
     """The folders of images that are read so."""
     others: Sequence[str]
-    """Those with masks that are not."""
+    """Those with masks that are not, and other folders of masks of those that are."""
 
 
 def find_layout(root: Path, listing: Mapping[str, Sequence[str]]) -> FoundLayout | None:
@@ -65,9 +65,10 @@ def find_layout(root: Path, listing: Mapping[str, Sequence[str]]) -> FoundLayout
     best: FoundLayout | None = None
     for layout, places in _by_template(pairs).items():
         train, val = _train_and_val(list(places))
-        read = [place for split in (train, val) if split is not None for place in places[split]]
-        others = sorted({images for images, _ in pairs} - set(read))
-        found = FoundLayout(layout, train or ".", val, read, others)
+        read = [pair for split in (train, val) if split is not None for pair in places[split]]
+        images, masks = {images for images, _ in read}, {masks for _, masks in read}
+        others = {one if one not in images else other for one, other in pairs} - images - masks
+        found = FoundLayout(layout, train or ".", val, sorted(images), sorted(others))
         if best is None or _rank(found) > _rank(best):
             best = found
     return best
@@ -92,7 +93,9 @@ def find_paired_folders(root: Path, listing: Mapping[str, Sequence[str]]) -> lis
             own = {stem: file for stem, file in images[place].items() if file not in others}
             pair = _fitting(place, own, place, {file.stem: file for file in beside})
             found += [pair] if pair else []
-            continue
+            if pair and pair.is_known:
+                continue
+            images[place] = own  # whose masks may be elsewhere, as ISIC's, beside whose images lie superpixels
         shared = {
             other: _words_shared(place, other) for other in folders if other != place and _may_belong(place, other)
         }
@@ -125,10 +128,17 @@ class _Pair(NamedTuple):
     are_alike: bool
     """Whether all masks are nearly the same: of the field of view, as DRIVE and HRF have them beside those of vessels."""
     are_coloured: bool
+    is_known: bool
+    """Whether masks are called as such, or as their images."""
 
     def likeliness(self) -> tuple[bool, ...]:
-        """Sort numbers of classes before their colours, which say the same."""
-        return bool(_NO_IMAGES.search(self.images)), not _MASKS.search(self.masks), self.are_coloured
+        """Sort known names of masks before others, and numbers of classes before their colours, which say the same."""
+        return (
+            bool(_NO_IMAGES.search(self.images)),
+            not self.is_known,
+            not _MASKS.search(self.masks),
+            self.are_coloured,
+        )
 
 
 def _fitting(place: str, images: Mapping[str, Path], other: str, masks: Mapping[str, Path]) -> _Pair | None:
@@ -146,7 +156,8 @@ def _fitting(place: str, images: Mapping[str, Path], other: str, masks: Mapping[
     says_mask = ways[0].new in KNOWN_SUFFIXES
     if not pictures or not (says_mask or _have_fewer_values(numbers, [image for image, _, _ in pictures])):
         return None
-    return _Pair(place, other, _are_alike(numbers), any(map(_has_colours, numbers)))
+    is_known = says_mask or not ways[0].new
+    return _Pair(place, other, _are_alike(numbers), any(map(_has_colours, numbers)), is_known)
 
 
 def _is_of_others(pair: _Pair, found: Sequence[_Pair]) -> bool:
@@ -228,15 +239,15 @@ def _may_belong(images: str, masks: str) -> bool:
     return not of_images or not of_masks or of_images == of_masks
 
 
-def _by_template(pairs: Sequence[tuple[str, str]]) -> dict[Layout, dict[str, list[str]]]:
-    """Return the folders of images by each way to call them and their masks, and by what SPLIT stands for in it; "": nothing."""
-    found: dict[Layout, dict[str, list[str]]] = {}
+def _by_template(pairs: Sequence[tuple[str, str]]) -> dict[Layout, dict[str, list[tuple[str, str]]]]:
+    """Return the folders of images and masks by each way to call them, and by what SPLIT stands for in it; "": nothing."""
+    found: dict[Layout, dict[str, list[tuple[str, str]]]] = {}
     texts: dict[Layout, list[set[str]]] = {}
     for images, masks in pairs:
         for layout, split, stands_for in _templates(images, masks):
             places = found.setdefault(layout, {}).setdefault(split, [])
-            if images not in places:
-                places.append(images)
+            if (images, masks) not in places:
+                places.append((images, masks))
             for every, text in zip(texts.setdefault(layout, [set() for _ in stands_for]), stands_for, strict=True):
                 every.add(text)
     return {layout: found[layout] for layout, each in texts.items() if all(len(every) > 1 for every in each)}
@@ -278,6 +289,8 @@ def _train_and_val(splits: Sequence[str]) -> tuple[str, str | None]:
     return (train, val) if train else (val or "", None)
 
 
-def _rank(found: FoundLayout) -> tuple[bool, int, int]:
-    """Sort layouts: first those with a split of their own, then by how many folders are read, then the simplest; of equal ones the first."""
-    return found.val is not None, len(found.places), -(found.layout.images + found.layout.masks).count(ANY)
+def _rank(found: FoundLayout) -> tuple[bool, bool, int, int]:
+    """Sort layouts: those with both splits of their own, then with one to train on, then by how many folders are read, then the simplest."""
+    is_to_train = found.train.lower() in (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
+    stars = (found.layout.images + found.layout.masks).count(ANY)
+    return found.val is not None, is_to_train, len(found.places), -stars

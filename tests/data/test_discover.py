@@ -489,9 +489,9 @@ class TestPublicSets:
             save_mask(tmp_path / f"training/1st_manual/2{number}_manual1.gif", 255 * labels((16, 12), seed=number), "L")
         reading = only(tmp_path)
         assert reading.overrides[4:] == [
-            "data.images=training/images",
-            "data.masks=training/1st_manual",
-            "data.train=.",
+            "data.images=SPLIT/images",
+            "data.masks=SPLIT/1st_manual",
+            "data.train=training",
             "data.val_share=0.2",
         ]
 

@@ -99,6 +99,20 @@ def test_settings_of_other_folders_are_kept_to(tmp_path):
         found(tmp_path, images="pictures")
 
 
+def test_what_lies_beside_images_and_has_no_mask(tmp_path):
+    """As superpixels of ISIC 2017; an image without a mask is still an error."""
+    touch(
+        tmp_path, *(f"images/train/{name}" for name in ("a.jpg", "a_superpixels.png", "b.jpg", "c.jpg", "c_crop.jpg"))
+    )
+    touch(tmp_path, *(f"masks/train/{name}_segmentation.png" for name in ("a", "c", "c_crop")))
+    pairs, notes = found(tmp_path)
+    assert [name for name, *_ in pairs] == ["a", "b", "c", "c_crop"]
+    assert (
+        notes[-1]
+        == "1 file beside images and masks with another word in their names, such as a_superpixels.png: not read"
+    )
+
+
 class TestAnyFolder:
     """`*` in data.images and data.masks."""
 

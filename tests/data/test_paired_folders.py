@@ -73,7 +73,7 @@ def test_folders_of_one_split_belong_together(tmp_path):
         Layout("SPLIT/rgb", "SPLIT/GT_color"),
         "train",
         "test",
-        ["train/rgb", "test/rgb"],
+        ["test/rgb", "train/rgb"],
         [],
     )
 
@@ -174,3 +174,28 @@ def test_one_damaged_file_hides_no_folder(tmp_path):
     (tmp_path / "x/a0.png").write_bytes(b"no image")
     (tmp_path / "y/a2.png").write_bytes(b"")
     assert found(tmp_path) == [("x", "y")]
+
+
+def test_a_split_to_train_on_comes_before_more_folders_to_test_on(tmp_path):
+    """As in Trans10K, whose other splits are in two parts each."""
+    save(tmp_path, "train/images", "train/masks")
+    for split in ("test", "validation"):
+        for part in ("easy", "hard"):
+            save(tmp_path, f"{split}/{part}/images", f"{split}/{part}/masks")
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert (layout.layout, layout.train, layout.val) == (("SPLIT/images", "SPLIT/masks"), "train", None)
+    assert layout.others == [f"{split}/{part}/images" for split in ("test", "validation") for part in ("easy", "hard")]
+
+
+def test_other_masks_of_the_same_images_are_named(tmp_path):
+    for annotator in "ab":
+        save(tmp_path, "images", f"{annotator}_labels")
+    layout = find_layout(tmp_path, listing_of(tmp_path))
+    assert (layout.layout, layout.others) == (("images", "a_labels"), ["b_labels"])
+
+
+def test_what_lies_beside_images_is_no_mask_where_there_are_masks(tmp_path):
+    """As in ISIC 2017, whose superpixels lie beside the images."""
+    save(tmp_path, "Training_Data", "Training_GroundTruth", "_segmentation", ".jpg")
+    save(tmp_path, "Training_Data", "Training_Data", "_superpixels", ".jpg")
+    assert found(tmp_path)[0] == ("Training_Data", "Training_GroundTruth")
