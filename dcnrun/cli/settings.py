@@ -105,8 +105,9 @@ def _readings(paths: list[str]) -> list["Reading"]:
     if not paths:
         return []
     from dcnrun.console import console, printable
-    from dcnrun.data.discover import ARCHIVES, discover
+    from dcnrun.data.discover import discover
     from dcnrun.data.files import first_few
+    from dcnrun.data.unread import ARCHIVES
 
     for path in map(Path, paths):
         if path.is_file() and path.name.lower().endswith(ARCHIVES):

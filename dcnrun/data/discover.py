@@ -42,16 +42,14 @@ from dcnrun.data.mask_classes import Guess, guess_classes, hold_objects
 from dcnrun.data.paired_folders import TEST_NAMES, TRAINVAL_NAMES, FoundLayout, find_layout, show_no_scene
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
+from dcnrun.data.unread import MOST_READ, Listing, first_files, is_panoptic, why_not_read
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
 from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read_layout
 from dcnrun.errors import DataError, DcnrunError, UsageError
-from dcnrun.runs import require_regular
 
 _MOST_ENTRIES = 100_000
-_MOST_READ = 50
-"""Files of a kind whose content is looked at."""
 _BEGINNING = 65536
 _TRAIN = (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
 _VAL = (*SPLIT_NAMES["val"], *TEST_NAMES)
@@ -70,59 +68,6 @@ _TABLES = ("class_dict.csv", "class_dict_seg.csv", "label_class_dict.csv")
 _LISTS = "ImageSets/Segmentation"
 """Where Pascal VOC's layout has the lists of images with masks."""
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
-_PANOPTIC = "COCO's panoptic JSON"
-_HUGGING_FACE = "a table of Hugging Face's datasets"
-_ARRAYS = "a file of arrays"
-_ARCHIVE = "an archive"
-ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar")
-_TURNED = "Label Studio's own JSON, with turned rectangles"
-_UNREAD = (
-    (".xml", rb"<annotations>\s*<(version|meta)>|<image [^>]*\bname=", "CVAT's own XML"),
-    (".xml", rb"<polygon>\s*(<username>[^<]*</username>\s*)?<pt>", "an annotation of the LabelMe of MIT"),
-    (".json", rb'"dm_format_version"|"media_type": *\d+, *"items"', "datumaro's own JSON"),
-    (".json", rb'"_via_img_metadata"|"region_attributes"', "a project of the VGG Image Annotator"),
-    (".json", rb'"original_width":[^{}]*\{[^{}]*"rotation": *-?[\d.]*[1-9]', _TURNED),
-    (".json", rb'"from_name":|"original_width":', "Label Studio's own JSON"),
-    (".json", rb'"classTitle":', "Supervisely's own JSON"),
-    (".json", rb'"segments_info":', _PANOPTIC),
-    (".json", rb'"coordinates": *\{', "CreateML's JSON"),
-    (".json", rb'"predicted_iou":', "Segment Anything's JSON"),
-    (".json", rb'"box2d":', "BDD100K's JSON"),
-    (".json", rb'"bounding_box": *\[', "DeepFashion2's JSON"),
-    (".json", rb'"ispano":', "JSON of Mapillary's traffic signs"),
-    (".odgt", rb'"gtboxes":', "CrowdHuman's list"),
-    (".xml", rb"<HRSC_Image>", "HRSC2016's XML"),
-    (".xml", rb"<target_list>", "UA-DETRAC's XML"),
-    (".csv", rb"\AImageID,", "a table of Open Images"),
-    (".csv", rb"(?m)\A[^\n]*\bBoxesString\b", "the table of Global Wheat"),
-    (".csv", rb"(?m)\A[^,\n]+\.jpe?g(,\d+){4},[^,\n]+,\d+,\d+\r?$", "a table of SKU-110K"),
-    (".csv", rb"(?i)\A.*\bxmin\b", "a table of boxes"),
-    (".txt", rb"(?m)^[A-Za-z][\w-]*( -?\d+(\.\d+)?){14,15}\r?$", "a label file of KITTI"),
-    (".txt", rb"(?m)^(-?\d+,){7}-?\d+,?\r?$", "a label file of VisDrone"),
-    (".txt", rb"(?m)^\d+,-?\d+(,-?\d+(\.\d+)?){5,8}\r?$", "a table of the MOT Challenge"),
-    (".txt", rb"(?m)^\(\d+, *\d+\),\(\d+, *\d+\), *\d+ *\r?$", "a label file of NWPU VHR-10"),
-    (".txt", rb"\A% bbGt version", "a label file of Piotr's toolbox"),
-    (".txt", rb"(?m)^\S+\.jpg\r?\n\d+ *\r?\n(-?\d+ ){4}", "a list of WIDER FACE"),
-    (".txt", rb"(?m)^\S+\.ppm(;\d+){5}\r?$", "a table of the German traffic sign benchmark"),
-    (".txt", rb"(?m)^(-?\d+(\.\d+)? ){8}[A-Za-z][\w-]*( [012])?\r?$", "a label file of DOTA, of rotated boxes"),
-    (".jsonl", rb'"file_name":', _HUGGING_FACE),
-    (".parquet", b"", _HUGGING_FACE),
-    (".tfrecord", b"", "a file of TensorFlow's records"),
-    *(
-        (ending, b"", _ARRAYS)
-        for ending in (".nii", ".nii.gz", ".mha", ".nrrd", ".dcm", ".npy", ".npz", ".h5", ".hdf5", ".mat")
-    ),
-    *((ending, b"", _ARCHIVE) for ending in ARCHIVES),
-)
-"""Endings of files, what they hold, nothing where the ending tells all, and the format that this is of."""
-_EXPORT = "export it as COCO, YOLO or Pascal VOC, or as masks, from there"
-_REMEDIES = {
-    _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
-    _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them",
-    _ARRAYS: "save its slices or pictures as TIFF or PNG, with masks beside them",
-    _ARCHIVE: "unpack it",
-}
-"""What to do instead, where it is not to export what all tools have."""
 
 
 @dataclass(frozen=True)
@@ -160,30 +105,13 @@ def discover(path: Path) -> list[Reading]:
                 return readings
     listing = _listing(folders[0])
     counts = [f"{len(names)} in {place or '.'}" for place, names in listing.items() if names]
-    if unread := next(_unread(folders[0], listing), None):
-        file, tool = unread
-        raise UsageError(f"{path}: {file} is {tool}, which is not read; {_REMEDIES.get(tool, _EXPORT)}")
+    if why := why_not_read(folders[0], listing):
+        raise UsageError(f"{path}: {why}")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
         " labelme (.json), images with masks of classes or of objects, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
         f" there are files: {first_few(counts) if counts else 'none'}"
     )
-
-
-def _unread(folder: Path, listing: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
-    """Yield files in tools' own formats, and which these are; those that only their ending tells where there are no images."""
-    has_images = any(map(_has_images, listing.values()))
-    for suffix, mark, tool in (row for row in _UNREAD if row[1] or not has_images):
-        for file in _files(listing, suffix)[:_MOST_READ]:
-            with suppress(OSError):
-                require_regular(folder / file)
-                with (folder / file).open("rb") as opened:
-                    if re.search(mark, opened.read(_BEGINNING)):
-                        yield file, tool
-
-
-Listing = Mapping[str, list[str]]
-"""The names of the files in each folder, by the folder's path below the one looked at; that itself is ''."""
 
 
 def _listing(folder: Path) -> Listing:
@@ -300,7 +228,7 @@ def _images_in(listing: Listing, place: str) -> list[str]:
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
     files: dict[str, tuple[list[str], str]] = {}
     counts: dict[str, int] = {}
-    for file in _files(listing, ".json"):
+    for file in first_files(listing, ".json"):
         if (outline := read_outline(root / file)) and _has_objects(outline):
             names = [str(entry.name) for entry in classes_of(outline.categories, outline.annotations)]
             files[file] = names, _image_folder(listing, file, [str(entry.file_name) for entry in outline.images])
@@ -355,7 +283,7 @@ def _split_parts(train: str, train_images: str, val: str, val_images: str) -> tu
 
 def _image_folder(listing: Listing, file: str, images: Sequence[str]) -> str:
     """Return the folder that holds the images of a COCO file: with most of the first of them, at best of the file's split."""
-    names = images[:_MOST_READ]
+    names = images[:MOST_READ]
     word = _split_word(file, (*_TRAIN, *_VAL))
     beside = str(Path(file).parent).removeprefix(".")
 
@@ -377,14 +305,6 @@ def _is_there(listing: Listing, place: str, name: str) -> bool:
     return path.name in listing.get(str(path.parent).removeprefix("."), ())
 
 
-def _files(listing: Listing, suffix: str) -> list[str]:
-    """Return the first files with a suffix, from several folders."""
-    by_folder = [
-        [f"{place}/{n}".lstrip("/") for n in names if n.lower().endswith(suffix)] for place, names in listing.items()
-    ]
-    return [name for names in by_folder for name in names[:_MOST_READ]][: 4 * _MOST_READ]
-
-
 def _document(file: Path, mark: str) -> dict[str, Any]:
     """Return a JSON file's object if its beginning has a mark; else nothing."""
     try:
@@ -400,7 +320,7 @@ def _document(file: Path, mark: str) -> dict[str, Any]:
 def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find a .yaml with names of classes, in whatever folder, or .txt files whose lines are objects."""
     for place, names in listing.items():
-        for name in [name for name in names if name.endswith((".yaml", ".yml"))][:_MOST_READ]:
+        for name in [name for name in names if name.endswith((".yaml", ".yml"))][:MOST_READ]:
             try:
                 content = read_texts(root / place / name)
             except DcnrunError:
@@ -410,7 +330,7 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
                     YoloConfig(root=str(root / place), yaml=name), f"{place}/{name}".lstrip("/") + " with names"
                 )
                 return
-    numbers = [class_numbers(root / file) for file in _files(listing, ".txt")]
+    numbers = [class_numbers(root / file) for file in first_files(listing, ".txt")]
     if any(numbers) and any(map(_has_images, listing.values())):
         config = YoloConfig(root=str(root))
         try:
@@ -452,7 +372,7 @@ def _yolo_images(config: YoloConfig, split: Split) -> list[Path]:
 def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     classes: set[str] = set()
     places: list[str] = []
-    for file in _files(listing, ".json"):
+    for file in first_files(listing, ".json"):
         shapes = _document(root / file, '"shapes"').get("shapes")
         if isinstance(shapes, list):
             objects = [shape for shape in shapes if isinstance(shape, dict) and kind_of(shape) not in NO_OBJECTS]
@@ -472,7 +392,7 @@ def _labelme(root: Path, listing: Listing) -> Iterator[Reading]:
 
 
 def _voc(root: Path, listing: Listing) -> Iterator[Reading]:
-    boxes = {file: found for file in _files(listing, ".xml") if (found := _boxes(root / file)) is not None}
+    boxes = {file: found for file in first_files(listing, ".xml") if (found := _boxes(root / file)) is not None}
     there = list(chain.from_iterable(boxes.values()))
     if not boxes or (there and not any(there)):
         return
@@ -519,7 +439,7 @@ def _entry_of(place: PurePosixPath) -> str:
     return "/".join(parts[:end]) or "."
 
 
-def _object_files(root: Path, listing: Listing) -> Iterator[Reading]:
+def _objectfirst_files(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images whose objects have a mask file each, in a folder of the image's own."""
     default = InstanceMasksConfig()
     because = f"files of objects in {default.masks} beside an image in {default.images}"
@@ -564,17 +484,17 @@ def _masks_of_images(listing: Listing, place: str, default: InstanceMasksConfig)
     parts = PurePosixPath(place).parts
     masks = "/".join(default.masks if part == default.images else part for part in parts)
     stems = [PurePosixPath(name).stem for name in listing[place] if _has_images([name])]
-    return masks if masks != place and any(f"{masks}/{stem}" in listing for stem in stems[:_MOST_READ]) else None
+    return masks if masks != place and any(f"{masks}/{stem}" in listing for stem in stems[:MOST_READ]) else None
 
 
 def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in the layouts that the reader of folders knows."""
     if listing.get(_VOC2012_LISTS):
         return  # the challenge's own layout, which has a reader of its own
-    if of_objects := list(_object_files(root, listing)):
+    if of_objects := list(_objectfirst_files(root, listing)):
         yield from of_objects
         return
-    for place in list(listing)[:_MOST_READ]:
+    for place in list(listing)[:MOST_READ]:
         base = root / place
         lists = [*listing[place], *(f"{_LISTS}/{name}" for name in listing.get(f"{place}/{_LISTS}".lstrip("/"), ()))]
         found = _split_of_masks(base, [name for name in lists if name.endswith(".txt")])
@@ -593,7 +513,7 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
 
 def _paired_folders(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in folders of any names by the files in them."""
-    if any(tool == _PANOPTIC for _, tool in _unread(root, listing)):
+    if is_panoptic(root, listing):
         return  # whose pictures have a colour for each object, and the classes in the JSON
     if found := find_layout(root, listing):
         yield from _of_layout(root, listing, found)
@@ -631,7 +551,7 @@ def _split_of_places(masks_of: Mapping[str, str]) -> tuple[Layout, str, str | No
 def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, val: str | None) -> Iterator[Reading]:
     """Yield how images and masks can be read whose folders are known; `names`: of the files beside these."""
     config = _folder_config(base, layout, train, val)
-    masks = [pair.mask for pair in _pairs_or_none(config)][:_MOST_READ]
+    masks = [pair.mask for pair in _pairs_or_none(config)][:MOST_READ]
     at_root = as_override("data.root", str(base))
     where = _where({"images": layout.images, "masks": layout.masks, "train": train}, val)
     because, split = f"images in {layout.images} with masks in {layout.masks}", _in_words(train, val)
