@@ -19,7 +19,7 @@ from dcnrun.data.files import (
     require_below,
     walk,
 )
-from dcnrun.data.mask_names import files_in, masks_beside, masks_of, others_beside, shortened
+from dcnrun.data.mask_names import files_in, further_names, masks_beside, masks_of, others_beside
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
@@ -88,7 +88,7 @@ def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[
 def _without_others(pairs: Sequence[Pair]) -> tuple[list[Pair], list[str]]:
     """Leave out files without a mask that have another word after the name of an image with one, such as superpixels of ISIC; and a note of them."""
     having = {pair.name for pair in pairs if pair.mask.is_file()}
-    others = {pair.name for pair in pairs if pair.name not in having and not having.isdisjoint(shortened(pair.name))}
+    others = further_names({pair.name for pair in pairs} - having, having)
     kept = [pair for pair in pairs if pair.name not in others]
     return kept, _note_of_others(sorted(pair.image for pair in pairs if pair.name in others))
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from itertools import product, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -169,10 +169,19 @@ def others_beside(folder: Path, masks: Collection[Path], forced: str | None = No
     bases = {file: [file.stem.removesuffix(end) for end in _IMAGE_ENDS if file.stem.endswith(end)] for file in files}
     having = {file for file in files if any(base + suffix in of_masks for base in bases[file] for suffix in suffixes)}
     known = {base for file in having for base in bases[file]}
-    return {file for file in files if file not in having and not known.isdisjoint(shortened(file.stem))}
+    others = further_names({file.stem for file in files if file not in having}, known)
+    return {file for file in files if file.stem in others}
 
 
-def shortened(stem: str) -> list[str]:
+def further_names(names: Set[str], having: Set[str]) -> set[str]:
+    """Return the names that have another word after one of those that have a mask; not where others with this word have one: theirs is missing."""
+    words = {name[len(base) :] for name in having for base in _shortened(name)}
+    return {
+        name for name in names if any(base in having and name[len(base) :] not in words for base in _shortened(name))
+    }
+
+
+def _shortened(stem: str) -> list[str]:
     """Return what a name may have before a joint and a word."""
     joints = (joint.start() for joint in re.finditer("[^A-Za-z0-9]", stem))
     return [stem[:place] for place in joints if _TAIL.fullmatch(stem[place:])]

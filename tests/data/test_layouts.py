@@ -100,13 +100,12 @@ def test_settings_of_other_folders_are_kept_to(tmp_path):
 
 
 def test_what_lies_beside_images_and_has_no_mask(tmp_path):
-    """As superpixels of ISIC 2017; an image without a mask is still an error."""
-    touch(
-        tmp_path, *(f"images/train/{name}" for name in ("a.jpg", "a_superpixels.png", "b.jpg", "c.jpg", "c_crop.jpg"))
-    )
+    """As superpixels of ISIC 2017; an image without a mask is still an error, also one of a word that others have with a mask."""
+    names = ("a.jpg", "a_superpixels.png", "b.jpg", "c.jpg", "c_crop.jpg", "a_crop.jpg")
+    touch(tmp_path, *(f"images/train/{name}" for name in names))
     touch(tmp_path, *(f"masks/train/{name}_segmentation.png" for name in ("a", "c", "c_crop")))
     pairs, notes = found(tmp_path)
-    assert [name for name, *_ in pairs] == ["a", "b", "c", "c_crop"]
+    assert [name for name, *_ in pairs] == ["a", "a_crop", "b", "c", "c_crop"]
     assert (
         notes[-1]
         == "1 file beside images and masks with another word in their names, such as a_superpixels.png: not read"
