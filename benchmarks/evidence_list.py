@@ -421,10 +421,9 @@ RESULTS = (
         ),
         hours=0.1,
         measures=CPU_KERNELS,
-        found="the same on an Intel Xeon with AMX: forward 1.15 to 1.36 (geometric mean 1.22) and forward + backward 1.07 to 1.64 (1.27) times conv2d's; "
-        "onnxruntime takes 1.35 to 2.52 times as long",
+        found="the same on an Intel Xeon with AMX: forward 1.10 to 1.40 (geometric mean 1.20) and forward + backward 1.11 to 1.72 (1.30) times conv2d's; "
+        "onnxruntime takes 1.42 to 2.61 times as long",
         needs=(Need.quiet, Need.amx),
-        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="bf16_units",
@@ -468,9 +467,8 @@ RESULTS = (
         commands=("python benchmarks/deform_sample.py benchmarks/results/deform_sample_intel.json",),
         hours=0.02,
         measures=CPU_SAMPLING,
-        found="the same without deformops: the forward takes 1.8 to 2.4 times as long as a copy of its bytes; our convolution with a group for each channel 21 to 34 times as long",
+        found="the same without deformops: the forward takes 2.1 to 2.9 times as long as a copy of its bytes; our convolution with a group for each channel 20 to 34 times as long",
         needs=(Need.quiet, Need.amx),
-        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="deform_sample_amd",
@@ -593,9 +591,8 @@ RESULTS = (
         commands=("python benchmarks/training_step.py deeplab benchmarks/results/training_step_intel.json",),
         hours=0.05,
         measures=CPU_KERNELS,
-        found="the same on an Intel Xeon with AMX: 1.16 and 1.19 times the plain network's step channels-last, 1.28 and 1.25 times NCHW",
+        found="the same on an Intel Xeon with AMX: 1.17 and 1.18 times the plain network's step channels-last, 1.23 and 1.26 times NCHW",
         needs=(Need.quiet, Need.amx),
-        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="detection_step",
@@ -604,7 +601,6 @@ RESULTS = (
         hours=0.05,
         measures=CPU_KERNELS,
         needs=(Need.quiet,),
-        older="the kernels changed since, mostly those of sampling; its speeds are to be measured again on a quiet machine",
     ),
     Result(
         name="unet_step",
@@ -612,9 +608,8 @@ RESULTS = (
         commands=("python benchmarks/training_step.py unet benchmarks/results/unet_step.json",),
         hours=0.05,
         measures=CPU_KERNELS,
-        found="on an Intel Xeon with AMX: three deformable layers of the decoder make a U-Net's step 1.25 times as long, modulated ones 1.29 times",
+        found="on an Intel Xeon with AMX: three deformable layers of the decoder make a U-Net's step 1.25 times as long, modulated ones 1.31 times",
         needs=(Need.quiet, Need.amx),
-        older="since then products in bf16 on AMX alone have changed, which it does not measure",
     ),
     Result(
         name="unet_step_amd",
