@@ -24,7 +24,6 @@ from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
 from dcnrun.data.colours import ColourTable, parse_labelmap
 from dcnrun.data.files import (
-    IMAGE_SUFFIXES,
     Pair,
     first_few,
     is_file,
@@ -42,7 +41,7 @@ from dcnrun.data.mask_classes import Guess, guess_classes, hold_objects
 from dcnrun.data.paired_folders import TEST_NAMES, TRAINVAL_NAMES, FoundLayout, find_layout, show_no_scene
 from dcnrun.data.sample import Split
 from dcnrun.data.splits import SPLIT_NAMES
-from dcnrun.data.unread import MOST_READ, Listing, first_files, is_panoptic, why_not_read
+from dcnrun.data.unread import BEGINNING, MOST_READ, Listing, first_files, has_images, is_panoptic, why_not_read
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
@@ -50,7 +49,6 @@ from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read
 from dcnrun.errors import DataError, DcnrunError, UsageError
 
 _MOST_ENTRIES = 100_000
-_BEGINNING = 65536
 _TRAIN = (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
 _VAL = (*SPLIT_NAMES["val"], *TEST_NAMES)
 _PAIRS = (
@@ -98,7 +96,7 @@ def discover(path: Path) -> list[Reading]:
     folders = [path] if path.is_dir() else list(path.absolute().parents)[:2]
     for folder in folders:
         listing = _listing(folder)
-        if not any(map(_has_images, listing.values())) and folder != folders[-1]:
+        if not any(map(has_images, listing.values())) and folder != folders[-1]:
             continue  # an annotation file in a folder of its own: the images are beside that
         for looks in (_LOOKS, [_paired_folders]):
             if readings := [reading for look in looks for reading in look(folder, listing)]:
@@ -168,10 +166,6 @@ def _named(names: Sequence[str], words: Sequence[str]) -> str | None:
     return _called(names, words) or next(has_word, None)
 
 
-def _has_images(names: Sequence[str]) -> bool:
-    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
-
-
 def _in_words(train: str, val: str | None) -> str:
     return f"trained on {train}, validated on {val}" if val else f"a fifth of {train} is drawn to validate on"
 
@@ -200,8 +194,8 @@ def _cell_tracking(root: Path, listing: Listing) -> Iterator[Reading]:
     counts: dict[str, dict[str, int]] = {}
     for place in listing:
         if re.fullmatch("[0-9]{2}", place):
-            masks = {kind: len(_images_in(listing, f"{place}_{kind}")) for kind in ("ST/SEG", "GT/SEG")}
-            counts |= {place: masks | {"frames": len(_images_in(listing, place))}} if any(masks.values()) else {}
+            masks = {kind: _count_images(listing, f"{place}_{kind}") for kind in ("ST/SEG", "GT/SEG")}
+            counts |= {place: masks | {"frames": _count_images(listing, place)}} if any(masks.values()) else {}
     if not counts:
         return
     whole = [kind for kind in ("GT/SEG", "ST/SEG") if all(each[kind] == each["frames"] for each in counts.values())]
@@ -221,8 +215,8 @@ def _cell_tracking(root: Path, listing: Listing) -> Iterator[Reading]:
     yield Reading("Cell Tracking Challenge", because, overrides, InstanceMasksConfig().classes, split)
 
 
-def _images_in(listing: Listing, place: str) -> list[str]:
-    return [name for name in listing.get(place, ()) if _has_images([name])]
+def _count_images(listing: Listing, place: str) -> int:
+    return sum(has_images([name]) for name in listing.get(place, ()))
 
 
 def _coco(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -309,7 +303,7 @@ def _document(file: Path, mark: str) -> dict[str, Any]:
     """Return a JSON file's object if its beginning has a mark; else nothing."""
     try:
         with file.open("rb") as opened:
-            if mark.encode() not in opened.read(_BEGINNING) and file.stat().st_size > _BEGINNING:
+            if mark.encode() not in opened.read(BEGINNING) and file.stat().st_size > BEGINNING:
                 return {}
         document = json.loads(read_bytes(file))
     except (OSError, ValueError, RecursionError):
@@ -331,13 +325,13 @@ def _yolo(root: Path, listing: Listing) -> Iterator[Reading]:
                 )
                 return
     numbers = [class_numbers(root / file) for file in first_files(listing, ".txt")]
-    if any(numbers) and any(map(_has_images, listing.values())):
+    if any(numbers) and any(map(has_images, listing.values())):
         config = YoloConfig(root=str(root))
         try:
             read_layout(config)
         except DcnrunError:  # no file has the names
             config.classes = [f"class_{number}" for number in range(max(map(max, filter(None, numbers))) + 1)]
-        train, val = _pair([place for place, names in listing.items() if place and _has_images(names)])
+        train, val = _pair([place for place, names in listing.items() if place and has_images(names)])
         if train and val and not _yolo_images(config, "train"):  # in folders of other names than the usual ones
             config.train, config.val = train, val
         yield _yolo_reading(config, ".txt files with an object a line")
@@ -439,7 +433,7 @@ def _entry_of(place: PurePosixPath) -> str:
     return "/".join(parts[:end]) or "."
 
 
-def _objectfirst_files(root: Path, listing: Listing) -> Iterator[Reading]:
+def _object_files(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images whose objects have a mask file each, in a folder of the image's own."""
     default = InstanceMasksConfig()
     because = f"files of objects in {default.masks} beside an image in {default.images}"
@@ -483,7 +477,7 @@ def _masks_of_images(listing: Listing, place: str, default: InstanceMasksConfig)
     """Return the folder that has a folder for an image in a place; None where there is none."""
     parts = PurePosixPath(place).parts
     masks = "/".join(default.masks if part == default.images else part for part in parts)
-    stems = [PurePosixPath(name).stem for name in listing[place] if _has_images([name])]
+    stems = [PurePosixPath(name).stem for name in listing[place] if has_images([name])]
     return masks if masks != place and any(f"{masks}/{stem}" in listing for stem in stems[:MOST_READ]) else None
 
 
@@ -491,7 +485,7 @@ def _masks(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find images and masks in the layouts that the reader of folders knows."""
     if listing.get(_VOC2012_LISTS):
         return  # the challenge's own layout, which has a reader of its own
-    if of_objects := list(_objectfirst_files(root, listing)):
+    if of_objects := list(_object_files(root, listing)):
         yield from of_objects
         return
     for place in list(listing)[:MOST_READ]:

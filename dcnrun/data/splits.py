@@ -26,17 +26,15 @@ NamedT = TypeVar("NamedT", bound=Named)
 
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train", "training"), "val": ("val", "valid", "validation")}
 """What a folder or list of either split may be called, the usual name first."""
+_ROBOFLOW = r"(.+)\.rf\."
+"""What an image's augmented copies have in common in Roboflow's exports."""
+FOLDER = "folder"
+"""The value of data.split_by by which images of one folder stay together."""
 
 
 def named_split(split: Split, config: FilesConfig) -> Split:
     """Return the split whose setting, data.train or data.val, names the files that a split is read from."""
     return "train" if config.val_share else split
-
-
-_ROBOFLOW = r"(.+)\.rf\."
-"""What an image's augmented copies have in common in Roboflow's exports."""
-FOLDER = "folder"
-"""The value of data.split_by by which images of one folder stay together."""
 
 
 def split_rule(config: FilesConfig) -> Rule:

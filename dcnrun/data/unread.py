@@ -1,7 +1,7 @@
 """Formats that are not read: how they are told, and what to do with them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,8 @@ Listing = Mapping[str, list[str]]
 
 MOST_READ = 50
 """Files of a kind whose content is looked at."""
-_BEGINNING = 65536
+BEGINNING = 65536
+"""Bytes of a file that tell what it is."""
 _PANOPTIC = "COCO's panoptic JSON"
 _HUGGING_FACE = "a table of Hugging Face's datasets"
 _ARRAYS = "a file of arrays"
@@ -85,14 +86,19 @@ def is_panoptic(folder: Path, listing: Listing) -> bool:
 
 def _unread(folder: Path, listing: Listing) -> Iterator[tuple[str, str]]:
     """Yield files in tools' own formats, and which these are; those that only their ending tells where there are no images."""
-    has_images = any(name.lower().endswith(IMAGE_SUFFIXES) for names in listing.values() for name in names)
-    for suffix, mark, tool in (row for row in _UNREAD if row[1] or not has_images):
+    is_of_images = any(map(has_images, listing.values()))
+    for suffix, mark, tool in (row for row in _UNREAD if row[1] or not is_of_images):
         for file in first_files(listing, suffix)[:MOST_READ]:
             with suppress(OSError):
                 require_regular(folder / file)
                 with (folder / file).open("rb") as opened:
-                    if re.search(mark, opened.read(_BEGINNING)):
+                    if re.search(mark, opened.read(BEGINNING)):
                         yield file, tool
+
+
+def has_images(names: Sequence[str]) -> bool:
+    """Whether some of these names are of images."""
+    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
 
 
 def first_files(listing: Listing, suffix: str) -> list[str]:

@@ -122,7 +122,10 @@ def inference_of(trained: TrainedRun) -> Inference[Any, Any, Any]:
 
 def _changed_labels(trained: TrainedRun, val_set: LabelledDataset[Any, Any]) -> str:
     """Return a line where the same images have other labels than the run was validated with; nothing of other images, which are asked for."""
-    before, now = trained.folder.read_environment(), split_contents("val", val_set)
+    before = trained.folder.read_environment()
+    if "val_labels" not in before:
+        return ""
+    now = split_contents("val", val_set)
     if before.get("val_images") != now["val_images"] or not changed_contents(before, now):
         return ""
     return (

@@ -9,7 +9,7 @@ from dcnrun.scores import in_percent
 from dcnrun.statistics import Interval
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import RankedSetting, Repeated
-from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, trial_warnings
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost
 from dcnrun.sweep.status import Progress, in_short, summary
 from dcnrun.tasks.registry import metric_text
 
@@ -29,6 +29,7 @@ def markdown(
     found: Importance,
     repeated: Repeated | None,
     command: str | None,
+    warnings: Sequence[str],
     figures: Sequence[tuple[str, str]],
 ) -> str:
     """Return the best settings, the rankings, importance, and what was stopped, as Markdown.
@@ -39,11 +40,12 @@ def markdown(
         found: The importance of its parameters.
         repeated: Its best settings over seeds, where they were run.
         command: The command of the best settings.
+        warnings: What trials differ in beside their parameters.
         figures: Paths and captions.
     """
     sections = [
         [f"# {escape(progress.name)}", "", f"{escape(summary(progress))}."],
-        [f"- **Warning:** {escape(line)}" for line in trial_warnings(plan.sweep, progress)],
+        [f"- **Warning:** {escape(line)}" for line in warnings],
         _best(progress, repeated, command),
         _repeats(repeated) if repeated else [],
         _ranking(progress, repeated is not None),

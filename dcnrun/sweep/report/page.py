@@ -21,7 +21,7 @@ from dcnrun.pages.page import (
 )
 from dcnrun.sweep.plan import Plan
 from dcnrun.sweep.repeats import Repeated
-from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, most_important, trial_warnings, varies
+from dcnrun.sweep.report.content import EXPLAINED, METHOD, Importance, cost, most_important, varies
 from dcnrun.sweep.report.figures import best_so_far, is_logarithmic
 from dcnrun.sweep.report.markdown import NOISE, REPEAT_COLUMNS, repeat_cells
 from dcnrun.sweep.spec.distributions import Categorical, index_of
@@ -36,7 +36,13 @@ _NONE = "-"
 
 
 def write_sweep(
-    plan: Plan, progress: Progress, found: Importance, repeated: Repeated | None, command: str | None, path: Path
+    plan: Plan,
+    progress: Progress,
+    found: Importance,
+    repeated: Repeated | None,
+    command: str | None,
+    warnings: Sequence[str],
+    path: Path,
 ) -> None:
     """Write the page of a sweep, beside `path` and renamed.
 
@@ -46,12 +52,13 @@ def write_sweep(
         found: The importance of its parameters.
         repeated: Its best settings over seeds, where they were run.
         command: The command of the best settings.
+        warnings: What trials differ in beside their parameters.
         path: The HTML file.
     """
     body = report_body(
         progress.name,
         f"{summary(progress)}.",
-        *_warnings(plan, progress),
+        *_cautions(warnings),
         _best(progress, repeated, command),
         *([_repeats(repeated)] if repeated else []),
         *_charts(progress, found, plan),
@@ -62,8 +69,7 @@ def write_sweep(
     write_page(path, f"Sweep: {progress.name}", body, _data(plan, progress, found), [REPORT_STYLE], [CHARTS, _SCRIPT])
 
 
-def _warnings(plan: Plan, progress: Progress) -> list[Html]:
-    lines = trial_warnings(plan.sweep, progress)
+def _cautions(lines: Sequence[str]) -> list[Html]:
     return (
         [element("section", element("h2", "Before you rely on it"), items(lines), class_="warnings")] if lines else []
     )

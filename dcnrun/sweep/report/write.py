@@ -40,8 +40,11 @@ def write_report(
     figures = (draw or write_figures)(plan.sweep, progress, found, progress.folder / FIGURES)
     write_json(progress.folder / JSON, report)
     pictures = [(f"{FIGURES}/{name}", caption) for name, caption in figures.items()]
-    write_text(progress.folder / MARKDOWN, markdown(plan, progress, found, repeated, report["command"], pictures))
-    write_sweep(plan, progress, found, repeated, report["command"], progress.folder / PAGE)
+    write_text(
+        progress.folder / MARKDOWN,
+        markdown(plan, progress, found, repeated, report["command"], report["warnings"], pictures),
+    )
+    write_sweep(plan, progress, found, repeated, report["command"], report["warnings"], progress.folder / PAGE)
     return report
 
 

@@ -82,7 +82,7 @@ def test_without_a_value_there_are_no_charts(tmp_path):
 @pytest.mark.slow
 def test_a_thousand_trials_stay_small(tmp_path):
     jobs, sweep = hostile_sweep(1000, reports=200)
-    write_sweep(Plan(sweep, (), 0, Sampler.tpe), progress(jobs), Importance(), None, None, tmp_path / PAGE)
+    write_sweep(Plan(sweep, (), 0, Sampler.tpe), progress(jobs), Importance(), None, None, [], tmp_path / PAGE)
     assert (tmp_path / PAGE).stat().st_size < 3e6
 
 
