@@ -151,6 +151,12 @@ def model_problems(config: Config) -> list[str]:
     """Return what keeps a config's model from being built, each problem a line naming the key and the value."""
     problems = [*_task_problems(config)]
     model = config.model
+    if model.weights_of is not None and model.weights is not None and not names_file(model.weights):
+        problems.insert(
+            0,
+            f"model.weights_of={model.weights_of} chooses a network of a file, but model.weights={model.weights} names "
+            "published weights: leave it out, or name a file",
+        )
     if encoder_of(model) is not None:
         return problems or _placement_problems(config)
     assert isinstance(model, ResNetModelConfig)

@@ -30,6 +30,14 @@ def test_a_backbone_is_laid_out_once_for_all_checks(monkeypatch):
     assert model_problems(compose(["conv=deformable", "conv.groups=2", "conv.layers=c2-c5"])) == []
 
 
+@pytest.mark.parametrize("network", [["model=deeplab", "model.width=64"], ["model=smp"]])
+def test_a_network_of_a_file_is_not_chosen_among_published_weights(network, tmp_path):
+    chosen = [*network, "model.weights_of=teacher"]
+    problem = "model.weights_of=teacher chooses a network of a file, but model.weights=DEFAULT names published weights"
+    assert [line.split(":")[0] for line in model_problems(compose([*chosen, "model.weights=DEFAULT"]))] == [problem]
+    assert model_problems(compose([*chosen, f"model.weights={tmp_path / 'byol.pt'}"])) == []
+
+
 def test_every_part_of_the_package_is_asked_and_each_problem_said_once():
     config = compose(
         [
