@@ -12,7 +12,7 @@ from dcnrun.config.groups import Labels
 from dcnrun.errors import ProblemsError, UsageError
 
 if TYPE_CHECKING:
-    from dcnrun.data.discover import Reading
+    from dcnrun.data.discover.reading import Reading
 
 
 def config(
@@ -105,9 +105,9 @@ def _readings(paths: list[str]) -> list["Reading"]:
     if not paths:
         return []
     from dcnrun.console import console, printable
-    from dcnrun.data.discover import discover
+    from dcnrun.data.discover.folder import discover
+    from dcnrun.data.discover.unread import ARCHIVES
     from dcnrun.data.files import first_few
-    from dcnrun.data.unread import ARCHIVES
 
     for path in map(Path, paths):
         if path.is_file() and path.name.lower().endswith(ARCHIVES):

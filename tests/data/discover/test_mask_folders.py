@@ -1,11 +1,7 @@
-"""A folder of data is recognised, and the settings that are printed for it open it."""
+"""Folders of masks are recognised, and the settings that are printed for them open them."""
 
 import itertools
 import json
-import os
-import re
-import shlex
-from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
@@ -13,158 +9,20 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dcnrun.config.compose import compose
-from dcnrun.data.discover import discover
-from dcnrun.data.registry import open_box_dataset, open_dataset, open_instance_dataset
+from dcnrun.data.discover.folder import discover
+from dcnrun.data.registry import open_dataset, open_instance_dataset
 from dcnrun.data.sample import IGNORE
 from dcnrun.errors import UsageError
+from tests.data.discover.factories import cells, only, opened
 from tests.data.factories import (
-    annotation,
     cityscapes_tree,
-    coco_tree,
-    drawn,
     folder_tree,
-    labelme_tree,
     labels,
     object_files_tree,
     save_image,
-    save_image_set,
-    save_labelme,
     save_mask,
-    save_voc_image,
-    save_yolo,
-    voc_boxes_tree,
-    voc_object,
     voc_tree,
-    yolo_tree,
 )
-
-LINE = "0 0.5 0.5 0.2 0.2"
-
-
-def only(path):
-    (reading,) = discover(path)
-    return reading
-
-
-def opened(reading, opener, split="train"):
-    """The data set of a printed command line, composed as the command composes it."""
-    assert shlex.split(reading.command) == ["dcnrun", "train", *reading.overrides]
-    return opener(compose(reading.overrides).data, split)
-
-
-def save_coco(file, names, categories=("cat", "dog")):
-    file.parent.mkdir(parents=True, exist_ok=True)
-    images = [{"id": n, "file_name": name, "width": 40, "height": 30} for n, name in enumerate(names)]
-    listed = [{"id": n, "name": name} for n, name in enumerate(categories, start=1)]
-    annotations = [annotation(n, n, 1 + n % len(categories), [1, 2, 10 + n, 11]) for n in range(len(names))]
-    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": listed}))
-
-
-class TestCoco:
-    @pytest.mark.parametrize(
-        ("train", "val", "train_images", "val_images"),
-        [
-            ("annotations/instances_train.json", "annotations/instances_val.json", "images/train", "images/val"),
-            ("train/_annotations.coco.json", "valid/_annotations.coco.json", "train", "valid"),
-            ("a/instances_train2017.json", "a/instances_val2017.json", "train2017", "val2017"),
-            ("train.json", "test.json", "pictures", "pictures"),
-            ("one/x_train.json", "two/y_val.json", "pictures", "pictures"),
-        ],
-    )
-    def test_two_files(self, tmp_path, train, val, train_images, val_images):
-        root = tmp_path / "it's [mine], ~all, ü\\"
-        for file, folder, names in ((train, train_images, ["a.png", "b.png"]), (val, val_images, ["c.png"])):
-            save_coco(root / file, names)
-            for name in names:
-                save_image(root / folder / name)
-        reading = only(root)
-        assert (reading.format, reading.classes) == ("COCO", ["cat", "dog"])
-        for split, folder, names in (("train", train_images, ["a.png", "b.png"]), ("val", val_images, ["c.png"])):
-            dataset = opened(reading, open_box_dataset, split)
-            assert [dataset.file(index) for index in range(len(dataset))] == [root / folder / name for name in names]
-
-    def test_images_in_several_folders(self, tmp_path):
-        """As in Cityscapes, whose JSON has their names alone; LVIS's has their addresses alone."""
-        for split in ("train", "val"):
-            names = [f"{city}_{split}.png" for city in ("aachen", "bonn")]
-            for name in names:
-                save_image(tmp_path / f"c/leftImg8bit/{split}/{name.split('_')[0]}/{name}")
-                save_image(tmp_path / f"l/{split}2017/{name}")
-            save_coco(tmp_path / f"c/annotations/gtFine_{split}.json", names)
-            listed = tmp_path / f"l/lvis_v1_{split}.json"
-            save_coco(listed, names)
-            text = re.sub('"file_name": "', f'"coco_url": "http://images/{split}2017/', listed.read_text())
-            listed.write_text(text)
-        for folder, images in (("c", "leftImg8bit/SPLIT"), ("l", ".")):
-            reading = only(tmp_path / folder)
-            assert f"data.images={images}" in reading.overrides
-            for split in ("train", "val"):
-                dataset = opened(reading, open_box_dataset, split)
-                assert [dataset.file(index).stem for index in range(2)] == [f"aachen_{split}", f"bonn_{split}"]
-
-    def test_one_file_is_shared(self, tmp_path):
-        save_coco(tmp_path / "annotations/instances_default.json", ["a.png", "b.png", "c.png"])
-        for name in "abc":
-            save_image(tmp_path / f"images/{name}.png")
-        for path in (tmp_path, tmp_path / "annotations/instances_default.json"):
-            assert "data.val_share=0.2" in only(path).overrides
-            assert "data.train=annotations/instances_default.json" in only(path).overrides
-            assert len(opened(only(path), open_box_dataset)) > 0
-
-    def test_a_project_is_no_class_and_the_order_of_the_lists_does_not_matter(self, tmp_path):
-        file = tmp_path / "train/_annotations.coco.json"
-        save_coco(file, ["a.png"], ("cat", "dog"))
-        document = json.loads(file.read_text())
-        listed = [{"id": 0, "name": "cat", "supercategory": "none"}]
-        listed += [entry | {"supercategory": "cat"} for entry in document["categories"]]
-        long = [entry | {"attributes": "x" * 70_000} for entry in document["annotations"]]
-        file.write_text(json.dumps({"annotations": long, "categories": listed, "images": document["images"]}))
-        save_image(tmp_path / "train/a.png")
-        assert only(tmp_path).classes == ["cat", "dog"]
-
-    def test_addresses_of_a_server(self, tmp_path):
-        save_coco(tmp_path / "result.json", ["/data/local-files/?d=set%2Fa%20b.png", "/data/upload/1/0a1b2c3d-c.png"])
-        for name in ("a b.png", "c.png"):
-            save_image(tmp_path / "pictures" / name)
-        assert "data.images=pictures" in only(tmp_path).overrides
-        assert len(opened(only(tmp_path), open_box_dataset)) == 1
-
-    def test_paths_of_a_server(self, tmp_path):
-        save_coco(tmp_path / "annotations/instances_train.json", ["../../srv/a.png"])
-        save_image(tmp_path / "images/train/a.png")
-        assert "data.images=images/train" in only(tmp_path).overrides
-
-    def test_the_tree_of_other_tests(self, tmp_path):
-        reading = only(coco_tree(tmp_path))
-        assert sorted(reading.classes) == ["apple", "zebra"]
-        assert len(opened(reading, open_box_dataset, "val")) == 3
-
-    def test_files_of_other_tasks_are_passed_over(self, tmp_path):
-        """As datumaro writes all tasks of one set: sizes of images without classes, panoptic masks."""
-        save_coco(tmp_path / "annotations/instances_default.json", ["a.png", "b.png"])
-        whole = json.loads((tmp_path / "annotations/instances_default.json").read_text())
-        panoptic = [{"image_id": n, "file_name": f"{n}.png", "segments_info": []} for n in range(2)]
-        for name, more in (("image_info", {"categories": []}), ("a_panoptic", {"annotations": panoptic})):
-            (tmp_path / f"annotations/{name}_default.json").write_text(json.dumps(whole | more))
-        for name in "ab":
-            save_image(tmp_path / f"images/default/{name}.png")
-        reading = only(tmp_path)
-        assert {"data.train=annotations/instances_default.json", "data.val_share=0.2"} < set(reading.overrides)
-        (tmp_path / "annotations/instances_default.json").unlink()
-        with pytest.raises(UsageError, match=r"panoptic_default.json is COCO's panoptic JSON, which is not read"):
-            discover(tmp_path)
-
-    @pytest.mark.parametrize("images", ["images/{}", "images/{} set"])
-    def test_capitals_and_images_in_other_folders(self, tmp_path, images):
-        for split, name in (("Train", "a"), ("Validation", "b")):
-            save_coco(tmp_path / f"annotations/instances_{split}.json", [f"{name}.png"])
-            save_image(tmp_path / images.format(split if images == "images/{}" else split.lower()) / f"{name}.png")
-        reading = only(tmp_path)
-        assert [opened(reading, open_box_dataset, split).name(0)[-5:] for split in ("train", "val")] == [
-            "a.png",
-            "b.png",
-        ]
 
 
 class TestMasks:
@@ -292,6 +150,8 @@ class TestMasks:
 
 
 BOTH = ("train", "val")
+
+
 PUBLIC_SETS = [
     # A set's name; its images and masks, {s} is a split, {f} a folder, {n} a number; splits; folders; the settings to be found.
     (
@@ -618,15 +478,6 @@ class TestFoldersOfAnyNames:
         assert len(opened(reading, open_dataset)) == 4
 
 
-def cells(count, shape=(60, 60)):
-    """A label image of squares."""
-    numbers = np.zeros(shape, np.uint16)
-    for number in range(count):
-        row, column = divmod(number, 7)
-        numbers[8 * row : 8 * row + 5, 8 * column : 8 * column + 5] = number + 1
-    return numbers
-
-
 class TestObjects:
     @pytest.mark.parametrize("folders", [("images", "masks"), ("rawimages", "groundtruth")])
     @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
@@ -702,220 +553,3 @@ class TestObjects:
         reading = only(tmp_path)
         assert reading.overrides[3:] == more
         assert sum(len(opened(reading, open_instance_dataset, split)) for split in ("train", "val")) == 2 * len(images)
-
-
-class TestVoc:
-    def test_image_sets(self, tmp_path):
-        reading = only(voc_boxes_tree(tmp_path))
-        assert {"data.train=[VOC2007/trainval]", "data.val=[VOC2007/test]"} < set(reading.overrides)
-        assert len(opened(reading, open_box_dataset, "val")) == 3
-
-    def test_annotations_and_images_in_two_folders_each(self, tmp_path):
-        """As in DIOR, whose oriented boxes have names of their own."""
-        for number, (name, split) in enumerate((("a", "train"), ("b", "val"), ("c", "test"))):
-            save_image(tmp_path / f"JPEGImages-{'test' if split == 'test' else 'trainval'}/{name}.jpg", seed=number)
-            save_voc_image(tmp_path / "x", name, voc_object("cat", (1, 1, 9, 9)))
-            for kind, box in (("Horizontal", "bndbox"), ("Oriented", "robndbox")):
-                folder = tmp_path / f"Annotations/{kind} Bounding Boxes"
-                folder.mkdir(parents=True, exist_ok=True)
-                text = (tmp_path / f"x/Annotations/{name}.xml").read_text()
-                (folder / f"{name}.xml").write_text(text.replace("bndbox", box))
-            save_image_set(tmp_path, split, name)
-        rmtree(tmp_path / "x")
-        reading = only(tmp_path)
-        assert reading.overrides[3:] == ["data.classes=[cat]", "data.train=[train]", "data.val=[val]"]
-        for split, name in (("train", "a"), ("val", "b")):
-            dataset = opened(reading, open_box_dataset, split)
-            assert [dataset.name(0), len(dataset[0]["boxes"])] == [name, 1]
-
-    def test_the_folder_itself_and_lists_beside_the_one(self, tmp_path):
-        folder = tmp_path / "set"
-        for name in "ab":
-            save_voc_image(folder, name, voc_object("cat", (1, 1, 9, 9)))
-        for name, image in (("train", "a"), ("train_files", "a.jpg"), ("cat_train", "a"), ("val", "b"), ("val_x", "b")):
-            save_image_set(folder, name, image)
-        reading = only(folder)
-        assert {"data.train=[train]", "data.val=[val]", "data.classes=[cat]"} < set(reading.overrides)
-        assert opened(reading, open_box_dataset, "val").name(0) == "b"
-
-    def test_an_object_without_a_box_is_left_to_the_check(self, tmp_path):
-        polygon = "<object><name>cat</name><polygon><x1>1</x1><y1>1</y1></polygon></object>"
-        save_voc_image(tmp_path, "a", voc_object("cat", (1, 1, 9, 9)), polygon)
-        (flaw,) = opened(only(tmp_path), open_box_dataset).flaws
-        assert "object 2 ('cat'): its xmin is ''" in str(flaw)
-
-    @pytest.mark.parametrize(
-        ("annotations", "images", "entry"),
-        [
-            ("{}", "{}", "{}"),
-            ("{}/annotations", "{}/images", "{}"),
-            ("Annotations/My {}", "Images/My {}", "My {}"),
-            ("my set/{}_zip/{}", "my set/{}_zip/{}", "my set/{}_zip/{}"),
-        ],
-    )
-    def test_folders_of_a_split(self, tmp_path, annotations, images, entry):
-        """Every class of the training images is found, and no other."""
-        names = {"Train": [f"{number:02}" for number in range(60)], "valid": ["x"], "test": ["y"]}
-        for split, stems in names.items():
-            for number, stem in enumerate(stems):
-                marks = voc_object("late" if number == 59 else "cat" if split == "Train" else "other", (1, 1, 9, 9))
-                file = tmp_path / annotations.replace("{}", split) / f"{stem}.xml"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(f"<annotation>{marks}</annotation>")
-                image = tmp_path / images.replace("{}", split) / f"{stem}.png"
-                image.parent.mkdir(parents=True, exist_ok=True)
-                image.touch()
-        reading = only(tmp_path)
-        assert (reading.format, reading.classes) == ("Pascal VOC without ImageSets", ["cat", "late"])
-        config = compose(reading.overrides).data
-        assert (config.train, config.val) == ([entry.replace("{}", "Train")], [entry.replace("{}", "valid")])
-        assert len(open_box_dataset(config, "train")) == 60
-
-    @pytest.mark.parametrize("annotations", [".", "Annotations", "set/xml", "dogs"])
-    def test_one_folder_is_shared(self, tmp_path, annotations):
-        for name in "abc":
-            save_voc_image(tmp_path / "made", name, voc_object("cat", (1, 1, 9, 9)))
-            save_image(tmp_path / annotations / f"{name}.png")
-            (tmp_path / f"made/Annotations/{name}.xml").rename(tmp_path / annotations / f"{name}.xml")
-        rmtree(tmp_path / "made")
-        reading = only(tmp_path)
-        assert {"data.train=[.]", "data.val_share=0.2"} < set(reading.overrides)
-        assert [len(opened(reading, open_box_dataset, split)) for split in ("train", "val")] == [2, 1]
-
-    def test_lists_that_belong_together(self, tmp_path):
-        """The images of trainval are those of train and of val."""
-        for name in "ab":
-            save_voc_image(tmp_path, name, voc_object("cat", (1, 1, 9, 9)))
-        for name, images in (("train", "a"), ("val", "b"), ("trainval", "ab"), ("test", "b")):
-            save_image_set(tmp_path, name, *images)
-        assert {"data.train=[train]", "data.val=[val]"} < set(only(tmp_path).overrides)
-
-    def test_lists_beside_the_folders(self, tmp_path):
-        for name in "ab":
-            save_voc_image(tmp_path, name, voc_object("cat", (1, 1, 9, 9)))
-        (tmp_path / "train.txt").write_text("JPEGImages/a.jpg\n")
-        (tmp_path / "val.txt").write_text("b\n")
-        (tmp_path / "classes.txt").write_text("cat\n")
-        reading = only(tmp_path)
-        assert {"data.train=[train.txt]", "data.val=[val.txt]"} < set(reading.overrides)
-        assert opened(reading, open_box_dataset, "val").name(0) == "b"
-
-
-class TestYolo:
-    def test_the_tree_of_other_tests(self, tmp_path):
-        for path in (yolo_tree(tmp_path), tmp_path / "data.yaml"):
-            reading = only(path)
-            assert (reading.format, reading.classes) == ("YOLO", ["cat", "dog"])
-            assert reading.overrides == ["data=yolo", f"data.root={tmp_path}", "model=faster_rcnn"]
-            assert len(opened(reading, open_box_dataset, "val")) == 4
-
-    @pytest.mark.parametrize(
-        ("val", "key", "more"),
-        [
-            ("valid", "val: ../valid/images", []),
-            ("test", "test: ../test/images", ["data.val=test"]),
-            ("train", "val: ../train/images", ["data.val_share=0.2"]),
-            ("train", "", ["data.val_share=0.2"]),
-        ],
-    )
-    def test_exports_of_roboflow(self, tmp_path, val, key, more):
-        root = tmp_path / "it's [mine], ~all, ü\\"
-        for seed, name in enumerate("abc"):
-            save_yolo(root, f"train/images/{name}.png", LINE, seed=seed)
-            save_yolo(root, f"{val}/images/{name}.png", LINE, seed=seed)
-        (root / "data.yaml").write_text(f"train: ../train/images\n{key}\nnc: 1\nnames: ['a cat']\n")
-        assert only(root).overrides[3:] == more
-        assert opened(only(root), open_box_dataset, "val").classes == ("a cat",)
-        assert len(opened(only(root), open_box_dataset, "val")) == (3 if val != "train" else 1)
-
-    @pytest.mark.parametrize("form", ["NAME.png", "images/NAME.png", "obj_train_data/NAME.png"])
-    def test_without_a_yaml(self, tmp_path, form):
-        for number, name in enumerate("abc"):
-            save_yolo(tmp_path, form.replace("NAME", name), f"{number} 0.5 0.5 0.2 0.2", seed=number)
-        reading = only(tmp_path)
-        assert reading.overrides[3:] == ["data.classes=[class_0,class_1,class_2]", "data.val_share=0.2"]
-        assert len(opened(reading, open_box_dataset, "train")) == 2
-        (tmp_path / "classes.txt").write_text("ant\nbee\ncat\n")
-        assert only(tmp_path).overrides[3:] == ["data.val_share=0.2"]
-        assert only(tmp_path).classes == ["ant", "bee", "cat"]
-
-    @pytest.mark.parametrize("form", ["VisDrone2019-DET-{}/images/{}.png", "images/{}2017/{}.png"])
-    def test_without_a_yaml_in_folders_of_splits(self, tmp_path, form):
-        for split in ("train", "val", "test-dev"):
-            for number in range(2):
-                save_yolo(tmp_path, form.format(split, f"{split}{number}"), LINE, seed=number)
-        reading = only(tmp_path)
-        folders = [str(Path(form.format(split, "x")).parent) for split in ("train", "val")]
-        assert reading.overrides[4:] == [f"data.train={folders[0]}", f"data.val={folders[1]}"]
-        for split in ("train", "val"):
-            dataset = opened(reading, open_box_dataset, split)
-            assert [Path(dataset.name(index)).stem for index in range(2)] == [f"{split}0", f"{split}1"]
-
-    def test_a_yaml_of_another_name_in_a_folder(self, tmp_path):
-        yolo_tree(tmp_path / "deep")
-        (tmp_path / "deep/data.yaml").rename(tmp_path / "deep/coco8.yaml")
-        reading = only(tmp_path)
-        assert reading.overrides[1:] == [f"data.root={tmp_path}/deep", "model=faster_rcnn", "data.yaml=coco8.yaml"]
-        assert len(opened(reading, open_box_dataset)) == 2
-
-    def test_names_in_capitals(self, tmp_path):
-        save_yolo(tmp_path, "images/Train/a.png", LINE)
-        save_yolo(tmp_path, "images/Validation/b.png", LINE, seed=1)
-        (tmp_path / "data.yaml").write_text("Train: Train.txt\nValidation: Validation.txt\nnames: [cat]\n")
-        for split, name in (("Train", "a"), ("Validation", "b")):
-            (tmp_path / f"{split}.txt").write_text(f"data/images/{split}/{name}.png\n")
-        reading = only(tmp_path)
-        assert [opened(reading, open_box_dataset, split).name(0)[-5] for split in ("train", "val")] == ["a", "b"]
-
-    def test_text_that_is_no_label(self, tmp_path):
-        save_image(tmp_path / "a.png")
-        (tmp_path / "a.txt").write_text("0 0.5 0.5 0.2 0.2\nthis is a cat\n")
-        with pytest.raises(UsageError, match=r"no data set was recognised"):
-            discover(tmp_path)
-
-
-class TestLabelme:
-    def test_the_tree_of_other_tests(self, tmp_path):
-        reading = only(labelme_tree(tmp_path))
-        assert (reading.format, reading.classes) == ("labelme", ["cat", "dog"])
-        assert reading.overrides == ["data=labelme", f"data.root={tmp_path}", "model=faster_rcnn"]
-        assert len(opened(reading, open_box_dataset, "val")) == 3
-
-    @pytest.mark.parametrize(
-        ("folders", "more"),
-        [
-            ([""], ["data.train=.", "data.val_share=0.2"]),
-            (["labels"], ["data.train=labels", "data.val_share=0.2"]),
-            (["one", "two"], ["data.train=.", "data.val_share=0.2"]),
-            (["training", "test"], ["data.train=training", "data.val=test"]),
-        ],
-    )
-    def test_folders(self, tmp_path, folders, more):
-        for folder in folders:
-            for seed, name in enumerate("ab"):
-                save_labelme(tmp_path / folder, f"{name}.json", drawn("cat", [[1, 1], [9, 9]], "rectangle"), seed=seed)
-        reading = only(tmp_path)
-        assert reading.overrides[3:] == more
-        assert len(opened(reading, open_box_dataset, "val")) > 0
-
-
-def test_what_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match=r"absent.json: there is no such folder or file"):
-        discover(tmp_path / "absent.json")
-
-
-def test_several_readings(tmp_path):
-    coco_tree(tmp_path)
-    folder_tree(tmp_path)
-    assert [reading.format for reading in discover(tmp_path)] == ["COCO", "folders of images and masks"]
-
-
-def test_nothing_to_recognise_links_in_circles_and_pipes(tmp_path):
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below/circle").symlink_to(tmp_path)
-    (tmp_path / "below/itself").symlink_to("itself")  # which the system refuses to follow
-    (tmp_path / "notes.md").touch()
-    for name in ("pipe.json", "pipe.yaml", "pipe.xml", "pipe.png"):
-        os.mkfifo(tmp_path / name)
-    with pytest.raises(UsageError, match=r"no data set was recognised; looked for COCO .*; there are files: 1 in \.$"):
-        discover(tmp_path)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcnrun.data.discover.paired_folders import find_layout, find_paired_folders, show_no_scene
 from dcnrun.data.layouts import Layout
-from dcnrun.data.paired_folders import find_layout, find_paired_folders, show_no_scene
 from tests.data.factories import labels, save_image, save_mask
 
 

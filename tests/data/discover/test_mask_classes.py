@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from dcnrun.data.mask_classes import guess_classes, hold_objects
+from dcnrun.data.discover.mask_classes import guess_classes, hold_objects
 
 BLOCKS = np.zeros((40, 40), np.uint8)
 BLOCKS[5:20, 5:30], BLOCKS[22:36, 10:35] = 1, 2

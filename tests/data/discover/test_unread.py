@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dcnrun.data.discover import discover
+from dcnrun.data.discover.folder import discover
 from dcnrun.errors import UsageError
 from tests.data.factories import save_image
 

@@ -1,20 +1,13 @@
 """Formats that are not read: how they are told, and what to do with them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dcnrun.data.files import IMAGE_SUFFIXES
+from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_files, has_images
 from dcnrun.runs import require_regular
 
-Listing = Mapping[str, list[str]]
-"""The names of the files in each folder, by the folder's path below the one looked at; that itself is ''."""
-
-MOST_READ = 50
-"""Files of a kind whose content is looked at."""
-BEGINNING = 65536
-"""Bytes of a file that tell what it is."""
 _PANOPTIC = "COCO's panoptic JSON"
 _HUGGING_FACE = "a table of Hugging Face's datasets"
 _ARRAYS = "a file of arrays"
@@ -94,16 +87,3 @@ def _unread(folder: Path, listing: Listing) -> Iterator[tuple[str, str]]:
                 with (folder / file).open("rb") as opened:
                     if re.search(mark, opened.read(BEGINNING)):
                         yield file, tool
-
-
-def has_images(names: Sequence[str]) -> bool:
-    """Whether some of these names are of images."""
-    return any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
-
-
-def first_files(listing: Listing, suffix: str) -> list[str]:
-    """Return the first files with a suffix, from several folders."""
-    by_folder = [
-        [f"{place}/{n}".lstrip("/") for n in names if n.lower().endswith(suffix)] for place, names in listing.items()
-    ]
-    return [name for names in by_folder for name in names[:MOST_READ]][: 4 * MOST_READ]

@@ -1,8 +1,8 @@
-"""What the values in masks may be that no file names: classes, by their numbers or colours, or objects."""
+"""What the values in masks are: the classes of a table beside them, else what they may be themselves, classes, by their numbers or colours, or objects."""
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from dcnrun.config.overrides import as_override
-from dcnrun.data.colours import GREY, keys_of
-from dcnrun.data.files import read_mask, read_object_numbers
+from dcnrun.config.schema import FolderConfig
+from dcnrun.data.colours import GREY, ColourTable, keys_of, parse_labelmap
+from dcnrun.data.files import read_mask, read_names, read_object_numbers
+from dcnrun.data.folder import IGNORED_NAMES
 from dcnrun.data.sample import IGNORE, MOST_CLASSES
-from dcnrun.errors import DcnrunError
+from dcnrun.errors import DataError, DcnrunError
 from dcnrun.runs import require_regular
 
+TABLES = ("class_dict.csv", "class_dict_seg.csv", "label_class_dict.csv")
+"""Tables of classes and colours that come with many data sets on Kaggle."""
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
 _MOST_GAPS = 0.2
@@ -31,6 +35,61 @@ class Guess(NamedTuple):
     classes: list[str]
     overrides: list[str]
     remark: str = ""
+
+
+def classes_of_masks(root: Path, names: Sequence[str], masks: Sequence[Path]) -> Guess:
+    """Return the names in a labelmap or classes.txt, else made up for what the first masks hold."""
+    default = FolderConfig().labelmap
+    for file in [root / "_classes.csv", *(mask.parent / "_classes.csv" for mask in masks[:1])]:
+        if file.is_file() and len(found := _classes_by_value(file)) > 1:
+            return Guess(found, [])
+    for name in ("labelmap.txt", "label_colors.txt", "classes.txt"):
+        if name in names and len(found := _listed_classes(root / name)) > 1:
+            return Guess(found, [] if name in (default, "classes.txt") else [as_override("data.labelmap", name)])
+    tables = (_of_table(root, name, masks) for name in names if PurePosixPath(name).name in TABLES)
+    return next(filter(None, tables), None) or guess_classes(masks)
+
+
+def _of_table(root: Path, name: str, masks: Sequence[Path]) -> Guess | None:
+    """Return the classes of a table of names and colours, by the order of its rows or by colour, as masks have them; None where they have neither."""
+    try:
+        named = parse_labelmap(read_names(root / name))
+    except (DataError, ValueError):
+        return None
+    with suppress(DcnrunError):  # masks in colours
+        if masks and max(int(read_mask(mask)[0].max()) for mask in masks) < len(named):
+            return Guess(list(named), [])
+    table = ColourTable({colour: number for number, colour in enumerate(named.values())}, name)
+    try:
+        for mask in masks:
+            read_mask(mask, table)
+    except DcnrunError:
+        return None
+    classes = [each for each in named if each.lower() not in IGNORED_NAMES]
+    return Guess(classes, [as_override("data.labelmap", name)]) if masks and len(classes) > 1 else None
+
+
+def _classes_by_value(file: Path) -> list[str]:
+    """Return the names in Roboflow's table of values and classes, where the values are 0, 1, 2 ..."""
+    try:
+        rows = [line.partition(",") for line in read_names(file)[1:]]
+    except DataError:
+        return []
+    is_row = [value.strip() for value, _, _ in rows] == [str(number) for number in range(len(rows))]
+    return [name.strip() for _, _, name in rows] if is_row else []
+
+
+def _listed_classes(file: Path) -> list[str]:
+    """Return the names of classes in a labelmap, or in a list of names a line."""
+    try:
+        lines = read_names(file)
+    except DataError:
+        return []
+    try:
+        names = list(parse_labelmap(lines))
+    except ValueError:  # it has no colours
+        names = [line.split(":")[0].strip() for line in lines if not line.startswith("#")]
+    return [name for name in names if name.lower() not in IGNORED_NAMES]
 
 
 def guess_classes(masks: Sequence[Path]) -> Guess:

@@ -10,17 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcnrun.data.colours import GREY
+from dcnrun.data.discover.split_names import TRAIN, VAL, train_and_val
 from dcnrun.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, image_layout, read_object_numbers
 from dcnrun.data.layouts import ANY, Layout
 from dcnrun.data.mask_names import KNOWN_SUFFIXES, best_naming, masks_beside, others_beside
-from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DcnrunError
 
 _T = TypeVar("_T")
 
-TEST_NAMES = ("test", "testing", "dev")
-"""What a folder of images to test on may be called."""
-TRAINVAL_NAMES = ("trainval", "train_val")
 _MOST_FOLDERS = 30
 _MOST_OF_KIND = 4
 """Folders of a kind, where there are many kinds: images and masks of one patient are looked at before those of the next."""
@@ -39,8 +36,9 @@ _MASKS = re.compile(r"mask|label|seg|semantic|truth|gt|annot|target", re.IGNOREC
 _NO_IMAGES = re.compile(rf"{_MASKS.pattern}|instance|depth", re.IGNORECASE)
 _LETTERS = "a-zA-Z0-9"
 _WORD = re.compile(r"[a-z]+|[0-9]+")
-_SPLIT_WORDS = sorted((*TRAINVAL_NAMES, *SPLIT_NAMES["train"], *SPLIT_NAMES["val"], *TEST_NAMES), key=len, reverse=True)
-_SPLIT = re.compile(rf"(?<![a-zA-Z])({'|'.join(_SPLIT_WORDS)})(?![a-zA-Z])", re.IGNORECASE)
+_SPLIT = re.compile(
+    rf"(?<![a-zA-Z])({'|'.join(sorted((*TRAIN, *VAL), key=len, reverse=True))})(?![a-zA-Z])", re.IGNORECASE
+)
 
 
 class FoundLayout(NamedTuple):
@@ -176,7 +174,7 @@ def _is_of_others(pair: _Pair, found: Sequence[_Pair]) -> bool:
 def _is_to_validate(place: str) -> bool:
     """Whether a folder is of a split to validate or to test on."""
     words = {word.lower() for word in _SPLIT.findall(place)}
-    return bool(words) and words <= {*SPLIT_NAMES["val"], *TEST_NAMES}
+    return bool(words) and words <= {*VAL}
 
 
 def _has_colours(numbers: NDArray[Any] | None) -> bool:
@@ -283,14 +281,12 @@ def _replaced(place: str, word: str, by: str, letters: str) -> str:
 
 def _train_and_val(splits: Sequence[str]) -> tuple[str, str | None]:
     """Return what is trained and validated on of what SPLIT stands for; "" and None where it is not there."""
-    by_name = {split.lower(): split for split in splits}
-    train = next((by_name[name] for name in (*SPLIT_NAMES["train"], *TRAINVAL_NAMES) if name in by_name), None)
-    val = next((by_name[name] for name in (*SPLIT_NAMES["val"], *TEST_NAMES) if name in by_name), None)
+    train, val = train_and_val(splits)
     return (train, val) if train else (val or "", None)
 
 
 def _rank(found: FoundLayout) -> tuple[bool, bool, int, int]:
     """Sort layouts: those with both splits of their own, then with one to train on, then by how many folders are read, then the simplest."""
-    is_to_train = found.train.lower() in (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
+    is_to_train = found.train.lower() in TRAIN
     stars = (found.layout.images + found.layout.masks).count(ANY)
     return found.val is not None, is_to_train, len(found.places), -stars

@@ -1,0 +1,1 @@
+"""Finds out what a folder of data is, by looking at it: `folder.discover`."""
