@@ -172,6 +172,7 @@ class Source(StrEnum):
     yolo = "yolo"
     labelme = "labelme"
     instance_masks = "instance_masks"
+    panoptic = "panoptic"
 
 
 class Rectangles(StrEnum):
@@ -728,6 +729,18 @@ class InstanceMasksConfig(BoxFilesConfig, PairedFilesConfig):
         "number in masks that is neither trained on nor scored, such as Pascal VOC's 255; null: every number but 0 is an object",
         ge=1,
     )
+
+
+@dataclass
+class PanopticConfig(BoxFilesConfig):
+    """Segments in COCO's panoptic format: one JSON file for a split, and a picture of the segments of each image."""
+
+    source: Source = setting(Source.panoptic, "the reader")
+    images: str = setting("SPLIT", "folder of the images, below root; SPLIT stands for data.train or data.val")
+    annotations: str = setting("annotations/panoptic_SPLIT.json", "JSON file, below root; SPLIT as for data.images")
+    masks: str = setting("annotations/panoptic_SPLIT", "folder of the pictures of segments, below root; SPLIT likewise")
+    train: str = setting("train", "split to train on")
+    val: str = setting("val", "split to validate on")
 
 
 def _subclasses(schema: type[DataConfig]) -> Iterator[type[DataConfig]]:

@@ -285,7 +285,7 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
         raise DataError(
             f"{path}: its grey values have {bits} bits, which would be stretched to 0 to 255; expected {_MASK_EXPECTED}"
         )
-    _require_opaque(path, picture)
+    _require_opaque(path, picture, _MASK_EXPECTED)
     if colours is not None and (picture.mode in ("P", "RGB", "RGBA") or colours.is_grey):
         try:
             return colours.values_of(np.array(picture.convert("RGB"))), []
@@ -306,7 +306,7 @@ def read_object_numbers(path: Path) -> NDArray[Any]:
     numbers = _numbers(path, _OBJECTS_EXPECTED)
     if numbers is None:
         picture = _exact_picture(path, _OBJECTS_EXPECTED)
-        _require_opaque(path, picture)
+        _require_opaque(path, picture, _OBJECTS_EXPECTED)
         if picture.format == "GIF":  # what writes it numbers its colours anew
             picture = picture.convert("RGB")
         numbers = np.array(picture)
@@ -318,6 +318,19 @@ def read_object_numbers(path: Path) -> NDArray[Any]:
     if not is_number.all():
         raise DataError(f"{path}: it holds the value {numbers[~is_number][0]:g}; expected {_OBJECTS_EXPECTED}")
     return numbers if numbers.dtype.kind == "u" else numbers.astype(np.int64)
+
+
+def read_colours(path: Path, expected: str) -> NDArray[np.uint8]:
+    """Read the colours of a picture's pixels (H, W, 3), upright, black where it is transparent.
+
+    DataError where its format has changed them, pixels are half transparent, or grey values have more than 8 bits.
+    """
+    picture = _exact_picture(path, expected)
+    _require_opaque(path, picture, expected)
+    if picture.mode in _DEEP_MODES:
+        raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
+    colours = np.array(picture.convert("RGBA"))
+    return np.where(colours[..., 3:] > 0, colours[..., :3], 0)
 
 
 def _exact_picture(path: Path, expected: str) -> Any:
@@ -364,12 +377,12 @@ def _grey_values(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[..., 0]
 
 
-def _require_opaque(path: Path, picture: Any) -> None:
+def _require_opaque(path: Path, picture: Any, expected: str) -> None:
     """Raise DataError where pixels are half transparent: soft edges, which are of no class."""
     if picture.mode in ("LA", "RGBA"):
         alpha = np.array(picture)[..., -1]
         if soft := int(((alpha > 0) & (alpha < 255)).sum()):
-            raise DataError(f"{path}: {soft} pixels are half transparent; expected {_MASK_EXPECTED}")
+            raise DataError(f"{path}: {soft} pixels are half transparent; expected {expected}")
 
 
 def _bits(path: Path, picture: Any) -> int:

@@ -9,7 +9,19 @@ from dcnrun.config.groups import LABELS_IN_WORDS, Labels, choices
 from dcnrun.config.schema import DataConfig, FilesConfig, Source
 from dcnrun.config.validate import must_be, range_problems, without_consequences
 from dcnrun.config.yaml_files import read_yaml
-from dcnrun.data import cityscapes, class_masks, coco, folder, instance_masks, labelme, shapes, voc, voc_boxes, yolo
+from dcnrun.data import (
+    cityscapes,
+    class_masks,
+    coco,
+    folder,
+    instance_masks,
+    labelme,
+    panoptic,
+    shapes,
+    voc,
+    voc_boxes,
+    yolo,
+)
 from dcnrun.data.bands import default_of
 from dcnrun.data.box_batches import BoxDataset
 from dcnrun.data.mask_batches import SegmentationDataset
@@ -31,6 +43,8 @@ class DataSource(Generic[ConfigT]):
     """Opens a split with a mask for each image; None where the source has none."""
     boxes: Callable[[ConfigT, Split, bool], BoxDataset] | None = None
     """Opens a split with boxes, and with a mask for each box where that is asked for and there are any."""
+    usual_labels: Labels = "masks"
+    """The kind of labels that its files are made for: class masks may be made of files with boxes."""
     has_object_masks: bool = False
     """Whether what `boxes` opens may have masks of the objects."""
     rules: Callable[[ConfigT], Iterable[Rule]] = lambda _: ()
@@ -46,11 +60,6 @@ class DataSource(Generic[ConfigT]):
         }
         return frozenset(kind for kind, is_given in given.items() if is_given)
 
-    @property
-    def usual_labels(self) -> Labels:
-        """The kind of labels that its files are made for: class masks may be made of files with boxes."""
-        return "boxes" if issubclass(self.config, schema.BoxFilesConfig) else "masks"
-
 
 DATASETS: dict[Source, DataSource[Any]] = {
     Source.shapes: DataSource(
@@ -63,11 +72,14 @@ DATASETS: dict[Source, DataSource[Any]] = {
     Source.folder: DataSource(schema.FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
     Source.voc2012: DataSource(schema.Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
     Source.cityscapes: DataSource(schema.CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
-    Source.voc: DataSource(schema.VocConfig, boxes=voc_boxes.VocBoxDataset, rules=voc_boxes.rules),
+    Source.voc: DataSource(
+        schema.VocConfig, boxes=voc_boxes.VocBoxDataset, usual_labels="boxes", rules=voc_boxes.rules
+    ),
     Source.coco: DataSource(
         schema.CocoConfig,
         masks=class_masks.of(coco.CocoDataset),
         boxes=coco.CocoDataset,
+        usual_labels="boxes",
         has_object_masks=True,
         rules=coco.rules,
     ),
@@ -75,6 +87,7 @@ DATASETS: dict[Source, DataSource[Any]] = {
         schema.YoloConfig,
         masks=class_masks.of(yolo.YoloDataset),
         boxes=yolo.YoloDataset,
+        usual_labels="boxes",
         has_object_masks=True,
         rules=yolo.rules,
     ),
@@ -82,6 +95,7 @@ DATASETS: dict[Source, DataSource[Any]] = {
         schema.LabelmeConfig,
         masks=class_masks.of(labelme.LabelmeDataset),
         boxes=labelme.LabelmeDataset,
+        usual_labels="boxes",
         has_object_masks=True,
         rules=labelme.rules,
     ),
@@ -89,8 +103,16 @@ DATASETS: dict[Source, DataSource[Any]] = {
         schema.InstanceMasksConfig,
         masks=class_masks.of(instance_masks.InstanceMasksDataset),
         boxes=instance_masks.InstanceMasksDataset,
+        usual_labels="boxes",
         has_object_masks=True,
         rules=instance_masks.rules,
+    ),
+    Source.panoptic: DataSource(
+        schema.PanopticConfig,
+        masks=panoptic.PanopticDataset,
+        boxes=panoptic.PanopticBoxDataset,
+        has_object_masks=True,
+        rules=panoptic.rules,
     ),
 }
 

@@ -165,6 +165,49 @@ def load_json(root, split):
     return json.loads((root / "annotations" / f"instances_{split}.json").read_text())
 
 
+def panoptic_tree(root, splits=("train", "val")):
+    """Stuff, two things of a class that touch, a crowd, and pixels of nothing, as one file of segments and a picture of each image's."""
+    categories = [
+        {"id": 200, "name": "sky", "isthing": 0, "supercategory": "sky"},
+        {"id": 1, "name": "cat", "isthing": 1, "supercategory": "animal"},
+        {"id": 7, "name": "dog", "isthing": 1, "supercategory": "animal"},
+    ]
+    for nth, split in enumerate(splits):
+        images, annotations = [], []
+        for number in (7, 3, 5):
+            name = f"{split}_{number}"
+            save_image(root / split / f"{name}.jpg", (40, 30), number + 100 * nth)
+            ids, boxes = panoptic_segments(number)
+            save_panoptic(root / f"annotations/panoptic_{split}/{name}.png", ids)
+            segments = [
+                {"id": each, "category_id": category, "bbox": box, "area": int((ids == each).sum()), "iscrowd": crowd}
+                for (each, category, crowd), box in boxes.items()
+            ]
+            images.append({"id": number, "file_name": f"{name}.jpg", "width": 40, "height": 30})
+            annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": segments})
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"annotations/panoptic_{split}.json").write_text(json.dumps(document))
+    return root
+
+
+def panoptic_segments(number):
+    """The segments' numbers (30, 40), from 1 byte to 3; and for each its number, category and whether it is a crowd, with its box."""
+    ids = np.full((30, 40), 70_000 + number, np.int64)
+    ids[5:15, 4:24], ids[5:15, 24:30], ids[20:28, 2:10], ids[28:, :] = 300, 3, 255, 0
+    boxes = {
+        (70_000 + number, 200, 0): [0, 0, 40, 28],
+        (300, 1, 0): [4, 5, 20, 10],
+        (3, 1, 0): [24, 5, 6, 10],
+        (255, 7, 1): [2, 20, 8, 8],
+    }
+    return ids, boxes
+
+
+def save_panoptic(file, ids):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)).save(file)
+
+
 def save_yolo(root, image, *lines, size=(40, 30), seed=0):
     """An image and the file of its objects, in `labels` where it is in `images`; no file without lines at all."""
     save_image(root / image, size, seed)

@@ -7,7 +7,7 @@ circles), and of large folders only the first entries are looked at.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dcnrun.data.discover.box_formats import find_coco, find_labelme, find_voc, find_yolo
+from dcnrun.data.discover.annotation_files import find_coco, find_labelme, find_voc, find_yolo
 from dcnrun.data.discover.listing import Listing, has_images, list_files
 from dcnrun.data.discover.mask_folders import (
     find_cell_tracking,

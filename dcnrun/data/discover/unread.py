@@ -55,6 +55,7 @@ _UNREAD = (
 """Endings of files, what they hold, nothing where the ending tells all, and the format that this is of."""
 _EXPORT = "export it as COCO, YOLO or Pascal VOC, or as masks, from there"
 _REMEDIES = {
+    _PANOPTIC: "for that its pictures of segments must be there: `dcnrun data check data=panoptic data.root=...` says what is missing",
     _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
     _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them",
     _ARRAYS: "save its slices or pictures as TIFF or PNG, with masks beside them",

@@ -1,8 +1,9 @@
-"""Data sets of boxes: COCO's, YOLO's, labelme's and Pascal VOC's."""
+"""Data sets whose labels are in files of annotations: COCO's, of objects or of segments, YOLO's, labelme's and Pascal VOC's."""
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -11,8 +12,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from dcnrun.config.overrides import as_override
-from dcnrun.config.schema import VocConfig, YoloConfig
+from dcnrun.config.schema import PanopticConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
+from dcnrun.data import panoptic
 from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
 from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_files, has_images
@@ -25,42 +27,95 @@ from dcnrun.data.sample import Split
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
 from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read_layout
-from dcnrun.errors import DcnrunError
+from dcnrun.errors import DataError, DcnrunError
 
 
 def find_coco(root: Path, listing: Listing) -> Iterator[Reading]:
-    """Find COCO's files of objects and their images."""
-    files: dict[str, tuple[list[str], str]] = {}
-    counts: dict[str, int] = {}
-    for file in first_files(listing, ".json"):
-        if (outline := read_outline(root / file)) and _has_objects(outline):
-            names = [str(entry.name) for entry in classes_of(outline.categories, outline.annotations)]
-            files[file] = names, _image_folder(listing, file, [str(entry.file_name) for entry in outline.images])
-            counts[file] = len(outline.annotations)
-    files = dict(sorted(files.items(), key=lambda item: ("instances" not in item[0], -counts[item[0]])))
-    train, val = train_and_val(list(files))
-    if not files:
-        return
-    train = train or next(file for file in files if file != val or len(files) == 1)
-    val = val if val != train else None
-    classes, folder = files[train]
-    parts = with_split(train, folder, val, files[val][1]) if val else None
+    """Find COCO's files of objects, and its panoptic ones of segments, and their images."""
+    outlines = {file: outline for file in first_files(listing, ".json") if (outline := read_outline(root / file))}
+    if of_objects := {file: outline for file, outline in outlines.items() if _has_objects(outline)}:
+        yield _objects(root, listing, of_objects)
+    documents: dict[str, panoptic.Document] = {}
+    for file in outlines.keys() - of_objects.keys():
+        with suppress(DataError):  # captions, sizes of images
+            documents[file] = panoptic.read_document(root / file)
+    folders = ((file, _pictures(listing, file, documents[file])) for file in sorted(documents))
+    if pictures := {file: folder for file, folder in folders if folder}:
+        yield _segments(root, listing, documents, pictures)
+
+
+def _objects(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> Reading:
+    names = sorted(outlines, key=lambda file: ("instances" not in file, -len(outlines[file].annotations)))
+    images = {
+        file: _folder_of(listing, file, [str(entry.file_name) for entry in outlines[file].images]) for file in names
+    }
+    train, val = _two_files(names)
+    parts = with_split(train, images[train], val, images[val]) if val else None
     if parts is None and val:  # by their names alone, where they are in several folders
-        parts = "SPLIT", os.path.commonpath([folder, files[val][1]]) or ".", train, val
+        parts = "SPLIT", os.path.commonpath([images[train], images[val]]) or ".", train, val
     if parts is None:
-        val, parts = None, ("SPLIT", folder, train, "")
-    annotations, images_in, *splits = parts
+        val, parts = None, ("SPLIT", images[train], train, "")
     overrides = ["data=coco", as_override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [as_override("data.annotations", annotations), as_override("data.images", images_in)]
-    overrides += [
-        as_override(f"data.{key}", name)
-        for key, name in zip(("train", "val"), splits, strict=True)
-        if name and name != key
+    overrides += [as_override("data.annotations", parts[0]), as_override("data.images", parts[1]), *_splits(*parts[2:])]
+    because = f"{first_few(names)} with images, annotations and categories"
+    classes = classes_of(outlines[train].categories, outlines[train].annotations)
+    return Reading("COCO", because, overrides, [str(entry.name) for entry in classes], in_words(train, val))
+
+
+def _segments(
+    root: Path, listing: Listing, documents: Mapping[str, panoptic.Document], pictures: Mapping[str, str]
+) -> Reading:
+    others = {place: names for place, names in listing.items() if place not in pictures.values()}
+    images = {
+        file: _first_folder((others, listing), file, [entry.file_name for entry in documents[file].images]) or "."
+        for file in pictures
+    }
+    train, val = _two_files(list(pictures))
+    of_images, of_pictures = (
+        with_split(train, each[train], val, each[val]) if val else None for each in (images, pictures)
+    )
+    if of_images and of_pictures:
+        annotations, folders, splits = of_images[0], (of_images[1], of_pictures[1]), of_images[2:]
+    else:
+        val, annotations, folders, splits = None, train, (images[train], pictures[train]), ("train", "")
+    settings = {"annotations": annotations, "images": folders[0], "masks": folders[1]}
+    default = PanopticConfig()
+    overrides = ["data=panoptic", as_override("data.root", str(root)), "model=deeplab"]
+    overrides += [as_override(f"data.{key}", text) for key, text in settings.items() if text != getattr(default, key)]
+    because = f"{first_few(list(pictures))} with segments_info, and pictures of segments in {pictures[train]}"
+    classes = sorted(documents[train].categories, key=lambda category: category.id)
+    overrides += _splits(*splits)
+    return Reading("COCO, panoptic", because, overrides, [each.name for each in classes], in_words(train, val))
+
+
+def _two_files(names: Sequence[str]) -> tuple[str, str | None]:
+    """Return the file to train on, and that to validate on if there is one."""
+    train, val = train_and_val(names)
+    train = train or next(name for name in names if name != val or len(names) == 1)
+    return train, val if val != train else None
+
+
+def _splits(train: str, val: str) -> list[str]:
+    """Return the settings of what is trained and validated on: the share of what is trained on where `val` is empty."""
+    named = [
+        as_override(f"data.{key}", name) for key, name in (("train", train), ("val", val)) if name not in ("", key)
     ]
-    if val is None:
-        overrides.append(VAL_SHARE)
-    because = f"{first_few(list(files))} with images, annotations and categories"
-    yield Reading("COCO", because, overrides, classes, in_words(train, val))
+    return named if val else [*named, VAL_SHARE]
+
+
+def _pictures(listing: Listing, file: str, document: panoptic.Document) -> str | None:
+    """Return the folder of the pictures of segments that a panoptic file names; None where none is there."""
+    called_so = {place: names for place, names in listing.items() if re.search("panoptic|mask|label|seg", place)}
+    return _first_folder((called_so, listing), file, [annotation.file_name for annotation in document.annotations])
+
+
+def _first_folder(listings: Sequence[Listing], file: str, files: Sequence[str]) -> str | None:
+    """Return the folder that holds these files in the first of several listings that has any; None where none has."""
+    names = files[:MOST_READ]
+    for listing in listings:
+        if any(_is_there(listing, place, name) for place in listing for name in names):
+            return _folder_of(listing, file, files)
+    return None
 
 
 def _has_objects(outline: Outline) -> bool:
@@ -69,9 +124,9 @@ def _has_objects(outline: Outline) -> bool:
     return bool(outline.images and outline.categories) and (has_class or not outline.annotations)
 
 
-def _image_folder(listing: Listing, file: str, images: Sequence[str]) -> str:
-    """Return the folder that holds the images of a COCO file: with most of the first of them, at best of the file's split."""
-    names = images[:MOST_READ]
+def _folder_of(listing: Listing, file: str, files: Sequence[str]) -> str:
+    """Return the folder that holds the files that one of COCO's names: with most of the first of them, at best of its split."""
+    names = files[:MOST_READ]
     word = split_word(file, (*TRAIN, *VAL))
     beside = str(Path(file).parent).removeprefix(".")
 

@@ -1,15 +1,18 @@
-"""Folders of boxes are recognised, and the settings that are printed for them open them."""
+"""Folders with files of annotations are recognised, and the settings that are printed for them open them."""
 
 import json
 import re
 from pathlib import Path
 from shutil import rmtree
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dcnrun.config.compose import compose
 from dcnrun.data.discover.folder import discover
-from dcnrun.data.registry import open_box_dataset
+from dcnrun.data.registry import open_box_dataset, open_dataset, open_instance_dataset
+from dcnrun.data.sample import IGNORE
 from dcnrun.errors import UsageError
 from tests.data.discover.factories import only, opened
 from tests.data.factories import (
@@ -17,6 +20,8 @@ from tests.data.factories import (
     coco_tree,
     drawn,
     labelme_tree,
+    panoptic_segments,
+    panoptic_tree,
     save_image,
     save_image_set,
     save_labelme,
@@ -27,6 +32,7 @@ from tests.data.factories import (
     yolo_tree,
 )
 
+BOTH = ("train", "val")
 LINE = "0 0.5 0.5 0.2 0.2"
 
 
@@ -129,7 +135,9 @@ class TestCoco:
         reading = only(tmp_path)
         assert {"data.train=annotations/instances_default.json", "data.val_share=0.2"} < set(reading.overrides)
         (tmp_path / "annotations/instances_default.json").unlink()
-        with pytest.raises(UsageError, match=r"panoptic_default.json is COCO's panoptic JSON, which is not read"):
+        with pytest.raises(
+            UsageError, match=r"panoptic_default.json is COCO's panoptic JSON, which is not read; for that its pictures"
+        ):
             discover(tmp_path)
 
     @pytest.mark.parametrize("images", ["images/{}", "images/{} set"])
@@ -142,6 +150,50 @@ class TestCoco:
             "a.png",
             "b.png",
         ]
+
+
+class TestPanoptic:
+    def test_two_files(self, tmp_path):
+        reading = only(panoptic_tree(tmp_path))
+        assert reading.overrides == ["data=panoptic", f"data.root={tmp_path}", "model=deeplab"]
+        assert reading.classes == ["cat", "dog", "sky"]
+        assert len(opened(reading, open_dataset, "val")) == 3
+        assert len(opened(reading, open_instance_dataset, "val")) == 3
+
+    def test_coco_2017_as_it_is_unpacked(self, tmp_path):
+        panoptic_tree(tmp_path)
+        for split in BOTH:
+            for place in (split, f"annotations/panoptic_{split}", f"annotations/panoptic_{split}.json"):
+                (tmp_path / place).rename(tmp_path / place.replace(split, f"{split}2017"))
+            save_coco(tmp_path / f"annotations/instances_{split}2017.json", [f"{split}_7.jpg"])
+        objects, reading = discover(tmp_path)
+        assert objects.format == "COCO"
+        assert reading.overrides[3:] == [
+            "data.annotations=annotations/panoptic_SPLIT2017.json",
+            "data.images=SPLIT2017",
+            "data.masks=annotations/panoptic_SPLIT2017",
+        ]
+        assert [opened(reading, open_dataset, split).name(0) for split in BOTH] == ["train_7.jpg", "val_7.jpg"]
+
+    @pytest.mark.parametrize(("images", "splits"), [("{}/images", BOTH), ("images", ["default"])])
+    def test_pictures_with_the_names_of_their_images(self, tmp_path, images, splits):
+        """As in Mapillary Vistas; or one file without a split."""
+        panoptic_tree(tmp_path / "x", splits)
+        for split in splits:
+            folder = tmp_path / images.format(split)
+            folder.mkdir(parents=True)
+            for file in (tmp_path / "x" / split).iterdir():
+                Image.open(file).save(folder / f"{file.stem}.png")
+            (tmp_path / "x/annotations" / f"panoptic_{split}").rename(folder.parent / "panoptic")
+            document = json.loads(
+                (tmp_path / f"x/annotations/panoptic_{split}.json").read_text().replace(".jpg", ".png")
+            )
+            (folder.parent / "panoptic/panoptic_2018.json").write_text(json.dumps(document))
+        rmtree(tmp_path / "x")
+        reading = only(tmp_path)
+        assert ("data.val_share=0.2" in reading.overrides) == (splits != BOTH)
+        ids, _ = panoptic_segments(7)
+        assert np.array_equal(opened(reading, open_dataset)[0]["mask"] == IGNORE, ids == 0)
 
 
 class TestVoc:
