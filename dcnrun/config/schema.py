@@ -611,6 +611,10 @@ class FolderConfig(PairedFilesConfig):
         [],
         "colours of the classes in masks, in their order, #rrggbb or r,g,b; further ones are ignored; []: as labelmap has",
     )
+    nearest_class: bool = setting(
+        False,
+        "values and colours in masks that are no class count as the nearest class, as JPEG and edges that a program has smoothed need; allows JPEG masks",
+    )
     labelmap: Optional[str] = setting(
         "labelmap.txt",
         "file below root with the classes' colours, NAME:R,G,B or R G B NAME a line; where it is absent or null: none",

@@ -17,10 +17,11 @@ _ROW = re.compile(r"([^,:]+),(\s*\d+\s*,\s*\d+\s*,\s*\d+)")
 
 
 class ColourTable:
-    """The value in a mask that each of some colours stands for."""
+    """The value in a mask that each of some colours stands for, and with `nearest` each other colour by the nearest of them."""
 
-    def __init__(self, values: Mapping[Colour, int], source: str) -> None:
+    def __init__(self, values: Mapping[Colour, int], source: str, *, nearest: bool = False) -> None:
         """`source`: where the colours come from, for messages."""
+        self._nearest = nearest
         self.is_grey = all(red == green == blue for red, green, blue in values)
         self._source = source
         keys = keys_of(np.array(list(values), np.uint8))
@@ -33,10 +34,24 @@ class ColourTable:
         keys = keys_of(pixels)
         places = np.searchsorted(self._sorted_keys, keys).clip(max=len(self._sorted_keys) - 1)
         unknown = self._sorted_keys[places] != keys
-        if unknown.any():
+        if unknown.any() and self._nearest:
+            found, which = np.unique(keys[unknown], return_inverse=True)
+            places[unknown] = nearest_of(found, self._sorted_keys)[which]
+        elif unknown.any():
             raise ValueError(f"{self._source} has no class with the colours {count_colours(pixels[unknown])}")
         values: NDArray[np.uint8] = self._values[places]
         return values
+
+
+def nearest_of(keys: NDArray[np.int32], known: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return for each colour the index of the nearest known one, in RGB; all colours (n,) as the numbers that `#rrggbb` writes."""
+    channels, others = (np.stack([each >> 16, each >> 8 & 255, each & 255], -1) for each in (keys, known))
+    least, index = np.full(len(keys), np.iinfo(np.int32).max), np.zeros(len(keys), np.int64)
+    for number, other in enumerate(others):
+        distance = np.square(channels - other).sum(-1)
+        index[distance < least] = number
+        least = np.minimum(least, distance)
+    return index
 
 
 def parse_colour(text: str) -> Colour | None:

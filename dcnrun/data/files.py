@@ -41,6 +41,8 @@ _OBJECTS_EXPECTED = "a grey, index-colour or RGB image with a whole number or a 
 _BITS_PER_SAMPLE = 258
 """A TIFF page's tag."""
 _OUT_OF_RANGE = -1
+_MOST_COLOURED = 16
+"""What the channels of grey that JPEG has changed differ in at most."""
 _ON_THEIR_SIDE = (5, 6, 7, 8)
 """EXIF orientations that turn an image by 90 degrees, perhaps mirrored."""
 _SUBFILE_TYPE = 254
@@ -69,6 +71,12 @@ class LabelTable:
         """Whether a value is a class, or ignored."""
         return bool(self.meaning[value] != _OUT_OF_RANGE)
 
+    def nearest(self) -> NDArray[np.uint8]:
+        """Return for each value (256,) the nearest that stands for something, the smaller of two."""
+        known = np.flatnonzero(self.meaning != _OUT_OF_RANGE)
+        nearest: NDArray[np.uint8] = known[np.abs(np.arange(256)[:, None] - known).argmin(1)].astype(np.uint8)
+        return nearest
+
     @classmethod
     def identity(cls, classes: int, ignore: int) -> "LabelTable":
         """Values 0 to classes - 1 are the classes themselves, `ignore` is IGNORE, any other is out of range."""
@@ -91,13 +99,19 @@ class FileDataset(SegmentationDataset):
     """Samples read from pairs of files."""
 
     def __init__(
-        self, pairs: Sequence[Pair], classes: Sequence[str], labels: LabelTable, colours: ColourTable | None = None
+        self,
+        pairs: Sequence[Pair],
+        classes: Sequence[str],
+        labels: LabelTable,
+        colours: ColourTable | None = None,
+        nearest: NDArray[np.uint8] | None = None,
     ) -> None:
-        """`colours`: the values of masks in colours, if there may be any."""
+        """`colours`: the values of masks in colours, if there may be any; `nearest`: as of `read_mask`."""
         self.classes = tuple(classes)
         self._pairs = list(pairs)
         self._labels = labels
         self._colours = colours
+        self._nearest = nearest
         self._palette: dict[tuple[int, ...], tuple[int, Path]] = {}  # of the masks read so far: their value, and where
 
     def __len__(self) -> int:
@@ -127,7 +141,7 @@ class FileDataset(SegmentationDataset):
             return b""
 
     def _values_in(self, file: Path) -> NDArray[np.uint8]:
-        values, palette = read_mask(file, self._colours)
+        values, palette = read_mask(file, self._colours, self._nearest)
         self._require_same_palette(file, values, palette)
         return values
 
@@ -271,14 +285,24 @@ def _read_deep(path: Path, pages_are_bands: bool) -> NDArray[Any]:
         raise DataError(f"{path}: {why_unreadable(error)}; expected {_IMAGE_EXPECTED}") from error
 
 
-def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
+def read_mask(
+    path: Path, colours: ColourTable | None = None, nearest: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
     """Read the values of a mask (H, W), upright, colour indices or grey values; and the colour of each index, if there are any.
 
-    With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey.
+    With `colours`, the colours of pixels say the values; grey values are left as they are, unless all those colours are grey. `nearest` (256,) has the
+    value that each grey value is taken for, and allows formats that change values.
     """
+    values, palette = _read_mask(path, colours, is_exact=nearest is None)
+    return (values, palette) if nearest is None or palette else (nearest[values], palette)
+
+
+def _read_mask(
+    path: Path, colours: ColourTable | None, is_exact: bool
+) -> tuple[NDArray[np.uint8], list[tuple[int, ...]]]:
     if (colours is None or not colours.is_grey) and (numbers := _numbers(path, _MASK_EXPECTED)) is not None:
         return _small_values(path, numbers), []
-    picture = _exact_picture(path, _MASK_EXPECTED)
+    picture = _exact_picture(path, _MASK_EXPECTED) if is_exact else _picture(path, _MASK_EXPECTED)
     if picture.mode in _DEEP_MODES:
         return _small_values(path, np.array(picture)), []
     if picture.mode == "L" and (bits := _bits(path, picture)) < 8:
@@ -296,7 +320,7 @@ def read_mask(path: Path, colours: ColourTable | None = None) -> tuple[NDArray[n
     if picture.format == "GIF":  # has no grey, and what writes it numbers its colours anew
         picture = picture.convert("RGB")
     if picture.mode in ("RGB", "RGBA"):
-        return _grey_values(path, np.array(picture)[..., :3]), []
+        return _grey_values(path, np.array(picture)[..., :3], 0 if is_exact else _MOST_COLOURED), []
     flat = (picture.getpalette("RGB") or []) if picture.mode == "P" else []
     return np.array(picture, np.uint8), [tuple(flat[start : start + 3]) for start in range(0, len(flat), 3)]
 
@@ -335,14 +359,18 @@ def read_colours(path: Path, expected: str) -> NDArray[np.uint8]:
 
 def _exact_picture(path: Path, expected: str) -> Any:
     """Decode a mask that Pillow reads; DataError where its format has changed the values of pixels."""
-    picture = _read(path, _MASK_MODES, expected, (*_MASK_FORMATS, *_FORMATS))
+    picture = _picture(path, expected)
     if picture.format not in _MASK_FORMATS or picture.info.get("compression") == "jpeg":
         how = "WebP" if picture.format == "WEBP" else "JPEG"
         raise DataError(
             f"{path}: {how} changes the values of pixels, above all at the edges of objects, so that labels are lost;"
-            f" expected {expected}, in a file ending in {' '.join(MASK_SUFFIXES)}"
+            f" expected {expected}, in a file ending in {' '.join(MASK_SUFFIXES)} (data=folder takes them with data.nearest_class=true)"
         )
     return picture
+
+
+def _picture(path: Path, expected: str) -> Any:
+    return _read(path, _MASK_MODES, expected, (*_MASK_FORMATS, *_FORMATS))
 
 
 def _numbers(path: Path, expected: str) -> NDArray[Any] | None:
@@ -367,14 +395,14 @@ def _small_values(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def _grey_values(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the one channel of grey that was saved as three."""
-    if (pixels != pixels[..., :1]).any():
+def _grey_values(path: Path, pixels: NDArray[np.uint8], most: int) -> NDArray[np.uint8]:
+    """Return the one channel of grey that was saved as three, which may differ so much at most."""
+    if (pixels.max(-1) - pixels.min(-1)).max() > most:
         raise DataError(
             f"{path}: its pixel format is RGB, with the colours {count_colours(pixels)}; expected {_MASK_EXPECTED}, or the"
             " colours of all classes in data.colours or in a labelmap.txt below data.root (NAME:R,G,B a line)"
         )
-    return pixels[..., 0]
+    return pixels[..., 1]
 
 
 def _require_opaque(path: Path, picture: Any, expected: str) -> None:

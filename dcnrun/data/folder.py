@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dcnrun.config.schema import FolderConfig
 from dcnrun.data.colours import Colour, ColourTable, as_hex, parse_colour, parse_labelmap
@@ -73,23 +74,28 @@ class FolderDataset(FileDataset):
         pairs, found = pairs_of(config, named_split(split, config))
         meant = _meaning(config, split, pairs)
         self.notes = [*found, *meant.notes]
+        if config.nearest_class:
+            self.notes.append(
+                "values and colours of masks that are no class count as the nearest class (data.nearest_class=true)"
+            )
+        table = LabelTable.of(meant.values, meant.ignored)
+        nearest = table.nearest() if config.nearest_class else None
         if config.val_share:
-            pairs, said = shared(split, config, pairs, _contents(pairs, meant.colours))
+            pairs, said = shared(split, config, pairs, _contents(pairs, meant.colours, nearest))
             self.notes = [*said, *self.notes]
         self.settled = meant.settled
         self._values = meant.values
-        table = LabelTable.of(meant.values, meant.ignored)
         expected = (
             f"{table.expected}; data.mask_values has other values of classes, data.ignore_label=0 counts them from 1"
         )
-        super().__init__(pairs, config.classes, LabelTable(table.meaning, expected), meant.colours)
+        super().__init__(pairs, config.classes, LabelTable(table.meaning, expected), meant.colours, nearest)
 
     def require_every_class(self) -> None:
         """Raise DataError if no mask has a pixel of some class, or one has a value of none: masks are read until all were seen."""
         wanted, seen = set(self._values), set[int]()
         masks = _in_random_order([pair.mask for pair in self._pairs])
         for mask in masks:
-            seen |= _values_in(mask, self._colours)
+            seen |= _values_in(mask, self._colours, self._nearest)
             if wanted <= seen:
                 break
         foreign = [value for value in sorted(seen) if not self._labels.stands_for(value)]
@@ -136,8 +142,13 @@ def _meaning(config: FolderConfig, split: Split, pairs: list[Pair]) -> _Meaning:
     colours, source, notes = _colours(config)
     if colours:
         beyond = [] if ignored is None else [ignored] * len(colours)
-        table = ColourTable(dict(zip(colours, [*values, *beyond], strict=False)), source)
+        table = ColourTable(dict(zip(colours, [*values, *beyond], strict=False)), source, nearest=config.nearest_class)
         return _Meaning(values, ignored, table, settled | {"colours": [as_hex(colour) for colour in colours]}, notes)
+    if config.nearest_class and not config.mask_values:
+        raise UsageError(
+            "data.nearest_class=true takes values for the nearest class's, and doesn't know which values classes have;"
+            " expected data.mask_values, such as [0,255], or data.colours or a labelmap"
+        )
     is_open = len(values) == 2 and config.ignore_label is None and not config.mask_values
     if is_open and (white := _white_masks(_training_pairs(config, split, pairs))):
         notes.append(
@@ -224,12 +235,12 @@ def _warn_of_others(classes: Sequence[str], colours: Sequence[Colour], labelmap:
         )
 
 
-def _contents(pairs: Sequence[Pair], colours: ColourTable | None) -> list[set[int]]:
+def _contents(pairs: Sequence[Pair], colours: ColourTable | None, nearest: NDArray[np.uint8] | None) -> list[set[int]]:
     """Return the values in each mask, none where they can't be read or are too many: chance then shares them evenly."""
     contents: list[set[int]] = []
     for pair in pairs:
         try:
-            contents.append(_values_in(pair.mask, colours) if len(pairs) <= _MOST_SHARED else set())
+            contents.append(_values_in(pair.mask, colours, nearest) if len(pairs) <= _MOST_SHARED else set())
         except DataError:  # said where the sample is asked for
             contents.append(set())
     return contents
@@ -240,9 +251,9 @@ def _in_random_order(masks: list[Path]) -> list[Path]:
     return random.Random(0).sample(masks, min(len(masks), _MOST_SEARCHED))
 
 
-def _values_in(mask: Path, colours: ColourTable | None) -> set[int]:
+def _values_in(mask: Path, colours: ColourTable | None, nearest: NDArray[np.uint8] | None = None) -> set[int]:
     found = np.zeros(256, np.bool_)
-    found[read_mask(mask, colours)[0]] = True  # many times faster than np.unique
+    found[read_mask(mask, colours, nearest)[0]] = True  # many times faster than np.unique
     return set(np.flatnonzero(found).tolist())
 
 

@@ -268,6 +268,76 @@ class TestValues:
         dataset.require_every_class()
 
 
+class TestNearestClass:
+    """Masks whose values a program or a format has changed."""
+
+    @pytest.fixture
+    def drawn(self):
+        mask = np.zeros((40, 60), np.uint8)
+        mask[8:30, 10:50], mask[30:, 40:] = 1, 2
+        return mask
+
+    def saved(self, root, mask, **how):
+        for split in ("train", "val"):
+            save_image(root / "images" / split / "a.png", (60, 40))
+            (root / "masks" / split).mkdir(parents=True)
+            Image.fromarray(mask).save(root / "masks" / split / f"a.{how.get('format', 'png').lower()}", **how)
+        return root
+
+    @pytest.mark.parametrize("how", [{"format": "JPEG", "quality": 80}, {"format": "WEBP", "quality": 80}])
+    @pytest.mark.parametrize("is_rgb", [True, False])
+    def test_formats_that_change_values(self, tmp_path, drawn, how, is_rgb):
+        values = np.array([0, 128, 255], np.uint8)[drawn]
+        self.saved(tmp_path, np.stack([values] * 3, -1) if is_rgb else values, **how)
+        settings = {"classes": ["a", "b", "c"], "mask_values": [0, 128, 255]}
+        with pytest.raises(
+            DataError, match=r"changes the values .* \(data=folder takes them with data.nearest_class=true\)"
+        ):
+            train_set(tmp_path, **settings)[0]
+        dataset = train_set(tmp_path, nearest_class=True, **settings)
+        dataset.require_every_class()
+        found = dataset[0]["mask"].numpy()
+        assert found.max() == 2
+        assert (found != drawn).sum() <= 8  # at corners
+        assert "count as the nearest class" in dataset.notes[-1]
+
+    def test_colours_in_jpeg(self, tmp_path, drawn):
+        colours = np.array([(0, 0, 0), (200, 30, 30), (20, 60, 220)], np.uint8)
+        self.saved(tmp_path, colours[drawn], format="JPEG", quality=90, subsampling=0)
+        texts = ["0,0,0", "200,30,30", "20,60,220"]
+        dataset = train_set(tmp_path, nearest_class=True, classes=["a", "b", "c"], colours=texts)
+        assert (dataset[0]["mask"].numpy() != drawn).sum() <= 8
+        with pytest.raises(DataError, match="its pixel format is RGB, with the colours"):
+            train_set(tmp_path, nearest_class=True, classes=["a", "b", "c"], mask_values=[0, 1, 2])[0]
+
+    def test_smoothed_edges(self, tmp_path):
+        row = np.array([[0, 40, 126, 129, 200, 255]], np.uint8)
+        self.saved(tmp_path, np.repeat(row, 40, 0).repeat(10, 1))
+        dataset = train_set(tmp_path, nearest_class=True, mask_values=[0, 255])
+        assert dataset[0]["mask"][0, ::10].tolist() == [0, 0, 0, 1, 1, 1]
+
+    def test_what_is_ignored_counts_as_a_class_would(self, tmp_path):
+        row = np.array([[0, 1, 2, 120, 150, 255]], np.uint8)
+        self.saved(tmp_path, np.repeat(row, 40, 0).repeat(10, 1))
+        dataset = train_set(tmp_path, nearest_class=True, mask_values=[0, 2], ignore_label=255)
+        assert dataset[0]["mask"][0, ::10].tolist() == [0, 0, 1, 1, 255, 255]
+
+    def test_the_values_of_classes_must_be_known(self, tmp_path, drawn):
+        with pytest.raises(
+            UsageError, match=r"expected data.mask_values, such as \[0,255\], or data.colours or a labelmap"
+        ):
+            train_set(self.saved(tmp_path, drawn), nearest_class=True)
+
+    def test_index_colours_are_left_as_they_are(self, tmp_path, drawn):
+        picture = Image.fromarray(np.minimum(drawn * 100, 255)).convert("P")
+        for split in ("train", "val"):
+            save_image(tmp_path / "images" / split / "a.png", (60, 40))
+            (tmp_path / "masks" / split).mkdir(parents=True)
+            picture.save(tmp_path / "masks" / split / "a.png")
+        with pytest.raises(DataError, match=r"label 100 .* is out of range"):
+            train_set(tmp_path, nearest_class=True, mask_values=[0, 255])[0]
+
+
 class TestColours:
     RED, BLUE, GREY = (250, 50, 83), (51, 221, 255), (7, 7, 7)
 

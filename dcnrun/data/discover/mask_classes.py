@@ -1,6 +1,7 @@
 """What the values in masks are: the classes of a table beside them, else what they may be themselves, classes, by their numbers or colours, or objects."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from statistics import median
@@ -21,10 +22,17 @@ from dcnrun.runs import require_regular
 
 TABLES = ("class_dict.csv", "class_dict_seg.csv", "label_class_dict.csv")
 """Tables of classes and colours that come with many data sets on Kaggle."""
+_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG", "WEBP")
 _SPREAD = 3
 """Values of a mask whose largest is so many times their number are shades of grey rather than numbers of classes."""
 _MOST_GAPS = 0.2
 """Share of the numbers up to the largest that numbers of objects may lack, where some were deleted."""
+_ALIKE = 12
+"""What the channels of neighbouring pixels of one class, or of one grey, differ in at most where JPEG has changed them."""
+_APART = 24
+"""What two classes differ in, in one channel at least."""
+_LEAST_SHARE = 0.001
+"""Of all pixels of wide parts, those of a class at least."""
 _SURELY_OBJECTS = 10
 """Objects in a mask from which on they are taken for objects rather than classes."""
 
@@ -94,6 +102,8 @@ def _listed_classes(file: Path) -> list[str]:
 
 def guess_classes(masks: Sequence[Path]) -> Guess:
     """Return what some masks show to be classes; those that can't be read are left to who reads them all."""
+    if changed := [mask for mask in masks if _is_lossy(mask)]:
+        return _of_changed(_plain_colours(map(_pixels, changed)))
     values, colours, unread = _Seen(), _Seen(), []
     for mask in masks:
         try:
@@ -142,6 +152,61 @@ def _of_colours(colours: list[int], smoothed: str) -> Guess:
     return Guess(_made_up(len(colours)), [as_override("data.colours", texts)], smoothed)
 
 
+def _of_changed(colours: list[int]) -> Guess:
+    """Return the classes of masks whose format has changed the values of pixels, by the colours that they have in the main."""
+    if len(colours) < 2:
+        return Guess(
+            _made_up(0), [], "; JPEG or WebP has changed the values of pixels, and which were classes doesn't show"
+        )
+    greys = [colour & 255 for colour in colours]
+    if all(np.ptp([colour >> 16, colour >> 8 & 255, colour & 255]) <= _ALIKE for colour in colours):
+        values = as_override("data.mask_values", greys)
+    else:
+        values = as_override("data.colours", [f"#{colour:06x}" for colour in colours])
+    third = ", and edges between two classes may count as a third" if len(colours) > 2 else ""
+    remark = f"; JPEG or WebP has changed the values of pixels: each counts as the nearest class{third}"
+    return Guess(_made_up(len(colours)), [values, "data.nearest_class=true"], remark)
+
+
+def _plain_colours(pictures: Iterable[NDArray[np.uint8]]) -> list[int]:
+    """Return the colours that wide parts of pictures (H, W, 3) have, as the numbers that `#rrggbb` writes, in ascending order."""
+    counts: Counter[int] = Counter()
+    for pixels in pictures:
+        darkest = brightest = middle = pixels[1:-1, 1:-1]
+        for beside in _neighbours(pixels):
+            darkest, brightest = np.minimum(darkest, beside), np.maximum(brightest, beside)
+        is_wide = (brightest - darkest <= _ALIKE).all(-1)
+        keys, number = np.unique(keys_of(middle[is_wide]), return_counts=True)
+        counts.update(dict(zip(keys.tolist(), number.tolist(), strict=True)))
+    left = np.array(counts.most_common(), np.int64).reshape(-1, 2)
+    found: list[int] = []
+    while len(left) and len(found) <= MOST_CLASSES:  # the most frequent, and those that are nearly the same, and so on
+        shifts = np.array([0, 8, 16])
+        apart = np.abs((left[:, :1] >> shifts & 255) - (left[0, 0] >> shifts & 255)).max(1)
+        if left[apart <= _APART, 1].sum() >= _LEAST_SHARE * counts.total():
+            found.append(int(left[0, 0]))
+        left = left[apart > _APART]
+    return sorted(found)
+
+
+def _neighbours(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the pixels (H - 2, W - 2, ...) around those that are not at the border, and these themselves."""
+    height, width = pixels.shape[:2]
+    for row in range(3):
+        for column in range(3):
+            yield pixels[row : height - 2 + row, column : width - 2 + column]
+
+
+def _is_lossy(file: Path) -> bool:
+    """Whether a file's format changes the values of pixels."""
+    try:
+        require_regular(file)
+        with file.open("rb") as opened, Pillow.open(opened, formats=("JPEG", "WEBP")):
+            return True
+    except Exception:  # of other formats, or damaged
+        return False
+
+
 def _made_up(count: int) -> list[str]:
     return ["background", *(f"class{number}" for number in range(1, min(max(count, 2), MOST_CLASSES)))]
 
@@ -156,12 +221,10 @@ class _Seen:
 
     def add(self, values: NDArray[Any]) -> None:
         """Look at a mask (H, W)."""
-        height, width = values.shape
         middle = values[1:-1, 1:-1]
         is_solid = np.ones(middle.shape, np.bool_)
-        for row in range(3):
-            for column in range(3):
-                is_solid &= values[row : height - 2 + row, column : width - 2 + column] == middle
+        for beside in _neighbours(values):
+            is_solid &= beside == middle
         self.every.update(np.unique(values).tolist())
         self._solid.update(np.unique(middle[is_solid]).tolist())
 
@@ -170,15 +233,20 @@ class _Seen:
         edges = self.every - self._solid
         if len(self._solid) < 2 or len(edges) <= len(self._solid):
             return sorted(self.every), ""
-        remark = f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes"
+        remark = f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes (data.nearest_class=true takes each for the nearest)"
         return sorted(self._solid), remark
 
 
 def _colours(file: Path) -> NDArray[Any]:
     """Return the colours of a mask's pixels as numbers; none of what is no exact mask."""
+    return np.zeros((0, 0), np.int32) if _is_lossy(file) else keys_of(_pixels(file))
+
+
+def _pixels(file: Path) -> NDArray[np.uint8]:
+    """Return the colours of pixels (H, W, 3); none where they can't be read."""
     try:
         require_regular(file)
-        with file.open("rb") as opened, Pillow.open(opened, formats=("PNG", "TIFF", "BMP", "GIF")) as picture:
-            return keys_of(np.array(picture.convert("RGB")))
+        with file.open("rb") as opened, Pillow.open(opened, formats=_FORMATS) as picture:
+            return np.array(picture.convert("RGB"))
     except Exception:  # damaged files make Pillow's decoders raise almost anything
-        return np.zeros((0, 0), np.int32)
+        return np.zeros((0, 0, 3), np.uint8)

@@ -1,5 +1,7 @@
 """What masks without names of classes hold, as those who drew them know it."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -66,6 +68,30 @@ def test_more_colours_than_classes_are_none(tmp_path):
     guess = guess_classes(saved(tmp_path, photograph))
     assert (guess.classes, guess.overrides) == (["background", "class1"], [])
     assert "400 colours" in guess.remark
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".webp"])
+@pytest.mark.parametrize("values", [(0, 255, 255), (0, 128, 255), ((0, 0, 0), (200, 30, 30), (20, 60, 220))])
+def test_classes_of_masks_whose_format_has_changed_them(tmp_path, values, ending):
+    mask = Image.fromarray(np.array(values, np.uint8)[np.kron(BLOCKS, np.ones((4, 4), np.uint8))])
+    files = [tmp_path / f"{quality}{ending}" for quality in (75, 95)]
+    for file, quality in zip(files, (75, 95), strict=True):
+        mask.save(file, quality=quality)
+    guess = guess_classes(files)
+    assert len(guess.classes) == len(set(values))
+    given, nearest = guess.overrides
+    assert nearest == "data.nearest_class=true"
+    numbers = [int(text, 16) for text in re.findall("#(.{6})", given)] or re.findall("[0-9]+", given)
+    for number, value in zip(numbers, sorted(set(values)), strict=True):
+        channels = (number >> 16, number >> 8 & 255, number & 255) if "#" in given else int(number)
+        assert np.abs(np.subtract(channels, value)).max() <= 6
+
+
+def test_no_classes_in_photographs(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(256, size=(20, 20, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
+    guess = guess_classes([tmp_path / "a.jpg"])
+    assert guess.overrides == []
+    assert "which were classes doesn't show" in guess.remark
 
 
 class TestObjects:
