@@ -19,7 +19,7 @@ from dcnrun.data.files import (
     require_below,
     walk,
 )
-from dcnrun.data.mask_names import files_in, further_names, masks_beside, masks_of, others_beside
+from dcnrun.data.mask_names import IMAGE_ENDS, files_in, further_names, masks_beside, masks_of, others_beside
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import SPLIT_NAMES
 from dcnrun.errors import DataError, UsageError
@@ -296,23 +296,37 @@ def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> t
     pairs = [_pair_in(config, root, file, line) for line in lines]
     if lines and all(pairs):
         return [pair for pair in pairs if pair is not None], []
-    _require_layout(root, f"data.{split}={part}", [images, masks])
     if not lines:
         raise UsageError(f"data.{split}={part} has no images in {images}; expected a line for each")
-    for name in lines:
-        require_below(root, images, name, file, config.allow_outside)
     shorter = [name.removeprefix(f"{config.images}/") for name in lines]
-    found = _images_by_name(images, {str(Path(name).parent) for name in (*lines, *shorter)}, set())
-    known = {str(path.relative_to(images)): name for name, path in found.items()} | {name: name for name in found}
+    if ANY in config.images:
+        places, _ = _places_of(root, Layout(config.images, config.masks), ".")
+        found, folders = _images_of(config, places)[0], {place: of_masks for place, (_, of_masks) in places.items()}
+        known = _named_otherwise(found)
+    else:
+        _require_layout(root, f"data.{split}={part}", [images, masks])
+        for name in lines:
+            require_below(root, images, name, file, config.allow_outside)
+        found = _images_by_name(images, {str(Path(name).parent) for name in (*lines, *shorter)}, set())
+        folders = {str(Path(name).parent): masks / Path(name).parent for name in found}
+        known = _named_otherwise(found)
+    known |= {f"{name}{path.suffix}": name for name, path in found.items()} | {name: name for name in found}
     names = [known.get(line, known.get(short)) for line, short in zip(lines, shorter, strict=True)]
     if absent := [line for line, name in zip(lines, names, strict=True) if name is None]:
         raise DataError(
             f"{len(absent)} of {len(names)} names in {file} have no image: {first_few(absent)};"
             f" expected {images}/NAME with one of the endings {' '.join(IMAGE_SUFFIXES)}, one NAME a line, or an image and its mask"
         )
-    chosen = [name for name in names if name is not None]
-    folders = {str(Path(name).parent): masks / Path(name).parent for name in chosen}
-    return _with_masks(config, chosen, found, folders)
+    return _with_masks(config, [name for name in names if name is not None], found, folders)
+
+
+def _named_otherwise(images: Mapping[str, Path]) -> dict[str, str]:
+    """Return images' names by what else a list may call one: without its folder, or without what images' names have where masks' have another word."""
+    called: dict[str, list[str]] = {}
+    for name, path in images.items():
+        for text in {path.name, *(path.stem.removesuffix(end) for end in IMAGE_ENDS)}:
+            called.setdefault(text, []).append(name)
+    return {text: names[0] for text, names in called.items() if len(names) == 1}
 
 
 def _pair_in(config: PairedFilesConfig, root: Path, file: Path, line: str) -> Pair | None:

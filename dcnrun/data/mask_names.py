@@ -16,7 +16,7 @@ _WORDS = (
 )
 KNOWN_SUFFIXES = (*(f"{joint}{word}" for word in _WORDS for joint in "_-"), "_L", "_cp_masks")
 """What masks' names have after their images': of ISIC, Carvana, Potsdam, Cityscapes, IDD, ACDC, CamVid and Cellpose among others."""
-_IMAGE_ENDS = ("", "_leftImg8bit", "_image", "_img", "_sat", "_RGB", "_rgb", "_IRRG", "_RGBIR")
+IMAGE_ENDS = ("", "_leftImg8bit", "_image", "_img", "_sat", "_RGB", "_rgb", "_IRRG", "_RGBIR")
 """What images' names may have in place of that."""
 _TAIL = re.compile(r"[^A-Za-z0-9].*[A-Za-z].*")
 """What may follow a name: a joint and a word, no number alone, for a numbered name is another image."""
@@ -48,7 +48,7 @@ class Naming(NamedTuple):
         """What is to be said of it; nothing of masks that are called as their images."""
         if not self.is_end:
             return f"masks have {self.new} in place of {self.old} in their images' names"
-        where = "after" if self.old in _IMAGE_ENDS else f"in place of {self.old} in"
+        where = "after" if self.old in IMAGE_ENDS else f"in place of {self.old} in"
         forces = f"data.mask_suffix={self.new} forces it"
         return f"masks have {self.new} {where} their images' names ({forces})" if self.new else ""
 
@@ -96,7 +96,7 @@ def _fitting(
 
     An unknown way must fit every image.
     """
-    ends = [end for end in dict.fromkeys([*_IMAGE_ENDS, *_common_end(names)]) if names[0].endswith(end)]
+    ends = [end for end in dict.fromkeys([*IMAGE_ENDS, *_common_end(names)]) if names[0].endswith(end)]
     ways = [Naming(end, suffix) for suffix, end in product(suffixes, ends)]
     counts = {way: sum(way.of(name) in masks for name in names) for way in ways}
     best = max(counts, key=lambda way: counts[way])  # the first of them
@@ -155,7 +155,7 @@ def masks_beside(folder: Path, forced: str | None = None) -> set[Path]:
         or any(
             suffix and file.stem.endswith(suffix) and file.stem.removesuffix(suffix) + end in names
             for suffix in suffixes
-            for end in _IMAGE_ENDS
+            for end in IMAGE_ENDS
         )
     }
     return beside or (_of_unknown_suffix(files) if forced is None else set())
@@ -166,7 +166,7 @@ def others_beside(folder: Path, masks: Collection[Path], forced: str | None = No
     files = [file for file in files_in(folder, (*IMAGE_SUFFIXES, *MASK_SUFFIXES)) if file not in masks]
     of_masks = {mask.stem for mask in masks}
     suffixes = ("", *KNOWN_SUFFIXES) if forced is None else (forced,)
-    bases = {file: [file.stem.removesuffix(end) for end in _IMAGE_ENDS if file.stem.endswith(end)] for file in files}
+    bases = {file: [file.stem.removesuffix(end) for end in IMAGE_ENDS if file.stem.endswith(end)] for file in files}
     having = {file for file in files if any(base + suffix in of_masks for base in bases[file] for suffix in suffixes)}
     known = {base for file in having for base in bases[file]}
     others = further_names({file.stem for file in files if file not in having}, known)

@@ -151,8 +151,8 @@ class PanopticDataset(SegmentationDataset):
         places = np.searchsorted(known, numbers).clip(max=len(known) - 1)
         if (strange := known[places] != numbers).any():
             raise DataError(
-                f"{entry.picture}: segment {numbers[strange][0]} is not among those of the image in the annotations, and so are"
-                f" {strange.sum()} pixels in all; expected {_EXPECTED}"
+                f"{entry.picture}: {strange.sum()} pixels are of segments that the annotations don't list for the image, such as"
+                f" {numbers[strange][0]}; expected {_EXPECTED}"
             )
         values = np.array([classes[number] for number in known.tolist()], np.uint8)
         return Mask(torch.from_numpy(values[places]))

@@ -83,6 +83,23 @@ def test_one_folder_that_is_shared(tmp_path):
         found(tmp_path)
 
 
+def test_a_list_of_images_in_folders_that_a_star_stands_for(tmp_path):
+    touch(
+        tmp_path,
+        *(
+            f"{place}/{name}.png"
+            for place in ("a/images", "a/masks", "b/images", "b/masks")
+            for name in ("1", place[0])
+        ),
+    )
+    (tmp_path / "train.txt").write_text("a\nb/1.png\nb.png\n")
+    settings = {"images": "*/images", "masks": "*/masks", "train": "train.txt"}
+    assert [name for name, *_ in found(tmp_path, **settings)[0]] == ["a/a", "b/1", "b/b"]
+    (tmp_path / "train.txt").write_text("1\n")  # of which there are two
+    with pytest.raises(DataError, match=r"1 of 1 names in .*train.txt have no image: 1;"):
+        found(tmp_path, **settings)
+
+
 def test_two_layouts(tmp_path):
     touch(tmp_path, "train/images/a.jpg", "train/masks/a.png", "train/labels/a.png")
     said = r"can be read in several ways; choose one: data.images=SPLIT/images data.masks=SPLIT/labels data.train=train or data"

@@ -1,9 +1,10 @@
 """Data sets of masks: of published layouts, in folders of known names, and in folders of any."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import FolderConfig, InstanceMasksConfig, PairedFilesConfig
@@ -14,10 +15,11 @@ from dcnrun.data.discover.paired_folders import FoundLayout, find_layout, show_n
 from dcnrun.data.discover.reading import VAL_SHARE, Reading, in_words
 from dcnrun.data.discover.split_names import TRAIN, VAL, train_and_val, with_split
 from dcnrun.data.discover.unread import is_panoptic
-from dcnrun.data.files import Pair, first_few
+from dcnrun.data.files import Pair, first_few, read_names
 from dcnrun.data.layouts import Layout, find_layouts, pairs_of
+from dcnrun.data.mask_names import IMAGE_ENDS
 from dcnrun.data.voc import CLASSES as VOC2012
-from dcnrun.errors import DcnrunError, UsageError
+from dcnrun.errors import DataError, DcnrunError, UsageError
 
 _NO_SPLIT = "default"
 """What CVAT and datumaro call the one part of a set without a split."""
@@ -85,19 +87,17 @@ def find_masks(root: Path, listing: Listing) -> Iterator[Reading]:
         yield from of_objects
         return
     for place in list(listing)[:MOST_READ]:
-        base = root / place
-        lists = [*listing[place], *(f"{_LISTS}/{name}" for name in listing.get(f"{place}/{_LISTS}".lstrip("/"), ()))]
-        found = _split_of_masks(base, [name for name in lists if name.endswith(".txt")])
+        found = _split_of_masks(root / place, [name for name in listing[place] if name.endswith(".txt")])
         if found is None:
             continue
         layout, train, val = found
-        masks = [pair.mask for pair in _pairs_or_none(_folder_config(base, *found))]
+        masks = [pair.mask for pair in _pairs_or_none(_folder_config(root / place, *found))]
         elsewhere = None if train.endswith(".txt") else find_layout(root, listing)
         folders = 1 if val is None else 2
         if elsewhere and (not masks or show_no_scene(masks) or len(elsewhere.places) > folders):
             yield from _of_layout(root, listing, elsewhere)
         else:
-            yield from _with_masks(base, _below(listing, place), layout, train, val)
+            yield from _with_masks(root, listing, _Split(place, layout, train, val))
         return
 
 
@@ -162,7 +162,7 @@ def find_folders_of_any_names(root: Path, listing: Listing) -> Iterator[Reading]
 
 
 def _of_layout(root: Path, listing: Listing, found: FoundLayout) -> Iterator[Reading]:
-    for reading in _with_masks(root, _below(listing, ""), found.layout, found.train, found.val):
+    for reading in _with_masks(root, listing, _Split("", found.layout, found.train, found.val)):
         others = f"; not read: {first_few(found.others)}" if found.others else ""
         yield replace(reading, because=reading.because + others)
 
@@ -179,8 +179,21 @@ def _below(listing: Listing, base: str) -> list[str]:
     return [*listing.get(base, ()), *tables]
 
 
-def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, val: str | None) -> Iterator[Reading]:
-    """Yield how images and masks can be read whose folders are known; `names`: of the files beside these."""
+class _Split(NamedTuple):
+    """Where images and masks are below a folder, and what is trained and validated on."""
+
+    base: str
+    """The folder, by its path in a listing."""
+    layout: Layout
+    train: str
+    val: str | None
+
+
+def _with_masks(root: Path, listing: Listing, found: _Split) -> Iterator[Reading]:
+    """Yield how images and masks can be read whose folders are known."""
+    listed, unused = _by_lists(root, listing, found) if found.train == "." else (None, [])
+    place, layout, train, val = listed or found
+    base, names = root / place, _below(listing, place)
     config = _folder_config(base, layout, train, val)
     masks = [pair.mask for pair in _pairs_or_none(config)][:MOST_READ]
     at_root = as_override("data.root", str(base))
@@ -188,6 +201,8 @@ def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, va
     because, split = f"images in {layout.images} with masks in {layout.masks}", in_words(train, val)
     if show_no_scene(masks):
         because += ", which are nearly the same in all images looked at, as of a camera's field of view"
+    if unused:
+        because += f"; {first_few(unused)} lists no names of these images, and is not used"
     may_be_objects, are_objects = hold_objects(masks)
     objects = Reading(
         "label images, a number for each object",
@@ -205,15 +220,48 @@ def _with_masks(base: Path, names: Sequence[str], layout: Layout, train: str, va
         yield objects
 
 
+def _by_lists(root: Path, listing: Listing, found: _Split) -> tuple[_Split | None, list[str]]:
+    """Return the split that lists of names make of images and masks, wherever they are; and the lists, where they are of other names."""
+    images = _pairs_or_none(_folder_config(root / found.base, found.layout, ".", None))
+    known = {pair.image.name for pair in images} | {
+        pair.image.stem.removesuffix(end) for pair in images for end in IMAGE_ENDS
+    }
+    unused: list[str] = []
+    places = [place for place, names in listing.items() if any(name.endswith(".txt") for name in names)]
+    for place in sorted(places, key=lambda place: ("seg" not in place.lower(), place.count("/"))):
+        stems = {PurePosixPath(name).stem: name for name in listing[place] if name.endswith(".txt")}
+        train, val = train_and_val(list(stems))
+        if train is None or not _names_some(root / place / stems[train], known):
+            unused += [f"{place}/{stems[train]}".lstrip("/")] if train and train.lower() in TRAIN else []
+            continue
+        above = PurePosixPath(place)
+        is_below = above.is_relative_to(found.base)
+        base = found.base if is_below else ""
+        layout = found.layout if is_below else Layout(*(str(PurePosixPath(found.base, each)) for each in found.layout))
+        of_train, of_val = (stem and str(above.relative_to(base) / stems[stem]) for stem in (train, val))
+        return _Split(base, layout, of_train or ".", of_val), []
+    return None, unused
+
+
+def _names_some(file: Path, images: Set[str]) -> bool:
+    """Whether most of the first lines of a list name images, by their paths or names, alone or before their masks."""
+    try:
+        lines = read_names(file)[:MOST_READ]
+    except DataError:
+        return False
+    first = ((PurePosixPath(line).name, PurePosixPath(re.split("[\t,; ]", line)[0]).name) for line in lines)
+    return bool(lines) and 2 * sum(not images.isdisjoint(names) for names in first) > len(lines)
+
+
 def _split_of_masks(base: Path, lists: Sequence[str]) -> tuple[Layout, str, str | None] | None:
-    """Return where images and masks are, and what is trained and validated on: folders, else lists, else all of it."""
+    """Return where images and masks are, and what is trained and validated on: folders, else all of it, else lists of pairs."""
     for word in (*TRAIN, _NO_SPLIT):
         for layout, train in find_layouts(base, word):
             others = [val for other in VAL for found, val in find_layouts(base, other) if found == layout]
             return layout, train, next(iter(others), None)
-    listed, val = train_and_val(lists)
     for layout, _ in find_layouts(base, "."):
-        return (layout, listed, val) if listed else (layout, ".", None)
+        return layout, ".", None
+    listed, val = train_and_val(lists)
     default = FolderConfig()
     layout = Layout(default.images, default.masks)
     is_of_pairs = listed and _pairs_or_none(_folder_config(base, layout, listed, val))

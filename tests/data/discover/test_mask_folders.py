@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from dcnrun.data.discover.folder import discover
 from dcnrun.data.registry import open_dataset, open_instance_dataset
 from dcnrun.data.sample import IGNORE
-from dcnrun.errors import UsageError
+from dcnrun.errors import DataError, UsageError
 from tests.data.discover.factories import cells, only, opened
 from tests.data.factories import (
     cityscapes_tree,
@@ -421,6 +422,90 @@ class TestPublicSets:
         (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(segments))
         with pytest.raises(UsageError, match="COCO's panoptic JSON, which is not read"):
             discover(tmp_path)
+
+
+class TestLists:
+    """The split that a data set is published with, wherever its lists are."""
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "lists", "settings"),
+        [
+            (
+                "images/C{}.jpg",
+                "annotations/C{}.png",
+                "imagesLists/{}.txt",
+                "masks=annotations train=imagesLists/train.txt val=imagesLists/val.txt",
+            ),
+            (
+                "imgs/{}_img.jpg",
+                "gts/{}_gt.png",
+                "splits/{}.txt",
+                "images=imgs masks=gts train=splits/train.txt val=splits/val.txt",
+            ),
+            (
+                "output/M-{}_0.jpg",
+                "output/M-{}_0_m.png",
+                "{}.txt",
+                "images=output masks=output train=train.txt val=val.txt",
+            ),
+            (
+                "JPEGImages/2008_{}.jpg",
+                "SegmentationClassContext/2008_{}.png",
+                "ImageSets/SegmentationContext/{}.txt",
+                "images=JPEGImages masks=SegmentationClassContext train=ImageSets/SegmentationContext/train.txt val=ImageSets/SegmentationContext/val.txt",
+            ),
+        ],
+        ids=["coco-stuff 10k", "mmsegmentation", "landcover.ai", "pascal context"],
+    )
+    def test_as_they_are_published(self, tmp_path, image, mask, lists, settings):
+        names = {"train": "1234", "val": "56", "test": "78"}
+        for seed, number in enumerate("12345678"):
+            save_image(tmp_path / image.format(number), (16, 12), seed)
+            save_mask(tmp_path / mask.format(number), labels((16, 12), (0, 1, 2), seed), "L")
+        for split, numbers in names.items():
+            file = tmp_path / lists.format(split)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stem = "{}" if "imgs" in image else Path(image).stem
+            file.write_text("".join(f"{stem.format(number)}\n" for number in numbers))
+        reading = only(tmp_path)
+        found = [override.removeprefix("data.") for override in reading.overrides if "classes" not in override]
+        assert " ".join(found[3:]) == settings
+        for split in BOTH:
+            dataset = opened(reading, open_dataset, split)
+            assert [dataset.file(index) for index in range(len(dataset))] == [
+                tmp_path / image.format(number) for number in names[split]
+            ]
+
+    def test_of_folders_that_a_star_stands_for(self, tmp_path):
+        """As in OpenEarthMap, whose regions have folders of their own."""
+        for seed, (region, number) in enumerate(itertools.product(("aachen", "bonn"), range(3))):
+            save_image(tmp_path / f"x/{region}/images/{region}_{number}.tif", (16, 12), seed)
+            save_mask(tmp_path / f"x/{region}/labels/{region}_{number}.tif", labels((16, 12), (0, 1, 2), seed), "L")
+        (tmp_path / "x/train.txt").write_text("aachen_0.tif\nbonn_0.tif\nbonn_2.tif\n")
+        (tmp_path / "x/val.txt").write_text("aachen_1.tif\n")
+        reading = only(tmp_path)
+        assert reading.overrides[4:] == [
+            "data.images=x/*/images",
+            "data.masks=x/*/labels",
+            "data.train=x/train.txt",
+            "data.val=x/val.txt",
+        ]
+        train = opened(reading, open_dataset)
+        assert [train.name(index) for index in range(3)] == ["aachen/aachen_0", "bonn/bonn_0", "bonn/bonn_2"]
+        assert np.array_equal(train[2]["mask"], labels((16, 12), (0, 1, 2), 5))
+        assert opened(reading, open_dataset, "val").name(0) == "aachen/aachen_1"
+
+    def test_of_other_names_are_named(self, tmp_path):
+        for number in range(4):
+            save_image(tmp_path / f"images/{number}.png", (16, 12), number)
+            save_mask(tmp_path / f"masks/{number}.png", labels((16, 12), (0, 1, 2), number), "L")
+        (tmp_path / "train.txt").write_text("somebody\nelse\n")
+        reading = only(tmp_path)
+        assert "; train.txt lists no names of these images, and is not used" in reading.because
+        assert reading.overrides[-2:] == ["data.train=.", "data.val_share=0.2"]
+        (tmp_path / "train.txt").write_text("0\n1\n2\nlost\n")
+        with pytest.raises(DataError, match=r"1 of 4 names in .*train.txt have no image: lost"):
+            opened(only(tmp_path), open_dataset)
 
 
 class TestFoldersOfAnyNames:
