@@ -145,38 +145,21 @@ def _check_split(
         _show(split, report)
         return _Checked(report, None, {}, settled)
     if out is not None and samples:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
-    notes, unsettled = list(dataset.notes), list[str]()
+        _make_folder(out)
     findings = kind(dataset.classes)
-    look: Callable[[Any], _Summary] = findings.summarise
+    notes, look, unsettled = list(dataset.notes), findings.summarise, None
     if images:
         try:
             if settled is None:
                 settled, said = settle(config, dataset)
                 notes += said
-            look = partial(_seen_by, settled, look)
+            look = partial(_seen_by, settled, findings.summarise)
         except DataError as error:  # images of several kinds, or one that is named below too
-            unsettled = [str(error)]
-    wrong = [str(flaw) for flaw in dataset.flaws]
-    wrong += name_problems(dataset.name(index) for index in range(len(dataset)))
-    readable = []
-    pictures: dict[str, bytes] = {}
+            unsettled = str(error)
     summaries = _summaries(dataset, look, config.workers) if images else _annotations(dataset)
-    is_hidden = not console.is_terminal
-    summaries = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
-    for index, summary in enumerate(summaries):
-        if isinstance(summary, DataError):
-            wrong.append(str(summary))
-        else:
-            readable.append(index)
-            pictures[dataset.name(index)] = summary.picture
-            wrong += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
-            findings.add(summary)
-    wrong = wrong or unsettled
-    if readable:
+    seen = _look_at(dataset, summaries, findings, split)
+    wrong = seen.problems or ([unsettled] if unsettled else [])
+    if seen.readable:
         wrong = findings.problems() + wrong
         absent = findings.absent()
         if split == "val" and findings.can_be_scored():
@@ -189,14 +172,54 @@ def _check_split(
         "notes": notes,
         "problems": len(wrong),
         "first_problems": wrong[:_MOST_LISTED],
-        **(findings.report() if readable else {}),
+        **(findings.report() if seen.readable else {}),
     }
-    if out is not None and samples and readable:
+    if out is not None and samples and seen.readable:
+        readable = list(seen.readable)
         chosen = [readable[number] for number in even_indices(len(readable), samples)]
         draw_samples([dataset[index] for index in chosen], dataset.classes, out / f"{split}.png")
         report["picture"] = out / f"{split}.png"
     _show(split, report)
+    pictures = {dataset.name(index): digest for index, digest in seen.readable.items()}
     return _Checked(report, dataset, pictures, settled)
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} can't be made: {error.strerror}.") from error
+
+
+class _LookedAt(NamedTuple):
+    """What became of the samples of a split, one by one."""
+
+    readable: dict[int, bytes]
+    """What the images show, a digest, by their indices."""
+    problems: list[str]
+    """What is wrong with the annotations, the names, and single samples."""
+
+
+def _look_at(
+    dataset: LabelledDataset[Any, Any],
+    summaries: Iterable["_Summary | DataError"],
+    findings: "_Findings",
+    split: Split,
+) -> _LookedAt:
+    """Add every sample to the findings, with a bar that shows how far it is."""
+    problems = [str(flaw) for flaw in dataset.flaws]
+    problems += name_problems(dataset.name(index) for index in range(len(dataset)))
+    readable: dict[int, bytes] = {}
+    is_hidden = not console.is_terminal
+    shown = track(summaries, split, len(dataset), console=console, transient=True, disable=is_hidden)
+    for index, summary in enumerate(shown):
+        if isinstance(summary, DataError):
+            problems.append(str(summary))
+        else:
+            readable[index] = summary.picture
+            findings.add(summary)
+            problems += [f"{dataset.name(index)!r}: {problem}" for problem in summary.problems]
+    return _LookedAt(readable, problems)
 
 
 def _summaries(
