@@ -18,9 +18,12 @@ import dcnrun
 from dcnrun.cli import app
 from dcnrun.compare.grid import build_grid
 from dcnrun.config.compose import compose
+from dcnrun.data import build_box_dataset
+from dcnrun.data.discover.folder import discover
 from dcnrun.jobs.cluster.options import read_resources
 from dcnrun.sweep.engines.engine import Engine
 from dcnrun.tasks.validate import check
+from tests.data.factories import save_image
 
 REPOSITORY = Path(__file__).parents[1]
 USERS_PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -140,3 +143,24 @@ def test_the_script_for_slurm_ends_where_ray_does_not_start(tmp_path):
     assert ended.returncode == 1
     assert "no such port" in ended.stderr
     assert "Ray did not start on node0" in ended.stderr
+
+
+def test_boxes_in_other_files(tmp_path, monkeypatch):
+    """The lines of Python that write COCO's JSON of a table."""
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate("ab"):
+        save_image(tmp_path / f"my-data/train/{name}.png", seed=number)
+    (tmp_path / "my-data/train.csv").write_text(
+        "filename,class,xmin,ymin,xmax,ymax\nb.png,dog,3,4,15,14\nb.png,cat,1,2,9,9.5\n"
+    )
+    text = (REPOSITORY / "docs/data.md").read_text()
+    exec(re.findall(r"## Boxes in other files\n.*?```python\n(.*?)```", text, re.DOTALL)[0], {})
+    config = compose([*discover(tmp_path / "my-data")[0].overrides, "data.train_empty=true"]).data
+    found = {}
+    for split in ("train", "val"):
+        dataset = build_box_dataset(config, split)
+        found |= {dataset.name(n): dataset[n] for n in range(len(dataset))}
+    assert dataset.classes == ("cat", "dog")
+    assert found["a.png"]["boxes"].shape == (0, 4)
+    assert found["b.png"]["boxes"].tolist() == [[3, 4, 15, 14], [1, 2, 9, 9.5]]
+    assert found["b.png"]["labels"].tolist() == [1, 0]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from torchvision.ops import box_iou, masks_to_boxes
 
 from dcnrun.config.groups import LABELS_IN_WORDS, Labels
 from dcnrun.config.schema import BoxFilesConfig, DataConfig
@@ -39,6 +40,8 @@ from dcnrun.data.sample import (
 from dcnrun.errors import ConfigError, DataError, UsageError
 
 _MOST_LISTED = 20
+_SMALLEST_SIDE = 4
+"""Of a box in pixels that is compared with its object's mask."""
 _MEDIUM, _LARGE = 32**2, 96**2
 """Least areas of medium and large objects in pixels, as COCO has them."""
 
@@ -160,6 +163,7 @@ def _check_split(
     seen = _look_at(dataset, summaries, findings, split)
     wrong = seen.problems or ([unsettled] if unsettled else [])
     if seen.readable:
+        notes += findings.notes()
         wrong = findings.problems() + wrong
         absent = findings.absent()
         if split == "val" and findings.can_be_scored():
@@ -244,7 +248,7 @@ def _annotations(dataset: LabelledDataset[Any, Any]) -> Iterator["_Summary | Dat
             yield DataError(f"{record.image}: no such file")
             continue
         has_mask = np.full(len(record.labels), np.nan) if record.masks is None else areas(record.masks) > 0
-        columns = [record.labels, record.crowd, record.difficult, record.area, has_mask]
+        columns = [record.labels, record.crowd, record.difficult, record.area, has_mask, np.zeros(len(has_mask))]
         yield _Summary(record.size, b"", [], np.stack(columns, 1, dtype=np.float64))
 
 
@@ -257,8 +261,8 @@ class _Summary(NamedTuple):
     """A digest of the image's pixels."""
     problems: list[str]
     content: NDArray[Any]
-    """Masks: (256,), the pixels of each value. Boxes: (n, 5), for each its label, whether it is a crowd, or difficult, its area, and
-    whether it has a mask, not a number where the source has none."""
+    """Masks: (256,), the pixels of each value. Boxes: (n, 6), for each its label, whether it is a crowd, or difficult, its area,
+    whether it has a mask, not a number where the source has none, and whether that is elsewhere than its box."""
 
 
 class _Findings(ABC):
@@ -288,6 +292,10 @@ class _Findings(ABC):
 
     def problems(self) -> list[str]:
         """Return what else is wrong with all samples together."""
+        return []
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of all samples together that is no problem."""
         return []
 
     def add(self, summary: _Summary) -> None:
@@ -375,7 +383,8 @@ class _BoxFindings(_Findings):
     def summarise(sample: BoxSample) -> _Summary:
         masks, labels = sample["masks"], sample["labels"].numpy()
         has_mask = np.full(len(labels), np.nan) if masks is None else masks.numpy().any((1, 2))
-        columns = [labels, *(sample[key].numpy() for key in ("crowd", "difficult", "area")), has_mask]
+        apart = np.zeros(len(labels)) if masks is None else _apart(sample["boxes"].as_subclass(torch.Tensor), masks)
+        columns = [labels, *(sample[key].numpy() for key in ("crowd", "difficult", "area")), has_mask, apart]
         height, width = sample["image"].shape[-2:]
         return _Summary((height, width), _digest(sample), [], np.stack(columns, 1, dtype=np.float64))
 
@@ -387,6 +396,15 @@ class _BoxFindings(_Findings):
         _, crowd, difficult, *_ = np.concatenate(self._objects).T
         nothing = "no object to learn from: all are crowds or difficult, which are neither trained on nor scored"
         return [nothing] if len(crowd) and np.logical_or(crowd, difficult).all() else []
+
+    def notes(self) -> list[str]:
+        *_, has_mask, apart = np.concatenate(self._objects).T
+        if not apart.any():
+            return []
+        return [
+            f"{int(apart.sum())} of {int((has_mask == 1).sum())} objects with a mask have a box that shares less than half with the one around the"
+            " mask: look at the pictures (COCO's bbox is [x, y, width, height])"
+        ]
 
     def can_be_scored(self) -> bool:
         return bool(self._of_class.any())
@@ -400,7 +418,7 @@ class _BoxFindings(_Findings):
         return np.bincount(labels, minlength=len(self._classes))
 
     def report(self) -> dict[str, Any]:
-        labels, crowd, difficult, area, has_mask = np.concatenate(self._objects).T
+        labels, crowd, difficult, area, has_mask, _ = np.concatenate(self._objects).T
         with_mask = {"objects_with_mask": int((has_mask == 1).sum())} if (has_mask == 1).any() else {}
         bare = {} if has_mask.all() else {"objects_without_mask": int((has_mask == 0).sum())}
         return {
@@ -423,6 +441,17 @@ class _InstanceFindings(_BoxFindings):
     @staticmethod
     def open(config: DataConfig, split: Split) -> LabelledDataset[Any, Any]:
         return open_instance_dataset(_with_every_image(config), split)
+
+
+def _apart(boxes: torch.Tensor, masks: torch.Tensor) -> NDArray[np.bool_]:
+    """Return which objects' boxes share less than half with the box around their mask, of those that have one."""
+    apart = np.zeros(len(boxes), np.bool_)
+    drawn = masks.bool().flatten(1).any(1)
+    around = masks_to_boxes(masks[drawn])
+    around[:, 2:] += 1  # its corners are pixels
+    is_small = (boxes[drawn, 2:] - boxes[drawn, :2] < _SMALLEST_SIDE).any(1)  # rounding to pixels may take half of it
+    apart[drawn.numpy()] = ((box_iou(boxes[drawn], around).diagonal() < 0.5) & ~is_small).numpy()
+    return apart
 
 
 def _with_every_image(config: DataConfig) -> DataConfig:

@@ -80,7 +80,8 @@ def _alone(name: str, folders: Sequence[Path], indices: dict[Path, dict[str, lis
         if folder not in indices:
             indices[folder] = _index(folder)
         for base in bare_names(name):
-            if len(paths := indices[folder].get(base, [])) > 1:
+            alike = indices[folder].get(base.lower(), [])
+            if len(paths := [path for path in alike if path.name == base] or alike) > 1:
                 raise DataError(
                     f"{file}: the image {name!r} is not there, and several files are called {base}:"
                     f" {first_few([str(path) for path in paths])}; expected one, or data.images with the folder that is meant"
@@ -91,11 +92,11 @@ def _alone(name: str, folders: Sequence[Path], indices: dict[Path, dict[str, lis
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
-    """Return the files below a folder by their names; links to folders are not followed."""
+    """Return the files below a folder by their names in small letters; links to folders are not followed."""
     found: dict[str, list[Path]] = {}
     for place, _, names in os.walk(folder):
         for name in names:
-            found.setdefault(name, []).append(Path(place, name))
+            found.setdefault(name.lower(), []).append(Path(place, name))
     return found
 
 

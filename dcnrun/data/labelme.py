@@ -54,7 +54,8 @@ def rules(config: LabelmeConfig) -> Iterator[Rule]:
 class LabelmeDataset(BoxFileDataset):
     """Objects drawn as polygons, rectangles, circles or masks; shapes of one label and one group_id are one object.
 
-    Shapes with the label `__ignore__` are a crowd of each class: ignored, whatever is found there.
+    Shapes with the label `__ignore__` are a crowd of each class: ignored, whatever is found there. An object that X-AnyLabeling
+    marks as difficult is one.
 
     A split is a folder of .json files with all folders below it, or a list of images' names (`train: train.txt`). Points,
     lines and line strips are no objects. An image without a .json file is not read: nobody has said what is in it.
@@ -289,7 +290,8 @@ def _objects(
                 objects += [joined(title, each, parts)._replace(crowd=True) for each in range(len(classes))]
                 counts.ignored += 1
                 continue
-            objects.append(joined(title, classes.index(label), parts))
+            difficult = any(shape.get("difficult") is True for _, shape in members)
+            objects.append(joined(title, classes.index(label), parts)._replace(difficult=difficult))
             counts.objects += 1
             counts.rectangles += all(kind_of(shape) == "rectangle" for _, shape in members)
     return objects, flaws

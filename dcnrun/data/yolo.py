@@ -108,7 +108,12 @@ def _object(title: str, words: Sequence[str], layout: Layout, size: tuple[int, i
             f"it has 6 numbers, a box and its confidence or the number of a track; expected {_EXPECTED}"
         )
     if len(values) < 4 or len(values) % 2:
-        raise _BadLineError(f"it has {len(words)} numbers; expected {_EXPECTED}")
+        hint = (
+            ""
+            if layout.key_points or len(values) < 4
+            else " (key points after a box are left out where the .yaml has kpt_shape)"
+        )
+        raise _BadLineError(f"it has {len(words)} numbers; expected {_EXPECTED}{hint}")
     if not all(map(isfinite, values)):
         raise _BadLineError("it has a coordinate that is no finite number", is_bad_box=True)
     if (largest := max(values)) > _SURELY_PIXELS:
@@ -136,9 +141,16 @@ def _note_missing(layout: Layout, labelled: Sequence[_Labelled], split: Split) -
     missing = [entry.image for entry in labelled if entry.file is None and entry.size is not None]
     if missing and len(missing) == len(labelled):
         places = " or ".join(layout.relative(place) for place in label_places(layout, missing[0]))
+        stems = {image.stem for image in missing}
+        elsewhere = next((file for file in sorted(layout.root.rglob("*.txt")) if file.stem in stems), None)
+        hint = (
+            f"; {layout.relative(elsewhere)} has the name of one: expected its folder to be called labels"
+            if elsewhere
+            else ""
+        )
         raise UsageError(
             f"data.root={layout.root}: none of the {len(missing)} images of data.{split} has a label file;"
-            f" expected {places} for {layout.relative(missing[0])}"
+            f" expected {places} for {layout.relative(missing[0])}{hint}"
         )
     if missing:
         layout.notes.append(

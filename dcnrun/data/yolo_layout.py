@@ -269,6 +269,8 @@ def _places_in_yaml(layout: Layout, config: YoloConfig, setting: Split, key: str
             layout.notes.append(f"{unused}: {key} is taken from the folder of {layout.yaml.name}")
     for item in entries:
         found, is_assumed = _locate(item, bases, layout.root, config.allow_outside)
+        if found is None and unused:  # the end of `path` may be a folder here
+            found, is_assumed = _locate(f"{path}/{item}", (), layout.root, config.allow_outside)
         if found is None:
             raise UsageError(
                 f"{layout.yaml}: {key}: {item} is not there, and no end of this path below {layout.root} is; expected a folder"

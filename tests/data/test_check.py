@@ -21,6 +21,7 @@ from tests.data.factories import (
     folder_tree,
     labels,
     load_json,
+    save_image,
     save_image_set,
     save_json,
     save_mask,
@@ -101,6 +102,26 @@ class TestWhatThereIs:
     def test_is_an_object_of_json(self, tmp_path):
         report = check_data(VocConfig(root=str(voc_boxes_tree(tmp_path))), out=tmp_path / "out", samples=1)
         json.dumps(report, default=str)
+
+
+def test_boxes_beside_masks(tmp_path):
+    """Those written as corners; an object of a pixel or two is rounded to what may be half of it."""
+    for split in ("train", "val"):
+        save_image(tmp_path / f"{split}/a.png", seed=len(split))
+        boxes = [[4, 4, 10, 8], [4, 4, 14, 12], [4, 4, 10, 5], [4, 4, 1.4, 1.4]]
+        outline = [[4, 4, 14, 4, 14, 12, 4, 12]]
+        masks = [outline, outline, outline, [[4, 4, 5.4, 4, 5.4, 5.4, 4, 5.4]]]
+        objects = [annotation(n, 1, 1, box, segmentation=masks[n]) for n, box in enumerate(boxes)]
+        image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+        save_json(
+            tmp_path, split, {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+        )
+    report = of_val(CocoConfig(root=str(tmp_path)))
+    assert report["notes"] == [
+        "1 of 4 objects with a mask have a box that shares less than half with the one around the mask: look at the pictures"
+        " (COCO's bbox is [x, y, width, height])"
+    ]
+    assert report["problems"] == 0
 
 
 class TestWithoutImages:

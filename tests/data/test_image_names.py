@@ -94,3 +94,12 @@ def test_never_outside_the_root(guarded, name):
 )
 def test_what_is_nowhere_is_left_for_the_message(guarded, name):
     assert find(guarded, name)[1] == []
+
+
+def test_letters_may_be_large_or_small(tmp_path):
+    tree(tmp_path, "images/x/A.JPG", "images/x/b.jpg", "images/x/B.jpg")
+    found, (note,) = find(tmp_path, "a.jpg", "b.jpg")
+    assert [place for _, place in found] == ["images/x/A.JPG", "images/x/b.jpg"]
+    assert note.startswith("2 of 2 images are not where the file says")
+    with pytest.raises(DataError, match=r"several files are called B\.JPG"):
+        find(tmp_path, "B.JPG")

@@ -52,6 +52,13 @@ def opened(root, split="val", masks=False, **settings):
     return build_box_dataset(LabelmeConfig(root=str(root), **settings), split, masks=masks)
 
 
+def test_what_x_anylabeling_marks_as_difficult(tmp_path):
+    marks = [{"difficult": False}, {"difficult": True}, {"difficult": True, "group_id": 1}, {"group_id": 1}]
+    shapes = [drawn("cat", [[n, n], [n + 9, n], [n, n + 9]], **mark) for n, mark in enumerate(marks)]
+    save_labelme(tmp_path, "val/a.json", *shapes)
+    assert opened(tmp_path)[0]["difficult"].tolist() == [False, True, True]
+
+
 class TestGroups:
     def test_parts_of_one_label_and_group(self, tmp_path):
         groups = [("cat", 1), ("dog", 1), ("cat", 1), ("cat", None), ("cat", None), ("cat", "1")]

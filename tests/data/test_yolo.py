@@ -240,3 +240,9 @@ def test_no_label_file_at_all(tmp_path):
         UsageError, match=r"none of the 1 images of data.val has a label file; expected labels/val/a.txt or"
     ):
         val(tmp_path, classes=["cat"])
+    (tmp_path / "labels_mine").mkdir()
+    (tmp_path / "labels_mine/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(
+        UsageError, match=r"; labels_mine/a.txt has the name of one: expected its folder to be called labels"
+    ):
+        val(tmp_path, classes=["cat"])

@@ -153,6 +153,12 @@ class TestPlaces:
         assert names(root) == [(base / "images/train/a.png").relative_to(root).as_posix()]
         assert bool(opened(root).notes) == path.startswith("/")
 
+    def test_path_ends_in_a_folder_that_is_here(self, tmp_path):
+        """As of ultralytics' coco128.yaml, beside the folder coco128."""
+        save(tmp_path, "mine/images/train/a.png", yaml="path: ../datasets/mine\ntrain: images/train\nnames: [cat]\n")
+        assert names(tmp_path) == ["mine/images/train/a.png"]
+        assert "train: images/train of data.yaml is taken for mine/images/train" in opened(tmp_path).notes[1]
+
     def test_path_outside_the_root(self, tmp_path):
         root, other = tmp_path / "set", tmp_path / "other"
         save(other, "images/train/a.png")

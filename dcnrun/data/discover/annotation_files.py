@@ -92,6 +92,8 @@ def _two_files(names: Sequence[str]) -> tuple[str, str | None]:
     """Return the file to train on, and that to validate on if there is one."""
     train, val = train_and_val(names)
     train = train or next(name for name in names if name != val or len(names) == 1)
+    alike = [name for name in names if with_split(train, "", name, "")]  # of several sets or folds
+    val = train_and_val([train, *alike])[1] or val
     return train, val if val != train else None
 
 
@@ -242,29 +244,49 @@ def find_voc(root: Path, listing: Listing) -> Iterator[Reading]:
     if not boxes or (there and not any(there)):
         return
     places = [PurePosixPath(file).parent for file in boxes]
-    sets = [place for place in listing if place.endswith("ImageSets/Main")]
-    if sets:
-        format, because = "Pascal VOC", "Annotations/*.xml, ImageSets/Main/{}.txt"
-        folder = sets[0].removesuffix("ImageSets/Main").strip("/")
-        names = [name.removesuffix(".txt") for name in listing[sets[0]] if name.endswith(".txt")]
-        inside = f"{PurePosixPath(folder).name}/" if folder else ""
+    if sets := _image_sets(listing):
+        format = "Pascal VOC"
+        train, val = _entries_of(sets)
+        because = f"Annotations/*.xml, ImageSets/Main/*.txt of {first_few([folder or '.' for folder in sets])}"
     else:
         format, because = "Pascal VOC without ImageSets", f".xml files in {first_few(sorted(set(map(str, places))))}"
-        names, inside = list(dict.fromkeys(map(_entry_of, places))), ""
+        names = list(dict.fromkeys(map(_entry_of, places)))
         if train_and_val(names)[0] is None:
             names = [name for name in listing.get("", ()) if name.endswith(".txt")]
-    train, val = train_and_val(names)
-    train = train or (names[0] if sets and names else None)
-    chosen = [f"{inside}{train}" if train else "."]
+        first, second = train_and_val(names)
+        train, val = [first or "."], [second] if first and second else []
     try:
-        classes = class_names(VocConfig(root=str(root), train=chosen))
+        classes = class_names(VocConfig(root=str(root), train=train))
     except DcnrunError:  # said where the data are checked
         classes = []
     overrides = ["data=voc", as_override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [as_override("data.classes", classes), as_override("data.train", chosen)]
-    overrides += [as_override("data.val", [f"{inside}{val}"])] if train and val else [VAL_SHARE]
-    split = in_words(train or ".", val if train else None)
-    yield Reading(format, because.format(train), overrides, classes, split)
+    overrides += [as_override("data.classes", classes), as_override("data.train", train)]
+    overrides += [as_override("data.val", val)] if val else [VAL_SHARE]
+    split = in_words(" and ".join(train), " and ".join(val) or None)
+    yield Reading(format, because, overrides, classes, split)
+
+
+def _image_sets(listing: Listing) -> dict[str, list[str]]:
+    """Return the names of the image sets of each folder, as entries of data.train name folders."""
+    end = "ImageSets/Main"
+    names = {
+        place: [name.removesuffix(".txt") for name in files if name.endswith(".txt")]
+        for place, files in listing.items()
+        if place.endswith(end)
+    }
+    return {
+        place.removesuffix(end).strip("/").removeprefix("VOCdevkit/"): found for place, found in names.items() if found
+    }
+
+
+def _entries_of(sets: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Return the entries of data.train, of all folders, and those of data.val, of folders that have both if any has."""
+    pairs = {f"{folder}/" if folder else "": train_and_val(names) for folder, names in sets.items()}
+    train = [f"{folder}{name}" for folder, (name, _) in pairs.items() if name]
+    whole = {folder: pair for folder, pair in pairs.items() if all(pair)}
+    val = [f"{folder}{name}" for folder, (_, name) in (whole or pairs).items() if name and train]
+    folder, names = next(iter(sets.items()))
+    return train or [f"{folder}/{names[0]}".lstrip("/")], val
 
 
 def _boxes(file: Path) -> list[bool] | None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_files, has_images
+from dcnrun.data.files import IMAGE_SUFFIXES
 from dcnrun.runs import require_regular
 
 _PANOPTIC = "COCO's panoptic JSON"
@@ -53,7 +54,16 @@ _UNREAD = (
     *((ending, b"", _ARCHIVE) for ending in ARCHIVES),
 )
 """Endings of files, what they hold, nothing where the ending tells all, and the format that this is of."""
-_EXPORT = "export it as COCO, YOLO or Pascal VOC, or as masks, from there"
+_TABLES = (".json", ".jsonl", ".ndjson", ".geojson", ".csv", ".tsv", ".xml", ".txt")
+"""Endings of files that annotations may be in."""
+_LISTS = (".txt",)
+"""Endings of files that may name images and say nothing of them."""
+_LEAST_LETTERS = 5
+"""Of an image's name without its ending that is no word by chance."""
+_EXPORT = (
+    "export it as COCO, YOLO or Pascal VOC, or as masks, from the tool that it is of, or write COCO's JSON of it"
+    " (docs/data.md, Boxes in other files)"
+)
 _REMEDIES = {
     _PANOPTIC: "for that its pictures of segments must be there: `dcnrun data check data=panoptic data.root=...` says what is missing",
     _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
@@ -66,11 +76,12 @@ _REMEDIES = {
 
 def why_not_read(folder: Path, listing: Listing) -> str | None:
     """Return which file of a folder is in a format that is not read, and what to do with it; None where there is none."""
-    found = next(_unread(folder, listing), None)
-    if found is None:
-        return None
-    file, tool = found
-    return f"{file} is {tool}, which is not read; {_REMEDIES.get(tool, _EXPORT)}"
+    if found := next(_unread(folder, listing), None):
+        file, tool = found
+        return f"{file} is {tool}, which is not read; {_REMEDIES.get(tool, _EXPORT)}"
+    if about := next(_about_images(folder, listing), None):
+        return f"{about} names images, in a format that is not read; if it has their labels, {_EXPORT}"
+    return None
 
 
 def is_panoptic(folder: Path, listing: Listing) -> bool:
@@ -88,3 +99,23 @@ def _unread(folder: Path, listing: Listing) -> Iterator[tuple[str, str]]:
                 with (folder / file).open("rb") as opened:
                     if re.search(mark, opened.read(BEGINNING)):
                         yield file, tool
+
+
+def _about_images(folder: Path, listing: Listing) -> Iterator[str]:
+    """Yield files in formats that nobody knows here which name images, or are called as one is."""
+    images = [Path(file) for suffix in IMAGE_SUFFIXES for file in first_files(listing, suffix)[:MOST_READ]]
+    names = {image.name for image in images} | {image.stem for image in images if len(image.stem) >= _LEAST_LETTERS}
+    if not names:
+        return
+    is_named = re.compile(
+        rb"(?<![a-zA-Z0-9])(" + b"|".join(re.escape(name.encode()) for name in sorted(names)) + rb")(?![a-zA-Z0-9])"
+    )
+    for file in (file for suffix in _TABLES for file in first_files(listing, suffix)):
+        if is_named.search(Path(file).name.encode()):
+            yield file
+        elif not file.lower().endswith(_LISTS):
+            with suppress(OSError):
+                require_regular(folder / file)
+                with (folder / file).open("rb") as opened:
+                    if is_named.search(opened.read(BEGINNING)):
+                        yield file

@@ -95,6 +95,13 @@ class TestCoco:
             assert "data.train=annotations/instances_default.json" in only(path).overrides
             assert len(opened(only(path), open_box_dataset)) > 0
 
+    def test_of_several_folds_both_files_are_of_one(self, tmp_path):
+        for name, images in (("0_train", "ab"), ("0_val", "c"), ("1_train", "a"), ("1_val", "bc")):
+            save_coco(tmp_path / f"fold_{name}.json", [f"{image}.png" for image in images])
+        for image in "abc":
+            save_image(tmp_path / f"images/{image}.png")
+        assert "data.annotations=fold_0_SPLIT.json" in only(tmp_path).overrides
+
     def test_a_project_is_no_class_and_the_order_of_the_lists_does_not_matter(self, tmp_path):
         file = tmp_path / "train/_annotations.coco.json"
         save_coco(file, ["a.png"], ("cat", "dog"))
@@ -199,8 +206,21 @@ class TestPanoptic:
 class TestVoc:
     def test_image_sets(self, tmp_path):
         reading = only(voc_boxes_tree(tmp_path))
-        assert {"data.train=[VOC2007/trainval]", "data.val=[VOC2007/test]"} < set(reading.overrides)
-        assert len(opened(reading, open_box_dataset, "val")) == 3
+        assert {"data.train=[VOC2007/trainval,VOC2012/trainval]", "data.val=[VOC2007/test]"} < set(reading.overrides)
+        assert [len(opened(reading, open_box_dataset, split)) for split in BOTH] == [4, 3]
+
+    def test_image_sets_to_test_on_in_a_folder_of_their_own(self, tmp_path):
+        """As two archives of VOC 2007 are unpacked: what is validated on is of the folder that is trained on."""
+        for folder, names in (("a_test/VOCdevkit/VOC2007", ["test"]), ("b/VOCdevkit/VOC2007", ["train", "val"])):
+            for name in names:
+                save_voc_image(tmp_path / folder, name, voc_object("cat", (1, 1, 9, 9)))
+                save_image_set(tmp_path / folder, name, name)
+        for val in ("b/VOCdevkit/VOC2007/val", "a_test/VOCdevkit/VOC2007/test"):
+            reading = only(tmp_path)
+            assert reading.overrides[-1] == f"data.val=[{val}]"
+            assert opened(reading, open_box_dataset).name(0) == "train"
+            assert len(opened(reading, open_box_dataset, "val")) == 1
+            (tmp_path / "b/VOCdevkit/VOC2007/ImageSets/Main/val.txt").unlink(missing_ok=True)
 
     def test_annotations_and_images_in_two_folders_each(self, tmp_path):
         """As in DIOR, whose oriented boxes have names of their own."""

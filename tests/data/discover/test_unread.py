@@ -120,3 +120,27 @@ def test_turned_rectangles_of_label_studio_are_exported_with_their_corners(tmp_p
         UsageError, match=f"tasks.json is Label Studio's own JSON.*, which is not read; export it as {advice}"
     ):
         discover(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("train.csv", 'image_id,width,height,bbox\nframe_07,40,30,"[3.0, 4.0, 15.0, 14.0]"\n'),
+        ("project.csv", 'annotation_id,image,label\n1,/data/upload/1/0a1b2c3d-frame_07.png,"[]"\n'),
+        ("via_project.json", '{"file": {"1": {"fname": "frame_07.png"}}, "metadata": {}}'),
+        ("export.ndjson", '{"data_row": {"external_id": "frame_07.png"}}\n'),
+        ("labels/frame_07.png.txt", "1\n1 3 4 15 14\n"),
+        ("gt_frame_07.txt", '3, 4, 15, 14, "text"\n'),
+        ("geojson/frame_07.geojson", "{}"),
+    ],
+)
+def test_files_that_nobody_knows_but_that_are_about_images(tmp_path, file, content):
+    save_image(tmp_path / "images/frame_07.png")
+    (tmp_path / "list.txt").write_text("frame_07.png\n")
+    (tmp_path / "README.json").write_text('{"frames": "frame_0712"}')
+    with pytest.raises(UsageError, match="no data set was recognised"):
+        discover(tmp_path)
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UsageError, match=f"{file} names images, in a format that is not read; .* write COCO's JSON"):
+        discover(tmp_path)
