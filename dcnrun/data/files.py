@@ -353,6 +353,8 @@ def read_colours(path: Path, expected: str) -> NDArray[np.uint8]:
     _require_opaque(path, picture, expected)
     if picture.mode in _DEEP_MODES:
         raise DataError(f"{path}: its pixel format is {picture.mode}; expected {expected}")
+    if not _has_alpha(picture):
+        return np.array(picture.convert("RGB"))
     colours = np.array(picture.convert("RGBA"))
     return np.where(colours[..., 3:] > 0, colours[..., :3], 0)
 
