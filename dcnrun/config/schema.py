@@ -595,6 +595,14 @@ class FolderConfig(PairedFilesConfig):
 
     source: Source = setting(Source.folder, "the reader")
     classes: list[str] = setting([], "class names in the order of the mask's values, background included")
+    masks: str = setting(
+        "masks",
+        "folder of the masks, below root, SPLIT and * as in data.images; with CLASS, for each class but the first: a file for each class",
+    )
+    mask_suffix: Optional[str] = setting(
+        None,
+        "what masks' names have after their images', such as _mask, or with CLASS in it; null: nothing, or a known one that fits",
+    )
     ignore_label: Optional[int] = setting(
         None,
         "mask value that is neither trained on nor scored; 0: classes count from 1; null: 255 if it is no class",

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dcnrun.config.schema import FolderConfig
+from dcnrun.data import class_files
+from dcnrun.data.class_files import ClassFilesDataset, has_class_files
 from dcnrun.data.colours import Colour, ColourTable, as_hex, parse_colour, parse_labelmap
 from dcnrun.data.files import (
     FileDataset,
@@ -23,6 +25,7 @@ from dcnrun.data.files import (
     root_folder,
 )
 from dcnrun.data.layouts import pair_rules, pairs_of
+from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.sample import IGNORE, MOST_CLASSES, Rule, Split
 from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
@@ -49,10 +52,16 @@ def rules(config: FolderConfig) -> Iterator[Rule]:
     is_free = config.ignore_label is None or config.ignore_label not in _values_of_classes(config)
     yield "ignore_label", is_free, "null, or a value that is no class; with 0, classes are numbered from 1"
     yield from pair_rules(config)
+    yield from class_files.rules(config)
     colours = [parse_colour(text) for text in config.colours]
     are_distinct = None not in colours and len(set(colours)) == len(colours)
     expected = f"[], or #rrggbb or r,g,b for each of the {count} classes, each once"
     yield "colours", not colours or (are_distinct and len(colours) >= count), expected
+
+
+def open_folder(config: FolderConfig, split: Split) -> SegmentationDataset:
+    """Open images with a mask each, or with a file for each class."""
+    return ClassFilesDataset(config, split) if has_class_files(config) else FolderDataset(config, split)
 
 
 class FolderDataset(FileDataset):

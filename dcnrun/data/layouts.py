@@ -73,7 +73,7 @@ def pairs_of(config: PairedFilesConfig, split: Split) -> tuple[list[Pair], list[
     if part.endswith(".txt"):
         pairs, more = _listed(config, root, split, part)
         return pairs, [*notes, *more]
-    places, without_masks = _places_of(root, layout, part)
+    places, without_masks = _with_mask_folders(root, layout, part)
     found, others = _images_of(config, places)
     if not found:
         images = folders_of(root, layout, part)[0]
@@ -101,12 +101,19 @@ def _note_of_others(files: Sequence[Path]) -> list[str]:
     ]
 
 
-def _places_of(root: Path, layout: Layout, part: str) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
-    """Return the folders of images and of their masks by what `*` stands for, "." where there is none; and a note of those without masks."""
+def places_of(root: Path, layout: Layout, part: str) -> dict[str, tuple[Path, Path]]:
+    """Return the folders of images and of their masks, which may not be there, by what `*` stands for, "." where there is none."""
     if ANY not in layout.images:
-        return {".": folders_of(root, layout, part)}, []
+        return {".": folders_of(root, layout, part)}
     found = list(_texts(root, _folder(Path(), layout.images, part).parts))
-    places = {"/".join(texts): folders_of(root, layout.filled(texts), part) for texts in found}
+    return {"/".join(texts): folders_of(root, layout.filled(texts), part) for texts in found}
+
+
+def _with_mask_folders(root: Path, layout: Layout, part: str) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    """Return the folders of images and of their masks as `places_of` does, of `*` those that have masks; and a note of those without."""
+    places = places_of(root, layout, part)
+    if ANY not in layout.images:
+        return places, []
     bare = [images for images, masks in places.values() if not masks.is_dir()]
     notes = (
         [f"{_counted(bare, 'folder')} of images without a folder of masks, such as {bare[0]}: not read"] if bare else []
@@ -300,7 +307,7 @@ def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> t
         raise UsageError(f"data.{split}={part} has no images in {images}; expected a line for each")
     shorter = [name.removeprefix(f"{config.images}/") for name in lines]
     if ANY in config.images:
-        places, _ = _places_of(root, Layout(config.images, config.masks), ".")
+        places, _ = _with_mask_folders(root, Layout(config.images, config.masks), ".")
         found, folders = _images_of(config, places)[0], {place: of_masks for place, (_, of_masks) in places.items()}
         known = _named_otherwise(found)
     else:

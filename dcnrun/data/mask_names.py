@@ -76,7 +76,7 @@ def masks_of(
     if chosen.new and len(others) > 1:
         raise DataError(
             f"{next(iter(folders.values()))}: all images have masks with {' and with '.join(others)} after their names;"
-            " expected data.mask_suffix to say which"
+            " expected data.mask_suffix to say which (of a file for each class, what all have, with CLASS in place of the class)"
         )
     stems = {name: chosen.of(name) for name in names}
     return {name: _chosen(files.get(stem, []), _missing(folders, stem)) for name, stem in stems.items()}, chosen
@@ -179,6 +179,11 @@ def further_names(names: Set[str], having: Set[str]) -> set[str]:
     return {
         name for name in names if any(base in having and name[len(base) :] not in words for base in _shortened(name))
     }
+
+
+def has_a_word_after(name: str, longer: str) -> bool:
+    """Whether a name is another with a joint and a word after it."""
+    return longer.startswith(name) and bool(_TAIL.fullmatch(longer[len(name) :]))
 
 
 def _shortened(stem: str) -> list[str]:

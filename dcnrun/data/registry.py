@@ -69,7 +69,7 @@ DATASETS: dict[Source, DataSource[Any]] = {
         has_object_masks=True,
         rules=shapes.rules,
     ),
-    Source.folder: DataSource(schema.FolderConfig, masks=folder.FolderDataset, rules=folder.rules),
+    Source.folder: DataSource(schema.FolderConfig, masks=folder.open_folder, rules=folder.rules),
     Source.voc2012: DataSource(schema.Voc2012Config, masks=voc.Voc2012Dataset, rules=voc.rules),
     Source.cityscapes: DataSource(schema.CityscapesConfig, masks=cityscapes.CityscapesDataset, rules=cityscapes.rules),
     Source.voc: DataSource(

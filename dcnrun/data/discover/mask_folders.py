@@ -6,18 +6,22 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import FolderConfig, InstanceMasksConfig, PairedFilesConfig
 from dcnrun.data.cityscapes import CLASSES as CITYSCAPES
+from dcnrun.data.class_files import CLASS
+from dcnrun.data.class_masks import BACKGROUND
 from dcnrun.data.discover.listing import MOST_READ, Listing, has_images
 from dcnrun.data.discover.mask_classes import TABLES, classes_of_masks, hold_objects
 from dcnrun.data.discover.paired_folders import FoundLayout, find_layout, show_no_scene
 from dcnrun.data.discover.reading import VAL_SHARE, Reading, in_words
 from dcnrun.data.discover.split_names import TRAIN, VAL, train_and_val, with_split
 from dcnrun.data.discover.unread import is_panoptic
-from dcnrun.data.files import Pair, first_few, read_names
-from dcnrun.data.layouts import Layout, find_layouts, pairs_of
-from dcnrun.data.mask_names import IMAGE_ENDS
+from dcnrun.data.files import MASK_SUFFIXES, Pair, first_few, read_mask, read_names
+from dcnrun.data.layouts import ANY, Layout, find_layouts, pairs_of, places_of
+from dcnrun.data.mask_names import IMAGE_ENDS, has_a_word_after
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.errors import DataError, DcnrunError, UsageError
 
@@ -25,6 +29,9 @@ _NO_SPLIT = "default"
 """What CVAT and datumaro call the one part of a set without a split."""
 _LISTS = "ImageSets/Segmentation"
 """Where Pascal VOC's layout has the lists of images with masks."""
+_A_MASK_FOR_EACH = "a mask for each class"
+_FEW = 3
+"""Masks that are looked at to say whether they are of a class."""
 _VOC2012_LISTS = f"VOCdevkit/VOC2012/{_LISTS}"
 
 
@@ -162,8 +169,8 @@ def find_folders_of_any_names(root: Path, listing: Listing) -> Iterator[Reading]
 
 
 def _of_layout(root: Path, listing: Listing, found: FoundLayout) -> Iterator[Reading]:
-    for reading in _with_masks(root, listing, _Split("", found.layout, found.train, found.val)):
-        others = f"; not read: {first_few(found.others)}" if found.others else ""
+    for reading in _with_masks(root, listing, _Split("", found.layout, found.train, found.val), found.others):
+        others = f"; not read: {first_few(found.others)}" if found.others and reading.format != _A_MASK_FOR_EACH else ""
         yield replace(reading, because=reading.because + others)
 
 
@@ -189,8 +196,8 @@ class _Split(NamedTuple):
     val: str | None
 
 
-def _with_masks(root: Path, listing: Listing, found: _Split) -> Iterator[Reading]:
-    """Yield how images and masks can be read whose folders are known."""
+def _with_masks(root: Path, listing: Listing, found: _Split, others: Sequence[str] = ()) -> Iterator[Reading]:
+    """Yield how images and masks can be read whose folders are known; `others` are folders of masks beside these."""
     listed, unused = _by_lists(root, listing, found) if found.train == "." else (None, [])
     place, layout, train, val = listed or found
     base, names = root / place, _below(listing, place)
@@ -203,6 +210,9 @@ def _with_masks(root: Path, listing: Listing, found: _Split) -> Iterator[Reading
         because += ", which are nearly the same in all images looked at, as of a camera's field of view"
     if unused:
         because += f"; {first_few(unused)} lists no names of these images, and is not used"
+    place_of_classes = _class_folders(root, listing, _Split(place, layout, train, val), others)
+    if place_of_classes and place_of_classes.are_many:
+        yield _of_classes(at_root, _Split(place, layout, train, val), place_of_classes)
     may_be_objects, are_objects = hold_objects(masks)
     objects = Reading(
         "label images, a number for each object",
@@ -218,6 +228,85 @@ def _with_masks(root: Path, listing: Listing, found: _Split) -> Iterator[Reading
     yield Reading("folders of images and masks", f"{because}{remark}", overrides, classes, split)
     if may_be_objects and not are_objects:
         yield objects
+    if place_of_classes and not place_of_classes.are_many:
+        yield _of_classes(at_root, _Split(place, layout, train, val), place_of_classes)
+
+
+class _ClassFolders(NamedTuple):
+    """Folders of masks that differ in the name of a class."""
+
+    masks: str
+    """The folder, with CLASS in place of the name."""
+    classes: list[str]
+
+    @property
+    def are_many(self) -> bool:
+        """Whether they are too many to be different masks of the same, as of two annotators."""
+        return len(self.classes) > 2
+
+
+def _of_classes(at_root: str, found: _Split, folders: _ClassFolders) -> Reading:
+    where = _where({"images": found.layout.images, "masks": folders.masks, "train": found.train}, found.val)
+    classes = [BACKGROUND, *folders.classes]
+    because = f"images in {found.layout.images} with masks of two values in {folders.masks}, of the classes {first_few(folders.classes)}"
+    overrides = ["data=folder", at_root, "model=deeplab", as_override("data.classes", classes), *where]
+    return Reading(_A_MASK_FOR_EACH, because, overrides, classes, in_words(found.train, found.val))
+
+
+def _class_folders(root: Path, listing: Listing, found: _Split, others: Sequence[str]) -> _ClassFolders | None:
+    """Return folders of masks of two values for the same images, beside that of the masks or one of the others; the most that there are."""
+    if found.layout.images == found.layout.masks:
+        return None
+    is_split = found.train != "." and not found.train.endswith(".txt")
+    places = places_of(root / found.base, found.layout, found.train if is_split else ".")
+    images, masks = (str(folder.relative_to(root)) for folder in next(iter(places.values())))
+    template = found.layout.masks if "SPLIT" in found.layout.masks or not is_split else f"{found.layout.masks}/SPLIT"
+    there = [(str(PurePosixPath(found.base, template)), masks), *_templates(others, found.train if is_split else None)]
+    names = {PurePosixPath(name).stem for name in listing.get(images, ()) if has_images([name])}
+    ways = (way for place in there for way in _differing(root, listing, found.base, *place, names))
+    return max(ways, key=lambda way: len(way.classes), default=None)
+
+
+def _templates(places: Sequence[str], train: str | None) -> list[tuple[str, str]]:
+    """Return the folders of what is trained on, before them with SPLIT in place of its name; all where there is no split."""
+    if train is None:
+        return [(place, place) for place in places]
+    word = re.compile(rf"(?<![a-zA-Z]){re.escape(train)}(?![a-zA-Z])")
+    return [(word.sub("SPLIT", place), place) for place in places if word.search(place)]
+
+
+def _differing(
+    root: Path, listing: Listing, base: str, template: str, masks: str, images: Set[str]
+) -> Iterator[_ClassFolders]:
+    """Yield folders of masks for some images that differ from one of them in a part of its path, whose template is not of a split there."""
+    called, parts = PurePosixPath(template).parts, PurePosixPath(masks).parts
+    for index in range(len(PurePosixPath(base).parts), len(parts)):
+        if "SPLIT" in called[index] or ANY in called[index]:
+            continue
+        beside = {PurePosixPath(place).parts[index] for place in listing if len(PurePosixPath(place).parts) > index}
+        places = {name: str(PurePosixPath(*parts[:index], name, *parts[index + 1 :])) for name in sorted(beside)}
+        classes = [
+            name for name, place in places.items() if place in listing and _is_of_a_class(root, place, listing, images)
+        ]
+        if len(classes) > 1 and parts[index] in classes:
+            of_classes = PurePosixPath(*called[:index], CLASS, *called[index + 1 :]).relative_to(base)
+            yield _ClassFolders(str(of_classes), classes)
+
+
+def _is_of_a_class(root: Path, place: str, listing: Listing, images: Set[str]) -> bool:
+    """Whether a folder has masks of two values for some of the images, called as these or with a word after."""
+    files = [root / place / name for name in listing[place] if name.lower().endswith(MASK_SUFFIXES)][:MOST_READ]
+    of_images = [
+        file for file in files if file.stem in images or any(has_a_word_after(name, file.stem) for name in images)
+    ]
+    if not files or 2 * len(of_images) <= len(files):
+        return False
+    try:
+        return all(len(np.unique(read_mask(file)[0])) <= 2 for file in of_images[:_FEW]) and not show_no_scene(
+            of_images
+        )
+    except DcnrunError:
+        return False
 
 
 def _by_lists(root: Path, listing: Listing, found: _Split) -> tuple[_Split | None, list[str]]:
