@@ -34,7 +34,7 @@ def find_coco(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find COCO's files of objects, and its panoptic ones of segments, and their images."""
     outlines = {file: outline for file in first_files(listing, ".json") if (outline := read_outline(root / file))}
     if of_objects := {file: outline for file, outline in outlines.items() if _has_objects(outline)}:
-        yield _objects(root, listing, of_objects)
+        yield _objects(root, listing, of_objects | _damaged(root, listing, of_objects))
     documents: dict[str, panoptic.Document] = {}
     for file in outlines.keys() - of_objects.keys():
         with suppress(DataError):  # captions, sizes of images
@@ -42,6 +42,19 @@ def find_coco(root: Path, listing: Listing) -> Iterator[Reading]:
     folders = ((file, _pictures(listing, file, documents[file])) for file in sorted(documents))
     if pictures := {file: folder for file, folder in folders if folder}:
         yield _segments(root, listing, documents, pictures)
+
+
+def _damaged(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> dict[str, Outline]:
+    """Return the files that are no JSON and the other split of one that is COCO's by their names: the check says what is wrong."""
+    found = {}
+    for file in first_files(listing, ".json"):
+        pairs = ((file, "", other, "") for other in outlines), ((other, "", file, "") for other in outlines)
+        if file not in outlines and any(with_split(*pair) for pair in chain(*pairs)):
+            try:
+                json.loads(read_bytes(root / file))
+            except (OSError, ValueError, RecursionError):
+                found[file] = Outline([], [], [])
+    return found
 
 
 def _objects(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> Reading:

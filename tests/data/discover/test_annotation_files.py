@@ -13,7 +13,7 @@ from dcnrun.config.compose import compose
 from dcnrun.data.discover.folder import discover
 from dcnrun.data.registry import open_box_dataset, open_dataset, open_instance_dataset
 from dcnrun.data.sample import IGNORE
-from dcnrun.errors import UsageError
+from dcnrun.errors import DataError, UsageError
 from tests.data.discover.factories import only, opened
 from tests.data.factories import (
     annotation,
@@ -101,6 +101,20 @@ class TestCoco:
         for image in "abc":
             save_image(tmp_path / f"images/{image}.png")
         assert "data.annotations=fold_0_SPLIT.json" in only(tmp_path).overrides
+
+    def test_a_damaged_file_of_one_split_is_not_passed_over(self, tmp_path):
+        for split, image in (("train", "a.png"), ("val", "b.png")):
+            save_coco(tmp_path / f"{split}.json", [image])
+            save_image(tmp_path / split / image)
+        whole = only(tmp_path).overrides
+        for split in BOTH:
+            file = tmp_path / f"{split}.json"
+            content = file.read_text()
+            file.write_text(content[:90])
+            assert only(tmp_path).overrides == whole
+            with pytest.raises(DataError, match=f"{split}.json: can't be read"):
+                opened(only(tmp_path), open_box_dataset, split)
+            file.write_text(content)
 
     def test_a_project_is_no_class_and_the_order_of_the_lists_does_not_matter(self, tmp_path):
         file = tmp_path / "train/_annotations.coco.json"
