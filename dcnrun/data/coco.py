@@ -26,6 +26,7 @@ from dcnrun.data.coco_json import (
     Document,
     Image,
     PlainAnnotation,
+    is_ignored,
     is_marked,
     mask_of,
     plain_mask_of,
@@ -149,7 +150,8 @@ def _read_all(config: CocoConfig, file: Path, root: Path, folder: Path, masks: b
     entries, objects, flaws, assumed = _objects(document, images, categories, file, masks)
     _require_pixels(objects, images, file)
     crowd, judged = _crowds(config, root, file, document, entries, objects, images)
-    records, wrong = make_records(images, replace(objects, crowd=crowd), config.tolerance)
+    objects = replace(objects, crowd=crowd, difficult=objects.difficult & ~crowd)
+    records, wrong = make_records(images, objects, config.tolerance)
     notes = [*left_out, *moved, *judged, *assumed, *_shared_ids(document)]
     return _Content(categories, records, flaws + wrong, notes)
 
@@ -288,7 +290,8 @@ def _odd_objects(
     used: list[AnyAnnotation] = []
     flaws: list[Flaw] = []
     image_of, label_of = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    box, crowd, area_of = np.zeros((count, 4)), np.zeros(count, np.bool_), np.zeros(count)
+    box, area_of = np.zeros((count, 4)), np.zeros(count)
+    crowd, difficult = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     known: list[RunLengths | None] = []
     bare = flat = 0
     for entry in entries:
@@ -303,7 +306,8 @@ def _odd_objects(
             continue
         at = len(used)
         used.append(entry)
-        image_of[at], label_of[at], box[at], crowd[at], area_of[at] = number, label, row.box, row.crowd, row.area
+        image_of[at], label_of[at], box[at], area_of[at] = number, label, row.box, row.area
+        crowd[at], difficult[at] = row.crowd, row.difficult
         bare, flat = bare + row.is_bare, flat + row.is_flat
         if masks:
             known.append(row.mask)
@@ -313,13 +317,17 @@ def _odd_objects(
         label=label_of[:size],
         box=box[:size],
         crowd=crowd[:size],
-        difficult=np.zeros(size, np.bool_),
+        difficult=difficult[:size],
         area=area_of[:size],
         masks=known if any(known) else None,
         title=lambda row: _title(used[row], images[image_of[row]]),
     )
     notes = [f"{bare} masks have fewer than three points: only the boxes of these objects are known"] if bare else []
     notes += [f"{flat} areas are 0, with a box that is not empty: those of the mask or box count"] if flat else []
+    if ignored := int(difficult.sum()):
+        notes.append(
+            f"{ignored} of {count} objects have ignore=1: difficult ones, neither learnt nor scored (pycocotools scores them)"
+        )
     return used, table, flaws, notes
 
 
@@ -340,6 +348,7 @@ class _Row(NamedTuple):
 
     box: tuple[float, float, float, float]
     crowd: bool
+    difficult: bool
     area: float
     mask: RunLengths | None
     is_bare: bool
@@ -364,6 +373,7 @@ def _row(entry: AnyAnnotation, size: tuple[int, int] | None, masks: bool) -> _Ro
     return _Row(
         box=_box(bounds(mask) if mask and not has_box else entry.bbox),
         crowd=is_marked(entry),
+        difficult=is_ignored(entry),
         area=entry.area if has_area else covered or np.nan,
         mask=mask,
         is_bare=is_bare,

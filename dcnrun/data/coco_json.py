@@ -49,6 +49,7 @@ class PlainAnnotation(msgspec.Struct, gc=False):
     id: Any = None
     iscrowd: Literal[0, 1] = 0
     segmentation: msgspec.Raw = _EMPTY
+    ignore: Literal[0] = 0
 
 
 class LooseAnnotation(msgspec.Struct, gc=False):
@@ -62,6 +63,7 @@ class LooseAnnotation(msgspec.Struct, gc=False):
     iscrowd: Any = None
     segmentation: Any = _EMPTY
     """Raw, or decoded already."""
+    ignore: Any = None
 
 
 Mask: TypeAlias = list[list[float]] | dict[str, Any] | None
@@ -191,13 +193,21 @@ def has_run_lengths(annotation: AnyAnnotation) -> bool:
 
 def is_marked(annotation: AnyAnnotation) -> bool:
     """Whether an annotation has iscrowd=1, as a number, a text or true; ValueError if it says neither that nor 0."""
-    value = annotation.iscrowd
+    return _is_set(annotation.iscrowd, "iscrowd")
+
+
+def is_ignored(annotation: AnyAnnotation) -> bool:
+    """Whether an annotation has ignore=1, likewise: mmdetection and what is written for it leave such objects out."""
+    return _is_set(annotation.ignore, "ignore")
+
+
+def _is_set(value: Any, key: str) -> bool:
     text = str(value).lower() if isinstance(value, str | int | float) else value
     if text in (None, "", "0", "0.0", "false"):
         return False
     if text in ("1", "1.0", "true"):
         return True
-    raise ValueError(f"its iscrowd is {value!r}; expected 0 or 1")
+    raise ValueError(f"its {key} is {value!r}; expected 0 or 1")
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:

@@ -52,6 +52,24 @@ class TestCoco(DatasetSuite):
         assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
 
 
+def test_objects_to_be_left_out_are_difficult(tmp_path):
+    """As mmdetection's reader leaves them out; a crowd stays one."""
+    save_image(tmp_path / "val/a.png")
+    marks = [{}, {"ignore": 0}, {"ignore": 1}, {"ignore": True}, {"ignore": False}, {"ignore": 1, "iscrowd": 1}]
+    objects = [annotation(n, 1, 1, [1 + n, 2, 9, 9], **mark) for n, mark in enumerate(marks)]
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+    document = {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+    save_json(tmp_path, "val", document)
+    dataset = build_box_dataset(CocoConfig(root=str(tmp_path)), "val")
+    assert dataset[0]["difficult"].tolist() == [False, False, True, True, False, False]
+    assert dataset[0]["crowd"].tolist() == [False] * 5 + [True]
+    assert dataset.notes[-1].startswith("3 of 6 objects have ignore=1: difficult ones")
+    objects[0]["ignore"] = "perhaps"
+    save_json(tmp_path, "val", document)
+    with pytest.raises(DataError, match=r"annotation 0 of 'a\.png': its ignore is 'perhaps'; expected 0 or 1"):
+        build_box_dataset(CocoConfig(root=str(tmp_path)), "val")
+
+
 class TestFilesAreRead:
     @pytest.fixture
     def config(self, tmp_path):
