@@ -20,7 +20,7 @@ from dcnrun.data.discover.reading import VAL_SHARE, Reading, in_words
 from dcnrun.data.discover.split_names import TRAIN, VAL, train_and_val, with_split
 from dcnrun.data.discover.unread import is_panoptic
 from dcnrun.data.files import MASK_SUFFIXES, Pair, first_few, read_mask, read_names
-from dcnrun.data.layouts import ANY, Layout, find_layouts, pairs_of, places_of
+from dcnrun.data.layouts import ANY, Layout, find_layouts, folders_of, pairs_of, places_of
 from dcnrun.data.mask_names import IMAGE_ENDS, has_a_word_after
 from dcnrun.data.voc import CLASSES as VOC2012
 from dcnrun.errors import DataError, DcnrunError, UsageError
@@ -208,6 +208,8 @@ def _with_masks(root: Path, listing: Listing, found: _Split, others: Sequence[st
     because, split = f"images in {layout.images} with masks in {layout.masks}", in_words(train, val)
     if show_no_scene(masks):
         because += ", which are nearly the same in all images looked at, as of a camera's field of view"
+    if val is None and (bare := _without_masks(listing, place, layout)):
+        because += f"; images in {first_few(bare)} have no masks, and are not read"
     if unused:
         because += f"; {first_few(unused)} lists no names of these images, and is not used"
     place_of_classes = _class_folders(root, listing, _Split(place, layout, train, val), others)
@@ -243,6 +245,12 @@ class _ClassFolders(NamedTuple):
     def are_many(self) -> bool:
         """Whether they are too many to be different masks of the same, as of two annotators."""
         return len(self.classes) > 2
+
+
+def _without_masks(listing: Listing, base: str, layout: Layout) -> list[str]:
+    """Return the folders of images to validate or to test on, of a set whose masks are all for training."""
+    called = {str(folders_of(Path(base), layout, word)[0]).lower() for word in VAL}
+    return [place for place, names in listing.items() if place.lower() in called and has_images(names)]
 
 
 def _of_classes(at_root: str, found: _Split, folders: _ClassFolders) -> Reading:

@@ -356,6 +356,24 @@ class TestPublicSets:
             "data.val_share=0.2",
         ]
 
+    @pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
+    def test_images_without_masks_are_named(self, tmp_path, layout):
+        for split in ("train", "val", "Test"):
+            for number in range(3):
+                save_image(tmp_path / layout.format(split) / f"{number}.png", (16, 12), number)
+        for number in range(3):
+            save_mask(
+                tmp_path / layout.replace("images", "masks").format("train") / f"{number}.png",
+                labels((16, 12), (0, 1), number),
+                "L",
+            )
+        reading = only(tmp_path)
+        assert (
+            f"; images in {layout.format('Test')}, {layout.format('val')} have no masks, and are not read"
+            in reading.because
+        )
+        assert "data.val_share=0.2" in reading.overrides
+
     def test_other_folders_are_named(self, tmp_path):
         for folder, count in (("test/cut", 3), ("train/good", 3), ("test/bent", 3)):
             for number in range(count):
