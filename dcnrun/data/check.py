@@ -425,6 +425,7 @@ class _BoxFindings(_Findings):
             **super().report(),
             "images_without_objects": sum(len(objects) == 0 for objects in self._objects),
             "objects": len(labels),
+            "most_objects_in_an_image": max(map(len, self._objects)),
             "crowd_or_difficult": int(np.logical_or(crowd, difficult).sum()),
             "crowd": int(crowd.sum()),
             "difficult": int(difficult.sum()),

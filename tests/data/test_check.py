@@ -55,6 +55,7 @@ class TestWhatThereIs:
             assert (found["crowd"], found["difficult"]) == (0, 1)
             assert (found["small"], found["medium"], found["large"]) == (2, 1, 1)
             assert found["objects_of_class"] == {"cat": 3, "dog": 1}
+            assert found["most_objects_in_an_image"] == 3
             assert found["image_widths"] == {"least": 100, "median": 200, "most": 300}
             assert found["image_heights"] == {"least": 98, "median": 99, "most": 100}
 
