@@ -66,7 +66,7 @@ def _pair(image: Path, ending: str) -> Pair:
     return Pair(image.stem, image, image.with_name(f"{image.stem}{ending}.png"))
 ''',
     )
-    package.insert_before("dcnrun/data/registry.py", "cityscapes, ", "beside, ")
+    package.insert_before("dcnrun/data/registry.py", "    cityscapes,\n", "    beside,\n")
     package.insert_after(
         "dcnrun/data/registry.py",
         "DATASETS: dict[Source, DataSource[Any]] = {\n",
