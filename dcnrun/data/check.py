@@ -1,8 +1,9 @@
 """`dcnrun data check`: what a whole data set holds, and what is wrong with it."""
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.table import Table
 from torchvision.ops import box_iou, masks_to_boxes
 
 from dcnrun.config.groups import LABELS_IN_WORDS, Labels
-from dcnrun.config.schema import BoxFilesConfig, DataConfig
+from dcnrun.config.schema import BoxFilesConfig, DataConfig, FilesConfig
 from dcnrun.console import console, printable
 from dcnrun.data.bands import settle
 from dcnrun.data.box_files import BoxFileDataset
@@ -70,7 +71,9 @@ def check_data(
     looked_at: dict[Split, _Checked] = {}
     for split in splits:  # one network sees all images: as those of the first split have settled it
         settled = next((found.settled for found in looked_at.values()), None)
-        looked_at[split] = _check_split(config, settled, split, labels, samples if images else 0, out, images)
+        is_shared = isinstance(config, FilesConfig) and config.val_share > 0
+        known = {problem for found in looked_at.values() for problem in found.problems if is_shared}
+        looked_at[split] = _check_split(config, settled, split, labels, samples if images else 0, out, images, known)
     checked = {split: found.report for split, found in looked_at.items()}
     found = sum(report["problems"] for report in checked.values())
     classes = [report["classes"] for report in checked.values() if report["images"]]
@@ -108,6 +111,8 @@ class _Checked(NamedTuple):
     """None if it can't be opened. What it shares with the other split is read once, as long as it is kept."""
     pictures: dict[str, bytes]
     """What the images that were read show, a digest, by their names."""
+    problems: list[str]
+    """All that is wrong, of which the report has the first."""
     settled: DataConfig | None
     """The settings, with what the images have settled where they are of one kind."""
 
@@ -138,15 +143,16 @@ def _check_split(
     samples: int,
     out: Path | None,
     images: bool,
+    known: Collection[str],
 ) -> _Checked:
-    """Print and return what a split holds; where other images have settled the settings, its own are to fit."""
+    """Print and return what a split holds, without problems that are known; where other images have settled the settings, its own are to fit."""
     kind = _FINDINGS[labels]
     try:
         dataset = kind.open(settled or config, split)
     except DataError as error:  # not a single sample can be told from another
         report = {"classes": [], "images": 0, "notes": [], "problems": 1, "first_problems": [str(error)]}
         _show(split, report)
-        return _Checked(report, None, {}, settled)
+        return _Checked(report, None, {}, [str(error)], settled)
     if out is not None and samples:
         _make_folder(out)
     findings = kind(dataset.classes)
@@ -159,9 +165,10 @@ def _check_split(
             look = partial(_seen_by, settled, findings.summarise)
         except DataError as error:  # images of several kinds, or one that is named below too
             unsettled = str(error)
+    notes += _names_alike(dataset.classes) if split == "train" else []
     summaries = _summaries(dataset, look, config.workers) if images else _annotations(dataset)
     seen = _look_at(dataset, summaries, findings, split)
-    wrong = seen.problems or ([unsettled] if unsettled else [])
+    wrong = [problem for problem in seen.problems if problem not in known] or ([unsettled] if unsettled else [])
     if seen.readable:
         notes += findings.notes()
         wrong = findings.problems() + wrong
@@ -185,7 +192,16 @@ def _check_split(
         report["picture"] = out / f"{split}.png"
     _show(split, report)
     pictures = {dataset.name(index): digest for index, digest in seen.readable.items()}
-    return _Checked(report, dataset, pictures, settled)
+    return _Checked(report, dataset, pictures, wrong, settled)
+
+
+def _names_alike(classes: Sequence[str]) -> list[str]:
+    """Return a note of classes that may be one, spelt differently."""
+    spelt: dict[str, list[str]] = {}
+    for name in classes:
+        spelt.setdefault(re.sub(r"[\s_-]+", "", name).casefold(), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in spelt.values() if len(names) > 1]
+    return [f"classes of nearly the same name, which may be one spelt differently: {first_few(alike)}"] if alike else []
 
 
 def _make_folder(out: Path) -> None:

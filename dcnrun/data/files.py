@@ -507,7 +507,7 @@ def read_names(file: Path) -> list[str]:
     try:
         lines = read_bytes(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {why_unreadable(error)}; expected a text file, an image's name a line") from error
+        raise DataError(f"{file}: {why_unreadable(error)}; expected a text file in UTF-8, a name a line") from error
     return [line.strip() for line in lines if line.strip()]
 
 

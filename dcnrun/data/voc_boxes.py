@@ -56,6 +56,7 @@ class VocBoxDataset(BoxFileDataset):
         setting = named_split(split, config)
         items, notes = layout.items(config.train if setting == "train" else config.val)
         annotations, bare = _read_all(items)
+        _require_pixels(annotations)
         first, note = _first_corner(config, annotations, layout, setting)
         notes += bare + note + _notes_of_names(annotations)
         readable = [annotation for annotation in annotations if annotation.flaw is None]
@@ -159,6 +160,19 @@ def _image(annotation: _Annotation, classes: Sequence[str], first: int, image_id
         objects.append(AnnotatedObject(title, classes.index(found.class_name), box, difficult=found.difficult))
     size = annotation.size or image_size(item.image)
     return AnnotatedImage(ListedImage(item.name, item.image, size, image_id, item.annotation), objects, flaws)
+
+
+def _require_pixels(annotations: Sequence[_Annotation]) -> None:
+    """Raise DataError where all corners lie between 0 and 1, as shares of the image do."""
+    boxes = [
+        (annotation, found.corners) for annotation in annotations for found in annotation.objects if not found.problem
+    ]
+    corners = [corner for _, box in boxes for corner in box]
+    if corners and all(0 <= corner <= 1 for corner in corners) and any(corner % 1 for corner in corners):
+        raise DataError(
+            f"{boxes[0][0].item.annotation}: this box and all others, {len(boxes)} in all, lie between 0 and 1: they look normalised; expected"
+            " corners in pixels: multiply xmin and xmax by the image's width, ymin and ymax by its height"
+        )
 
 
 def _first_corner(

@@ -111,6 +111,8 @@ def label_places(layout: Layout, image: Path) -> Iterator[Path]:
         yield base.joinpath(*folders[:last], "labels", *folders[last + 1 :], name)
     yield image.with_name(name)
     yield image.parent / "labels" / name
+    if folders:
+        yield image.parent.parent / "labels" / name
     yield base.joinpath("labels", *folders, name)
 
 
@@ -151,8 +153,8 @@ def _find_yaml(root: Path, name: str) -> Path | None:
             f"data.root={root}: {first_few([file.name for file in others])} could all be the data set's; say which it is"
             f" with data.yaml={others[0].name}"
         )
-    darknet = root / f"obj{_DARKNET}"
-    return others[0] if others else darknet if darknet.is_file() else None
+    darknet = [root / f"obj{_DARKNET}", *sorted(root.glob(f"*{_DARKNET}"))]
+    return next((file for file in [*others, *darknet] if file.is_file()), None)
 
 
 def _has_names(file: Path) -> bool:

@@ -125,6 +125,20 @@ def test_boxes_beside_masks(tmp_path):
     assert report["problems"] == 0
 
 
+def test_problems_of_a_file_that_both_splits_share_are_told_once(tmp_path):
+    objects = [annotation(n, n, 1 + n % 2, [1, 1, 9, 0 if n == 2 else 9]) for n in range(4)]
+    images = [{"id": n, "file_name": f"{n}.png", "width": 40, "height": 30} for n in range(4)]
+    categories = [{"id": 1, "name": "Hot dog"}, {"id": 2, "name": "hot-dog"}]
+    save_json(tmp_path, "train", {"images": images, "annotations": objects, "categories": categories})
+    for n in range(4):
+        save_image(tmp_path / f"train/{n}.png", seed=n)
+    report = check_data(CocoConfig(root=str(tmp_path), val_share=0.5))
+    assert report["problems"] == 1
+    assert [report["splits"][split]["problems"] for split in ("train", "val")] == [1, 0]
+    (note,) = (note for note in report["splits"]["train"]["notes"] if "spelt" in note)
+    assert note == "classes of nearly the same name, which may be one spelt differently: 'Hot dog' and 'hot-dog'"
+
+
 class TestWithoutImages:
     """The report is that of a check with images, which finds more."""
 

@@ -91,6 +91,15 @@ class TestConvention:
         sample = read(folder, voc_object("cat", (4.5, 2, "12.25", 20)))
         assert sample["boxes"].tolist() == [[3.5, 1, 12.25, 20]]
 
+    def test_shares_of_the_image(self, folder):
+        shares = voc_object("cat", (0.1, 0.2, 0.5, 1)), voc_object("cat", (0, 0, 1, 1))
+        with pytest.raises(
+            DataError, match=r"a.xml: this box and all others, 2 in all, lie between 0 and 1: they look norm"
+        ):
+            read(folder, *shares)
+        assert len(read(folder, *shares, voc_object("cat", (3, 4, 9, 9)))["boxes"]) == 3
+        assert read(folder, voc_object("cat", (1, 1, 1, 1)))["boxes"].tolist() == [[0, 0, 1, 1]]
+
     def test_difficult_objects_are_flagged(self, folder):
         marks = ["<difficult>1</difficult>", "<difficult>0</difficult>", ""]
         sample = read(folder, *(voc_object("cat", (1, 1, 5, 5), mark) for mark in marks))

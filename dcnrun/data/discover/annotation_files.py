@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -19,15 +19,15 @@ from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
 from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_files, has_images
 from dcnrun.data.discover.reading import VAL_SHARE, Reading, in_words
-from dcnrun.data.discover.split_names import TRAIN, VAL, split_word, train_and_val, with_split
-from dcnrun.data.files import first_few, read_bytes
+from dcnrun.data.discover.split_names import TEST_NAMES, TRAIN, VAL, split_word, train_and_val, with_split
+from dcnrun.data.files import first_few, read_bytes, read_names
 from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.sample import Split
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
-from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, read_layout
-from dcnrun.errors import DataError, DcnrunError
+from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, label_places, read_layout
+from dcnrun.errors import DataError, DcnrunError, UsageError
 
 
 def find_coco(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -59,6 +59,8 @@ def _damaged(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> d
 
 def _objects(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> Reading:
     names = sorted(outlines, key=lambda file: ("instances" not in file, -len(outlines[file].annotations)))
+    if any(outline.annotations for outline in outlines.values()):  # of images to test on, nothing is told
+        names = [name for name in names if outlines[name].annotations or not split_word(name, TEST_NAMES)]
     images = {
         file: _folder_of(listing, file, [str(entry.file_name) for entry in outlines[file].images]) for file in names
     }
@@ -70,7 +72,9 @@ def _objects(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> R
         val, parts = None, ("SPLIT", images[train], train, "")
     overrides = ["data=coco", as_override("data.root", str(root)), "model=faster_rcnn"]
     overrides += [as_override("data.annotations", parts[0]), as_override("data.images", parts[1]), *_splits(*parts[2:])]
-    because = f"{first_few(names)} with images, annotations and categories"
+    others = [name for name in names if name not in (train, val)]
+    because = f"{' and '.join(filter(None, (train, val)))} with images, annotations and categories"
+    because += f"; not read: {first_few(others)}" if others else ""
     classes = classes_of(outlines[train].categories, outlines[train].annotations)
     return Reading("COCO", because, overrides, [str(entry.name) for entry in classes], in_words(train, val))
 
@@ -177,28 +181,33 @@ def _document(file: Path, mark: str) -> dict[str, Any]:
 
 def find_yolo(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find a .yaml with names of classes, in whatever folder, or .txt files whose lines are objects."""
-    for place, names in listing.items():
-        for name in [name for name in names if name.endswith((".yaml", ".yml"))][:MOST_READ]:
-            try:
-                content = read_texts(root / place / name)
-            except DcnrunError:
-                continue
-            if isinstance(content, dict) and isinstance(content.get("names"), dict | list):
-                yield _yolo_reading(
-                    YoloConfig(root=str(root / place), yaml=name), f"{place}/{name}".lstrip("/") + " with names"
-                )
-                return
+    yamls = [file for suffix in (".yaml", ".yml") for file in first_files(listing, suffix) if _has_names(root / file)]
+    if yamls:
+        first, *others = sorted(yamls, key=lambda file: file.count("/"))
+        because = f"{first} with names" + (f"; not read: {first_few(others)}" if others else "")
+        yield _yolo_reading(YoloConfig(root=str((root / first).parent), yaml=Path(first).name), because)
+        return
     numbers = [class_numbers(root / file) for file in first_files(listing, ".txt")]
     if any(numbers) and any(map(has_images, listing.values())):
         config = YoloConfig(root=str(root))
         try:
             read_layout(config)
-        except DcnrunError:  # no file has the names
+        except DataError:  # which the check says
+            pass
+        except UsageError:  # no file has the names
             config.classes = [f"class_{number}" for number in range(max(map(max, filter(None, numbers))) + 1)]
         train, val = train_and_val([place for place, names in listing.items() if place and has_images(names)])
         if train and val and not _yolo_images(config, "train"):  # in folders of other names than the usual ones
             config.train, config.val = train, val
         yield _yolo_reading(config, ".txt files with an object a line")
+
+
+def _has_names(file: Path) -> bool:
+    try:
+        content = read_texts(file)
+    except DcnrunError:
+        return False
+    return isinstance(content, dict) and isinstance(content.get("names"), dict | list)
 
 
 def _yolo_reading(config: YoloConfig, because: str) -> Reading:
@@ -213,11 +222,20 @@ def _yolo_reading(config: YoloConfig, because: str) -> Reading:
         classes = read_layout(config).classes
         train = _yolo_images(config, "train")
     names = (config.val, "test") if train else ()
-    val = next((name for name in names if _yolo_images(replace(config, val=name), "val") not in ([], train)), None)
+    held = {name: _yolo_images(replace(config, val=name), "val") for name in names}
+    val = next(
+        (name for name in names if held[name] not in ([], train) and _is_labelled(config, name, held[name])), None
+    )
     overrides += [as_override("data.train", config.train)] if config.train != default.train else []
     overrides += [as_override("data.val", val)] if val not in (None, default.val) else []
     overrides += [] if val else [VAL_SHARE]
     return Reading("YOLO", because, overrides, classes, in_words(config.train, val))
+
+
+def _is_labelled(config: YoloConfig, name: str, images: Sequence[Path]) -> bool:
+    """Whether images are to be validated on: those to test on may come without labels."""
+    layout = read_layout(config)
+    return name not in TEST_NAMES or any(place.is_file() for image in images for place in label_places(layout, image))
 
 
 def _yolo_images(config: YoloConfig, split: Split) -> list[Path]:
@@ -257,7 +275,7 @@ def find_voc(root: Path, listing: Listing) -> Iterator[Reading]:
     if not boxes or (there and not any(there)):
         return
     places = [PurePosixPath(file).parent for file in boxes]
-    if sets := _image_sets(listing):
+    if sets := _image_sets(root, listing):
         format = "Pascal VOC"
         train, val = _entries_of(sets)
         because = f"Annotations/*.xml, ImageSets/Main/*.txt of {first_few([folder or '.' for folder in sets])}"
@@ -279,17 +297,27 @@ def find_voc(root: Path, listing: Listing) -> Iterator[Reading]:
     yield Reading(format, because, overrides, classes, split)
 
 
-def _image_sets(listing: Listing) -> dict[str, list[str]]:
-    """Return the names of the image sets of each folder, as entries of data.train name folders."""
+def _image_sets(root: Path, listing: Listing) -> dict[str, list[str]]:
+    """Return the names of the image sets of each folder, as entries of data.train name folders; not those to test on without annotations."""
     end = "ImageSets/Main"
-    names = {
-        place: [name.removesuffix(".txt") for name in files if name.endswith(".txt")]
-        for place, files in listing.items()
-        if place.endswith(end)
-    }
-    return {
-        place.removesuffix(end).strip("/").removeprefix("VOCdevkit/"): found for place, found in names.items() if found
-    }
+    annotated = {PurePosixPath(file).stem for file in chain.from_iterable(listing.values()) if file.endswith(".xml")}
+    sets: dict[str, list[str]] = {}
+    for place, files in listing.items():
+        if place.endswith(end):
+            folder = place.removesuffix(end).strip("/").removeprefix("VOCdevkit/")
+            lists = [name for name in files if name.endswith(".txt")]
+            sets[folder] = [
+                name.removesuffix(".txt")
+                for name in lists
+                if not split_word(name, TEST_NAMES) or _lists_any(root / place / name, annotated)
+            ]
+    return {folder: names for folder, names in sets.items() if names}
+
+
+def _lists_any(file: Path, stems: Collection[str]) -> bool:
+    with suppress(DataError):
+        return any(PurePosixPath(line.split()[0]).stem in stems for line in read_names(file))
+    return True
 
 
 def _entries_of(sets: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:

@@ -54,7 +54,7 @@ _UNREAD = (
     *((ending, b"", _ARCHIVE) for ending in ARCHIVES),
 )
 """Endings of files, what they hold, nothing where the ending tells all, and the format that this is of."""
-_TABLES = (".json", ".jsonl", ".ndjson", ".geojson", ".csv", ".tsv", ".xml", ".txt")
+_TABLES = (".json", ".jsonl", ".ndjson", ".manifest", ".geojson", ".csv", ".tsv", ".xml", ".txt")
 """Endings of files that annotations may be in."""
 _LISTS = (".txt",)
 """Endings of files that may name images and say nothing of them."""

@@ -102,6 +102,17 @@ class TestCoco:
             save_image(tmp_path / f"images/{image}.png")
         assert "data.annotations=fold_0_SPLIT.json" in only(tmp_path).overrides
 
+    def test_images_to_test_on_without_annotations_and_other_files(self, tmp_path):
+        for name in ("train", "test"):
+            save_coco(tmp_path / f"{name}.json", [f"{name}_{letter}.png" for letter in "abc"])
+        document = json.loads((tmp_path / "test.json").read_text())
+        assert "data.val=test" in only(tmp_path).overrides
+        (tmp_path / "test.json").write_text(json.dumps(document | {"annotations": []}))
+        save_coco(tmp_path / "part2.json", ["d.png"])
+        reading = only(tmp_path)
+        assert "data.val_share=0.2" in reading.overrides
+        assert reading.because == "train.json with images, annotations and categories; not read: part2.json"
+
     def test_a_damaged_file_of_one_split_is_not_passed_over(self, tmp_path):
         for split, image in (("train", "a.png"), ("val", "b.png")):
             save_coco(tmp_path / f"{split}.json", [image])
@@ -264,6 +275,15 @@ class TestVoc:
         assert {"data.train=[train]", "data.val=[val]", "data.classes=[cat]"} < set(reading.overrides)
         assert opened(reading, open_box_dataset, "val").name(0) == "b"
 
+    def test_images_to_test_on_without_annotations(self, tmp_path):
+        for name in ("a", "b", "c"):
+            save_voc_image(tmp_path, name, voc_object("cat", (1, 1, 9, 9)))
+        save_image_set(tmp_path, "trainval", "a", "b")
+        save_image_set(tmp_path, "test", "c")
+        assert only(tmp_path).overrides[-1] == "data.val=[test]"
+        (tmp_path / "Annotations/c.xml").unlink()
+        assert only(tmp_path).overrides[-2:] == ["data.train=[trainval]", "data.val_share=0.2"]
+
     def test_an_object_without_a_box_is_left_to_the_check(self, tmp_path):
         polygon = "<object><name>cat</name><polygon><x1>1</x1><y1>1</y1></polygon></object>"
         save_voc_image(tmp_path, "a", voc_object("cat", (1, 1, 9, 9)), polygon)
@@ -353,6 +373,36 @@ class TestYolo:
         assert only(root).overrides[3:] == more
         assert opened(only(root), open_box_dataset, "val").classes == ("a cat",)
         assert len(opened(only(root), open_box_dataset, "val")) == (3 if val != "train" else 1)
+
+    def test_images_to_test_on_without_labels_and_other_yamls(self, tmp_path):
+        for root in (tmp_path / "one", tmp_path / "two"):
+            for seed, name in enumerate("abc"):
+                save_yolo(root, f"train/images/{name}.png", LINE, seed=seed)
+            save_yolo(root, "test/images/d.png", seed=4)
+            (root / "data.yaml").write_text("train: train/images\ntest: test/images\nnames: [cat]\n")
+        reading = only(tmp_path)
+        assert reading.overrides[-1] == "data.val_share=0.2"
+        assert reading.because == "one/data.yaml with names; not read: two/data.yaml"
+
+    def test_as_darknet_has_voc(self, tmp_path):
+        for name in ("train", "val"):
+            save_yolo(tmp_path, f"VOCdevkit/VOC2007/JPEGImages/{name}.png", seed=len(name))
+            (tmp_path / f"2007_{name}.txt").write_text(f"/home/me/VOCdevkit/VOC2007/JPEGImages/{name}.png\n")
+            (tmp_path / "VOCdevkit/VOC2007/labels").mkdir(exist_ok=True)
+            (tmp_path / f"VOCdevkit/VOC2007/labels/{name}.txt").write_text(LINE)
+        (tmp_path / "voc.data").write_text(
+            "train = /home/me/2007_train.txt\nvalid = /home/me/2007_val.txt\nnames = voc.names\n"
+        )
+        (tmp_path / "voc.names").write_text("cat\n")
+        assert only(tmp_path).classes == ["cat"]
+        assert [opened(only(tmp_path), open_box_dataset, split)[0]["labels"].tolist() for split in BOTH] == [[0], [0]]
+
+    def test_a_damaged_file_of_classes_is_left_to_the_check(self, tmp_path):
+        save_yolo(tmp_path, "images/a.png", LINE)
+        (tmp_path / "classes.txt").write_bytes("狗".encode("gbk"))
+        assert only(tmp_path).classes == []
+        with pytest.raises(DataError, match=r"classes.txt: can't be read .*; expected a text file in UTF-8"):
+            opened(only(tmp_path), open_box_dataset)
 
     @pytest.mark.parametrize("form", ["NAME.png", "images/NAME.png", "obj_train_data/NAME.png"])
     def test_without_a_yaml(self, tmp_path, form):
