@@ -171,6 +171,7 @@ class Source(StrEnum):
     coco = "coco"
     yolo = "yolo"
     labelme = "labelme"
+    supervisely = "supervisely"
     instance_masks = "instance_masks"
     panoptic = "panoptic"
 
@@ -728,6 +729,16 @@ class LabelmeConfig(BoxFilesConfig):
     )
     train: str = setting("train", "folder of the training images and their .json files, or a .txt list, below root")
     val: str = setting("val", "folder of the validation images and their .json files, or a .txt list, below root")
+
+
+@dataclass
+class SuperviselyConfig(BoxFilesConfig):
+    """Boxes and masks of objects in a project of Supervisely: a .json file for each image."""
+
+    source: Source = setting(Source.supervisely, "the reader")
+    classes: list[str] = setting([], "class names; []: those of meta.json")
+    train: str = setting("train", "folder of the training images, with img and ann in it, or a .txt list, below root")
+    val: str = setting("val", "folder of the validation images, with img and ann in it, or a .txt list, below root")
 
 
 @dataclass

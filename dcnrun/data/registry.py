@@ -18,6 +18,7 @@ from dcnrun.data import (
     labelme,
     panoptic,
     shapes,
+    supervisely,
     voc,
     voc_boxes,
     yolo,
@@ -98,6 +99,14 @@ DATASETS: dict[Source, DataSource[Any]] = {
         usual_labels="boxes",
         has_object_masks=True,
         rules=labelme.rules,
+    ),
+    Source.supervisely: DataSource(
+        schema.SuperviselyConfig,
+        masks=class_masks.of(supervisely.SuperviselyDataset),
+        boxes=supervisely.SuperviselyDataset,
+        usual_labels="boxes",
+        has_object_masks=True,
+        rules=supervisely.rules,
     ),
     Source.instance_masks: DataSource(
         schema.InstanceMasksConfig,

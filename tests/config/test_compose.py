@@ -141,7 +141,7 @@ def test_stages_are_one_setting(layers):
         ("conv=[a", ["can't be read"]),
         ("conv=standard,dilated", ["dcnrun compare"]),
         ("conv.layers=1,2", ["dcnrun compare"]),
-        ("data.classes=[a,b]", ["data=folder or voc or yolo or labelme or instance_masks only"]),
+        ("data.classes=[a,b]", ["data=folder or voc or yolo or labelme or supervisely or instance_masks only"]),
         ("model.roi_pool=deformable", ["model=faster_rcnn or mask_rcnn only"]),
         ("model.head=retinanet", ["needs other settings", "choose model=retinanet"]),
         ("data.source=folder", ["data=folder"]),

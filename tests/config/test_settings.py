@@ -87,6 +87,7 @@ def test_the_list_has_every_setting_with_its_value():
         "data=voc",
         "data=yolo",
         "data=labelme",
+        "data=supervisely",
         "data=instance_masks",
     ]
     assert entries["data.warp"]["value"] == ShapesConfig().warp

@@ -164,6 +164,8 @@ class Boxes:
         assert sample["masks"].dtype == torch.uint8
         assert (sample["masks"] <= 1).all()
         for box, mask, area in zip(sample["boxes"], sample["masks"], sample["area"], strict=True):
+            if not mask.any():  # only its box is known
+                continue
             rows, columns = torch.nonzero(mask.any(1)), torch.nonzero(mask.any(0))
             around = torch.stack([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
             assert torch.equal(around.float(), box)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zlib
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -206,6 +207,61 @@ def panoptic_segments(number):
 def save_panoptic(file, ids):
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)).save(file)
+
+
+def supervisely_tree(root, splits=("train", "val")):
+    """A polygon with a hole, a bitmap, a rectangle and a point; an image without objects, and one without a file."""
+    for nth, split in enumerate(splits):
+        for number, name in enumerate(("a", "b", "c", "bare")):
+            save_image(root / split / "img" / f"{name}.jpg", seed=10 * nth + number)
+        figures = {
+            "a": [
+                figure(
+                    "cat",
+                    "polygon",
+                    [[4, 5], [14, 5], [14, 12], [4, 12]],
+                    interior=[[[7, 7], [11, 7], [11, 10], [7, 10]]],
+                ),
+                figure("dog", "rectangle", [[30, 12], [20, 3]]),
+                figure("cat", "point", [[1, 1]]),
+            ],
+            "b": [bitmap("dog", BITMAP, (35, 26))],
+            "c": [],
+        }
+        for name, drawn in figures.items():
+            save_supervisely(root / split / "ann" / f"{name}.jpg.json", drawn)
+    classes = [
+        {"title": "dog", "shape": "any", "color": "#ff0000"},
+        {"title": "cat", "shape": "polygon", "color": "#00ff00"},
+    ]
+    (root / "meta.json").write_text(json.dumps({"classes": classes, "tags": []}))
+    return root
+
+
+BITMAP = np.array([[0, 1, 1], [1, 1, 0]], bool)
+
+
+def figure(title, kind, exterior, **more):
+    return {
+        "classTitle": title,
+        "geometryType": kind,
+        "points": {"exterior": exterior, "interior": [], **more},
+        "tags": [],
+    }
+
+
+def bitmap(title, inside, origin):
+    """As Supervisely packs it: by the alpha of a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(np.stack([255 * inside.astype(np.uint8)] * 4, -1), "RGBA").save(content, "PNG")
+    data = base64.b64encode(zlib.compress(content.getvalue())).decode()
+    return {"classTitle": title, "geometryType": "bitmap", "bitmap": {"data": data, "origin": list(origin)}, "tags": []}
+
+
+def save_supervisely(file, figures, size=(40, 30)):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    document = {"description": "", "tags": [], "size": {"height": size[1], "width": size[0]}, "objects": figures}
+    file.write_text(json.dumps(document))
 
 
 def save_yolo(root, image, *lines, size=(40, 30), seed=0):

@@ -1,4 +1,4 @@
-"""Data sets whose labels are in files of annotations: COCO's, of objects or of segments, YOLO's, labelme's and Pascal VOC's."""
+"""Data sets whose labels are in files of annotations: COCO's, of objects or of segments, YOLO's, labelme's, Supervisely's and Pascal VOC's."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import PanopticConfig, VocConfig, YoloConfig
 from dcnrun.config.yaml_files import read_texts
-from dcnrun.data import panoptic
+from dcnrun.data import panoptic, supervisely
 from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
 from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_files, has_images
@@ -24,6 +24,7 @@ from dcnrun.data.files import first_few, read_bytes, read_names
 from dcnrun.data.image_names import bare_names
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
 from dcnrun.data.sample import Split
+from dcnrun.data.supervisely import ANNOTATIONS, IMAGES, META
 from dcnrun.data.voc_boxes import class_names, parse
 from dcnrun.data.voc_layout import part_of
 from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, label_places, read_layout
@@ -266,6 +267,41 @@ def find_labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     overrides += [as_override("data.val", val)] if val not in (None, "val") else []
     overrides += [] if val else [VAL_SHARE]
     yield Reading("labelme", ".json files with shapes", overrides, sorted(classes), in_words(train or ".", val))
+
+
+def find_supervisely(root: Path, listing: Listing) -> Iterator[Reading]:
+    """Find projects of Supervisely: a file of classes, and folders of images beside those of annotations."""
+    for base in [place for place, names in listing.items() if META in names]:
+        below = [PurePosixPath(place) for place in listing if PurePosixPath(place).is_relative_to(base)]
+        sets = [
+            str(place.parent.relative_to(base))
+            for place in below
+            if place.name == IMAGES and str(place.with_name(ANNOTATIONS)) in listing and has_images(listing[str(place)])
+        ]
+        try:
+            classes = supervisely.classes_of(root / base / META)
+        except DcnrunError:
+            continue
+        if sets:
+            yield _of_project(root / base, sets, classes)
+            return
+
+
+def _of_project(root: Path, sets: Sequence[str], classes: list[str]) -> Reading:
+    train, val = train_and_val(list(sets))
+    chosen = train or (sets[0] if len(sets) == 1 else ".")
+    val = val if train else None
+    overrides = [
+        "data=supervisely",
+        as_override("data.root", str(root)),
+        "model=faster_rcnn",
+        *_splits(chosen, val or ""),
+    ]
+    others = [each for each in sets if each not in (chosen, val)] if chosen != "." else []
+    because = f"{META} and {ANNOTATIONS}/*.json in {first_few(list(sets))}" + (
+        f"; not read: {first_few(others)}" if others else ""
+    )
+    return Reading("Supervisely", because, overrides, classes, in_words(chosen, val))
 
 
 def find_voc(root: Path, listing: Listing) -> Iterator[Reading]:

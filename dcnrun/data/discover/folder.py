@@ -7,7 +7,7 @@ circles), and of large folders only the first entries are looked at.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dcnrun.data.discover.annotation_files import find_coco, find_labelme, find_voc, find_yolo
+from dcnrun.data.discover.annotation_files import find_coco, find_labelme, find_supervisely, find_voc, find_yolo
 from dcnrun.data.discover.listing import Listing, has_images, list_files
 from dcnrun.data.discover.mask_folders import (
     find_cell_tracking,
@@ -28,6 +28,7 @@ _LOOKS: tuple[Callable[[Path, Listing], Iterator[Reading]], ...] = (
     find_coco,
     find_yolo,
     find_labelme,
+    find_supervisely,
     find_voc,
     find_masks,
 )
@@ -51,6 +52,6 @@ def discover(path: Path) -> list[Reading]:
         raise UsageError(f"{path}: {why}")
     raise UsageError(
         f"{path}: no data set was recognised; looked for COCO (.json), YOLO (data.yaml, labels/*.txt), Pascal VOC (.xml),"
-        " labelme (.json), images with masks of classes or of objects, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
+        " labelme (.json), Supervisely (meta.json), images with masks of classes or of objects, VOC2012 and Cityscapes; settings name other folders (data=folder data.images=... data.masks=...);"
         f" there are files: {first_few(counts) if counts else 'none'}"
     )

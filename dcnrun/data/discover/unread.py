@@ -9,6 +9,7 @@ from dcnrun.data.discover.listing import BEGINNING, MOST_READ, Listing, first_fi
 from dcnrun.data.files import IMAGE_SUFFIXES
 from dcnrun.runs import require_regular
 
+_SUPERVISELY = "an annotation of Supervisely"
 _PANOPTIC = "COCO's panoptic JSON"
 _HUGGING_FACE = "a table of Hugging Face's datasets"
 _ARRAYS = "a file of arrays"
@@ -22,7 +23,7 @@ _UNREAD = (
     (".json", rb'"_via_img_metadata"|"region_attributes"', "a project of the VGG Image Annotator"),
     (".json", rb'"original_width":[^{}]*\{[^{}]*"rotation": *-?[\d.]*[1-9]', _TURNED),
     (".json", rb'"from_name":|"original_width":', "Label Studio's own JSON"),
-    (".json", rb'"classTitle":', "Supervisely's own JSON"),
+    (".json", rb'"classTitle":', _SUPERVISELY),
     (".json", rb'"segments_info":', _PANOPTIC),
     (".json", rb'"coordinates": *\{', "CreateML's JSON"),
     (".json", rb'"predicted_iou":', "Segment Anything's JSON"),
@@ -65,6 +66,7 @@ _EXPORT = (
     " (docs/data.md, Boxes in other files)"
 )
 _REMEDIES = {
+    _SUPERVISELY: "a project is read where meta.json is above its folders img and ann",
     _PANOPTIC: "for that its pictures of segments must be there: `dcnrun data check data=panoptic data.root=...` says what is missing",
     _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
     _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them",

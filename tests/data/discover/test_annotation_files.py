@@ -27,6 +27,7 @@ from tests.data.factories import (
     save_labelme,
     save_voc_image,
     save_yolo,
+    supervisely_tree,
     voc_boxes_tree,
     voc_object,
     yolo_tree,
@@ -226,6 +227,28 @@ class TestPanoptic:
         assert ("data.val_share=0.2" in reading.overrides) == (splits != BOTH)
         ids, _ = panoptic_segments(7)
         assert np.array_equal(opened(reading, open_dataset)[0]["mask"] == IGNORE, ids == 0)
+
+
+class TestSupervisely:
+    def test_a_project(self, tmp_path):
+        reading = only(supervisely_tree(tmp_path / "x", ("train", "val", "test")).parent)
+        assert reading.overrides == ["data=supervisely", f"data.root={tmp_path / 'x'}", "model=faster_rcnn"]
+        assert reading.classes == ["dog", "cat"]
+        assert reading.because.endswith("; not read: test")
+        assert len(opened(reading, open_box_dataset, "val")) == 3
+
+    @pytest.mark.parametrize(
+        ("sets", "settings"),
+        [
+            (("ds",), ["data.train=ds", "data.val_share=0.2"]),
+            (("training", "testing"), ["data.train=training", "data.val=testing"]),
+            (("one", "two"), ["data.train=.", "data.val_share=0.2"]),
+        ],
+    )
+    def test_other_names_of_data_sets(self, tmp_path, sets, settings):
+        reading = only(supervisely_tree(tmp_path, sets))
+        assert reading.overrides[3:] == settings
+        assert all(len(opened(reading, open_box_dataset, split)) for split in BOTH)
 
 
 class TestVoc:

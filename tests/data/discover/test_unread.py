@@ -24,7 +24,6 @@ from tests.data.factories import save_image
         ),
         ("via.json", '{"_via_settings": {}, "_via_img_metadata": {}}', "VGG Image Annotator"),
         ("tasks.json", '[{"id": 1, "annotations": [{"result": [{"from_name": "label"}]}]}]', "Label Studio's own JSON"),
-        ("a.png.json", '{"size": {}, "objects": [{"classTitle": "cat"}]}', "Supervisely's own JSON"),
         (
             "sa_1.json",
             '{"image": {}, "annotations": [{"bbox": [0, 0, 1, 1], "predicted_iou": 0.9}]}',
@@ -143,4 +142,14 @@ def test_files_that_nobody_knows_but_that_are_about_images(tmp_path, file, conte
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(content)
     with pytest.raises(UsageError, match=f"{file} names images, in a format that is not read; .* write COCO's JSON"):
+        discover(tmp_path)
+
+
+def test_a_project_of_supervisely_without_its_classes(tmp_path):
+    save_image(tmp_path / "img/a.png")
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann/a.png.json").write_text('{"size": {}, "objects": [{"classTitle": "cat"}]}')
+    with pytest.raises(
+        UsageError, match=r"an annotation of Supervisely, which is not read; a project is read where meta.json"
+    ):
         discover(tmp_path)

@@ -25,7 +25,7 @@ def test_data_without_masks_of_objects_is_refused_and_that_with_some_is_named():
         (said,) = [line for line in problems if "learns from" in line]
         assert said.startswith("model=mask_rcnn learns from masks of objects, and data=")
         assert (
-            "has none: choose data=shapes, coco, coco2017, nuclei_boxes, yolo, labelme, instance_masks or panoptic, or another model"
+            "has none: choose data=shapes, coco, coco2017, nuclei_boxes, yolo, labelme, supervisely, instance_masks or panoptic, or another model"
             in said
         )
     assert not any("learns from" in line for line in model_problems(compose(["model=mask_rcnn", "data=shapes"])))
