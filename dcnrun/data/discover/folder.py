@@ -10,12 +10,12 @@ from pathlib import Path
 from dcnrun.data.discover.annotation_files import find_coco, find_labelme, find_supervisely, find_voc, find_yolo
 from dcnrun.data.discover.listing import Listing, has_images, list_files
 from dcnrun.data.discover.mask_folders import (
-    find_cell_tracking,
     find_cityscapes,
     find_folders_of_any_names,
     find_masks,
     find_voc2012,
 )
+from dcnrun.data.discover.object_folders import find_cell_tracking
 from dcnrun.data.discover.reading import Reading
 from dcnrun.data.discover.unread import why_not_read
 from dcnrun.data.files import first_few

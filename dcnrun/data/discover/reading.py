@@ -1,8 +1,12 @@
 """What was found out about a folder: how to read it."""
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from dcnrun.config.overrides import as_override
+from dcnrun.config.schema import PairedFilesConfig
 
 VAL_SHARE = "data.val_share=0.2"
 """What is validated on where a set has no split."""
@@ -32,3 +36,10 @@ class Reading:
 def in_words(train: str, val: str | None) -> str:
     """Say what is trained on and what is validated on."""
     return f"trained on {train}, validated on {val}" if val else f"a fifth of {train} is drawn to validate on"
+
+
+def where_to_look(folders: Mapping[str, str], val: str | None) -> list[str]:
+    """Return the settings of images and masks that are not the default ones, and of what is validated on."""
+    default, given = PairedFilesConfig(), {**folders} | ({"val": val} if val else {})
+    overrides = [as_override(f"data.{key}", text) for key, text in given.items() if text != getattr(default, key)]
+    return overrides if val else [*overrides, VAL_SHARE]

@@ -3,7 +3,6 @@
 import itertools
 import json
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from tests.data.factories import (
     cityscapes_tree,
     folder_tree,
     labels,
-    object_files_tree,
     save_image,
     save_mask,
     voc_tree,
@@ -410,28 +408,6 @@ class TestPublicSets:
         assert np.array_equal(ignored == IGNORE, labels((16, 12), (0, 1, 2), 0) == 2)
         opened(numbered, open_dataset).require_every_class()
 
-    def test_the_cell_tracking_challenge(self, tmp_path):
-        for sequence in ("01", "02"):
-            for number in range(4):
-                save_image(tmp_path / f"{sequence}/t00{number}.tif", (60, 60), seed=number)
-                for kind, name in (("GT/TRA", "man_track"), ("ST/SEG", "man_seg")):
-                    file = tmp_path / f"{sequence}_{kind}/{name}00{number}.tif"
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    tifffile.imwrite(file, cells(3 + number + 9 * (kind == "ST/SEG")))
-        (tmp_path / "01_GT/SEG").mkdir()
-        tifffile.imwrite(tmp_path / "01_GT/SEG/man_seg001.tif", cells(5))
-        reading = only(tmp_path)
-        assert reading.overrides[3:] == ["data.images=SPLIT", "data.masks=SPLIT_ST/SEG", "data.train=01", "data.val=02"]
-        for split in BOTH:
-            dataset = opened(reading, open_instance_dataset, split)
-            assert [len(dataset[index]["boxes"]) for index in range(4)] == [12, 13, 14, 15]
-        rmtree(tmp_path / "01_ST")
-        with pytest.raises(
-            UsageError,
-            match="of the 4 frames in 01, 1 have masks in 01_GT/SEG and 0 in 01_ST/SEG; expected all, or lists",
-        ):
-            discover(tmp_path)
-
     def test_pictures_of_panoptic_segments_are_no_masks_of_classes(self, tmp_path):
         for number in range(3):
             save_image(tmp_path / f"val2017/{number}.jpg", (16, 12), number)
@@ -440,72 +416,6 @@ class TestPublicSets:
         (tmp_path / "annotations/panoptic_val2017.json").write_text(json.dumps(segments))
         with pytest.raises(UsageError, match="COCO's panoptic JSON, which is not read"):
             discover(tmp_path)
-
-
-class TestClassFiles:
-    """Sets with a file for each class, as they are unpacked."""
-
-    @pytest.mark.parametrize(
-        ("image", "mask", "splits", "classes", "settings"),
-        [
-            (
-                "{s}/image/007-{n}.jpg",
-                "{s}/label/{c}/007-{n}.tif",
-                ("train", "valid"),
-                ["EX", "HE", "SE"],
-                "images=SPLIT/image masks=SPLIT/label/CLASS val=valid",
-            ),
-            (
-                "{s}/images/rgb/A{n}.jpg",
-                "{s}/labels/{c}/A{n}.png",
-                BOTH,
-                ["double_plant", "waterway", "weeds"],
-                "images=SPLIT/images/rgb masks=SPLIT/labels/CLASS",
-            ),
-            (
-                "1. Original Images/{s} Set/IDRiD_{n}.jpg",
-                "2. All Segmentation Groundtruths/{s} Set/{c}/IDRiD_{n}_X.tif",
-                ("a. Training", "b. Testing"),
-                ["1. Microaneurysms", "2. Haemorrhages", "3. Soft Exudates"],
-                "images=1. Original Images/*. SPLIT Set masks=2. All Segmentation Groundtruths/*. SPLIT Set/CLASS train=Training val=Testing",
-            ),
-        ],
-        ids=["ddr", "agriculture-vision", "idrid"],
-    )
-    def test_as_they_are_unpacked(self, tmp_path, image, mask, splits, classes, settings):
-        for seed, (split, number) in enumerate(itertools.product(splits, range(4))):
-            save_image(tmp_path / image.format(s=split, n=number), (16, 12), seed)
-            for place, name in enumerate(classes[: 3 - number % 2]):  # every other image has no file of the last class
-                inside = 255 * np.repeat(labels((16, 3), (0, 1), 10 * seed + place), 4, 0)
-                save_mask(tmp_path / mask.format(s=split, n=number, c=name), inside, "L")
-        reading, *others = discover(tmp_path)
-        assert [reading.format, *(other.format for other in others)] == [
-            "a mask for each class",
-            "folders of images and masks",
-        ]
-        assert reading.classes == ["background", *classes]
-        found = [override.removeprefix("data.") for override in reading.overrides if "classes" not in override]
-        assert " ".join(found[3:]) == settings
-        for nth, split in enumerate(("train", "val")):
-            dataset = opened(reading, open_dataset, split)
-            drawn = np.zeros((12, 16))
-            for place in range(3):
-                drawn[np.repeat(labels((16, 3), (0, 1), 40 * nth + place), 4, 0) > 0] = place + 1
-            assert len(dataset) == 4
-            assert np.array_equal(dataset[0]["mask"], drawn)
-
-    def test_two_folders_may_be_two_annotators(self, tmp_path):
-        for number in range(4):
-            save_image(tmp_path / f"images/{number}.png", (16, 12), number)
-            for seed, name in enumerate(("hair", "skin")):
-                save_mask(
-                    tmp_path / f"masks/{name}/{number}.png",
-                    np.repeat(labels((16, 3), (0, 1), 4 * number + seed), 4, 0),
-                    "L",
-                )
-        one, both = discover(tmp_path)
-        assert (one.format, both.format) == ("folders of images and masks", "a mask for each class")
-        assert both.classes == ["background", "hair", "skin"]
 
 
 class TestLists:
@@ -681,44 +591,3 @@ class TestObjects:
             save_mask(tmp_path / f"PedMasks/a{number}_mask.png", cells(1 + number))
         assert [reading.overrides[0] for reading in discover(tmp_path)] == ["data=folder", "data=instance_masks"]
         assert len(opened(discover(tmp_path)[1], open_instance_dataset)) == 2
-
-    @pytest.mark.parametrize(
-        ("splits", "below", "more"),
-        [
-            (["stage1_train"], "", ["data.train=stage1_train", "data.val_share=0.2"]),
-            (["stage1_train"], "stage1_train", ["data.train=.", "data.val_share=0.2"]),
-            (["train", "val"], "", []),
-            (["cells/train", "cells/test"], "", ["data.train=cells/train", "data.val=cells/test"]),
-        ],
-    )
-    def test_a_file_for_each_object(self, tmp_path, splits, below, more):
-        reading = only(object_files_tree(tmp_path, splits) / below)
-        assert reading.format == "a mask file for each object"
-        assert reading.overrides == ["data=instance_masks", f"data.root={tmp_path / below}", "model=mask_rcnn", *more]
-        parts = [opened(reading, open_instance_dataset, split) for split in ("train", "val")]
-        assert sum(map(len, parts)) == 2 * len(splits)
-
-    @pytest.mark.parametrize(
-        ("images", "masks", "more"),
-        [
-            (["images"], ["masks"], ["data.train=.", "data.val_share=0.2"]),
-            (
-                ["images/train", "images/val"],
-                ["masks/train", "masks/val"],
-                ["data.masks=masks/SPLIT", "data.images=images/SPLIT"],
-            ),
-            (
-                ["train/images", "valid/images"],
-                ["train/masks", "valid/masks"],
-                ["data.masks=SPLIT/masks", "data.images=SPLIT/images", "data.val=valid"],
-            ),
-        ],
-    )
-    def test_a_folder_of_files_for_each_image(self, tmp_path, images, masks, more):
-        for nth, (one, other) in enumerate(zip(images, masks, strict=True)):
-            for seed, name in enumerate("ab"):
-                save_image(tmp_path / one / f"{name}.png", seed=10 * nth + seed)
-                save_mask(tmp_path / other / name / "x.png", labels(seed=seed), "L")
-        reading = only(tmp_path)
-        assert reading.overrides[3:] == more
-        assert sum(len(opened(reading, open_instance_dataset, split)) for split in ("train", "val")) == 2 * len(images)
