@@ -151,8 +151,12 @@ class GridProgress(Watcher):
     def _nothing_done(self, jobs: dict[GridCell, Job]) -> str:
         every_failed = all(job.state is State.failed for job in jobs.values())
         title = "Every run failed:" if every_failed else f"No run is completed in {self._folder}:"
+        runs: dict[str, list[GridCell]] = {}
+        for run, job in jobs.items():  # most share the cause
+            runs.setdefault(_why_not_done(run, job), []).append(run)
         reasons = [
-            f"  {run.title}: {_why_not_done(run, job)} (all of it: {log_of(run.path)})" for run, job in jobs.items()
+            f"  {first.title}{f' and {len(others)} more' if others else ''}: {why} (all of it: {log_of(first.path)})"
+            for why, (first, *others) in runs.items()
         ]
         return "\n".join([title, *reasons])
 
