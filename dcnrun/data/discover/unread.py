@@ -69,7 +69,7 @@ _REMEDIES = {
     _SUPERVISELY: "a project is read where meta.json is above its folders img and ann",
     _PANOPTIC: "for that its pictures of segments must be there: `dcnrun data check data=panoptic data.root=...` says what is missing",
     _TURNED: "export it as YOLOv8 OBB, the only one of its formats whose boxes are right then, from there",
-    _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them",
+    _HUGGING_FACE: "save its images, with masks or COCO's JSON beside them (docs/data.md shows how)",
     _ARRAYS: "save its slices or pictures as TIFF or PNG, with masks beside them",
     _ARCHIVE: "unpack it",
 }
