@@ -43,6 +43,8 @@ from dcnrun.errors import ConfigError, DataError, UsageError
 _MOST_LISTED = 20
 _SMALLEST_SIDE = 4
 """Of a box in pixels that is compared with its object's mask."""
+_TO_BE_IGNORED = re.compile(r"don'?t[\s_-]?care|_*ignored?_*|ignored?[\s_-]?(regions?|areas?)", re.IGNORECASE)
+"""Names of classes such as KITTI's and VisDrone's, which converters to other formats write down like any other."""
 _MEDIUM, _LARGE = 32**2, 96**2
 """Least areas of medium and large objects in pixels, as COCO has them."""
 
@@ -415,12 +417,18 @@ class _BoxFindings(_Findings):
 
     def notes(self) -> list[str]:
         *_, has_mask, apart = np.concatenate(self._objects).T
-        if not apart.any():
-            return []
-        return [
-            f"{int(apart.sum())} of {int((has_mask == 1).sum())} objects with a mask have a box that shares less than half with the one around the"
-            " mask: look at the pictures (COCO's bbox is [x, y, width, height])"
-        ]
+        notes = []
+        if apart.any():
+            notes.append(
+                f"{int(apart.sum())} of {int((has_mask == 1).sum())} objects with a mask have a box that shares less than half with the one around"
+                " the mask: look at the pictures (COCO's bbox is [x, y, width, height])"
+            )
+        if ignored := [repr(name) for name in self._classes if _TO_BE_IGNORED.fullmatch(name)]:
+            notes.append(
+                f"classes that are learnt like any other, though their names say that they are to be ignored: {first_few(ignored)}"
+                " (COCO has iscrowd for regions to be ignored, Pascal VOC difficult, labelme the label __ignore__)"
+            )
+        return notes
 
     def can_be_scored(self) -> bool:
         return bool(self._of_class.any())

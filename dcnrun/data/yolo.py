@@ -105,7 +105,7 @@ def _object(title: str, words: Sequence[str], layout: Layout, size: tuple[int, i
         values = values[:4]
     if len(values) == 5:
         raise _BadLineError(
-            f"it has 6 numbers, a box and its confidence or the number of a track; expected {_EXPECTED}"
+            f"it has 6 numbers, a box and its confidence, angle or the number of a track; expected {_EXPECTED}"
         )
     if len(values) < 4 or len(values) % 2:
         hint = (

@@ -139,6 +139,18 @@ def test_problems_of_a_file_that_both_splits_share_are_told_once(tmp_path):
     assert note == "classes of nearly the same name, which may be one spelt differently: 'Hot dog' and 'hot-dog'"
 
 
+def test_classes_of_regions_to_be_ignored(tmp_path):
+    """As converters write KITTI's and VisDrone's."""
+    names = ["DontCare", "ignored regions", "car", "ignore", "careful", "ignoramus"]
+    objects = [annotation(n, 1, n, [n, 1, 9, 9]) for n in range(6)]
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+    categories = [{"id": n, "name": name} for n, name in enumerate(names)]
+    save_json(tmp_path, "val", {"images": [image], "annotations": objects, "categories": categories})
+    save_image(tmp_path / "val/a.png")
+    (note,) = of_val(CocoConfig(root=str(tmp_path)))["notes"]
+    assert "to be ignored: 'DontCare', 'ignored regions', 'ignore' (COCO" in note
+
+
 class TestWithoutImages:
     """The report is that of a check with images, which finds more."""
 

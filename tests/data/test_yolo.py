@@ -171,7 +171,10 @@ class TestLines:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ("0 0.5 0.5 0.2 0.2 0.9", "it has 6 numbers, a box and its confidence or the number of a track; expected"),
+            (
+                "0 0.5 0.5 0.2 0.2 0.9",
+                "it has 6 numbers, a box and its confidence, angle or the number of a track; expected",
+            ),
             ("0 0.5 0.5 0.2", "it has 4 numbers; expected the class, then"),
             ("0 0.1 0.1 0.2 0.2 0.3 0.3 0.4", "it has 8 numbers; expected the class"),
             ("0", "it has 1 numbers; expected the class"),
