@@ -15,6 +15,8 @@ from dcnrun.data.layouts import ANY, Layout, places_of
 from dcnrun.data.mask_names import has_a_word_after
 from dcnrun.errors import DcnrunError
 
+_MOST = 40
+"""Folders beside each other, more of which are no classes."""
 _FEW = 3
 """Masks that are looked at to say whether they are of a class."""
 
@@ -70,9 +72,10 @@ def _differing(
             continue
         beside = {PurePosixPath(place).parts[index] for place in listing if len(PurePosixPath(place).parts) > index}
         places = {name: str(PurePosixPath(*parts[:index], name, *parts[index + 1 :])) for name in sorted(beside)}
-        classes = [
-            name for name, place in places.items() if place in listing and _is_of_a_class(root, place, listing, images)
-        ]
+        there = {name: place for name, place in places.items() if place in listing}
+        if len(there) > _MOST:  # patients, scenes
+            continue
+        classes = [name for name, place in there.items() if _is_of_a_class(root, place, listing, images)]
         if len(classes) > 1 and parts[index] in classes:
             of_classes = PurePosixPath(*called[:index], CLASS, *called[index + 1 :]).relative_to(base)
             yield ClassFolders(str(of_classes), classes)
