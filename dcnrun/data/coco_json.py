@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from dcnrun.data.coco_masks import is_number
 from dcnrun.data.files import read_bytes, why_unreadable
 from dcnrun.errors import DataError
 
@@ -170,9 +171,10 @@ def plain_mask_of(annotation: AnyAnnotation) -> Mask:
 
 
 def mask_of(annotation: AnyAnnotation) -> Any:
-    """Return the annotation's segmentation, decoded."""
+    """Return the annotation's segmentation, decoded; the corners of a polygon alone, as the VGG Image Annotator writes them, as its one polygon."""
     segmentation = annotation.segmentation
-    return msgspec.json.decode(segmentation) if isinstance(segmentation, msgspec.Raw) else segmentation
+    found = msgspec.json.decode(segmentation) if isinstance(segmentation, msgspec.Raw) else segmentation
+    return [found] if isinstance(found, list) and found and is_number(found[0]) else found
 
 
 def has_mask(annotation: AnyAnnotation) -> bool:

@@ -52,6 +52,21 @@ class TestCoco(DatasetSuite):
         assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
 
 
+def test_corners_of_one_polygon_alone(tmp_path):
+    """As the VGG Image Annotator writes them, with ids of images as texts."""
+    save_image(tmp_path / "val/a.png")
+    corners = [4, 3, 20.5, 3, 20, 15, 4, 15]
+    objects = [
+        annotation(0, "1", 1, [4, 3, 16, 12], segmentation=corners),
+        annotation(1, 1, 1, [5, 3, 16, 12], segmentation=[corners]),
+    ]
+    image = {"id": 1, "file_name": "a.png", "width": 40, "height": 30}
+    save_json(tmp_path, "val", {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "cat"}]})
+    first, second = build_box_dataset(CocoConfig(root=str(tmp_path)), "val", masks=True)[0]["masks"]
+    assert first.any()
+    assert torch.equal(first, second)
+
+
 def test_objects_to_be_left_out_are_difficult(tmp_path):
     """As mmdetection's reader leaves them out; a crowd stays one."""
     save_image(tmp_path / "val/a.png")
