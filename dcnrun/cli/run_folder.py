@@ -1,5 +1,6 @@
 """Commands that read a trained run: `dcnrun evaluate`, `predict`, `export` and `visualize-offsets`."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,10 @@ def evaluate(
     """
     if model is None and run is None:
         raise UsageError("Give a run's folder, or --model with an exported file.")
+    if save_predictions is not None:
+        _require_writable(save_predictions.absolute().parent, f"--save-predictions {save_predictions}")
+    if errors is not None:
+        _require_writable(errors.absolute(), f"--errors {errors}")
     if model is not None:
         # What stands first is taken for a run's folder.
         changes = [*([] if run is None else [str(run)]), *(overrides or [])]
@@ -64,6 +69,14 @@ def evaluate(
         from dcnrun.training.evaluate import evaluate as evaluate_run
 
     return evaluate_run(run, checkpoint, overrides or [], save_predictions, errors)
+
+
+def _require_writable(folder: Path, option: str) -> None:
+    """Raise UsageError before the work is done where a folder that is there, or is to be made, can't be written to."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        why = "can't be written to" if there.is_dir() else "is no folder"
+        raise UsageError(f"{option} can't be written: {there} {why}.")
 
 
 def predict(

@@ -19,6 +19,18 @@ def test_evaluate(replaced, tmp_path):
     ]
 
 
+def test_evaluate_only_what_can_be_written(replaced, tmp_path):
+    calls = replaced("dcnrun.training.evaluate", "evaluate")
+    (tmp_path / "file").touch()
+    for option, place in (("--errors", "file/a/b"), ("--errors", "file"), ("--save-predictions", "file/a.json")):
+        result = run("evaluate", str(tmp_path), option, str(tmp_path / place))
+        assert result.exit_code == 2
+        assert f"{tmp_path / place} can't be written: {tmp_path / 'file'} is no folder." in " ".join(
+            result.output.split()
+        )
+    assert not calls
+
+
 def test_evaluate_a_file(replaced, tmp_path):
     calls = replaced("dcnrun.export.evaluate", "evaluate_file")
     assert run("evaluate", "--model", "a.onnx").exit_code == 0
