@@ -1,5 +1,6 @@
 """Boxes, and polygons as masks of objects, in the layout of YOLO: a .txt file for each image."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
@@ -15,6 +16,10 @@ from dcnrun.errors import UsageError
 
 _SURELY_PIXELS = 2.0
 """A coordinate beyond this is no share of an image's side that was rounded or moved out of the image."""
+_FEWEST = 5
+"""Polygons of which as many points each are no chance."""
+_FOUR_CORNERS = 8
+"""Numbers of a turned rectangle, which all lines may have."""
 _EXPECTED = "the class, then x, y, width and height of a box, or x and y of three or more points of a polygon"
 
 
@@ -41,10 +46,11 @@ class YoloDataset(BoxFileDataset):
         labelled = [_read(layout, image) for image in find_images(layout, config, split)]
         _note_missing(layout, labelled, split)
         _note_unused(layout, labelled)
+        _note_key_points(layout, labelled)
         has_masks = masks and any(item.mask for entry in labelled for item in entry.objects)
         images = [
             AnnotatedImage(ListedImage(layout.relative(image), image, size, number, file or image), objects, wrong)
-            for number, (image, file, size, objects, wrong) in enumerate(labelled, start=1)
+            for number, (image, file, size, objects, wrong, _) in enumerate(labelled, start=1)
         ]
         records, flaws = records_of(images, config.tolerance, has_masks=has_masks)
         classes = layout.classes
@@ -58,6 +64,8 @@ class _Labelled(NamedTuple):
     size: tuple[int, int] | None
     objects: list[AnnotatedObject]
     flaws: list[Flaw]
+    lengths: Sequence[int] = ()
+    """How many numbers each line has after the class."""
 
 
 def _read(layout: Layout, image: Path) -> _Labelled:
@@ -84,7 +92,7 @@ def _read(layout: Layout, image: Path) -> _Labelled:
             objects.append(_object(f"line {number}", words, layout, size))
         except _BadLineError as error:
             flaws.append(Flaw(file, f"line {number}: {error}", is_bad_box=error.is_bad_box))
-    return _Labelled(image, file, size, objects, flaws)
+    return _Labelled(image, file, size, objects, flaws, [len(words) - 1 for _, words in written])
 
 
 class _BadLineError(ValueError):
@@ -165,3 +173,14 @@ def _note_unused(layout: Layout, labelled: Sequence[_Labelled]) -> None:
     if unused := labels_without_image(layout, [entry.image for entry in labelled], used):
         what = "1 label file has" if len(unused) == 1 else f"{len(unused)} label files have"
         layout.notes.append(f"{what} no image, such as {layout.relative(unused[0])}: not read")
+
+
+def _note_key_points(layout: Layout, labelled: Sequence[_Labelled]) -> None:
+    """Say that what is read as polygons may be boxes with key points, as none but these has as many points in every line."""
+    lengths = Counter(length for entry in labelled for length in entry.lengths)
+    length, count = max(lengths.items(), default=(0, 0))
+    if len(lengths) == 1 and count >= _FEWEST and length > _FOUR_CORNERS and length % 2 == 0 and not layout.key_points:
+        layout.notes.append(
+            f"all {count} objects are taken for polygons of {length // 2} points; if they are boxes with key points, kpt_shape in the .yaml says so:"
+            " [number of key points, 2]"
+        )

@@ -153,6 +153,20 @@ class TestLines:
         sample = val(tmp_path, masks=True)[0]
         assert (sample["boxes"].tolist(), sample["masks"]) == ([[15, 12, 25, 18]], None)
 
+    @pytest.mark.parametrize(
+        ("points", "other", "is_said"), [(5, "", True), (5, "0 0.5 0.5 0.1 0.1", False), (4, "", False), (2, "", False)]
+    )
+    def test_polygons_that_may_be_key_points(self, tmp_path, points, other, is_said):
+        """All of as many points, which is common of four corners alone."""
+        corners = " ".join(f"{0.1 + 0.1 * n} {0.2 + 0.1 * n**2 / points}" for n in range(points))
+        one_image(
+            tmp_path, *(f"{label} {corners}" for label in (0, 1)), *[f"0 {corners[:-1]}"] * 3, *filter(None, [other])
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of objects that are there twice
+            notes = val(tmp_path).notes
+        assert any("objects are taken for polygons of 5 points" in note for note in notes) == is_said
+
     def test_other_spellings(self, tmp_path):
         one_image(tmp_path)
         (tmp_path / "labels/val").mkdir(parents=True)
