@@ -232,7 +232,8 @@ def _images_in(folder: Path) -> dict[str, Path]:
     """Return the images in a folder by name without ending."""
     try:
         with os.scandir(folder) as entries:
-            return _images_among(folder, [entry.name for entry in entries if is_file(entry)])
+            names = [entry.name for entry in entries if is_file(entry) and not entry.name.startswith(".")]
+            return _images_among(folder, names)
     except OSError:
         return {}
 

@@ -100,15 +100,16 @@ def _names_of(part: str) -> list[str]:
 def label_places(layout: Layout, image: Path) -> Iterator[Path]:
     """Yield where the labels of an image may be, the usual place first.
 
-    That is its own path, below data.root, with the last folder called images as labels; then beside the image, and in a
+    That is its own path, below data.root, with the last folder called images as labels (Images as Labels); then beside the image, and in a
     folder labels beside it or beside the folder of the split.
     """
     base = layout.root if image.is_relative_to(layout.root) else Path(image.anchor)
     folders = image.relative_to(base).parts[:-1]
     name = f"{image.stem}.txt"
-    if "images" in folders:
-        last = len(folders) - 1 - folders[::-1].index("images")
-        yield base.joinpath(*folders[:last], "labels", *folders[last + 1 :], name)
+    last = max((number for number, folder in enumerate(folders) if folder.lower() == "images"), default=None)
+    if last is not None:
+        called = "labels" if folders[last] == "images" else "Labels"
+        yield base.joinpath(*folders[:last], called, *folders[last + 1 :], name)
     yield image.with_name(name)
     yield image.parent / "labels" / name
     if folders:

@@ -86,6 +86,7 @@ class TestFolders:
 
     def test_images_without_annotations_are_counted(self, tmp_path):
         touch(tmp_path, "train/a.xml", "train/a.jpg", "train/b.jpg", "train/c.png", "val/d.jpg", "train/notes.txt")
+        (tmp_path / "train/._hidden.jpg").touch()  # as macOS leaves them
         assert found(tmp_path, "train")[1] == ["2 of 3 images have no .xml file and are left out"]
 
     def test_several_images_of_a_name(self, tmp_path):

@@ -153,6 +153,13 @@ class TestPlaces:
         assert names(root) == [(base / "images/train/a.png").relative_to(root).as_posix()]
         assert bool(opened(root).notes) == path.startswith("/")
 
+    def test_folders_in_capitals(self, tmp_path):
+        save_yolo(tmp_path, "Images/Train/a.png")
+        (tmp_path / "Labels/Train").mkdir(parents=True)
+        (tmp_path / "Labels/Train/a.txt").write_text(LINE)
+        dataset = opened(tmp_path, train="Images/Train", classes=["cat"])
+        assert (dataset.name(0), len(dataset[0]["boxes"])) == ("Images/Train/a.png", 1)
+
     def test_path_ends_in_a_folder_that_is_here(self, tmp_path):
         """As of ultralytics' coco128.yaml, beside the folder coco128."""
         save(tmp_path, "mine/images/train/a.png", yaml="path: ../datasets/mine\ntrain: images/train\nnames: [cat]\n")
