@@ -4,6 +4,7 @@
 # Guess: AdaptiveAvgPool2D and AdaptiveMaxPool2D compute in onnxruntime what they compute in PaddlePaddle, or are refused, as PyTorch's exporter refuses them.
 # Seen: they become AveragePool and MaxPool with stride input // output and a window that reaches the end: right where the size divides, elsewhere windows are too large and in other places. Of
 # 7 rows pooled to 4, those of two rows become those of four. The shape is right, and nothing is said: pyramids of pooled maps (PSPNet's bins of 2, 3 and 6) change at sizes that aren't multiples.
+# Beside PaddlePaddle 3.0.0, which the package's page recommends, as beside 3.3.1.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
