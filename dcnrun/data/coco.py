@@ -194,21 +194,34 @@ def classes_of(categories: list[Category], annotations: Iterable[AnyAnnotation |
 def _images(
     document: Document, folder: Path, root: Path, file: Path, may_leave: bool
 ) -> tuple[list[ListedImage], list[str]]:
-    _require_ids(document.images, "images", "file_name", file)
+    are_texts = all(isinstance(entry.id, str) for entry in document.images)
+    _require_ids(document.images, "images", "file_name", file, str if are_texts else int)
     _require_own(document.images, "images", ("id", "file_name"), file)
     paths, notes = find_images([entry.file_name for entry in document.images], folder, root, file, may_leave)
     images = [
-        ListedImage(name, path, stated_size(entry.height, entry.width) or image_size(path), entry.id, file)
-        for entry, (name, path) in zip(document.images, paths, strict=True)
+        ListedImage(
+            name,
+            path,
+            stated_size(entry.height, entry.width) or image_size(path),
+            number if are_texts else entry.id,
+            file,
+        )
+        for number, (entry, (name, path)) in enumerate(zip(document.images, paths, strict=True), start=1)
     ]
+    if are_texts:
+        notes.append(
+            "ids of images are texts: files of results have numbers from 1 in their place, in the order of the file"
+        )
     return images, notes
 
 
-def _require_ids(entries: Sequence[Image] | Sequence[Category], key: str, name: str, file: Path) -> None:
-    """Raise DataError unless each of a list's entries has an id and a name."""
+def _require_ids(
+    entries: Sequence[Image] | Sequence[Category], key: str, name: str, file: Path, kind: type = int
+) -> None:
+    """Raise DataError unless each of a list's entries has an id of a kind and a name."""
     for entry in entries:
         text = getattr(entry, name)
-        if type(entry.id) is not int or not isinstance(text, str) or not text or not is_text(text):
+        if type(entry.id) is not kind or not isinstance(text, str) or not text or not is_text(text):
             shown = {"id": entry.id, name: text}
             raise DataError(f"{file}: one of its {key} has {shown}; expected an integer and a text")
 
@@ -228,7 +241,7 @@ def _objects(
     document: Document, images: Sequence[ListedImage], categories: Mapping[int, str], file: Path, masks: bool
 ) -> _Objects:
     """Read all objects; with their masks if asked. Where all are plain, in columns, else one by one."""
-    numbers = {image.number: number for number, image in enumerate(images)}
+    numbers = {entry.id: number for number, entry in enumerate(document.images)}
     labels = {category: label for label, category in enumerate(categories)}
     if objects := _plain_objects(document.annotations, images, numbers, labels, masks):
         return document.annotations, objects, [], []
@@ -238,7 +251,7 @@ def _objects(
 def _plain_objects(
     entries: Sequence[AnyAnnotation],
     images: Sequence[ListedImage],
-    numbers: Mapping[int, int],
+    numbers: Mapping[Any, int],
     labels: Mapping[int, int],
     masks: bool,
 ) -> ObjectTable | None:
@@ -280,7 +293,7 @@ def _plain_objects(
 def _odd_objects(
     entries: Sequence[AnyAnnotation],
     images: Sequence[ListedImage],
-    numbers: Mapping[int, int],
+    numbers: Mapping[Any, int],
     labels: Mapping[int, int],
     file: Path,
     masks: bool,
@@ -335,10 +348,10 @@ def _title(entry: AnyAnnotation, image: ListedImage | None) -> str:
     return f"annotation {entry.id!r}" + (f" of {image.name!r}" if image else "")
 
 
-def _listed(number: Any, key: str, known: Mapping[int, int]) -> int:
-    if isinstance(number, str) and number.isdecimal():
+def _listed(number: Any, key: str, known: Mapping[Any, int]) -> int:
+    if isinstance(number, str) and number not in known and number.isdecimal():
         number = int(number)
-    if type(number) is not int or number not in known:
+    if type(number) not in (int, str) or number not in known:
         raise ValueError(f"its {key} is {number!r}, which the file does not list")
     return known[number]
 

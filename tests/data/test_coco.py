@@ -52,6 +52,26 @@ class TestCoco(DatasetSuite):
         assert build_box_dataset(config, "val", masks=True)[2]["masks"].shape == (0, 30, 45)
 
 
+def test_ids_of_images_that_are_texts(tmp_path):
+    """As in COCO Camera Traps, whose animals' boxes iWildCam has."""
+    images = [{"id": key, "file_name": f"{key}.png", "width": 40, "height": 30} for key in ("b-7", "a-9", "12")]
+    for seed, image in enumerate(images):
+        save_image(tmp_path / "val" / image["file_name"], seed=seed)
+    objects = [annotation("x", "a-9", 1, [4, 3, 16, 12]), annotation("y", "12", 1, [1, 2, 3, 4])]
+    document = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "cat"}]}
+    save_json(tmp_path, "val", document)
+    dataset = build_box_dataset(CocoConfig(root=str(tmp_path)), "val")
+    assert [dataset[n]["boxes"].tolist() for n in range(3)] == [[], [[4, 3, 20, 15]], [[1, 2, 4, 6]]]
+    assert [dataset.image_id(n) for n in range(3)] == [1, 2, 3]
+    assert dataset.notes == [
+        "ids of images are texts: files of results have numbers from 1 in their place, in the order of the file"
+    ]
+    images[0]["id"] = 7
+    save_json(tmp_path, "val", document)
+    with pytest.raises(DataError, match=r"one of its images has .*'a-9'.*; expected an integer and a text"):
+        build_box_dataset(CocoConfig(root=str(tmp_path)), "val")
+
+
 def test_corners_of_one_polygon_alone(tmp_path):
     """As the VGG Image Annotator writes them, with ids of images as texts."""
     save_image(tmp_path / "val/a.png")
