@@ -7,7 +7,8 @@ circles), and of large folders only the first entries are looked at.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dcnrun.data.discover.annotation_files import find_coco, find_labelme, find_supervisely, find_voc, find_yolo
+from dcnrun.data.discover.annotation_files import find_labelme, find_supervisely, find_yolo
+from dcnrun.data.discover.coco_files import find_coco
 from dcnrun.data.discover.listing import Listing, has_images, list_files
 from dcnrun.data.discover.mask_folders import (
     find_cityscapes,
@@ -18,6 +19,7 @@ from dcnrun.data.discover.mask_folders import (
 from dcnrun.data.discover.object_folders import find_cell_tracking
 from dcnrun.data.discover.reading import Reading
 from dcnrun.data.discover.unread import why_not_read
+from dcnrun.data.discover.voc_files import find_voc
 from dcnrun.data.files import first_few
 from dcnrun.errors import UsageError
 

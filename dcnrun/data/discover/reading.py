@@ -43,3 +43,11 @@ def where_to_look(folders: Mapping[str, str], val: str | None) -> list[str]:
     default, given = PairedFilesConfig(), {**folders} | ({"val": val} if val else {})
     overrides = [as_override(f"data.{key}", text) for key, text in given.items() if text != getattr(default, key)]
     return overrides if val else [*overrides, VAL_SHARE]
+
+
+def which_splits(train: str, val: str) -> list[str]:
+    """Return the settings of what is trained and validated on: the share of what is trained on where `val` is empty."""
+    named = [
+        as_override(f"data.{key}", name) for key, name in (("train", train), ("val", val)) if name not in ("", key)
+    ]
+    return named if val else [*named, VAL_SHARE]
