@@ -25,7 +25,7 @@ from dcnrun.data.files import (
 )
 from dcnrun.data.layouts import Layout, places_of
 from dcnrun.data.mask_batches import SegmentationDataset
-from dcnrun.data.mask_names import files_in, has_a_word_after
+from dcnrun.data.mask_names import files_in, shortened
 from dcnrun.data.sample import Rule, Sample, Split
 from dcnrun.data.splits import named_split, shared
 from dcnrun.errors import DataError, UsageError
@@ -147,9 +147,11 @@ def _read(config: FolderConfig, split: Split) -> tuple[list[_Entry], list[str]]:
     part = config.train if split == "train" else config.val
     is_list = part.endswith(".txt")
     places = [(place, folder) for place, (folder, _) in _places(config, root, part, config.masks).items()]
-    images = {
-        str(Path(place, file.stem)): file for place, folder in places for file in files_in(folder, IMAGE_SUFFIXES)
-    }
+    images: dict[str, Path] = {}
+    for place, folder in places:
+        for file in files_in(folder, IMAGE_SUFFIXES):
+            if (other := images.setdefault(str(Path(place, file.stem)), file)) != file:
+                raise DataError(f"{file}: another image has the same name, {other}; expected one of them")
     if not images:
         where = first_few([str(folder) for _, folder in places]) or config.images
         raise UsageError(
@@ -219,4 +221,4 @@ def _images_that(stem: str, suffix: str | None, images: Mapping[str, Path]) -> S
         return [name] if stem.endswith(suffix) and name in images else []
     if stem in images:
         return [stem]
-    return sorted((name for name in images if has_a_word_after(name, stem)), key=len)[-1:]
+    return [name for name in shortened(stem) if name in images][-1:]

@@ -175,19 +175,14 @@ def others_beside(folder: Path, masks: Collection[Path], forced: str | None = No
 
 def further_names(names: Set[str], having: Set[str]) -> set[str]:
     """Return the names that have another word after one of those that have a mask; not where others with this word have one: theirs is missing."""
-    words = {name[len(base) :] for name in having for base in _shortened(name)}
+    words = {name[len(base) :] for name in having for base in shortened(name)}
     return {
-        name for name in names if any(base in having and name[len(base) :] not in words for base in _shortened(name))
+        name for name in names if any(base in having and name[len(base) :] not in words for base in shortened(name))
     }
 
 
-def has_a_word_after(name: str, longer: str) -> bool:
-    """Whether a name is another with a joint and a word after it."""
-    return longer.startswith(name) and bool(_TAIL.fullmatch(longer[len(name) :]))
-
-
-def _shortened(stem: str) -> list[str]:
-    """Return what a name may have before a joint and a word."""
+def shortened(stem: str) -> list[str]:
+    """Return what a name may have before a joint and a word, the shortest first."""
     joints = (joint.start() for joint in re.finditer("[^A-Za-z0-9]", stem))
     return [stem[:place] for place in joints if _TAIL.fullmatch(stem[place:])]
 

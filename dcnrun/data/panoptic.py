@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -47,7 +47,7 @@ _EXPECTED = "a picture in colours that number the segments, red + 256 x green + 
 class Segment(msgspec.Struct, gc=False):
     """An object, or the pixels of a class, as the file lists it."""
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=0, lt=2**24)]
     category_id: int
     area: float | None = None
     bbox: tuple[float, float, float, float] | None = None

@@ -195,7 +195,8 @@ def _kind(figure: dict[str, Any]) -> str:
         return str(kind)
     if figure.get("bitmap"):
         return "bitmap"
-    exterior = (figure.get("points") or {}).get("exterior")
+    points = figure.get("points")
+    exterior = points.get("exterior") if isinstance(points, dict) else None
     return "rectangle" if isinstance(exterior, list) and len(exterior) == 2 else "polygon"
 
 
@@ -207,6 +208,8 @@ def _drawn(figure: dict[str, Any], kind: str, size: _Size) -> _Drawn:
     if not isinstance(points, dict):
         raise ValueError("it has no points")
     exterior, interior = _points(points.get("exterior")), points.get("interior") or []
+    if not isinstance(interior, list):
+        raise ValueError("its interior is no list of holes")
     if len(exterior) < (2 if kind == "rectangle" else 3):
         raise ValueError(f"it is a {kind} of {len(exterior)} points")
     (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*exterior, strict=True))

@@ -113,6 +113,11 @@ class TestWrongFiles:
         with pytest.raises(DataError, match=r"a_01_OD2.png: another file is of class 'disc' in a_01, .*a_01_OD.png"):
             build_dataset(config, "val")
 
+    def test_two_images_of_a_name(self, config, tmp_path):
+        save_image(tmp_path / "images/val/a_01.jpg", (40, 30))
+        with pytest.raises(DataError, match=r"a_01.png: another image has the same name, .*a_01.jpg; expected one"):
+            build_dataset(config, "val")
+
     def test_a_list_of_other_names(self, config, tmp_path):
         (tmp_path / "val.txt").write_text("a_01\nlost\n")
         with pytest.raises(DataError, match=r"1 of 2 names in .*val.txt are not those of one image: lost"):

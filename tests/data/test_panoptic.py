@@ -112,6 +112,8 @@ class TestWrongFiles:
                 lambda d: segments(d)[1].update(category_id=5),
                 "segment 300 of image 7 has the category_id 5, which the file",
             ),
+            (lambda d: segments(d)[1].update(id=2**70), "can't be read ("),
+            (lambda d: segments(d)[1].update(id=-1), "Expected `int` >= 0 - at `$.annotations[0].segments_info[1].id`"),
             (lambda d: segments(d)[1].update(id=3), "several of its segments of image 7 have the same id: 3"),
             (lambda d: d["categories"][0].update(id=1), "several of its categories have the same id: 1"),
             (lambda d: d["categories"][0].update(name="cat"), "several of its categories have the same name: 'cat'"),

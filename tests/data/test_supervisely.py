@@ -87,6 +87,12 @@ class TestWrongFiles:
             (figure("cat", "polygon", [[1, 1], [2, float("inf")], [3, 3]]), "not a list of pairs of finite numbers"),
             (figure("cat", "rectangle", [[50, 1], [60, 9]]), "is outside the image of 40x30"),
             ({"classTitle": "cat", "geometryType": "polygon"}, "it has no points"),
+            ({"classTitle": "cat", "points": [[1, 1], [2, 2], [3, 1]]}, "it has no points"),
+            (
+                figure("cat", "polygon", [[1, 1], [2, 2], [3, 1]])
+                | {"points": {"exterior": [[1, 1], [2, 2], [3, 1]], "interior": 1}},
+                "its interior is no list of holes",
+            ),
             ({"classTitle": "cat", "geometryType": "bitmap"}, "it has no bitmap"),
             (bitmap("cat", np.zeros((2, 2), bool), (0, 0)), "its bitmap has no pixel"),
             (

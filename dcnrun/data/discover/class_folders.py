@@ -12,7 +12,7 @@ from dcnrun.data.discover.listing import MOST_READ, Listing, has_images
 from dcnrun.data.discover.paired_folders import show_no_scene
 from dcnrun.data.files import MASK_SUFFIXES, read_mask
 from dcnrun.data.layouts import ANY, Layout, places_of
-from dcnrun.data.mask_names import has_a_word_after
+from dcnrun.data.mask_names import shortened
 from dcnrun.errors import DcnrunError
 
 _MOST = 40
@@ -84,9 +84,7 @@ def _differing(
 def _is_of_a_class(root: Path, place: str, listing: Listing, images: Set[str]) -> bool:
     """Whether a folder has masks of two values for some of the images, called as these or with a word after."""
     files = [root / place / name for name in listing[place] if name.lower().endswith(MASK_SUFFIXES)][:MOST_READ]
-    of_images = [
-        file for file in files if file.stem in images or any(has_a_word_after(name, file.stem) for name in images)
-    ]
+    of_images = [file for file in files if file.stem in images or any(name in images for name in shortened(file.stem))]
     if not files or 2 * len(of_images) <= len(files):
         return False
     try:
