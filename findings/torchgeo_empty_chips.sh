@@ -8,7 +8,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet torch==2.14.1 torchgeo==0.8.1 numpy==2.4.6 rasterio==1.4.4
+"$folder/venv/bin/pip" install --quiet torch==2.14.1 torchgeo==0.8.1 numpy==2.4.6 rasterio==1.4.4 requests==2.34.2
 cd "$folder"
 seen=$(venv/bin/python -W ignore - 2> /dev/null <<'PY'
 import numpy as np

@@ -47,7 +47,8 @@ _EXPECTED = "a picture in colours that number the segments, red + 256 x green + 
 class Segment(msgspec.Struct, gc=False):
     """An object, or the pixels of a class, as the file lists it."""
 
-    id: Annotated[int, msgspec.Meta(ge=0, lt=2**24)]
+    id: Annotated[int, msgspec.Meta(ge=1, lt=2**24)]
+    """The number that its colour stands for; 0, black, is that of no segment."""
     category_id: int
     area: float | None = None
     bbox: tuple[float, float, float, float] | None = None
@@ -259,7 +260,7 @@ def _read(config: PanopticConfig, split: Split) -> _Content:
     images = [image for image in document.images if image.id in annotations]
     if not images:
         raise DataError(f"{file}: none of its {len(document.images)} images has segments")
-    bare = len(document.images) - len(images)
+    bare, lost = len(document.images) - len(images), len(annotations) - len(images)
     paths, notes = find_images([image.file_name for image in images], folder, root, file, config.allow_outside)
     entries = [
         _Entry(
@@ -273,6 +274,9 @@ def _read(config: PanopticConfig, split: Split) -> _Content:
         for number, (image, (name, path)) in enumerate(zip(images, paths, strict=True), start=1)
     ]
     notes += [f"{bare} of {len(document.images)} images have no segments in {file}: not read"] if bare else []
+    notes += (
+        [f"{lost} of {len(annotations)} annotations in {file} are of no image that it lists: not read"] if lost else []
+    )
     return _Content(file, categories, entries, notes)
 
 

@@ -99,6 +99,18 @@ def change(root, how):
     file.write_text(json.dumps(document))
 
 
+def test_what_has_no_partner_is_counted(tmp_path):
+    config = PanopticConfig(root=str(panoptic_tree(tmp_path)))
+    change(tmp_path, lambda document: (document["images"].pop(0), document["annotations"].pop(1)))
+    dataset = build_dataset(config, "val")
+    assert len(dataset) == 1
+    file = tmp_path / "annotations/panoptic_val.json"
+    assert dataset.notes == [
+        f"1 of 2 images have no segments in {file}: not read",
+        f"1 of 2 annotations in {file} are of no image that it lists: not read",
+    ]
+
+
 class TestWrongFiles:
     @pytest.fixture
     def config(self, tmp_path):
@@ -113,7 +125,7 @@ class TestWrongFiles:
                 "segment 300 of image 7 has the category_id 5, which the file",
             ),
             (lambda d: segments(d)[1].update(id=2**70), "can't be read ("),
-            (lambda d: segments(d)[1].update(id=-1), "Expected `int` >= 0 - at `$.annotations[0].segments_info[1].id`"),
+            (lambda d: segments(d)[1].update(id=-1), "Expected `int` >= 1 - at `$.annotations[0].segments_info[1].id`"),
             (lambda d: segments(d)[1].update(id=3), "several of its segments of image 7 have the same id: 3"),
             (lambda d: d["categories"][0].update(id=1), "several of its categories have the same id: 1"),
             (lambda d: d["categories"][0].update(name="cat"), "several of its categories have the same name: 'cat'"),
