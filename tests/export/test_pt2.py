@@ -152,8 +152,10 @@ def test_files_that_are_no_archives(kind, tmp_path):
         kind().open(tmp_path / "a.pt2")
 
 
-def test_a_missing_compiler(tmp_path, monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "nothing"),))
-    with pytest.raises(DcnrunError, match=r"needs a C\+\+ compiler"):
+def test_a_missing_compiler(tmp_path):
+    no_compiler = torch._inductor.config.patch(
+        {"cpp.cxx": (str(tmp_path / "nothing"),)}
+    )  # monkeypatch would leave none
+    with no_compiler, pytest.raises(DcnrunError, match=r"needs a C\+\+ compiler"):
         PackageFormat().write({tmp_path / "a.pt2": network()}, torch.randn(1, 4, 9, 9), Settings(), {})
     assert list(tmp_path.iterdir()) == []
