@@ -811,7 +811,6 @@ RESULTS = (
         hours=0.05,
         measures=("dcnrun/training/pictures.py", "dcnrun/drawing/"),
         found="what the sheets of `trainer.pictures` cost, in CPU time, so that other work matters little",
-        older="since then the names of the background stand in another file; pictures are as they were",
     ),
     Result(
         name="sweep_search",
