@@ -739,7 +739,6 @@ RESULTS = (
         hours=0.15,
         measures=("dcnrun/data/coco.py",),
         needs=(Need.quiet,),
-        older="since then one message, on a folder that is not there, and files with ignore=1 or texts for ids, of which it has neither; what is read and how is as it was",
     ),
     Result(
         name="visualize_offsets",
