@@ -21,9 +21,9 @@ from dcnrun.data.files import (
     read_names,
     require_files,
     require_names,
-    width_x_height,
+    require_same_size,
 )
-from dcnrun.data.layouts import Layout, places_of
+from dcnrun.data.layouts import Layout, images_by_name, places_of
 from dcnrun.data.mask_batches import SegmentationDataset
 from dcnrun.data.mask_names import files_in, shortened
 from dcnrun.data.sample import Rule, Sample, Split
@@ -128,11 +128,7 @@ def _painted(entry: _Entry, size: tuple[int, int]) -> Mask:
     painted = np.zeros(size, np.uint8)
     for number, file in entry.files.items():
         values, _ = read_mask(file)
-        if values.shape != size:
-            raise DataError(
-                f"{file}: the mask is {width_x_height(values.shape)} but its image {entry.image} is {width_x_height(size)} (width x height);"
-                " expected the same size"
-            )
+        require_same_size(file, values.shape, entry.image, size)
         if len(found := np.unique(values[values > 0])) > 1:
             raise DataError(
                 f"{file}: it holds the values {first_few([str(value) for value in found])} beside 0; expected 0 and one other, the pixels of a class"
@@ -147,11 +143,11 @@ def _read(config: FolderConfig, split: Split) -> tuple[list[_Entry], list[str]]:
     part = config.train if split == "train" else config.val
     is_list = part.endswith(".txt")
     places = [(place, folder) for place, (folder, _) in _places(config, root, part, config.masks).items()]
-    images: dict[str, Path] = {}
-    for place, folder in places:
-        for file in files_in(folder, IMAGE_SUFFIXES):
-            if (other := images.setdefault(str(Path(place, file.stem)), file)) != file:
-                raise DataError(f"{file}: another image has the same name, {other}; expected one of them")
+    images = {
+        str(Path(place, name)): file
+        for place, folder in places
+        for name, file in images_by_name(folder, {"."}, set()).items()
+    }
     if not images:
         where = first_few([str(folder) for _, folder in places]) or config.images
         raise UsageError(

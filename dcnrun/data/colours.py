@@ -36,14 +36,14 @@ class ColourTable:
         unknown = self._sorted_keys[places] != keys
         if unknown.any() and self._nearest:
             found, which = np.unique(keys[unknown], return_inverse=True)
-            places[unknown] = nearest_of(found, self._sorted_keys)[which]
+            places[unknown] = _nearest_of(found, self._sorted_keys)[which]
         elif unknown.any():
             raise ValueError(f"{self._source} has no class with the colours {count_colours(pixels[unknown])}")
         values: NDArray[np.uint8] = self._values[places]
         return values
 
 
-def nearest_of(keys: NDArray[np.int32], known: NDArray[np.int32]) -> NDArray[np.int64]:
+def _nearest_of(keys: NDArray[np.int32], known: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return for each colour the index of the nearest known one, in RGB; all colours (n,) as the numbers that `#rrggbb` writes."""
     channels, others = (np.stack([each >> 16, each >> 8 & 255, each & 255], -1) for each in (keys, known))
     least, index = np.full(len(keys), np.iinfo(np.int32).max), np.zeros(len(keys), np.int64)

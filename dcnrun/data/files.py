@@ -121,11 +121,7 @@ class FileDataset(SegmentationDataset):
         pair = self._pairs[index]
         image = read_image(pair.image, self.bands)
         values = self._values_in(pair.mask)
-        if values.shape != image.shape[1:]:
-            raise DataError(
-                f"{pair.mask}: the mask is {width_x_height(values.shape)} but its image {pair.image} is"
-                f" {width_x_height(image.shape[1:])} (width x height); expected the same size"
-            )
+        require_same_size(pair.mask, values.shape, pair.image, image.shape[1:])
         return {"image": image, "mask": self._classes_of(values, pair.mask), "name": pair.name}
 
     def mask(self, index: int) -> Mask:
@@ -466,6 +462,17 @@ def require_below(root: Path, folder: Path, name: str, file: Path, may_leave: bo
             f"{file}: the image {name!r} is outside data.root={root}; expected a name below {folder}, or data.allow_outside=true"
         )
     return folder / name
+
+
+def require_same_size(
+    mask: Path, size: Sequence[int], image: Path, size_of_image: Sequence[int], what: str = "mask"
+) -> None:
+    """Raise DataError unless a mask has its image's size, each (height, width)."""
+    if tuple(size) != tuple(size_of_image):
+        raise DataError(
+            f"{mask}: the {what} is {width_x_height(size)} but its image {image} is {width_x_height(size_of_image)} (width x height);"
+            " expected the same size"
+        )
 
 
 def require_files(paths: Sequence[Path], what: str) -> None:

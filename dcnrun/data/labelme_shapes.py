@@ -1,4 +1,4 @@
-"""Shapes of labelme as boxes and masks: polygons, rectangles, circles and pictures of pixels."""
+"""Shapes of labelme as boxes and masks: polygons, rectangles, circles and pictures of pixels; what others draw likewise uses its parts."""
 
 import base64
 import io
@@ -52,7 +52,7 @@ def read_part(shape: dict[str, Any], size: _Size | None, rectangles: Rectangles)
     """Return a shape's box, and its mask where the image's size is known; ValueError saying what is wrong with it."""
     if size is not None and size[0] * size[1] > MOST_PIXELS:
         raise ValueError(f"its image is listed as {width_x_height(size)}, more than {MOST_PIXELS:,} pixels")
-    kind, points = kind_of(shape), _points(shape)
+    kind, points = kind_of(shape), points_of(shape.get("points"))
     if kind == "rectangle" and len(points) in (2, 4):
         return _rectangle(points, size if rectangles is Rectangles.masks else None)
     if kind == "circle" and len(points) == 2:
@@ -66,8 +66,8 @@ def read_part(shape: dict[str, Any], size: _Size | None, rectangles: Rectangles)
     raise ValueError(f"it is a {kind} of {len(points)} points; expected {_POINTS.get(kind, 'three or more')}")
 
 
-def _points(shape: dict[str, Any]) -> list[_Point]:
-    points = shape.get("points")
+def points_of(points: Any) -> list[_Point]:
+    """Return a list of points as a file has it; ValueError unless each is a pair of finite numbers."""
     if isinstance(points, list) and all(
         isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) for point in points
     ):
@@ -105,11 +105,15 @@ def _circle(centre: _Point, edge: _Point, size: _Size | None) -> Part:
 def _mask(text: Any, corners: Sequence[_Point], size: _Size | None) -> Part:
     """Return the pixels of a picture that lies between two corners, both of which are pixels in it."""
     (x1, x2), (y1, y2) = (sorted(int(corner[axis]) for corner in corners) for axis in (0, 1))
-    inside = _picture(text, (y2 - y1 + 1, x2 - x1 + 1))
+    return placed(_picture(text, (y2 - y1 + 1, x2 - x1 + 1)), (x1, y1), size, "mask")
+
+
+def placed(inside: NDArray[np.bool_], origin: tuple[int, int], size: _Size | None, what: str) -> Part:
+    """Return the pixels of a picture whose upper left one is at an origin, x and y; ValueError where `what` has none."""
     rows, columns = np.nonzero(inside)
     if not len(rows):
-        raise ValueError("its mask has no pixel")
-    rows, columns = rows + y1, columns + x1
+        raise ValueError(f"its {what} has no pixel")
+    rows, columns = rows + origin[1], columns + origin[0]
     box = float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
     if size is None:
         return Part(box, None)

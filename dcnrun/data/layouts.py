@@ -129,7 +129,7 @@ def _images_of(config: PairedFilesConfig, places: Mapping[str, tuple[Path, Path]
         beside = masks_beside(images, config.mask_suffix) if images == masks else set()
         neither = others_beside(images, beside, config.mask_suffix)
         found |= {
-            str(Path(place, name)): file for name, file in _images_by_name(images, {"."}, beside | neither).items()
+            str(Path(place, name)): file for name, file in images_by_name(images, {"."}, beside | neither).items()
         }
         others += sorted(neither)
     return found, _note_of_others(others)
@@ -314,7 +314,7 @@ def _listed(config: PairedFilesConfig, root: Path, split: Split, part: str) -> t
         _require_layout(root, f"data.{split}={part}", [images, masks])
         for name in lines:
             require_below(root, images, name, file, config.allow_outside)
-        found = _images_by_name(images, {str(Path(name).parent) for name in (*lines, *shorter)}, set())
+        found = images_by_name(images, {str(Path(name).parent) for name in (*lines, *shorter)}, set())
         folders = {str(Path(name).parent): masks / Path(name).parent for name in found}
         known = _named_otherwise(found)
     known |= {f"{name}{path.suffix}": name for name, path in found.items()} | {name: name for name in found}
@@ -366,7 +366,7 @@ def _require_layout(root: Path, setting: str, paths: list[Path]) -> None:
         )
 
 
-def _images_by_name(images: Path, folders: set[str], masks: Set[Path]) -> dict[str, Path]:
+def images_by_name(images: Path, folders: set[str], masks: Set[Path]) -> dict[str, Path]:
     """Return the image files in `folders` below `images`, but the masks among them, by their path without the ending."""
     found: dict[str, Path] = {}
     for folder in sorted(folders):

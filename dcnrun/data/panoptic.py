@@ -30,10 +30,10 @@ from dcnrun.data.files import (
     require_below,
     require_files,
     require_names,
+    require_same_size,
     root_folder,
     stated_size,
     why_unreadable,
-    width_x_height,
 )
 from dcnrun.data.image_names import find_images
 from dcnrun.data.mask_batches import SegmentationDataset
@@ -136,11 +136,7 @@ class PanopticDataset(SegmentationDataset):
     def __getitem__(self, index: int) -> Sample:
         entry = self._entries[index]
         image, mask = read_image(entry.image, self.bands), self.mask(index)
-        if mask.shape != image.shape[1:]:
-            raise DataError(
-                f"{entry.picture}: the picture of segments is {width_x_height(mask.shape)} but its image {entry.image} is"
-                f" {width_x_height(image.shape[1:])} (width x height); expected the same size"
-            )
+        require_same_size(entry.picture, mask.shape, entry.image, image.shape[1:], "picture of segments")
         return {"image": image, "mask": mask, "name": entry.name}
 
     def mask(self, index: int) -> Mask:

@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from PIL import ImageDraw
 
 from dcnrun.config.schema import SuperviselyConfig
 from dcnrun.data.box_files import AnnotatedImage, AnnotatedObject, BoxFileDataset, Flaw, ListedImage, listed, records_of
-from dcnrun.data.coco_masks import area, encode, is_number
+from dcnrun.data.coco_masks import encode
 from dcnrun.data.files import (
     IMAGE_SUFFIXES,
     MOST_PIXELS,
@@ -31,6 +31,7 @@ from dcnrun.data.files import (
     why_unreadable,
     width_x_height,
 )
+from dcnrun.data.labelme_shapes import Part, joined, placed, points_of
 from dcnrun.data.sample import Rule, Split
 from dcnrun.data.splits import named_split
 from dcnrun.errors import DataError, UsageError
@@ -174,18 +175,8 @@ def _read(
         except ValueError as error:
             flaws.append(Flaw(file, f"{called}: {error}", is_bad_box=True))
         else:
-            mask = None if drawn.inside is None else encode(drawn.inside)
-            pixels = (area(mask) or None) if mask else None
-            objects.append(AnnotatedObject(called, classes.index(title), drawn.box, area=pixels, mask=mask))
+            objects.append(joined(called, classes.index(title), [drawn]))
     return AnnotatedImage(ListedImage(name, image, size, number, file), objects, flaws)
-
-
-class _Drawn(NamedTuple):
-    """A figure."""
-
-    box: tuple[float, float, float, float]
-    inside: NDArray[np.bool_] | None
-    """Its pixels (H, W); None: not known."""
 
 
 def _kind(figure: dict[str, Any]) -> str:
@@ -200,14 +191,14 @@ def _kind(figure: dict[str, Any]) -> str:
     return "rectangle" if isinstance(exterior, list) and len(exterior) == 2 else "polygon"
 
 
-def _drawn(figure: dict[str, Any], kind: str, size: _Size) -> _Drawn:
-    """Return a figure's box and pixels; ValueError saying what is wrong with it."""
+def _drawn(figure: dict[str, Any], kind: str, size: _Size) -> Part:
+    """Return a figure's box and mask; ValueError saying what is wrong with it."""
     if kind in _BITMAPS:
         return _bitmap(figure.get(kind) or figure.get("bitmap"), size)
     points = figure.get("points")
     if not isinstance(points, dict):
         raise ValueError("it has no points")
-    exterior, interior = _points(points.get("exterior")), points.get("interior") or []
+    exterior, interior = points_of(points.get("exterior")), points.get("interior") or []
     if not isinstance(interior, list):
         raise ValueError("its interior is no list of holes")
     if len(exterior) < (2 if kind == "rectangle" else 3):
@@ -215,37 +206,20 @@ def _drawn(figure: dict[str, Any], kind: str, size: _Size) -> _Drawn:
     (left, right), (top, bottom) = ((min(axis), max(axis)) for axis in zip(*exterior, strict=True))
     box = float(left), float(top), float(right + 1), float(bottom + 1)
     if kind == "rectangle":
-        return _Drawn(box, None)
+        return Part(box, None)
     picture = Pillow.new("1", size[::-1])
     ImageDraw.Draw(picture).polygon(exterior, fill=1, outline=1)
     for hole in interior:
-        if len(corners := _points(hole)) > 2:
+        if len(corners := points_of(hole)) > 2:
             ImageDraw.Draw(picture).polygon(corners, fill=0, outline=0)
-    return _Drawn(box, np.array(picture))
+    return Part(box, encode(np.array(picture)))
 
 
-def _points(points: Any) -> list[tuple[float, float]]:
-    if isinstance(points, list) and all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in points):
-        return [(x, y) for x, y in points]
-    raise ValueError("its points are not a list of pairs of finite numbers")
-
-
-def _bitmap(bitmap: Any, size: _Size) -> _Drawn:
-    """Return the pixels of a picture with its upper left one at an origin."""
+def _bitmap(bitmap: Any, size: _Size) -> Part:
     if not isinstance(bitmap, dict):
         raise ValueError("it has no bitmap")
-    origin = _points([bitmap.get("origin")])
-    picture = _unpacked(bitmap.get("data"))
-    rows, columns = np.nonzero(picture)
-    if not len(rows):
-        raise ValueError("its bitmap has no pixel")
-    x, y = (int(side) for side in origin[0])
-    rows, columns = rows + y, columns + x
-    box = float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
-    inside = np.zeros(size, np.bool_)
-    is_there = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
-    inside[rows[is_there], columns[is_there]] = True
-    return _Drawn(box, inside)
+    ((x, y),) = points_of([bitmap.get("origin")])
+    return placed(_unpacked(bitmap.get("data")), (int(x), int(y)), size, "bitmap")
 
 
 def _unpacked(text: Any) -> NDArray[np.bool_]:

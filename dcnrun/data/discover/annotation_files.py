@@ -12,7 +12,7 @@ from dcnrun.config.schema import YoloConfig
 from dcnrun.config.yaml_files import read_texts
 from dcnrun.data import supervisely
 from dcnrun.data.discover.listing import BEGINNING, Listing, first_files, has_images
-from dcnrun.data.discover.reading import VAL_SHARE, Reading, in_words, which_splits
+from dcnrun.data.discover.reading import Reading, in_words, not_read, which_splits
 from dcnrun.data.discover.split_names import TEST_NAMES, train_and_val
 from dcnrun.data.files import first_few, read_bytes
 from dcnrun.data.labelme_shapes import NO_OBJECTS, kind_of
@@ -22,24 +22,12 @@ from dcnrun.data.yolo_layout import YAML_NAMES, class_numbers, find_images, labe
 from dcnrun.errors import DataError, DcnrunError, UsageError
 
 
-def _document(file: Path, mark: str) -> dict[str, Any]:
-    """Return a JSON file's object if its beginning has a mark; else nothing."""
-    try:
-        with file.open("rb") as opened:
-            if mark.encode() not in opened.read(BEGINNING) and file.stat().st_size > BEGINNING:
-                return {}
-        document = json.loads(read_bytes(file))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
 def find_yolo(root: Path, listing: Listing) -> Iterator[Reading]:
     """Find a .yaml with names of classes, in whatever folder, or .txt files whose lines are objects."""
     yamls = [file for suffix in (".yaml", ".yml") for file in first_files(listing, suffix) if _has_names(root / file)]
     if yamls:
         first, *others = sorted(yamls, key=lambda file: file.count("/"))
-        because = f"{first} with names" + (f"; not read: {first_few(others)}" if others else "")
+        because = f"{first} with names{not_read(others)}"
         yield _yolo_reading(YoloConfig(root=str((root / first).parent), yaml=Path(first).name), because)
         return
     numbers = [class_numbers(root / file) for file in first_files(listing, ".txt")]
@@ -67,7 +55,6 @@ def _has_names(file: Path) -> bool:
 
 def _yolo_reading(config: YoloConfig, because: str) -> Reading:
     """Return the settings by which a data set of YOLO has images for both splits."""
-    default = YoloConfig()
     overrides = ["data=yolo", as_override("data.root", str(config.root)), "model=faster_rcnn"]
     overrides += [as_override("data.yaml", config.yaml)] if config.yaml not in ("", *YAML_NAMES) else []
     overrides += [as_override("data.classes", config.classes)] if config.classes else []
@@ -81,9 +68,7 @@ def _yolo_reading(config: YoloConfig, because: str) -> Reading:
     val = next(
         (name for name in names if held[name] not in ([], train) and _is_labelled(config, name, held[name])), None
     )
-    overrides += [as_override("data.train", config.train)] if config.train != default.train else []
-    overrides += [as_override("data.val", val)] if val not in (None, default.val) else []
-    overrides += [] if val else [VAL_SHARE]
+    overrides += which_splits(config.train, val or "")
     return Reading("YOLO", because, overrides, classes, in_words(config.train, val))
 
 
@@ -117,10 +102,20 @@ def find_labelme(root: Path, listing: Listing) -> Iterator[Reading]:
     if train is None or val is None or train == val:
         train, val = places[0] if len(places) == 1 else "", None
     overrides = ["data=labelme", as_override("data.root", str(root)), "model=faster_rcnn"]
-    overrides += [as_override("data.train", train or ".")] if train != "train" else []
-    overrides += [as_override("data.val", val)] if val not in (None, "val") else []
-    overrides += [] if val else [VAL_SHARE]
+    overrides += which_splits(train or ".", val or "")
     yield Reading("labelme", ".json files with shapes", overrides, sorted(classes), in_words(train or ".", val))
+
+
+def _document(file: Path, mark: str) -> dict[str, Any]:
+    """Return a JSON file's object if its beginning has a mark; else nothing."""
+    try:
+        with file.open("rb") as opened:
+            if mark.encode() not in opened.read(BEGINNING) and file.stat().st_size > BEGINNING:
+                return {}
+        document = json.loads(read_bytes(file))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def find_supervisely(root: Path, listing: Listing) -> Iterator[Reading]:
@@ -152,7 +147,5 @@ def _of_project(root: Path, sets: Sequence[str], classes: list[str]) -> Reading:
         *which_splits(chosen, val or ""),
     ]
     others = [each for each in sets if each not in (chosen, val)] if chosen != "." else []
-    because = f"{META} and {ANNOTATIONS}/*.json in {first_few(list(sets))}" + (
-        f"; not read: {first_few(others)}" if others else ""
-    )
+    because = f"{META} and {ANNOTATIONS}/*.json in {first_few(list(sets))}{not_read(others)}"
     return Reading("Supervisely", because, overrides, classes, in_words(chosen, val))

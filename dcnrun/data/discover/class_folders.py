@@ -1,6 +1,5 @@
 """Which folders hold masks of two values, one for each class, whatever part of their paths says which."""
 
-import re
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 
 from dcnrun.data.class_files import CLASS
 from dcnrun.data.discover.listing import MOST_READ, Listing, has_images
-from dcnrun.data.discover.paired_folders import show_no_scene
+from dcnrun.data.discover.paired_folders import replaced, show_no_scene
 from dcnrun.data.files import MASK_SUFFIXES, read_mask
 from dcnrun.data.layouts import ANY, Layout, places_of
 from dcnrun.data.mask_names import shortened
@@ -58,8 +57,8 @@ def _templates(places: Sequence[str], train: str | None) -> list[tuple[str, str]
     """Return the folders of what is trained on, before them with SPLIT in place of its name; all where there is no split."""
     if train is None:
         return [(place, place) for place in places]
-    word = re.compile(rf"(?<![a-zA-Z]){re.escape(train)}(?![a-zA-Z])")
-    return [(word.sub("SPLIT", place), place) for place in places if word.search(place)]
+    templates = ((replaced(place, train, "SPLIT", "a-zA-Z"), place) for place in places)
+    return [(template, place) for template, place in templates if template != place]
 
 
 def _differing(

@@ -14,7 +14,7 @@ from dcnrun.data import panoptic
 from dcnrun.data.coco import classes_of
 from dcnrun.data.coco_json import Outline, read_outline
 from dcnrun.data.discover.listing import MOST_READ, Listing, first_files
-from dcnrun.data.discover.reading import Reading, in_words, which_splits
+from dcnrun.data.discover.reading import Reading, in_words, not_read, which_splits
 from dcnrun.data.discover.split_names import TEST_NAMES, TRAIN, VAL, split_word, train_and_val, with_split
 from dcnrun.data.files import first_few, read_bytes
 from dcnrun.data.image_names import bare_names
@@ -68,8 +68,7 @@ def _objects(root: Path, listing: Listing, outlines: Mapping[str, Outline]) -> R
         *which_splits(*parts[2:]),
     ]
     others = [name for name in names if name not in (train, val)]
-    because = f"{' and '.join(filter(None, (train, val)))} with images, annotations and categories"
-    because += f"; not read: {first_few(others)}" if others else ""
+    because = f"{' and '.join(filter(None, (train, val)))} with images, annotations and categories{not_read(others)}"
     classes = classes_of(outlines[train].categories, outlines[train].annotations)
     return Reading("COCO", because, overrides, [str(entry.name) for entry in classes], in_words(train, val))
 

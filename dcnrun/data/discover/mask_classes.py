@@ -110,10 +110,10 @@ def guess_classes(masks: Sequence[Path]) -> Guess:
             values.add(read_mask(mask)[0])
         except DcnrunError:
             unread.append(mask)
-            colours.add(_colours(mask))
+            colours.add(keys_of(_pixels(mask)))
     if any(colour % GREY for colour in colours.every):
         for mask in set(masks) - set(unread):
-            colours.add(_colours(mask))
+            colours.add(keys_of(_pixels(mask)))
         return _of_colours(*colours.settled())
     return _of_values(*values.settled())
 
@@ -235,11 +235,6 @@ class _Seen:
             return sorted(self.every), ""
         remark = f"; {len(edges)} more are at edges alone, where a program has smoothed them: no classes (data.nearest_class=true takes each for the nearest)"
         return sorted(self._solid), remark
-
-
-def _colours(file: Path) -> NDArray[Any]:
-    """Return the colours of a mask's pixels as numbers; none of what is no exact mask."""
-    return np.zeros((0, 0), np.int32) if _is_lossy(file) else keys_of(_pixels(file))
 
 
 def _pixels(file: Path) -> NDArray[np.uint8]:

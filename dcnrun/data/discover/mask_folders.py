@@ -15,7 +15,7 @@ from dcnrun.data.discover.listing import MOST_READ, Listing, has_images
 from dcnrun.data.discover.mask_classes import TABLES, classes_of_masks, hold_objects
 from dcnrun.data.discover.object_folders import find_object_files
 from dcnrun.data.discover.paired_folders import FoundLayout, find_layout, show_no_scene
-from dcnrun.data.discover.reading import Reading, in_words, where_to_look
+from dcnrun.data.discover.reading import Reading, in_words, not_read, where_to_look
 from dcnrun.data.discover.split_names import TRAIN, VAL, train_and_val
 from dcnrun.data.discover.unread import is_panoptic
 from dcnrun.data.files import Pair, first_few, read_names
@@ -85,8 +85,8 @@ def find_folders_of_any_names(root: Path, listing: Listing) -> Iterator[Reading]
 
 def _of_layout(root: Path, listing: Listing, found: FoundLayout) -> Iterator[Reading]:
     for reading in _with_masks(root, listing, _Split("", found.layout, found.train, found.val), found.others):
-        others = f"; not read: {first_few(found.others)}" if found.others and reading.format != _A_MASK_FOR_EACH else ""
-        yield replace(reading, because=reading.because + others)
+        others = [] if reading.format == _A_MASK_FOR_EACH else found.others
+        yield replace(reading, because=reading.because + not_read(others))
 
 
 def _below(listing: Listing, base: str) -> list[str]:
@@ -114,7 +114,8 @@ class _Split(NamedTuple):
 def _with_masks(root: Path, listing: Listing, found: _Split, others: Sequence[str] = ()) -> Iterator[Reading]:
     """Yield how images and masks can be read whose folders are known; `others` are folders of masks beside these."""
     listed, unused = _by_lists(root, listing, found) if found.train == "." else (None, [])
-    place, layout, train, val = listed or found
+    here = listed or found
+    place, layout, train, val = here
     base, names = root / place, _below(listing, place)
     config = _folder_config(base, layout, train, val)
     masks = [pair.mask for pair in _pairs_or_none(config)][:MOST_READ]
@@ -127,9 +128,9 @@ def _with_masks(root: Path, listing: Listing, found: _Split, others: Sequence[st
         because += f"; images in {first_few(bare)} have no masks, and are not read"
     if unused:
         because += f"; {first_few(unused)} lists no names of these images, and is not used"
-    place_of_classes = find_class_folders(root, listing, place, layout, train, others)
-    if place_of_classes and place_of_classes.are_many:
-        yield _of_classes(at_root, _Split(place, layout, train, val), place_of_classes)
+    of_classes = find_class_folders(root, listing, place, layout, train, others)
+    if of_classes and of_classes.are_many:
+        yield _of_classes(at_root, here, of_classes)
     may_be_objects, are_objects = hold_objects(masks)
     objects = Reading(
         "label images, a number for each object",
@@ -145,8 +146,8 @@ def _with_masks(root: Path, listing: Listing, found: _Split, others: Sequence[st
     yield Reading("folders of images and masks", f"{because}{remark}", overrides, classes, split)
     if may_be_objects and not are_objects:
         yield objects
-    if place_of_classes and not place_of_classes.are_many:
-        yield _of_classes(at_root, _Split(place, layout, train, val), place_of_classes)
+    if of_classes and not of_classes.are_many:
+        yield _of_classes(at_root, here, of_classes)
 
 
 def _without_masks(listing: Listing, base: str, layout: Layout) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import InstanceMasksConfig
 from dcnrun.data.discover.listing import MOST_READ, Listing, has_images
-from dcnrun.data.discover.reading import Reading, in_words, where_to_look
+from dcnrun.data.discover.reading import Reading, in_words, not_read, where_to_look
 from dcnrun.data.discover.split_names import train_and_val, with_split
 from dcnrun.data.files import first_few
 from dcnrun.data.layouts import Layout
@@ -51,8 +51,7 @@ def find_object_files(root: Path, listing: Listing) -> Iterator[Reading]:
     if wholes := _folders_of_images(listing, default.images, default.masks):
         train, val = train_and_val(wholes)
         train, layout = train or wholes[0], Layout(default.images, default.masks)
-        if others := [whole for whole in wholes if whole not in (train, val)]:
-            because += f"; not read: {first_few(others)}"
+        because += not_read([whole for whole in wholes if whole not in (train, val)])
     elif masks_of := {place: masks for place in listing if (masks := _masks_of_images(listing, place, default))}:
         layout, train, val = _split_of_places(masks_of)
         because = f"files of objects in {layout.masks}, in a folder for each image in {layout.images}"

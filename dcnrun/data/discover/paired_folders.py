@@ -255,7 +255,7 @@ def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, Sequence[
     """Yield ways to call a folder of images and that of its masks, what SPLIT stands for in them, "" where it is not there, and each `*`."""
     pair = Layout(images, masks)
     for split in ["", *dict.fromkeys(_SPLIT.findall(images))]:
-        fixed = Layout(*(_replaced(place, split, "SPLIT", "a-zA-Z") for place in pair)) if split else pair
+        fixed = Layout(*(replaced(place, split, "SPLIT", "a-zA-Z") for place in pair)) if split else pair
         if ("SPLIT" in fixed.images) != ("SPLIT" in fixed.masks):
             continue
         yield fixed, split, ()
@@ -265,7 +265,7 @@ def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, Sequence[
             for word in words
             if "SPLIT" not in word
             and not _SPLIT.search(word)  # `*` would mix splits
-            and _replaced(fixed.masks, word, "", _LETTERS) != fixed.masks
+            and replaced(fixed.masks, word, "", _LETTERS) != fixed.masks
         ]
         for chosen in [*((word,) for word in free), *combinations(free, 2)]:
             pattern = rf"(?<![{_LETTERS}])(?:{'|'.join(map(re.escape, chosen))})(?![{_LETTERS}])"
@@ -274,7 +274,7 @@ def _templates(images: str, masks: str) -> Iterator[tuple[Layout, str, Sequence[
                 yield Layout(*(re.sub(pattern, ANY, place) for place in fixed)), split, stand_for[0]
 
 
-def _replaced(place: str, word: str, by: str, letters: str) -> str:
+def replaced(place: str, word: str, by: str, letters: str) -> str:
     """Return a path with something else in place of a word, wherever no more letters are beside it."""
     return re.sub(rf"(?<![{letters}]){re.escape(word)}(?![{letters}])", by, place)
 

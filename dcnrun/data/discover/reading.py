@@ -1,12 +1,13 @@
 """What was found out about a folder: how to read it."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dcnrun.config.overrides import as_override
 from dcnrun.config.schema import PairedFilesConfig
+from dcnrun.data.files import first_few
 
 VAL_SHARE = "data.val_share=0.2"
 """What is validated on where a set has no split."""
@@ -36,6 +37,11 @@ class Reading:
 def in_words(train: str, val: str | None) -> str:
     """Say what is trained on and what is validated on."""
     return f"trained on {train}, validated on {val}" if val else f"a fifth of {train} is drawn to validate on"
+
+
+def not_read(others: Sequence[str]) -> str:
+    """Say which files or folders of the same kind are not read; nothing where there are none."""
+    return f"; not read: {first_few(others)}" if others else ""
 
 
 def where_to_look(folders: Mapping[str, str], val: str | None) -> list[str]:

@@ -7,12 +7,12 @@ from dcnrun.data.splits import SPLIT_NAMES
 
 TEST_NAMES = ("test", "testing", "dev")
 """What a folder of images to test on may be called."""
-TRAINVAL_NAMES = ("trainval", "train_val")
-TRAIN = (*SPLIT_NAMES["train"], *TRAINVAL_NAMES)
+_TRAINVAL_NAMES = ("trainval", "train_val")
+TRAIN = (*SPLIT_NAMES["train"], *_TRAINVAL_NAMES)
 VAL = (*SPLIT_NAMES["val"], *TEST_NAMES)
 _PAIRS = (
     (SPLIT_NAMES["train"], SPLIT_NAMES["val"]),
-    ((*TRAINVAL_NAMES, *SPLIT_NAMES["train"]), TEST_NAMES),
+    ((*_TRAINVAL_NAMES, *SPLIT_NAMES["train"]), TEST_NAMES),
     (TRAIN, ()),
     ((), VAL),
 )
